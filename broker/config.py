@@ -1,0 +1,71 @@
+"""What the environment says about the broker. The only file of this package that reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from broker.errors import InvalidSetting
+
+DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
+
+
+class BrokerConfig(NamedTuple):
+    """How to reach the broker, or where to keep one's own."""
+
+    nats_url: str
+    replicas: int
+    state_dir: Path
+    server_binary: str | None
+
+
+def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
+    """Reads `TESTCAST_NATS_URL`, `TESTCAST_NATS_REPLICAS`, `TESTCAST_STATE_DIR`, `NATS_SERVER`.
+
+    Raises:
+        InvalidSetting: naming the variable.
+    """
+    url = environ.get("TESTCAST_NATS_URL") or DEFAULT_NATS_URL
+    for each in url.split(","):
+        if not each.startswith(("nats://", "tls://", "ws://", "wss://")):
+            raise InvalidSetting(f"TESTCAST_NATS_URL: {each!r} is no address like {DEFAULT_NATS_URL}")
+    replicas = number("TESTCAST_NATS_REPLICAS", 1, 1, 5, environ)
+    home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
+    state_dir = Path(environ.get("TESTCAST_STATE_DIR") or Path(home) / "testcast")
+    return BrokerConfig(url, int(replicas), state_dir, environ.get("NATS_SERVER") or None)
+
+
+def number(name: str, default: float, low: float, high: float, environ: Mapping[str, str] = os.environ) -> float:
+    """A number from the environment.
+
+    Raises:
+        InvalidSetting: it is none, or not between `low` and `high`; the message names the variable.
+    """
+    given = environ.get(name, "")
+    if not given:
+        return default
+    try:
+        value = float(given)
+    except ValueError:
+        raise InvalidSetting(f"{name}: {given!r} is not a number") from None
+    if not low <= value <= high:
+        raise InvalidSetting(f"{name}: {given} is not between {low:g} and {high:g}")
+    return value
+
+
+def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
+    """A yes or no from the environment: 1/0, true/false, yes/no, on/off.
+
+    Raises:
+        InvalidSetting: anything else; the message names the variable.
+    """
+    given = environ.get(name, "").strip().lower()
+    if not given:
+        return default
+    if given in ("1", "true", "yes", "on"):
+        return True
+    if given in ("0", "false", "no", "off"):
+        return False
+    raise InvalidSetting(f"{name}: {given!r} is neither 1 nor 0")

@@ -1,0 +1,88 @@
+"""Child processes that do not outlive us: the embedded broker, edges and agents started by the command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class Child:
+    """One child process in a session of its own, so that a Ctrl-C on the terminal reaches only its parent, which then
+    stops its children in the right order. On Linux the kernel ends it when the parent dies without a word.
+
+    Args:
+        argv: the command.
+        log: file that takes its output, appended to.
+        env: the whole environment, None for the parent's.
+    """
+
+    def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.argv = list(argv)
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=None if env is None else dict(env),
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+    def __repr__(self) -> str:
+        return f"<Child {Path(self.argv[0]).name} pid={self.pid} exit={self.exit_code}>"
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self._process.poll()
+
+    def signal(self, number: int) -> None:
+        """Sends a signal; harmless when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.exit_code is None:
+                self._process.send_signal(number)
+
+    async def stop(self, timeout_s: float = 10.0) -> int:
+        """SIGTERM, then SIGKILL after `timeout_s`. Returns the exit code."""
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            return await self.wait()
+
+    async def wait(self) -> int:
+        """Waits for its end. Returns the exit code."""
+        while (code := self.exit_code) is None:
+            await asyncio.sleep(0.02)
+        return code
+
+    def last_lines(self, count: int = 8) -> str:
+        """The end of its log, for an error message."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-count:])
+        return ""
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,158 @@
+"""Everything that stands on the broker, declared in one place and applied as often as one likes.
+
+Two parts that start at the same moment both apply it, and both find it done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from broker import subjects
+from broker.bus import Bus
+from broker.errors import BrokerRefused, BrokerUnavailable
+from broker.streams import Streams
+
+DAY_S: Final = 24 * 3600
+RETENTION_S: Final = 7 * DAY_S
+LEASE_S: Final = 30
+MAX_EVENT_MESSAGE_BYTES: Final = 64 * 1024
+MAX_EVENTS_PER_RUN: Final = 20_000
+MAX_QUEUED_JOBS: Final = 10_000
+MAX_SHOT_BYTES: Final = 64 * 1024
+
+_NAME_IN_USE = 10058  # a stream of this name with another configuration
+_CONSUMER_EXISTS = {10148, 10013, 10105}
+_NS = 1_000_000_000
+
+_log = logging.getLogger("testcast.topology")
+
+
+def streams(replicas: int) -> list[dict[str, Any]]:
+    """The streams, as the broker's API takes them."""
+    return [
+        {
+            "name": subjects.EVENTS,
+            "subjects": [subjects.ALL_EVENTS],
+            "retention": "limits",
+            "storage": "file",
+            "num_replicas": replicas,
+            "allow_direct": True,
+            "max_age": RETENTION_S * _NS,
+            "max_msgs_per_subject": MAX_EVENTS_PER_RUN,
+            "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
+            "discard": "old",
+            "duplicate_window": 120 * _NS,
+            "republish": {"src": subjects.ALL_EVENTS, "dest": "test.{{wildcard(1)}}.live"},
+        },
+        {
+            "name": subjects.JOBS,
+            "subjects": [subjects.ALL_JOBS],
+            "retention": "workqueue",
+            "storage": "file",
+            "num_replicas": replicas,
+            "max_msgs": MAX_QUEUED_JOBS,
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "discard_new_per_subject": True,
+            "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
+        },
+        _bucket(subjects.RUNS, replicas, max_value_bytes=256 * 1024),
+        _bucket(subjects.SHOTS, replicas, max_value_bytes=MAX_SHOT_BYTES + 1024),  # the header's room
+    ]
+
+
+def _bucket(name: str, replicas: int, max_value_bytes: int) -> dict[str, Any]:
+    return {
+        "name": subjects.kv_stream(name),
+        "subjects": [subjects.kv(name, ">")],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "max_msgs_per_subject": 1,
+        "max_msg_size": max_value_bytes,
+        "max_age": RETENTION_S * _NS,
+        "discard": "new",
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+    }
+
+
+def consumers() -> list[tuple[str, dict[str, Any]]]:
+    """The durable pull consumers, each with its stream."""
+    return [
+        (
+            subjects.EVENTS,
+            {
+                "durable_name": subjects.PROJECTOR,
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": 10 * _NS,
+                "max_ack_pending": 20_000,
+                "headers_only": True,  # an event is a hint that a snapshot is behind; the reading is done elsewhere
+            },
+        ),
+        (
+            subjects.JOBS,
+            {
+                "durable_name": subjects.WORKERS,
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": LEASE_S * _NS,
+                "max_deliver": 20,  # a backstop: attempts are counted in the run's own events
+                "max_ack_pending": 10_000,
+            },
+        ),
+    ]
+
+
+async def apply(bus: Bus, *, replicas: int = 1, timeout_s: float = 30.0) -> None:
+    """Makes the broker hold the streams, buckets and consumers, whatever of them it holds already.
+
+    Raises:
+        BrokerUnavailable: no leader took the requests within `timeout_s`.
+        BrokerRefused: something of the same name stands in the way and cannot be changed into ours.
+    """
+    api = Streams(bus)
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    for config in streams(replicas):
+        await _until(deadline, partial(_apply_stream, api, config))
+    for stream, config in consumers():
+        await _until(deadline, partial(_apply_consumer, api, stream, config))
+    _log.debug("topology applied with %d replica(s)", replicas)
+
+
+async def _until(deadline: float, attempt: Callable[[], Awaitable[None]]) -> None:
+    """Tries again while the broker is electing leaders."""
+    while True:
+        try:
+            return await attempt()
+        except BrokerUnavailable:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def _apply_stream(api: Streams, config: dict[str, Any]) -> None:
+    try:
+        await api.api(f"STREAM.CREATE.{config['name']}", config)
+    except BrokerRefused as error:
+        if error.err_code != _NAME_IN_USE:
+            raise
+        # Somebody may have given it more replicas since; an edge that starts with the default must not take them away.
+        standing = (await api.api(f"STREAM.INFO.{config['name']}"))["config"]["num_replicas"]
+        wanted = config | {"num_replicas": max(standing, config["num_replicas"])}
+        await api.api(f"STREAM.UPDATE.{config['name']}", wanted)
+
+
+async def _apply_consumer(api: Streams, stream: str, config: dict[str, Any]) -> None:
+    body = {"stream_name": stream, "config": config, "action": ""}
+    try:
+        await api.api(f"CONSUMER.CREATE.{stream}.{config['durable_name']}", body)
+    except BrokerRefused as error:
+        if error.err_code not in _CONSUMER_EXISTS:
+            raise
