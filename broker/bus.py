@@ -138,6 +138,7 @@ class Bus:
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._tokens = 0
         self._rng = random.Random()
+        self._closing = False
         self._watchdog: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -172,6 +173,8 @@ class Bus:
             _limited.info("broker connection %s: %s", self.name, error or repr(error))
 
         async def on_disconnected() -> None:
+            if self._closing:
+                return
             _log.warning("lost the broker at %s", self.url)
             for waiting in self._waiting:  # their answers went with the connection: no use in waiting for them
                 if not waiting.done():
@@ -310,6 +313,7 @@ class Bus:
 
     async def close(self) -> None:
         """Ends the connection. What was published is sent first, within a second."""
+        self._closing = True
         if self._watchdog is not None:
             self._watchdog.cancel()
         with contextlib.suppress(Exception):

@@ -52,12 +52,6 @@ class InvalidSetting(BadInput):
     code = "invalid_setting"
 
 
-class GameUrlRefused(BadInput, ValueError):
-    """A game address that no agent may open."""
-
-    code = "invalid_game_url"
-
-
 class NotFound(TestcastError):
     """No event of such a test is stored."""
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
+from broker.errors import BadInput
+
 MAX_URL_CHARS: Final = 2048
 """Longer addresses are refused: browsers and proxies begin to disagree about them there."""
 
@@ -21,7 +23,7 @@ _V4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
 _SITE_LOCAL: Final = ipaddress.ip_network("fec0::/10")
 
 
-class GameUrlRefused(ValueError):
+class GameUrlRefused(BadInput, ValueError):
     """A game's address that will not be opened.
 
     Attributes:
@@ -30,9 +32,7 @@ class GameUrlRefused(ValueError):
     """
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+        super().__init__(message, code)
 
 
 def check_game_url(url: str) -> str:

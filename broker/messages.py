@@ -19,6 +19,7 @@ EventType = Literal["status", "progress", "complete", "error"]
 Phase = Literal["phase1", "phase2", "phase3", "phase4"]
 Status = Literal["queued", "running", "completed", "failed"]
 
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 MAX_EVENT_BYTES: Final = 60 * 1024
 """What we publish at most: the stream's 64 KiB less room for headers."""

@@ -25,7 +25,7 @@ from broker.errors import (
 )
 from broker.messages import Event, check, now_ms
 from broker.snapshot import Snapshot, fold
-from broker.streams import Streams
+from broker.streams import STREAM_FULL, Streams
 
 May = Callable[[Snapshot | None], None]
 
@@ -36,7 +36,6 @@ MAX_TITLE_CHARS: Final = 200
 
 _PAGE: Final = 500
 _TRIES: Final = 8
-_FULL = 10077  # "maximum messages exceeded" and "maximum messages per subject exceeded" alike
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -99,18 +98,18 @@ async def submit(streams: Streams, job: Job) -> str:
             await streams.store(subjects.job(test_id), payload, msg_id=f"{test_id}.job")
             return test_id
         except BrokerRefused as error:
-            if error.err_code == _FULL and "per subject" in str(error):
+            if error.err_code == STREAM_FULL and "per subject" in str(error):
                 return test_id  # an earlier try was stored after all
             full = QueueFull("the job queue is full: try again in a minute")
             ended = Event(
                 type="error",
                 status="failed",
-                message=full.message if error.err_code == _FULL else f"The job was refused: {error}",
+                message=full.message if error.err_code == STREAM_FULL else f"The job was refused: {error}",
                 timestamp=now_ms(),
-                data={"code": full.code if error.err_code == _FULL else error.code},
+                data={"code": full.code if error.err_code == STREAM_FULL else error.code},
             )
             await streams.store(subjects.events(test_id), ended.encode(), expected_last=head)
-            raise (full if error.err_code == _FULL else error) from None
+            raise (full if error.err_code == STREAM_FULL else error) from None
         except BrokerUnavailable:
             if attempt == _TRIES - 1:
                 raise

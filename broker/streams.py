@@ -22,6 +22,9 @@ from broker.messages import EXPECTED_LAST_HEADER, MSG_ID_HEADER
 MAX_SUBJECTS_PER_NEWEST: Final = 1024
 """The broker answers 413 beyond this many matching keys."""
 
+STREAM_FULL: Final = 10077
+"""A limit was reached: all messages or those of a subject, told apart by the description only; HTTP-like code 503."""
+
 _WRONG_LAST = {10071, 10164}
 _NOT_LEADER_YET = {
     10008,
@@ -268,6 +271,6 @@ def _answer(data: bytes) -> dict[str, Any]:
     if code in _WRONG_LAST:
         found = _LAST_IN_TEXT.search(text)
         raise WrongLastSequence(text, code, int(found[1]) if found else None)
-    if code in _NOT_LEADER_YET or error.get("code") == 503:
+    if code != STREAM_FULL and (code in _NOT_LEADER_YET or error.get("code") == 503):
         raise BrokerUnavailable(f"the broker has no leader at the moment: {text}")
     raise BrokerRefused(text, code)

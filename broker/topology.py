@@ -110,8 +110,11 @@ def consumers() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-async def apply(bus: Bus, *, replicas: int = 1, timeout_s: float = 30.0) -> None:
+async def apply(bus: Bus, *, replicas: int = 1, lease_s: float | None = None, timeout_s: float = 30.0) -> None:
     """Makes the broker hold the streams, buckets and consumers, whatever of them it holds already.
+
+    Args:
+        lease_s: how long a worker that has died keeps its jobs; None: what stands, `LEASE_S` where nothing does.
 
     Raises:
         BrokerUnavailable: no leader took the requests within `timeout_s`.
@@ -122,7 +125,8 @@ async def apply(bus: Bus, *, replicas: int = 1, timeout_s: float = 30.0) -> None
     for config in streams(replicas):
         await _until(deadline, partial(_apply_stream, api, config))
     for stream, config in consumers():
-        await _until(deadline, partial(_apply_consumer, api, stream, config))
+        lease = {"ack_wait": int(lease_s * _NS)} if stream == subjects.JOBS and lease_s is not None else {}
+        await _until(deadline, partial(_apply_consumer, api, stream, config, lease))
     _log.debug("topology applied with %d replica(s)", replicas)
 
 
@@ -149,10 +153,20 @@ async def _apply_stream(api: Streams, config: dict[str, Any]) -> None:
         await api.api(f"STREAM.UPDATE.{config['name']}", wanted)
 
 
-async def _apply_consumer(api: Streams, stream: str, config: dict[str, Any]) -> None:
-    body = {"stream_name": stream, "config": config, "action": ""}
+async def _apply_consumer(api: Streams, stream: str, config: dict[str, Any], lease: dict[str, Any]) -> None:
+    name = config["durable_name"]
+    body = {"stream_name": stream, "config": config | lease, "action": "create"}
     try:
-        await api.api(f"CONSUMER.CREATE.{stream}.{config['durable_name']}", body)
+        await api.api(f"CONSUMER.CREATE.{stream}.{name}", body)
     except BrokerRefused as error:
         if error.err_code not in _CONSUMER_EXISTS:
             raise
+        standing = (await api.api(f"CONSUMER.INFO.{stream}.{name}"))["config"]["ack_wait"]
+        body |= {"config": config | {"ack_wait": standing} | lease, "action": "update"}
+        await api.api(f"CONSUMER.CREATE.{stream}.{name}", body)
+
+
+async def lease_s(api: Streams) -> float:
+    """How long a worker keeps a job that it does not renew, seconds, as it is set on the broker."""
+    info = await api.api(f"CONSUMER.INFO.{subjects.JOBS}.{subjects.WORKERS}")
+    return float(info["config"]["ack_wait"]) / _NS

@@ -1,0 +1,112 @@
+"""Fixtures: a broker of one's own, or a stack (broker and edge) shared by the tests that do it no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from broker import topology
+from broker.bus import Bus
+from broker.server import EmbeddedServer
+from broker.streams import Streams
+from tests.harness import EdgeProcess, until
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
+    """A broker of this test's own, the topology applied."""
+    async with EmbeddedServer(tmp_path / "nats") as server:
+        prepare = await Bus.connect(server.url, name="prepare")
+        await topology.apply(prepare)
+        await prepare.close()
+        yield server
+
+
+@pytest.fixture
+async def bus(nats_server: EmbeddedServer) -> AsyncIterator[Bus]:
+    """A connection to `nats_server`."""
+    connected = await Bus.connect(nats_server.url, name="test")
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+def streams(bus: Bus) -> Streams:
+    """JetStream of `nats_server`."""
+    return Streams(bus)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Awaitable[Any]]:
+    """`harness.until`, for tests that like it as a fixture."""
+    return until
+
+
+class Stack(NamedTuple):
+    """A broker and an edge that all tests of a session share; every test brings its own test ids."""
+
+    nats_url: str
+    edge: EdgeProcess
+
+    @property
+    def edge_url(self) -> str:
+        """`http://127.0.0.1:port`."""
+        return self.edge.url
+
+    @property
+    def ws_url(self) -> str:
+        """`ws://127.0.0.1:port/ws`."""
+        return self.edge.ws_url
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The shared stack. Progress messages are not paced on it."""
+    directory = tmp_path_factory.mktemp("stack")
+    server = EmbeddedServer(directory / "nats")
+    asyncio.run(server.start())
+    edge = EdgeProcess(server.url, directory)
+    try:
+        asyncio.run(edge.start())
+        yield Stack(server.url, edge)
+    finally:
+        asyncio.run(edge.stop())
+        asyncio.run(server.stop())
+
+
+@pytest.fixture
+async def stack_streams(stack: Stack) -> AsyncIterator[Streams]:
+    """JetStream of the shared stack."""
+    connected = await Bus.connect(stack.nats_url, name="test")
+    yield Streams(connected)
+    await connected.close()
+
+
+MakeEdge = Callable[..., Awaitable[EdgeProcess]]
+
+
+@pytest.fixture
+async def make_edge(
+    nats_server: EmbeddedServer, tmp_path: Path
+) -> AsyncIterator[Callable[..., Awaitable[EdgeProcess]]]:
+    """Starts edges on `nats_server`, with settings of the test's own; stops them afterwards."""
+    started: list[EdgeProcess] = []
+
+    async def make(**settings: str) -> EdgeProcess:
+        edge = EdgeProcess(nats_server.url, tmp_path, **settings)
+        started.append(edge)
+        return await edge.start()
+
+    yield make
+    for edge in started:
+        await edge.stop()
+
+
+@pytest.fixture
+async def nats_edge(make_edge: MakeEdge) -> EdgeProcess:
+    """One edge on `nats_server`."""
+    return await make_edge()

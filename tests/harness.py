@@ -1,0 +1,148 @@
+"""What tests stand on: a real broker, real edges as processes, and waiting for conditions instead of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import orjson
+from websockets.asyncio.client import ClientConnection
+
+from broker import subjects
+from broker.messages import Event, now_ms
+from broker.process import Child
+from broker.streams import Ack, Streams
+
+T = TypeVar("T")
+NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
+
+
+async def until(condition: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, what: str = "") -> T:
+    """Waits until the condition gives something true, and returns it.
+
+    Raises:
+        AssertionError: not within the deadline.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        result = condition()
+        found = await result if inspect.isawaitable(result) else result
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}")
+        await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class EdgeProcess:
+    """A real edge: uvicorn in a process of its own.
+
+    Args:
+        nats_url: its broker.
+        directory: where its log goes.
+        settings: `TESTCAST_…` variables, beyond those of a quick and open test edge.
+    """
+
+    def __init__(self, nats_url: str, directory: Path, **settings: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ws_url = f"ws://127.0.0.1:{self.port}/ws"
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")} | {
+            "TESTCAST_NATS_URL": nats_url,
+            "TESTCAST_EDGE_PORT": str(self.port),
+            "TESTCAST_EDGE_PROGRESS_INTERVAL_S": "0",
+            "TESTCAST_AGENT_ALLOW_PRIVATE": "1",
+            **settings,
+        }
+        self.log = directory / f"edge-{self.port}.log"
+        self.child: Child
+
+    async def start(self) -> EdgeProcess:
+        """Starts it and waits until it is ready."""
+        self.child = Child([sys.executable, "-m", "ws_edge"], self.log, self._env)
+        async with httpx.AsyncClient() as client:
+            await until(lambda: self._ready(client), within_s=20, what=f"edge ready; its log: {self.log}")
+        return self
+
+    async def _ready(self, client: httpx.AsyncClient) -> bool:
+        assert self.child.exit_code is None, f"the edge ended:\n{self.child.last_lines(20)}"
+        try:
+            return (await client.get(f"{self.url}/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    async def stop(self) -> int:
+        """SIGTERM, and waits."""
+        return await self.child.stop(15)
+
+
+async def publish(streams: Streams, test_id: str, message: str, kind: str = "progress", **fields: Any) -> Ack:
+    """What an agent in any language does: one JSON message on the subject."""
+    event = {"type": kind, "message": message, "timestamp": now_ms()} | fields
+    return await streams.store(subjects.events(test_id), orjson.dumps(event))
+
+
+async def begin(streams: Streams, title: str = "A game") -> str:
+    """A new run by a foreign agent: queued, then running."""
+    test_id = subjects.new_test_id()
+    data = {"title": title, "gameUrl": "http://game.example/"}
+    await publish(streams, test_id, "Queued", "status", status="queued", data=data)
+    await publish(streams, test_id, "Running", "status", status="running", data={"attempt": 1, "worker": "w1"})
+    return test_id
+
+
+async def say(connection: ClientConnection, message: dict[str, Any]) -> None:
+    """Sends a client message."""
+    await connection.send(orjson.dumps(message).decode())
+
+
+class Reader:
+    """Reads a socket message by message, arrays taken apart."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._ready: list[dict[str, Any]] = []
+
+    async def next(self, within_s: float = 10.0) -> dict[str, Any]:
+        """The next message."""
+        if not self._ready:
+            async with asyncio.timeout(within_s):
+                received = orjson.loads(await self._connection.recv())
+            self._ready = received if isinstance(received, list) else [received]
+        return self._ready.pop(0)
+
+    async def events(self, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
+        """The next `count` events; control messages in between are skipped."""
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            message = await self.next(within_s)
+            if "seq" in message:
+                found.append(message)
+        return found
+
+    async def control(self, kind: str, within_s: float = 10.0) -> dict[str, Any]:
+        """The next control message of this type; others and events are skipped."""
+        while True:
+            message = await self.next(within_s)
+            if message["type"] == kind and "seq" not in message:
+                return message
+
+
+def event_bytes(message: str, kind: str = "progress", **fields: Any) -> bytes:
+    """An event's JSON."""
+    return Event(type=kind, message=message, timestamp=now_ms(), **fields).encode()  # type: ignore[arg-type]

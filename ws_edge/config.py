@@ -1,0 +1,66 @@
+"""What the environment says about an edge. The only file of this package that reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from broker.config import number, switch
+from broker.errors import InvalidSetting
+
+PROGRESS_INTERVAL_S = 5.0
+
+
+class EdgeConfig(NamedTuple):
+    """One edge node's settings; the defaults are those of the table in the README."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    progress_interval_s: float = PROGRESS_INTERVAL_S
+    heartbeat_s: float = 15.0
+    drain_s: float = 10.0
+    high_water_bytes: int = 64 * 1024
+    max_subscriptions: int = 1024
+    allowed_origins: frozenset[str] = frozenset()
+    projector: bool = True
+    undertaker: bool = True
+    run_lost_s: float = 900.0
+    allow_private: bool = False
+    demo_game_url: str | None = None
+
+
+def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
+    """Reads `TESTCAST_EDGE_…`, `TESTCAST_RUN_LOST_S` and `TESTCAST_AGENT_ALLOW_PRIVATE`.
+
+    Raises:
+        InvalidSetting: naming the variable.
+    """
+    default = EdgeConfig()
+
+    def of(name: str, standard: float, low: float, high: float) -> float:
+        return number(f"TESTCAST_EDGE_{name}", standard, low, high, environ)
+
+    return EdgeConfig(
+        host=environ.get("TESTCAST_EDGE_HOST") or default.host,
+        port=int(of("PORT", default.port, 0, 65535)),
+        progress_interval_s=of("PROGRESS_INTERVAL_S", default.progress_interval_s, 0, 3600),
+        heartbeat_s=of("HEARTBEAT_S", default.heartbeat_s, 0.1, 25),  # a viewer gives up after 35 s of silence
+        drain_s=of("DRAIN_S", default.drain_s, 0, 600),
+        high_water_bytes=int(of("HIGH_WATER_BYTES", default.high_water_bytes, 4096, 16 << 20)),
+        max_subscriptions=int(of("MAX_SUBSCRIPTIONS", default.max_subscriptions, 1, 100_000)),
+        allowed_origins=_origins(environ.get("TESTCAST_EDGE_ALLOWED_ORIGINS", "")),
+        projector=switch("TESTCAST_EDGE_PROJECTOR", default.projector, environ),
+        undertaker=switch("TESTCAST_EDGE_UNDERTAKER", default.undertaker, environ),
+        run_lost_s=number("TESTCAST_RUN_LOST_S", default.run_lost_s, 1, 7 * 86400, environ),
+        allow_private=switch("TESTCAST_AGENT_ALLOW_PRIVATE", default.allow_private, environ),
+        demo_game_url=environ.get("TESTCAST_EDGE_DEMO_GAME_URL") or None,
+    )
+
+
+def _origins(given: str) -> frozenset[str]:
+    origins = frozenset(each.strip().lower().rstrip("/") for each in given.split(",") if each.strip())
+    for origin in origins:
+        if not origin.startswith(("http://", "https://")) or "/" in origin.split("://", 1)[1]:
+            raise InvalidSetting(f"TESTCAST_EDGE_ALLOWED_ORIGINS: {origin!r} is no origin like https://example.com")
+    return origins

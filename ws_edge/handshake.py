@@ -1,0 +1,108 @@
+"""The opening handshake, from the server's side (RFC 6455, 4.2). Pure: bytes of a request in, an answer out.
+
+The request has been parsed once by uvicorn's HTTP protocol (httptools), which hands it on in a canonical form; so this
+looks at what a handshake adds, and does not repeat what an HTTP parser checks.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Collection
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+from websockets.utils import accept_key
+
+
+class Request(NamedTuple):
+    """An upgrade request."""
+
+    method: str
+    path: str
+    query: list[tuple[str, str]]
+    headers: dict[str, str]
+    """Names in lower case; repeated ones joined by commas."""
+
+
+class Refusal(Exception):
+    """The upgrade is refused with an ordinary HTTP answer."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+    def encode(self) -> bytes:
+        """The whole answer; the connection is closed after it."""
+        body = orjson.dumps({"error": {"code": self.code, "message": self.message}})
+        head = [
+            f"HTTP/1.1 {self.status.value} {self.status.phrase}",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            "connection: close",
+            *(f"{name.replace('_', '-')}: {value}" for name, value in self.headers.items()),
+        ]
+        return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def parse(raw: bytes) -> Request:
+    """Reads the request as uvicorn hands it on."""
+    head = raw.decode("latin-1").split("\r\n")
+    method, target, _ = head[0].split(" ", 2)
+    headers: dict[str, str] = {}
+    for line in head[1:]:
+        name, found, value = line.partition(":")
+        if found:
+            name, value = name.lower(), value.strip()
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    path, _, query = target.partition("?")
+    return Request(method, path, parse_qsl(query, keep_blank_values=True), headers)
+
+
+def accept(request: Request) -> bytes:
+    """The 101 answer.
+
+    Raises:
+        Refusal: it is no sound handshake.
+    """
+    headers = request.headers
+    if request.method != "GET":
+        raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "bad_handshake", "a WebSocket opens with GET", allow="GET")
+    if headers.get("sec-websocket-version") != "13":
+        raise Refusal(
+            HTTPStatus.UPGRADE_REQUIRED,
+            "bad_handshake",
+            "this server speaks WebSocket version 13",
+            sec_websocket_version="13",
+        )
+    key = headers.get("sec-websocket-key", "")
+    try:
+        sound = len(b64decode(key.encode("latin-1"), validate=True)) == 16
+    except (binascii.Error, ValueError):
+        sound = False
+    if not sound:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "bad_handshake", "Sec-WebSocket-Key is missing or not 16 bytes")
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + accept_key(key).encode()
+        + b"\r\n\r\n"
+    )
+
+
+def origin_allowed(origin: str | None, host: str | None, allowed: Collection[str]) -> bool:
+    """Whether a page of `origin` may speak to us: our own pages, and those the operator names.
+
+    No Origin header means no browser; there is nothing to protect then.
+    """
+    if origin is None:
+        return True
+    origin = origin.lower().rstrip("/")
+    if origin in allowed:
+        return True
+    parts = urlsplit(origin)
+    standard = {"http": ":80", "https": ":443"}.get(parts.scheme)
+    if standard is None or host is None:
+        return False
+    return parts.netloc.removesuffix(standard) == host.lower().removesuffix(standard)

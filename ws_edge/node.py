@@ -1,0 +1,106 @@
+"""One edge node: its parts, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from broker import topology
+from broker.bus import Bus
+from broker.snapshot import Snapshot
+from ws_edge.catalogue import Catalogue
+from ws_edge.config import EdgeConfig
+from ws_edge.hub import Hub
+from ws_edge.listing import TestsChannel
+from ws_edge.projector import Projector
+from ws_edge.undertaker import Undertaker
+
+_GOODBYE_BATCHES: Final = 10
+_log = logging.getLogger("testcast.edge")
+
+
+class Node:
+    """What a request, or a socket, finds behind the door. Made by the application's lifespan."""
+
+    def __init__(self, bus: Bus, config: EdgeConfig) -> None:
+        self.bus = bus
+        self.config = config
+        self.draining = False
+        self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
+        self.catalogue = Catalogue(bus, self.tests.changed)
+        self.hub = Hub(bus, config, self.catalogue)
+        self.projector = Projector(bus, self.catalogue)
+        self.undertaker = Undertaker(self.hub.streams, self.catalogue, config.run_lost_s)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Node {self.hub!r} {self.catalogue!r} {self.projector!r}>"
+
+    @property
+    def stale(self) -> bool:
+        """What this node shows may be old: the broker, or its leader, is away."""
+        return self.hub.stale or self.catalogue.stale_for_s is not None
+
+    @property
+    def ready(self) -> bool:
+        """A load balancer may send viewers here."""
+        return self.bus.connected and self.catalogue.filled.is_set() and not self.draining
+
+    def snapshot(self, test_id: str) -> Snapshot | None:
+        """The newest snapshot known here."""
+        return self.catalogue.snapshot(test_id)
+
+    async def start(self, replicas: int) -> None:
+        """Starts every part. The broker may be away: then the node waits for it, not ready."""
+        self._run("hub", self.hub.run())
+        self._run("tests", self.tests.run(self.catalogue))
+        self._run("topology", self._prepare(replicas))
+
+    async def _prepare(self, replicas: int) -> None:
+        """What needs the streams waits until they stand."""
+        await topology.apply(self.bus, replicas=replicas, timeout_s=float("inf"))
+        self._run("catalogue", self.catalogue.run())
+        if self.config.projector:
+            self._run("projector", self.projector.run())
+        if self.config.undertaker:
+            self._run("undertaker", self.undertaker.run())
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(_report)
+        self._tasks.append(task)
+
+    async def drain(self) -> None:
+        """Sends every viewer elsewhere, in spaced batches with spread hints, within `drain_s` (DESIGN 5, Drain)."""
+        self.draining = True
+        loop, rng = asyncio.get_running_loop(), random.Random()
+        sockets = [socket for socket in self.hub.sockets if not socket.closing_since]
+        rng.shuffle(sockets)
+        _log.info("draining: %d sockets within %g s", len(sockets), self.config.drain_s)
+        deadline = loop.time() + self.config.drain_s
+        size = max(1, -(-len(sockets) // _GOODBYE_BATCHES))
+        for start in range(0, len(sockets), size):
+            for socket in sockets[start : start + size]:
+                socket.goodbye(rng.randrange(100, 1000), "this node is going away")
+            await asyncio.sleep(min(0.2, self.config.drain_s / (2 * _GOODBYE_BATCHES)))
+        while self.hub.sockets and loop.time() < deadline:
+            await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        """Stops every part and closes the connection to the broker."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+        await self.hub.close()
+        await self.bus.close()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("%s has stopped", task.get_name(), exc_info=task.exception())

@@ -1,0 +1,130 @@
+"""Reading retained events for viewers that are behind: many viewers of one stretch, one read of the stream.
+
+Stretches begin at multiples of `_BLOCK`, so that viewers whose positions differ a little share one; a page holds more
+events than a block has sequence numbers, so every page goes beyond its block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from broker import subjects
+from broker.errors import BrokerRefused, BrokerUnavailable
+from broker.log import RateLimited
+from broker.streams import Streams
+from ws_edge.entries import Entry, after, entry_of
+
+_BLOCK: Final = 512
+_PAGE: Final = 2 * _BLOCK
+_CACHE_BYTES: Final = 8 << 20
+_RETRY_S: Final = 0.2
+_limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
+
+
+class ReplayPage(NamedTuple):
+    """A run's retained events from sequence `start` on, in order, none missing up to the last of them."""
+
+    start: int
+    entries: list[Entry]
+
+    def holds(self, seq: int) -> bool:
+        """The event at `seq` itself is in it, so it was still retained."""
+        index = after(self.entries, seq - 1)
+        return index < len(self.entries) and self.entries[index].seq == seq
+
+    @property
+    def last(self) -> int:
+        """Sequence of its last event, 0 when it has none."""
+        return self.entries[-1].seq if self.entries else 0
+
+
+class Replay:
+    """The pages of one edge. All calls from the loop; nothing blocks."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._pages: OrderedDict[tuple[str, int], ReplayPage] = OrderedDict()
+        self._bytes = 0
+        self._waiting: dict[tuple[str, int], list[Callable[[ReplayPage], None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.reads = 0
+
+    def __repr__(self) -> str:
+        return f"<Replay reads={self.reads} pages={len(self._pages)} bytes={self._bytes} waiting={len(self._waiting)}>"
+
+    def cached(self, test_id: str, cursor: int) -> ReplayPage | None:
+        """A page at hand that has something behind `cursor`, or None."""
+        for start in (_aligned(cursor), cursor):
+            page = self._pages.get((test_id, start))
+            if page is not None and page.last > cursor:
+                self._pages.move_to_end((test_id, start))
+                return page
+        return None
+
+    def request(self, test_id: str, cursor: int, on_page: Callable[[ReplayPage], None]) -> None:
+        """Reads the page around `cursor`; calls `on_page` once it is here, whoever asked first.
+
+        `on_page` may find nothing behind the cursor in it: then the replica that answered lags, or nothing is retained.
+        While the broker is away the read is tried again for ever.
+        """
+        start = _aligned(cursor)
+        known = self._pages.get((test_id, start))
+        if known is not None and known.entries and known.last <= cursor and len(known.entries) < _PAGE:
+            self._forget((test_id, start))  # it ended where the run ended then
+        elif known is not None and known.last <= cursor:
+            start = cursor  # large events: the page's bytes ran out before the cursor
+        key = (test_id, start)
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.append(on_page)
+            return
+        self._waiting[key] = [on_page]
+        task = asyncio.get_running_loop().create_task(self._read(key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def forget(self, test_id: str) -> None:
+        """Drops a run's pages: its topic is gone, or the stream is another one."""
+        for key in [key for key in self._pages if key[0] == test_id]:
+            self._forget(key)
+
+    def close(self) -> None:
+        """Gives up every read."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _read(self, key: tuple[str, int]) -> None:
+        test_id, start = key
+        while True:
+            try:
+                read = await self._streams.read(subjects.EVENTS, subjects.events(test_id), max(0, start - 1), _PAGE)
+                break
+            except (BrokerUnavailable, BrokerRefused) as error:
+                _limited.warning("replay of test %s: %s", test_id, error)
+                await asyncio.sleep(_RETRY_S)
+        self.reads += 1
+        page = ReplayPage(start, [entry_of(test_id, message.seq, message.data) for message in read.messages])
+        self._forget(key)
+        self._pages[key] = page
+        self._bytes += _size(page)
+        while self._bytes > _CACHE_BYTES and len(self._pages) > 1:
+            self._forget(next(iter(self._pages)))
+        for on_page in self._waiting.pop(key):
+            on_page(page)
+
+    def _forget(self, key: tuple[str, int]) -> None:
+        page = self._pages.pop(key, None)
+        if page is not None:
+            self._bytes -= _size(page)
+
+
+def _aligned(cursor: int) -> int:
+    return cursor // _BLOCK * _BLOCK
+
+
+def _size(page: ReplayPage) -> int:
+    return sum(len(entry.body) + 64 for entry in page.entries)
