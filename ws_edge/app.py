@@ -43,8 +43,8 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         bus = await Bus.connect(nats_url, name=f"edge-{config.port}", timeout_s=None)
-        node = Node(bus, config)
-        await node.start(replicas)
+        node = Node(bus, config, replicas)
+        await node.start()
         on_ready(node)
         try:
             yield {"node": node}

@@ -186,12 +186,11 @@ class Hub:
         loop = asyncio.get_running_loop()
         state = await self.streams.state(subjects.EVENTS)
         self._leader_at, self.stale = loop.time(), False
-        if self.epoch and state.epoch != self.epoch:
-            _limited.warning("the stream %s is another one now: every viewer starts anew", subjects.EVENTS)
-            self.epoch = state.epoch
-            for topic in self.topics.values():
-                topic.restart()
         self.epoch = state.epoch
+        for topic in self.topics.values():
+            if topic.epoch not in ("", state.epoch):
+                _limited.warning("the stream %s is another one now: every viewer starts anew", subjects.EVENTS)
+                topic.restart()
         return state.last_seq
 
     async def _verify(self, due: list[Topic], last_seq: int) -> None:

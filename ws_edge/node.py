@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 from broker import topology
@@ -26,14 +27,15 @@ _log = logging.getLogger("testcast.edge")
 class Node:
     """What a request, or a socket, finds behind the door. Made by the application's lifespan."""
 
-    def __init__(self, bus: Bus, config: EdgeConfig) -> None:
+    def __init__(self, bus: Bus, config: EdgeConfig, replicas: int) -> None:
         self.bus = bus
         self.config = config
+        self._replicas = replicas
         self.draining = False
         self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
         self.catalogue = Catalogue(bus, self.tests.changed)
         self.hub = Hub(bus, config, self.catalogue)
-        self.projector = Projector(bus, self.catalogue)
+        self.projector = Projector(bus, self.catalogue, partial(topology.apply, bus, replicas=replicas, timeout_s=5))
         self.undertaker = Undertaker(self.hub.streams, self.catalogue, config.run_lost_s)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -54,15 +56,15 @@ class Node:
         """The newest snapshot known here."""
         return self.catalogue.snapshot(test_id)
 
-    async def start(self, replicas: int) -> None:
+    async def start(self) -> None:
         """Starts every part. The broker may be away: then the node waits for it, not ready."""
         self._run("hub", self.hub.run())
         self._run("tests", self.tests.run(self.catalogue))
-        self._run("topology", self._prepare(replicas))
+        self._run("topology", self._prepare())
 
-    async def _prepare(self, replicas: int) -> None:
+    async def _prepare(self) -> None:
         """What needs the streams waits until they stand."""
-        await topology.apply(self.bus, replicas=replicas, timeout_s=float("inf"))
+        await topology.apply(self.bus, replicas=self._replicas, timeout_s=float("inf"))
         self._run("catalogue", self.catalogue.run())
         if self.config.projector:
             self._run("projector", self.projector.run())

@@ -7,7 +7,9 @@ snapshot has reached it, whoever wrote that snapshot.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from broker import runs, subjects
@@ -27,10 +29,15 @@ _limited = RateLimited(logging.getLogger("testcast.projector"), per_s=10.0)
 
 
 class Projector:
-    """One node's share of the folding."""
+    """One node's share of the folding.
 
-    def __init__(self, bus: Bus, catalogue: Catalogue) -> None:
+    Args:
+        mend: declares the topology again; called when the consumer does not answer.
+    """
+
+    def __init__(self, bus: Bus, catalogue: Catalogue, mend: Callable[[], Awaitable[None]]) -> None:
         self._bus = bus
+        self._mend = mend
         self._streams = Streams(bus)
         self._catalogue = catalogue
         self._pending: dict[str, list[Delivery]] = {}
@@ -52,12 +59,19 @@ class Projector:
                 except (BrokerUnavailable, BrokerRefused) as error:
                     _limited.warning("waiting for hints: %s", error)
                     await asyncio.sleep(0.5)
+                    await self._try_to_mend()
                     continue
                 for hint in hints:
                     await self._take(hint)
         finally:
             for task in self._tasks:
                 task.cancel()
+
+    async def _try_to_mend(self) -> None:
+        """The consumer goes with its stream: whoever makes the stream anew may not know of it."""
+        if self._bus.connected:
+            with contextlib.suppress(TestcastError):
+                await self._mend()
 
     async def _take(self, hint: Delivery) -> None:
         test_id = subjects.test_id_of(hint.subject)

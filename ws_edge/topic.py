@@ -104,6 +104,8 @@ class Topic:
     ) -> None:
         self.test_id = test_id
         self.state: State = "opening"
+        self.epoch = ""
+        """The life of the stream that `tail` and `head` belong to; empty until opened."""
         self.tail = 0
         self.head = 0
         self.live: dict[Session, asyncio.Transport] = {}
@@ -127,7 +129,6 @@ class Topic:
         self._held: list[tuple[int, int, bytes]] = []
         self._subscription: Subscription | None = None
         self._fallback: Snapshot | None = None
-        self._epoch = ""
         self._repairing: asyncio.Task[None] | None = None
         self._on_quiet = on_quiet
         self._start(self._open)
@@ -195,7 +196,7 @@ class Topic:
     def _settle(self, session: Session) -> bool:
         """Decides a resume and writes its `sync`; False when something has to be read first."""
         asked, retained = session.asked, True
-        if asked is not None and asked.seq and asked.epoch in (None, self._epoch):
+        if asked is not None and asked.seq and asked.epoch in (None, self.epoch):
             if asked.seq > self.tail and not session.looked:
                 self._start(self._look)
                 return False
@@ -205,7 +206,7 @@ class Topic:
                     self._read_page(session, asked.seq)
                     return False
                 retained = page.holds(asked.seq)
-        decision = decide(asked, self._epoch, self.tail, retained=retained)
+        decision = decide(asked, self.epoch, self.tail, retained=retained)
         session.settled, session.cursor = True, decision.after
         self._sync(session, decision.outcome, decision.reason)
         return True
@@ -217,7 +218,7 @@ class Topic:
             testId=self.test_id,
             outcome=outcome,
             reason=reason,
-            epoch=self._epoch,
+            epoch=self.epoch,
             head=self.head,
             stale=self._services.stale or None,
             snapshot=None if snapshot is None else msgspec.to_builtins(snapshot),
@@ -341,7 +342,7 @@ class Topic:
         for session in (*self.live, *self.behind):
             if session.settled:
                 session.settled, session.looked = False, False
-                session.asked = Position(self._epoch, 1)
+                session.asked = Position(self.epoch, 1)
             self.behind.add(session)
         self.live.clear()
         self._forget_events(0)
@@ -412,7 +413,7 @@ class Topic:
         held = self._held
         self._forget_events(0 if last is None else last.seq)
         self._held = held
-        self._epoch = epoch
+        self.epoch = epoch
         if last is not None and self._services.snapshot(self.test_id) is None:
             self._fallback = (await runs.read(self._services.streams, self.test_id)).snapshot
         await self._let_held_through()

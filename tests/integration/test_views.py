@@ -1,0 +1,188 @@
+"""The views of the stream: snapshots agree with a fold of the events, whatever dies; no run is "running" for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import httpx
+import orjson
+from websockets.asyncio.client import connect
+
+from broker import runs, snapshot, subjects
+from broker.bus import Bus
+from broker.server import EmbeddedServer
+from broker.streams import Streams
+from tests.conftest import MakeEdge
+from tests.harness import EdgeProcess, Reader, begin, publish, say, until
+
+
+async def listing(edge: EdgeProcess) -> dict[str, Any]:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{edge.url}/rpc/listTests?limit=200")
+        return answer.json() if answer.status_code == 200 else {"tests": []}  # type: ignore[no-any-return]
+
+
+async def run_on(edge: EdgeProcess, test_id: str) -> dict[str, Any]:
+    return next((run for run in (await listing(edge))["tests"] if run["testId"] == test_id), {})
+
+
+async def test_two_edges_fold_at_once_and_one_is_killed(streams: Streams, make_edge: MakeEdge) -> None:
+    first, second = await make_edge(), await make_edge()
+    ids = [await begin(streams, f"run {number}") for number in range(8)]
+
+    async def play(test_id: str) -> None:
+        for number in range(60):
+            await publish(streams, test_id, f"step {number}", phase=f"phase{1 + number // 15}")
+        await publish(streams, test_id, "Done", "complete", data={"score": 50})
+
+    playing = asyncio.gather(*(play(test_id) for test_id in ids))
+    await until(lambda: _some_progress(first))
+    first.child.signal(signal.SIGKILL)
+    await playing
+
+    async def agreed() -> bool:
+        for test_id in ids:
+            entry = await streams.kv_get(subjects.RUNS, test_id)
+            folded = (await runs.read(streams, test_id)).snapshot
+            if entry is None or snapshot.decode(entry.data) != folded:
+                return False
+        return True
+
+    await until(agreed, within_s=30, what="snapshots agree with a fold of the stream")
+    await until(lambda: _all_completed(second, ids))
+
+
+async def _some_progress(edge: EdgeProcess) -> bool:
+    return any("step" in run["message"] for run in (await listing(edge))["tests"])
+
+
+async def _all_completed(edge: EdgeProcess, ids: list[str]) -> bool:
+    return {run["testId"] for run in (await listing(edge))["tests"] if run["status"] == "completed"} >= set(ids)
+
+
+async def test_two_edges_give_the_same_etag(streams: Streams, make_edge: MakeEdge) -> None:
+    first, second = await make_edge(), await make_edge()
+    test_id = await begin(streams)
+    for edge in (first, second):
+        await until(lambda edge=edge: run_on(edge, test_id))  # type: ignore[misc]
+
+    async def same() -> bool:
+        async with httpx.AsyncClient() as client:
+            tags = [(await client.get(f"{edge.url}/rpc/listTests")).headers.get("etag") for edge in (first, second)]
+        return tags[0] is not None and tags[0] == tags[1]
+
+    await until(same)
+
+
+async def test_a_silent_run_is_buried_and_its_job_with_it(streams: Streams, make_edge: MakeEdge) -> None:
+    edge = await make_edge(TESTCAST_RUN_LOST_S="1.5")
+    test_id = await runs.submit(streams, runs.make_job("http://game.example/", None, None, None))
+    kept = await begin(streams)
+
+    async def still_alive() -> bool:
+        await streams.bus.publish(subjects.alive(kept), b"")
+        return (await run_on(edge, test_id)).get("status") == "failed"
+
+    await until(still_alive, within_s=20)
+    buried = await run_on(edge, test_id)
+    assert "No worker took this test" in buried["error"]
+    assert (await run_on(edge, kept))["status"] == "running"
+    last = await streams.last(subjects.EVENTS, subjects.events(test_id))
+    assert last is not None and orjson.loads(last.data)["data"] == {"code": "lost"}
+    assert await streams.last(subjects.JOBS, subjects.job(test_id)) is None
+
+
+async def test_a_broker_restart_under_open_sockets(
+    nats_server: EmbeddedServer, streams: Streams, nats_edge: EdgeProcess
+) -> None:
+    """Polls are answered meanwhile, marked stale once that is known; what is published after it arrives, in order."""
+    test_id = await begin(streams)
+    await until(lambda: run_on(nats_edge, test_id))
+    async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
+        reader = Reader(connection)
+        await reader.events(2)
+        nats_server.child.signal(signal.SIGKILL)
+        await nats_server.child.wait()
+
+        async def stale() -> bool:
+            return bool((await listing(nats_edge)).get("stale"))
+
+        await until(stale, within_s=15)
+        assert (await run_on(nats_edge, test_id))["status"] == "running"
+        await nats_server.start()
+        other = await Bus.connect(nats_server.url, name="another agent")
+        stored = [(await publish(Streams(other), test_id, f"{number}")).seq for number in range(20)]
+        assert [event["seq"] for event in await reader.events(20)] == stored
+        await other.close()
+
+        async def current() -> bool:
+            found = await listing(nats_edge)
+            return "stale" not in found and found["tests"][0]["seq"] == stored[-1]
+
+        await until(current)
+
+
+async def test_a_lost_tail_is_found_by_the_settle_check(streams: Streams, nats_edge: EdgeProcess) -> None:
+    """The run's last event is missed live: the republish is switched off for a moment, as if a node had lost it."""
+    test_id = await begin(streams)
+    async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
+        reader = Reader(connection)
+        await reader.events(2)
+        config = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
+        silent = {name: value for name, value in config.items() if name != "republish"}
+        await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", silent)
+        stored = await publish(streams, test_id, "nobody heard this")
+        (event,) = await reader.events(1, within_s=4)
+        assert event["seq"] == stored.seq
+
+
+async def test_a_missed_event_shows_at_the_next_one(streams: Streams, nats_edge: EdgeProcess) -> None:
+    test_id = await begin(streams)
+    async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
+        reader = Reader(connection)
+        await reader.events(2)
+        config = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
+        silent = {name: value for name, value in config.items() if name != "republish"}
+        await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", silent)
+        stored = [(await publish(streams, test_id, f"{number}")).seq for number in range(5)]
+        await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config)
+        stored.append((await publish(streams, test_id, "heard")).seq)
+        assert [event["seq"] for event in await reader.events(6)] == stored
+
+
+async def test_a_stream_that_is_made_anew_resets_every_viewer(
+    nats_server: EmbeddedServer, bus: Bus, streams: Streams, nats_edge: EdgeProcess
+) -> None:
+    test_id = await begin(streams)
+    async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
+        reader = Reader(connection)
+        await reader.events(2)
+        config = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
+        await streams.api(f"STREAM.DELETE.{subjects.EVENTS}")
+        await streams.api(f"STREAM.CREATE.{subjects.EVENTS}", config)
+        sync = await reader.control("sync", within_s=10)
+        assert (sync["outcome"], sync["reason"], sync["head"]) == ("reset", "epoch", 0)
+        stored = await publish(streams, test_id, "in the new one")
+        assert [event["seq"] for event in await reader.events(1)] == [stored.seq]
+    fresh = await begin(streams, "after")
+    await until(lambda: run_on(nats_edge, fresh), what="the projector's consumer has been made anew as well")
+
+
+async def test_the_list_marks_stalled_runs_and_takes_it_back(streams: Streams, nats_edge: EdgeProcess) -> None:
+    test_id = await begin(streams)
+    async with connect(nats_edge.ws_url) as connection:
+        reader = Reader(connection)
+        await say(connection, {"type": "subscribe", "channel": "tests"})
+
+        async def upsert(stalled: bool) -> None:
+            while True:
+                tests = await reader.control("tests", within_s=35)
+                if any(run["testId"] == test_id and run.get("stalled", False) is stalled for run in tests["upserts"]):
+                    return
+
+        await upsert(stalled=False)
+        await upsert(stalled=True)
+        await streams.bus.publish(subjects.alive(test_id), b"")
+        await upsert(stalled=False)
