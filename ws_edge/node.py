@@ -18,6 +18,7 @@ from ws_edge.config import EdgeConfig
 from ws_edge.hub import Hub
 from ws_edge.listing import TestsChannel
 from ws_edge.projector import Projector
+from ws_edge.shots import Shots
 from ws_edge.undertaker import Undertaker
 
 _GOODBYE_BATCHES: Final = 10
@@ -37,6 +38,7 @@ class Node:
         self.hub = Hub(bus, config, self.catalogue)
         self.projector = Projector(bus, self.catalogue, partial(topology.apply, bus, replicas=replicas, timeout_s=5))
         self.undertaker = Undertaker(self.hub.streams, self.catalogue, config.run_lost_s)
+        self.shots = Shots(self.hub.streams)
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:

@@ -188,10 +188,8 @@ async def cancel_test(node: Node, _request: Request, params: OneTest) -> Answer:
 async def get_shot(node: Node, _request: Request, params: OneTest) -> Answer:
     """The newest picture of the game, as the agent sees it."""
     test_id = subjects.parse_test_id(params.test_id)
-    entry = await node.hub.streams.kv_get(subjects.SHOTS, test_id)
-    if entry is None:
-        raise TestcastError(f"there is no picture of test {test_id} yet", code="no_picture")
-    return Answer(entry.data, f'"{entry.seq}"', "image/jpeg")
+    picture = await node.shots.newest(test_id)
+    return Answer(picture.jpeg, f'"{picture.revision}"', "image/jpeg")
 
 
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:

@@ -47,12 +47,10 @@ _NOTSENT_LOWAT_BYTES: Final = 16 * 1024
 _KEEPALIVE_IDLE_S: Final = 30
 _MAX_SEQ: Final = 2**53
 
-NORMAL = 1000
 UNSUPPORTED = 1003
 RESTARTING = 1012
 MALFORMED = 4400
 NO_SUCH_TEST = 4404
-TOO_MANY = 4429
 
 _log = logging.getLogger("testcast.socket")
 _limited = RateLimited(_log, per_s=10.0)

@@ -143,7 +143,12 @@ async def test_the_newest_picture(client: httpx.AsyncClient, stack_streams: Stre
     none = await client.get(f"/rpc/getShot?testId={test_id}")
     assert (none.status_code, none.json()["error"]["code"]) == (404, "no_picture")
     await stack_streams.kv_put(subjects.SHOTS, test_id, b"\xff\xd8 jpeg")
-    answer = await client.get(f"/rpc/getShot?testId={test_id}")
+
+    async def there() -> httpx.Response | None:
+        answer = await client.get(f"/rpc/getShot?testId={test_id}")
+        return answer if answer.status_code == 200 else None
+
+    answer = await until(there)
     assert (answer.content, answer.headers["content-type"]) == (b"\xff\xd8 jpeg", "image/jpeg")
     same = await client.get(f"/rpc/getShot?testId={test_id}", headers={"if-none-match": answer.headers["etag"]})
     assert same.status_code == 304

@@ -1,0 +1,44 @@
+# Everything a person types. The environment is .venv in this folder; each target makes it first if need be.
+#   make demo ARGS="--once"     make test ARGS="-k packaging"     make setup PYTHON=/opt/python3.12/bin/python3
+
+BIN := .venv/bin
+PYTHON ?=
+ARGS ?=
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test screenshot lock clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup:  ## the environment, from the lock file, and a browser for the agent; quick when all is there
+	@python="$$(sh scripts/find-python)" && exec "$$python" scripts/set_up.py
+
+demo: setup  ## broker, edge, agent and a run of the demo game; then open the page (ARGS="--once" ends with the run)
+	@exec $(BIN)/testcast demo $(ARGS)
+
+test: setup  ## ruff, mypy --strict and every test (ARGS goes to pytest)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(ARGS)
+
+screenshot: setup  ## the README's picture of the dashboard, made again from the real page
+	$(BIN)/python scripts/screenshot.py $(ARGS)
+
+# Three locks, since three places install three things: the image takes what runs (requirements.lock) and, to
+# build the wheel, what builds (-build); a developer takes all of it with the tools (-dev, held to the same
+# versions by -c). uv resolves for every platform and Python at once, which pip cannot; it is wanted here only.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock' $(ARGS)
+
+lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade takes the newest versions)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	$(COMPILE) pyproject.toml --output-file requirements.lock
+	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+
+clean:  ## the environment and every cache; the next target makes them again
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

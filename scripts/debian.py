@@ -1,0 +1,34 @@
+"""Installing a package of Debian or Ubuntu, where that is what this is and we are root. Standard library only."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+
+def install(package: str) -> bool:
+    """Installs `package` with apt-get; its output is shown only if it fails.
+
+    Returns:
+        Whether it was installed; false, without a word, where there is no apt-get or we may not use it.
+    """
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        return False
+    say(f"installing {package} with apt-get")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", package]):
+        command = ["apt-get", "-qq", *arguments]
+        result = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if result.returncode != 0:
+            sys.stderr.buffer.write(result.stdout)
+            say(f"{' '.join(command)} failed (exit status {result.returncode})")
+            return False
+    return True
+
+
+def say(text: str) -> None:
+    """One line about the setup, for whoever typed `make`."""
+    sys.stderr.write(f"testcast setup: {text}\n")
+    sys.stderr.flush()

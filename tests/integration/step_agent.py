@@ -1,0 +1,39 @@
+"""An agent without a browser, as a process of its own: plays a run in steps, so that tests can end it in between.
+
+    python step_agent.py NATS_URL NAME STEPS [stubborn]
+
+A stubborn one does not stop when it is told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from agent_worker.handle import GameJob, RunHandle
+from agent_worker.main import stop_on_signals
+from agent_worker.worker import Worker
+from broker.bus import Bus
+
+
+async def main(url: str, name: str, steps: int, stubborn: bool) -> None:
+    async def player(run: RunHandle, job: GameJob) -> None:
+        for step in range(steps):
+            await run.progress(f"{name} step {step}")
+            try:
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                if not stubborn:
+                    raise
+        await run.complete(100, {})
+
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    bus = await Bus.connect(url, name=name)
+    await Worker(bus, player, name=name, concurrency=2).run(stop)
+    await bus.close()
+
+
+logging.basicConfig(level=logging.INFO)
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), "stubborn" in sys.argv))

@@ -1,0 +1,95 @@
+"""`python -m agent_worker` from the outside, with a real Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker import runs, subjects
+from broker.process import Child
+from broker.server import EmbeddedServer
+from broker.streams import Streams
+from tests.harness import free_port
+
+Eventually = Callable[..., Awaitable[Any]]
+Start = Callable[..., Child]
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts workers; none outlives the test."""
+    started: list[Child] = []
+
+    def start(**settings: str) -> Child:
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **settings}
+        child = Child([sys.executable, "-m", "agent_worker"], tmp_path / "agent.log", env=environ)
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        await child.stop(5)
+
+
+async def test_a_wrong_setting_ends_it_with_a_sentence(agent: Start) -> None:
+    child = agent(TESTCAST_AGENT_CONCURRENCY="zero")
+    assert await asyncio.wait_for(child.wait(), 20) == 2
+    assert child.last_lines() == "testcast agent: TESTCAST_AGENT_CONCURRENCY: 'zero' is not a number"
+
+
+async def test_it_waits_for_its_broker_and_ends_when_told(agent: Start, eventually: Eventually) -> None:
+    child = agent(TESTCAST_NATS_URL="nats://127.0.0.1:1")
+    await eventually(lambda: "trying again" in child.last_lines(), within_s=30)
+    child.signal(signal.SIGTERM)
+    assert await asyncio.wait_for(child.wait(), 5) == 0
+
+
+async def test_it_says_what_is_wrong_with_a_game_and_hands_on_what_it_has(
+    agent: Start, nats_server: EmbeddedServer, streams: Streams, eventually: Eventually, unused_game: str
+) -> None:
+    child = agent(TESTCAST_NATS_URL=nats_server.url, TESTCAST_AGENT_ALLOW_PRIVATE="1", TESTCAST_AGENT_CONCURRENCY="1")
+
+    async def snapshot(test_id: str) -> Any:
+        return (await runs.read(streams, test_id)).snapshot
+
+    async def has_ended() -> bool:
+        return bool((await snapshot(absent)).ended)
+
+    absent = await runs.submit(streams, runs.make_job(f"http://127.0.0.1:{free_port()}/", "Absent", 30, 1))
+    await eventually(has_ended, within_s=60)
+    found = await snapshot(absent)
+    assert found.status == "failed"
+    assert "did not answer" in found.error
+
+    async def has_begun() -> bool:
+        return bool((await snapshot(slow)).phase == "phase1")
+
+    slow = await runs.submit(streams, runs.make_job(unused_game, "Never answers", 60, 1))
+    await eventually(has_begun, within_s=30)
+    told_at = time.monotonic()
+    child.signal(signal.SIGTERM)
+    assert await asyncio.wait_for(child.wait(), 10) == 0, child.last_lines(30)
+    print(f"{time.monotonic() - told_at:.1f} s to hand a run on and close the browser")
+    page = await streams.read(subjects.EVENTS, subjects.events(slow), 0, 100)
+    assert b'"handover":true' in page.messages[-1].data
+
+
+@pytest.fixture
+async def unused_game() -> AsyncIterator[str]:
+    """A server that takes connections and never answers."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    server.close()

@@ -1,0 +1,129 @@
+"""A tail over NATS: what it does when the broker's live messages have holes, or are not the broker's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from broker import subjects, topology
+from broker.bus import Bus
+from broker.server import EmbeddedServer
+from broker.streams import Streams
+from testcast.events import Event, Item
+from testcast.feed import Tail
+from tests.harness import begin, publish, until
+
+
+class Collected:
+    """A tail in this process, on a connection of its own."""
+
+    def __init__(self, source: Tail) -> None:
+        self.source = source
+        self.items: list[Item] = []
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async for item in self.source:
+            self.items.append(item)
+
+    @property
+    def messages(self) -> list[str]:
+        return [each.message if isinstance(each, Event) else f"reset {each.reason}" for each in self.items]
+
+    async def has(self, *messages: str) -> None:
+        """Waits until exactly these have come."""
+        await until(lambda: self.messages == list(messages), what=f"{messages}, not {self.messages}")
+
+
+@asynccontextmanager
+async def collected(nats_url: str, test_id: str | None) -> AsyncIterator[Collected]:
+    bus = await Bus.connect(nats_url, name="tail")
+    found = Collected(Tail(bus, test_id))
+    try:
+        yield found
+    finally:
+        found.task.cancel()
+        await asyncio.gather(found.task, return_exceptions=True)
+        await bus.close()
+
+
+async def republish(streams: Streams, on: bool) -> None:
+    """Switches the broker's live messages off, as a cluster's faults do, and on."""
+    config: dict[str, Any] = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
+    config.pop("republish", None)
+    if on:
+        config["republish"] = topology.streams(1)[0]["republish"]
+    await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config)
+
+
+@pytest.mark.parametrize("every", [False, True])
+async def test_missed_live_events_are_found_by_the_gap_they_leave(
+    nats_server: EmbeddedServer, streams: Streams, every: bool
+) -> None:
+    test_id = await begin(streams)
+    async with collected(nats_server.url, None if every else test_id) as tail:
+        await until(lambda: tail.source.position == 2, what="the splice")
+        before = [] if every else ["Queued", "Running"]
+        await republish(streams, False)
+        await publish(streams, test_id, "missed 1")
+        await publish(streams, test_id, "missed 2")
+        await republish(streams, True)
+        await publish(streams, test_id, "live")
+        await tail.has(*before, "missed 1", "missed 2", "live")
+
+
+@pytest.mark.parametrize("every", [False, True])
+async def test_a_last_event_that_was_missed_is_found_by_asking(
+    nats_server: EmbeddedServer, streams: Streams, every: bool
+) -> None:
+    test_id = await begin(streams)
+    async with collected(nats_server.url, None if every else test_id) as tail:
+        await until(lambda: tail.source.position == 2, what="the splice")
+        before = [] if every else ["Queued", "Running"]
+        await republish(streams, False)
+        await publish(streams, test_id, "Done", "complete")
+        await tail.has(*before, "Done")
+        if not every:
+            await tail.task
+            assert tail.source.verdict == "completed"
+
+
+async def test_events_that_are_gone_are_reported(nats_server: EmbeddedServer, streams: Streams) -> None:
+    test_id = await begin(streams)
+    async with collected(nats_server.url, test_id) as tail:
+        await tail.has("Queued", "Running")
+        await republish(streams, False)
+        for message in ("gone", "kept"):
+            ack = await publish(streams, test_id, message)
+        await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"seq": ack.seq})
+        await republish(streams, True)
+        await publish(streams, test_id, "live")
+        await tail.has("Queued", "Running", "reset expired", "kept", "live")
+
+
+async def test_what_others_publish_on_the_live_subject_is_not_believed(
+    nats_server: EmbeddedServer, bus: Bus, streams: Streams
+) -> None:
+    test_id = await begin(streams)
+    forged = b'{"type":"complete","message":"forged","timestamp":1}'
+    async with collected(nats_server.url, test_id) as tail:
+        await tail.has("Queued", "Running")
+        await bus.publish(subjects.live(test_id), forged)
+        await bus.publish(subjects.live(test_id), b"\xff")
+        headers = {"Nats-Sequence": "900", "Nats-Last-Sequence": "899"}
+        await bus._client.publish(subjects.live(test_id), forged, headers=headers)
+        await publish(streams, test_id, "true")
+        await tail.has("Queued", "Running", "true")
+
+
+async def test_malformed_events_are_passed_over(nats_server: EmbeddedServer, streams: Streams) -> None:
+    test_id = await begin(streams)
+    async with collected(nats_server.url, test_id) as tail:
+        await streams.store(subjects.events(test_id), b"not json")
+        await publish(streams, test_id, "Done", "complete")
+        await tail.task
+        assert tail.messages == ["Queued", "Running", "Done"]

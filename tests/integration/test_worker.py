@@ -1,0 +1,494 @@
+"""The worker against a real queue: leases, lost attempts, cancel, handing on, and jobs that make no sense (I2, I6)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from agent_worker import worker as worker_module
+from agent_worker.handle import GameJob, RunHandle
+from agent_worker.run import TestRun
+from agent_worker.worker import Player, TryAgain, Worker
+from broker import runs, subjects, topology
+from broker.bus import Bus
+from broker.errors import NotFound
+from broker.messages import Event, now_ms
+from broker.process import Child
+from broker.puller import nak
+from broker.server import EmbeddedServer
+from broker.snapshot import Snapshot
+from broker.streams import Streams
+
+Eventually = Callable[..., Awaitable[Any]]
+STEP_AGENT = Path(__file__).with_name("step_agent.py")
+JOB = runs.make_job("https://game.example/", "Game", 5, 7)
+
+
+@contextlib.asynccontextmanager
+async def working(bus: Bus, player: Player, name: str = "w", concurrency: int = 2) -> AsyncIterator[Worker]:
+    worker, stop = Worker(bus, player, name=name, concurrency=concurrency), asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield worker
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+class Runs:
+    """What the tests look at."""
+
+    def __init__(self, streams: Streams, eventually: Eventually) -> None:
+        self.streams = streams
+        self.eventually = eventually
+
+    async def events(self, test_id: str) -> list[dict[str, Any]]:
+        page = await self.streams.read(subjects.EVENTS, subjects.events(test_id), 0, 10_000)
+        return [orjson.loads(message.data) for message in page.messages]
+
+    async def messages(self, test_id: str) -> list[str]:
+        return [event["message"] for event in await self.events(test_id)]
+
+    async def said(self, test_id: str, message: str, within_s: float = 20) -> None:
+        async def look() -> bool:
+            return any(message in each for each in await self.messages(test_id))
+
+        await self.eventually(look, within_s=within_s)
+
+    async def ended(self, test_id: str, within_s: float = 20) -> Snapshot:
+        async def look() -> Snapshot | None:
+            with contextlib.suppress(NotFound):
+                snapshot = (await runs.read(self.streams, test_id)).snapshot
+                return snapshot if snapshot is not None and snapshot.ended else None
+            return None
+
+        found = await self.eventually(look, within_s=within_s)
+        assert isinstance(found, Snapshot)
+        return found
+
+    async def no_jobs(self, within_s: float = 10) -> None:
+        async def empty() -> bool:
+            return (await self.streams.state(subjects.JOBS)).messages == 0
+
+        await self.eventually(empty, within_s=within_s)
+
+
+@pytest.fixture
+def look(streams: Streams, eventually: Eventually) -> Runs:
+    return Runs(streams, eventually)
+
+
+@pytest.fixture
+async def agents(tmp_path: Path, nats_server: EmbeddedServer) -> AsyncIterator[Callable[..., Child]]:
+    """Starts step agents as processes; none outlives the test."""
+    started: list[Child] = []
+
+    def start(name: str, steps: int, *more: str) -> Child:
+        argv = [sys.executable, str(STEP_AGENT), nats_server.url, name, str(steps), *more]
+        root = Path(__file__).parents[2]
+        child = Child(argv, tmp_path / f"{name}.log", env={**os.environ, "PYTHONPATH": str(root)})
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.signal(signal.SIGCONT)
+        child.signal(signal.SIGKILL)
+        await child.wait()
+
+
+async def plays(run: RunHandle, job: GameJob) -> None:
+    await run.phase(1, f"Opening {job.game_url}")
+    await run.complete(80, {"seed": job.seed, "budget": job.budget_s})
+
+
+async def hangs(run: RunHandle, job: GameJob) -> None:
+    await run.progress("hanging")
+    await asyncio.Event().wait()
+
+
+async def test_a_job_is_played_to_its_end_and_gone(bus: Bus, streams: Streams, look: Runs) -> None:
+    async with working(bus, plays) as worker:
+        test_id = await runs.submit(streams, JOB)
+        snapshot = await look.ended(test_id)
+        await look.no_jobs()
+    assert (snapshot.status, snapshot.score, snapshot.attempt, snapshot.worker) == ("completed", 80, 1, "w")
+    assert snapshot.metrics == {"seed": 7, "budget": 5}
+    assert await look.messages(test_id) == [
+        "Queued: Game",
+        "Started by w",
+        "Opening https://game.example/",
+        "Test complete! Score 80/100",
+    ]
+    assert worker.statistics().ends["stored"] == 1
+
+
+async def test_several_at_once_and_never_more_than_its_slots(bus: Bus, streams: Streams, look: Runs) -> None:
+    now, most, both = 0, 0, asyncio.Event()
+
+    async def counts(run: RunHandle, job: GameJob) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        if now == 2:
+            both.set()
+        await both.wait()
+        await run.progress("both are here")
+        await run.complete(1, {})
+        now -= 1
+
+    ids = [await runs.submit(streams, JOB) for _ in range(6)]
+    async with working(bus, counts, concurrency=2) as worker:
+        for test_id in ids:
+            assert (await look.ended(test_id)).attempt == 1
+        await look.no_jobs()
+        assert worker.statistics().taken == 6
+    assert most == 2
+
+
+async def test_a_killed_workers_run_goes_on_with_another(
+    nats_server: EmbeddedServer, bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child]
+) -> None:
+    await topology.apply(bus, lease_s=1.0)
+    first = agents("first", 10_000)
+    test_id = await runs.submit(streams, JOB)
+    await look.said(test_id, "first step 3")
+    first.signal(signal.SIGKILL)
+    await first.wait()
+    killed_at = time.monotonic()
+    agents("second", 5)
+    snapshot = await look.ended(test_id)
+    assert time.monotonic() - killed_at < 10
+    assert (snapshot.status, snapshot.attempt, snapshot.worker) == ("completed", 2, "second")
+    told = await look.messages(test_id)
+    took_over = told.index("Attempt 2: the previous worker was lost")
+    assert told[took_over + 1 :] == [f"second step {step}" for step in range(5)] + ["Test complete! Score 100/100"]
+    await look.no_jobs()
+
+
+async def test_a_worker_keeps_its_lease_while_it_lives(
+    bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child]
+) -> None:
+    await topology.apply(bus, lease_s=0.6)
+    agents("patient", 60)  # 3 s: five leases
+    agents("greedy", 1)
+    test_id = await runs.submit(streams, JOB)
+    assert (await look.ended(test_id)).attempt == 1
+
+
+async def test_a_stopped_worker_that_wakes_up_writes_nothing_more(
+    tmp_path: Path, bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
+) -> None:
+    await topology.apply(bus, lease_s=1.0)
+    zombie = agents("zombie", 10_000)
+    test_id = await runs.submit(streams, JOB)
+    await look.said(test_id, "zombie step 3")
+    zombie.signal(signal.SIGSTOP)
+    agents("second", 60)
+    await look.said(test_id, "second step 3")
+    zombie.signal(signal.SIGCONT)
+
+    async def fenced() -> bool:
+        return "stopped playing: another worker has taken the run over" in (tmp_path / "zombie.log").read_text()
+
+    await eventually(fenced, within_s=10)
+    snapshot = await look.ended(test_id)
+    assert (snapshot.status, snapshot.attempt, snapshot.worker) == ("completed", 2, "second")
+    told = await look.messages(test_id)
+    after = told[told.index("Attempt 2: the previous worker was lost") :]
+    assert not [message for message in after if "zombie" in message]
+
+
+async def test_a_stopped_worker_does_not_take_up_a_job_that_went_to_another(
+    tmp_path: Path, bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
+) -> None:
+    await topology.apply(bus, lease_s=1.0)
+    sleeper = agents("sleeper", 10_000)
+
+    async def queue(field: str) -> int:
+        info = await streams.api(f"CONSUMER.INFO.{subjects.JOBS}.{subjects.WORKERS}")
+        return int(info[field])
+
+    async def asks() -> bool:
+        return await queue("num_waiting") > 0
+
+    async def delivered() -> bool:
+        return await queue("num_ack_pending") > 0
+
+    await eventually(asks, within_s=20)
+    sleeper.signal(signal.SIGSTOP)
+    test_id = await runs.submit(streams, JOB)
+    with contextlib.suppress(AssertionError):  # or it was between two requests: then there is nothing to be stale
+        await eventually(delivered, within_s=1)
+    agents("second", 60)
+    await look.said(test_id, "second step 3")
+    sleeper.signal(signal.SIGCONT)
+    snapshot = await look.ended(test_id)
+    assert (snapshot.status, snapshot.attempt, snapshot.worker) == ("completed", 1, "second")
+
+
+async def test_the_third_lost_attempt_ends_the_run(bus: Bus, streams: Streams, look: Runs) -> None:
+    test_id = await runs.submit(streams, JOB)
+    for _ in range(3):
+        async with TestRun.join(streams, test_id, worker="doomed") as run:
+            run.leave()
+    async with working(bus, plays):
+        snapshot = await look.ended(test_id)
+        await look.no_jobs()
+    assert snapshot.status == "failed"
+    assert snapshot.error == "Given up: three workers were lost on this run (attempts 1, 2, 3)"
+    assert (await look.events(test_id))[-1]["data"] == {"code": "lost"}
+
+
+async def test_handed_on_attempts_are_not_lost_ones(bus: Bus, streams: Streams, look: Runs) -> None:
+    test_id = await runs.submit(streams, JOB)
+    for _ in range(5):
+        async with TestRun.join(streams, test_id, worker="leaving") as run:
+            await run.hand_on()
+    async with working(bus, plays):
+        snapshot = await look.ended(test_id)
+    assert (snapshot.status, snapshot.attempt) == ("completed", 6)
+    assert "Attempt 6: the previous worker handed it on" in await look.messages(test_id)
+
+
+async def test_a_cancelled_run_stops_within_two_seconds(
+    bus: Bus, streams: Streams, look: Runs, eventually: Eventually
+) -> None:
+    stopped: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    async def tells_when_stopped(run: RunHandle, job: GameJob) -> None:
+        await run.progress("hanging")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set_result(time.monotonic())
+
+    async with working(bus, tells_when_stopped) as worker:
+        test_id = await runs.submit(streams, JOB)
+        await look.said(test_id, "hanging")
+        cancelled_at = time.monotonic()
+        await runs.cancel(bus, streams, test_id)
+        assert await asyncio.wait_for(stopped, 2) - cancelled_at < 1
+
+        async def free() -> bool:
+            return worker.statistics().playing == 0 and worker.statistics().ends["ended"] == 1
+
+        await eventually(free, within_s=2)
+        await look.no_jobs()
+    assert (await look.messages(test_id))[-1] == "Cancelled"
+
+
+async def test_the_job_of_an_ended_run_is_dropped_unplayed(bus: Bus, streams: Streams, look: Runs) -> None:
+    test_id = await runs.submit(streams, JOB)
+    cancelled = Event(type="error", status="failed", message="Cancelled", timestamp=now_ms())
+    await runs.end(streams, test_id, cancelled)
+    async with working(bus, plays):
+        await look.no_jobs()
+    assert await look.messages(test_id) == ["Queued: Game", "Cancelled"]
+
+
+async def test_a_worker_told_to_stop_hands_its_runs_on_at_once(
+    bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child]
+) -> None:
+    leaving = agents("leaving", 10_000)
+    ids = [await runs.submit(streams, JOB) for _ in range(2)]
+    for test_id in ids:
+        await look.said(test_id, "leaving step 1")
+    agents("second", 5)
+    told_at = time.monotonic()
+    leaving.signal(signal.SIGTERM)
+    assert await asyncio.wait_for(leaving.wait(), 5) == 0
+    for test_id in ids:
+        snapshot = await look.ended(test_id)
+        assert (snapshot.status, snapshot.attempt, snapshot.worker) == ("completed", 2, "second")
+        told = await look.messages(test_id)
+        handed_on = told.index("Handed on: this worker is shutting down")
+        assert told[handed_on + 1] == "Attempt 2: the previous worker handed it on"
+    assert time.monotonic() - told_at < 10  # the lease is 30 s
+
+
+async def test_the_second_signal_ends_a_worker_at_once(
+    tmp_path: Path, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
+) -> None:
+    stubborn = agents("stubborn", 10_000, "stubborn")
+    test_id = await runs.submit(streams, JOB)
+    await look.said(test_id, "stubborn step 1")
+    stubborn.signal(signal.SIGTERM)
+    log = tmp_path / "stubborn.log"
+    await eventually(lambda: "handing 1 runs on" in log.read_text(), within_s=5)
+    again = time.monotonic()
+    stubborn.signal(signal.SIGTERM)
+    assert await asyncio.wait_for(stubborn.wait(), 5) == -signal.SIGTERM
+    assert time.monotonic() - again < 1
+
+
+async def test_a_broker_that_restarts_costs_the_run_nothing(nats_server: EmbeddedServer, look: Runs, bus: Bus) -> None:
+    goes_on = asyncio.Event()
+
+    async def steps(run: RunHandle, job: GameJob) -> None:
+        for step in range(100):
+            await run.progress(f"step {step}")
+            if step == 50:
+                await goes_on.wait()
+        await run.complete(1, {})
+
+    async with working(bus, steps):
+        test_id = await runs.submit(look.streams, JOB)
+        await look.said(test_id, "step 50")
+        nats_server.child.signal(signal.SIGKILL)
+        await nats_server.child.wait()
+        goes_on.set()
+        await nats_server.start()
+        await look.eventually(lambda: connected(bus), within_s=10)
+        snapshot = await look.ended(test_id)
+        await look.no_jobs()
+    assert snapshot.attempt == 1
+    told = [message for message in await look.messages(test_id) if message.startswith("step")]
+    assert told == [f"step {step}" for step in range(100)]
+
+
+async def connected(bus: Bus) -> bool:
+    return bus.connected
+
+
+async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
+    bus: Bus, streams: Streams, look: Runs, eventually: Eventually
+) -> None:
+    done = asyncio.Event()
+
+    async def waits(run: RunHandle, job: GameJob) -> None:
+        await run.progress("playing")
+        await done.wait()
+        await run.complete(1, {})
+
+    async with working(bus, waits) as worker:
+        test_id = await runs.submit(streams, JOB)
+        await look.said(test_id, "playing")
+        await nak(bus, worker._playing[test_id].delivered)
+
+        async def redelivered() -> bool:
+            return worker._playing[test_id].delivered.delivered == 2
+
+        await eventually(redelivered, within_s=10)
+        done.set()
+        assert (await look.ended(test_id)).attempt == 1
+        await look.no_jobs()
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b"not JSON", "invalid_job"),
+        (b"\xff\xfe", "invalid_job"),
+        (b"[]", "invalid_job"),
+        (b'{"gameUrl": "https://game.example/"}', "invalid_job"),
+        (b'{"gameUrl": "https://game.example/", "title": "G", "budgetSeconds": 1e9}', "invalid_job"),
+        (b'{"gameUrl": "https://game.example/", "title": "G", "seed": -1}', "invalid_job"),
+        (b'{"gameUrl": "ftp://game.example/", "title": "G"}', "url_refused"),
+        (b'{"gameUrl": "file:///etc/passwd", "title": "G"}', "url_refused"),
+    ],
+)
+async def test_a_job_that_makes_no_sense_ends_its_run_with_the_reason(
+    bus: Bus, streams: Streams, look: Runs, payload: bytes, code: str
+) -> None:
+    test_id = subjects.new_test_id()
+    async with working(bus, plays):
+        await streams.store(subjects.job(test_id), payload)
+        assert (await look.ended(test_id)).status == "failed"
+        await look.no_jobs()
+    [event] = await look.events(test_id)
+    assert event["data"] == {"code": code}
+
+
+async def test_a_job_under_no_tests_subject_is_removed(bus: Bus, streams: Streams, look: Runs) -> None:
+    async with working(bus, plays):
+        await streams.store("jobs.test.NOT-AN-ID", b"{}")
+        await look.no_jobs()
+        test_id = await runs.submit(streams, JOB)
+        await look.ended(test_id)
+
+
+async def test_a_job_alone_makes_a_run(bus: Bus, streams: Streams, look: Runs) -> None:
+    test_id = subjects.new_test_id()
+    async with working(bus, plays):
+        await streams.store(subjects.job(test_id), b'{"gameUrl": "https://GAME.example", "title": "By hand"}')
+        snapshot = await look.ended(test_id)
+    assert (snapshot.status, snapshot.title, snapshot.game_url) == (
+        "completed",
+        "By hand",
+        "https://game.example/",
+    )
+
+
+async def test_a_player_that_fails_or_tells_no_result_fails_its_run_only(
+    bus: Bus, streams: Streams, look: Runs
+) -> None:
+    async def odd(run: RunHandle, job: GameJob) -> None:
+        if job.seed == 1:
+            raise RuntimeError("out of ideas")
+        if job.seed == 3:
+            await plays(run, job)
+
+    ids = [await runs.submit(streams, runs.make_job(JOB.game_url, "Game", 5, seed)) for seed in (1, 2, 3)]
+    async with working(bus, odd):
+        ends = [await look.ended(test_id) for test_id in ids]
+        await look.no_jobs()
+    assert [(end.status, end.error) for end in ends] == [
+        ("failed", "The agent failed: out of ideas"),
+        ("failed", "The agent ended without a result"),
+        ("completed", None),
+    ]
+
+
+async def test_a_player_that_never_ends_is_stopped(
+    bus: Bus, streams: Streams, look: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "PLAYER_GRACE_S", -4.5)  # of a budget of 5 s
+    async with working(bus, hangs):
+        test_id = await runs.submit(streams, JOB)
+        snapshot = await look.ended(test_id)
+    assert snapshot.error == "The agent was still busy after 0.5 s and was stopped"
+
+
+async def test_a_worker_that_cannot_play_gives_the_job_back_three_times(
+    bus: Bus, streams: Streams, look: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "_TRY_AGAIN_DELAY_S", 0.05)
+
+    async def cannot(run: RunHandle, job: GameJob) -> None:
+        raise TryAgain("No Chromium could be started.")
+
+    async with working(bus, cannot) as worker:
+        test_id = await runs.submit(streams, JOB)
+        snapshot = await look.ended(test_id)
+        await look.no_jobs()
+    assert snapshot.error is not None
+    assert "three workers were lost" in snapshot.error
+    told = await look.messages(test_id)
+    assert told.count("This worker cannot play on: No Chromium could be started.") == 3
+    assert worker.statistics().ends["again"] == 3
+
+
+async def test_stopping_while_the_broker_is_away_does_not_take_for_ever(
+    nats_server: EmbeddedServer, bus: Bus, streams: Streams, look: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with working(bus, hangs):
+        test_id = await runs.submit(streams, JOB)
+        await look.said(test_id, "hanging")
+        nats_server.child.signal(signal.SIGKILL)
+        await nats_server.child.wait()
+        stopping_at = time.monotonic()
+    assert time.monotonic() - stopping_at < 6
+    assert "left to its lease" in caplog.text

@@ -1,0 +1,196 @@
+// The table of states × events: a test per cell, then the stories that cross several.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import * as connection from "../../../dashboard_ui/connection.js";
+
+const { IDLE, TABLE, polls, step, backoffMs } = connection;
+const NOW = 1_000_000;
+const EVENTS = ["watch", "rest", "frame", "delivered", "closed", "deadline", "wake", "retry"];
+
+/** A wanted connection in this state, in the middle of its third attempt. */
+const at = (state, more = {}) => ({ ...IDLE, state, wanted: true, attempt: 3, failures: 2, deadlineAt: NOW + 10, ...more });
+const run = (c, event, random = 1) => step(c, event, { now: NOW, random });
+
+// What each cell leads to: the next state and the effects. Written out, so that a cell changed by accident shows.
+const CELLS = {
+  idle: { watch: "connecting open", rest: "idle", frame: "idle", delivered: "idle", closed: "idle", deadline: "idle", wake: "idle", retry: "connecting open" },
+  connecting: { watch: "connecting", rest: "finished detach", frame: "connecting", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "connecting", retry: "connecting detach open" },
+  live: { watch: "live", rest: "live", frame: "live", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "live probe", retry: "live probe" },
+  waiting: { watch: "waiting", rest: "finished", frame: "waiting", delivered: "waiting", closed: "waiting", deadline: "connecting open", wake: "connecting open", retry: "connecting open" },
+  finished: { watch: "connecting open", rest: "finished", frame: "finished", delivered: "finished", closed: "finished", deadline: "finished", wake: "finished", retry: "connecting open" },
+  refused: { watch: "refused", rest: "refused", frame: "refused", delivered: "refused", closed: "refused", deadline: "refused", wake: "refused", retry: "connecting open" },
+};
+
+test("the table has every state and every event, and no other", () => {
+  assert.deepEqual(Object.keys(TABLE).sort(), Object.keys(CELLS).sort());
+  for (const row of Object.values(TABLE)) assert.deepEqual(Object.keys(row), EVENTS);
+});
+
+for (const [state, row] of Object.entries(CELLS)) {
+  for (const [type, expected] of Object.entries(row)) {
+    test(`${state} × ${type} → ${expected}`, () => {
+      const before = Object.freeze(at(state));
+      const [after, effects] = run(before, { type, code: 1006 });
+      assert.equal([after.state, ...effects].join(" "), expected);
+      // Whoever waits for something has a deadline, and nobody else.
+      const timed = ["connecting", "live", "waiting"].includes(after.state);
+      assert.equal(timed ? Number.isFinite(after.deadlineAt) : true, true);
+      if (!timed && after.state !== state) assert.equal(after.deadlineAt, Infinity);
+    });
+  }
+}
+
+test("only a delivery resets the backoff: a socket that opens and is cut goes on counting", () => {
+  let c = run(IDLE, { type: "watch" })[0];
+  const attempts = [];
+  for (let i = 0; i < 4; i++) {
+    c = run(c, { type: "frame" })[0]; // an error or a farewell is a frame, but no delivery
+    c = run(c, { type: "closed", code: 1006 })[0];
+    attempts.push([c.attempt, c.failures]);
+    c = run(c, { type: "deadline" })[0];
+  }
+  assert.deepEqual(attempts, [[1, 1], [2, 2], [3, 3], [4, 4]]);
+  c = run(c, { type: "delivered" })[0];
+  assert.deepEqual([c.state, c.attempt, c.failures], ["live", 0, 0]);
+});
+
+test("backoff 1, 2, 4, 8, 16, 30, 30 … s, each times 0.8 to 1.0", () => {
+  const attempts = [1, 2, 3, 4, 5, 6, 7, 10, 11, 99];
+  const bases = [1, 2, 4, 8, 16, 30, 30, 30, 30, 30];
+  assert.deepEqual(attempts.map((n) => backoffMs(n, 1) / 1000), bases);
+  assert.deepEqual(attempts.map((n) => Math.round(backoffMs(n, 0)) / 1000), bases.map((s) => s * 0.8));
+});
+
+test("attempts go on for ever: after the tenth every 30 s", () => {
+  let c = at("waiting", { attempt: 1, failures: 0 });
+  const waits = [];
+  for (let i = 0; i < 14; i++) {
+    c = run(c, { type: "deadline" })[0];
+    assert.equal(c.state, "connecting");
+    c = run(c, { type: "closed", code: 1006 })[0];
+    waits.push((c.deadlineAt - NOW) / 1000);
+  }
+  assert.equal(c.attempt, 15);
+  assert.deepEqual(waits.slice(-5), [30, 30, 30, 30, 30]);
+});
+
+test("polling starts with the second failed attempt, goes on through the next ones, and ends with the first delivery", () => {
+  let c = run(at("live", { attempt: 0, failures: 0 }), { type: "closed", code: 1006 })[0];
+  const story = [polls(c)];
+  for (let i = 0; i < 2; i++) {
+    c = run(c, { type: "deadline" })[0];
+    story.push(polls(c));
+    c = run(c, { type: "closed", code: 1006 })[0];
+    story.push(polls(c));
+  }
+  assert.deepEqual(story, [false, false, false, false, true]);
+  c = run(c, { type: "deadline" })[0];
+  assert.equal(polls(c), true, "while the third attempt runs");
+  assert.equal(polls(run(c, { type: "frame" })[0]), true, "an open socket is not a delivery");
+  assert.equal(polls(run(c, { type: "delivered" })[0]), false);
+  assert.equal(polls(run(c, { type: "rest" })[0]), false, "and when every test has ended");
+});
+
+test("a first connection that fails counts as a failed attempt", () => {
+  let c = run(IDLE, { type: "watch" })[0];
+  c = run(c, { type: "closed", code: 1006 })[0];
+  c = run(c, { type: "deadline" })[0];
+  c = run(c, { type: "closed", code: 1006 })[0];
+  assert.deepEqual([c.failures, polls(c)], [2, true]);
+});
+
+for (const code of [4400, 4401, 4404, 4429, 4499]) {
+  test(`no attempt after a close with ${code}`, () => {
+    for (const state of ["connecting", "live"]) {
+      const [c] = run(at(state), { type: "closed", code, reason: "no such test" });
+      assert.deepEqual([c.state, c.reason, c.deadlineAt], ["refused", "no such test", Infinity]);
+      assert.equal(run(c, { type: "wake" })[0].state, "refused");
+    }
+  });
+}
+
+for (const code of [1000, 1001, 1006, 1012, 1013, 4399, 4500]) {
+  test(`another attempt after a close with ${code}`, () => {
+    assert.equal(run(at("live"), { type: "closed", code })[0].state, "waiting");
+  });
+}
+
+test("no attempt after every watched test has ended: neither after a loss nor while waiting", () => {
+  const [resting] = run(at("live"), { type: "rest" });
+  assert.deepEqual(run(resting, { type: "closed", code: 1006 })[0].state, "finished");
+  const [silent, effects] = run(resting, { type: "deadline", lateMs: 0 });
+  assert.deepEqual([silent.state, effects], ["finished", ["detach"]]);
+  for (const type of ["wake", "deadline", "closed", "rest"]) {
+    assert.deepEqual(run(silent, { type })[1], [], `${type} opens nothing`);
+  }
+});
+
+test("a new test connects again, with a fresh count", () => {
+  const [c, effects] = run(at("finished", { wanted: false }), { type: "watch" });
+  assert.deepEqual([c.wanted, c.attempt, c.failures, effects], [true, 0, 0, ["open"]]);
+});
+
+test("try now, when nothing is expected, is one attempt and no more", () => {
+  const [c] = run(at("finished", { wanted: false }), { type: "retry" });
+  assert.equal(run(c, { type: "closed", code: 1006 })[0].state, "finished");
+});
+
+test("35 s without a frame is half-open; every frame moves the deadline", () => {
+  const [c] = run(at("connecting"), { type: "delivered" });
+  assert.equal(c.deadlineAt, NOW + 35_000);
+  const [later] = step(c, { type: "frame" }, { now: NOW + 20_000, random: 0 });
+  assert.equal(later.deadlineAt, NOW + 55_000);
+  const [lost, effects] = run(later, { type: "deadline", lateMs: 3 });
+  assert.deepEqual([lost.state, lost.attempt, effects], ["waiting", 1, ["detach"]]);
+});
+
+test("a deadline that comes late means a frozen page: it asks before it gives up", () => {
+  const [c, effects] = run(at("live"), { type: "deadline", lateMs: 20_000 });
+  assert.deepEqual([c.state, effects, c.deadlineAt], ["live", ["probe"], NOW + 5000]);
+  assert.deepEqual(run(c, { type: "frame" })[0].deadlineAt, NOW + 35_000);
+  assert.deepEqual(run(c, { type: "deadline", lateMs: 1 })[0].state, "waiting");
+});
+
+test("a wake probes at once and never moves a deadline away", () => {
+  assert.equal(run(at("live", { deadlineAt: NOW + 30_000 }), { type: "wake" })[0].deadlineAt, NOW + 5000);
+  assert.equal(run(at("live", { deadlineAt: NOW + 100 }), { type: "wake" })[0].deadlineAt, NOW + 100);
+});
+
+test("a page from the back/forward cache does not trust its old socket", () => {
+  for (const state of ["live", "connecting"]) {
+    const [c, effects] = run(at(state), { type: "wake", restored: true });
+    assert.deepEqual([c.state, effects], ["connecting", ["detach", "open"]]);
+  }
+});
+
+test("a draining edge says when to come back, within reason", () => {
+  const wait = (retryAfterMs) => run(at("live"), { type: "closed", code: 1012, retryAfterMs })[0].deadlineAt - NOW;
+  assert.equal(wait(250), 250);
+  assert.equal(wait(0), 0);
+  assert.equal(wait(9e9), 60_000);
+  for (const bad of [undefined, -1, NaN, "soon", null]) assert.equal(wait(bad), backoffMs(4, 1), String(bad));
+});
+
+test("any walk through the table keeps its promises", () => {
+  // A small generator of our own: the same walks every time.
+  let seed = 42;
+  const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) / 2 ** 31;
+  for (let walk = 0; walk < 300; walk++) {
+    let c = IDLE;
+    let sockets = 0;
+    for (let i = 0; i < 60; i++) {
+      const type = EVENTS[Math.floor(random() * EVENTS.length)];
+      const code = [1006, 1012, 4404][Math.floor(random() * 3)];
+      const before = c;
+      const [after, effects] = step(c, { type, code, lateMs: random() * 4000, restored: random() < 0.2 }, { now: NOW + i, random: random() });
+      c = after;
+      // A closed socket is gone by itself, in the states that have one.
+      if (type === "closed" && ["connecting", "live"].includes(before.state)) sockets--;
+      for (const effect of effects) sockets += { open: 1, detach: -1, probe: 0 }[effect];
+      assert.equal(sockets, ["connecting", "live"].includes(c.state) ? 1 : 0, `${before.state} × ${type} → ${c.state}`);
+      if (polls(c)) assert.ok(c.state === "waiting" || c.state === "connecting");
+    }
+  }
+});

@@ -1,0 +1,149 @@
+"""What an event looks like in a terminal."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testcast import lines
+from testcast.events import Event, Reset
+
+NOON_MS = int(datetime(2026, 3, 4, 12, 3, 7).astimezone().timestamp() * 1000)
+TODAY = date(2026, 3, 4)
+RUN, OTHER = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11", "00000000-8a51-4c0b-9d57-2f1f6f0a7b11"
+
+
+def event(message: str = "hello", kind: str = "progress", **fields: Any) -> Event:
+    fields = {"test_id": RUN, "seq": 7, "timestamp": NOON_MS} | fields
+    return Event(type=kind, message=message, **fields)  # type: ignore[arg-type]
+
+
+def feed(*, headings: bool = True) -> lines.Feed:
+    return lines.Feed(headings=headings, today=TODAY)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "label"),
+    [
+        (event(kind="status", status="queued"), "queued", "queued"),
+        (event(kind="status", status="running", data={"attempt": 2}), "running", "running"),
+        (event(kind="status", status="running", phase="phase1"), "progress", "phase"),
+        (event(), "progress", "progress"),
+        (event(data={"action": "Testing WASD movement"}), "action", "action"),
+        (event(data={"kind": "pageerror", "detail": "x is not a function"}), "problem", "pageerror"),
+        (event(data={"kind": "a-very-long-kind"}), "problem", "a-very-lo"),
+        (event(data={"kind": 7}), "progress", "progress"),
+        (event(data=["kind"]), "progress", "progress"),
+        (event(kind="error"), "error", "error"),
+        (event(kind="error", status="failed"), "failed", "failed"),
+        (event(kind="status", status="failed"), "failed", "failed"),
+        (event(kind="complete", data={"score": 78}), "completed", "completed"),
+    ],
+)
+def test_each_kind_of_event_has_its_word(given: Event, kind: str, label: str) -> None:
+    line = feed().lines(given)[-1]
+    assert (line.kind, line.label, line.time, line.text) == (kind, label, "12:03:07", "hello")
+
+
+def test_a_phase_has_one_heading_and_the_next_attempt_has_it_again() -> None:
+    shown = feed()
+    given = [
+        event("a", phase="phase1"),
+        event("b", phase="phase1"),
+        event("c"),
+        event("d", phase="phase2"),
+        event("e", phase="phase1"),
+    ]
+    texts = [line.text for each in given for line in shown.lines(each)]
+    first, second = "Phase 1/4 · Load and validate", "Phase 2/4 · Discover controls"
+    assert texts == [first, "a", "b", "c", second, "d", first, "e"]
+
+
+def test_several_runs_have_no_headings_but_each_line_says_its_phase() -> None:
+    shown = feed(headings=False)
+    given = [event(phase="phase1"), event(phase="phase3", test_id=OTHER), event(), event(test_id=OTHER)]
+    found = [(line.test_id, line.phase) for each in given for line in shown.lines(each)]
+    assert found == [(RUN, 1), (OTHER, 3), (RUN, 1), (OTHER, 3)]
+
+
+def test_another_day_is_said_once() -> None:
+    shown = feed()
+    yesterday = NOON_MS - 86_400_000
+    found = [line.text for each in (yesterday, yesterday, NOON_MS) for line in shown.lines(event(timestamp=each))]
+    assert found == ["Tuesday 3 March 2026", "hello", "hello", "Wednesday 4 March 2026", "hello"]
+
+
+def test_a_time_too_large_for_one_is_no_crash() -> None:
+    assert feed().lines(event(timestamp=2**53 - 1))[-1].time == "--:--:--"
+
+
+def test_the_games_own_words_stand_below_unless_the_message_has_them() -> None:
+    told = event("Console error", data={"kind": "console", "detail": "x is null"})
+    repeated = event("Console error: x is null", data={"kind": "console", "detail": "x is null"})
+    odd = event("Console error", data={"kind": "console", "detail": {"x": 1}})
+    assert [feed().lines(each)[-1].detail for each in (told, repeated, odd)] == ["x is null", "", ""]
+
+
+@given(st.text())
+def test_nothing_that_a_terminal_would_obey_gets_through(text: str) -> None:
+    shown = feed().lines(event(text, data={"kind": text or "x", "detail": text}))[-1]
+    for each in (shown.text, shown.label, shown.detail):
+        assert not any(ord(char) < 32 or 127 <= ord(char) < 160 or 0x202A <= ord(char) <= 0x202E for char in each)
+        assert "\n" not in each
+
+
+def test_an_escape_sequence_is_shown_and_a_line_break_is_one_sign() -> None:
+    assert lines.printable("a\x1b[2Jb\r\nc\n\n d") == "a\N{REPLACEMENT CHARACTER}[2Jb ⏎ c ⏎  d"
+
+
+def test_a_very_long_message_is_cut_and_says_so() -> None:
+    shown = feed().lines(event("x" * 60_000))[-1].text
+    assert len(shown) < 2100
+    assert shown.endswith("… (60,000 characters)")
+
+
+@pytest.mark.parametrize("reason", ["expired", "ahead", "epoch"])
+def test_a_reset_is_a_line_that_says_why_and_headings_begin_again(reason: Any) -> None:
+    shown = feed()
+    shown.lines(event(phase="phase2"))
+    line = shown.lines(Reset(RUN, reason, "1"))[0]
+    assert (line.kind, line.label) == ("system", "reset")
+    assert line.text.startswith("a gap: ")
+    assert [each.kind for each in shown.lines(event(phase="phase2"))] == ["phase", "progress"]
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        ({"metrics": {"rubric": [{"part": "load", "score": 10, "max": 15, "reasons": []}]}}, [("load", 10, 15)]),
+        ({"metrics": {"rubric": [{"part": "load", "score": "10", "max": 15}, {"part": 1}, 3, {}]}}, []),
+        ({"metrics": {"rubric": [{"part": "load", "score": 1, "max": 0}]}}, []),
+        ({"metrics": {"rubric": "good"}}, []),
+        ({"metrics": 4}, []),
+        (None, []),
+        ([1], []),
+    ],
+)
+def test_a_score_by_parts_is_read_from_anything(data: Any, parts: list[tuple[str, float, float]]) -> None:
+    assert lines.rubric(data) == parts
+
+
+@pytest.mark.parametrize(
+    ("score", "found"), [(78, 78), (78.5, 78.5), (101, None), (True, None), ("78", None), (None, None)]
+)
+def test_a_score_is_a_number_up_to_100(score: Any, found: float | None) -> None:
+    assert lines.score_of(event(kind="complete", data={"score": score})) == found
+
+
+@pytest.mark.parametrize(("ms", "text"), [(0, "0:00"), (-5, "0:00"), (41_900, "0:41"), (3_723_000, "1:02:03")])
+def test_a_length_of_time(ms: float, text: str) -> None:
+    assert lines.duration(ms) == text
+
+
+@pytest.mark.parametrize(("share", "filled"), [(-1, 0), (0, 0), (0.5, 10), (1, 20), (7, 20)])
+def test_a_bar_is_never_longer_than_its_room(share: float, filled: int) -> None:
+    assert lines.bar(share) == "█" * filled + "░" * (20 - filled)

@@ -1,0 +1,123 @@
+"""What a person may type, how long to wait, and what an error means for the exit status."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import BadInput, BrokerUnavailable, InvalidTestId, NotFound, QueueFull, TestcastError
+from testcast.backoff import DELAYS_S, MAX_ATTEMPTS, delay_s, retry_after_s
+from testcast.errors import ConnectionLost, EdgeRefused, exit_status
+from testcast.targets import complete_game_url, edge_url, is_local, parse_target
+
+RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
+
+
+@pytest.mark.parametrize(
+    ("given", "edge", "test_id", "through"),
+    [
+        (None, None, None, None),
+        ("all", None, None, None),
+        (RUN, None, RUN, None),
+        (RUN, "localhost:8000", RUN, "http://localhost:8000"),
+        ("http://h:8000", None, None, "http://h:8000"),
+        ("http://h:8000/", None, None, "http://h:8000"),
+        (f"https://h/tests/{RUN}", None, RUN, "https://h"),
+        (f"http://h:8000/tests/{RUN}/?x=1#y", "http://h:8000/", RUN, "http://h:8000"),
+    ],
+)
+def test_a_target_is_an_id_all_or_a_page(
+    given: str | None, edge: str | None, test_id: str | None, through: str | None
+) -> None:
+    assert parse_target(given, edge) == (test_id, through)
+
+
+@pytest.mark.parametrize("given", [RUN.upper(), "4f9c2d3e", "", "test.*.events", "../etc", f"http://h/tests/{RUN}x"])
+def test_a_target_that_is_no_test_id_is_refused(given: str) -> None:
+    with pytest.raises(InvalidTestId):
+        parse_target(given, None)
+
+
+@pytest.mark.parametrize(
+    "given", ["http://h/other", f"http://h/tests/{RUN}/more", "ftp://h/", "http:///", "http://h:x/"]
+)
+def test_an_address_that_is_no_page_is_refused(given: str) -> None:
+    with pytest.raises(BadInput):
+        parse_target(given, None)
+
+
+def test_two_different_edges_are_refused() -> None:
+    with pytest.raises(BadInput, match="two edges"):
+        parse_target("http://one:8000/", "http://two:8000")
+
+
+@pytest.mark.parametrize(
+    "given", ["", "http://", "http://h/path", "http://h?x", "ws://h", "http://h:0", "http://h:99999"]
+)
+def test_what_is_no_address_of_an_edge_is_refused(given: str) -> None:
+    with pytest.raises(BadInput):
+        edge_url(given)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("my-game.example", "https://my-game.example"),
+        ("my-game.example:8080/x", "https://my-game.example:8080/x"),
+        ("localhost:3000", "http://localhost:3000"),
+        ("127.0.0.1/x", "http://127.0.0.1/x"),
+        ("[::1]:80", "http://[::1]:80"),
+        (" http://a ", "http://a"),
+        ("ftp://a", "ftp://a"),
+        ("javascript:alert(1)", "javascript:alert(1)"),
+        ("", ""),
+    ],
+)
+def test_a_game_without_a_scheme_gets_one(typed: str, completed: str) -> None:
+    assert complete_game_url(typed) == completed
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [("http://127.0.0.1:1", True), ("http://localhost", True), ("http://[::1]:1", True), ("http://h", False)],
+)
+def test_this_machine_is_told_from_others(url: str, local: bool) -> None:
+    assert is_local(url) is local
+
+
+def test_the_waits_are_those_of_the_design() -> None:
+    longest = [delay_s(failures, 1.0) for failures in range(1, MAX_ATTEMPTS + 1)]
+    assert longest == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30, 30, 30])
+
+
+@given(st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_spread_over_a_fifth(failures: int, chance: float) -> None:
+    full = DELAYS_S[min(failures, 6) - 1]
+    assert 0.8 * full <= delay_s(failures, chance) <= full
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [(1500, 1.5), (0, 0), (10**9, 60), (-1, None), ("5", None), (True, None), (None, None)]
+)
+def test_a_goodbye_is_obeyed_within_bounds(asked: object, found: float | None) -> None:
+    assert retry_after_s(asked) == found
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BadInput("x"), 2),
+        (InvalidTestId("x"), 2),
+        (NotFound(RUN), 2),
+        (EdgeRefused("x", "invalid_params", 400), 2),
+        (EdgeRefused("x", "not_found", 4404), 2),
+        (EdgeRefused("x", "already_ended", 409), 1),
+        (ConnectionLost("x"), 3),
+        (BrokerUnavailable("x"), 3),
+        (QueueFull("x"), 1),
+        (TestcastError("x"), 1),
+    ],
+)
+def test_every_error_has_its_exit_status(error: TestcastError, status: int) -> None:
+    assert exit_status(error) == status

