@@ -25,7 +25,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
 
-from broker.errors import BrokerUnavailable, InvalidSetting
+from broker.errors import BrokerUnavailable, InvalidSetting, TestcastError
 from broker.log import RateLimited
 
 _PING_INTERVAL_S: Final = 5  # two unanswered pings: a dead link is found in 10 to 15 s instead of 6 minutes
@@ -138,6 +138,8 @@ class Bus:
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._tokens = 0
         self._rng = random.Random()
+        self._open = False
+        """The first connection has been made."""
         self._closing = False
         self._watchdog: asyncio.Task[None] | None = None
 
@@ -167,6 +169,25 @@ class Bus:
             raise BrokerUnavailable(f"no NATS server answers at {url} (tried for {timeout_s:g} s)") from None
         bus._watchdog = asyncio.create_task(bus._watch(), name=f"{name}-bus-watchdog")
         return bus
+
+    @classmethod
+    def dial(cls, url: str, *, name: str) -> Bus:
+        """Starts connecting, for as long as it takes, and returns at once; until `connected`, nothing is available."""
+        bus = cls(url, name)
+        bus._watchdog = asyncio.create_task(bus._dial(), name=f"{name}-bus-watchdog")
+        return bus
+
+    async def _dial(self) -> None:
+        while True:
+            try:
+                await self._connect(self.url.split(","))
+                break
+            except TestcastError as error:  # a server that refuses us may be told to take us
+                _log.error("%s", error)
+                self._client = _Client()
+                await asyncio.sleep(_RECONNECT_MAX_S)
+        self._notify(self.on_reconnect)
+        await self._watch()
 
     async def _connect(self, servers: Sequence[str]) -> None:
         async def on_error(error: Exception) -> None:
@@ -207,11 +228,12 @@ class Bus:
         except (ValueError, NatsError) as error:
             raise InvalidSetting(f"cannot connect to {self.url!r}: {error or repr(error)}") from None
         await self._subscribe(f"{self._inbox}.*", self._on_reply)
+        self._open = True
 
     @property
     def connected(self) -> bool:
         """The link to the broker is up, as far as this side knows."""
-        return bool(self._client.is_connected)
+        return self._open and bool(self._client.is_connected)
 
     @property
     def dropped(self) -> int:
@@ -290,6 +312,8 @@ class Bus:
         Raises:
             BrokerUnavailable: the connection is closed (while it is merely down, it stands after the reconnect).
         """
+        if not self._open:
+            raise BrokerUnavailable(f"not connected to the broker at {self.url} yet")
         return await self._subscribe(subject, handler)
 
     async def _subscribe(self, subject: str, handler: Handler) -> Subscription:

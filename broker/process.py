@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -22,21 +22,28 @@ class Child:
 
     Args:
         argv: the command.
-        log: file that takes its output, appended to.
+        log: file that takes its output, appended to; None to leave it where the parent's goes.
         env: the whole environment, None for the parent's.
+        pass_fds: open files that it inherits under the same numbers.
     """
 
-    def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        log: Path | None,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.argv = list(argv)
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with _opened(log) as output:
             self._process = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=None if output is None else subprocess.STDOUT,
                 env=None if env is None else dict(env),
+                pass_fds=pass_fds,
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
@@ -79,9 +86,18 @@ class Child:
 
     def last_lines(self, count: int = 8) -> str:
         """The end of its log, for an error message."""
+        if self.log is None:
+            return ""
         with contextlib.suppress(OSError):
             return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-count:])
         return ""
+
+
+def _opened(log: Path | None) -> contextlib.AbstractContextManager[BinaryIO | None]:
+    if log is None:
+        return contextlib.nullcontext()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.open("ab")
 
 
 def _die_with_parent() -> None:

@@ -72,12 +72,20 @@ class EdgeProcess:
         self.log = directory / f"edge-{self.port}.log"
         self.child: Child
 
+    def spawn(self) -> None:
+        """Starts it."""
+        self.child = Child([sys.executable, "-m", "ws_edge"], self.log, self._env)
+
     async def start(self) -> EdgeProcess:
         """Starts it and waits until it is ready."""
-        self.child = Child([sys.executable, "-m", "ws_edge"], self.log, self._env)
+        self.spawn()
+        await self.until_ready()
+        return self
+
+    async def until_ready(self) -> None:
+        """Waits until it may be sent viewers."""
         async with httpx.AsyncClient() as client:
             await until(lambda: self._ready(client), within_s=20, what=f"edge ready; its log: {self.log}")
-        return self
 
     async def _ready(self, client: httpx.AsyncClient) -> bool:
         assert self.child.exit_code is None, f"the edge ended:\n{self.child.last_lines(20)}"

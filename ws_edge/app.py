@@ -42,7 +42,7 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        bus = await Bus.connect(nats_url, name=f"edge-{config.port}", timeout_s=None)
+        bus = Bus.dial(nats_url, name=f"edge-{config.port}")  # the page and /healthz do not wait for the broker
         node = Node(bus, config, replicas)
         await node.start()
         on_ready(node)

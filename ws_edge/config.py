@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from broker.config import number, switch
 from broker.errors import InvalidSetting
+from ws_edge.admission import Network
 
 PROGRESS_INTERVAL_S = 5.0
 
@@ -17,11 +19,16 @@ class EdgeConfig(NamedTuple):
 
     host: str = "127.0.0.1"
     port: int = 8000
+    workers: int = 1
     progress_interval_s: float = PROGRESS_INTERVAL_S
     heartbeat_s: float = 15.0
     drain_s: float = 10.0
     high_water_bytes: int = 64 * 1024
     max_subscriptions: int = 1024
+    max_sockets: int = 15_000
+    max_sockets_per_address: int = 2_000
+    handshakes_per_s: float = 5_000.0
+    trusted_proxies: tuple[Network, ...] = ()
     allowed_origins: frozenset[str] = frozenset()
     projector: bool = True
     undertaker: bool = True
@@ -44,11 +51,16 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
     return EdgeConfig(
         host=environ.get("TESTCAST_EDGE_HOST") or default.host,
         port=int(of("PORT", default.port, 0, 65535)),
+        workers=int(of("WORKERS", default.workers, 1, 256)),
         progress_interval_s=of("PROGRESS_INTERVAL_S", default.progress_interval_s, 0, 3600),
         heartbeat_s=of("HEARTBEAT_S", default.heartbeat_s, 0.1, 25),  # a viewer gives up after 35 s of silence
         drain_s=of("DRAIN_S", default.drain_s, 0, 600),
         high_water_bytes=int(of("HIGH_WATER_BYTES", default.high_water_bytes, 4096, 16 << 20)),
         max_subscriptions=int(of("MAX_SUBSCRIPTIONS", default.max_subscriptions, 1, 100_000)),
+        max_sockets=int(of("MAX_SOCKETS", default.max_sockets, 1, 1_000_000)),
+        max_sockets_per_address=int(of("MAX_SOCKETS_PER_ADDRESS", default.max_sockets_per_address, 0, 1_000_000)),
+        handshakes_per_s=of("HANDSHAKES_PER_S", default.handshakes_per_s, 0, 1_000_000),
+        trusted_proxies=_networks(environ.get("TESTCAST_EDGE_TRUSTED_PROXIES", "")),
         allowed_origins=_origins(environ.get("TESTCAST_EDGE_ALLOWED_ORIGINS", "")),
         projector=switch("TESTCAST_EDGE_PROJECTOR", default.projector, environ),
         undertaker=switch("TESTCAST_EDGE_UNDERTAKER", default.undertaker, environ),
@@ -56,6 +68,16 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         allow_private=switch("TESTCAST_AGENT_ALLOW_PRIVATE", default.allow_private, environ),
         demo_game_url=environ.get("TESTCAST_EDGE_DEMO_GAME_URL") or None,
     )
+
+
+def _networks(given: str) -> tuple[Network, ...]:
+    networks: list[Network] = []
+    for each in filter(None, (part.strip() for part in given.split(","))):
+        try:
+            networks.append(ipaddress.ip_network(each, strict=False))
+        except ValueError:
+            raise InvalidSetting(f"TESTCAST_EDGE_TRUSTED_PROXIES: {each!r} is no address or network") from None
+    return tuple(networks)
 
 
 def _origins(given: str) -> frozenset[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Container, Coroutine
 from typing import Any, Final, Protocol
 
 from broker import subjects
@@ -28,6 +28,9 @@ _LINGER_S: Final = 5.0
 """How long a topic stays after its last viewer: a reload of the page finds it warm."""
 _STALE_AFTER_S: Final = 5.0
 _CLOSING_S: Final = 3.0
+_FRAME_S: Final = 10.0
+_MAX_IDLE_BEATS: Final = 4
+POLICY: Final = 1008
 _limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
 
 
@@ -37,12 +40,26 @@ class Socket(Viewer, Protocol):
     sessions: dict[str, Session]
     closing_since: float
     """Loop time at which a close frame was sent, 0 while open."""
+    partial_since: float
+    """Loop time at which a frame began that is not whole yet, 0 when there is none."""
+    idle_beats: int
+    """How many heartbeats it has heard without being interested in anything."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Starts the closing handshake."""
 
     def goodbye(self, retry_after_ms: int, reason: str) -> None:
         """Sends the viewer to another node."""
 
     def abort(self) -> None:
         """Ends the connection at once."""
+
+
+class LateComer(Protocol):
+    """An HTTP connection whose request is not whole."""
+
+    def too_late(self) -> None:
+        """Ends it."""
 
 
 class Hub:
@@ -57,6 +74,10 @@ class Hub:
         self.config = config
         self.topics: dict[str, Topic] = {}
         self.sockets: set[Socket] = set()
+        self.owing: dict[LateComer, float] = {}
+        """HTTP connections with a request under way, and the loop time at which it must be there."""
+        self.listeners: Container[object] = ()
+        """Sockets that watch the list, and so are interested in something."""
         self._snapshots = snapshots
         self._leader_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -102,7 +123,7 @@ class Hub:
             await asyncio.sleep(_TICK_S)
             now = loop.time()
             self._sweep_topics(now)
-            self._sweep_closing(now)
+            self._sweep_deadlines(now)
             if now >= next_idle_sweep:
                 next_idle_sweep = now + self.config.heartbeat_s
                 self._sweep_idle_sockets()
@@ -128,17 +149,27 @@ class Hub:
             elif not topic.behind and now - topic.idle_since >= _LINGER_S:
                 self._drop(topic)
 
-    def _sweep_closing(self, now: float) -> None:
-        for socket in [each for each in self.sockets if each.closing_since]:
-            if now - socket.closing_since > _CLOSING_S:
+    def _sweep_deadlines(self, now: float) -> None:
+        """Ends what is only half there: requests, frames, goodbyes."""
+        for late in [http for http, deadline in self.owing.items() if now > deadline]:
+            late.too_late()
+        for socket in [each for each in self.sockets if each.closing_since or each.partial_since]:
+            if socket.closing_since and now - socket.closing_since > _CLOSING_S:
                 socket.abort()
+            elif not socket.closing_since and now - socket.partial_since > _FRAME_S:
+                socket.close(POLICY, f"a frame that has begun must be whole within {_FRAME_S:g} s")
 
     def _sweep_idle_sockets(self) -> None:
-        """A socket without a live session hears no topic's heartbeat."""
+        """A socket without a live session hears no topic's heartbeat; one that wants nothing for long is sent away."""
         beat = frames.control("heartbeat", stale=self.stale or None)
-        for socket in self.sockets:
+        for socket in tuple(self.sockets):
             if socket.closing_since or any(session in session.topic.live for session in socket.sessions.values()):
                 continue
+            if not socket.sessions and socket not in self.listeners:
+                socket.idle_beats += 1
+                if socket.idle_beats > _MAX_IDLE_BEATS:
+                    socket.close(POLICY, "nothing was subscribed to")
+                    continue
             if socket.transport.get_write_buffer_size() == 0:
                 socket.transport.write(beat)
 

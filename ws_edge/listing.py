@@ -40,6 +40,9 @@ class TestsChannel:
     def __repr__(self) -> str:
         return f"<TestsChannel listeners={len(self._listeners)} outdated={len(self._outdated)}>"
 
+    def __contains__(self, listener: object) -> bool:
+        return listener in self._listeners
+
     def add(self, listener: Listener) -> None:
         """The listener gets the whole list at the next turn, and changes from then on."""
         self._listeners.add(listener)

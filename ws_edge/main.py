@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 
 import uvicorn
@@ -14,14 +15,20 @@ from broker.errors import TestcastError
 from ws_edge import config as edge_config
 from ws_edge.app import make_app
 from ws_edge.config import EdgeConfig
+from ws_edge.http import DeadlineHttp
 from ws_edge.node import Node
 from ws_edge.socket import ViewerSocket
+from ws_edge.supervisor import supervise
 
 _log = logging.getLogger("testcast.edge")
 
 
-def serve(nats_url: str, replicas: int, config: EdgeConfig) -> None:
-    """Serves until SIGTERM or SIGINT; the first drains, the second ends at once."""
+def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.socket | None = None) -> None:
+    """Serves until SIGTERM or SIGINT; the first drains, the second ends at once.
+
+    Args:
+        listening: the supervisor's socket, None to listen on one's own.
+    """
 
     def on_ready(node: Node) -> None:
         # Here and not before: by now uvicorn has installed its own handlers, which close every socket at once.
@@ -46,7 +53,7 @@ def serve(nats_url: str, replicas: int, config: EdgeConfig) -> None:
             host=config.host,
             port=config.port,
             loop="uvloop",
-            http="httptools",
+            http=DeadlineHttp,
             ws=ViewerSocket,
             lifespan="on",
             access_log=False,
@@ -56,17 +63,22 @@ def serve(nats_url: str, replicas: int, config: EdgeConfig) -> None:
             backlog=4096,
         )
     )
-    server.run()
+    server.run(None if listening is None else [listening])
     if not server.started:
         sys.exit(1)
 
 
 def main() -> None:
-    """`python -m ws_edge`: everything from the environment."""
+    """`python -m ws_edge`: everything from the environment; `--fd N` is how the supervisor hands on its socket."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         broker = broker_config.load()
         config = edge_config.load()
     except TestcastError as error:
         sys.exit(f"testcast edge: {error}")
-    serve(broker.nats_url, broker.replicas, config)
+    if sys.argv[1:2] == ["--fd"]:
+        serve(broker.nats_url, broker.replicas, config, socket.socket(fileno=int(sys.argv[2])))
+    elif config.workers > 1:
+        sys.exit(asyncio.run(supervise(config.host, config.port, config.workers)))
+    else:
+        serve(broker.nats_url, broker.replicas, config)

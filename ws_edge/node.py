@@ -13,6 +13,7 @@ from typing import Any, Final
 from broker import topology
 from broker.bus import Bus
 from broker.snapshot import Snapshot
+from ws_edge.admission import Admission
 from ws_edge.catalogue import Catalogue
 from ws_edge.config import EdgeConfig
 from ws_edge.hub import Hub
@@ -37,6 +38,8 @@ class Node:
         self.catalogue = Catalogue(bus, self.tests.changed)
         self.hub = Hub(bus, config, self.catalogue)
         self.projector = Projector(bus, self.catalogue, partial(topology.apply, bus, replicas=replicas, timeout_s=5))
+        self.hub.listeners = self.tests
+        self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.undertaker = Undertaker(self.hub.streams, self.catalogue, config.run_lost_s)
         self.shots = Shots(self.hub.streams)
         self._tasks: list[asyncio.Task[None]] = []

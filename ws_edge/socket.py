@@ -31,6 +31,7 @@ from broker.errors import BadInput, TestcastError
 from broker.log import RateLimited
 from broker.position import Position
 from ws_edge import frames, handshake
+from ws_edge.admission import client_address
 from ws_edge.handshake import Refusal
 from ws_edge.topic import Session
 
@@ -64,6 +65,7 @@ class ViewerSocket(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
+        "_address",
         "_named_in_url",
         "_node",
         "_parser",
@@ -71,6 +73,8 @@ class ViewerSocket(asyncio.Protocol):
         "_request",
         "_server_state",
         "closing_since",
+        "idle_beats",
+        "partial_since",
         "sessions",
         "transport",
     )
@@ -93,6 +97,10 @@ class ViewerSocket(asyncio.Protocol):
         self._named_in_url = 0
         self.sessions: dict[str, Session] = {}
         self.closing_since = 0.0
+        self.partial_since = 0.0
+        self.idle_beats = 0
+        self._address: str | None = None
+        """Where the viewer comes from; None until it was let in."""
 
     def __repr__(self) -> str:
         return f"<ViewerSocket sessions={len(self.sessions)} {'closing' if self.closing_since else 'open'}>"
@@ -109,6 +117,9 @@ class ViewerSocket(asyncio.Protocol):
         self._server_state.connections.discard(self)
         self._leave()
         self._node.hub.sockets.discard(self)
+        if self._address is not None:
+            self._node.admission.leave(self._address)
+            self._address = None
 
     def data_received(self, data: bytes) -> None:
         """The upgrade request first, then frames."""
@@ -133,8 +144,9 @@ class ViewerSocket(asyncio.Protocol):
     # -- opening -------------------------------------------------------------------------------------------------
 
     def _upgrade(self, raw: bytes) -> None:
-        request = self._request = handshake.parse(raw)
         try:
+            self._admit(raw)
+            request = self._request = handshake.parse(raw)
             if request.path != "/ws":
                 raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "the WebSocket is at /ws")
             origin, host = request.headers.get("origin"), request.headers.get("host")
@@ -144,12 +156,31 @@ class ViewerSocket(asyncio.Protocol):
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "restarting", "this node is going away", retry_after="1")
             answer = handshake.accept(request)
         except Refusal as refusal:
+            self._request = _NO_REQUEST
             self.closing_since = 1.0
             self.transport.write(refusal.encode())
             self.transport.close()
             return
         self.transport.write(answer)
         asyncio.get_running_loop().call_soon(self._opened)
+
+    def _admit(self, raw: bytes) -> None:
+        """At the limits the answer is short, and comes before any other work.
+
+        Raises:
+            Refusal: not now.
+        """
+        node = self._node
+        peer = self.transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) else "local"
+        if node.config.trusted_proxies:
+            forwarded_for = handshake.parse(raw).headers.get("x-forwarded-for")
+            address = client_address(address, forwarded_for, node.config.trusted_proxies)
+        refused = node.admission.enter(address, asyncio.get_running_loop().time())
+        if refused is not None:
+            after = str(refused.retry_after_s)
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, refused.code, refused.message, retry_after=after)
+        self._address = address
 
     def _opened(self) -> None:
         if self.transport.is_closing() or self.closing_since:
@@ -196,8 +227,12 @@ class ViewerSocket(asyncio.Protocol):
         if parser.close_expected() and not self.closing_since:
             self._leave()
             self.closing_since = asyncio.get_running_loop().time()
-        if self._pieces is None and not parser.reader.buffer and not self.closing_since:
-            self._parser = None
+        if self._pieces is None and not parser.reader.buffer:
+            self.partial_since = 0.0
+            if not self.closing_since:
+                self._parser = None
+        elif not self.partial_since:
+            self.partial_since = asyncio.get_running_loop().time()
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:

@@ -13,6 +13,7 @@ from broker import subjects, topology
 from broker.bus import Bus
 from broker.server import EmbeddedServer
 from broker.streams import Streams
+from testcast import feed
 from testcast.events import Event, Item
 from testcast.feed import Tail
 from tests.harness import begin, publish, until
@@ -62,8 +63,9 @@ async def republish(streams: Streams, on: bool) -> None:
 
 @pytest.mark.parametrize("every", [False, True])
 async def test_missed_live_events_are_found_by_the_gap_they_leave(
-    nats_server: EmbeddedServer, streams: Streams, every: bool
+    nats_server: EmbeddedServer, streams: Streams, monkeypatch: pytest.MonkeyPatch, every: bool
 ) -> None:
+    monkeypatch.setattr(feed, "SETTLE_S", 3600)
     test_id = await begin(streams)
     async with collected(nats_server.url, None if every else test_id) as tail:
         await until(lambda: tail.source.position == 2, what="the splice")
@@ -92,7 +94,10 @@ async def test_a_last_event_that_was_missed_is_found_by_asking(
             assert tail.source.verdict == "completed"
 
 
-async def test_events_that_are_gone_are_reported(nats_server: EmbeddedServer, streams: Streams) -> None:
+async def test_events_that_are_gone_are_reported(
+    nats_server: EmbeddedServer, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "SETTLE_S", 3600)
     test_id = await begin(streams)
     async with collected(nats_server.url, test_id) as tail:
         await tail.has("Queued", "Running")

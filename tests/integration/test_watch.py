@@ -200,6 +200,12 @@ async def test_an_edge_that_restarts_is_come_back_to(make_edge: MakeEdge, stream
 async def test_all_runs_from_now_on(make_edge: MakeEdge, streams: Streams) -> None:
     edge = await make_edge()
     old = await begin(streams, "old")
+    async with client.Edge(edge.url) as rpc:
+
+        async def listed() -> bool:
+            return bool((await rpc.call("listTests"))["tests"])
+
+        await until(listed, what="the edge knows the old run")
     async with seen(watch(edge.url)) as viewer:
 
         async def joined() -> bool:

@@ -1,0 +1,112 @@
+"""The gestures an agent knows. Pure values; browser.py carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Box = tuple[float, float, float, float]
+"""Left, top, width, height; here in parts of the viewport, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One gesture: keys held down, or the pointer used at a place given in parts of the viewport, 0 to 1."""
+
+    name: str
+    kind: Literal["keys", "click", "drag", "move"]
+    keys: tuple[str, ...] = ()
+    x: float = 0.5
+    y: float = 0.5
+    to_x: float = 0.5
+    to_y: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Gestures that are tried together; `title` is what the feed calls it."""
+
+    title: str
+    actions: tuple[Action, ...]
+    needs: Literal["key", "pointer"]
+
+
+def key(name: str, code: str | None = None) -> Action:
+    """Holding one key. `code` is Playwright's name where it differs from ours."""
+    return Action(name, "keys", (code or name,))
+
+
+def click(x: float, y: float, name: str = "click") -> Action:
+    """Pressing the pointer's main button at a place."""
+    return Action(name, "click", x=x, y=y)
+
+
+ARROWS: Final = Group("arrow keys", tuple(map(key, ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"))), "key")
+WASD: Final = Group("WASD movement", tuple(key(each, each.lower()) for each in "WASD"), "key")
+SPACE: Final = Group("Space and Enter", (key("Space"), key("Enter")), "key")
+_OPPOSITES: Final = ({"ArrowLeft", "ArrowRight"}, {"ArrowUp", "ArrowDown"}, {"a", "d"}, {"w", "s"})
+WHOLE: Final[Box] = (0.0, 0.0, 1.0, 1.0)
+
+
+def groups(box: Box) -> tuple[Group, ...]:
+    """Everything worth trying on a game that fills `box`, the likeliest first."""
+    left, top, width, height = box
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + width * x, top + height * y
+
+    def drag(name: str, dx: float, dy: float) -> Action:
+        (x, y), (to_x, to_y) = at(0.5, 0.5), at(0.5 + dx, 0.5 + dy)
+        return Action(name, "drag", x=x, y=y, to_x=to_x, to_y=to_y)
+
+    clicks = Group(
+        "clicking",
+        (
+            click(*at(0.5, 0.5), name="click"),
+            click(*at(0.25, 0.5), name="click left"),
+            click(*at(0.75, 0.5), name="click right"),
+        ),
+        "pointer",
+    )
+    x, y = at(0.75, 0.35)
+    strokes = Group(
+        "dragging and moving the pointer",
+        (
+            drag("drag left", -0.3, 0.0),
+            drag("drag right", 0.3, 0.0),
+            drag("drag up", 0.0, -0.3),
+            drag("drag down", 0.0, 0.3),
+            Action("move pointer", "move", x=x, y=y),
+        ),
+        "pointer",
+    )
+    return ARROWS, SPACE, clicks, WASD, strokes
+
+
+def together(one: Action, other: Action) -> Action:
+    """Two gestures of keys as one, such as running and jumping."""
+    return Action(f"{one.name}+{other.name}", "keys", (*one.keys, *other.keys))
+
+
+def can_join(one: Action, other: Action) -> bool:
+    """Whether `together` makes sense of them."""
+    keys = {*one.keys, *other.keys}
+    apart = len(keys) == len(one.keys) + len(other.keys) and not any(pair <= keys for pair in _OPPOSITES)
+    return one.kind == other.kind == "keys" and apart
+
+
+def largest(boxes: Sequence[Box], viewport: tuple[int, int]) -> Box:
+    """The largest box, in pixels, as parts of the viewport, clipped to it; the whole viewport if none is big.
+
+    A canvas smaller than a twentieth of the viewport is decoration, not the game.
+    """
+    width, height = viewport
+    best, best_area = WHOLE, 0.05
+    for left, top, box_width, box_height in boxes:
+        x0, y0 = max(0.0, left / width), max(0.0, top / height)
+        x1, y1 = min(1.0, (left + box_width) / width), min(1.0, (top + box_height) / height)
+        area = max(0.0, x1 - x0) * max(0.0, y1 - y0)
+        if area > best_area:
+            best, best_area = (x0, y0, x1 - x0, y1 - y0), area
+    return best

@@ -1,0 +1,49 @@
+"""What the environment says about an agent worker. The only file of this package that reads it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from agent_worker.run import default_worker
+from broker.config import number, switch
+from broker.errors import InvalidSetting
+
+DEFAULT_CONCURRENCY: Final = 2
+MAX_CONCURRENCY: Final = 64
+"""A run in Chromium takes about half a core; more than this on one machine is a mistake."""
+MAX_NAME_CHARS: Final = 64
+
+
+class AgentConfig(NamedTuple):
+    """One worker's settings."""
+
+    concurrency: int = DEFAULT_CONCURRENCY
+    """Runs played at the same time."""
+    allow_private: bool = False
+    """Games on private, loopback and link-local addresses may be opened."""
+    chromium: str | None = None
+    """The browser to start, None for one that is found."""
+    name: str = ""
+    """What viewers see as the run's worker; empty for `host-pid`."""
+
+
+def load(environ: Mapping[str, str] = os.environ) -> AgentConfig:
+    """Reads `TESTCAST_AGENT_CONCURRENCY`, `…_ALLOW_PRIVATE`, `…_CHROMIUM`, `…_NAME`.
+
+    Raises:
+        InvalidSetting: naming the variable.
+    """
+    concurrency = number("TESTCAST_AGENT_CONCURRENCY", DEFAULT_CONCURRENCY, 1, MAX_CONCURRENCY, environ)
+    if concurrency != int(concurrency):
+        raise InvalidSetting(f"TESTCAST_AGENT_CONCURRENCY: {concurrency:g} is not a whole number")
+    chromium = environ.get("TESTCAST_AGENT_CHROMIUM") or None
+    if chromium is not None and shutil.which(chromium) is None:
+        raise InvalidSetting(f"TESTCAST_AGENT_CHROMIUM: {chromium!r} is not a program that can be run")
+    name = environ.get("TESTCAST_AGENT_NAME") or default_worker()
+    if len(name) > MAX_NAME_CHARS or not name.isprintable() or not name.strip():
+        raise InvalidSetting(f"TESTCAST_AGENT_NAME: expected 1 to {MAX_NAME_CHARS} printable characters, got {name!r}")
+    allow_private = switch("TESTCAST_AGENT_ALLOW_PRIVATE", False, environ)
+    return AgentConfig(int(concurrency), allow_private, chromium and shutil.which(chromium), name)

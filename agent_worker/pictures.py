@@ -1,0 +1,116 @@
+"""What can be told from pictures of a page alone. Pure: bytes in, numbers and bytes out.
+
+A picture is compared as a small grey *thumb*: 320 x 180 values from 0 to 255. That is a quarter of the
+viewport each way, so a sprite of 24 pixels is still 6 x 6 of them, and comparing two takes under 1 ms.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image, ImageChops
+
+THUMB_SIZE: Final = (320, 180)
+SHOT_SIZE: Final = (640, 360)
+MAX_SHOT_BYTES: Final = 64 * 1024
+"""The broker's limit for one message (DESIGN section 3, SHOTS)."""
+
+_NOISE_LEVELS: Final = 18
+"""Grey levels within which two pixels count as the same: JPEG moves a flat pixel by up to about 10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thumb:
+    """A picture as 320 x 180 grey values, to be compared with others."""
+
+    grey: Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The darkest and brightest value each pixel took while nothing was done: what is normal."""
+
+    low: Image.Image
+    high: Image.Image
+
+
+def thumb(jpeg: bytes) -> Thumb:
+    """Decodes a screenshot (JPEG or PNG of any size) to what comparisons need.
+
+    Raises:
+        OSError: The bytes are no picture.
+    """
+    picture = Image.open(io.BytesIO(jpeg))
+    picture.draft("L", THUMB_SIZE)  # lets the JPEG decoder itself scale down: 3 ms instead of 12
+    return Thumb(picture.convert("L").resize(THUMB_SIZE, Image.Resampling.BOX))
+
+
+def changed(one: Thumb, other: Thumb) -> float:
+    """Part of the pixels, 0 to 1, that differ visibly."""
+    return _visible(ImageChops.difference(one.grey, other.grey))
+
+
+def envelope(thumbs: Sequence[Thumb]) -> Envelope:
+    """What `thumbs` (at least one) span together."""
+    low = high = thumbs[0].grey
+    for each in thumbs:
+        low, high = ImageChops.darker(low, each.grey), ImageChops.lighter(high, each.grey)
+    return Envelope(low, high)
+
+
+def outside(normal: Envelope, seen: Thumb) -> float:
+    """Part of the pixels, 0 to 1, that `normal` does not explain."""
+    above = ImageChops.subtract(seen.grey, normal.high)
+    below = ImageChops.subtract(normal.low, seen.grey)
+    return _visible(ImageChops.lighter(above, below))
+
+
+def is_blank(seen: Thumb) -> bool:
+    """Whether the picture is a single flat colour, but for a thousandth of its pixels."""
+    histogram = seen.grey.histogram()
+    window = 2 * _NOISE_LEVELS
+    fullest = max(sum(histogram[start : start + window]) for start in range(0, 256 - window + 1, 4))
+    return fullest >= 0.999 * sum(histogram)
+
+
+def grey_levels(seen: Thumb) -> int:
+    """How many of 32 bands of grey hold at least a two-thousandth of the picture: a rough measure of detail."""
+    histogram = seen.grey.histogram()
+    least = sum(histogram) / 2000
+    return sum(1 for start in range(0, 256, 8) if sum(histogram[start : start + 8]) >= least)
+
+
+def signature(seen: Thumb) -> int:
+    """A coarse fingerprint (16 x 9 cells of 4 greys): equal for pictures a person would call the same scene."""
+    small = seen.grey.resize((16, 9), Image.Resampling.BOX)
+    number = 0
+    for value in small.tobytes():
+        number = number << 2 | value >> 6
+    return number
+
+
+def shot(jpeg: bytes) -> bytes:
+    """The picture for the dashboard's card: JPEG, fitting into 640 x 360 and 64 KiB.
+
+    Raises:
+        OSError: The bytes are no picture.
+    """
+    picture: Image.Image = Image.open(io.BytesIO(jpeg))
+    picture.thumbnail(SHOT_SIZE, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    picture = picture.convert("RGB")
+    encoded = b""
+    for quality in (80, 65, 50, 35, 20):
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=quality, optimize=True)
+        encoded = out.getvalue()
+        if len(encoded) <= MAX_SHOT_BYTES:
+            break
+    return encoded  # 640 x 360 of pure noise at quality 20 is 40 KiB, so the last always fits
+
+
+def _visible(difference: Image.Image) -> float:
+    histogram = difference.histogram()
+    return sum(histogram[_NOISE_LEVELS + 1 :]) / (difference.width * difference.height)

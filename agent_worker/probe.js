@@ -1,0 +1,70 @@
+// Runs in every frame before the game's own scripts. Remembers what cannot be asked for afterwards: which
+// words are drawn on canvases, whether a main loop runs, what kinds of input the page listens to.
+(() => {
+  const KEPT_WORDS = 100;
+  const drawn = new Map(); // word -> when it was last drawn, oldest first
+  const listens = new Set();
+  let frames = 0;
+  let lastDrawn = 0;
+
+  for (const name of ["fillText", "strokeText"]) {
+    const draw = CanvasRenderingContext2D.prototype[name];
+    CanvasRenderingContext2D.prototype[name] = function (text, ...rest) {
+      const word = String(text).slice(0, 120);
+      drawn.delete(word);
+      drawn.set(word, (lastDrawn = performance.now()));
+      if (drawn.size > KEPT_WORDS) drawn.delete(drawn.keys().next().value);
+      return draw.call(this, text, ...rest);
+    };
+  }
+
+  const request = window.requestAnimationFrame;
+  window.requestAnimationFrame = function (callback) {
+    frames += 1;
+    return request.call(window, callback);
+  };
+
+  const listen = EventTarget.prototype.addEventListener;
+  EventTarget.prototype.addEventListener = function (type, ...rest) {
+    if (/^(key|pointer|mouse|touch|click)/.test(type)) listens.add(String(type));
+    return listen.call(this, type, ...rest);
+  };
+
+  function visible(element) {
+    const box = element.getBoundingClientRect();
+    const inside = box.width > 8 && box.height > 8 && box.top < innerHeight && box.bottom > 0 && box.left < innerWidth && box.right > 0;
+    return inside && getComputedStyle(element).visibility !== "hidden" ? box : null;
+  }
+
+  function buttons() {
+    const found = [];
+    for (const element of document.querySelectorAll("button, a, [role=button], input[type=button], input[type=submit], [onclick], [class*=button], [class*=btn]")) {
+      const text = (element.innerText || element.value || element.title || "").trim();
+      if (!text || text.length > 24 || found.length >= 20) continue;
+      if (element.tagName === "A" && element.href && new URL(element.href).origin !== location.origin) continue;
+      const box = visible(element);
+      if (box) found.push({ text, x: box.left + box.width / 2, y: box.top + box.height / 2 });
+    }
+    return found;
+  }
+
+  function facts() {
+    const targets = [window, document, document.documentElement, document.body, ...document.querySelectorAll("canvas")];
+    const kinds = ["keydown", "keyup", "keypress", "click", "mousedown", "pointerdown", "touchstart"];
+    for (const kind of kinds) if (targets.some((target) => target && target["on" + kind])) listens.add(kind);
+    if (document.querySelector("a, button, [onclick]")) listens.add("click");
+    // What was drawn last still stands there, however long ago; what went before it has been painted over.
+    const fresh = [...drawn].filter(([, at]) => lastDrawn - at < 300).map(([word]) => word);
+    const canvases = [...document.querySelectorAll("canvas")].map(visible).filter(Boolean);
+    return {
+      frames,
+      listens: [...listens],
+      words: [...fresh, (document.body?.innerText ?? "").slice(0, 3000)].join("\n"),
+      canvases: canvases.map((box) => [box.left, box.top, box.width, box.height]),
+      buttons: buttons(),
+      scroll: [scrollX, scrollY],
+    };
+  }
+
+  Object.defineProperty(window, "__testcast", { value: facts });
+})();

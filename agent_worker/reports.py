@@ -1,0 +1,46 @@
+"""What a game did unasked, told once each: a game that throws sixty errors a second gives one line. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+MAX_TOLD_PER_KIND: Final = 8
+"""More different ones of a kind than this drown the feed; the verdict counts them all."""
+
+_WORDS: Final = {
+    "console": "Console error: {}",
+    "pageerror": "Script error: {}",
+    "request": "Request failed: {}",
+    "refused": "Request refused: {}",
+    "dialog": "The game opened a dialog ({}); dismissed",
+    "download": "The game tried to download {}; refused",
+    "popup": "The game opened another window ({}); closed",
+    "left": "The game tried to leave for {}; kept on its page",
+    "crash": "The game is gone: {}",
+}
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Counts incidents by kind, and says which deserve a line in the feed."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    distinct: Counter[str] = field(default_factory=Counter)
+    """How many different ones of each kind were told, at most MAX_TOLD_PER_KIND."""
+    _told: set[tuple[str, str]] = field(default_factory=set)
+    last_error: str | None = None
+    """The newest script error; None before the first."""
+
+    def enter(self, kind: str, detail: str) -> str | None:
+        """Takes note of one incident; returns its line for the feed, or None if it was told or is one too many."""
+        self.counts[kind] += 1
+        if kind == "pageerror":
+            self.last_error = detail
+        if (kind, detail) in self._told or self.distinct[kind] == MAX_TOLD_PER_KIND:
+            return None
+        self.distinct[kind] += 1
+        self._told.add((kind, detail))
+        more = " (more of these are only counted)" if self.distinct[kind] == MAX_TOLD_PER_KIND else ""
+        return _WORDS[kind].format(detail) + more

@@ -1,0 +1,112 @@
+/** One run as a card of the main page. */
+
+import { h, icon, setAttr, setText } from "./dom.js";
+import { Feed } from "./feed.js";
+import { ended } from "./fold.js";
+import { elapsed, host, reasonOf, titleOf } from "./format.js";
+import { badge, marks, ring, screen, stepper } from "./parts.js";
+
+/** @implements {View} */
+export class Card {
+  /** @param {Run} run @param {Actions} actions */
+  constructor(run, actions) {
+    this.id = run.id;
+    this.actions = actions;
+    this.opened = false;
+    const feedId = `feed-${run.id}`;
+    this.link = h("a", { href: `/tests/${run.id}` });
+    this.host = h("span.host");
+    this.elapsed = h("span.elapsed");
+    this.message = h("p.message");
+    this.count = h("span.count");
+    this.toggle = h(
+      "button.quiet.toggle",
+      { "aria-expanded": "false", "aria-controls": feedId, onclick: () => this.setOpened(!this.opened) },
+      icon("chevron"),
+      "Live Feed",
+      this.count,
+    );
+    this.cancel = cancelButton(run.id, actions, (reason) => setText(this.message, reason));
+    this.parts = { badge: badge(), marks: marks(), stepper: stepper(), ring: ring() };
+    this.screen = screen();
+    this.feed = new Feed("");
+    this.drawer = h("div.drawer", { id: feedId, hidden: true }, this.feed.root);
+    this.root = h(
+      "article.card",
+      { "data-test-id": run.id },
+      h("a", { href: `/tests/${run.id}`, tabindex: "-1", "aria-hidden": "true" }, this.screen.root),
+      this.parts.marks.root,
+      h(
+        "div.card-body",
+        h("header.card-head", h("h2", this.link), this.parts.badge.root),
+        h("p.meta", this.host, h("span.sep", { "aria-hidden": "true" }, "·"), this.elapsed),
+        h("div.card-progress", h("div.card-phase", this.parts.stepper.root, this.message), this.parts.ring.root),
+        h("footer.card-foot", this.toggle, this.cancel),
+      ),
+      this.drawer,
+    );
+  }
+
+  /** @param {boolean} opened */
+  setOpened(opened) {
+    this.opened = opened;
+    this.drawer.hidden = !opened;
+    setAttr(this.toggle, "aria-expanded", String(opened));
+    this.actions.open(this.id, opened);
+    if (opened) this.root.scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {Run} run */
+  update(run) {
+    const { snapshot } = run;
+    const title = titleOf(snapshot);
+    setAttr(this.root, "data-status", snapshot.status);
+    setText(this.link, title);
+    setAttr(this.link, "title", title);
+    setText(this.host, host(snapshot));
+    setAttr(this.host, "title", snapshot.gameUrl);
+    setText(this.message, snapshot.message ?? "");
+    setAttr(this.message, "title", snapshot.message);
+    setText(this.count, run.events ? `(${run.events.toLocaleString("en")})` : "");
+    setAttr(this.feed.scroller, "aria-label", `Live Feed of ${title}`);
+    this.cancel.hidden = ended(snapshot);
+    for (const part of Object.values(this.parts)) part.update(snapshot);
+    this.screen.update(snapshot);
+    this.tick(run, Date.now());
+    if (this.opened) this.feed.update(run);
+  }
+
+  /** @param {Run} run @param {number} now */
+  tick(run, now) {
+    setText(this.elapsed, elapsed(run.snapshot, now));
+  }
+
+  /** @param {Blob} picture */
+  showPicture(picture) {
+    this.screen.show(picture, "");
+  }
+}
+
+/**
+ * A button that cancels the run.
+ *
+ * @param {string} testId
+ * @param {Actions} actions
+ * @param {(reason: string) => void} onRefused
+ * @param {"quiet"|"secondary"} [look]
+ */
+export function cancelButton(testId, actions, onRefused, look = "quiet") {
+  const button = h("button", { class: `${look} cancel` }, "Cancel");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    setText(button, "Cancelling…");
+    try {
+      await actions.cancel(testId);
+    } catch (error) {
+      onRefused(reasonOf(error));
+    }
+    button.disabled = false;
+    setText(button, "Cancel");
+  });
+  return button;
+}

@@ -1,0 +1,80 @@
+/** Building and changing elements. Whatever comes from outside goes in as text, never as HTML. */
+
+/** @typedef {string|number|boolean|null|undefined|((event: any) => void)} Value */
+/** @typedef {Node|string|null|undefined|false} Child */
+/**
+ * @template {string} S
+ * @typedef {S extends `${infer T}.${string}` ? T : S} Tag
+ */
+/**
+ * @template {string} S
+ * @typedef {Tag<S> extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[Tag<S>] : never} ElementOf
+ */
+
+/**
+ * An element, say `h("p.meta", { title: "…" }, "text", child)`.
+ *
+ * @template {string} S
+ * @param {S} what the tag, with classes after dots
+ * @param {...(Child|Record<string, Value>)} rest attributes first, if any: `on…` with a function is a listener,
+ *   true sets an empty one, false, null and undefined none; then children, a string as a text node
+ * @returns {ElementOf<S>}
+ */
+export function h(what, ...rest) {
+  const [tag, ...classes] = what.split(".");
+  const element = document.createElement(tag);
+  if (classes.length) element.className = classes.join(" ");
+  if (element instanceof HTMLButtonElement) element.type = "button"; // "submit" is the exception, and says so
+  for (const part of rest) {
+    if (part === null || part === undefined || part === false) continue;
+    if (typeof part === "string" || part instanceof Node) {
+      element.append(part);
+      continue;
+    }
+    for (const [name, value] of Object.entries(part)) {
+      if (typeof value === "function") element.addEventListener(name.slice(2), value);
+      else setAttr(element, name, value);
+    }
+  }
+  return /** @type {ElementOf<S>} */ (element);
+}
+
+/** @param {string} tag @param {Record<string, string|number>} attributes @param {...Node} children */
+export function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+}
+
+/** @param {Element} element @param {string} name @param {string|number|boolean|null|undefined} value */
+export function setAttr(element, name, value) {
+  const text = value === true ? "" : String(value);
+  if (value === false || value === null || value === undefined) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== text) element.setAttribute(name, text);
+}
+
+/** Changes a text only where it differs: an unchanged node costs no layout. @param {Element} element @param {string} text */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Strokes on a grid of 16 by 16. */
+const ICONS = {
+  status: "M8 3.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 0 0 0-9Z",
+  progress: "M5.5 8h5",
+  action: "M6 4l4 4l-4 4",
+  problem: "M8 2.5L14 13H2ZM8 6.5v3M8 11.2v.1",
+  error: "M4.5 4.5l7 7M11.5 4.5l-7 7",
+  complete: "M3 8.5l3.2 3.2L13 5",
+  system: "M12.5 8a4.5 4.5 0 1 1-1.4-3.3M12.5 2.5v2.7H9.8",
+  chevron: "M6 4l4 4l-4 4",
+  game: "M5 5.5h6a3 3 0 0 1 3 3v1a2 2 0 0 1-3.6 1.2L9.9 10H6.1l-.5.7A2 2 0 0 1 2 9.5v-1a3 3 0 0 1 3-3ZM5.5 7v2M4.5 8h2M10.8 7.9v.1",
+  back: "M9.5 3.5L5 8l4.5 4.5",
+};
+
+/** Says nothing to a screen reader: the text beside it does. @param {keyof typeof ICONS} name */
+export function icon(name) {
+  const path = svg("path", { d: ICONS[name] });
+  return svg("svg", { viewBox: "0 0 16 16", class: `icon icon-${name}`, "aria-hidden": "true" }, path);
+}

@@ -1,0 +1,164 @@
+/** What a card and a run's page have in common: badge, phases, score, picture. Each draws a snapshot when told. */
+
+import { h, icon, setAttr, setText, svg } from "./dom.js";
+import { ended } from "./fold.js";
+import { PHASES, clock, phaseNumber } from "./format.js";
+
+/** @returns {Part} the status, in words and colour */
+export function badge() {
+  const root = h("span.badge");
+  return {
+    root,
+    update({ status }) {
+      setAttr(root, "data-status", status);
+      setText(root, status);
+    },
+  };
+}
+
+/** @returns {Part} what is unusual about the run: a later attempt, no sign of life */
+export function marks() {
+  const attempt = h("span.mark", { hidden: true });
+  const stalled = h("span.mark.mark-stalled", { hidden: true });
+  return {
+    root: h("span.marks", attempt, stalled),
+    update(run) {
+      attempt.hidden = !(run.attempt && run.attempt > 1);
+      setText(attempt, `attempt ${run.attempt}`);
+      stalled.hidden = !run.stalled || ended(run);
+      setText(stalled, `stalled since ${clock(run.updatedAt ?? run.createdAt)}`);
+    },
+  };
+}
+
+/** @param {{names?: boolean}} [how] names: write each phase's name below its dot @returns {Part} */
+export function stepper({ names = false } = {}) {
+  const steps = PHASES.map((name) => {
+    const below = names && h("span.step-name", name);
+    return h("li.step", { title: name }, h("span.dot"), below);
+  });
+  const list = h("ol.steps", { "aria-hidden": !names && "true" }, ...steps);
+  const label = h("span.phase");
+  return {
+    root: h("div", { class: names ? "stepper stepper-named" : "stepper" }, list, label),
+    update(run) {
+      const now = phaseNumber(run.phase);
+      steps.forEach((step, i) => {
+        const done = run.status === "completed" || i + 1 < now;
+        const current = i + 1 === now && !done;
+        setAttr(step, "data-step", done ? "done" : current ? (ended(run) ? "failed" : "current") : "ahead");
+        setAttr(step, "aria-current", current && "step");
+      });
+      setText(label, now ? `Phase ${now}/4` : run.status === "queued" ? "Not started" : "");
+    },
+  };
+}
+
+/** @param {number} score @returns {"good"|"fair"|"poor"} */
+const verdict = (score) => (score >= 70 ? "good" : score >= 40 ? "fair" : "poor");
+
+/**
+ * What of a score's parts can be shown: an agent in any language may have written them.
+ *
+ * @param {Snapshot} run
+ * @returns {RubricPart[]}
+ */
+export function rubricOf(run) {
+  const rubric = run.metrics?.rubric;
+  if (!Array.isArray(rubric)) return [];
+  return rubric
+    .filter((part) => typeof part?.part === "string" && Number.isFinite(part.score) && part.max > 0)
+    .map(({ part, score, max, reasons }) => ({ part, score, max, reasons: Array.isArray(reasons) ? reasons : [] }));
+}
+
+/** The parts with their reasons. @param {RubricPart[]} rubric @returns {HTMLElement} */
+export function rubricList(rubric) {
+  if (!rubric.length) return h("p", "The agent gave no parts of this score.");
+  const rows = rubric.map(({ part, score, max, reasons }) => {
+    const percent = Math.max(0, Math.min(100, (100 * score) / max));
+    const bar = h("span.gauge-fill", { "data-verdict": verdict(percent) });
+    bar.style.width = `${percent}%`;
+    return h(
+      "li.rubric-part",
+      h("span.rubric-name", part),
+      h("span.gauge", { "aria-hidden": "true" }, bar),
+      h("span.rubric-score", `${score}/${max}`),
+      ...reasons.map((reason) => h("span.rubric-reason", String(reason))),
+    );
+  });
+  return h("ul.rubric", ...rows);
+}
+
+/**
+ * The score as a ring; its parts show on hover, focus or tap.
+ *
+ * @param {{large?: boolean}} [how] large: for the run's own page, where the parts stand beside it anyway
+ * @returns {Part}
+ */
+export function ring({ large = false } = {}) {
+  const circle = (/** @type {string} */ name) => svg("circle", { cx: 20, cy: 20, r: 17, pathLength: 100, class: name });
+  const arc = circle("ring-arc");
+  const picture = svg("svg", { viewBox: "0 0 40 40", "aria-hidden": "true" }, circle("ring-track"), arc);
+  const number = h("span.ring-number");
+  const parts = h("div.ring-parts", { role: "tooltip" });
+  const button = h("button.ring", picture, number);
+  const root = h("div", { class: large ? "score score-large" : "score", hidden: true }, button, !large && parts);
+  // Escape hides the parts while the ring keeps the focus (WCAG 1.4.13).
+  button.addEventListener("keydown", (event) => event.key === "Escape" && root.classList.add("dismissed"));
+  for (const type of ["blur", "click", "pointerleave"])
+    button.addEventListener(type, () => root.classList.remove("dismissed"));
+  /** @type {unknown} */
+  let drawn;
+  return {
+    root,
+    update(run) {
+      root.hidden = run.score === undefined;
+      if (run.score === undefined || drawn === run.metrics) return;
+      drawn = run.metrics;
+      const rubric = rubricOf(run);
+      const score = Math.round(run.score);
+      setText(number, String(score));
+      setAttr(root, "data-verdict", verdict(score));
+      const words = [`Score ${score} of 100`, ...rubric.map((p) => `${p.part} ${p.score} of ${p.max}`)];
+      setAttr(button, "aria-label", words.join(", "));
+      arc.style.strokeDasharray = `${score} 100`;
+      parts.replaceChildren(h("strong", `Score ${score}/100`), rubricList(rubric));
+    },
+  };
+}
+
+/**
+ * The newest picture of the game, or a quiet place for it.
+ *
+ * @returns {Part & {show: (picture: Blob, describe: string) => void}}
+ */
+export function screen() {
+  const image = h("img", { alt: "", hidden: true, draggable: "false" });
+  const words = h("span");
+  const empty = h("span.screen-empty", icon("game"), words);
+  let address = "";
+  return {
+    root: h("div.screen", empty, image),
+    update(run) {
+      const waiting = run.status === "queued" ? "Waiting for an agent" : "First picture soon";
+      setText(words, ended(run) ? "No picture" : waiting);
+    },
+    show(picture, describe) {
+      const next = URL.createObjectURL(picture);
+      const decoded = new Image();
+      decoded.src = next;
+      // Only when it is ready to paint: no flicker between two pictures.
+      decoded.decode().then(
+        () => {
+          image.src = next;
+          image.alt = describe;
+          image.hidden = false;
+          empty.hidden = true;
+          if (address) URL.revokeObjectURL(address);
+          address = next;
+        },
+        () => URL.revokeObjectURL(next),
+      );
+    },
+  };
+}

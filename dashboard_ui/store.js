@@ -1,0 +1,267 @@
+/**
+ * What the page knows: every run, its snapshot, its feed and the position that was applied. Socket and
+ * polling both feed it, in any mixture: an event is taken once, by its seq. Pure: no clock, no network, no
+ * page; whoever draws asks `takeDirty()` what has changed.
+ */
+
+import { blank, ended, fold } from "./fold.js";
+import { linesOf, recoveredLine, resetLine } from "./lines.js";
+
+const EVENT_TYPES = new Set(["status", "progress", "complete", "error"]);
+const DELIVERIES = new Set(["sync", "tests", "heartbeat"]);
+
+/** Tests that one page follows event by event; more than that is the list's work. */
+export const MAX_SUBSCRIPTIONS = 100;
+
+export class Store {
+  /** @param {{only?: string|null}} [scope] `only`: the one run of a run page */
+  constructor({ only = null } = {}) {
+    this.only = only;
+    /** @type {Map<string, Run>} */
+    this.runs = new Map();
+    /** Whether the list, even an empty one, has been delivered. */
+    this.listed = false;
+    /** @type {Set<string>} who says that what it sends may be old: a test's id, or "tests" */
+    this.staleSources = new Set();
+    /** @type {Set<string>} */
+    this.dirty = new Set();
+  }
+
+  /** @returns {string[]} the ids that changed since the last call */
+  takeDirty() {
+    const ids = [...this.dirty];
+    this.dirty.clear();
+    return ids;
+  }
+
+  /** @returns {Run[]} newest first */
+  list() {
+    return [...this.runs.values()].sort(
+      (a, b) => b.snapshot.createdAt - a.snapshot.createdAt || (a.id < b.id ? -1 : 1),
+    );
+  }
+
+  get stale() {
+    return this.staleSources.size > 0;
+  }
+
+  /**
+   * Takes one WebSocket message: an object, or an array of events.
+   *
+   * @param {any} message
+   * @returns {{delivered: boolean, news: RunEvent|null}} whether data came, no error or farewell; and the newest
+   *   event that is no replay and was not held back by the edge
+   */
+  receive(message) {
+    let delivered = false;
+    /** @type {RunEvent|null} */
+    let news = null;
+    for (const item of Array.isArray(message) ? message : [message]) {
+      if (item === null || typeof item !== "object") continue;
+      const isEvent = EVENT_TYPES.has(item.type) && Number.isInteger(item.seq);
+      if (isEvent || DELIVERIES.has(item.type)) delivered = true;
+      if (isEvent) news = this.event(item) ?? news;
+      else if (item.type === "sync") this.sync(item);
+      else if (item.type === "heartbeat") this.heartbeat(item);
+      else if (item.type === "tests") this.tests(item);
+      else if (item.type === "error" && item.testId) this.refused(item);
+    }
+    return { delivered, news };
+  }
+
+  /** @param {RunEvent} event @returns {RunEvent|null} the event, if it is urgent news */
+  event(event) {
+    if (typeof event.testId !== "string" || typeof event.message !== "string") return null;
+    const run = this.ensure(event.testId, event.timestamp);
+    if (event.seq <= run.seq) return null;
+    if (run.recovering) {
+      if (event.seq <= run.recovering.head) run.recovering.count++;
+      else this.endRecovery(run);
+    }
+    run.snapshot = fold(run.snapshot, event);
+    run.lines.push(...linesOf(event, run.phase));
+    run.phase = event.phase ?? run.phase;
+    run.events++;
+    this.moveTo(run, event.seq);
+    this.staleSources.delete(run.id);
+    // Progress may have been held by the edge for seconds (ADR-006): it says nothing about the way here.
+    return event.type !== "progress" && event.seq > run.syncedTo ? event : null;
+  }
+
+  /**
+   * What the edge made of our position, after a subscribe, a resume or a catch-up.
+   *
+   * @param {any} sync
+   * @param {{quietly?: boolean}} [how] quietly: a poll, whose every answer is a small recovery
+   */
+  sync(sync, { quietly = false } = {}) {
+    if (typeof sync.testId !== "string") return;
+    const run = this.ensure(sync.testId, sync.snapshot?.createdAt ?? 0);
+    run.refusal = null;
+    if (sync.outcome === "reset") {
+      Object.assign(run, { lines: [resetLine(sync.reason)], events: 0, seq: 0, phase: "", recovering: null });
+      run.generation++;
+      if (sync.snapshot) run.snapshot = sync.snapshot;
+    } else {
+      this.merge(run, sync.snapshot);
+    }
+    run.epoch = sync.epoch ?? run.epoch;
+    run.syncedTo = Math.max(sync.head ?? 0, sync.outcome === "reset" ? 0 : run.syncedTo);
+    if (sync.outcome === "recovered" && sync.head > run.seq && !quietly) {
+      run.recovering = { head: sync.head, count: 0 };
+    }
+    this.mark(run.id, sync);
+  }
+
+  /** @param {any} beat */
+  heartbeat(beat) {
+    const run = this.runs.get(beat.testId);
+    if (run && Number.isInteger(beat.head) && run.epoch !== null) this.moveTo(run, Math.max(run.seq, beat.head));
+    this.mark(beat.testId ?? "tests", beat);
+  }
+
+  /** Changes to the list; a full one replaces what we had. @param {any} message `{upserts, removed?, full?, stale?}` */
+  tests({ upserts = [], removed = [], full = false, stale = false }) {
+    for (const snapshot of upserts) this.merge(this.ensure(snapshot.testId, snapshot.createdAt), snapshot);
+    const named = new Set(upserts.map((/** @type {Snapshot} */ snapshot) => snapshot.testId));
+    for (const run of this.runs.values()) {
+      if (full ? !named.has(run.id) : removed.includes(run.id)) this.drop(run);
+    }
+    this.listed = true;
+    if (full && !stale) this.staleSources.clear(); // an edge is stale as a whole
+    this.mark("tests", { stale });
+  }
+
+  /**
+   * One page of getEvents. Thrown away when the position has moved since it was asked: it answers a question
+   * that nobody has any more.
+   *
+   * @param {string} testId
+   * @param {Position|null} asked the position it was asked with
+   * @param {any} answer
+   * @returns {boolean} whether it was taken
+   */
+  page(testId, asked, answer) {
+    const now = this.position(testId);
+    if (now?.seq !== asked?.seq || now?.epoch !== asked?.epoch) return false;
+    this.sync({ ...answer, testId }, { quietly: true });
+    for (const event of answer.events ?? []) this.event({ testId, ...event });
+    const run = this.runs.get(testId);
+    if (run && !answer.more) this.moveTo(run, Math.max(run.seq, answer.head ?? 0));
+    return true;
+  }
+
+  /** The edge would not let us watch. @param {any} error */
+  refused(error) {
+    const run = this.runs.get(error.testId);
+    if (!run) return;
+    run.refusal = String(error.message);
+    this.dirty.add(run.id);
+  }
+
+  /** Watches a run, whether or not the list names it. @param {string} testId @param {Snapshot|null} [snapshot] */
+  pin(testId, snapshot = null) {
+    const run = this.ensure(testId, snapshot?.createdAt ?? 0);
+    run.pinned = true;
+    this.merge(run, snapshot);
+    return run;
+  }
+
+  /** @param {string} testId @param {boolean} opened */
+  setOpened(testId, opened) {
+    const run = this.runs.get(testId);
+    if (!run || run.opened === opened) return;
+    run.opened = opened;
+    this.dirty.add(testId);
+  }
+
+  /** Where to go on from; null: from the first event. @param {string} testId @returns {Position|null} */
+  position(testId) {
+    const run = this.runs.get(testId);
+    return run && run.epoch !== null && run.seq > 0 ? { epoch: run.epoch, seq: run.seq } : null;
+  }
+
+  /** @returns {string[]} the runs whose events are wanted */
+  subscriptions() {
+    if (this.only !== null) return this.runs.has(this.only) ? [this.only] : [];
+    const wanted = [...this.runs.values()].filter((run) => run.opened || !ended(run.snapshot));
+    if (wanted.length > MAX_SUBSCRIPTIONS) {
+      wanted.sort((a, b) => Number(b.opened) - Number(a.opened) || b.snapshot.createdAt - a.snapshot.createdAt);
+    }
+    return wanted.slice(0, MAX_SUBSCRIPTIONS).map((run) => run.id);
+  }
+
+  /**
+   * Whether anything is still expected: a run that has not ended, an open feed that is not complete, the
+   * first list; and an empty list expects its first test.
+   */
+  get expecting() {
+    const runs = [...this.runs.values()].filter((run) => this.only === null || run.id === this.only);
+    const refused = (/** @type {Run} */ run) => run.refusal !== null && !run.snapshot.createdAt; // no such run
+    return runs.length === 0 || runs.some((run) => (ended(run.snapshot) ? run.opened && behind(run) : !refused(run)));
+  }
+
+  /** @param {string} testId @param {number} createdAt @returns {Run} */
+  ensure(testId, createdAt) {
+    let run = this.runs.get(testId);
+    if (!run) {
+      run = {
+        id: testId,
+        snapshot: blank(testId, createdAt),
+        seq: 0,
+        epoch: null,
+        syncedTo: 0,
+        lines: [],
+        events: 0,
+        generation: 0,
+        phase: "",
+        opened: false,
+        pinned: false,
+        recovering: null,
+        refusal: null,
+      };
+      this.runs.set(testId, run);
+    } else if (!run.snapshot.createdAt && createdAt) {
+      run.snapshot = { ...run.snapshot, createdAt };
+    }
+    this.dirty.add(testId);
+    return run;
+  }
+
+  /** Takes a snapshot unless ours is newer: the list may lag behind. @param {Run} run @param {Snapshot|null} [snapshot] */
+  merge(run, snapshot) {
+    if (!snapshot || snapshot.seq < run.snapshot.seq) return;
+    run.snapshot = snapshot;
+    this.dirty.add(run.id);
+  }
+
+  /** @param {Run} run @param {number} seq */
+  moveTo(run, seq) {
+    run.seq = seq;
+    if (run.recovering && seq >= run.recovering.head) this.endRecovery(run);
+    this.dirty.add(run.id);
+  }
+
+  /** @param {Run} run */
+  endRecovery(run) {
+    if (run.recovering?.count) run.lines.push(recoveredLine(run.recovering.count));
+    run.recovering = null;
+  }
+
+  /** @param {Run} run */
+  drop(run) {
+    if (run.pinned || run.opened) return;
+    this.runs.delete(run.id);
+    this.staleSources.delete(run.id);
+    this.dirty.add(run.id);
+  }
+
+  /** @param {string} source @param {{stale?: boolean}} message */
+  mark(source, { stale }) {
+    if (stale) this.staleSources.add(source);
+    else this.staleSources.delete(source);
+  }
+}
+
+/** Whether the feed lacks events that the snapshot has seen. @param {Run} run */
+export const behind = (run) => run.refusal === null && run.seq < run.snapshot.seq;

@@ -1,0 +1,52 @@
+"""What the dashboard's tests look for in the page."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from playwright.async_api import Locator, Page, expect
+
+from broker.streams import Streams
+from tests.harness import publish
+
+LIVE: Final = re.compile(r"^Live( · [\d.]+ m?s)?$")
+RUBRIC: Final = [
+    {"part": "load", "score": 18, "max": 20, "reasons": ["first paint after 0.4 s"]},
+    {"part": "controls", "score": 6, "max": 20, "reasons": ["no reaction to the pointer"]},
+]
+
+
+def card(page: Page, test_id: str) -> Locator:
+    return page.locator(f'article[data-test-id="{test_id}"]')
+
+
+def pill(page: Page) -> Locator:
+    return page.locator("#connection .pill-label")
+
+
+def badge(within: Locator) -> Locator:
+    return within.locator(".badge")
+
+
+async def feed_lines(within: Locator) -> list[str]:
+    """The texts of the feed's lines, in order, without headings and the page's own remarks."""
+    found: list[str] = await within.locator(".line[data-seq] .line-text").all_text_contents()
+    return found
+
+
+async def open_feed(page: Page, test_id: str) -> Locator:
+    shown = card(page, test_id)
+    await shown.get_by_role("button", name="Live Feed").click()
+    return shown
+
+
+async def opened(page: Page, url: str) -> None:
+    """Goes there and waits until the socket delivers."""
+    await page.goto(url)
+    await expect(pill(page)).to_have_text(re.compile(r"Live|All tests ended"))
+
+
+async def complete(streams: Streams, test_id: str, score: int = 78) -> None:
+    data = {"score": score, "metrics": {"rubric": RUBRIC}}
+    await publish(streams, test_id, f"Test complete! Score {score}/100", "complete", phase="phase4", data=data)

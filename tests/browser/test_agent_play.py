@@ -1,0 +1,238 @@
+"""Playing pages that misbehave: each ends in a clear verdict, in time, and the browser lives on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from agent_worker.browser import Browser, find_chromium
+from agent_worker.errors import BrowserMissing
+from agent_worker.facts import Incident
+from agent_worker.gate import judge_public
+from agent_worker.handle import GameJob
+from agent_worker.tester import play
+from tests.browser.playing import Answer, GameServer, OnlyThese, Written, game_server, played
+
+MOVING = """<body style="margin:0"><canvas id=c width=1280 height=720></canvas><script>
+  const x = c.getContext("2d"); let at = 600;
+  addEventListener("keydown", (e) => { if (e.key === "ArrowLeft") at -= 60; if (e.key === "ArrowRight") at += 60; });
+  (function f() { x.fillStyle = "#124"; x.fillRect(0, 0, 1280, 720);
+    x.fillStyle = "#fd5"; x.fillRect(at, 300, 90, 90); requestAnimationFrame(f); })();
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[GameServer]:
+    with game_server() as running:
+        yield running
+
+
+@pytest.fixture
+def forbidden() -> Iterator[GameServer]:
+    """A server that pages are not to reach."""
+    with game_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def browser(server: GameServer) -> AsyncIterator[Browser]:
+    async with Browser(judge=OnlyThese(server.port)) as running:
+        yield running
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def failure(browser: Browser, url: str, budget_s: float = 6.0) -> tuple[str, str]:
+    run = await played(browser, url, budget_s)
+    assert run.failure is not None and run.score is None
+    return run.failure
+
+
+async def test_controls_are_found_by_what_the_picture_does(server: GameServer, browser: Browser) -> None:
+    run = await played(browser, server.page("/", MOVING + "</script>"), budget_s=16)
+    found = {each["control"] for each in run.metrics["controls"]}
+    assert found and found <= {"ArrowLeft", "ArrowRight"}  # a slow machine may have time for one only
+    assert any(line.startswith(f"Pressing {min(found)} moves the picture (") for line in run.lines)
+
+
+async def test_what_only_scrolls_is_no_control(server: GameServer, browser: Browser) -> None:
+    rows = "".join(f"<h1>{n} {'x' * (n * 37 % 50)}</h1>" for n in range(80))
+    url = server.page("/", rows + "<script>addEventListener('keydown', () => 0)</script>")
+    run = await played(browser, url, budget_s=14)
+    assert run.metrics["controls"] == []
+    assert any("scrolls the page; that is not counted as a control" in line for line in run.lines)
+
+
+@pytest.mark.parametrize(("status", "code", "word"), [(404, "http_404", "Not Found"), (500, "http_500", "server")])
+async def test_an_http_error(server: GameServer, browser: Browser, status: int, code: str, word: str) -> None:
+    server.answers["/"] = Answer(b"no", status)
+    got, message = await failure(browser, f"{server.url}/")
+    assert got == code and str(status) in message and word in message
+
+
+async def test_an_unknown_host(browser: Browser) -> None:
+    code, message = await failure(browser, "http://no-such-game.invalid/", budget_s=14)
+    assert code == "game_unreachable" and "no-such-game.invalid" in message
+
+
+async def test_nobody_listens(server: GameServer) -> None:
+    port = unused_port()
+    async with Browser(judge=OnlyThese(port)) as browser:
+        code, message = await failure(browser, f"http://127.0.0.1:{port}/")
+    assert code == "game_unreachable"
+    assert "connection refused" in message and f"Is it running on port {port}?" in message
+
+
+async def test_no_answer_at_all(server: GameServer, browser: Browser) -> None:
+    server.answers["/"] = Answer(status=0, endless=True)
+    code, message = await failure(browser, f"{server.url}/")
+    assert code == "load_timeout" and "did not answer within 3 s" in message and "sends nothing" in message
+
+
+async def test_a_document_that_never_ends(server: GameServer, browser: Browser) -> None:
+    server.answers["/"] = Answer(b"<html><body>loading", endless=True)
+    code, message = await failure(browser, f"{server.url}/")
+    assert code == "load_timeout" and "was not complete after 3 s" in message
+
+
+async def test_a_part_that_never_comes_is_told_but_played_without(server: GameServer, browser: Browser) -> None:
+    server.answers["/slow.png"] = Answer(status=0, endless=True)
+    url = server.page("/", "<img src=/slow.png>" + MOVING + "</script>")
+    run = await played(browser, url)
+    assert run.failure is None
+    assert any(line.startswith("The page still loads after") for line in run.lines)
+    assert any("still loading" in reason for reason in run.part("load")["reasons"])
+
+
+async def test_not_a_page(server: GameServer, browser: Browser) -> None:
+    server.answers["/"] = Answer(b"{}", headers=(("Content-Type", "application/json"),))
+    assert (await failure(browser, f"{server.url}/"))[0] == "not_html"
+    zipped = (("Content-Type", "application/zip"), ("Content-Disposition", "attachment; filename=game.zip"))
+    server.answers["/zip"] = Answer(b"PK", headers=zipped)
+    code, message = await failure(browser, f"{server.url}/zip")
+    assert code == "not_html" and "download" in message
+
+
+async def test_an_unruly_page(server: GameServer, forbidden: GameServer, browser: Browser) -> None:
+    download = (("Content-Type", "application/zip"), ("Content-Disposition", "attachment; filename=loot.zip"))
+    server.answers["/loot"] = Answer(b"PK", headers=download)
+    acts = f"""
+      console.error("a plain complaint");
+      const once = {{ once: true }};
+      setTimeout(() => alert("hello there"), 500);
+      setTimeout(() => fetch("/nothing-here"), 600);
+      setTimeout(() => {{ const a = document.createElement("a"); a.href = "/loot"; a.click(); }}, 900);
+      addEventListener("keydown", () => open("{server.url}/popup"), once);
+      setTimeout(() => location.href = "{forbidden.url}/away", 1500);
+    """
+    run = await played(browser, server.page("/", MOVING + acts + "</script>"), budget_s=9)
+    assert run.score is not None
+    assert [each["detail"] for each in run.of_kind("console")] == ["a plain complaint"]
+    assert [each["detail"] for each in run.of_kind("dialog")] == ["alert: hello there"]
+    assert [each["detail"] for each in run.of_kind("request")] == [f"{server.url}/nothing-here: HTTP 404"]
+    assert [each["detail"] for each in run.of_kind("download")] == ["loot.zip"]
+    assert len(run.of_kind("popup")) == 1
+    assert [each["detail"] for each in run.of_kind("left")] == [f"{forbidden.url}/away"]
+    assert forbidden.asked.total() == 0
+    assert run.part("stability")["score"] <= 12
+
+
+async def test_the_page_is_kept_from_leaving_even_where_it_may(server: GameServer, forbidden: GameServer) -> None:
+    url = server.page("/", MOVING + f'setTimeout(() => location.href = "{forbidden.url}/index.html", 800);</script>')
+    async with Browser(judge=OnlyThese(server.port, forbidden.port)) as browser, browser.page() as page:
+        await page.open(url, 5)
+        deadline = time.monotonic() + 8
+        incidents: list[Incident] = []
+        while not incidents and time.monotonic() < deadline:
+            await page.watch(0.1)
+            incidents = page.incidents()
+        assert [each.kind for each in incidents] == ["left"]
+        assert page.strayed is None
+        assert (await page.facts()).canvases
+    assert forbidden.asked.total() == 0
+
+
+async def test_redirects_to_refused_addresses(server: GameServer, forbidden: GameServer, browser: Browser) -> None:
+    for name, target in (("/a", forbidden.url), ("/b", "http://169.254.169.254/latest"), ("/c", "http://[::1]/")):
+        server.answers[name] = Answer(status=302, headers=(("Location", target),))
+        code, message = await failure(browser, server.url + name)
+        assert code == "url_refused", (name, message)
+    server.answers["/twice"] = Answer(status=302, headers=(("Location", "/a"),))
+    assert (await failure(browser, f"{server.url}/twice"))[0] == "url_refused"
+    assert forbidden.asked.total() == 0
+
+
+async def test_sub_requests_to_refused_addresses(server: GameServer, forbidden: GameServer, browser: Browser) -> None:
+    server.answers["/hop"] = Answer(status=302, headers=(("Location", f"{forbidden.url}/hop"),))
+    socket_url = forbidden.url.replace("http", "ws")
+    asks = f"""
+      fetch("/hop").catch(() => 0);
+      fetch("{forbidden.url}/fetch", {{ mode: "no-cors" }}).catch(() => 0);
+      new Image().src = "http://localhost:{forbidden.port}/image";
+      new Image().src = "http://169.254.169.254/meta";
+      new WebSocket("{socket_url}/socket");
+      navigator.sendBeacon("{forbidden.url}/beacon", "x");
+      new Worker(URL.createObjectURL(new Blob(['fetch("{forbidden.url}/worker", {{ mode: "no-cors" }})'])));
+      document.body.append(Object.assign(document.createElement("iframe"), {{ src: "{forbidden.url}/frame" }}));
+    """
+    run = await played(browser, server.page("/", MOVING + asks + "</script>"))
+    assert forbidden.asked.total() == 0
+    assert run.metrics["incidents"]["refused"] >= 8
+    details = " ".join(each["detail"] for each in run.of_kind("refused"))
+    assert "169.254.169.254" in details and f"localhost:{forbidden.port}" in details
+
+
+async def test_the_usual_judge_refuses_this_machine(server: GameServer) -> None:
+    async with Browser(judge=judge_public) as browser:
+        code, message = await failure(browser, f"{server.url}/index.html")
+    assert code == "url_refused" and "TESTCAST_AGENT_ALLOW_PRIVATE" in message
+    assert server.asked.total() == 0
+
+
+async def test_a_hung_main_thread(server: GameServer, browser: Browser) -> None:
+    hang = 'addEventListener("keydown", (e) => { if (e.code === "Space") for (;;); });</script>'
+    run = await played(browser, server.page("/", MOVING + hang), budget_s=9)
+    assert run.metrics["freezes"] == 1
+    assert any(line.startswith("The game froze: its page did not answer") for line in run.lines)
+    assert "the page hung" in run.lines[-1]
+    assert run.part("stability")["score"] == 0
+    again = await played(browser, f"{server.url}/index.html?bug=blank", budget_s=6)
+    assert again.score is not None and browser.launches == 1
+
+
+async def test_cancelling_a_hung_page_takes_effect_at_once(server: GameServer, browser: Browser) -> None:
+    url = server.page("/", MOVING + 'setTimeout(() => { console.error("now"); for (;;); }, 700);</script>')
+    run = Written()
+    playing = asyncio.create_task(play(run, browser, GameJob("id", url, 30, 1)))
+    async with asyncio.timeout(15):
+        while not run.of_kind("console") and not any("froze" in line for line in run.lines):
+            run.told_anything.clear()
+            await run.told_anything.wait()
+    told = len(run.data)
+    began = time.monotonic()
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+    assert time.monotonic() - began < 2
+    assert not run.ends and len(run.data) == told
+    assert "pages=0" in repr(browser)
+
+
+async def test_a_dead_browser_is_started_anew(server: GameServer, browser: Browser) -> None:
+    assert browser._chromium is not None
+    await browser._chromium.close()
+    run = await played(browser, f"{server.url}/index.html?bug=blank", budget_s=6)
+    assert run.score is not None and browser.launches == 2
+
+
+def test_a_browser_that_is_none_is_named() -> None:
+    with pytest.raises(BrowserMissing, match="TESTCAST_AGENT_CHROMIUM"):
+        find_chromium("/nonexistent/chromium")

@@ -1,0 +1,107 @@
+"""The command as a person or a script has it: a process, its lines, its exit status, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Result(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """`python -m testcast …`, in a session of its own. An async context manager, which kills what is left of it."""
+
+    def __init__(self, *argv: str, **settings: str) -> None:
+        self.argv = argv
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
+        self._env = inherited | {"PYTHONUNBUFFERED": "1", "COLUMNS": "100"} | settings
+        self.process: asyncio.subprocess.Process
+        self._lines: list[str] = []
+
+    async def __aenter__(self) -> Command:
+        pipe = asyncio.subprocess.PIPE
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "testcast", *self.argv, stdout=pipe, stderr=pipe, env=self._env,
+            start_new_session=True, limit=1 << 22,
+        )  # fmt: skip
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            await self.process.wait()
+
+    async def line(self, wanted: str = "", *, within_s: float = 30.0) -> str:
+        """The next line of standard output that has `wanted` in it."""
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(within_s):
+                while raw := await self.process.stdout.readline():
+                    self._lines.append(raw.decode())
+                    if wanted in self._lines[-1]:
+                        return self._lines[-1].rstrip("\n")
+        except TimeoutError:
+            raise AssertionError(f"no line with {wanted!r} within {within_s:g} s; so far: {self._lines}") from None
+        raise AssertionError(f"no line with {wanted!r}: {await self.finish()}")
+
+    async def note(self, wanted: str = "", *, within_s: float = 30.0) -> str:
+        """The next line of standard error that has `wanted` in it."""
+        assert self.process.stderr is not None
+        seen = []
+        try:
+            async with asyncio.timeout(within_s):
+                while raw := await self.process.stderr.readline():
+                    seen.append(raw.decode())
+                    if wanted in seen[-1]:
+                        return seen[-1].rstrip("\n")
+        except TimeoutError:
+            raise AssertionError(f"no note with {wanted!r} within {within_s:g} s; so far: {seen}") from None
+        raise AssertionError(f"no note with {wanted!r} before its end: {seen}")
+
+    def signal(self, number: int) -> None:
+        """As from a terminal or a supervisor: to the process itself."""
+        self.process.send_signal(number)
+
+    async def finish(self, *, within_s: float = 30.0) -> Result:
+        """Waits for its end; the output is what was not read before."""
+        async with asyncio.timeout(within_s):
+            out, err = await self.process.communicate()
+        assert self.process.returncode is not None
+        return Result(self.process.returncode, out.decode(), err.decode())
+
+
+async def run(*argv: str, **settings: str) -> Result:
+    """Runs a command to its end."""
+    async with Command(*argv, **settings) as command:
+        return await command.finish()
+
+
+def processes(variable: str, value: object) -> dict[int, str]:
+    """Process ids and command lines of those whose environment has this variable with this value.
+
+    A process passes its environment on: that finds what a command has started, and what that has started.
+    """
+    marker = f"{variable}={value}".encode()
+    found = {}
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (each / "environ").read_bytes().split(b"\0"):
+                found[int(each.name)] = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue  # ended, or not ours to look at
+    return {pid: argv for pid, argv in found.items() if argv}  # a zombie has no command line any more
+
+
+def left_behind(state_dir: Path) -> list[str]:
+    """Command lines of all processes that were started with this state directory."""
+    return list(processes("TESTCAST_STATE_DIR", state_dir).values())

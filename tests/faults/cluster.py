@@ -1,0 +1,178 @@
+"""Three nats-servers as processes, that can be killed, stopped, cut off from each other, and started again.
+
+Every pair of nodes speaks over a `Link` of ours, so that a node can be cut off from its peers while its clients still
+reach it. Ports and stores stay the same over a restart.
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, Self
+
+from broker import subjects, topology
+from broker.bus import Bus
+from broker.process import Child
+from broker.server import find_binary
+from broker.streams import Streams
+from tests.faults.link import CLEAR, Link, Weather
+from tests.harness import free_port, until
+
+SIZE: Final = 3
+_NOWHERE: Final = "127.0.0.1:1"
+_CONFIG: Final = """\
+server_name: {name}
+listen: 127.0.0.1:{port}
+max_payload: 512KB
+jetstream {{ store_dir: "{store}" }}
+cluster {{
+  name: testcast-faults
+  listen: 127.0.0.1:{route_port}
+  advertise: "{nowhere}"  # peers use the links below, and no way of their own
+  no_advertise: true      # clients too
+  pool_size: 1
+  connect_retries: 1000000
+  routes: [{routes}]
+}}
+"""
+
+
+class BrokerNode:
+    """One nats-server of the cluster."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.port = free_port()
+        self.route_port = free_port()
+        self.log = directory / f"{name}.log"
+        self.config = directory / f"{name}.conf"
+        self.store = directory / name
+        self.links: list[Link] = []
+        """To each of its peers."""
+        self.child: Child | None = None
+
+    def __repr__(self) -> str:
+        return f"<BrokerNode {self.name} :{self.port} {self.child!r}>"
+
+    @property
+    def url(self) -> str:
+        """`nats://127.0.0.1:port`."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it, the first time or again, on the same port and store."""
+        self.child = Child([find_binary(), "-c", str(self.config)], self.log)
+
+    async def kill(self) -> None:
+        """kill -9."""
+        assert self.child is not None
+        self.child.signal(signal.SIGKILL)
+        await self.child.wait()
+
+    def signal(self, number: int) -> None:
+        """SIGSTOP, SIGCONT."""
+        assert self.child is not None
+        self.child.signal(number)
+
+    def set_peers(self, weather: Weather) -> None:
+        """What its links to the other nodes are like; its clients are not concerned."""
+        for link in self.links:
+            link.weather = weather
+
+
+class Cluster:
+    """The three nodes, the topology applied with three replicas. An async context manager."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.nodes = [BrokerNode(f"n{number}", directory) for number in range(SIZE)]
+        self.bus: Bus
+        self.streams: Streams
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.nodes!r}>"
+
+    @property
+    def url(self) -> str:
+        """All of its addresses."""
+        return ",".join(node.url for node in self.nodes)
+
+    def node(self, name: str) -> BrokerNode:
+        """By its name."""
+        return next(node for node in self.nodes if node.name == name)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._configure()
+            for node in self.nodes:
+                node.start()
+            self.bus = await Bus.connect(self.url, name="fault-kit", timeout_s=20)
+            self._stack.push_async_callback(self.bus.close)
+            self.streams = Streams(self.bus)
+            await topology.apply(self.bus, replicas=SIZE, timeout_s=60)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def _configure(self) -> None:
+        routes: dict[str, list[str]] = {node.name: [] for node in self.nodes}
+        for index, node in enumerate(self.nodes):
+            for peer in self.nodes[index + 1 :]:
+                link = await self._stack.enter_async_context(Link(peer.route_port))
+                routes[node.name].append(f'"nats://127.0.0.1:{link.port}"')
+                node.links.append(link)
+                peer.links.append(link)
+        for node in self.nodes:
+            node.config.write_text(
+                _CONFIG.format(
+                    name=node.name,
+                    port=node.port,
+                    store=node.store,
+                    route_port=node.route_port,
+                    nowhere=_NOWHERE,
+                    routes=", ".join(routes[node.name]),
+                )
+            )
+
+    async def __aexit__(self, *_: object) -> None:
+        for node in self.nodes:
+            node.set_peers(CLEAR)
+            if node.child is not None:
+                node.signal(signal.SIGCONT)
+                await node.kill()
+        await self._stack.aclose()
+
+    async def leader(self, stream: str = subjects.EVENTS) -> BrokerNode:
+        """Who leads a stream now; waits for an election."""
+
+        async def ask() -> str | None:
+            info = await self.streams.api(f"STREAM.INFO.{stream}", timeout_s=1.0)
+            leader: str | None = info.get("cluster", {}).get("leader")
+            return leader
+
+        async def patiently() -> str | None:
+            try:
+                return await ask()
+            except Exception:
+                return None
+
+        return self.node(await until(patiently, within_s=30, what=f"a leader of {stream}") or "")
+
+    async def whole(self, within_s: float = 60.0) -> None:
+        """Waits until every stream has a leader and all replicas are current."""
+        names = [config["name"] for config in topology.streams(SIZE)]
+
+        async def current() -> bool:
+            try:
+                infos = [await self.streams.api(f"STREAM.INFO.{name}", timeout_s=1.0) for name in names]
+            except Exception:
+                return False
+            groups = [info["cluster"] for info in infos]
+            return all(
+                group.get("leader") and all(peer["current"] for peer in group.get("replicas", ())) for group in groups
+            )
+
+        await until(current, within_s=within_s, what="every replica of every stream current")

@@ -1,0 +1,106 @@
+"""Who may open a socket: limits per node and per address, and a rate of handshakes. Pure; `now` is passed in.
+
+A crowd that was thrown off somewhere comes back all at once. What is beyond the limits is told when to come again, in
+one short answer and before any work is done for it, so that those who are let in are served quickly.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Refused(NamedTuple):
+    """Why not, and when to come again."""
+
+    code: str
+    message: str
+    retry_after_s: int
+
+
+class Admission:
+    """The door of one node.
+
+    Args:
+        max_sockets: open at the same time on this node.
+        max_per_address: of them from one address; 0 for no such limit.
+        handshakes_per_s: on average; twice as many at once after a quiet moment.
+    """
+
+    def __init__(self, max_sockets: int, max_per_address: int, handshakes_per_s: float) -> None:
+        self._max_sockets = max_sockets
+        self._max_per_address = max_per_address
+        self._rate = handshakes_per_s
+        self._burst = 2 * handshakes_per_s
+        self._tokens = self._burst
+        self._filled_at = 0.0
+        self._by_address: dict[str, int] = {}
+        self.open = 0
+        self.refused = 0
+
+    def __repr__(self) -> str:
+        return f"<Admission open={self.open} addresses={len(self._by_address)} refused={self.refused}>"
+
+    def enter(self, address: str, now: float) -> Refused | None:
+        """Lets a socket in, or says why not. Every socket let in has to `leave`."""
+        refused = self._judge(address, now)
+        if refused is not None:
+            self.refused += 1
+            return refused
+        self._tokens -= 1
+        self.open += 1
+        self._by_address[address] = self._by_address.get(address, 0) + 1
+        return None
+
+    def leave(self, address: str) -> None:
+        """A socket that was let in has gone."""
+        self.open -= 1
+        left = self._by_address[address] - 1
+        if left:
+            self._by_address[address] = left
+        else:
+            del self._by_address[address]
+
+    def _judge(self, address: str, now: float) -> Refused | None:
+        if self.open >= self._max_sockets:
+            return Refused("node_full", f"this node has its {self._max_sockets} sockets", 5)
+        if self._max_per_address and self._by_address.get(address, 0) >= self._max_per_address:
+            text = f"{address} has its {self._max_per_address} sockets on this node"
+            hint = "if it is a proxy, name it in TESTCAST_EDGE_TRUSTED_PROXIES"
+            return Refused("address_full", f"{text}; {hint}", 30)
+        if self._rate:
+            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+            self._filled_at = now
+            if self._tokens < 1:
+                return Refused("too_fast", "too many handshakes at once on this node", 1)
+        return None
+
+
+def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Network]) -> str:
+    """Where a request comes from.
+
+    Args:
+        peer: the address at the other end of the connection.
+        forwarded_for: the X-Forwarded-For header, None when there is none.
+        trusted: the proxies whose word counts, from the nearest on: each trusted hop may name the one before it.
+
+    Returns:
+        The first address, seen from here, that is no trusted proxy.
+    """
+    address = peer
+    for hop in reversed((forwarded_for or "").split(",")):
+        if not hop.strip() or not _is_in(address, trusted):
+            break
+        address = hop.strip()
+    return address
+
+
+def _is_in(address: str, networks: Sequence[Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
