@@ -43,8 +43,8 @@ def find_binary(preferred: str | None = None) -> str:
 class EmbeddedServer:
     """A nats-server with JetStream, of our own, on this machine's loopback.
 
-    Use it as an async context manager, or call `start` and `stop`. `kill` and a second `start` make a fault of it: the
-    store and the port stay the same.
+    Use it as an async context manager, or call `start` and `stop`. A signal to its `child` and a second
+    `start` make a fault of it: the store and the port stay the same.
     """
 
     def __init__(self, store_dir: Path, port: int = 0, host: str = "127.0.0.1", binary: str | None = None) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from broker import subjects
 from broker.bus import Bus
 from broker.errors import BrokerRefused, BrokerUnavailable
+from broker.log import RateLimited
 from broker.streams import Streams
 
 DAY_S: Final = 24 * 3600
@@ -25,10 +26,12 @@ MAX_QUEUED_JOBS: Final = 10_000
 MAX_SHOT_BYTES: Final = 64 * 1024
 
 _NAME_IN_USE = 10058  # a stream of this name with another configuration
+_NO_PEERS = 10005  # a cluster whose nodes have not all found each other yet, or one with fewer nodes than replicas
 _CONSUMER_EXISTS = {10148, 10013, 10105}
 _NS = 1_000_000_000
 
 _log = logging.getLogger("testcast.topology")
+_limited = RateLimited(_log, per_s=10.0)
 
 
 def streams(replicas: int) -> list[dict[str, Any]]:
@@ -131,13 +134,18 @@ async def apply(bus: Bus, *, replicas: int = 1, lease_s: float | None = None, ti
 
 
 async def _until(deadline: float, attempt: Callable[[], Awaitable[None]]) -> None:
-    """Tries again while the broker is electing leaders."""
+    """Tries again while the broker is electing leaders, or its cluster is still coming together."""
     while True:
         try:
             return await attempt()
-        except BrokerUnavailable:
+        except (BrokerUnavailable, BrokerRefused) as error:
+            young = isinstance(error, BrokerRefused) and error.err_code == _NO_PEERS
+            if isinstance(error, BrokerRefused) and not young:
+                raise
             if asyncio.get_running_loop().time() >= deadline:
                 raise
+            if young:
+                _limited.warning("the broker's cluster has too few nodes at the moment: %s", error)
             await asyncio.sleep(0.2)
 
 

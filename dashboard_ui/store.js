@@ -147,7 +147,7 @@ export class Store {
     this.sync({ ...answer, testId }, { quietly: true });
     for (const event of answer.events ?? []) this.event({ testId, ...event });
     const run = this.runs.get(testId);
-    if (run && !answer.more) this.moveTo(run, Math.max(run.seq, answer.head ?? 0));
+    if (run) this.moveTo(run, Math.max(run.seq, answer.head ?? 0));
     return true;
   }
 

@@ -24,7 +24,6 @@ from ws_edge.node import Node
 MAX_BODY_BYTES: Final = 16 * 1024
 _STATUS: Final = {
     "not_found": 404,
-    "no_picture": 404,
     "unknown_method": 404,
     "method_not_allowed": 405,
     "already_ended": 409,
@@ -186,9 +185,11 @@ async def cancel_test(node: Node, _request: Request, params: OneTest) -> Answer:
 
 
 async def get_shot(node: Node, _request: Request, params: OneTest) -> Answer:
-    """The newest picture of the game, as the agent sees it."""
+    """The newest picture of the game, as the agent sees it; 204 while there is none, which is no error."""
     test_id = subjects.parse_test_id(params.test_id)
     picture = await node.shots.newest(test_id)
+    if picture is None:
+        return Answer(b"")
     return Answer(picture.jpeg, f'"{picture.revision}"', "image/jpeg")
 
 
@@ -222,6 +223,8 @@ async def serve(request: Request) -> Response:
         headers["etag"] = answer.etag
         if request.headers.get("if-none-match") == answer.etag:
             return Response(status_code=304, headers=headers)
+    if not answer.body:
+        return Response(status_code=204, headers=headers)
     return Response(answer.body, media_type=answer.media_type, headers=headers)
 
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import Final, NamedTuple
 
 from broker import subjects
-from broker.errors import TestcastError
 from broker.streams import Streams
 
 _FRESH_S: Final = 0.9
@@ -30,11 +29,10 @@ class Shots:
         self._kept: dict[str, tuple[float, asyncio.Task[Picture | None]]] = {}
         self.reads = 0
 
-    async def newest(self, test_id: str) -> Picture:
-        """The newest picture of a run.
+    async def newest(self, test_id: str) -> Picture | None:
+        """The newest picture of a run, None while there is none.
 
         Raises:
-            TestcastError: `no_picture`, there is none.
             BrokerUnavailable: it could not be read.
         """
         now = asyncio.get_running_loop().time()
@@ -42,10 +40,7 @@ class Shots:
         if kept is None or now - kept[0] > _FRESH_S or (kept[1].done() and kept[1].exception() is not None):
             self._forget(now)
             kept = self._kept[test_id] = (now, asyncio.create_task(self._read(test_id)))
-        picture = await asyncio.shield(kept[1])
-        if picture is None:
-            raise TestcastError(f"there is no picture of test {test_id} yet", code="no_picture")
-        return picture
+        return await asyncio.shield(kept[1])
 
     async def _read(self, test_id: str) -> Picture | None:
         self.reads += 1

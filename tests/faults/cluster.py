@@ -33,7 +33,7 @@ cluster {{
   no_advertise: true      # clients too
   pool_size: 1
   connect_retries: 1000000
-  routes: [{routes}]
+  routes: [{route}]
 }}
 """
 
@@ -118,14 +118,13 @@ class Cluster:
         return self
 
     async def _configure(self) -> None:
-        routes: dict[str, list[str]] = {node.name: [] for node in self.nodes}
-        for index, node in enumerate(self.nodes):
-            for peer in self.nodes[index + 1 :]:
-                link = await self._stack.enter_async_context(Link(peer.route_port))
-                routes[node.name].append(f'"nats://127.0.0.1:{link.port}"')
-                node.links.append(link)
-                peer.links.append(link)
-        for node in self.nodes:
+        for node, peer in zip(
+            self.nodes, self.nodes[1:] + self.nodes[:1], strict=True
+        ):  # of three, a ring is all pairs
+            link = await self._stack.enter_async_context(Link(peer.route_port))
+            route = f'"nats://127.0.0.1:{link.port}"'
+            node.links.append(link)
+            peer.links.append(link)
             node.config.write_text(
                 _CONFIG.format(
                     name=node.name,
@@ -133,7 +132,7 @@ class Cluster:
                     store=node.store,
                     route_port=node.route_port,
                     nowhere=_NOWHERE,
-                    routes=", ".join(routes[node.name]),
+                    route=route,
                 )
             )
 

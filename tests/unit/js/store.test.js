@@ -204,11 +204,13 @@ test("a page is thrown away when the position has moved since it was asked", () 
   assert.deepEqual(seqs(store), [1, 2]);
 });
 
-test("the last page moves the position to the head, past malformed events; a page before it does not", () => {
+test("a page's head is the position after it, past malformed events, and also when more follow", () => {
   const store = new Store();
   store.pin(A);
-  store.page(A, null, page([event(1)], { outcome: "live", head: 9, more: true }));
-  assert.equal(store.position(A).seq, 1);
+  store.page(A, null, page([event(1)], { outcome: "live", head: 4, more: true }));
+  assert.equal(store.position(A).seq, 4);
+  store.page(A, store.position(A), page([], { head: 7, more: true }));
+  assert.equal(store.position(A).seq, 7, "nothing but malformed events on it");
   store.page(A, store.position(A), page([event(8)], { head: 9 }));
   assert.equal(store.position(A).seq, 9);
 });
