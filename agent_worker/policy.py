@@ -59,13 +59,13 @@ class Plan:
 def plan(budget_s: float) -> Plan:
     """Divides a budget (at least 5 s): loading gets half at most, controls until half, playing the rest.
 
-    What is kept for the verdict is a twentieth, 0.8 to 2 s. Short budgets get shorter trials, which see less.
+    What is kept for the verdict is a twentieth, 1.3 to 2 s. Short budgets get shorter trials, which see less.
     """
     return Plan(
         load_s=min(15.0, budget_s * 0.5),
         discover_until_s=min(budget_s * 0.5, 40.0),
-        explore_until_s=budget_s - min(2.0, max(0.8, budget_s * 0.05)),
-        end_s=budget_s - 0.4,
+        explore_until_s=budget_s - min(2.0, max(1.3, budget_s * 0.05)),
+        end_s=budget_s - 0.8,
         trial_s=min(0.35, max(0.25, budget_s / 100)),
         still_s=min(3.0, max(1.2, budget_s * 0.06)),
     )

@@ -1,7 +1,7 @@
 // Star Hopper: hop from planet to planet, collect stars, don't fall. No libraries, no assets.
 //
 // ?bug=freeze  the main loop stops 3 s into a round
-// ?bug=crash   the second boost of a round throws, and the main loop ends with it
+// ?bug=crash   the first boost throws, and the main loop ends with it
 // ?bug=blank   nothing is ever painted
 import { drawScene } from "./draw.js";
 
@@ -39,7 +39,6 @@ function newWorld(mode) {
     hearts: 3,
     score: 0,
     best,
-    boosts: 0, // in this round
     wantsBoost: false,
     hopper: { x: WIDTH / 2, y: 74, vx: 0, vy: BOUNCE, squash: 0, canBoost: true, facing: 1, bubble: null },
     planets: [{ x: WIDTH / 2, y: -760, r: 830, hue: 255, ground: true, kind: "ground", hit: 0, gone: 0 }],
@@ -80,8 +79,7 @@ function boost() {
   const { hopper } = world;
   world.wantsBoost = false;
   if (!hopper.canBoost || hopper.bubble) return;
-  world.boosts += 1;
-  if (bug === "crash" && world.boosts === 2) world.rocket.ignite(); // there is no rocket: that is the bug
+  if (bug === "crash") world.rocket.ignite(); // there is no rocket: that is the bug
   hopper.canBoost = false;
   hopper.vy = Math.max(hopper.vy, 0) * 0.35 + BOOST;
   hopper.squash = -0.3;

@@ -82,8 +82,8 @@ async def publish(
 def _event(n: int, data: dict[str, int]) -> Event:
     """Progress, and now and then something urgent, which has to overtake nothing."""
     if n % _URGENT_EVERY:
-        return Event(type="progress", message=f"event {n}", timestamp=now_ms(), data=data)
-    return Event(type="status", status="running", message=f"event {n}", timestamp=now_ms(), data=data)
+        return Event(type="progress", message=f"event {data['life']}.{n}", timestamp=now_ms(), data=data)
+    return Event(type="status", status="running", message=f"event {data['life']}.{n}", timestamp=now_ms(), data=data)
 
 
 async def main() -> None:

@@ -300,7 +300,7 @@ test("events in any mixture of sources: the same feed as from one", () => {
       const outcome = position ? "recovered" : "live";
       const n = 1 + Math.floor(random() * after.length);
       if (random() < 0.5) {
-        store.page(A, position, page(after.slice(0, n), { outcome, head, more: n < after.length }));
+        store.page(A, position, page(after.slice(0, n), { outcome, more: n < after.length }));
       } else {
         store.receive(sync({ outcome, head }));
         // Some that we have already, as after a resume by an edge that reads from the position itself.
