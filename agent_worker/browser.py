@@ -208,6 +208,15 @@ class Page:
         context.on("page", lambda other: self._start(self._on_popup(other)) if other is not page else None)
         return self
 
+    async def browser_lives(self) -> bool:
+        """Whether only this page is gone; a browser that dies takes a moment to be known as dead."""
+        browser = self._page.context.browser
+        for _ in range(6):
+            if browser is None or not browser.is_connected():
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
     def forget(self) -> None:
         """Stops reacting; what is under way is given up."""
         for job in self._jobs:

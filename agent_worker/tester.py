@@ -41,8 +41,8 @@ async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
     Cancelling is the way to stop it; the page is then closed within 2 s and nothing more is told.
 
     Raises:
-        BrowserMissing, PageGone: Chromium could not be started, or died as the page was made. Nothing was told;
-            it is not the game's fault.
+        BrowserMissing, PageGone: Chromium could not be started, or all of it has died. No verdict was told: for
+            all anybody knows it is not the game's fault.
     """
     started = asyncio.get_running_loop().time()
     async with browser.page() as page:
@@ -84,13 +84,16 @@ class _Player:
                 await self.explore()
         except TimeUp:
             pass
-        except LoadFailed as failed:
-            await self.run.fail(failed.message, failed.code)
-            return
-        except PageHung as hung:
-            await self.tell_hung(hung)
-        except PageGone as gone:
-            self.found.gone = str(gone)
+        except (LoadFailed, PageHung, PageGone) as trouble:
+            if not await self.page.browser_lives():
+                raise PageGone("the browser has died") from trouble
+            if isinstance(trouble, LoadFailed):
+                await self.run.fail(trouble.message, trouble.code)
+                return
+            if isinstance(trouble, PageHung):
+                await self.tell_hung(trouble)
+            else:
+                self.found.gone = str(trouble)
         await self.tell_incidents()
         await self.show(now=True)
         await self.evaluate()

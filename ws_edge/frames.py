@@ -32,6 +32,11 @@ def close_frame(code: int, reason: str) -> bytes:
     return bytes((_CLOSE, 2 + len(text))) + struct.pack("!H", code) + text
 
 
+def wire_size(size: int) -> int:
+    """How many bytes a client's frame with a payload of `size` takes: header, mask and payload."""
+    return size + (6 if size < 126 else 8 if size < 65536 else 14)
+
+
 def joined(bodies: Sequence[bytes]) -> bytes:
     """Events as one text frame, or several where they are large: a single one as itself, more as a JSON array."""
     if len(bodies) == 1:

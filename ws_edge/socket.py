@@ -72,6 +72,7 @@ class ViewerSocket(asyncio.Protocol):
         "_pieces",
         "_request",
         "_server_state",
+        "_unfinished",
         "closing_since",
         "idle_beats",
         "partial_since",
@@ -95,6 +96,8 @@ class ViewerSocket(asyncio.Protocol):
         self._parser: FrameParser | None = None
         self._pieces: list[bytes] | None = None
         self._named_in_url = 0
+        self._unfinished = 0
+        """Bytes that came and belong to no whole frame yet."""
         self.sessions: dict[str, Session] = {}
         self.closing_since = 0.0
         self.partial_since = 0.0
@@ -212,8 +215,10 @@ class ViewerSocket(asyncio.Protocol):
         if parser is None:
             parser = self._parser = FrameParser(SERVER, state=OPEN, max_size=MAX_MESSAGE_BYTES, logger=_quiet_parser)
         parser.receive_data(data)
+        self._unfinished += len(data)
         for event in parser.events_received():
             assert isinstance(event, Frame)
+            self._unfinished -= frames.wire_size(len(event.data))
             self._on_frame(event)
             if self._parser is None:
                 return
@@ -227,7 +232,7 @@ class ViewerSocket(asyncio.Protocol):
         if parser.close_expected() and not self.closing_since:
             self._leave()
             self.closing_since = asyncio.get_running_loop().time()
-        if self._pieces is None and not parser.reader.buffer:
+        if self._pieces is None and not self._unfinished:
             self.partial_since = 0.0
             if not self.closing_since:
                 self._parser = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -80,6 +81,43 @@ async def test_it_says_what_is_wrong_with_a_game_and_hands_on_what_it_has(
     print(f"{time.monotonic() - told_at:.1f} s to hand a run on and close the browser")
     page = await streams.read(subjects.EVENTS, subjects.events(slow), 0, 100)
     assert b'"handover":true' in page.messages[-1].data
+
+
+async def test_a_browser_that_is_killed_is_not_the_games_fault(
+    agent: Start, nats_server: EmbeddedServer, streams: Streams, eventually: Eventually, unused_game: str
+) -> None:
+    child = agent(TESTCAST_NATS_URL=nats_server.url, TESTCAST_AGENT_ALLOW_PRIVATE="1", TESTCAST_AGENT_CONCURRENCY="1")
+    test_id = await runs.submit(streams, runs.make_job(unused_game, "Never answers", 60, 1))
+
+    async def messages() -> list[str]:
+        page = await streams.read(subjects.EVENTS, subjects.events(test_id), 0, 100)
+        return [json.loads(message.data)["message"] for message in page.messages]
+
+    async def opening() -> bool:
+        return any(message.startswith("Opening") for message in await messages())
+
+    await eventually(opening, within_s=30)
+    for pid in browsers_of(child.pid):
+        os.kill(pid, signal.SIGKILL)
+
+    async def second_attempt() -> bool:
+        return sum(message.startswith("Opening") for message in await messages()) == 2
+
+    await eventually(second_attempt, within_s=30)
+    told = await messages()
+    assert any("cannot play on" in message for message in told)
+    assert any(message.startswith("Attempt 2") for message in told)
+
+
+def browsers_of(pid: int) -> list[int]:
+    """The Chromium processes below a process, without their helpers."""
+    found: list[int] = []
+    for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command = Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0")
+        if b"chrom" in command[0] and not any(word.startswith(b"--type=") for word in command):
+            found.append(int(each))
+        found += browsers_of(int(each))
+    return found
 
 
 @pytest.fixture

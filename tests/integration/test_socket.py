@@ -264,16 +264,26 @@ async def test_a_message_in_pieces_with_a_ping_between_them(stack: Stack, stack_
         assert (await Reader(connection).control("sync"))["testId"] == test_id
 
 
-async def test_byte_by_byte(stack: Stack, stack_streams: Streams) -> None:
+@pytest.mark.parametrize("cut", [1, 2, 3, 6, 7, 20])
+async def test_a_frame_in_pieces_of_any_size(stack: Stack, stack_streams: Streams, cut: int) -> None:
     test_id = await begin(stack_streams)
     reader, writer = await raw_socket(stack.edge)
     payload = orjson.dumps({"type": "subscribe", "testId": test_id})
-    for byte in bytes((0x81, 0x80 | len(payload), 0, 0, 0, 0)) + payload:
-        writer.write(bytes((byte,)))
+    sent = bytes((0x81, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+    for piece in (sent[:cut], sent[cut:]):
+        writer.write(piece)
         await writer.drain()
+        if piece is not sent[cut:]:
+            await answered(stack)  # the edge has had time to read the first piece by itself
     async with asyncio.timeout(5):
         assert b'"type":"sync"' in await reader.readuntil(b'"outcome"')
     writer.close()
+
+
+async def answered(stack: Stack) -> None:
+    """A whole request and its answer went by."""
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{stack.edge_url}/healthz")).status_code == 200
 
 
 @pytest.mark.parametrize(

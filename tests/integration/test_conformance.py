@@ -1,0 +1,143 @@
+"""One resume table, every way of asking (DESIGN 3): the socket, `getEvents`, the Python client, the tail over NATS.
+
+The browser's client keeps the same table; its rows are in tests/unit/js/store.test.js and, cut off for real, in
+tests/browser/test_connection.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import NamedTuple
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from broker import subjects
+from broker.streams import Streams
+from testcast import Event, Reset, watch
+from testcast.events import Item
+from testcast.feed import Tail
+from tests.harness import EdgeProcess, Reader, begin, publish
+
+
+class World(NamedTuple):
+    """A run that has ended, its first five events no longer retained, and an edge that serves it."""
+
+    edge: EdgeProcess
+    streams: Streams
+    test_id: str
+    stored: list[int]
+    """Sequences of all events, also of those that are gone."""
+    gone: int
+    """How many of them are."""
+    epoch: str
+
+
+class Asked(NamedTuple):
+    """A client's position: `at` names an event by its place in the run, or what is no place in it."""
+
+    after: int | None
+    epoch: str | None
+
+
+class Told(NamedTuple):
+    """What it was told: why it has to start anew, or None, and the events."""
+
+    reset: str | None
+    events: list[int]
+
+
+async def by_socket(world: World, asked: Asked) -> Told:
+    query = "".join(
+        f"&{name}={value}" for name, value in (("after", asked.after), ("epoch", asked.epoch)) if value is not None
+    )
+    async with connect(f"{world.edge.ws_url}?testId={world.test_id}{query}") as connection:
+        reader = Reader(connection)
+        sync = await reader.next()
+        assert sync["type"] == "sync" and sync["epoch"] == world.epoch and sync["head"] == world.stored[-1]
+        assert (sync["outcome"] == "reset") is ("reason" in sync)
+        seen: list[int] = []
+        position = asked.after if sync["outcome"] == "recovered" else None
+        while sync["head"] != (seen[-1] if seen else position):
+            seen.append((await reader.events(1))[0]["seq"])
+    return Told(sync.get("reason"), seen)
+
+
+async def by_polling(world: World, asked: Asked) -> Told:
+    position = {name: value for name, value in asked._asdict().items() if value is not None}
+    reason: str | None = None
+    seen: list[int] = []
+    async with httpx.AsyncClient(base_url=world.edge.url) as client:
+        while True:
+            page = (await client.get("/rpc/getEvents", params={"testId": world.test_id, "limit": 3, **position})).json()
+            reason = page.get("reason", reason)
+            seen += [event["seq"] for event in page["events"]]
+            if not page["more"]:
+                return Told(reason, seen)
+            position = {"after": page["head"], "epoch": page["epoch"]}
+
+
+async def by_watching(world: World, asked: Asked) -> Told:
+    return await told(watch(world.edge.url, world.test_id, after=asked.after, epoch=asked.epoch))
+
+
+async def by_tail(world: World, asked: Asked) -> Told:
+    return await told(Tail(world.streams.bus, world.test_id, after=asked.after))
+
+
+async def told(items: AsyncIterable[Item]) -> Told:
+    reason: str | None = None
+    seen: list[int] = []
+    async for item in items:
+        if isinstance(item, Reset):
+            reason = item.reason
+        elif isinstance(item, Event):
+            seen.append(item.seq)
+    return Told(reason, seen)
+
+
+WAYS: dict[str, Callable[[World, Asked], Awaitable[Told]]] = {
+    "socket": by_socket,
+    "getEvents": by_polling,
+    "watch": by_watching,
+    "tail": by_tail,
+}
+
+
+@pytest.fixture
+async def world(streams: Streams, nats_edge: EdgeProcess) -> World:
+    test_id = await begin(streams)
+    other = await begin(streams, "its events lie between ours")
+    stored = [1, 2]
+    for number in range(12):
+        stored.append((await publish(streams, test_id, f"{number}")).seq)
+        await publish(streams, other, f"{number}")
+    stored.append((await publish(streams, test_id, "Done", "complete")).seq)
+    await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"filter": subjects.events(test_id), "seq": stored[5]})
+    epoch = (await streams.state(subjects.EVENTS)).epoch
+    return World(nats_edge, streams, test_id, stored, 5, epoch)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_resume_table(way: str, world: World) -> None:
+    stored, kept = world.stored, world.stored[world.gone :]
+    here = world.epoch
+    table: list[tuple[Asked, Told]] = [
+        (Asked(None, None), Told(None, kept)),
+        (Asked(0, here), Told(None, kept)),
+        (Asked(stored[-1], here), Told(None, [])),
+        (Asked(stored[8], here), Told(None, stored[9:])),
+        (Asked(stored[8], None), Told(None, stored[9:])),
+        (Asked(kept[0], here), Told(None, kept[1:])),
+        (Asked(stored[3], here), Told("expired", kept)),
+        (Asked(stored[4], here), Told("expired", kept)),  # the last that is gone: nothing proves it was the last
+        (Asked(stored[8] + 1, here), Told("expired", kept)),  # another run's event: no position of this one
+        (Asked(stored[-1] + 10**6, here), Told("ahead", kept)),
+        (Asked(stored[8], "20200101000000"), Told("epoch", kept)),
+        (Asked(stored[-1], "20200101000000"), Told("epoch", kept)),
+    ]
+    for asked, expected in table:
+        if way == "tail" and asked.epoch not in (None, here):
+            continue  # the command takes a sequence; the epoch it knows is the one it finds
+        assert await WAYS[way](world, asked) == expected, f"{way}: {asked}"
