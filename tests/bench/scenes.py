@@ -1,0 +1,130 @@
+"""What the crowd is put through."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import quantiles
+
+from broker import subjects, topology
+from broker.bus import Bus
+from broker.server import EmbeddedServer
+from broker.streams import Streams
+from tests.bench.crowd import Crowd
+from tests.harness import EdgeProcess, begin, event_bytes, publish
+
+_OPEN_DOOR = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0"}
+"""The whole crowd comes from one address."""
+
+
+@asynccontextmanager
+async def stack(edges: int) -> AsyncIterator[tuple[Streams, list[EdgeProcess]]]:
+    """A broker and some edges."""
+    with tempfile.TemporaryDirectory() as name:
+        async with EmbeddedServer(Path(name) / "nats") as server:
+            bus = await Bus.connect(server.url, name="bench")
+            await topology.apply(bus)
+            started = [await EdgeProcess(server.url, Path(name), **_OPEN_DOOR).start() for _ in range(edges)]
+            try:
+                yield Streams(bus), started
+            finally:
+                await bus.close()
+                for edge in started:
+                    await edge.stop()
+
+
+def rss_kb(pid: int) -> int:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def socket_kb() -> int:
+    """What the kernel holds for TCP on this machine."""
+    line = next(each for each in Path("/proc/net/sockstat").read_text().splitlines() if each.startswith("TCP:"))
+    return int(line.split()[-1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+async def storm(size: int) -> None:
+    """All viewers of an edge are thrown off at once by kill -9, and come back on another."""
+    async with stack(2) as (streams, (first, second)):
+        test_id = await begin(streams)
+        crowd = Crowd(test_id, [first.port], size)
+        before = rss_kb(second.child.pid)
+        began = time.monotonic()
+        await crowd.gather()
+        print(f"opened {size} in {time.monotonic() - began:.1f} s")
+        crowd.ports = [second.port]
+        last = (await publish(streams, test_id, "before")).seq
+        await crowd.current(last - 1)
+        first.child.signal(signal.SIGKILL)
+        began = time.monotonic()
+        times: dict[int, float] = {}
+        crowd.on_event = lambda viewer, _seq: times.setdefault(id(viewer), time.monotonic() - began)
+        for number in range(5):
+            await publish(streams, test_id, f"while away {number}")
+        final = (await publish(streams, test_id, "last")).seq
+        await crowd.current(final - 1)
+        spread = sorted(times.values())
+        print(
+            f"back and current: all {len(spread)} in {spread[-1]:.1f} s, p50 {spread[len(spread) // 2]:.1f} s; "
+            f"answers other than 101: {crowd.statuses or 'none'}; duplicates {crowd.duplicates}, resets {crowd.resets}"
+        )
+        held = rss_kb(second.child.pid)
+        crowd.disperse()
+        await asyncio.sleep(2)
+        print(
+            f"the other edge's memory: {before} KB before, {held} KB with all of them, {rss_kb(second.child.pid)} KB after"
+        )
+
+
+async def stalled(size: int, events: int) -> None:
+    """One viewer among many stops reading; the others' latency and the edge's memory with it and without it."""
+    for who in ("nobody", "one"):
+        async with stack(1) as (streams, (edge,)):
+            test_id = await begin(streams)
+            crowd = Crowd(test_id, [edge.port], size)
+            await crowd.gather()
+            still = crowd.viewers[0]
+            if who == "one":
+                assert still.transport is not None
+                still.stalled = True
+                still.transport.pause_reading()
+            rest = crowd.viewers[1:]
+            last = await _pour(streams, test_id, 200)
+            await crowd.current(last - 1, rest)
+            crowd.latencies = []
+            memory, kernel = rss_kb(edge.child.pid), socket_kb()
+            last = await _pour(streams, test_id, events)
+            await crowd.current(last - 1, rest)
+            p = quantiles(crowd.latencies, n=100)
+            grown, kernel_grown = rss_kb(edge.child.pid) - memory, socket_kb() - kernel
+            print(
+                f"{who} stalled among {size}: p50 {p[49]:.1f} ms, p99 {p[98]:.1f} ms over {events} events; "
+                f"edge grew by {grown} KB, the kernel's TCP memory by {kernel_grown} KB"
+            )
+            if who == "one":
+                assert still.transport is not None
+                began = time.monotonic()
+                still.transport.resume_reading()
+                await crowd.current(last - 1)
+                print(f"it read again and was current after {time.monotonic() - began:.1f} s; resets {crowd.resets}")
+            print(f"duplicates {crowd.duplicates}")
+            crowd.disperse()
+
+
+async def _pour(streams: Streams, test_id: str, count: int, per_s: float = 300.0) -> int:
+    """Publishes at a steady pace, each message the moment of its publishing in ns. Returns the last sequence."""
+    began, last = time.monotonic(), 0
+    for number in range(count):
+        ack = await streams.store(subjects.events(test_id), event_bytes(str(time.time_ns()), data="x" * 200))
+        last = ack.seq
+        late = began + (number + 1) / per_s - time.monotonic()
+        if late > 0:
+            await asyncio.sleep(late)
+    return last
