@@ -78,9 +78,8 @@ async def storm(size: int) -> None:
         held = rss_kb(second.child.pid)
         crowd.disperse()
         await asyncio.sleep(2)
-        print(
-            f"the other edge's memory: {before} KB before, {held} KB with all of them, {rss_kb(second.child.pid)} KB after"
-        )
+        after = rss_kb(second.child.pid)
+        print(f"the other edge's memory: {before} KB before, {held} KB with all of them, {after} KB after")
 
 
 async def stalled(size: int, events: int) -> None:

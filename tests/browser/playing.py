@@ -7,7 +7,7 @@ import http.server
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +139,15 @@ class Written:
     async def shot(self, jpeg: bytes) -> None:
         self.shots.append(jpeg)
 
+    @property
+    def controls(self) -> set[str]:
+        """The gestures that were told to work."""
+        return {data["control"] for data in self.data if "control" in data}
+
+    def doing(self, action: str) -> bool:
+        """Whether that action was told."""
+        return any(data.get("action") == action for data in self.data)
+
     def part(self, name: str) -> dict[str, Any]:
         """One part of the rubric."""
         found: dict[str, Any] = next(part for part in self.metrics["rubric"] if part["part"] == name)
@@ -158,6 +167,24 @@ async def played(browser: Browser, url: str, budget_s: float = 8.0, seed: int = 
     assert written.ends == 1
     assert written.ended - began <= budget_s
     assert written.seconds < budget_s + 2  # the page's closing comes after the verdict
+    return written
+
+
+async def played_until(browser: Browser, url: str, seen: Callable[[Written], bool]) -> Written:
+    """Plays until the run has told what `seen` waits for, then stops: quick where the machine is, patient if not."""
+    written = Written()
+    job = GameJob("00000000-0000-4000-8000-000000000000", url, 100.0, 7)
+    playing = asyncio.create_task(play(written, browser, job))
+    try:
+        while not seen(written):
+            written.told_anything.clear()
+            told = asyncio.create_task(written.told_anything.wait())
+            await asyncio.wait([told, playing], return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            assert not playing.done(), f"ended first: {written.lines}"
+    finally:
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
     return written
 
 
