@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test screenshot lock clean
+.PHONY: help setup demo test faults screenshot lock clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -23,6 +23,9 @@ test: setup  ## ruff, mypy --strict and every test (ARGS goes to pytest)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
+
+faults: setup  ## kills, stops and cuts everything, and counts what was lost (ARGS="--seed 7 --rounds 30")
+	$(BIN)/python -m tests.faults $(ARGS)
 
 screenshot: setup  ## the README's picture of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)

@@ -182,13 +182,25 @@ class Writer:
             except BrokerUnavailable as error:
                 _limited.warning("run %s: event %d is not stored yet: %s", self._test_id, self._count, error)
                 longest = min(_RETRY_MAX_S, _RETRY_MIN_S * 2 ** min(tries, 10))
-                await asyncio.sleep(self._rng.uniform(longest / 2, longest))
-                tries += 1
+                reconnected = await self._pause(self._rng.uniform(longest / 2, longest))
+                tries = 0 if reconnected else tries + 1
                 continue
             if seq is not None:
                 self.head = seq
                 self.stored += 1
                 return seq
+
+    async def _pause(self, delay_s: float) -> bool:
+        """Waits, but no longer than until the broker is back. Returns whether it came back."""
+        bus, back = self._streams.bus, asyncio.Event()
+        bus.on_reconnect.append(back.set)
+        try:
+            async with asyncio.timeout(delay_s):
+                return await back.wait()
+        except TimeoutError:
+            return False
+        finally:
+            bus.on_reconnect.remove(back.set)
 
     async def _try(self, payload: bytes, msg_id: str) -> int | None:
         """One publish; None when a stranger's event came first and the head was moved to it."""

@@ -33,7 +33,7 @@ class InvalidTestId(BadInput):
     code = "invalid_test_id"
 
     def __init__(self, given: object) -> None:
-        shown = repr(given)
+        shown = repr(given) if isinstance(given, str | int | float) else type(given).__name__
         super().__init__(
             f"{shown if len(shown) <= 80 else shown[:77] + '...'} is not a test id: expected a UUID in lower case, "
             "like 4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"

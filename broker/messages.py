@@ -28,6 +28,10 @@ WRITER_HEADER: Final = "Testcast-Writer"
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
 EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 
+MAX_DEPTH: Final = 64
+"""Objects and arrays within each other. Readers and writers of JSON give up at different depths (orjson writes 254 and
+reads 1,024, msgspec and `repr` end with Python's stack): an event that one of ours reads must suit all of them."""
+
 _SAFE_INT = 2**53 - 1  # what a browser's Number can carry
 
 
@@ -98,6 +102,8 @@ def check(raw: bytes) -> Checked:
         raise MalformedEvent(f"not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise MalformedEvent(f"expected a JSON object, got {type(fields).__name__}")
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and not _is_shallow(fields):
+        raise MalformedEvent(f"nested more than {MAX_DEPTH} deep")
     try:
         event = msgspec.convert(fields, Event)
     except msgspec.ValidationError as error:
@@ -105,6 +111,16 @@ def check(raw: bytes) -> Checked:
     if event.type == "status" and event.status is None:
         raise MalformedEvent("Object of type 'status' missing required field `status`")
     return Checked(event, raw, "testId" in fields or "seq" in fields)
+
+
+def _is_shallow(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        children = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def for_viewer(test_id: str, seq: int, checked: Checked) -> bytes:

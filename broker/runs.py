@@ -147,7 +147,8 @@ async def read(streams: Streams, test_id: str, since: Snapshot | None = None) ->
     if last is None:
         raise NotFound(test_id)
     snapshot, seen = since, since.seq if since is not None else 0
-    for _ in range(_TRIES + last.seq // _PAGE):
+    fruitless = 0
+    while fruitless < _TRIES:
         if seen >= last.seq:
             return Run(snapshot, max(seen, last.seq))
         page = await streams.read(subjects.EVENTS, subject, seen, _PAGE)
@@ -155,6 +156,7 @@ async def read(streams: Streams, test_id: str, since: Snapshot | None = None) ->
             snapshot = fold(snapshot, test_id, message.seq, parse(message.data))
             seen = message.seq
         if page.complete and seen < last.seq:
+            fruitless += 1
             await asyncio.sleep(0.1)  # this replica has not caught up with its leader yet
     raise BrokerUnavailable(f"the replicas lag behind the leader of {subjects.EVENTS}")
 

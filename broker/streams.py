@@ -32,6 +32,8 @@ _NOT_LEADER_YET = {
     10023,
     10074,
 }  # system unavailable, a publish under election, no space, no quorum
+_HEARD_NS: Final = 3_000_000_000
+"""Followers are heard from every second, and elect nobody else before 4 s without their leader."""
 _LAST_IN_TEXT = re.compile(r"wrong last sequence: (\d+)")
 
 
@@ -114,15 +116,40 @@ class Streams:
 
         Raises:
             BrokerRefused: there is no such stream.
+            BrokerUnavailable: also when who answers has lost its followers: it may have been replaced, and not know.
         """
-        info = await self.api(f"STREAM.INFO.{stream}", timeout_s=timeout_s)
+        info = await self._leader_info(stream, timeout_s)
         state = info["state"]
         epoch = "".join(filter(str.isdigit, info["created"]))
         return StreamState(epoch, state["first_seq"], state["last_seq"], state["messages"])
 
     async def last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
-        """The newest message of a subject, from the leader; None when there is none."""
+        """The newest message of a subject, from the leader; None when there is none.
+
+        A leader that was stopped, or is cut off from its peers, answers for up to 10 s as if nothing had happened.
+        Where an old answer would do harm, ask `surely_last`.
+        """
         return await self._leader_get(stream, {"last_by_subj": subject}, timeout_s)
+
+    async def surely_last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
+        """Like `last`, and no other leader can have stored anything meanwhile.
+
+        Raises:
+            BrokerUnavailable: nobody can say so at the moment.
+        """
+        before = await self._leader_info(stream, timeout_s)
+        found = await self.last(stream, subject, timeout_s=timeout_s)
+        if _reign(await self._leader_info(stream, timeout_s)) != _reign(before):
+            raise BrokerUnavailable(f"the leader of {stream} has changed")
+        return found
+
+    async def _leader_info(self, stream: str, timeout_s: float) -> dict[str, Any]:
+        info = await self.api(f"STREAM.INFO.{stream}", timeout_s=timeout_s)
+        peers = (info.get("cluster") or {}).get("replicas") or []
+        heard = [peer for peer in peers if peer["current"] and peer["active"] < _HEARD_NS]
+        if 2 * (len(heard) + 1) <= len(peers) + 1:
+            raise BrokerUnavailable(f"the leader of {stream} does not hear its followers")
+        return info
 
     async def at(self, stream: str, seq: int, *, timeout_s: float = 2.0) -> Stored | None:
         """The message at a sequence, from the leader; None when it is not retained."""
@@ -249,6 +276,11 @@ def delivery(message: Message) -> Delivery:
     seq, delivered = (tokens[7], tokens[6]) if len(tokens) >= 11 else (tokens[5], tokens[4])
     subject = message.subject.decode("ascii", "replace")
     return Delivery(subject, int(seq), int(delivered), message.data, message.headers, ".".join(tokens))
+
+
+def _reign(info: Mapping[str, Any]) -> tuple[object, object]:
+    cluster = info.get("cluster") or {}
+    return cluster.get("leader"), cluster.get("leader_since")
 
 
 def _is_status(message: Message) -> bool:

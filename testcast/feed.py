@@ -171,6 +171,8 @@ class Tail:
                 head = state.last_seq
             else:
                 last = await self._streams.last(subjects.EVENTS, self._stored)
+                if last is None or last.seq < max(self.position, self._after or 0):  # "gone", "ahead": only if certain
+                    last = await self._streams.surely_last(subjects.EVENTS, self._stored)
                 if last is None:
                     if self._epoch is None:
                         raise NotFound(self.test_id)

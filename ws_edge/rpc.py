@@ -124,14 +124,18 @@ async def get_events(node: Node, _request: Request, params: GetEvents) -> Answer
     subject = subjects.events(test_id)
     streams = node.hub.streams
     epoch = (await streams.state(subjects.EVENTS)).epoch
+    asked = None if params.after is None else Position(params.epoch, params.after)
     last = await streams.last(subjects.EVENTS, subject)
+    if last is None or (asked is not None and asked.seq > last.seq):  # "not found" and "ahead" have to be certain
+        last = await streams.surely_last(subjects.EVENTS, subject)
     if last is None:
         raise NotFound(test_id)
-    asked = None if params.after is None else Position(params.epoch, params.after)
     retained = True
     if asked is not None and 0 < asked.seq < last.seq and asked.epoch in (None, epoch):
-        first = await streams.read(subjects.EVENTS, subject, asked.seq - 1, 1)
-        retained = bool(first.messages) and first.messages[0].seq == asked.seq
+        first = (await streams.read(subjects.EVENTS, subject, asked.seq - 1, 1)).messages
+        # Nothing means that the replica lags behind, as one does that has been away: then the leader knows.
+        at = first[0] if first else await streams.at(subjects.EVENTS, asked.seq)
+        retained = at is not None and at.seq == asked.seq and at.subject == subject
     decision = decide(asked, epoch, last.seq, retained=retained)
     events, head = [], decision.after
     if decision.after < last.seq:

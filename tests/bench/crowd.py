@@ -24,11 +24,10 @@ class Viewer(asyncio.Protocol):
 
     Args:
         test_id: what it watches.
-        ports: edges to choose from, by the crowd's random numbers, at each attempt.
-        crowd: where it counts.
+        crowd: where it counts, and which edges there are.
     """
 
-    __slots__ = ("_crowd", "_head", "_ports", "_test_id", "attempt", "epoch", "position", "stalled", "transport")
+    __slots__ = ("_crowd", "_head", "_ports", "_test_id", "attempt", "epoch", "position", "timed", "transport")
 
     def __init__(self, test_id: str, crowd: Crowd) -> None:
         self._test_id = test_id
@@ -38,7 +37,8 @@ class Viewer(asyncio.Protocol):
         self.attempt = 0
         self.position = 0
         self.epoch = ""
-        self.stalled = False
+        self.timed = False
+        """Its latencies are taken."""
 
     async def connect(self) -> None:
         """One attempt; what becomes of it is told by callbacks."""
@@ -81,7 +81,7 @@ class Viewer(asyncio.Protocol):
             self.position = seq
             self.attempt = 0
             crowd.on_event(self, seq)
-        if crowd.latencies is not None and not self.stalled:
+        if self.timed and crowd.latencies is not None:
             now = time.time_ns()
             crowd.latencies += [(now - int(match[2])) / 1e6 for match in _NS.finditer(data)]
 

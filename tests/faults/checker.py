@@ -69,7 +69,10 @@ class Reset(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What the nemesis did; `healed` is when it gave in (restarted, woke, cleared), `until` when the round ended."""
+    """What the nemesis did; `healed` is when it gave in (restarted, woke, cleared), `until` when all were current.
+
+    Between `until` and the next fault there must be more than `LATE_S`, so that what comes late has one fault only.
+    """
 
     kind: str
     target: str
@@ -101,12 +104,19 @@ class Violation(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """How long after a fault every viewer was current again, seconds; None: not before the round ended."""
+    """How long after a fault things were as before, seconds; infinite where they never were."""
 
     fault: Fault
-    took_s: float | None
-    publishing_s: float | None
+    by_viewer: dict[str, float]
+    """Until each viewer was current again: its runs have told something since, it has that, and nothing comes late any
+    more."""
+    publishing_s: float
     """Until an event that was told after the fault was acknowledged, in every run."""
+
+    @property
+    def took_s(self) -> float:
+        """Until every viewer was current again."""
+        return max(self.by_viewer.values(), default=0.0)
 
 
 class Verdict(NamedTuple):
@@ -221,29 +231,24 @@ def _longest_wait(history: History) -> tuple[float, str]:
 
 
 def _recovery(history: History, fault: Fault) -> Recovery:
-    """Current again: each run has told something since, every viewer of it has that, and nothing comes late any more."""
     arrivals, acks = _first_seen(history), {(each.run, each.mark): each.at for each in history.acked}
-    end, publishing = fault.began, fault.began
-    watchers: dict[str, list[str]] = defaultdict(list)
+    acked = [each for each in history.told if (each.run, each.mark) in acks]
+    first: dict[str, Told] = {}
+    for told in sorted(acked, key=lambda each: each.at):
+        if fault.began <= told.at < fault.until:
+            first.setdefault(told.run, told)
+    concerned = [each for each in acked if fault.began - _BEFORE_S <= each.at < fault.until]
+    by_viewer: dict[str, float] = {}
     for viewer, runs in history.watching.items():
-        for run in runs:
-            watchers[run].append(viewer)
-    first: set[str] = set()
-    for told in sorted(history.told, key=lambda each: each.at):
-        if not fault.began - _BEFORE_S <= told.at < fault.until or (told.run, told.mark) not in acks:
-            continue
-        is_first = told.at >= fault.began and told.run not in first
-        if is_first:
-            first.add(told.run)
-            publishing = max(publishing, acks[told.run, told.mark])
-        by_viewer = arrivals.get((told.run, told.mark), {})
-        for viewer in watchers[told.run]:
-            at = by_viewer.get(viewer, math.inf)
-            if at > fault.began and (is_first or at - told.at > LATE_S):
-                end = max(end, at)
-    if first != set(watchers):
-        return Recovery(fault, None, None)
-    return Recovery(fault, end - fault.began if end < math.inf else None, publishing - fault.began)
+        current_at = fault.began if runs <= first.keys() else math.inf
+        for told in concerned:
+            at = arrivals.get((told.run, told.mark), {}).get(viewer, math.inf) if told.run in runs else 0.0
+            if at > fault.began and (first.get(told.run) is told or at - told.at > LATE_S):
+                current_at = max(current_at, at)
+        by_viewer[viewer] = current_at - fault.began
+    runs_watched = frozenset().union(*history.watching.values())
+    publishing = [acks[first[run].run, first[run].mark] if run in first else math.inf for run in runs_watched]
+    return Recovery(fault, by_viewer, max(publishing, default=fault.began) - fault.began)
 
 
 def quantile(values: Sequence[float], q: float) -> float:

@@ -13,15 +13,21 @@ from typing import Final, Self
 
 from broker import subjects, topology
 from broker.bus import Bus
+from broker.errors import TestcastError
 from broker.process import Child
 from broker.server import find_binary
 from broker.streams import Streams
 from tests.faults.link import CLEAR, Link, Weather
 from tests.harness import free_port, until
 
-SIZE: Final = 3
 _NOWHERE: Final = "127.0.0.1:1"
-_CONFIG: Final = """\
+_ALONE: Final = """\
+server_name: {name}
+listen: 127.0.0.1:{port}
+max_payload: 512KB
+jetstream {{ store_dir: "{store}", sync_interval: always }}
+"""
+_TOGETHER: Final = """\
 server_name: {name}
 listen: 127.0.0.1:{port}
 max_payload: 512KB
@@ -82,11 +88,16 @@ class BrokerNode:
 
 
 class Cluster:
-    """The three nodes, the topology applied with three replicas. An async context manager."""
+    """The nodes, the topology applied with as many replicas. An async context manager.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        size: 3, or 1 for a broker without a cluster.
+    """
+
+    def __init__(self, directory: Path, size: int = 3) -> None:
+        assert size in (1, 3), f"a ring of {size} is not all pairs"
         directory.mkdir(parents=True, exist_ok=True)
-        self.nodes = [BrokerNode(f"n{number}", directory) for number in range(SIZE)]
+        self.nodes = [BrokerNode(f"n{number}", directory) for number in range(size)]
         self.bus: Bus
         self.streams: Streams
         self._stack = AsyncExitStack()
@@ -111,7 +122,7 @@ class Cluster:
             self.bus = await Bus.connect(self.url, name="fault-kit", timeout_s=20)
             self._stack.push_async_callback(self.bus.close)
             self.streams = Streams(self.bus)
-            await topology.apply(self.bus, replicas=SIZE, timeout_s=60)
+            await topology.apply(self.bus, replicas=len(self.nodes), timeout_s=60)
         except BaseException:
             await self.__aexit__()
             raise
@@ -121,20 +132,14 @@ class Cluster:
         for node, peer in zip(
             self.nodes, self.nodes[1:] + self.nodes[:1], strict=True
         ):  # of three, a ring is all pairs
-            link = await self._stack.enter_async_context(Link(peer.route_port))
-            route = f'"nats://127.0.0.1:{link.port}"'
-            node.links.append(link)
-            peer.links.append(link)
-            node.config.write_text(
-                _CONFIG.format(
-                    name=node.name,
-                    port=node.port,
-                    store=node.store,
-                    route_port=node.route_port,
-                    nowhere=_NOWHERE,
-                    route=route,
-                )
-            )
+            config, route = _ALONE, ""
+            if peer is not node:
+                link = await self._stack.enter_async_context(Link(peer.route_port))
+                config, route = _TOGETHER, f'"nats://127.0.0.1:{link.port}"'
+                node.links.append(link)
+                peer.links.append(link)
+            names = {"name": node.name, "port": node.port, "store": node.store, "nowhere": _NOWHERE, "route": route}
+            node.config.write_text(config.format(route_port=node.route_port, **names))
 
     async def __aexit__(self, *_: object) -> None:
         for node in self.nodes:
@@ -146,31 +151,30 @@ class Cluster:
 
     async def leader(self, stream: str = subjects.EVENTS) -> BrokerNode:
         """Who leads a stream now; waits for an election."""
+        if len(self.nodes) == 1:
+            return self.nodes[0]
 
         async def ask() -> str | None:
-            info = await self.streams.api(f"STREAM.INFO.{stream}", timeout_s=1.0)
-            leader: str | None = info.get("cluster", {}).get("leader")
+            try:
+                info = await self.streams.api(f"STREAM.INFO.{stream}", timeout_s=1.0)
+            except TestcastError:
+                return None
+            leader: str | None = info["cluster"].get("leader")
             return leader
 
-        async def patiently() -> str | None:
-            try:
-                return await ask()
-            except Exception:
-                return None
-
-        return self.node(await until(patiently, within_s=30, what=f"a leader of {stream}") or "")
+        return self.node(await until(ask, within_s=30, what=f"a leader of {stream}") or "")
 
     async def whole(self, within_s: float = 60.0) -> None:
         """Waits until every stream has a leader and all replicas are current."""
-        names = [config["name"] for config in topology.streams(SIZE)]
+        names = [config["name"] for config in topology.streams(len(self.nodes))]
 
         async def current() -> bool:
             try:
                 infos = [await self.streams.api(f"STREAM.INFO.{name}", timeout_s=1.0) for name in names]
-            except Exception:
+            except TestcastError:
                 return False
-            groups = [info["cluster"] for info in infos]
-            return all(
+            groups = [info.get("cluster", {}) for info in infos]
+            return len(self.nodes) == 1 or all(
                 group.get("leader") and all(peer["current"] for peer in group.get("replicas", ())) for group in groups
             )
 

@@ -1,0 +1,163 @@
+"""A whole test: the world, some rounds of faults, the end, the verdict, the table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+
+from broker import runs as broker_runs
+from tests.faults.checker import Fault, Recovery, Verdict, check, quantile
+from tests.faults.nemesis import KINDS, Nemesis
+from tests.faults.workload import heads, record_stored
+from tests.faults.world import Size, World
+from tests.harness import until
+
+_END_S = 60.0
+
+
+class Outcome(NamedTuple):
+    """What came of a test."""
+
+    verdict: Verdict
+    complaints: list[str]
+    """Parts that did not do what they should, beside what the checker found."""
+    took_s: float
+
+    @property
+    def clean(self) -> bool:
+        """No violation and no complaint."""
+        return not self.verdict.violations and not self.complaints
+
+
+async def run(
+    directory: Path,
+    size: Size,
+    *,
+    seed: int,
+    rounds: int,
+    length_s: float,
+    kinds: Sequence[str] = tuple(KINDS),
+    say: Callable[[str], None] = lambda _line: None,
+) -> Outcome:
+    """One test from start to verdict.
+
+    Args:
+        rounds: how many faults, each kind as often as the others.
+        length_s: how long a fault is held, on average.
+        say: told about each round.
+    """
+    started, complaints = time.monotonic(), []
+    async with World(directory, size, seed) as world:
+        nemesis = Nemesis(world, seed, length_s)
+        for number, kind in enumerate(nemesis.schedule(rounds, list(kinds)), 1):
+            try:
+                fault = await nemesis.strike(kind)
+            except AssertionError as error:
+                complaints.append(f"round {number}, {kind}: {error}; behind: {await _behind(world)}")
+                say(complaints[-1])
+                break
+            world.history.faults.append(fault)
+            say(_round_line(number, rounds, fault))
+        complaints += await _end(world)
+        verdict = check(world.history)
+    return Outcome(verdict, complaints, time.monotonic() - started)
+
+
+async def _behind(world: World) -> list[str]:
+    try:
+        found = world.crowd.behind(await heads(world.cluster.streams, world.publishing.runs))
+    except Exception as error:
+        return [f"nobody knows: {error}"]
+    return [str(viewer) for viewer in found]
+
+
+async def _end(world: World) -> list[str]:
+    """Ends the runs, waits until everybody has everything, and records the rest of the history."""
+    complaints = await world.publishing.finish()
+    streams, runs = world.cluster.streams, world.publishing.runs
+    try:
+        await world.crowd.current(await until(world.heads, within_s=30) or {}, _END_S)
+    except AssertionError as error:
+        complaints.append(f"at the end: {error}; behind: {await _behind(world)}")
+    complaints += await _disagreements(world)
+    complaints += world.crowd.complaints()
+    await world.crowd.leave()
+    world.publishing.record(world.history)
+    await record_stored(streams, runs, world.history)
+    return complaints
+
+
+async def _disagreements(world: World) -> list[str]:
+    """Edges whose view of a run is not the fold of its events."""
+    complaints = []
+    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
+        for test_id in world.publishing.runs:
+            folded = msgspec.to_builtins((await broker_runs.read(world.cluster.streams, test_id)).snapshot)
+            for edge in world.edges:
+                try:
+                    await until(partial(_shows, http, edge.url, folded), within_s=15, what="the fold")
+                except AssertionError:
+                    complaints.append(f"{edge!r} does not show {test_id} as the fold of its events")
+    return complaints
+
+
+async def _shows(http: httpx.AsyncClient, url: str, snapshot: dict[str, Any]) -> bool:
+    try:
+        answer = await http.get(f"{url}/rpc/getTest", params={"testId": snapshot["testId"]})
+    except httpx.TransportError:
+        return False
+    return answer.is_success and answer.json()["test"] == snapshot
+
+
+def _round_line(number: int, rounds: int, fault: Fault) -> str:
+    held_s, after_s = fault.healed - fault.began, fault.until - fault.healed
+    return (
+        f"{number:3}/{rounds}  {fault.kind:24} held {held_s:4.1f} s, all current {after_s:4.1f} s after  {fault.target}"
+    )
+
+
+_HEAD = """\
+| fault | times | held, s | publishing, s | sockets current, s: median | p99 | every viewer current, s: median | p99 |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+
+def table(outcome: Outcome, size: Size) -> str:
+    """The figures, for a person and for BENCHMARKS.md.
+
+    Sockets may go to another edge, and are counted one by one; a page and a tail are bound to theirs, and wait for it.
+    """
+    verdict = outcome.verdict
+    by_kind: dict[str, list[Recovery]] = {}
+    for recovery in verdict.recoveries:
+        by_kind.setdefault(recovery.fault.kind, []).append(recovery)
+    lines = [_HEAD]
+    for kind in (kind for kind in KINDS if kind in by_kind):
+        found = by_kind[kind]
+        held = [each.fault.healed - each.fault.began for each in found]
+        all_took = [each.took_s for each in found]
+        sockets = [s for each in found for name, s in each.by_viewer.items() if name.startswith("socket-")]
+        lines.append(
+            f"| {kind} | {len(found)} | {min(held):.1f} to {max(held):.1f} "
+            f"| {max(each.publishing_s for each in found):.1f} "
+            f"| {quantile(sockets, 0.5):.1f} | {quantile(sockets, 0.99):.1f} "
+            f"| {quantile(all_took, 0.5):.1f} | {quantile(all_took, 0.99):.1f} |"
+        )
+    viewers = f"{size.sockets} sockets, {size.pollers} pollers, {size.tails} tails, {size.pages} page"
+    lines += [
+        "",
+        f"{len(verdict.recoveries)} faults in {outcome.took_s:.0f} s; {size.runs} runs; {size.edges} edges; {viewers}",
+        f"events acknowledged {verdict.acked}, stored {verdict.stored}, deliveries {verdict.deliveries}",
+        f"lost {verdict.count('lost')}, duplicated {verdict.count('duplicated')}, "
+        f"out of order {verdict.count('out of order')}, phantom {verdict.count('phantom')}, "
+        f"resets without a reason {verdict.count('reset')}",
+        f"longest time without news {verdict.longest_wait_s:.1f} s ({verdict.longest_wait_of})",
+    ]
+    lines += [f"VIOLATION {each.what} ({each.where}): {each.detail}" for each in verdict.violations[:40]]
+    lines += [f"COMPLAINT {each}" for each in outcome.complaints[:40]]
+    return "\n".join(lines)

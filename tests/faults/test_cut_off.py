@@ -1,0 +1,64 @@
+"""A leader that has lost its peers and does not know that it leads no more: what it says may end in no `reset`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from broker import subjects
+from broker.bus import Bus
+from broker.errors import BrokerUnavailable
+from broker.streams import Streams
+from tests.faults.cluster import BrokerNode, Cluster
+from tests.faults.link import CLEAR, Weather
+from tests.harness import EdgeProcess, begin, until
+
+_FAR_AHEAD = 1_000
+
+
+async def _believes(streams: Streams, leader: BrokerNode) -> bool:
+    """It still calls itself the leader, though it has heard of nobody for more than 3 s."""
+    try:
+        cluster = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}", timeout_s=1))["cluster"]
+    except BrokerUnavailable:
+        return False
+    return cluster["leader"] == leader.name and all(each["active"] > 3_100_000_000 for each in cluster["replicas"])
+
+
+@pytest.mark.timeout(180)
+async def test_a_leader_without_followers_is_not_believed(tmp_path: Path) -> None:
+    async with Cluster(tmp_path / "cluster") as cluster, httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        await cluster.whole()
+        leader = await cluster.leader()
+        edge = EdgeProcess(leader.url, tmp_path, TESTCAST_NATS_REPLICAS="3")
+        bus = await Bus.connect(leader.url, name="test")
+        streams = Streams(bus)
+        try:
+            await edge.start()
+            test_id = await begin(cluster.streams)
+            head = await streams.surely_last(subjects.EVENTS, subjects.events(test_id))
+            assert head is not None
+            ahead = {"testId": test_id, "after": head.seq + _FAR_AHEAD}
+
+            leader.set_peers(Weather(cut=True))
+            await until(lambda: _believes(streams, leader), within_s=9, what="a leader that was left alone")
+            assert await streams.last(subjects.EVENTS, subjects.events(test_id)) == head  # what it knows
+            with pytest.raises(BrokerUnavailable):
+                await streams.state(subjects.EVENTS)
+            with pytest.raises(BrokerUnavailable):
+                await streams.surely_last(subjects.EVENTS, subjects.events(test_id))
+            answer = await http.post(f"{edge.url}/rpc/getEvents", json=ahead)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "broker_unavailable")
+            unknown = {"testId": subjects.new_test_id()}
+            assert (await http.post(f"{edge.url}/rpc/getEvents", json=unknown)).status_code == 503
+
+            leader.set_peers(CLEAR)
+            await cluster.whole()
+            answer = await http.post(f"{edge.url}/rpc/getEvents", json=ahead)
+            assert (answer.json()["outcome"], answer.json()["reason"]) == ("reset", "ahead")
+            assert (await http.post(f"{edge.url}/rpc/getEvents", json=unknown)).status_code == 404
+        finally:
+            await bus.close()
+            await edge.stop()

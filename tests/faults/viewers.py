@@ -1,0 +1,255 @@
+"""Those who watch: raw sockets, pollers, the command's tail, a page in a real browser. Each notes down what reached it.
+
+None of them removes a duplicate or sorts: what the edge sends is what the checker gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import httpx
+import orjson
+from playwright.async_api import Browser, async_playwright
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from agent_worker.browser import find_chromium
+from testcast.backoff import delay_s, retry_after_s
+from tests.command import Command
+from tests.faults.checker import History, Mark, Reset, Seen
+
+BEAT_S: Final = 2.0
+"""Heartbeats of the kit's edges: an eighth of the default, so that half-open sockets are found within a round."""
+SILENCE_S: Final = 5.0  # two and a half beats; the contract's 35 s, shrunk likewise
+_POLL_S: Final = 0.7
+_OPEN_S: Final = 5.0
+_CHROMIUM: Final = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+
+
+class Viewer(Protocol):
+    """One who watches some runs until told to stop."""
+
+    name: str
+    runs: frozenset[str]
+
+    async def watch(self) -> None:
+        """Watches; cancelled at the end."""
+
+    def position(self, run: str) -> int:
+        """Sequence of the newest event of this run that it has, 0 for none."""
+
+
+class Place(NamedTuple):
+    """A run as a viewer stands in it."""
+
+    after: int = 0
+    epoch: str | None = None
+
+
+def mark_of(event: dict[str, Any]) -> Mark | None:
+    """The number that its publisher gave an event."""
+    data = event.get("data")
+    return Mark(data["life"], data["n"]) if isinstance(data, dict) and "life" in data else None
+
+
+class _Watcher:
+    """What all of them share: a name, their runs, where they stand, and the history they write to."""
+
+    def __init__(self, name: str, runs: Sequence[str], history: History) -> None:
+        self.name = name
+        self.runs = frozenset(runs)
+        self.history = history
+        self.places = {run: Place() for run in runs}
+        history.watching[name] = self.runs
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {[place.after for place in self.places.values()]}>"
+
+    def position(self, run: str) -> int:
+        return self.places[run].after
+
+    def _event(self, event: dict[str, Any]) -> None:
+        run, seq = event["testId"], event["seq"]
+        self.history.shown.append(Seen(self.name, run, seq, mark_of(event), time.monotonic()))
+        self.places[run] = self.places[run]._replace(after=max(self.places[run].after, seq))
+
+    def _reset(self, run: str, reason: str) -> None:
+        self.history.shown.append(Reset(self.name, run, reason, time.monotonic()))
+        self.places[run] = Place()
+
+    def _sync(self, run: str, message: dict[str, Any]) -> None:
+        if message["outcome"] == "reset":
+            self._reset(run, message.get("reason", ""))
+        self.places[run] = self.places[run]._replace(epoch=message["epoch"])
+
+    def _resume(self, run: str) -> dict[str, Any]:
+        place = self.places[run]
+        return {"after": place.after, "epoch": place.epoch} if place.after else {}
+
+
+class SocketViewer(_Watcher):
+    """A WebSocket that follows the contract: positions, heartbeats, goodbyes, and another edge each time."""
+
+    def __init__(
+        self, name: str, runs: Sequence[str], history: History, edges: Sequence[str], rng: random.Random
+    ) -> None:
+        super().__init__(name, runs, history)
+        self._edges = edges
+        self._at = rng.randrange(len(edges))
+        self._rng = rng
+        self._failures = 0
+        self._retry_after_s: float | None = None
+        self.refused = 0
+        """Sockets that were refused or closed with a 44xx: none should be."""
+
+    @property
+    def edge(self) -> str:
+        """The address it is at, or tries."""
+        return self._edges[self._at]
+
+    async def watch(self) -> None:
+        while True:
+            try:
+                await self._listen(self.edge)
+            except ConnectionClosed as closed:
+                self.refused += closed.rcvd is not None and 4400 <= closed.rcvd.code < 4500
+            except (OSError, InvalidHandshake, TimeoutError):
+                pass
+            self._at = (self._at + 1 + self._rng.randrange(len(self._edges) - 1)) % len(self._edges)
+            wait_s, self._retry_after_s = self._retry_after_s, None
+            if wait_s is None:
+                self._failures += 1
+                wait_s = delay_s(self._failures, self._rng.random())
+            await asyncio.sleep(wait_s)
+
+    async def _listen(self, edge: str) -> None:
+        url = edge.replace("http", "ws", 1) + "/ws"
+        options: dict[str, Any] = {"compression": None, "ping_interval": None, "close_timeout": 0.2, "proxy": None}
+        async with connect(url, open_timeout=_OPEN_S, max_size=None, **options) as socket:
+            for run in self.runs:
+                await socket.send(orjson.dumps({"type": "subscribe", "testId": run, **self._resume(run)}).decode())
+            while True:
+                async with asyncio.timeout(SILENCE_S):
+                    frame = orjson.loads(await socket.recv(decode=False))
+                for message in frame if isinstance(frame, list) else [frame]:
+                    self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        run = message.get("testId")
+        if "seq" in message:
+            self._failures = 0
+            self._event(message)
+        elif message["type"] == "sync" and run is not None:
+            self._failures = 0
+            self._sync(run, message)
+        elif message["type"] == "heartbeat" and run is not None:
+            place = self.places[run]
+            self.places[run] = place._replace(after=max(place.after, message.get("head", 0)))
+        elif message["type"] == "goodbye":
+            self._retry_after_s = retry_after_s(message["retryAfterMs"])
+
+
+class Poller(_Watcher):
+    """`getEvents`, over and over, each time of another edge."""
+
+    def __init__(self, name: str, runs: Sequence[str], history: History, edges: Sequence[str]) -> None:
+        super().__init__(name, runs, history)
+        self._edges = edges
+
+    async def watch(self) -> None:
+        async with httpx.AsyncClient(timeout=3.0, trust_env=False) as http:
+            turn = 0
+            while True:
+                for run in self.runs:
+                    turn += 1
+                    with contextlib.suppress(httpx.TransportError):
+                        await self._poll(http, self._edges[turn % len(self._edges)], run)
+                await asyncio.sleep(_POLL_S)
+
+    async def _poll(self, http: httpx.AsyncClient, edge: str, run: str) -> None:
+        answer = await http.post(f"{edge}/rpc/getEvents", json={"testId": run, **self._resume(run)})
+        if answer.status_code in (502, 503):
+            return
+        answer.raise_for_status()
+        page = answer.json()
+        self._sync(run, page)
+        for event in page["events"]:
+            self._event(event)
+        if not page["more"]:
+            place = self.places[run]
+            self.places[run] = place._replace(after=max(place.after, page["head"]))
+
+
+class TailViewer(_Watcher):
+    """`testcast tail ID --json`, through an edge or over NATS."""
+
+    def __init__(self, name: str, run: str, history: History, *source: str) -> None:
+        super().__init__(name, [run], history)
+        self._argv = ("tail", run, "--json", *source)
+        self.exit_code: int | None = None
+
+    async def watch(self) -> None:
+        async with Command(*self._argv) as command:
+            assert command.process.stdout is not None
+            while line := await command.process.stdout.readline():
+                item = orjson.loads(line)
+                if item["type"] == "reset":
+                    self._reset(item["testId"], item["reason"])
+                else:
+                    self._event(item)
+            self.exit_code = await command.process.wait()
+
+
+def _mark_in(text: str) -> Mark | None:
+    """The same, from the event's message: a page does not show `data`."""
+    found = re.fullmatch(r"event (\d+)\.(\d+)", text)
+    return Mark(int(found[1]), int(found[2])) if found else None
+
+
+_OBSERVE: Final = """
+window.seen = [];
+new MutationObserver((changes) => {
+  for (const change of changes)
+    for (const node of change.addedNodes)
+      for (const line of node.matches?.("[data-seq]") ? [node] : node.querySelectorAll?.("[data-seq]") ?? [])
+        window.seen.push([Number(line.dataset.seq), line.querySelector(".line-text").textContent, Date.now()]);
+}).observe(document, { childList: true, subtree: true });
+"""
+
+
+class PageViewer(_Watcher):
+    """The dashboard's page of one run in a real Chromium: every line that enters its feed, as it enters it."""
+
+    def __init__(self, name: str, run: str, history: History, edge: str) -> None:
+        super().__init__(name, [run], history)
+        self._run = run
+        self._url = f"{edge}/tests/{run}"
+        self.errors: list[str] = []
+
+    async def watch(self) -> None:
+        async with async_playwright() as driver:
+            sandbox = _CHROMIUM if os.geteuid() == 0 else _CHROMIUM[1:]
+            browser = await driver.chromium.launch(executable_path=find_chromium(), args=list(sandbox))
+            try:
+                await self._look(browser)
+            finally:
+                await browser.close()
+
+    async def _look(self, browser: Browser) -> None:
+        page = await browser.new_page()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        await page.add_init_script(_OBSERVE)
+        await page.goto(self._url)
+        while True:
+            for seq, text, at_ms in await page.evaluate("window.seen.splice(0)"):
+                at = time.monotonic() - time.time() + at_ms / 1000
+                self.history.shown.append(Seen(self.name, self._run, seq, _mark_in(text), at))
+                self.places[self._run] = Place(max(self.position(self._run), seq))
+            await asyncio.sleep(0.1)

@@ -1,0 +1,234 @@
+"""Who publishes and who watches: runs with a publisher process each, and a crowd of viewers of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from broker import runs as broker_runs
+from broker import subjects
+from broker.process import Child
+from broker.streams import Streams
+from tests.faults.checker import Acked, History, Mark, Stored, Told
+from tests.faults.viewers import PageViewer, Poller, SocketViewer, TailViewer, Viewer, mark_of
+from tests.harness import publish, until
+
+_PAGE: Final = 500
+_ROOT: Final = Path(__file__).parents[2]
+
+
+class Life:
+    """One publisher process, from start to end."""
+
+    def __init__(self, url: str, run: str, number: int, events_per_s: float, directory: Path) -> None:
+        self.run = run
+        self.number = number
+        self.journal = directory / f"journal-{run[:8]}-{number}"
+        argv = [url, run, str(number), str(events_per_s), str(self.journal)]
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
+        env["PYTHONPATH"] = str(_ROOT)  # wherever the tests were started from
+        log = directory / f"publisher-{run[:8]}-{number}.log"
+        self.child = Child([sys.executable, "-m", "tests.faults.publisher", *argv], log, env)
+        self.killed = False
+        self._facts: list[tuple[str, int, float]] = []
+        self._read = 0
+
+    def __repr__(self) -> str:
+        return f"<Life {self.number} of {self.run[:8]} {self.child!r}>"
+
+    def facts(self) -> list[tuple[str, int, float]]:
+        """What it has journalled so far: what, which event, when; a line that is not whole is none yet."""
+        with suppress(FileNotFoundError), self.journal.open("rb") as journal:
+            journal.seek(self._read)
+            whole = journal.read().rpartition(b"\n")[0]
+            self._read += len(whole) + bool(whole)
+            self._facts += map(tuple, map(orjson.loads, whole.splitlines()))
+        return self._facts
+
+    def has(self, fact: str) -> bool:
+        """Whether it has journalled such a line."""
+        return any(each[0] == fact for each in self.facts())
+
+    async def kill(self) -> None:
+        """kill -9."""
+        self.killed = True
+        self.child.signal(signal.SIGKILL)
+        await self.child.wait()
+
+
+class Publishing:
+    """The runs and the lives of their publishers; the last life of a run is the one that may write."""
+
+    def __init__(self, url: str, directory: Path, events_per_s: float) -> None:
+        self._url = url
+        self._directory = directory
+        self._events_per_s = events_per_s
+        self.lives: dict[str, list[Life]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Publishing {[lives[-1] for lives in self.lives.values()]}>"
+
+    @property
+    def runs(self) -> list[str]:
+        """Their ids."""
+        return list(self.lives)
+
+    async def begin(self, streams: Streams, count: int) -> None:
+        """Makes the runs and starts a publisher for each."""
+        for number in range(count):
+            run = subjects.new_test_id()
+            data = {"title": f"Run {number}", "gameUrl": "http://game.example/"}
+            await publish(streams, run, "Queued", "status", status="queued", data=data)
+            self.lives[run] = []
+            self.next_life(run)
+
+    def next_life(self, run: str) -> Life:
+        """Starts another publisher for a run, which takes it over."""
+        lives = self.lives[run]
+        lives.append(Life(self._url, run, len(lives) + 1, self._events_per_s, self._directory))
+        return lives[-1]
+
+    def current(self, run: str) -> Life:
+        """The publisher that may write."""
+        return self.lives[run][-1]
+
+    def last_acked(self, run: str) -> float:
+        """When an event of this run's newest publisher was last acknowledged; 0.0 if never, or not lately."""
+        return max((at for fact, _, at in self.current(run).facts()[-50:] if fact == "acked"), default=0.0)
+
+    async def finish(self, within_s: float = 60.0) -> list[str]:
+        """Ends every run with a verdict. Returns what is wrong with publishers that ended in another way."""
+        for lives in self.lives.values():
+            for life in lives:
+                life.child.signal(signal.SIGCONT)
+            lives[-1].child.signal(signal.SIGTERM)
+        complaints = []
+        for life in (life for lives in self.lives.values() for life in lives):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await life.child.wait()
+            wanted = "ended" if life is self.current(life.run) else "fenced"
+            if not life.killed and not life.has(wanted):
+                complaints.append(f"{life!r} is not {wanted}: {life.child.last_lines(3)}")
+        return complaints
+
+    def record(self, history: History) -> None:
+        """Adds what all publishers journalled to a history."""
+        for life in (life for lives in self.lives.values() for life in lives):
+            for fact, n, at in life.facts():
+                if fact == "told":
+                    history.told.append(Told(life.run, Mark(life.number, n), at))
+                elif fact == "acked":
+                    history.acked.append(Acked(life.run, Mark(life.number, n), at))
+
+    def kill(self) -> None:
+        """Whatever still runs."""
+        for life in (life for lives in self.lives.values() for life in lives):
+            life.child.signal(signal.SIGKILL)
+
+
+async def record_stored(streams: Streams, runs: Sequence[str], history: History) -> None:
+    """Adds what the stream holds, read up to what its leader has."""
+    for run in runs:
+        last = await streams.last(subjects.EVENTS, subjects.events(run))
+        after, head = 0, 0 if last is None else last.seq
+        while after < head:
+            page = await streams.read(subjects.EVENTS, subjects.events(run), after, _PAGE)
+            for message in page.messages:
+                after = message.seq
+                event = broker_runs.parse(message.data)
+                data = {"data": None if event is None else event.data}
+                history.stored.append(Stored(run, message.seq, mark_of(data)))
+
+
+class Crowd:
+    """All the viewers of a test, as tasks.
+
+    Args:
+        edges: their addresses, as viewers reach them.
+        nats_url: for the tail over NATS.
+    """
+
+    def __init__(self, history: History, runs: Sequence[str], edges: Sequence[str], nats_url: str) -> None:
+        self._history = history
+        self._runs = list(runs)
+        self._edges = list(edges)
+        self._nats_url = nats_url
+        self.viewers: list[Viewer] = []
+        self._tasks: dict[asyncio.Task[None], Viewer] = {}
+
+    def __repr__(self) -> str:
+        return f"<Crowd {len(self.viewers)} viewers of {len(self._runs)} runs>"
+
+    def gather(self, sockets: int, pollers: int, tails: int, pages: int, seed: int) -> None:
+        """Sends them in; every other socket watches all runs, the others and the rest one each."""
+        for number in range(sockets):
+            watched = self._runs if number % 2 else [self._pick(number // 2)]
+            rng = random.Random(f"{seed}-{number}")
+            self._send_in(SocketViewer(f"socket-{number}", watched, self._history, self._edges, rng))
+        for number in range(pollers):
+            self._send_in(Poller(f"poller-{number}", [self._pick(number)], self._history, self._edges))
+        for number in range(tails):
+            edge = self._edges[number % len(self._edges)]
+            source = ("--edge", edge) if number % 2 else ("--nats", self._nats_url)
+            self._send_in(TailViewer(f"tail-{number}", self._pick(number), self._history, *source))
+        for number in range(pages):
+            edge = self._edges[number % len(self._edges)]
+            self._send_in(PageViewer(f"page-{number}", self._pick(number), self._history, edge))
+
+    def _pick(self, number: int) -> str:
+        return self._runs[number % len(self._runs)]
+
+    def _send_in(self, viewer: Viewer) -> None:
+        self.viewers.append(viewer)
+        self._tasks[asyncio.create_task(viewer.watch(), name=viewer.name)] = viewer
+
+    def behind(self, heads: dict[str, int]) -> list[Viewer]:
+        """Who lacks something of a run."""
+        return [each for each in self.viewers if any(each.position(run) < heads[run] for run in each.runs)]
+
+    def complaints(self) -> list[str]:
+        """What is wrong with the viewers themselves: their code, their exit status, sockets refused for good."""
+        found = []
+        for task, viewer in self._tasks.items():
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                found.append(f"{viewer.name} failed: {error!r}")
+            if isinstance(viewer, TailViewer) and task.done() and viewer.exit_code:
+                found.append(f"{viewer.name} ended with status {viewer.exit_code}")
+            if isinstance(viewer, SocketViewer) and viewer.refused:
+                found.append(f"{viewer.name} was refused {viewer.refused} times")
+            if isinstance(viewer, PageViewer):
+                found += [f"{viewer.name}: {error}" for error in viewer.errors]
+        return found
+
+    async def current(self, heads: dict[str, int], within_s: float) -> None:
+        """Waits until nobody is behind.
+
+        Raises:
+            AssertionError: not within the deadline.
+        """
+        await until(lambda: not self.behind(heads), within_s=within_s, what="every viewer current")
+
+    async def leave(self) -> None:
+        """Sends them home."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def heads(streams: Streams, runs: Sequence[str]) -> dict[str, int]:
+    """Each run's newest sequence, from the leader."""
+    found = {}
+    for run in runs:
+        last = await streams.last(subjects.EVENTS, subjects.events(run))
+        found[run] = 0 if last is None else last.seq
+    return found

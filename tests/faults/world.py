@@ -1,0 +1,157 @@
+"""Everything that can fail, with the links between: a cluster, edges behind proxies, publishers, viewers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from broker.errors import BrokerUnavailable
+from tests.faults.checker import History
+from tests.faults.cluster import Cluster
+from tests.faults.link import CLEAR, Link, Weather
+from tests.faults.viewers import BEAT_S
+from tests.faults.workload import Crowd, Publishing, heads
+from tests.harness import EdgeProcess, until
+
+
+class Size(NamedTuple):
+    """How much of everything."""
+
+    brokers: int = 3
+    """3, or 1 for a broker without a cluster."""
+    edges: int = 3
+    runs: int = 3
+    events_per_s: float = 4.0
+    """Of each run."""
+    sockets: int = 50
+    pollers: int = 4
+    tails: int = 2
+    """The first over NATS, the second through an edge, and so on."""
+    pages: int = 1
+    pace_s: float = 0.25
+    """`TESTCAST_EDGE_PROGRESS_INTERVAL_S`."""
+    beat_s: float = BEAT_S
+    """`TESTCAST_EDGE_HEARTBEAT_S`."""
+
+
+class Edge:
+    """An edge, its links to the broker's nodes, and the link through which viewers come."""
+
+    def __init__(self, name: str, cluster: Cluster, directory: Path, size: Size) -> None:
+        self.name = name
+        self.to_broker = [Link(node.port) for node in cluster.nodes]
+        self._directory = directory
+        self._settings = {
+            "TESTCAST_EDGE_PROGRESS_INTERVAL_S": str(size.pace_s),
+            "TESTCAST_EDGE_HEARTBEAT_S": str(size.beat_s),
+            "TESTCAST_EDGE_DRAIN_S": "3",
+            "TESTCAST_NATS_REPLICAS": str(size.brokers),
+        }
+        self.process: EdgeProcess
+        self.front: Link
+
+    def __repr__(self) -> str:
+        return f"<Edge {self.name} {self.front!r} {self.process.child!r}>"
+
+    @property
+    def url(self) -> str:
+        """As viewers reach it."""
+        return f"http://127.0.0.1:{self.front.port}"
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Starts it behind its links."""
+        for link in self.to_broker:
+            await stack.enter_async_context(link)
+        url = ",".join(f"nats://127.0.0.1:{link.port}" for link in self.to_broker)
+        self.process = EdgeProcess(url, self._directory, **self._settings)
+        self.front = await stack.enter_async_context(Link(self.process.port))
+        stack.push_async_callback(self.kill)
+        await self.start()
+
+    async def start(self) -> None:
+        """Starts it, the first time or again, on the same port."""
+        await self.process.start()
+
+    async def kill(self) -> None:
+        """kill -9."""
+        self.process.child.signal(signal.SIGKILL)
+        await self.process.child.wait()
+
+    def signal(self, number: int) -> None:
+        """SIGSTOP, SIGCONT, SIGTERM."""
+        self.process.child.signal(number)
+
+    def set_broker_weather(self, weather: Weather) -> None:
+        """What its way to the broker is like."""
+        for link in self.to_broker:
+            link.weather = weather
+
+
+class World:
+    """An async context manager: on entering everything runs and every viewer is current."""
+
+    def __init__(self, directory: Path, size: Size, seed: int) -> None:
+        self.size = size
+        self.seed = seed
+        self.history = History()
+        self.cluster = Cluster(directory / "cluster", size.brokers)
+        self.edges = [Edge(f"edge-{number}", self.cluster, directory, size) for number in range(size.edges)]
+        self.publishing = Publishing(self.cluster.url, directory, size.events_per_s)
+        self.crowd: Crowd
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"<World {self.cluster!r} {self.edges!r} {self.publishing!r}>"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._stack.enter_async_context(self.cluster)
+            await self.cluster.whole()
+            await asyncio.gather(*(edge.open(self._stack) for edge in self.edges))
+            self._stack.callback(self.publishing.kill)
+            await self.publishing.begin(self.cluster.streams, self.size.runs)
+            urls = [edge.url for edge in self.edges]
+            self.crowd = Crowd(self.history, self.publishing.runs, urls, self.cluster.url)
+            size = self.size
+            self.crowd.gather(size.sockets, size.pollers, size.tails, size.pages, self.seed)
+            self._stack.push_async_callback(self.crowd.leave)
+            await self.settled(time.monotonic(), within_s=60)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for edge in self.edges:
+            edge.set_broker_weather(CLEAR)
+            edge.front.weather = CLEAR
+        await self._stack.aclose()
+
+    async def settled(self, since: float, within_s: float) -> None:
+        """Waits until every run has an event acknowledged after `since`, and every viewer everything stored by then.
+
+        Raises:
+            AssertionError: not in time.
+        """
+        deadline = time.monotonic() + within_s
+        runs = self.publishing.runs
+        await until(
+            lambda: all(self.publishing.last_acked(run) > since for run in runs),
+            within_s=within_s,
+            what=f"every run publishes again: {self.publishing!r}",
+        )
+        if not runs:
+            return
+        found = await until(self.heads, within_s=max(1.0, deadline - time.monotonic()), what="the leader answers")
+        await self.crowd.current(found, max(1.0, deadline - time.monotonic()))
+
+    async def heads(self) -> dict[str, int] | None:
+        """Each run's newest sequence; None while there is no leader."""
+        try:
+            return await heads(self.cluster.streams, self.publishing.runs)
+        except BrokerUnavailable:
+            return None
