@@ -101,7 +101,10 @@ def origin_allowed(origin: str | None, host: str | None, allowed: Collection[str
     origin = origin.lower().rstrip("/")
     if origin in allowed:
         return True
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # like "http://["
+        return False
     standard = {"http": ":80", "https": ":443"}.get(parts.scheme)
     if standard is None or host is None:
         return False

@@ -20,7 +20,8 @@ from broker.streams import MAX_SUBJECTS_PER_NEWEST, Streams
 from ws_edge import frames
 from ws_edge.config import EdgeConfig
 from ws_edge.replay import Replay
-from ws_edge.topic import Session, Topic, Viewer
+from ws_edge.session import Session, Viewer
+from ws_edge.topic import Topic
 
 _TICK_S: Final = 0.25
 _SETTLE_EVERY_S: Final = 2.0
@@ -122,11 +123,14 @@ class Hub:
         while True:
             await asyncio.sleep(_TICK_S)
             now = loop.time()
-            self._sweep_topics(now)
-            self._sweep_deadlines(now)
-            if now >= next_idle_sweep:
-                next_idle_sweep = now + self.config.heartbeat_s
-                self._sweep_idle_sockets()
+            try:
+                self._sweep_topics(now)
+                self._sweep_deadlines(now)
+                if now >= next_idle_sweep:
+                    next_idle_sweep = now + self.config.heartbeat_s
+                    self._sweep_idle_sockets()
+            except Exception:  # what is wrong with one must not end the heartbeats and checks of all
+                _limited.warning("a sweep failed", exc_info=True)
             if not self._settling:
                 self.spawn(self._settle(now))
 

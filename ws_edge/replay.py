@@ -30,6 +30,8 @@ class ReplayPage(NamedTuple):
 
     start: int
     entries: list[Entry]
+    complete: bool
+    """The run went no further when it was read; else the page is full."""
 
     def holds(self, seq: int) -> bool:
         """The event at `seq` itself is in it, so it was still retained."""
@@ -49,8 +51,8 @@ class Replay:
         self._streams = streams
         self._pages: OrderedDict[tuple[str, int], ReplayPage] = OrderedDict()
         self._bytes = 0
-        self._waiting: dict[tuple[str, int], list[Callable[[ReplayPage], None]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[tuple[str, int], list[tuple[int, Callable[[ReplayPage], None]]]] = {}
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self.reads = 0
 
     def __repr__(self) -> str:
@@ -73,28 +75,34 @@ class Replay:
         """
         start = _aligned(cursor)
         known = self._pages.get((test_id, start))
-        if known is not None and known.entries and known.last <= cursor and len(known.entries) < _PAGE:
-            self._forget((test_id, start))  # it ended where the run ended then
-        elif known is not None and known.last <= cursor:
+        if known is not None and known.last <= cursor and not known.complete:
             start = cursor  # large events: the page's bytes ran out before the cursor
         key = (test_id, start)
         waiting = self._waiting.get(key)
         if waiting is not None:
-            waiting.append(on_page)
+            waiting.append((cursor, on_page))
             return
-        self._waiting[key] = [on_page]
-        task = asyncio.get_running_loop().create_task(self._read(key))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._waiting[key] = [(cursor, on_page)]
+        self._tasks[key] = asyncio.get_running_loop().create_task(self._read(key))
 
-    def forget(self, test_id: str) -> None:
-        """Drops a run's pages: its topic is gone, or the stream is another one."""
-        for key in [key for key in self._pages if key[0] == test_id]:
-            self._forget(key)
+    def forget(self, test_id: str, up_to: int | None = None) -> None:
+        """Drops a run's pages.
+
+        Args:
+            up_to: the events up to here are gone, and the pages that begin with them; None: the topic is gone, or the
+                stream is another one, so reads under way are given up too, and whoever waits has to ask again.
+        """
+        for key, page in list(self._pages.items()):
+            if key[0] == test_id and (up_to is None or not page.entries or page.entries[0].seq <= up_to):
+                self._forget(key)
+        if up_to is None:
+            for key in [key for key in self._waiting if key[0] == test_id]:
+                del self._waiting[key]
+                self._tasks.pop(key).cancel()
 
     def close(self) -> None:
         """Gives up every read."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
 
     async def _read(self, key: tuple[str, int]) -> None:
@@ -102,19 +110,26 @@ class Replay:
         while True:
             try:
                 read = await self._streams.read(subjects.EVENTS, subjects.events(test_id), max(0, start - 1), _PAGE)
+                entries = [entry_of(test_id, message.seq, message.data) for message in read.messages]
                 break
             except (BrokerUnavailable, BrokerRefused) as error:
                 _limited.warning("replay of test %s: %s", test_id, error)
-                await asyncio.sleep(_RETRY_S)
+            except Exception:  # who waits for this page would wait for ever
+                _limited.warning("replay of test %s", test_id, exc_info=True)
+            await asyncio.sleep(_RETRY_S)
         self.reads += 1
-        page = ReplayPage(start, [entry_of(test_id, message.seq, message.data) for message in read.messages])
+        del self._tasks[key]
+        page = ReplayPage(start, entries, read.complete)
         self._forget(key)
         self._pages[key] = page
         self._bytes += _size(page)
         while self._bytes > _CACHE_BYTES and len(self._pages) > 1:
             self._forget(next(iter(self._pages)))
-        for on_page in self._waiting.pop(key):
-            on_page(page)
+        for cursor, on_page in self._waiting.pop(key):
+            if page.last <= cursor and start < cursor and not page.complete:
+                self.request(test_id, cursor, on_page)
+            else:
+                on_page(page)
 
     def _forget(self, key: tuple[str, int]) -> None:
         page = self._pages.pop(key, None)

@@ -33,7 +33,7 @@ from broker.position import Position
 from ws_edge import frames, handshake
 from ws_edge.admission import client_address
 from ws_edge.handshake import Refusal
-from ws_edge.topic import Session
+from ws_edge.session import Session
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -66,6 +66,7 @@ class ViewerSocket(asyncio.Protocol):
     __slots__ = (
         "__weakref__",
         "_address",
+        "_deaf",
         "_named_in_url",
         "_node",
         "_parser",
@@ -102,6 +103,8 @@ class ViewerSocket(asyncio.Protocol):
         self.closing_since = 0.0
         self.partial_since = 0.0
         self.idle_beats = 0
+        self._deaf = False
+        """It is not read from: it says more than it takes in."""
         self._address: str | None = None
         """Where the viewer comes from; None until it was let in."""
 
@@ -137,6 +140,10 @@ class ViewerSocket(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The socket has drained: who was behind goes on."""
+        if self._deaf and not self.transport.is_closing():
+            self._deaf = False
+            self._mind_partial_frame()
+            self.transport.resume_reading()
         for session in tuple(self.sessions.values()):
             session.topic.pump(session)
 
@@ -224,7 +231,7 @@ class ViewerSocket(asyncio.Protocol):
                 return
         for out in parser.data_to_send():
             if out:
-                if not self.closing_since or out[0] & 0x0F != Opcode.CLOSE:  # ours has gone out already
+                if not self.closing_since:  # else our close frame has gone out, and nothing comes after that
                     self.transport.write(out)
             else:
                 self._end()
@@ -232,6 +239,14 @@ class ViewerSocket(asyncio.Protocol):
         if parser.close_expected() and not self.closing_since:
             self._leave()
             self.closing_since = asyncio.get_running_loop().time()
+        self._mind_partial_frame()
+        if self.transport.get_write_buffer_size() > self._node.config.high_water_bytes and not self.closing_since:
+            # Answers (pongs, errors) wait for a client that does not listen; without this, as many as it likes.
+            self._deaf, self.partial_since = True, 0.0
+            self.transport.pause_reading()
+
+    def _mind_partial_frame(self) -> None:
+        """A frame, or a message, that has begun has to be whole within a deadline; between them there is no parser."""
         if self._pieces is None and not self._unfinished:
             self.partial_since = 0.0
             if not self.closing_since:
@@ -283,12 +298,10 @@ class ViewerSocket(asyncio.Protocol):
     def _obey(self, message: dict[str, Any]) -> None:
         kind, channel = message.get("type"), message.get("channel")
         if kind not in ("subscribe", "unsubscribe", "cancel"):
-            raise BadInput(
-                f"type: {str(kind)[:40]!r} is not one of subscribe, unsubscribe, cancel", code="unknown_type"
-            )
+            raise BadInput(f"type: {_shown(kind)} is not one of subscribe, unsubscribe, cancel", code="unknown_type")
         if channel is not None and kind != "cancel":
             if channel != "tests":
-                raise BadInput(f"channel: {str(channel)[:40]!r} is not 'tests'", code="malformed_message")
+                raise BadInput(f"channel: {_shown(channel)} is not 'tests'", code="malformed_message")
             tests = self._node.tests
             (tests.add if kind == "subscribe" else tests.remove)(self)
             return
@@ -391,6 +404,10 @@ def _only(query: list[tuple[str, str]], name: str) -> str | None:
     if len(values) > 1:
         raise BadInput(f"{name}: given {len(values)} times", code="malformed_message")
     return values[0] if values else None
+
+
+def _shown(given: object) -> str:
+    return repr(given[:40]) if isinstance(given, str) else type(given).__name__
 
 
 def _number(text: str) -> int:

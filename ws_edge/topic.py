@@ -12,23 +12,26 @@ one per topic, and the reads in `replay`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
 from broker import runs, subjects
 from broker.bus import Bus, Message, Subscription
-from broker.errors import BrokerRefused, BrokerUnavailable
+from broker.errors import BrokerRefused, BrokerUnavailable, NotFound
 from broker.log import RateLimited
 from broker.position import Outcome, Position, Reason, decide, link
 from broker.snapshot import Snapshot
-from broker.streams import Streams
+from broker.streams import Page, Streams
 from ws_edge import frames
 from ws_edge.entries import Entry, Ring, entry_of, stretch
 from ws_edge.pacing import Pacer
 from ws_edge.replay import Replay, ReplayPage
+from ws_edge.session import Looked, Session, Viewer
 
 State = Literal["opening", "sound", "repairing", "missing", "closed"]
 
@@ -38,18 +41,9 @@ _CHUNK_BYTES: Final = 32 * 1024
 """A replay is written in pieces of about this much, so that the high-water mark means something."""
 _PAGE: Final = 500
 _RETRY_S: Final = 0.25
+_LAG_S: Final = 0.05
+"""A replica that lags behind its leader gets this long before it is asked again."""
 _limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
-
-
-class Viewer(Protocol):
-    """What a topic needs of a socket. None of it blocks, none of it raises."""
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """Where frames are written; only while the session stands."""
-
-    def session_missing(self, session: Session) -> None:
-        """The test does not exist. The session has been removed already."""
 
 
 class Services(Protocol):
@@ -65,29 +59,6 @@ class Services(Protocol):
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
-
-
-class Session:
-    """One viewer's interest in one topic."""
-
-    __slots__ = ("asked", "cursor", "looked", "reading", "settled", "topic", "viewer")
-
-    def __init__(self, topic: Topic, viewer: Viewer, asked: Position | None) -> None:
-        self.topic = topic
-        self.viewer = viewer
-        self.asked = asked
-        self.cursor = 0
-        """Everything up to here has been written to the socket; only meaningful while behind."""
-        self.settled = False
-        """The resume has been decided and its `sync` written."""
-        self.looked = False
-        """The leader was asked because the position is past all that is known here."""
-        self.reading = False
-        """A page is being read for it."""
-
-    def close(self) -> None:
-        """Ends it; harmless when it has ended."""
-        self.topic.remove(self)
 
 
 class Topic:
@@ -130,6 +101,7 @@ class Topic:
         self._subscription: Subscription | None = None
         self._fallback: Snapshot | None = None
         self._repairing: asyncio.Task[None] | None = None
+        self._exists = False
         self._on_quiet = on_quiet
         self._start(self._open)
 
@@ -171,15 +143,16 @@ class Topic:
             elif session.cursor >= self._ring.after:
                 self._write_stretch(session, self._ring.entries)
             else:
-                page = self._services.replay.cached(self.test_id, session.cursor)
-                if page is None:
-                    self._read_page(session, session.cursor)
+                retained = self._retained(session, session.cursor)
+                if retained is None:
                     return
-                if session.cursor and not page.holds(session.cursor):
+                if session.cursor and not retained:
                     self._sync(session, "reset", "expired")
                     session.cursor = 0
-                else:
+                elif page := self._services.replay.cached(self.test_id, session.cursor):
                     self._write_stretch(session, page.entries)
+                elif session.looked is not None:  # nothing behind it is retained any more
+                    session.cursor = min(self.head, session.looked.tail)
         self._loop.call_soon(self._pump_again, session)  # the kernel may take it all in this very turn
 
     def _pump_again(self, session: Session) -> None:
@@ -197,19 +170,32 @@ class Topic:
         """Decides a resume and writes its `sync`; False when something has to be read first."""
         asked, retained = session.asked, True
         if asked is not None and asked.seq and asked.epoch in (None, self.epoch):
-            if asked.seq > self.tail and not session.looked:
+            if asked.seq > self.tail and session.looked is None:
                 self._start(self._look)
                 return False
-            if self._ring.after > asked.seq:
-                page = self._services.replay.cached(self.test_id, asked.seq)
-                if page is None:
-                    self._read_page(session, asked.seq)
+            if asked.seq < self._ring.after:
+                known = self._retained(session, asked.seq)
+                if known is None:
                     return False
-                retained = page.holds(asked.seq)
+                retained = known
         decision = decide(asked, self.epoch, self.tail, retained=retained)
         session.settled, session.cursor = True, decision.after
         self._sync(session, decision.outcome, decision.reason)
         return True
+
+    def _retained(self, session: Session, seq: int) -> bool | None:
+        """Whether the event at `seq`, which the ring does not reach back to, is retained; None: a read is under way."""
+        page, looked = self._services.replay.cached(self.test_id, seq), session.looked
+        if page is not None:
+            retained = page.holds(seq)
+        elif looked is not None and looked.newest <= seq < looked.tail:
+            retained = looked.newest == seq
+        else:
+            self._read_page(session, seq)
+            return None
+        if not retained:  # nor is anything before it, whatever a page of earlier times says
+            self._services.replay.forget(self.test_id, seq)
+        return retained
 
     def _sync(self, session: Session, outcome: Outcome, reason: Reason | None) -> None:
         snapshot = self._services.snapshot(self.test_id) or self._fallback
@@ -243,10 +229,9 @@ class Topic:
 
     def on_live(self, message: Message) -> None:
         """Takes a republished event. Called in the broker connection's reading loop."""
-        seq, predecessor = message.header(b"Nats-Sequence"), message.header(b"Nats-Last-Sequence")
-        if seq is None or predecessor is None:
-            return  # not from the stream: somebody published here directly
-        self._offer(int(seq), int(predecessor), message.data)
+        seq, predecessor = message.header(b"Nats-Sequence") or b"", message.header(b"Nats-Last-Sequence") or b""
+        if seq.isdigit() and predecessor.isdigit():  # else not from the stream: somebody published here directly
+            self._offer(int(seq), int(predecessor), message.data)
 
     def _offer(self, seq: int, predecessor: int, raw: bytes) -> None:
         if self.state == "sound":
@@ -327,7 +312,7 @@ class Topic:
         if newest > self.tail and self.state == "sound":
             self.gaps += 1
             self.state = "repairing"
-            self._start(self._catch_up)
+            self._start(partial(self._catch_up, newest))
 
     def reconnected(self) -> None:
         """The broker was away: whatever was published meanwhile has to be read."""
@@ -339,19 +324,14 @@ class Topic:
         """The stream is another one now: everything known is void, every viewer is told `reset epoch`."""
         if self.state in ("missing", "closed"):
             return
-        for session in (*self.live, *self.behind):
-            if session.settled:
-                session.settled, session.looked = False, False
-                session.asked = Position(self.epoch, 1)
-            self.behind.add(session)
-        self.live.clear()
-        self._forget_events(0)
-        self._services.replay.forget(self.test_id)
+        self._resume_all(0)
+        self.epoch = ""
+        self._held.clear()
         if self._repairing is not None:
             self._repairing.cancel()
             self._repairing = None
-        was_open, self.state = self.state != "opening", "opening"
-        self._start(self._reopen if was_open else self._open)
+        self.state = "opening"
+        self._start(self._open)
 
     async def close(self) -> None:
         """Gives up the interest. The topic is of no more use."""
@@ -363,11 +343,23 @@ class Topic:
         if self._subscription is not None:
             await self._subscription.close()
 
+    def _resume_all(self, tail: int) -> None:
+        """What is held here does not lead on to what comes next: every viewer resumes, from where it is."""
+        for session in self.live:
+            session.cursor = self.head
+        self.behind.update(self.live)
+        self.live.clear()
+        for session in self.behind:
+            if session.settled:
+                session.asked = Position(self.epoch, session.cursor)
+            session.settled, session.looked, session.reading = False, None, False
+        self._services.replay.forget(self.test_id)
+        self._forget_events(tail)
+
     def _forget_events(self, tail: int) -> None:
         self.tail = self.head = tail
         self._ring.clear(tail)
         self._outbox.clear()
-        self._held.clear()
         self._fallback = None
         self._pacer = Pacer(self._pacer.interval_s)
         if self._pace_timer is not None:
@@ -395,28 +387,25 @@ class Topic:
         self.pump_all()
 
     async def _open(self) -> None:
-        await self._read_head(may_be_missing=True)
-
-    async def _reopen(self) -> None:
-        await self._read_head(may_be_missing=False)
-
-    async def _read_head(self, *, may_be_missing: bool) -> None:
         """The splice: interest first, then the newest sequence; live events wait in between."""
         if self._subscription is None:
             self._subscription = await self._services.bus.subscribe(subjects.live(self.test_id), self.on_live)
         await self._services.bus.flush()
         epoch = self._services.epoch or (await self._services.streams.state(subjects.EVENTS)).epoch
+        self._held.clear()  # what has come until now, the answer takes in
         last = await self._services.streams.last(subjects.EVENTS, subjects.events(self.test_id))
-        if last is None and may_be_missing:
+        if last is None and not self._exists:
+            last = await self._services.streams.surely_last(subjects.EVENTS, subjects.events(self.test_id))
+        if last is None and not self._exists:
             self._declare_missing()
             return
-        held = self._held
+        self._exists = True
         self._forget_events(0 if last is None else last.seq)
-        self._held = held
         self.epoch = epoch
         if last is not None and self._services.snapshot(self.test_id) is None:
-            self._fallback = (await runs.read(self._services.streams, self.test_id)).snapshot
-        await self._let_held_through()
+            with contextlib.suppress(NotFound):
+                self._fallback = (await runs.read(self._services.streams, self.test_id)).snapshot
+        self._let_held_through()
 
     def _declare_missing(self) -> None:
         self.state = "missing"
@@ -424,41 +413,60 @@ class Topic:
             self.remove(session)
             session.viewer.session_missing(session)
 
-    async def _catch_up(self) -> None:
-        """Reads what was missed, in order, then lets the live events through that came meanwhile."""
-        while True:
-            page = await self._services.streams.read(subjects.EVENTS, subjects.events(self.test_id), self.tail, _PAGE)
-            for message in page.messages:
-                if message.seq > self.tail:
-                    self._take(message.seq, message.data)
-            if page.complete:
-                break
-        await self._let_held_through()
+    async def _catch_up(self, newest: int = 0) -> None:
+        """Reads what was missed, in order, until nothing is known of that was not taken.
 
-    async def _let_held_through(self) -> None:
-        """Ends a splice or a catch-up: what was held is next, or old, or shows that the replica read lags behind."""
+        Args:
+            newest: what the leader says is the last event.
+        """
+        subject = subjects.events(self.test_id)
+        while True:
+            # From the tail itself on: only where that is still there is it certain that nothing is gone behind it.
+            page = await self._services.streams.read(subjects.EVENTS, subject, max(0, self.tail - 1), _PAGE)
+            self._take_page(page)
+            if not page.complete:
+                continue
+            self._let_held_through()
+            if self.state == "sound" and self.tail >= newest:
+                return
+            self.state = "repairing"
+            await asyncio.sleep(_LAG_S)
+            asked_of = len(self._held)
+            last = await self._services.streams.surely_last(subjects.EVENTS, subject)
+            newest = 0 if last is None else last.seq
+            # A live event that the leader has not: gone already, or never the stream's.
+            self._held[:asked_of] = [each for each in self._held[:asked_of] if each[0] <= newest]
+
+    def _take_page(self, page: Page) -> None:
+        if page.messages and 0 < self.tail < page.messages[0].seq:
+            self._resume_all(page.messages[0].seq - 1)
+        for message in page.messages:
+            if message.seq > self.tail:
+                self._take(message.seq, message.data)
+
+    def _let_held_through(self) -> None:
+        """Ends a splice or a catch-up: what was held is next, or old, or shows that there is more to read."""
         self.state = "sound"
+        self.settle_at = self._loop.time() + 0.25
         held, self._held = self._held, []
+        gaps = self.gaps
         for seq, predecessor, raw in held:
             self._offer(seq, predecessor, raw)
-        self.settle_at = self._loop.time() + 0.25
-        if self.state != "sound":
-            self.gaps -= 1
-            await asyncio.sleep(0.05)  # the replica needs a moment; `_until_done` starts the next round
+        self.gaps = gaps
 
     async def _look(self) -> None:
-        """Asks the leader: for a position past all that is known here, or events that a read did not find."""
-        last = await self._services.streams.last(subjects.EVENTS, subjects.events(self.test_id))
-        if last is not None and last.seq > self.tail:
+        """Asks the leader: for a position past all that is known here, or events that a read did not find.
+
+        The answer may be a `reset`, so it has to be certain: a leader that has been replaced and does not know it lacks
+        what its successor has stored, and would have viewers throw good positions away.
+        """
+        asking, tail = tuple(self.behind), self.tail
+        last = await self._services.streams.surely_last(subjects.EVENTS, subjects.events(self.test_id))
+        newest = 0 if last is None else last.seq
+        if newest > self.tail:
             self.state = "repairing"
-            await self._catch_up()
+            await self._catch_up(newest)
             return
-        retained = 0 if last is None else last.seq
-        for session in tuple(self.behind):
-            # Behind by events that are not in the stream any more: there is nothing to catch up with.
-            session.looked = True
-            known = session.cursor if session.settled else (session.asked.seq if session.asked else 0)
-            if retained <= known < self.head and not session.reading:
-                self._sync(session, "reset", "expired")
-                session.settled, session.cursor = True, self.head
-        await asyncio.sleep(0.05)
+        for session in asking:
+            session.looked = Looked(newest, tail)
+        await asyncio.sleep(_LAG_S)

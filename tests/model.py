@@ -1,0 +1,433 @@
+"""A broker, a clock and viewers that do what a test tells them: properties of all interleavings, without a sleep.
+
+The clock is virtual: waiting costs nothing, and the same steps always give the same history. The broker is a model of
+what `Streams` and `Bus` promise to a topic (a leader that is right, replicas that lag, live messages that may be late,
+lost, doubled or out of order), and it remembers everything, so that viewers can be held to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import orjson
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, OPEN
+from websockets.protocol import Protocol as FrameParser
+
+from broker import subjects
+from broker.bus import Handler, Message
+from broker.errors import BrokerUnavailable
+from broker.streams import Ack, Newest, Page, Stored, StreamState
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop without I/O whose clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.errors: list[dict[str, Any]] = []
+        self._busy = 0
+        self._selector = self
+        self.set_exception_handler(lambda _loop, context: self.errors.append(context))
+
+    def time(self) -> float:
+        return self.now
+
+    def select(self, timeout: float | None) -> list[Any]:
+        assert timeout is not None, "nothing will ever happen again"
+        self._busy = 0 if timeout > 0 else self._busy + 1
+        assert self._busy < 2000, "the loop is kept busy for ever"
+        self.now += max(0.0, timeout)
+        return []
+
+    def _process_events(self, events: list[Any]) -> None:
+        pass
+
+    def call(self, work: Callable[[], Any]) -> Any:
+        """Runs `work` as a callback of the loop, in one turn of it; what it schedules is left for the next."""
+        result: list[Any] = []
+        self.call_soon(lambda: result.append(work()))
+        self.turns(1)
+        self.check()
+        return result[0]
+
+    def turns(self, count: int) -> None:
+        """Some turns of the loop; no time passes while there is something to do."""
+        for _ in range(count):
+            self.call_soon(self.stop)
+            self.run_forever()
+        self.check()
+
+    def run_for(self, seconds: float) -> None:
+        """Lets virtual time pass."""
+        self.call_later(seconds, self.stop)
+        self.run_forever()
+        self.check()
+
+    def check(self) -> None:
+        """Nothing may have gone wrong behind everybody's back."""
+        for context in self.errors:
+            raise AssertionError(f"in the loop: {context}") from context.get("exception")
+
+    def finish(self) -> None:
+        """Ends what is left, and the loop."""
+        tasks = asyncio.all_tasks(self)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self.close()
+
+
+class Kept(NamedTuple):
+    """A stored event, and what it really is."""
+
+    seq: int
+    predecessor: int
+    raw: bytes
+    valid: bool
+    stored_at: float
+
+
+class Life:
+    """One life of the stream, never forgetting: what is gone is below `floor`."""
+
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self.events: list[Kept] = []
+        self.last_seq = 0
+        self.floor = 0
+        """Events up to here are gone."""
+        self._floors: list[tuple[float, int]] = []
+        self._lasts: list[tuple[float, int]] = [(0.0, 0)]
+
+    def store(self, raw: bytes, valid: bool, now: float) -> Kept:
+        predecessor = self.retained()[-1].seq if self.retained() else 0
+        self.pass_over(1, now)
+        kept = Kept(self.last_seq, predecessor, raw, valid, now)
+        self.events.append(kept)
+        return kept
+
+    def pass_over(self, count: int, now: float) -> None:
+        """Other runs' events."""
+        self.last_seq += count
+        self._lasts.append((now, self.last_seq))
+
+    def purge(self, up_to: int, now: float) -> None:
+        self.floor = max(self.floor, up_to)
+        self._floors.append((now, self.floor))
+
+    def retained(self, at: float = float("inf")) -> list[Kept]:
+        """As a replica saw it that had applied everything up to a moment."""
+        floor = max((seq for when, seq in self._floors if when <= at), default=0)
+        return [event for event in self.events if event.stored_at <= at and event.seq > floor]
+
+    def last_at(self, at: float) -> int:
+        return max((seq for when, seq in self._lasts if when <= at), default=0)
+
+    def valid(self, after: int, up_to: float = float("inf")) -> list[int]:
+        """Valid events in a stretch, also those that are gone."""
+        return [event.seq for event in self.events if event.valid and after < event.seq <= up_to]
+
+    def valid_retained(self, after: int, up_to: float = float("inf")) -> list[int]:
+        return [seq for seq in self.valid(after, up_to) if seq > self.floor]
+
+
+class ModelBroker:
+    """Stands in for `Bus` and `Streams`."""
+
+    def __init__(self, loop: VirtualLoop, test_id: str) -> None:
+        self.loop = loop
+        self.test_id = test_id
+        self.connected = True
+        self.on_reconnect: list[Callable[[], None]] = []
+        self.on_disconnect: list[Callable[[], None]] = []
+        self.life = Life("1")
+        self.lives = {"1": self.life}
+        self.latency_s = 0.001
+        self.lags_s = [0.0]
+        """Replicas answer in turn, each this far behind its leader."""
+        self.deposed_s = 0.0
+        """Who answers for the leader was replaced that long ago: only `surely_last` finds out."""
+        self.failing = 0
+        """So many requests are not answered."""
+        self.max_page_bytes = 1 << 20
+        self.reads = 0
+        self._turn = 0
+        self._handlers: list[tuple[str, Handler]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._in_flight: list[asyncio.TimerHandle] = []
+
+    # -- what a test does ----------------------------------------------------------------------------------------
+
+    def put(self, raw: bytes, valid: bool, deliveries_s: list[float]) -> Kept:
+        """Stores an event; its live message goes out so many times, each so much later."""
+        kept = self.life.store(raw, valid, self.loop.now)
+        for delay in deliveries_s:
+            self.deliver(kept, delay)
+        return kept
+
+    def deliver(self, kept: Kept, delay_s: float) -> None:
+        """Sends the live message, not necessarily for the first time."""
+        self._in_flight.append(self.loop.call_later(delay_s, self._deliver, kept))
+
+    def _deliver(self, kept: Kept) -> None:
+        if not self.connected:
+            return
+        headers = f"NATS/1.0\r\nNats-Sequence: {kept.seq}\r\nNats-Last-Sequence: {kept.predecessor}\r\n\r\n".encode()
+        subject = subjects.live(self.test_id)
+        for wanted, handler in tuple(self._handlers):
+            if wanted == subject:
+                handler(Message(subject.encode(), b"", headers, kept.raw))
+
+    def recreate(self) -> None:
+        """The stream is deleted and made anew. Live messages of its former life are lost, answers under way are not."""
+        for timer in self._in_flight:
+            timer.cancel()
+        self.life = Life(str(int(self.life.epoch) + 1))
+        self.lives[self.life.epoch] = self.life
+
+    def disconnect(self) -> None:
+        self.connected = False
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(BrokerUnavailable("lost the broker"))
+        for callback in self.on_disconnect:
+            callback()
+
+    def reconnect(self) -> None:
+        if not self.connected:
+            self.connected = True
+            for callback in self.on_reconnect:
+                callback()
+
+    # -- Bus -----------------------------------------------------------------------------------------------------
+
+    async def subscribe(self, subject: str, handler: Handler) -> Any:
+        standing = (subject, handler)
+        self._handlers.append(standing)
+        return _Interest(lambda: self._handlers.remove(standing))
+
+    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
+        await self._request(lambda: None)
+
+    async def flush(self, timeout_s: int = 5) -> None:
+        await self._request(lambda: None)
+
+    async def _request(self, serve: Callable[[], Any]) -> Any:
+        if not self.connected:
+            raise BrokerUnavailable("not connected")
+        await self._way()
+        if self.failing:
+            self.failing -= 1
+            raise BrokerUnavailable("no answer")
+        answer = serve()
+        await self._way()
+        return answer
+
+    async def _way(self) -> None:
+        arrived: asyncio.Future[None] = self.loop.create_future()
+        self._waiting.add(arrived)
+        timer = self.loop.call_later(self.latency_s / 2, lambda: arrived.done() or arrived.set_result(None))
+        try:
+            await arrived
+        finally:
+            timer.cancel()
+            self._waiting.discard(arrived)
+
+    # -- Streams -------------------------------------------------------------------------------------------------
+
+    async def state(self, stream: str, *, timeout_s: float = 2.0) -> StreamState:
+        def serve() -> StreamState:
+            retained = self.life.retained()
+            first = retained[0].seq if retained else self.life.last_seq + 1
+            last_seq = self.life.last_at(self.loop.now - self.deposed_s)
+            return StreamState(self.life.epoch, first, last_seq, len(retained))
+
+        found: StreamState = await self._request(serve)
+        return found
+
+    async def last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
+        return await self._last(subject, lambda: self.loop.now - self.deposed_s)
+
+    async def surely_last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
+        if self.deposed_s:
+            raise BrokerUnavailable("who answers is not the leader any more")
+        return await self._last(subject, lambda: self.loop.now)
+
+    async def _last(self, subject: str, at: Callable[[], float]) -> Stored | None:
+        def serve() -> Stored | None:
+            retained = self.life.retained(at()) if subject == subjects.events(self.test_id) else []
+            return self._stored(retained[-1]) if retained else None
+
+        found: Stored | None = await self._request(serve)
+        return found
+
+    async def read(
+        self, stream: str, subject: str, after: int, limit: int, *, max_bytes: int = 4 << 20, timeout_s: float = 5.0
+    ) -> Page:
+        def serve() -> Page:
+            self.reads += 1
+            behind = [event for event in self._replica() if event.seq > after]
+            taken: list[Stored] = []
+            size = 0
+            for event in behind[:limit]:
+                size += len(event.raw)
+                if taken and size > min(max_bytes, self.max_page_bytes):
+                    break
+                taken.append(self._stored(event))
+            return Page(taken, len(taken) == len(behind))
+
+        page: Page = await self._request(serve)
+        return page
+
+    async def store(self, subject: str, payload: bytes, **_: Any) -> Ack:
+        def serve() -> Ack:
+            kept = self.put(payload, True, [0.0])
+            return Ack(kept.seq, False)
+
+        ack: Ack = await self._request(serve)
+        return ack
+
+    async def newest(self, stream: str, wanted: list[str], *, timeout_s: float = 5.0) -> Newest:
+        def serve() -> Newest:
+            at = self._moment()
+            return Newest([self._stored(event) for event in self.life.retained(at)[-1:]], self.life.last_at(at))
+
+        newest: Newest = await self._request(serve)
+        return newest
+
+    def _replica(self) -> list[Kept]:
+        return self.life.retained(self._moment())
+
+    def _moment(self) -> float:
+        self._turn += 1
+        return self.loop.now - self.lags_s[self._turn % len(self.lags_s)]
+
+    def _stored(self, event: Kept) -> Stored:
+        return Stored(subjects.events(self.test_id), event.seq, b"", event.raw)
+
+
+class _Interest:
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+
+    async def close(self) -> None:
+        self._end()
+
+
+class ModelTransport:
+    """A transport whose peer reads when it is told to; buffer size, water marks and callbacks as asyncio's.
+
+    Args:
+        received: gets the bytes that have gone through.
+        high, low: the water marks, bytes.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, received: Callable[[bytes], None], high: int, low: int) -> None:
+        self._loop = loop
+        self._received = received
+        self._high, self._low = high, low
+        self._buffer = bytearray()
+        self._room: float = float("inf")
+        self._paused = False
+        self._closing = False
+        self.reading = True
+        self.on_resume: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], None] = lambda: None
+        self.largest = 0
+        """The largest write so far, bytes."""
+        self.most_before = 0
+        """The most there was in the buffer when something was written, bytes."""
+
+    def write(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self.largest = max(self.largest, len(data))
+        self.most_before = max(self.most_before, len(self._buffer))
+        self._buffer += data
+        self._move()
+        if len(self._buffer) > self._high:
+            self._paused = True
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._buffer)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high is not None and low is not None
+        self._high, self._low = high, low
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("192.0.2.1", 4711) if name == "peername" else default
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None:
+        """Closes when the buffer has drained."""
+        self._closing = True
+        self._lose()
+
+    def abort(self) -> None:
+        self._closing = True
+        self._buffer.clear()
+        self._lose()
+
+    def _lose(self) -> None:
+        if not self._buffer:
+            lost, self.on_lost = self.on_lost, lambda: None
+            self._loop.call_soon(lost)
+
+    def room(self, size: float) -> None:
+        """The peer takes so many more bytes, and no more for now."""
+        self._room = size
+        if self._move() and self._paused and len(self._buffer) <= self._low:
+            self._paused = False
+            self._loop.call_soon(self.on_resume)
+        if self._closing:
+            self._lose()
+
+    def _move(self) -> int:
+        size = int(min(self._room, len(self._buffer)))
+        if size:
+            self._room -= size
+            gone = bytes(self._buffer[:size])
+            del self._buffer[:size]
+            self._received(gone)
+        return size
+
+
+class FrameReader:
+    """A client's half of RFC 6455: text messages as JSON, arrays taken apart."""
+
+    def __init__(self, on_message: Callable[[dict[str, Any]], None]) -> None:
+        self._parser = FrameParser(CLIENT, state=OPEN, max_size=None)
+        self._on_message = on_message
+        self.closed: int | None = None
+        self.pongs: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        assert self.closed is None, "nothing may follow a close frame"
+        self._parser.receive_data(data)
+        for frame in self._parser.events_received():
+            assert isinstance(frame, Frame)
+            if frame.opcode is Opcode.CLOSE:
+                self.closed = int.from_bytes(bytes(frame.data[:2]))
+            elif frame.opcode is Opcode.PONG:
+                self.pongs.append(bytes(frame.data))
+            else:
+                assert frame.opcode is Opcode.TEXT and frame.fin
+                message = orjson.loads(frame.data)
+                assert isinstance(message, dict) or len(message) > 1, "an array of one is an event by itself"
+                for each in message if isinstance(message, list) else [message]:
+                    self._on_message(each)
+        assert self._parser.parser_exc is None, f"bytes that are no frames: {self._parser.parser_exc!r}"
