@@ -78,7 +78,7 @@ class EmbeddedServer:
             ServerNotStarted: no binary, the port is taken, or it ended at once; the message carries its own words.
         """
         binary = find_binary(self._binary)
-        if self.port and _in_use(self.host, self.port):
+        if self.port and not port_is_free(self.host, self.port):
             raise ServerNotStarted(
                 f"port {self.port} is taken by another program: stop that one, or choose another port"
             )
@@ -120,11 +120,12 @@ def _port_from(directory: Path) -> int | None:
     return None
 
 
-def _in_use(host: str, port: int) -> bool:
+def port_is_free(host: str, port: int) -> bool:
+    """Whether one could listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:
-            return True
-    return False
+            return False
+    return True

@@ -14,12 +14,13 @@ from broker import runs
 from broker.bus import Bus
 from broker.config import BrokerConfig
 from broker.errors import BadInput, TestcastError
+from broker.server import port_is_free
 from broker.streams import Streams
 from testcast.client import Edge
 from testcast.errors import EXIT_FAILED
 from testcast.feed import Tail
 from testcast.follow import Follow
-from testcast.stack import HOST, PartFailed, Stack, ended, is_free, run
+from testcast.stack import HOST, PartFailed, Stack, ended, run
 from testcast.terminal import Terminal
 
 _CANCEL_S: Final = 3.0
@@ -194,7 +195,7 @@ def _check_ports(first: int, count: int) -> None:
     for port in range(first, first + count):
         if port > 65535:
             raise BadInput(f"port {port}: there are none above 65535")
-        if not is_free(HOST, port):
+        if not port_is_free(HOST, port):
             raise BadInput(
                 f"port {port} is taken by another program: choose another one with --port, say {port + 1000}"
             )

@@ -161,10 +161,10 @@ def browser() -> Finding:
 
 def edge_port(port: int) -> Finding:
     """Whether an edge can listen on `port` of loopback; one that already does is fine."""
-    from testcast.stack import is_free
+    from broker.server import port_is_free
 
     name = f"port {port}"
-    if is_free(_HOST, port):
+    if port_is_free(_HOST, port):
         return Finding(name, True, "free for the edge")
     if _is_edge(port):
         return Finding(name, True, "an edge of testcast is running there")
@@ -175,10 +175,10 @@ def edge_port(port: int) -> Finding:
 
 def broker_port(port: int) -> Finding:
     """Whether a broker can listen on `port` of loopback; a NATS server that already does is fine."""
-    from testcast.stack import is_free
+    from broker.server import port_is_free
 
     name = f"port {port}"
-    if is_free(_HOST, port):
+    if port_is_free(_HOST, port):
         return Finding(name, True, "free for the broker")
     if _greeting(port).startswith(b"INFO "):
         return Finding(name, True, "a NATS server is running there")

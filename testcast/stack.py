@@ -21,13 +21,15 @@ from broker.bus import Bus
 from broker.config import DEFAULT_NATS_URL
 from broker.errors import BadInput, ServerNotStarted, TestcastError
 from broker.process import Child
-from broker.server import EmbeddedServer
+from broker.server import EmbeddedServer, port_is_free
 from testcast import config
 from testcast.errors import EXIT_SIGNAL
 
 HOST: Final = "127.0.0.1"
 DEFAULT_BROKER_PORT: Final = int(DEFAULT_NATS_URL.rsplit(":", 1)[1])
 _READY_S: Final = 30.0
+INSIST_S: Final = 4.0
+"""What is being stopped may take this long to put things in order; then it is told again."""
 _STOP_S: Final = 15.0  # longer than an edge's drain (10 s)
 _MAX_STORES: Final = 16
 
@@ -82,7 +84,7 @@ class Stack:
         self.dir, self._lock = _claim(self._state_dir) if data is None else (data, _lock(data))
         if self._lock is None:
             raise ServerNotStarted(f"another testcast is using {data}: stop that one, or choose another --data")
-        chosen = port if port is not None else DEFAULT_BROKER_PORT if is_free(HOST, DEFAULT_BROKER_PORT) else 0
+        chosen = port if port is not None else DEFAULT_BROKER_PORT if port_is_free(HOST, DEFAULT_BROKER_PORT) else 0
         self._server = EmbeddedServer(self.dir, chosen, host, self._binary)
         await self._server.start()
         self.nats_url = self._server.url
@@ -113,7 +115,7 @@ class Stack:
             BadInput: the port is taken.
             PartFailed: it ended, or is not ready within 30 s.
         """
-        if not is_free(host, port):
+        if not port_is_free(host, port):
             raise BadInput(f"port {port} is taken by another program: choose another one with --port")
         settings = {
             "TESTCAST_NATS_URL": self.nats_url,
@@ -221,7 +223,14 @@ async def run(stack: Stack, body: Callable[[], Awaitable[int]], note: Callable[[
             stack.kill()
             os._exit(EXIT_SIGNAL + number)
         note("stopping … (again: at once)")
-        task.cancel()
+        insist()
+
+    def insist() -> None:
+        # Once is not always enough: before Python 3.12 asyncio.wait_for, which nats-py connects and flushes with, loses
+        # a cancellation that comes in the same turn as its result.
+        if not task.done():
+            task.cancel()
+            loop.call_later(INSIST_S, insist)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
@@ -236,17 +245,6 @@ async def run(stack: Stack, body: Callable[[], Awaitable[int]], note: Callable[[
         await stack.stop()
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether one could listen there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def free_port(host: str = HOST) -> int:

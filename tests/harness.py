@@ -16,7 +16,7 @@ import httpx
 import orjson
 from websockets.asyncio.client import ClientConnection
 
-from broker import subjects
+from broker import subjects, topology
 from broker.messages import Event, now_ms
 from broker.process import Child
 from broker.streams import Ack, Streams
@@ -112,6 +112,15 @@ async def begin(streams: Streams, title: str = "A game") -> str:
     await publish(streams, test_id, "Queued", "status", status="queued", data=data)
     await publish(streams, test_id, "Running", "status", status="running", data={"attempt": 1, "worker": "w1"})
     return test_id
+
+
+async def republish(streams: Streams, on: bool) -> None:
+    """Switches the broker's live messages off, as a cluster's faults do, and on."""
+    config: dict[str, Any] = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
+    config.pop("republish", None)
+    if on:
+        config["republish"] = topology.streams(1)[0]["republish"]
+    await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config)
 
 
 async def say(connection: ClientConnection, message: dict[str, Any]) -> None:

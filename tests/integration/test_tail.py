@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from broker import subjects, topology
+from broker import subjects
 from broker.bus import Bus
 from broker.server import EmbeddedServer
 from broker.streams import Streams
 from testcast import feed
 from testcast.events import Event, Item
 from testcast.feed import Tail
-from tests.harness import begin, publish, until
+from tests.harness import begin, publish, republish, until
 
 
 class Collected:
@@ -50,15 +49,6 @@ async def collected(nats_url: str, test_id: str | None) -> AsyncIterator[Collect
         found.task.cancel()
         await asyncio.gather(found.task, return_exceptions=True)
         await bus.close()
-
-
-async def republish(streams: Streams, on: bool) -> None:
-    """Switches the broker's live messages off, as a cluster's faults do, and on."""
-    config: dict[str, Any] = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
-    config.pop("republish", None)
-    if on:
-        config["republish"] = topology.streams(1)[0]["republish"]
-    await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config)
 
 
 @pytest.mark.parametrize("every", [False, True])

@@ -15,7 +15,7 @@ from broker.bus import Bus
 from broker.server import EmbeddedServer
 from broker.streams import Streams
 from tests.conftest import MakeEdge
-from tests.harness import EdgeProcess, Reader, begin, publish, say, until
+from tests.harness import EdgeProcess, Reader, begin, publish, republish, say, until
 
 
 async def listing(edge: EdgeProcess) -> dict[str, Any]:
@@ -130,9 +130,7 @@ async def test_a_lost_tail_is_found_by_the_settle_check(streams: Streams, nats_e
     async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
         reader = Reader(connection)
         await reader.events(2)
-        config = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
-        silent = {name: value for name, value in config.items() if name != "republish"}
-        await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", silent)
+        await republish(streams, False)
         stored = await publish(streams, test_id, "nobody heard this")
         (event,) = await reader.events(1, within_s=4)
         assert event["seq"] == stored.seq
@@ -143,11 +141,9 @@ async def test_a_missed_event_shows_at_the_next_one(streams: Streams, nats_edge:
     async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
         reader = Reader(connection)
         await reader.events(2)
-        config = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
-        silent = {name: value for name, value in config.items() if name != "republish"}
-        await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", silent)
+        await republish(streams, False)
         stored = [(await publish(streams, test_id, f"{number}")).seq for number in range(5)]
-        await streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config)
+        await republish(streams, True)
         stored.append((await publish(streams, test_id, "heard")).seq)
         assert [event["seq"] for event in await reader.events(6)] == stored
 
