@@ -1,7 +1,5 @@
-"""One resume table, every way of asking (DESIGN 3): the socket, `getEvents`, the Python client, the tail over NATS.
-
-The browser's client keeps the same table; its rows are in tests/unit/js/store.test.js and, cut off for real, in
-tests/browser/test_connection.py.
+"""One resume table, every way of asking (DESIGN 3): the socket, `getEvents`, the Python client, the tail over NATS, and
+the page's own store in a real browser.
 """
 
 from __future__ import annotations
@@ -11,8 +9,10 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
+from agent_worker.browser import find_chromium
 from broker import subjects
 from broker.streams import Streams
 from testcast import Event, Reset, watch
@@ -119,11 +119,10 @@ async def world(streams: Streams, nats_edge: EdgeProcess) -> World:
     return World(nats_edge, streams, test_id, stored, 5, epoch)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_the_resume_table(way: str, world: World) -> None:
-    stored, kept = world.stored, world.stored[world.gone :]
-    here = world.epoch
-    table: list[tuple[Asked, Told]] = [
+def table(world: World) -> list[tuple[Asked, Told]]:
+    """The rows: what is asked, and what has to be told."""
+    stored, kept, here = world.stored, world.stored[world.gone :], world.epoch
+    return [
         (Asked(None, None), Told(None, kept)),
         (Asked(0, here), Told(None, kept)),
         (Asked(stored[-1], here), Told(None, [])),
@@ -137,7 +136,47 @@ async def test_the_resume_table(way: str, world: World) -> None:
         (Asked(stored[8], "20200101000000"), Told("epoch", kept)),
         (Asked(stored[-1], "20200101000000"), Told("epoch", kept)),
     ]
-    for asked, expected in table:
-        if way == "tail" and asked.epoch not in (None, here):
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_resume_table(way: str, world: World) -> None:
+    for asked, expected in table(world):
+        if way == "tail" and asked.epoch not in (None, world.epoch):
             continue  # the command takes a sequence; the epoch it knows is the one it finds
         assert await WAYS[way](world, asked) == expected, f"{way}: {asked}"
+
+
+IN_THE_PAGE = """async ([id, after, epoch]) => {
+  const { Store } = await import("/store.js");
+  const store = new Store();
+  if (after !== null) {  // what the page has applied before its connection was lost
+    store.receive({ type: "sync", testId: id, outcome: "live", epoch, head: after, snapshot: null });
+    store.receive({ type: "heartbeat", testId: id, head: after });
+  }
+  const position = store.position(id);
+  const resume = position ? `&after=${position.seq}&epoch=${position.epoch}` : "";
+  const socket = new WebSocket(`ws://${location.host}/ws?testId=${id}${resume}`);
+  let sync = null;
+  await new Promise((done) => {
+    socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === "sync") sync = message;
+      store.receive(message);
+      if (sync && store.position(id).seq >= sync.head) done();
+    };
+  });
+  const seqs = store.runs.get(id).lines.map((line) => line.seq).filter((seq) => seq > 0);
+  return [sync.reason ?? null, [...new Set(seqs)]];
+}"""
+
+
+async def test_the_resume_table_in_the_page(world: World) -> None:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=find_chromium(), chromium_sandbox=False)
+        page = await browser.new_page()
+        await page.goto(world.edge.url)
+        for asked, expected in table(world):
+            epoch = asked.epoch or world.epoch  # the page always has one with its position
+            reason, seen = await page.evaluate(IN_THE_PAGE, [world.test_id, asked.after, epoch])
+            assert Told(reason, seen) == expected, f"page: {asked}"
+        await browser.close()
