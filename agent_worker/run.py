@@ -15,11 +15,12 @@ import orjson
 from agent_worker.outbox import Outbox, Shots, encode
 from agent_worker.writer import History, Writer, read_history
 from broker import subjects
-from broker.bus import Bus, Message, Subscription
+from broker.bus import Bus, Subscription
 from broker.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, NotFound, TestcastError
 from broker.log import RateLimited
 from broker.messages import Event, now_ms
 from broker.streams import Streams
+from broker.wire import Message
 
 BEAT_S: Final = 10.0
 """Between two signs of life; a viewer's card says "stalled" after 25 s without one."""

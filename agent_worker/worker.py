@@ -222,7 +222,7 @@ class Worker:
         if end is End.STORED:
             await self._patiently(lambda: ack(self._streams, delivered))
         elif end is End.ENDED:
-            await ack_soon(self._bus, delivered)
+            await ack_soon(self._bus, [delivered])
         elif end is End.HANDED_ON:
             await nak(self._bus, delivered)
             await self._bus.flush()

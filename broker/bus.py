@@ -6,7 +6,7 @@ What nats-py 2.16 does on its own, and what stands here instead (`FACTS` of the 
   are dispatched here, bytes for bytes, and nothing that a handler raises reaches the loop; a watchdog does the rest;
 * it gives up reconnecting after 60 tries, in lockstep with everybody else: here for ever, with jitter;
 * it makes a task and a bounded queue per subscription and drops what does not fit: here handlers are plain functions,
-  called as a message is parsed, so nothing is queued and nothing is dropped on this side;
+  called as a message is parsed (`wire.py`), so nothing is queued and nothing is dropped on this side;
 * `request` while disconnected waits in a buffer and is sent much later: here it fails at once with `BrokerUnavailable`.
 """
 
@@ -18,15 +18,17 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from broker.errors import BrokerUnavailable, InvalidSetting, TestcastError
 from broker.log import RateLimited
+from broker.wire import Handler, Message, dispatch
 
 _PING_INTERVAL_S: Final = 5  # two unanswered pings: a dead link is found in 10 to 15 s instead of 6 minutes
 _RECONNECT_MIN_S: Final = 0.05
@@ -36,43 +38,6 @@ _NO_RESPONDERS: Final = b"503"
 
 _log = logging.getLogger("testcast.bus")
 _limited = RateLimited(_log, per_s=5.0)
-
-
-class Message(NamedTuple):
-    """A message as it came, nothing decoded: a subject need not be UTF-8, and headers are parsed only when asked."""
-
-    subject: bytes
-    reply: bytes
-    headers: bytes
-    data: bytes
-
-    def header(self, name: bytes) -> bytes | None:
-        """Value of the last header `name` (the broker puts its own behind the publisher's), or None."""
-        return header_value(self.headers, name)
-
-    @property
-    def status(self) -> bytes | None:
-        """The three digits of an inline status ("204", "503" …), None on an ordinary message."""
-        head = self.headers[:12]
-        return head[9:12] if len(head) == 12 and head[8:9] == b" " and head[9:12].isdigit() else None
-
-    @property
-    def description(self) -> str:
-        """What stands behind the status."""
-        return self.headers[12 : self.headers.find(b"\r\n")].strip().decode("utf-8", "replace")
-
-
-Handler = Callable[[Message], None]
-"""Called in the reading loop: must not block, and should not raise (what it raises is logged and dropped)."""
-
-
-def header_value(headers: bytes, name: bytes) -> bytes | None:
-    """Value of the last header `name` in a raw NATS header block, or None."""
-    start = headers.rfind(b"\r\n" + name + b":")
-    if start < 0:
-        return None
-    start += len(name) + 3
-    return headers[start : headers.find(b"\r\n", start)].strip()
 
 
 class Subscription:
@@ -86,9 +51,24 @@ class Subscription:
 
     async def close(self) -> None:
         """Gives the interest up; harmless when closed already or disconnected."""
-        self._bus._client.handlers.pop(self._subscription._id, None)
+        self._bus._client.handlers.pop(_sid(self._subscription), None)
         with contextlib.suppress(NatsError, OSError):
             await self._subscription.unsubscribe()
+
+
+class _Parser(Parser):
+    """nats-py's parser, which sees only what is no whole message of ours."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        if self.state != AWAITING_CONTROL_LINE:
+            await super().parse(data)
+            return
+        buffer = bytes(self.buf) + data if self.buf else data
+        client: _Client = self.nc
+        taken = dispatch(buffer, client.handlers, client.on_handler_error)
+        self.buf = bytearray(buffer[taken.upto :])
+        if not taken.partial:
+            await super().parse()
 
 
 class _Client(Client):
@@ -96,19 +76,26 @@ class _Client(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self.handlers: dict[int, Handler] = {}
+        self._ps = _Parser(self)
+        self.handlers: dict[bytes, Handler] = {}
+        """By subscription id, as its digits."""
         self.dropped = 0
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        handler = self.handlers.get(sid)
+        message = Message(bytes(subject), bytes(reply), headers or b"", data)
+        handler = self.handlers.get(b"%d" % sid)
         try:
             if handler is not None:
-                handler(Message(bytes(subject), bytes(reply), headers or b"", data))
+                handler(message)
             else:
                 await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]  # None without headers
         except Exception as error:
-            self.dropped += 1
-            _limited.warning("dropped a message on %r: %r", bytes(subject), error, exc_info=handler is not None)
+            self.on_handler_error(message, error)
+
+    def on_handler_error(self, message: Message, error: Exception) -> None:
+        """A message that could not be handled must not end the reading of the others."""
+        self.dropped += 1
+        _limited.warning("dropped a message on %r: %r", message.subject, error, exc_info=True)
 
     async def _attempt_reconnect(self) -> None:
         while True:
@@ -248,6 +235,21 @@ class Bus:
         """
         await self._guard(lambda: self._client.publish(subject, payload, reply=reply))
 
+    async def publish_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Sends several (subject, payload) in one write, and forgets.
+
+        Raises:
+            BrokerUnavailable: there is no connection.
+        """
+        commands = [b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(data), data) for subject, data in messages]
+
+        async def send() -> None:
+            await self._client._send_command(b"".join(commands))
+            await self._client._flush_pending()
+
+        if commands:
+            await self._guard(send)
+
     async def request(
         self,
         subject: str,
@@ -321,7 +323,7 @@ class Bus:
             subscription = await self._client.subscribe(subject)
         except (NatsError, OSError) as error:
             raise BrokerUnavailable(f"cannot subscribe to {subject}: {error or repr(error)}") from None
-        self._client.handlers[subscription._id] = handler
+        self._client.handlers[_sid(subscription)] = handler
         while not subscription._pending_queue.empty():  # came between the command and the line above
             early = subscription._pending_queue.get_nowait()
             handler(Message(early.subject.encode(), early.reply.encode(), _raw_headers(early.headers), early.data))
@@ -374,6 +376,10 @@ class Bus:
             if self._client.is_connected and reading is not None and reading.done():
                 _log.error("the broker connection's reading task has ended: reconnecting")
                 await self._client.force_reconnect()
+
+
+def _sid(subscription: NatsSubscription) -> bytes:
+    return b"%d" % subscription._id
 
 
 def _raw_headers(headers: dict[str, str] | None) -> bytes:

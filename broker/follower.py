@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
-from broker.bus import Bus, Message, Subscription
+from broker.bus import Bus, Subscription
 from broker.errors import TestcastError
 from broker.log import RateLimited
 from broker.streams import Stored, Streams, delivery
+from broker.wire import Message
 
 _HEARTBEAT_S: Final = 1.0
 _SILENCE_S: Final = 3.0

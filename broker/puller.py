@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
-from broker.bus import Bus, Message, Subscription, to_json
+from broker.bus import Bus, Subscription, to_json
 from broker.errors import BrokerUnavailable
 from broker.streams import Delivery, Streams, delivery
+from broker.wire import Message
 
 _GRACE_S: Final = 2.0
 """How much longer than asked for the broker's "nothing came" may take."""
@@ -97,9 +99,9 @@ async def ack(streams: Streams, delivered: Delivery) -> None:
     await streams.bus.request(delivered.reply, b"+ACK")
 
 
-async def ack_soon(bus: Bus, delivered: Delivery) -> None:
+async def ack_soon(bus: Bus, delivered: Sequence[Delivery]) -> None:
     """Says "done" without waiting: where a second delivery does no harm."""
-    await bus.publish(delivered.reply, b"+ACK")
+    await bus.publish_many([(each.reply, b"+ACK") for each in delivered])
 
 
 async def nak(bus: Bus, delivered: Delivery, *, delay_s: float = 0.0) -> None:

@@ -135,30 +135,40 @@ async def _store_first(streams: Streams, test_id: str, queued: Event) -> int:
     raise BrokerUnavailable("the run could not be stored: the broker keeps electing a leader")
 
 
-async def read(streams: Streams, test_id: str, since: Snapshot | None = None) -> Run:
+async def read(streams: Streams, test_id: str, since: Snapshot | None = None, *, known_last: int | None = None) -> Run:
     """Folds the run's events behind `since` (None: all of them), up to what the leader says is the last.
+
+    Args:
+        known_last: an event that is known to be stored: to there is far enough, and the leader need not be asked.
 
     Raises:
         NotFound: nothing is stored under this id.
         BrokerUnavailable: no leader, or the replicas stay behind it for seconds.
     """
     subject = subjects.events(test_id)
-    last = await streams.last(subjects.EVENTS, subject)
-    if last is None:
-        raise NotFound(test_id)
+    if known_last is None:
+        known_last = await _last(streams, test_id)
     snapshot, seen = since, since.seq if since is not None else 0
     fruitless = 0
     while fruitless < _TRIES:
-        if seen >= last.seq:
-            return Run(snapshot, max(seen, last.seq))
+        if seen >= known_last:
+            return Run(snapshot, seen)
         page = await streams.read(subjects.EVENTS, subject, seen, _PAGE)
         for message in page.messages:
             snapshot = fold(snapshot, test_id, message.seq, parse(message.data))
             seen = message.seq
-        if page.complete and seen < last.seq:
+        if page.complete and seen < known_last:
             fruitless += 1
             await asyncio.sleep(0.1)  # this replica has not caught up with its leader yet
+            known_last = await _last(streams, test_id)  # or what was known to be stored is not retained any more
     raise BrokerUnavailable(f"the replicas lag behind the leader of {subjects.EVENTS}")
+
+
+async def _last(streams: Streams, test_id: str) -> int:
+    last = await streams.last(subjects.EVENTS, subjects.events(test_id))
+    if last is None:
+        raise NotFound(test_id)
+    return last.seq
 
 
 def parse(raw: bytes) -> Event | None:

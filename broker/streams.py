@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from broker import subjects
-from broker.bus import Bus, Message, header_value, to_json
+from broker.bus import Bus, to_json
 from broker.errors import BrokerRefused, BrokerUnavailable, WrongLastSequence
 from broker.messages import EXPECTED_LAST_HEADER, MSG_ID_HEADER
+from broker.wire import Message, header_value
 
 MAX_SUBJECTS_PER_NEWEST: Final = 1024
 """The broker answers 413 beyond this many matching keys."""

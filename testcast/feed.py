@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from broker import runs, subjects
-from broker.bus import Bus, Message
+from broker.bus import Bus
 from broker.errors import BrokerRefused, BrokerUnavailable, NotFound
 from broker.position import Position, Reason, decide, link
 from broker.streams import Stored, Streams
+from broker.wire import Message
 from testcast.errors import ConnectionLost
 from testcast.events import Event, Item, Reset, State, Verdict, from_stored
 

@@ -31,6 +31,8 @@ class Seen:
     """None until the edge named it; a position goes out with the epoch it belongs to."""
     head: int = 0
     """What the edge has at least."""
+    known: int = 0
+    """Position of the newest event or snapshot that was read: an end after it would not be known."""
     verdict: Verdict | None = None
     resumes: bool = False
     """`after` is a position of the reader's, to be sent; not just where showing begins."""
@@ -159,6 +161,7 @@ class Viewer:
             case "heartbeat":
                 taken.delivered = True
                 self._beat(message.get("testId"), message.get("head"))
+                self._doubt(message.get("testId"), taken)
             case "tests" if self.test_id is None:
                 self._tests(message, taken)
             case "goodbye":
@@ -172,7 +175,7 @@ class Viewer:
         seen = self.runs.get(message["testId"])
         if seen is None or message["seq"] <= seen.after:
             return
-        seen.after = message["seq"]
+        seen.after = seen.known = message["seq"]
         seen.resumes = True
         event = from_edge(raw)
         if event is None:
@@ -197,6 +200,7 @@ class Viewer:
         if message["outcome"] == "reset":
             seen.after, seen.verdict, seen.resumes = 0, None, False
             taken.items.append(Reset(test_id, message.get("reason", "expired"), seen.epoch))
+        seen.known = max(seen.known, snapshot.get("seq") or 0)
         if snapshot.get("status") in _ENDED:
             seen.verdict = snapshot["status"]
         self._leave(test_id, seen, taken)
@@ -204,6 +208,12 @@ class Viewer:
     def _beat(self, test_id: str | None, head: int | None) -> None:
         if test_id is not None and head is not None and (seen := self.runs.get(test_id)) is not None:
             seen.after = max(seen.after, head)
+
+    def _doubt(self, test_id: str | None, taken: Taken) -> None:
+        """Resumed at the head, with a snapshot from before it, and silence since: has it ended? The answer has one."""
+        seen = self.runs.get(test_id) if test_id is not None else None
+        if test_id is not None and seen is not None and seen.verdict is None and seen.known < seen.after:
+            taken.send.append(self._subscribe(test_id))
 
     def _tests(self, message: Mapping[str, Any], taken: Taken) -> None:
         """Every run that is new to us is followed: from now on if it was there before us, else from its first event."""

@@ -17,9 +17,9 @@ from websockets.protocol import CLIENT, OPEN
 from websockets.protocol import Protocol as FrameParser
 
 from broker import subjects
-from broker.bus import Handler, Message
 from broker.errors import BrokerUnavailable
 from broker.streams import Ack, Newest, Page, Stored, StreamState
+from broker.wire import Handler, Message
 
 
 class VirtualLoop(asyncio.BaseEventLoop):

@@ -6,8 +6,9 @@ import asyncio
 from types import TracebackType
 from typing import Literal, Self
 
-Mode = Literal["pass", "refuse", "stall"]
-"""pass: forward; refuse: a new connection is reset; stall: bytes are held, the connection stays (half-open)."""
+Mode = Literal["pass", "refuse", "stall", "drop"]
+"""pass: forward; refuse: a new connection is reset; stall: bytes are held, the connection stays (half-open); drop: the
+first bytes of an answer (of a socket: the upgrade) come through, then the connection is reset."""
 
 
 class Proxy:
@@ -35,6 +36,10 @@ class Proxy:
     def url(self) -> str:
         """`http://127.0.0.1:port`."""
         return f"http://{self._host}:{self.port}"
+
+    def lead_to(self, port: int) -> None:
+        """To another edge from now on, as a load balancer does; what stands stays where it is."""
+        self._target = (self._host, port)
 
     @property
     def open_sockets(self) -> int:
@@ -94,6 +99,8 @@ class Proxy:
                 break  # a kept-alive connection would carry the next request past the mode
             sink.write(data)
             await sink.drain()
+            if self._mode(link) == "drop" and sink is link.client:
+                break
         raise ConnectionResetError  # one side has ended: the other ends with it
 
     async def _unstalled(self, link: _Link) -> None:

@@ -1,39 +1,33 @@
-"""The application: HTTP routes, the dashboard's files, the node's life."""
+"""The application: HTTP routes, the node's life."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from broker import subjects
 from broker.bus import Bus
-from broker.errors import InvalidTestId
 from ws_edge import rpc
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
+from ws_edge.polls import Polls
+from ws_edge.static import Static
 
-_DASHBOARD: Final = Path(__file__).resolve().parent.parent / "dashboard_ui"
 _log = logging.getLogger("testcast.edge")
-_SECURITY: Final = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-}
 
 
-def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callable[[Node], None]) -> Starlette:
+def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callable[[Node], None]) -> ASGIApp:
     """The edge as an ASGI application.
 
     Args:
@@ -51,38 +45,24 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
         finally:
             await node.stop()
 
-    return Starlette(
+    # For pages of other origins that the operator names: /testcast.js, and the RPC under it.
+    origins = sorted(config.allowed_origins)
+    cors = Middleware(CORSMiddleware, origins, allow_methods=["GET", "POST"], allow_headers=["content-type"])
+    static = Static()
+    application = Starlette(
         lifespan=lifespan,
         routes=[
             Route("/rpc/{method}", rpc.serve, methods=["GET", "POST"]),
             Route("/healthz", _healthz),
             Route("/readyz", _readyz),
-            Route("/", _page),
-            Route("/tests/{test_id}", _page),
-            Mount("/", _Files(directory=_DASHBOARD)),
+            Route("/", static.page),
+            Route("/tests/{test_id}", static.page),
+            Route("/{name}", static.file),
         ],
+        middleware=[cors] if origins else [],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},  # type: ignore[dict-item]
     )
-
-
-class _Files(StaticFiles):
-    """The dashboard's files: asked for anew each time (304 when unchanged), so that an update is seen at once."""
-
-    async def get_response(self, path: str, scope: Any) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers.update(_SECURITY | {"cache-control": "no-cache"})
-        return response
-
-
-async def _page(request: Request) -> Response:
-    """The dashboard; a run's own page is the same document."""
-    test_id = request.path_params.get("test_id")
-    if test_id is not None:
-        try:
-            subjects.parse_test_id(test_id)
-        except InvalidTestId as error:
-            return FileResponse(_DASHBOARD / "index.html", 404, headers=_SECURITY | {"x-error": error.code})
-    return FileResponse(_DASHBOARD / "index.html", headers=_SECURITY | {"cache-control": "no-cache"})
+    return Polls(application)
 
 
 async def _healthz(_request: Request) -> Response:

@@ -12,7 +12,7 @@ import msgspec
 
 from broker import snapshot as snapshots
 from broker import subjects
-from broker.bus import Bus, Message
+from broker.bus import Bus
 from broker.errors import BadInput
 from broker.follower import Follower
 from broker.log import RateLimited
@@ -20,6 +20,7 @@ from broker.messages import STATUSES, now_ms
 from broker.snapshot import Snapshot
 from broker.streams import Stored
 from broker.topology import RETENTION_S
+from broker.wire import Message
 
 STALLED_AFTER_S: Final = 25.0
 _SWEEP_S: Final = 1.0
@@ -43,7 +44,7 @@ class Catalogue:
 
     def __init__(self, bus: Bus, on_change: Callable[[str], None]) -> None:
         self._bus = bus
-        self._on_change = on_change
+        self._tell = on_change
         self._runs: dict[str, Snapshot] = {}
         self._revisions: dict[str, int] = {}
         self._heard: dict[str, float] = {}
@@ -59,6 +60,8 @@ class Catalogue:
         )
         self.revision = 0
         """Sequence of the newest entry taken in."""
+        self.version = 0
+        """Goes up with every change of what is known here, the stalled ones among it."""
         self.filled = asyncio.Event()
         """Set once everything that was stored at the start is here."""
         self._lost_at: float | None = None
@@ -98,28 +101,36 @@ class Catalogue:
         """The newest runs."""
         return [self._marked(run) for run in self._ordered()[:limit]]
 
-    def listing(self, limit: int, cursor: str | None, status: str | None) -> Listing:
+    def counts(self) -> dict[str, int]:
+        """How many runs are in each status."""
+        counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
+        for run in self._runs.values():
+            counts[run.status] += 1
+        return counts
+
+    def listing(self, limit: int, cursor: str | None, status: str | None, query: str | None = None) -> Listing:
         """One page, newest first.
 
         Args:
             cursor: where the last page ended, from its `next_cursor`.
             status: only runs in it.
+            query: only runs whose title, address, id or newest message holds it, whatever its case.
 
         Raises:
             BadInput: the cursor is none of ours.
         """
         runs = self._ordered()
-        counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
-        for run in runs:
-            counts[run.status] += 1
         if status is not None:
             runs = [run for run in runs if run.status == status]
+        if query:
+            wanted = query.lower()
+            runs = [run for run in runs if _holds(run, wanted)]
         if cursor is not None:
             edge = _parse_cursor(cursor)
             runs = [run for run in runs if _order(run) > edge]
         page = runs[:limit]
         following = _cursor(page[-1]) if len(runs) > limit else None
-        return Listing([self._marked(run) for run in page], following, counts)
+        return Listing([self._marked(run) for run in page], following, self.counts())
 
     def etag(self, epoch: str, query: str) -> str:
         """Names the answer to a query: epoch, revision, query and the stalled set."""
@@ -147,6 +158,7 @@ class Catalogue:
 
     def _on_entry(self, entry: Stored) -> None:
         self.revision = entry.seq
+        self.version += 1  # the ETag names the revision
         test_id = subjects.test_id_of(entry.subject)
         if test_id is None:
             return
@@ -165,6 +177,10 @@ class Catalogue:
         self._touch(test_id)
         self._on_change(test_id)
 
+    def _on_change(self, test_id: str) -> None:
+        self.version += 1
+        self._tell(test_id)
+
     def _on_current(self) -> None:
         self._lost_at = None
         self.filled.set()
@@ -174,6 +190,7 @@ class Catalogue:
         for table in (self._runs, self._revisions, self._heard):
             table.clear()
         self._sorted, self.revision = None, 0
+        self.version += 1
         for test_id in gone:
             self._on_change(test_id)
 
@@ -222,6 +239,10 @@ class Catalogue:
 
 def _order(run: Snapshot) -> tuple[int, str]:
     return (-run.created_at, run.test_id)
+
+
+def _holds(run: Snapshot, wanted: str) -> bool:
+    return any(wanted in text.lower() for text in (run.title, run.game_url, run.test_id, run.message) if text)
 
 
 def _cursor(run: Snapshot) -> str:

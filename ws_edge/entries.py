@@ -11,10 +11,15 @@ from typing import Final, NamedTuple
 from broker.errors import MalformedEvent
 from broker.log import RateLimited
 from broker.messages import check, for_viewer
+from ws_edge import frames
 from ws_edge.pacing import Kind
 
 _malformed_log = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
 _BY_SEQ: Final = attrgetter("seq")
+_CHUNK_BYTES: Final = 32 * 1024
+"""A replay is written in pieces of about this much, so that the high-water mark means something."""
+_MAX_STRETCHES: Final = 16
+"""Kept of one topic, while somebody catches up."""
 
 
 class Entry(NamedTuple):
@@ -58,6 +63,31 @@ def stretch(entries: Sequence[Entry], cursor: int, head: int, max_bytes: int) ->
             bodies.append(entry.body)
             size += len(entry.body)
     return bodies, cursor
+
+
+class Stretches:
+    """Frames of stretches, built once for all viewers that catch up from the same point to the same head."""
+
+    __slots__ = ("_built",)
+
+    def __init__(self) -> None:
+        self._built: dict[int, tuple[Sequence[Entry], int, bytes, int]] = {}
+
+    def frame(self, entries: Sequence[Entry], cursor: int, head: int) -> tuple[bytes, int]:
+        """What a viewer at `cursor` gets next, as a frame (empty when there is nothing), and its cursor after that."""
+        known = self._built.get(cursor)
+        if known is not None and known[0] is entries and known[1] == head:
+            return known[2], known[3]
+        bodies, after_it = stretch(entries, cursor, head, _CHUNK_BYTES)
+        frame = frames.joined(bodies) if bodies else b""
+        if len(self._built) >= _MAX_STRETCHES:
+            self._built.clear()
+        self._built[cursor] = (entries, head, frame, after_it)
+        return frame, after_it
+
+    def clear(self) -> None:
+        """The ring has changed."""
+        self._built.clear()
 
 
 class Ring:

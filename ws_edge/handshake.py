@@ -1,16 +1,17 @@
 """The opening handshake, from the server's side (RFC 6455, 4.2). Pure: bytes of a request in, an answer out.
 
-The request has been parsed once by uvicorn's HTTP protocol (httptools), which hands it on in a canonical form; so this
-looks at what a handshake adds, and does not repeat what an HTTP parser checks.
+A request that is whole and plain is read here (`read`); any other has been parsed by uvicorn's HTTP protocol
+(httptools), which hands it on in a canonical form (`parse`). `accept` looks at what a handshake adds.
 """
 
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Collection
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -47,6 +48,40 @@ class Refusal(Exception):
         return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
 
 
+_PLAIN: Final = re.compile(
+    rb"GET (/ws(?:\?[!-~]*+)?) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)++)\r\n"
+)
+"""A whole upgrade request as clients write it (RFC 9112: request line, fields, nothing folded, no body)."""
+_MAX_PLAIN_BYTES: Final = 8 * 1024
+_BODY: Final = {"content-length", "transfer-encoding"}
+
+
+def read(data: bytes) -> Request | None:
+    """The request in `data`, if it is a whole and plain one that asks for a WebSocket at `/ws`; else None, which says
+    nothing against it: an HTTP parser has to judge."""
+    found = _PLAIN.fullmatch(data) if len(data) <= _MAX_PLAIN_BYTES else None
+    if found is None:
+        return None
+    headers: dict[str, str] = {}
+    for line in found[2].decode("latin-1").split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        _add(headers, name.lower(), value.strip(" \t"))
+    if headers.get("upgrade", "").lower() != "websocket" or not _BODY.isdisjoint(headers):
+        return None
+    if "upgrade" not in [token.strip().lower() for token in headers.get("connection", "").split(",")]:
+        return None
+    path, _, query = found[1].decode("ascii").partition("?")
+    return Request("GET", path, _query(query), headers)
+
+
+def _query(query: str) -> list[tuple[str, str]]:
+    return parse_qsl(query, keep_blank_values=True) if query else []
+
+
+def _add(headers: dict[str, str], name: str, value: str) -> None:
+    headers[name] = f"{headers[name]}, {value}" if name in headers else value
+
+
 def parse(raw: bytes) -> Request:
     """Reads the request as uvicorn hands it on."""
     head = raw.decode("latin-1").split("\r\n")
@@ -55,10 +90,9 @@ def parse(raw: bytes) -> Request:
     for line in head[1:]:
         name, found, value = line.partition(":")
         if found:
-            name, value = name.lower(), value.strip()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+            _add(headers, name.lower(), value.strip())
     path, _, query = target.partition("?")
-    return Request(method, path, parse_qsl(query, keep_blank_values=True), headers)
+    return Request(method, path, _query(query), headers)
 
 
 def accept(request: Request) -> bytes:

@@ -15,32 +15,46 @@ BODY_S: Final = 10.0
 
 
 class DeadlineHttp(HttpToolsProtocol):
-    """One HTTP connection."""
+    """One HTTP connection. Behind the door (`door.py`): the first bytes have come already.
 
-    def connection_made(self, transport: Any) -> None:
-        """A connection that says nothing is as good as half a request."""
-        super().connection_made(transport)
-        self._owe(HEADER_S)
+    A request that comes whole, as nearly all do, costs nothing here.
+    """
+
+    _begun = 0
+    """Requests whose first byte has come."""
+    _owed = 0.0
+    """How long what is missing of the newest may take, seconds; 0 when it is whole."""
 
     def data_received(self, data: bytes) -> None:
-        """The next request on a connection kept alive starts the clock again."""
-        if self not in self._owing and (self.cycle is None or self.cycle.response_complete):
-            self._owe(HEADER_S)
+        """Starts the clock for what is missing, or stops it."""
+        before = (self._begun, self._owed)
         super().data_received(data)
+        if (self._begun, self._owed) == before:
+            return
+        if self._owed:
+            self._owing[self] = self.loop.time() + self._owed
+        elif before[1]:
+            self._owing.pop(self, None)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._begun += 1
+        self._owed = HEADER_S
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The header is here; what is left is the body."""
+        self._owed = BODY_S
         super().on_headers_complete()
-        self._owe(BODY_S)
 
     def on_message_complete(self) -> None:
         """The whole request is here."""
-        self._owing.pop(self, None)
+        self._owed = 0.0
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """The connection is a socket's from now on."""
-        self._owing.pop(self, None)
+        self._owed = 0.0
         super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -55,6 +69,3 @@ class DeadlineHttp(HttpToolsProtocol):
     @property
     def _owing(self) -> dict[Any, float]:
         return self.app_state["node"].hub.owing  # type: ignore[no-any-return]
-
-    def _owe(self, seconds: float) -> None:
-        self._owing[self] = self.loop.time() + seconds

@@ -71,7 +71,7 @@ class TestsChannel:
             self._was_stale = stale
             upserts = [run for run in map(catalogue.snapshot, changed) if run is not None]
             removed = [test_id for test_id in changed if catalogue.snapshot(test_id) is None]
-            frame = _frame(upserts, removed, stale)
+            frame = _frame(upserts, removed, stale, catalogue.counts())
             for listener in self._listeners - self._outdated:
                 if listener.transport.get_write_buffer_size() > self._high_water_bytes:
                     self._outdated.add(listener)
@@ -79,11 +79,15 @@ class TestsChannel:
                     listener.transport.write(frame)
         ready = [each for each in self._outdated if each.transport.get_write_buffer_size() <= self._high_water_bytes]
         if ready:
-            whole = _frame(catalogue.newest(FULL_LIST), [], stale, full=True)
+            whole = _frame(catalogue.newest(FULL_LIST), [], stale, catalogue.counts(), full=True)
             for listener in ready:
                 listener.transport.write(whole)
                 self._outdated.discard(listener)
 
 
-def _frame(upserts: list[Snapshot], removed: list[str], stale: bool, *, full: bool = False) -> bytes:
-    return frames.control("tests", upserts=to_json(upserts), removed=removed, full=full or None, stale=stale or None)
+def _frame(
+    upserts: list[Snapshot], removed: list[str], stale: bool, counts: dict[str, int], *, full: bool = False
+) -> bytes:
+    return frames.control(
+        "tests", upserts=to_json(upserts), removed=removed, counts=counts, full=full or None, stale=stale or None
+    )

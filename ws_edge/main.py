@@ -15,7 +15,8 @@ from broker.errors import TestcastError
 from ws_edge import config as edge_config
 from ws_edge.app import make_app
 from ws_edge.config import EdgeConfig
-from ws_edge.http import DeadlineHttp
+from ws_edge.door import Door
+from ws_edge.listener import BACKLOG, listen
 from ws_edge.node import Node
 from ws_edge.socket import ViewerSocket
 from ws_edge.supervisor import supervise
@@ -28,7 +29,12 @@ def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.so
 
     Args:
         listening: the supervisor's socket, None to listen on one's own.
+
+    Raises:
+        InvalidSetting: the address cannot be listened on.
     """
+    if listening is None:
+        [listening] = listen(config.host, config.port)
 
     def on_ready(node: Node) -> None:
         # Here and not before: by now uvicorn has installed its own handlers, which close every socket at once.
@@ -44,26 +50,26 @@ def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.so
         node.hub.spawn(drain(node))
 
     async def drain(node: Node) -> None:
-        await node.drain()
-        server.should_exit = True
+        try:
+            await node.drain()
+        finally:
+            server.should_exit = True
 
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(nats_url, replicas, config, on_ready),
-            host=config.host,
-            port=config.port,
             loop="uvloop",
-            http=DeadlineHttp,
+            http=Door,
             ws=ViewerSocket,
             lifespan="on",
             access_log=False,
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=2,
-            backlog=4096,
+            backlog=BACKLOG,
         )
     )
-    server.run(None if listening is None else [listening])
+    server.run([listening])
     if not server.started:
         sys.exit(1)
 
@@ -81,4 +87,7 @@ def main() -> None:
     elif config.workers > 1:
         sys.exit(asyncio.run(supervise(config.host, config.port, config.workers)))
     else:
-        serve(broker.nats_url, broker.replicas, config)
+        try:
+            serve(broker.nats_url, broker.replicas, config)
+        except TestcastError as error:
+            sys.exit(f"testcast edge: {error}")

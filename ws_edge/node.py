@@ -18,6 +18,7 @@ from ws_edge.catalogue import Catalogue
 from ws_edge.config import EdgeConfig
 from ws_edge.hub import Hub
 from ws_edge.listing import TestsChannel
+from ws_edge.polls import Answers
 from ws_edge.projector import Projector
 from ws_edge.shots import Shots
 from ws_edge.undertaker import Undertaker
@@ -42,6 +43,7 @@ class Node:
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.undertaker = Undertaker(self.hub.streams, self.catalogue, config.run_lost_s)
         self.shots = Shots(self.hub.streams)
+        self.answers = Answers()
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:

@@ -13,13 +13,14 @@ from starlette.responses import Response
 
 from broker import runs, subjects
 from broker.errors import BadInput, BrokerUnavailable, NotFound, TestcastError
-from broker.messages import Status, check, for_viewer
+from broker.messages import Status, check, for_viewer, now_ms
 from broker.position import Position, decide
 from broker.resolve import check_for_submit
 from broker.snapshot import Snapshot
 from ws_edge.catalogue import to_json
 from ws_edge.handshake import origin_allowed
 from ws_edge.node import Node
+from ws_edge.polls import Kept
 
 MAX_BODY_BYTES: Final = 16 * 1024
 _STATUS: Final = {
@@ -46,6 +47,7 @@ class ListTests(Params):
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: str | None = None
     status: Status | None = None
+    query: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
 
 class OneTest(Params):
@@ -82,6 +84,8 @@ class Answer(NamedTuple):
     body: bytes
     etag: str | None = None
     media_type: str = "application/json"
+    still: Callable[[], bool] | None = None
+    """Whether the same question would be answered the same now; None: it may not be kept."""
 
 
 class Method(NamedTuple):
@@ -98,24 +102,28 @@ async def list_tests(node: Node, request: Request, params: ListTests) -> Answer:
     if not node.catalogue.filled.is_set():
         raise BrokerUnavailable("this node has not reached the broker yet, so it does not know the list")
     stale_for_s = node.catalogue.stale_for_s
-    query = f"{params.limit} {params.cursor} {params.status}"
+    query = f"{params.limit} {params.cursor} {params.status} {params.query}"
     etag = None if node.stale else node.catalogue.etag(node.hub.epoch, query)
-    if etag is not None and request.headers.get("if-none-match") == etag:
-        return Answer(b"", etag)
-    listing = node.catalogue.listing(params.limit, params.cursor, params.status)
+    listing = node.catalogue.listing(params.limit, params.cursor, params.status, params.query)
     answer: dict[str, Any] = {"tests": to_json(listing.tests), "counts": listing.counts, "epoch": node.hub.epoch}
     if listing.next_cursor is not None:
         answer["nextCursor"] = listing.next_cursor
     if node.stale:
         answer |= {"stale": True, "ageMs": int((stale_for_s or 0) * 1000)}
-    return Answer(orjson.dumps(answer), etag)
+    return Answer(orjson.dumps(answer), etag, still=_unchanged(node))
+
+
+def _unchanged(node: Node) -> Callable[[], bool]:
+    version, epoch = node.catalogue.version, node.hub.epoch
+    return lambda: node.catalogue.version == version and node.hub.epoch == epoch and not node.stale
 
 
 async def get_test(node: Node, _request: Request, params: OneTest) -> Answer:
     """One run's snapshot."""
-    snapshot = await _snapshot(node, subjects.parse_test_id(params.test_id))
-    body = orjson.dumps({"test": msgspec.to_builtins(snapshot), "epoch": node.hub.epoch})
-    return Answer(body, _digest(body))
+    test_id, epoch = subjects.parse_test_id(params.test_id), node.hub.epoch
+    snapshot = await _snapshot(node, test_id)
+    body = orjson.dumps({"test": msgspec.to_builtins(snapshot), "epoch": epoch})
+    return Answer(body, _digest(body), still=lambda: node.hub.epoch == epoch and node.snapshot(test_id) == snapshot)
 
 
 async def get_events(node: Node, _request: Request, params: GetEvents) -> Answer:
@@ -199,7 +207,9 @@ async def get_shot(node: Node, _request: Request, params: OneTest) -> Answer:
 
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
     """What the page needs to know of this installation."""
-    answer = {} if node.config.demo_game_url is None else {"demoGameUrl": node.config.demo_game_url}
+    answer: dict[str, Any] = {"now": now_ms()}
+    if node.config.demo_game_url is not None:
+        answer["demoGameUrl"] = node.config.demo_game_url
     return Answer(orjson.dumps(answer))
 
 
@@ -225,6 +235,8 @@ async def serve(request: Request) -> Response:
     headers = {"cache-control": "no-cache"}
     if answer.etag is not None:
         headers["etag"] = answer.etag
+        if answer.still is not None and request.method == "GET":
+            node.answers.keep(request.scope, Kept(answer.etag.encode(), answer.body, answer.still))
         if request.headers.get("if-none-match") == answer.etag:
             return Response(status_code=304, headers=headers)
     if not answer.body:

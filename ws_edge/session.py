@@ -16,7 +16,13 @@ class Viewer(Protocol):
 
     @property
     def transport(self) -> asyncio.Transport:
-        """Where frames are written; only while the session stands."""
+        """For how much waits in it."""
+
+    def write(self, frames: bytes) -> None:
+        """Sends them; only while the session stands."""
+
+    def offer(self, frame: bytes, high_water_bytes: int) -> bool:
+        """Writes it, unless more than `high_water_bytes` wait to be sent: then nothing happens, and False."""
 
     def session_missing(self, session: Session) -> None:
         """The test does not exist. The session has been removed already."""

@@ -1,7 +1,8 @@
 """A viewer's WebSocket: frames in and out. The one file that knows uvicorn's protocol.
 
-It stands under uvicorn's `ws=` in place of its own: uvicorn's HTTP protocol parses the upgrade request, hands its bytes
-to `data_received` and makes this the transport's protocol. Why our own, and why like this (figures: shared bench):
+It stands behind the door (`door.py`), and under uvicorn's `ws=` for an upgrade that came in pieces: then uvicorn's HTTP
+protocol hands its bytes to `data_received` and makes this the transport's protocol. Why our own, and why like this
+(figures: BENCHMARKS.md):
 
 * an ASGI socket costs a task, two queues and about 25 KB; ten thousand idle viewers should not;
 * frames are built once per event by the topic and written here as they are: there is no per-viewer encoding;
@@ -9,15 +10,17 @@ to `data_received` and makes this the transport's protocol. Why our own, and why
   speaks and dropped when it has said something whole, since most clients speak once;
 * no timer, no task, no queue of its own: the hub goes through the sockets in cohorts.
 
-Inside the upgrade's own `data_received` only the 101 is written: the transport's protocol is set after it, and a write
-before that never reports `pause_writing`.
+* a frame goes straight to the kernel where nothing waits before it.
+
+Where uvicorn hands the upgrade on, only the 101 is written at once: the transport's protocol is set after it, and a
+write before that never reports `pause_writing`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket as sockets
+import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -43,9 +46,6 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024
 """What a client says is short: a subscribe is about 150 bytes."""
-_NOTSENT_LOWAT_BYTES: Final = 16 * 1024
-"""The kernel's share of what is not sent yet; without a limit it takes up to 4 MB a stalled socket, unseen by RSS."""
-_KEEPALIVE_IDLE_S: Final = 30
 _MAX_SEQ: Final = 2**53
 
 UNSUPPORTED = 1003
@@ -53,6 +53,7 @@ RESTARTING = 1012
 MALFORMED = 4400
 NO_SUCH_TEST = 4404
 
+_write = os.write
 _log = logging.getLogger("testcast.socket")
 _limited = RateLimited(_log, per_s=10.0)
 _quiet_parser = logging.getLogger("testcast.frames")
@@ -67,6 +68,7 @@ class ViewerSocket(asyncio.Protocol):
         "__weakref__",
         "_address",
         "_deaf",
+        "_fd",
         "_named_in_url",
         "_node",
         "_parser",
@@ -74,6 +76,7 @@ class ViewerSocket(asyncio.Protocol):
         "_request",
         "_server_state",
         "_unfinished",
+        "_unsent",
         "closing_since",
         "idle_beats",
         "partial_since",
@@ -105,6 +108,10 @@ class ViewerSocket(asyncio.Protocol):
         self.idle_beats = 0
         self._deaf = False
         """It is not read from: it says more than it takes in."""
+        self._unsent = b""
+        """The answer to the upgrade, while it waits for company."""
+        self._fd = -1
+        """The descriptor, once frames may go straight to it; the transport closes it after `connection_lost`."""
         self._address: str | None = None
         """Where the viewer comes from; None until it was let in."""
 
@@ -120,6 +127,8 @@ class ViewerSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The viewer is gone, whoever ended it."""
+        self._fd = -1
+        self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
         self._leave()
         self._node.hub.sockets.discard(self)
@@ -128,15 +137,42 @@ class ViewerSocket(asyncio.Protocol):
             self._address = None
 
     def data_received(self, data: bytes) -> None:
-        """The upgrade request first, then frames."""
+        """The upgrade request first, as uvicorn's HTTP protocol hands it on; then frames."""
         if self._request is None:
-            self._upgrade(data)
+            self.upgrade(handshake.parse(data), at_once=False)
         else:
             self._read(data)
 
     def eof_received(self) -> bool:
         """Half-closed is closed: a viewer that will say nothing more cannot say goodbye either."""
         return False
+
+    def write(self, frames: bytes) -> None:
+        """Sends frames, behind the answer to the upgrade if that has not gone out yet."""
+        if self._unsent:
+            frames, self._unsent = self._unsent + frames, b""
+        self.transport.write(frames)
+
+    def offer(self, frame: bytes, high_water_bytes: int) -> bool:
+        """Writes a frame, unless more than `high_water_bytes` wait to be sent: then nothing happens, and False.
+
+        The hot path, once per delivery. Where nothing waits, the frame goes straight to the kernel: the transport's own
+        queue, with its bookkeeping, costs half as much again as the system call. Whatever the kernel does not take
+        (all of it, on an error) is the transport's, which then writes, or finds the same error.
+        """
+        waiting = self.transport.get_write_buffer_size()
+        if not waiting and self._fd >= 0:
+            try:
+                sent = _write(self._fd, frame)
+            except OSError:
+                sent = 0
+            if sent != len(frame):
+                self.transport.write(memoryview(frame)[sent:])
+            return True
+        if waiting > high_water_bytes:
+            return False
+        self.transport.write(frame)
+        return True
 
     def resume_writing(self) -> None:
         """The socket has drained: who was behind goes on."""
@@ -153,10 +189,16 @@ class ViewerSocket(asyncio.Protocol):
 
     # -- opening -------------------------------------------------------------------------------------------------
 
-    def _upgrade(self, raw: bytes) -> None:
+    def upgrade(self, request: handshake.Request, *, at_once: bool) -> None:
+        """Answers the request.
+
+        Args:
+            at_once: what the viewer asked for goes out with the answer, in one write; else it begins in the loop's next
+                turn, since the transport does not call this protocol yet.
+        """
+        self._request = request
         try:
-            self._admit(raw)
-            request = self._request = handshake.parse(raw)
+            self._admit(request)
             if request.path != "/ws":
                 raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "the WebSocket is at /ws")
             origin, host = request.headers.get("origin"), request.headers.get("host")
@@ -171,10 +213,16 @@ class ViewerSocket(asyncio.Protocol):
             self.transport.write(refusal.encode())
             self.transport.close()
             return
-        self.transport.write(answer)
-        asyncio.get_running_loop().call_soon(self._opened)
+        if at_once:
+            self._unsent = answer
+            self._opened()
+            if self._unsent:
+                self.write(b"")
+        else:
+            self.transport.write(answer)
+            asyncio.get_running_loop().call_soon(self._opened)
 
-    def _admit(self, raw: bytes) -> None:
+    def _admit(self, request: handshake.Request) -> None:
         """At the limits the answer is short, and comes before any other work.
 
         Raises:
@@ -184,7 +232,7 @@ class ViewerSocket(asyncio.Protocol):
         peer = self.transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) else "local"
         if node.config.trusted_proxies:
-            forwarded_for = handshake.parse(raw).headers.get("x-forwarded-for")
+            forwarded_for = request.headers.get("x-forwarded-for")
             address = client_address(address, forwarded_for, node.config.trusted_proxies)
         refused = node.admission.enter(address, asyncio.get_running_loop().time())
         if refused is not None:
@@ -200,7 +248,7 @@ class ViewerSocket(asyncio.Protocol):
         self._request = _NO_REQUEST  # its headers are of no more use
         half = self._node.config.high_water_bytes // 2
         self.transport.set_write_buffer_limits(high=half, low=half // 4)
-        _tune(self.transport)
+        self._fd = _descriptor(self.transport)
         self._node.hub.sockets.add(self)
         try:
             ids = [value for name, value in request.query if name == "testId"]
@@ -343,7 +391,7 @@ class ViewerSocket(asyncio.Protocol):
     def goodbye(self, retry_after_ms: int, reason: str) -> None:
         """Sends the viewer to another node: word of when to come back, then 1012."""
         if not self.closing_since:
-            self.transport.write(frames.control("goodbye", retryAfterMs=retry_after_ms, reason=reason))
+            self.write(frames.control("goodbye", retryAfterMs=retry_after_ms, reason=reason))
             self.close(RESTARTING, reason)
 
     def close(self, code: int, reason: str) -> None:
@@ -352,7 +400,7 @@ class ViewerSocket(asyncio.Protocol):
             return
         self._leave()
         self.closing_since = asyncio.get_running_loop().time()
-        self.transport.write(frames.close_frame(code, reason))
+        self.write(frames.close_frame(code, reason))
 
     def abort(self) -> None:
         """Ends the connection at once."""
@@ -377,26 +425,16 @@ class ViewerSocket(asyncio.Protocol):
 
     def _complain(self, code: str, message: str, test_id: str | None = None) -> None:
         if not self.transport.is_closing():
-            self.transport.write(frames.error(code, message, test_id))
+            self.write(frames.error(code, message, test_id))
 
 
 _NO_REQUEST: Final = handshake.Request("GET", "/ws", [], {})
 
 
-def _tune(transport: asyncio.Transport) -> None:
-    """Bounds what the kernel buffers for a stalled viewer, and lets it find dead peers (never by TCP_USER_TIMEOUT,
-    which also kills a live peer whose window is closed)."""
+def _descriptor(transport: asyncio.Transport) -> int:
+    """Where frames may go straight to the kernel; -1 where they may not (TLS, or no socket at all)."""
     raw = transport.get_extra_info("socket")
-    if raw is None:
-        return
-    try:
-        raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
-        if hasattr(sockets, "TCP_NOTSENT_LOWAT"):
-            raw.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT_BYTES)
-        if hasattr(sockets, "TCP_KEEPIDLE"):
-            raw.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
-    except OSError as error:  # not TCP: nothing to tune
-        _limited.info("socket options: %s", error)
+    return -1 if raw is None or transport.get_extra_info("sslcontext") is not None else int(raw.fileno())
 
 
 def _only(query: list[tuple[str, str]], name: str) -> str | None:

@@ -21,14 +21,15 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from broker import runs, subjects
-from broker.bus import Bus, Message, Subscription
+from broker.bus import Bus, Subscription
 from broker.errors import BrokerRefused, BrokerUnavailable, NotFound
 from broker.log import RateLimited
 from broker.position import Outcome, Position, Reason, decide, link
 from broker.snapshot import Snapshot
 from broker.streams import Page, Streams
+from broker.wire import Message
 from ws_edge import frames
-from ws_edge.entries import Entry, Ring, entry_of, stretch
+from ws_edge.entries import Entry, Ring, Stretches, entry_of
 from ws_edge.pacing import Pacer
 from ws_edge.replay import Replay, ReplayPage
 from ws_edge.session import Looked, Session, Viewer
@@ -37,8 +38,6 @@ State = Literal["opening", "sound", "repairing", "missing", "closed"]
 
 _MAX_HELD: Final = 4096
 """Live events kept while a gap is read from the stream; beyond it they are read from there too."""
-_CHUNK_BYTES: Final = 32 * 1024
-"""A replay is written in pieces of about this much, so that the high-water mark means something."""
 _PAGE: Final = 500
 _RETRY_S: Final = 0.25
 _LAG_S: Final = 0.05
@@ -79,7 +78,7 @@ class Topic:
         """The life of the stream that `tail` and `head` belong to; empty until opened."""
         self.tail = 0
         self.head = 0
-        self.live: dict[Session, asyncio.Transport] = {}
+        self.live: dict[Session, Viewer] = {}
         self.behind: set[Session] = set()
         self.sent_at = 0.0
         """When something last went out to all live sessions, loop time."""
@@ -93,6 +92,8 @@ class Topic:
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._ring = Ring(0)
+        self._stretches = Stretches()
+        self._synced: tuple[object, bytes] = (None, b"")
         self._pacer: Pacer[Entry] = Pacer(progress_interval_s)
         self._pace_timer: asyncio.TimerHandle | None = None
         self._high_water_bytes = high_water_bytes
@@ -115,7 +116,8 @@ class Topic:
         """A viewer joins or resumes. It is behind until it has all there is."""
         session = Session(self, viewer, asked)
         self.behind.add(session)
-        self._loop.call_soon(self.pump, session)
+        if self.state == "sound":
+            self.pump(session)
         return session
 
     def remove(self, session: Session) -> None:
@@ -130,44 +132,56 @@ class Topic:
         """Writes what a session lacks, until its socket is full or it is current. Called whenever that may go on."""
         if session not in self.behind or session.reading or self.state in ("opening", "missing", "closed"):
             return
-        transport = session.viewer.transport
-        while transport.get_write_buffer_size() <= self._high_water_bytes // 2:
-            if not session.settled:
-                if not self._settle(session):
-                    return
-            elif session.cursor >= self.head:
-                if session.cursor == self.head:
-                    self.behind.discard(session)
-                    self.live[session] = transport
-                return  # past the head: another edge's pace was ahead of ours, and the next flush comes by here
-            elif session.cursor >= self._ring.after:
-                self._write_stretch(session, self._ring.entries)
-            else:
-                retained = self._retained(session, session.cursor)
-                if retained is None:
-                    return
-                if session.cursor and not retained:
-                    self._sync(session, "reset", "expired")
-                    session.cursor = 0
-                elif page := self._services.replay.cached(self.test_id, session.cursor):
-                    self._write_stretch(session, page.entries)
-                elif session.looked is not None:  # nothing behind it is retained any more
-                    session.cursor = min(self.head, session.looked.tail)
-        self._loop.call_soon(self._pump_again, session)  # the kernel may take it all in this very turn
+        out: list[bytes] = []
+        full = self._advance(session, out)
+        if out:
+            session.viewer.write(b"".join(out))
+        if full:  # the kernel may take it all in this very turn
+            self._loop.call_soon(self._pump_again, session)
 
     def _pump_again(self, session: Session) -> None:
         if session in self.behind and session.viewer.transport.get_write_buffer_size() <= self._high_water_bytes // 2:
             self.pump(session)
 
-    def _write_stretch(self, session: Session, entries: list[Entry]) -> None:
-        bodies, cursor = stretch(entries, session.cursor, self.head, _CHUNK_BYTES)
+    def _advance(self, session: Session, out: list[bytes]) -> bool:
+        """Adds to `out` what comes next, until there is nothing more, or something has to be read first: False; or
+        until it is as much as the socket should hold: True."""
+        room = self._high_water_bytes // 2 - session.viewer.transport.get_write_buffer_size()
+        while room >= 0:
+            before = len(out)
+            if not session.settled:
+                if not self._settle(session, out):
+                    return False
+            elif session.cursor >= self.head:
+                if session.cursor == self.head:
+                    self.behind.discard(session)
+                    self.live[session] = session.viewer
+                return False  # past the head: another edge's pace was ahead of ours, and the next flush comes by here
+            elif session.cursor >= self._ring.after:
+                self._add_stretch(session, self._ring.entries, out)
+            else:
+                retained = self._retained(session, session.cursor)
+                if retained is None:
+                    return False
+                if session.cursor and not retained:
+                    out.append(self._sync("reset", "expired"))
+                    session.cursor = 0
+                elif page := self._services.replay.cached(self.test_id, session.cursor):
+                    self._add_stretch(session, page.entries, out)
+                elif session.looked is not None:  # nothing behind it is retained any more
+                    session.cursor = min(self.head, session.looked.tail)
+            room -= sum(map(len, out[before:]))
+        return True
+
+    def _add_stretch(self, session: Session, entries: list[Entry], out: list[bytes]) -> None:
+        frame, cursor = self._stretches.frame(entries, session.cursor, self.head)
         # Nothing up to the head although the stretch goes on behind it: what was there is not retained any more.
         session.cursor = cursor if cursor > session.cursor else self.head
-        if bodies:
-            session.viewer.transport.write(frames.joined(bodies))
+        if frame:
+            out.append(frame)
 
-    def _settle(self, session: Session) -> bool:
-        """Decides a resume and writes its `sync`; False when something has to be read first."""
+    def _settle(self, session: Session, out: list[bytes]) -> bool:
+        """Decides a resume and adds its `sync`; False when something has to be read first."""
         asked, retained = session.asked, True
         if asked is not None and asked.seq and asked.epoch in (None, self.epoch):
             if asked.seq > self.tail and session.looked is None:
@@ -180,7 +194,7 @@ class Topic:
                 retained = known
         decision = decide(asked, self.epoch, self.tail, retained=retained)
         session.settled, session.cursor = True, decision.after
-        self._sync(session, decision.outcome, decision.reason)
+        out.append(self._sync(decision.outcome, decision.reason))
         return True
 
     def _retained(self, session: Session, seq: int) -> bool | None:
@@ -197,19 +211,23 @@ class Topic:
             self._services.replay.forget(self.test_id, seq)
         return retained
 
-    def _sync(self, session: Session, outcome: Outcome, reason: Reason | None) -> None:
+    def _sync(self, outcome: Outcome, reason: Reason | None) -> bytes:
+        """The frame; built once for all who join at the same point."""
         snapshot = self._services.snapshot(self.test_id) or self._fallback
-        frame = frames.control(
-            "sync",
-            testId=self.test_id,
-            outcome=outcome,
-            reason=reason,
-            epoch=self.epoch,
-            head=self.head,
-            stale=self._services.stale or None,
-            snapshot=None if snapshot is None else msgspec.to_builtins(snapshot),
-        )
-        session.viewer.transport.write(frame)
+        point = (outcome, reason, self.epoch, self.head, self._services.stale, snapshot)
+        if point != self._synced[0]:
+            frame = frames.control(
+                "sync",
+                testId=self.test_id,
+                outcome=outcome,
+                reason=reason,
+                epoch=self.epoch,
+                head=self.head,
+                stale=self._services.stale or None,
+                snapshot=None if snapshot is None else msgspec.to_builtins(snapshot),
+            )
+            self._synced = (point, frame)
+        return self._synced[1]
 
     def _read_page(self, session: Session, cursor: int) -> None:
         session.reading = True
@@ -275,16 +293,12 @@ class Topic:
             return
         before, self.head = self.head, entries[-1].seq
         self._ring.extend(entries)
+        self._stretches.clear()
         bodies = [entry.body for entry in entries if entry.body]
         if bodies:
             frame = frames.joined(bodies)
             high_water = self._high_water_bytes
-            fallen: list[Session] = []
-            for session, transport in self.live.items():
-                if transport.get_write_buffer_size() > high_water:
-                    fallen.append(session)
-                else:
-                    transport.write(frame)
+            fallen = [session for session, viewer in self.live.items() if not viewer.offer(frame, high_water)]
             self.sent_at = self._loop.time()
             for session in fallen:
                 del self.live[session]
@@ -300,9 +314,8 @@ class Topic:
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""
         frame = frames.control("heartbeat", testId=self.test_id, head=self.head, stale=self._services.stale or None)
-        for transport in self.live.values():
-            if transport.get_write_buffer_size() <= self._high_water_bytes:
-                transport.write(frame)
+        for viewer in self.live.values():
+            viewer.offer(frame, self._high_water_bytes)
         self.sent_at = self._loop.time()
 
     # -- repair --------------------------------------------------------------------------------------------------
@@ -359,6 +372,7 @@ class Topic:
     def _forget_events(self, tail: int) -> None:
         self.tail = self.head = tail
         self._ring.clear(tail)
+        self._stretches.clear()
         self._outbox.clear()
         self._fallback = None
         self._pacer = Pacer(self._pacer.interval_s)

@@ -243,7 +243,7 @@ class PageViewer(_Watcher):
                 await browser.close()
 
     async def _look(self, browser: Browser) -> None:
-        page = await browser.new_page()
+        page = await browser.new_page(viewport={"width": 1280, "height": 12_000})  # 500 lines stand in it at once
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         await page.add_init_script(_OBSERVE)
         await page.goto(self._url)

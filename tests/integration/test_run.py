@@ -15,12 +15,13 @@ from agent_worker.outbox import MAX_PENDING_BYTES, MAX_PENDING_EVENTS
 from agent_worker.run import TestRun
 from agent_worker.writer import History, read_history
 from broker import runs, subjects
-from broker.bus import Bus, Message
+from broker.bus import Bus
 from broker.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, InvalidTestId, NotFound
 from broker.messages import Event, now_ms
 from broker.server import EmbeddedServer
 from broker.snapshot import Snapshot
 from broker.streams import Ack, Stored, Streams
+from broker.wire import Message
 
 JPEG = b"\xff\xd8 a picture"
 

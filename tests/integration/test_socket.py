@@ -134,6 +134,7 @@ async def test_several_tests_and_the_list_on_one_socket(stack: Stack, stack_stre
         await say(connection, {"type": "subscribe", "channel": "tests"})
         listed = await reader.control("tests")
         assert listed["full"] is True
+        assert sum(listed["counts"].values()) >= len(listed["upserts"]), "all there are, not only the newest"
         known = {run["testId"] for run in listed["upserts"]}
         while not {first, second, third} <= known:
             known |= {run["testId"] for run in (await reader.control("tests"))["upserts"]}
@@ -142,6 +143,7 @@ async def test_several_tests_and_the_list_on_one_socket(stack: Stack, stack_stre
         (event,) = await reader.events(1)
         assert (event["testId"], event["message"]) == (second, "heard")
         changed = await reader.control("tests")
+        assert set(changed["counts"]) == {"queued", "running", "completed", "failed"}
         assert {run["testId"]: run["message"] for run in changed["upserts"]}.get(first, "unheard") == "unheard"
 
 

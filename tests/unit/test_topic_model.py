@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from broker.position import Position
 from tests.harness import NO_SUCH_TEST as TEST_ID
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
-from ws_edge import replay, topic
+from ws_edge import entries, replay, topic
 from ws_edge.config import EdgeConfig
 from ws_edge.entries import Ring
 from ws_edge.hub import Hub
@@ -89,6 +89,15 @@ class ModelViewer:
     def resume_writing(self) -> None:
         assert self.session is not None
         self.session.topic.pump(self.session)
+
+    def write(self, frames: bytes) -> None:
+        self.transport.write(frames)
+
+    def offer(self, frame: bytes, high_water_bytes: int) -> bool:
+        if self.transport.get_write_buffer_size() > high_water_bytes:
+            return False
+        self.transport.write(frame)
+        return True
 
     def session_missing(self, session: Session) -> None:
         self.missing = True
@@ -412,7 +421,7 @@ def small_and_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "_CACHE_BYTES", 40_000)
     monkeypatch.setattr(topic, "_PAGE", 7)
     monkeypatch.setattr(topic, "_MAX_HELD", 5)
-    monkeypatch.setattr(topic, "_CHUNK_BYTES", 1024)
+    monkeypatch.setattr(entries, "_CHUNK_BYTES", 1024)
     monkeypatch.setattr(topic, "Ring", partial(Ring, max_bytes=8000, max_entries=10))
     for module in (topic, replay):
         monkeypatch.setattr(module, "_limited", LOUD)

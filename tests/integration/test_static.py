@@ -1,0 +1,95 @@
+"""The dashboard's files as an edge serves them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import Stack
+from tests.harness import NO_SUCH_TEST
+
+UI = Path(__file__).parents[2] / "dashboard_ui"
+FILES = sorted(file.name for file in UI.iterdir())
+
+
+async def ask(stack: Stack, path: str, method: str = "GET", **headers: str) -> tuple[httpx.Response, bytes]:
+    """The answer, and its body as it came."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with (
+        httpx.AsyncClient(base_url=stack.edge_url) as client,
+        client.stream(method, path, headers={"accept-encoding": "identity"} | named) as answer,
+    ):
+        return answer, b"".join([piece async for piece in answer.aiter_raw()])
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_each_file_comes_whole_plain_and_compressed(stack: Stack, name: str) -> None:
+    expected = (UI / name).read_bytes()
+    plain, body = await ask(stack, f"/{name}")
+    assert body == expected
+    assert "content-encoding" not in plain.headers
+    compressed, body = await ask(stack, f"/{name}", accept_encoding="br, gzip;q=0.8")
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(body) == expected
+    assert plain.headers["vary"] == compressed.headers["vary"] == "accept-encoding"
+
+
+@pytest.mark.parametrize("path", ["/", "/main.js", f"/tests/{NO_SUCH_TEST}"])
+async def test_asked_for_anew_and_mostly_unchanged(stack: Stack, path: str) -> None:
+    answer, _ = await ask(stack, path)
+    assert answer.headers["cache-control"] == "no-cache"
+    etag = answer.headers["etag"]
+    for asked in (etag, etag.removeprefix("W/"), f'"other", {etag}', "*"):
+        same, body = await ask(stack, path, if_none_match=asked)
+        assert (same.status_code, body, same.headers["etag"]) == (304, b"", etag), asked
+        assert "content-security-policy" in same.headers
+    assert (await ask(stack, path, if_none_match='"other"'))[0].status_code == 200
+
+
+@pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "gzip; q=0.00, identity", "xgzip"])
+async def test_compressed_only_for_those_who_take_it(stack: Stack, accepted: str) -> None:
+    answer, body = await ask(stack, "/main.js", accept_encoding=accepted)
+    assert "content-encoding" not in answer.headers
+    assert body == (UI / "main.js").read_bytes()
+
+
+async def test_head_has_the_headers_and_no_body(stack: Stack) -> None:
+    whole, body = await ask(stack, "/style.css")
+    head, nothing = await ask(stack, "/style.css", "HEAD")
+    assert nothing == b""
+    assert int(head.headers["content-length"]) == len(body)
+    assert {name: head.headers[name] for name in ("etag", "content-type", "vary")} == {
+        name: whole.headers[name] for name in ("etag", "content-type", "vary")
+    }
+
+
+async def test_types_and_security(stack: Stack) -> None:
+    for name, media_type in {
+        "main.js": "text/javascript; charset=utf-8",
+        "style.css": "text/css; charset=utf-8",
+        "": "text/html; charset=utf-8",
+        "favicon.svg": "image/svg+xml",
+    }.items():
+        answer, _ = await ask(stack, f"/{name}")
+        assert answer.headers["content-type"] == media_type
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing.js", "/../pyproject.toml", "/%2e%2e/pyproject.toml", "/..%2fpyproject.toml"]
+)
+async def test_nothing_else_is_served(stack: Stack, path: str) -> None:
+    answer, _ = await ask(stack, path)
+    assert answer.status_code == 404
+    assert (await ask(stack, "/main.js", "POST"))[0].status_code == 405
+
+
+async def test_an_id_that_can_be_none_gets_the_page_with_404(stack: Stack) -> None:
+    answer, body = await ask(stack, "/tests/not-an-id")
+    assert (answer.status_code, answer.headers["x-error"]) == (404, "invalid_test_id")
+    assert body == (UI / "index.html").read_bytes()
+    assert "etag" not in answer.headers

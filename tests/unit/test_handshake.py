@@ -1,0 +1,100 @@
+"""The quick reading of an upgrade against httptools, and what it leaves to it."""
+
+from __future__ import annotations
+
+import pytest
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ws_edge import handshake
+
+UPGRADE = {
+    "Host": "edge.example",
+    "Connection": "keep-alive, Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def request(target: str = "/ws?testId=x", headers: dict[str, str] = UPGRADE, tail: str = "") -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"GET {target} HTTP/1.1\r\n{lines}\r\n{tail}".encode("latin-1")
+
+
+class Reference:
+    """What httptools makes of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.url = b""
+        self.headers: dict[str, str] = {}
+        parser = HttpRequestParser(self)
+        self.upgrades = False
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self.upgrades = upgrade.args[0] == len(data)
+        except HttpParserError:
+            pass
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key, text = name.decode().lower(), value.decode("latin-1").strip(" \t")
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+
+def test_reads_what_a_browser_sends() -> None:
+    found = handshake.read(request(headers=UPGRADE | {"Origin": "http://edge.example", "Cookie": "a=1"}))
+    assert found is not None
+    assert (found.method, found.path, found.query) == ("GET", "/ws", [("testId", "x")])
+    assert found.headers["origin"] == "http://edge.example"
+    assert handshake.accept(found).startswith(b"HTTP/1.1 101 ")
+
+
+_MANGLED = st.builds(
+    lambda data, at, put, cut: data[: at % (len(data) + 1)] + put + data[at % (len(data) + 1) + cut :],
+    st.sampled_from([request(), request("/ws"), request(headers=UPGRADE | {"X-Long": "y" * 60, "cookie": "b=\xfc"})]),
+    st.integers(0, 400),
+    st.one_of(
+        st.binary(max_size=3), st.sampled_from([b"\r\n", b"\n", b" ", b"\t", b": ", b"\r\nX: y", b"\r\n z", b"\0"])
+    ),
+    st.integers(0, 3),
+)
+
+
+@given(_MANGLED)
+def test_whatever_it_reads_httptools_reads_the_same(data: bytes) -> None:
+    found = handshake.read(data)
+    if found is None:
+        return
+    reference = Reference(data)
+    assert reference.upgrades
+    assert found.headers == reference.headers
+    assert found.path == reference.url.partition(b"?")[0].decode() == "/ws"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request()[:-1],  # not whole
+        request(tail="\x81\x80\0\0\0\0"),  # a frame already: uvicorn's protocol knows
+        request("/wsx"),
+        request("/ws/"),
+        request(headers={**UPGRADE, "Content-Length": "5"}),
+        request(headers={**UPGRADE, "Transfer-Encoding": "chunked"}),
+        request(headers={**UPGRADE, "Upgrade": "h2c"}),
+        request(headers={**UPGRADE, "Connection": "close"}),
+        request(headers={**UPGRADE, "X": "a\r\n folded"}),
+        request(headers={**UPGRADE, "X": "a\nb"}),
+        request(headers={**UPGRADE, "X": "nul\0"}),
+        request(headers={**UPGRADE, "Y": "z" * 9000}),
+        request().replace(b"HTTP/1.1", b"HTTP/1.0"),
+        request().replace(b"GET", b"POST"),
+    ],
+    ids=repr,
+)
+def test_leaves_the_rest_to_an_http_parser(data: bytes) -> None:
+    assert handshake.read(data) is None
