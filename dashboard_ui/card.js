@@ -4,6 +4,7 @@ import { h, icon, setAttr, setText } from "./dom.js";
 import { Feed } from "./feed.js";
 import { ended } from "./fold.js";
 import { elapsed, host, reasonOf, titleOf } from "./format.js";
+import { now } from "./now.js";
 import { badge, marks, ring, screen, stepper } from "./parts.js";
 
 /** @implements {View} */
@@ -13,6 +14,8 @@ export class Card {
     this.id = run.id;
     this.actions = actions;
     this.opened = false;
+    /** What its place in the list goes by. */
+    this.createdAt = 0;
     const feedId = `feed-${run.id}`;
     this.link = h("a", { href: `/tests/${run.id}` });
     this.host = h("span.host");
@@ -60,6 +63,7 @@ export class Card {
   update(run) {
     const { snapshot } = run;
     const title = titleOf(snapshot);
+    this.createdAt = snapshot.createdAt;
     setAttr(this.root, "data-status", snapshot.status);
     setText(this.link, title);
     setAttr(this.link, "title", title);
@@ -72,13 +76,14 @@ export class Card {
     this.cancel.hidden = ended(snapshot);
     for (const part of Object.values(this.parts)) part.update(snapshot);
     this.screen.update(snapshot);
-    this.tick(run, Date.now());
-    if (this.opened) this.feed.update(run);
+    this.tick(run, now());
+    // A closed one lets go of what the run has let go of.
+    if (this.opened || (this.feed.run && this.feed.generation !== run.generation)) this.feed.update(run);
   }
 
-  /** @param {Run} run @param {number} now */
-  tick(run, now) {
-    setText(this.elapsed, elapsed(run.snapshot, now));
+  /** @param {Run} run @param {number} at ms, by the edge's clock */
+  tick(run, at) {
+    setText(this.elapsed, elapsed(run.snapshot, at));
   }
 
   /** @param {Blob} picture */
@@ -88,7 +93,7 @@ export class Card {
 }
 
 /**
- * A button that cancels the run.
+ * A button that cancels the run, once the reader has said so twice: in its own place, without a dialog.
  *
  * @param {string} testId
  * @param {Actions} actions
@@ -96,8 +101,22 @@ export class Card {
  * @param {"quiet"|"secondary"} [look]
  */
 export function cancelButton(testId, actions, onRefused, look = "quiet") {
-  const button = h("button", { class: `${look} cancel` }, "Cancel");
-  button.addEventListener("click", async () => {
+  const button = h("button", { class: `${look} cancel`, onclick: () => ask(true) }, "Cancel");
+  const yes = h("button", { class: `${look} cancel-yes` }, "Yes, cancel");
+  const no = h("button", { class: look, onclick: () => ask(false) }, "Keep it");
+  const question = h("span.confirm", { role: "group", "aria-label": "Cancel this run?", hidden: true });
+  question.append(h("span.confirm-words", "Cancel this run?"), yes, no);
+  const root = h("span.cancel-box", button, question);
+
+  /** @param {boolean} asking the focus is first on what does no harm, so that a double click cancels nothing */
+  function ask(asking) {
+    button.hidden = asking;
+    question.hidden = !asking;
+    (asking ? no : button).focus({ preventScroll: true });
+  }
+  question.addEventListener("keydown", (event) => event.key === "Escape" && ask(false));
+  yes.addEventListener("click", async () => {
+    ask(false);
     button.disabled = true;
     setText(button, "Cancelling…");
     try {
@@ -108,5 +127,5 @@ export function cancelButton(testId, actions, onRefused, look = "quiet") {
     button.disabled = false;
     setText(button, "Cancel");
   });
-  return button;
+  return root;
 }

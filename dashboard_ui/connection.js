@@ -6,11 +6,13 @@
  *   connecting  a socket was asked for; nothing was delivered on it
  *   live        something was delivered
  *   waiting     the next attempt starts at `deadlineAt`
- *   finished    every watched test has ended: no socket, no attempts
+ *   finished    every watched test has ended: no socket, no attempts; whoever shows a list looks at it now and then
  *   refused     the edge closed with a 44xx: no attempts
  *
  * Polling is no state of its own: it goes on beside `waiting` and `connecting` once two attempts have
- * failed (`polls`), so a socket that comes back ends it and one that dies again does not restart it.
+ * failed (`polls`), so a socket that comes back ends it and one that dies again does not restart it. And
+ * whenever somebody looks again (`wake`), one question over HTTP goes out beside whatever the socket does
+ * (`look`): the page is current after one round trip, even if the socket turns out to be dead.
  */
 
 /** Delays before attempt 1, 2, 3, …; the last is for every one after. Each times 0.8 to 1.0 by chance. */
@@ -27,11 +29,23 @@ export const CONNECT_MS = 20_000;
 export const PROBE_MS = 5000;
 /** A timer this late means that the page was frozen: frames may be waiting behind it. */
 export const LATE_MS = 2000;
+/** A new socket that has delivered nothing for so long is not waited for when somebody looks. */
+export const STUCK_MS = 2000;
+/** Between two looks at the list while nothing is expected. */
+export const LOOK_MS = 30_000;
 /** Longest wait that a goodbye may ask for. */
-const MAX_RETRY_AFTER_MS = 60_000;
+export const MAX_RETRY_AFTER_MS = 60_000;
 
 /** @type {Connection} */
-export const IDLE = { state: "idle", wanted: false, attempt: 0, failures: 0, deadlineAt: Infinity, reason: "" };
+export const IDLE = {
+  state: "idle",
+  wanted: false,
+  looks: false,
+  attempt: 0,
+  failures: 0,
+  deadlineAt: Infinity,
+  reason: "",
+};
 
 /** @type {Cell} */
 const stay = (c) => [c, []];
@@ -55,11 +69,19 @@ const alive = (c, _, { now }) => [{ ...c, deadlineAt: now + SILENCE_MS }, []];
 const goLive = (c, event, chance) => alive({ ...c, state: "live", attempt: 0, failures: 0 }, event, chance);
 /** @type {Cell} */
 const probe = (c, _, { now }) => [{ ...c, deadlineAt: Math.min(c.deadlineAt, now + PROBE_MS) }, ["probe"]];
+/** @param {Cell} next @returns {Cell} */
+const andLook = (next) => (c, event, chance) => {
+  const [after, effects] = next(c, event, chance);
+  return [after, [...effects, "look"]];
+};
 
 /** @type {Cell} */
-const finish = (c) => [{ ...c, state: "finished", wanted: false, attempt: 0, failures: 0, deadlineAt: Infinity }, []];
-/** @type {Cell} */
-const giveUp = (c) => [finish(c, null, { now: 0, random: 0 })[0], ["detach"]];
+const finish = (c, _, { now }) => [
+  { ...c, state: "finished", wanted: false, attempt: 0, failures: 0, deadlineAt: c.looks ? now + LOOK_MS : Infinity },
+  [],
+];
+/** Somebody else may have started a run. @type {Cell} */
+const lookAgain = (c, event, chance) => [finish(c, event, chance)[0], c.looks ? ["look"] : []];
 
 /** The next attempt, after a wait; or none, when nobody waits for anything. @type {Cell} */
 const wait = (c, event, chance) => {
@@ -82,35 +104,43 @@ const silence = (c, event, chance) =>
   event.lateMs > LATE_MS
     ? [{ ...c, deadlineAt: chance.now + PROBE_MS }, ["probe"]]
     : detachThen(wait)(c, event, chance);
-/** A page from the back/forward cache does not trust its old socket. @param {Cell} next @returns {Cell} */
-const orReopen = (next) => (c, event, chance) => (event.restored ? reopen : next)(c, event, chance);
+/** Nothing was delivered in time; a page that slept has not given the socket that time. @type {Cell} */
+const giveUp = (c, event, chance) => (event.lateMs > LATE_MS ? reopen : detachThen(fail))(c, event, chance);
+/** A page from the back/forward cache does not trust its old socket. @type {Cell} */
+const probeOrReopen = (c, event, chance) => (event.restored ? reopen : probe)(c, event, chance);
+/** A socket asked for from another network, or before a sleep, may hang for long. @type {Cell} */
+const stayOrReopen = (c, event, chance) =>
+  event.restored || chance.now > c.deadlineAt - CONNECT_MS + STUCK_MS ? reopen(c, event, chance) : stay(c, event, chance);
+/** Into the back/forward cache, which takes no page with an open socket. @type {Cell} */
+const leave = (c, event, chance) =>
+  c.wanted ? [{ ...c, state: "waiting", deadlineAt: Infinity }, ["detach"]] : detachThen(finish)(c, event, chance);
 
 /** @type {Record<ConnectionState, Record<ConnectionEventType, Cell>>} */
 // prettier-ignore
 export const TABLE = {
   idle: {
     watch: connectWanted, rest: unwant, frame: stay, delivered: stay,
-    closed: stay, deadline: stay, wake: stay, retry: connect,
+    closed: stay, deadline: stay, wake: stay, retry: connect, leave: stay,
   },
   connecting: {
-    watch: want, rest: giveUp, frame: stay, delivered: goLive,
-    closed: orRefused(fail), deadline: detachThen(fail), wake: orReopen(stay), retry: reopen,
+    watch: want, rest: unwant, frame: stay, delivered: goLive,
+    closed: orRefused(fail), deadline: giveUp, wake: andLook(stayOrReopen), retry: andLook(reopen), leave,
   },
   live: {
     watch: want, rest: unwant, frame: alive, delivered: alive,
-    closed: orRefused(wait), deadline: silence, wake: orReopen(probe), retry: probe,
+    closed: orRefused(wait), deadline: silence, wake: andLook(probeOrReopen), retry: probe, leave,
   },
   waiting: {
     watch: want, rest: finish, frame: stay, delivered: stay,
-    closed: stay, deadline: open, wake: open, retry: open,
+    closed: stay, deadline: open, wake: andLook(open), retry: andLook(open), leave: stay,
   },
   finished: {
     watch: connectWanted, rest: stay, frame: stay, delivered: stay,
-    closed: stay, deadline: stay, wake: stay, retry: connect,
+    closed: stay, deadline: lookAgain, wake: lookAgain, retry: connect, leave: stay,
   },
   refused: {
     watch: want, rest: unwant, frame: stay, delivered: stay,
-    closed: stay, deadline: stay, wake: stay, retry: connect,
+    closed: stay, deadline: stay, wake: stay, retry: connect, leave: stay,
   },
 };
 
@@ -132,7 +162,7 @@ export function backoffMs(attempt, random) {
 
 /** Whether to poll beside the attempts. @param {Connection} c */
 export function polls(c) {
-  return c.failures >= POLL_AFTER_FAILURES && (c.state === "waiting" || c.state === "connecting");
+  return c.wanted && c.failures >= POLL_AFTER_FAILURES && (c.state === "waiting" || c.state === "connecting");
 }
 
 /** What a draining edge asked us to wait, ms. @param {any} event */

@@ -1,87 +1,201 @@
 /**
  * The Live Feed of one run: keeps to the bottom until the reader scrolls up, then says what is new.
  *
- * Only the newest lines are in the page (at most MAX_SHOWN while it sticks to the bottom); earlier ones come
- * back in steps at the reader's wish. The lines themselves stay in the store.
+ * Only the lines on the screen and some around them are in the page; the others are room above and below, as high
+ * as they were measured, or probably are. What is read stays where it is, whatever is measured or comes.
  */
 
-import { h, icon, setText } from "./dom.js";
+import { h, icon, setAttr, setText } from "./dom.js";
+import { FeedTools } from "./feedtools.js";
 import { clock } from "./format.js";
+import { groupOf } from "./lines.js";
 import { behind } from "./store.js";
+import { Heights } from "./virtual.js";
 
-/** Lines in the page while the feed sticks to its bottom; a layout of so many takes a few milliseconds. */
-export const MAX_SHOWN = 500;
 /** How near to the bottom counts as being there, px: less than one line. */
 const BOTTOM_PX = 16;
+/** Drawn above and below the screen, px: a turn of the wheel or two. */
+const BEYOND_PX = 400;
+/** Lines that stay in the page because they are selected; a longer selection loses its far end. */
+const MAX_SELECTED = 500;
+/** Room before the first line and after the last, px. */
+const EDGE_PX = 6;
 
 export class Feed {
-  /** @param {string} label what the list is called for a screen reader */
-  constructor(label) {
-    this.first = 0; // index of the first line in the page
-    this.next = 0; // index of the first line that is not in the page yet
+  /**
+   * @param {string} label what the list is called for a screen reader
+   * @param {{say?: (text: string) => void}} [how] say: tells those who listen; with it come search, copy and download
+   */
+  constructor(label, { say } = {}) {
+    /** @type {Run|null} */
+    this.run = null;
     this.generation = -1;
     this.stuck = true;
     this.unseen = 0;
+    this.width = 0; // for which the heights hold
+    this.taken = 0; // lines of the run that were looked at
+    /** @type {Line[]} those that are shown, drawn or not */
+    this.lines = [];
+    this.heights = new Heights();
+    /** @type {HTMLElement[]} in the page: lines from `first` on */
+    this.rows = [];
+    this.first = 0;
 
-    this.list = h("ol.feed-lines");
-    this.earlier = h("button.feed-earlier", { hidden: true, onclick: () => this.showEarlier() });
+    this.tools = new FeedTools(() => this.narrow(), say);
+    this.list = h("ol.feed-lines", { role: "list" });
     this.empty = h("p.feed-empty");
     this.scroller = h(
       "div.feed-scroll",
       { tabindex: "0", role: "region", "aria-label": label },
-      this.earlier,
-      this.empty,
       this.list,
+      this.empty,
     );
     this.jump = h("button.feed-jump", { hidden: true, onclick: () => this.toBottom() });
-    this.root = h("div.feed", this.scroller, this.jump);
+    this.root = h("div.feed", this.tools.root, h("div.feed-box", this.scroller, this.jump));
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    /** @type {Run|null} */
-    this.run = null;
+    // The browser would go smoothly to where it thinks that the ends are, before what is there has been measured.
+    this.scroller.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+      if (event.key === "End") this.toBottom();
+      else if (event.key === "Home") this.show(0);
+      else return;
+      event.preventDefault();
+    });
+    new ResizeObserver(() => this.resized()).observe(this.scroller);
+  }
+
+  /** Forgets which lines are shown. */
+  clear() {
+    Object.assign(this, { lines: [], heights: new Heights(), rows: [], first: 0 });
+    this.list.replaceChildren();
   }
 
   /** Draws what is new. To be called once a frame, while the feed is visible. @param {Run} run */
   update(run) {
     this.run = run;
+    this.width ||= this.scroller.clientWidth;
     if (run.generation !== this.generation) {
-      this.generation = run.generation;
-      this.list.replaceChildren();
-      this.first = this.next = Math.max(0, run.lines.length - MAX_SHOWN);
-      this.unseen = 0;
+      Object.assign(this, { generation: run.generation, taken: 0, unseen: 0 });
+      this.tools.reset();
+      this.clear();
     }
-    const fresh = run.lines.length - this.next;
-    if (fresh > 0) {
-      // More at once than fits: what would be trimmed at the end of this frame is not drawn at all.
-      if (this.stuck && fresh > MAX_SHOWN) {
-        this.list.replaceChildren();
-        this.first = this.next = run.lines.length - MAX_SHOWN;
-      }
-      this.list.append(...run.lines.slice(this.next).map(row));
-      this.next = run.lines.length;
-      if (this.stuck) this.trim();
-      else this.unseen += fresh;
+    for (; this.taken < run.lines.length; this.taken++) {
+      const line = run.lines[this.taken];
+      this.tools.count(groupOf(line));
+      this.take(line);
+      if (!this.stuck && line.kind !== "phase" && this.tools.passes(line)) this.unseen++;
     }
-    this.empty.hidden = run.lines.length > 0 && run.refusal === null;
-    setText(
-      this.empty,
-      run.refusal ?? (behind(run) ? "Loading the feed…" : "Nothing yet. The first event appears here."),
-    );
-    this.showEdges();
-    if (this.stuck) this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.draw();
   }
 
-  trim() {
-    for (let extra = this.list.childElementCount - MAX_SHOWN; extra > 0; extra--) {
-      this.list.firstElementChild?.remove();
-      this.first++;
-    }
+  /** @param {Line} line */
+  take(line) {
+    if (!this.tools.passes(line)) return;
+    this.lines.push(line);
+    this.heights.push(this.estimate(line));
   }
 
-  showEdges() {
-    this.earlier.hidden = this.first === 0;
-    this.earlier.textContent = `Show earlier lines (${this.first.toLocaleString("en")})`;
-    this.jump.hidden = this.stuck || this.unseen === 0;
-    this.jump.textContent = `↓ ${this.unseen.toLocaleString("en")} new`;
+  /** About how high a line will be, px; the more right, the less the scroll bar jumps. @param {Line} line */
+  estimate({ kind, text, detail }) {
+    if (kind === "phase") return 30;
+    const columns = Math.max(10, (this.width - 120) / 6.6); // characters of 13 px beside the time and the icon
+    const rows = Math.ceil(text.length / columns) + (detail ? Math.ceil(detail.length / columns) : 0);
+    return 4 + 18 * Math.max(1, rows);
+  }
+
+  /** Another choice of lines: what was read stays near, as far as it is still there. */
+  narrow() {
+    const read = this.lines[this.heights.at(this.scroller.scrollTop)]?.seq ?? 0;
+    this.clear();
+    for (const line of this.run?.lines.slice(0, this.taken) ?? []) this.take(line);
+    this.unseen = 0;
+    if (this.stuck) this.draw();
+    else this.show(this.lines.findLastIndex((line) => (line.seq ?? Infinity) <= read));
+  }
+
+  /** Draws the lines that are to be seen now, measures the new ones, and goes on until nothing changes. */
+  draw() {
+    const { scroller, heights } = this;
+    const height = scroller.clientHeight;
+    if (height === 0) return; // collapsed: the ResizeObserver comes when it opens
+    // One pass for the lines, one for those that came in since the first were smaller than they seemed; seldom more.
+    for (let pass = 0, settled = false; pass < 5 && !settled; pass++) {
+      const top = this.stuck ? Math.max(0, heights.total - height) : scroller.scrollTop - EDGE_PX;
+      const read = heights.at(top);
+      const offset = top - heights.top(read);
+      settled = this.lay(...this.withSelection(heights.between(top, top + height, BEYOND_PX)));
+      const goal = this.stuck ? scroller.scrollHeight - height : heights.top(read) + offset + EDGE_PX;
+      if (Math.abs(goal - scroller.scrollTop) >= 1) scroller.scrollTop = goal;
+    }
+    this.list.hidden = this.lines.length === 0;
+    for (const row of this.rows) setAttr(row, "aria-setsize", this.lines.length);
+    this.tools.draw(this.run, this.lines);
+    const words = this.emptyWords();
+    this.empty.hidden = !words;
+    setText(this.empty, words);
+    this.showJump();
+  }
+
+  emptyWords() {
+    const { run } = this;
+    if (!run) return "";
+    if (run.refusal !== null) return run.refusal;
+    if (!run.lines.length) return behind(run) ? "Loading the feed…" : "Nothing yet. The first event appears here.";
+    return this.lines.some(({ kind }) => kind !== "phase") ? "" : this.tools.nothing();
+  }
+
+  /**
+   * Puts the lines from `first` up to `last` in the page. A row that stays is not touched: a selection would break.
+   *
+   * @param {number} first
+   * @param {number} last
+   * @returns {boolean} whether all were as high as was thought
+   */
+  lay(first, last) {
+    const drop = (/** @type {HTMLElement|undefined} */ row) => row?.remove();
+    while (this.rows.length && this.first < first) drop(this.rows.shift()), this.first++;
+    while (this.rows.length && this.first + this.rows.length > last) drop(this.rows.pop());
+    if (!this.rows.length) this.first = first;
+    const drawn = this.first + this.rows.length;
+    const make = (/** @type {number} */ from, /** @type {number} */ to) =>
+      this.lines.slice(from, to).map((line, i) => row(line, from + i));
+    const [above, below] = [make(first, this.first), make(drawn, last)];
+    this.list.prepend(...above);
+    this.list.append(...below);
+    this.rows = [...above, ...this.rows, ...below];
+    this.first = first;
+    this.pad();
+    let settled = true;
+    const measure = (/** @type {HTMLElement} */ element, /** @type {number} */ line) => {
+      if (this.heights.set(line, element.getBoundingClientRect().height)) settled = false;
+    };
+    above.forEach((element, i) => measure(element, first + i));
+    below.forEach((element, i) => measure(element, drawn + i));
+    if (!settled) this.pad();
+    return settled;
+  }
+
+  pad() {
+    const end = this.first + this.rows.length;
+    this.list.style.paddingTop = `${EDGE_PX + this.heights.top(this.first)}px`;
+    this.list.style.paddingBottom = `${EDGE_PX + Math.max(0, this.heights.total - this.heights.top(end))}px`;
+  }
+
+  /**
+   * Keeps selected lines in the page while the reader scrolls on.
+   *
+   * @param {[number, number]} range
+   * @returns {[number, number]}
+   */
+  withSelection([first, last]) {
+    const selection = document.getSelection();
+    if (!selection || selection.isCollapsed || !this.rows.length) return [first, last];
+    const ends = [selection.anchorNode, selection.focusNode]
+      .map((node) => this.rows.findIndex((element) => element.contains(node)))
+      .filter((i) => i >= 0)
+      .map((i) => this.first + i);
+    const [from, to] = [Math.min(first, ...ends), Math.max(last, ...ends.map((i) => i + 1))];
+    return to - from > MAX_SELECTED ? [first, last] : [from, to];
   }
 
   scrolled() {
@@ -89,33 +203,68 @@ export class Feed {
     if (clientHeight === 0) return; // collapsed just now: not the reader's doing
     this.stuck = scrollHeight - scrollTop - clientHeight < BOTTOM_PX;
     if (this.stuck) this.unseen = 0;
-    this.showEdges();
+    this.draw();
+  }
+
+  resized() {
+    const width = this.scroller.clientWidth;
+    if (width && this.width && width !== this.width) {
+      this.width = width;
+      const read = this.heights.at(this.scroller.scrollTop);
+      const lines = this.lines;
+      this.heights = new Heights();
+      for (const line of lines) this.heights.push(this.estimate(line));
+      this.rows = [];
+      this.list.replaceChildren();
+      if (!this.stuck) this.show(read);
+    }
+    this.draw();
+  }
+
+  showJump() {
+    this.jump.hidden = this.stuck || this.unseen === 0;
+    setText(this.jump, `↓ ${this.unseen.toLocaleString("en")} new`);
   }
 
   toBottom() {
     this.stuck = true;
     this.unseen = 0;
-    if (this.run) this.update(this.run);
+    this.draw();
     this.scroller.focus({ preventScroll: true });
   }
 
-  showEarlier() {
-    if (!this.run) return;
-    const from = Math.max(0, this.first - MAX_SHOWN);
-    const height = this.scroller.scrollHeight;
+  /** Goes to where a line is at the top. @param {number} line */
+  show(line) {
     this.stuck = false;
-    this.list.prepend(...this.run.lines.slice(from, this.first).map(row));
-    this.first = from;
-    this.showEdges();
-    // The line that was read stays where it was.
-    this.scroller.scrollTop += this.scroller.scrollHeight - height;
+    // What is above it may turn out higher than was thought: where it begins is known when it has been drawn.
+    for (let pass = 0; pass < 3; pass++) {
+      this.pad();
+      this.scroller.scrollTop = EDGE_PX + this.heights.top(Math.max(0, line));
+      this.draw();
+    }
+    this.scrolled(); // the end may be nearer than that
+  }
+
+  /** Shows the line of an event, if need be among all the others, and points it out. @param {number} seq */
+  reveal(seq) {
+    const find = () => this.lines.findIndex((line) => line.seq === seq && line.kind !== "phase");
+    if (find() < 0) this.tools.showAll();
+    const found = find();
+    if (found < 0) return;
+    this.show(Math.max(0, found - 2)); // with a little of what came before
+    this.scroller.focus({ preventScroll: true });
+    this.root.scrollIntoView({ block: "nearest" });
+    this.rows[found - this.first]?.animate([{ background: "var(--amber-soft)" }, {}], { duration: 2000 });
   }
 }
 
-/** @param {Line} line @returns {HTMLElement} */
-function row(line) {
-  if (line.kind === "phase") return h("li.line.line-phase", h("span", line.text));
+/** @param {Line} line @param {number} index @returns {HTMLElement} */
+function row(line, index) {
+  const place = { "aria-posinset": index + 1, "data-seq": line.kind === "phase" ? null : line.seq };
+  if (line.kind === "phase") {
+    return h("li.line.line-phase", place, h("span", { role: "heading", "aria-level": "3" }, line.text));
+  }
   const time = h("time.line-time", line.time === undefined ? "" : clock(line.time));
   const text = h("span.line-text", line.text, line.detail ? h("span.line-detail", line.detail) : null);
-  return h("li", { class: `line line-${line.kind}`, "data-seq": line.seq }, time, icon(line.kind), text);
+  return h("li", { class: `line line-${line.kind}`, ...place }, time, icon(line.kind), text);
 }

@@ -23,11 +23,25 @@ export function duration(ms) {
 /** `42 ms` or `1.2 s`. @param {number} ms */
 export const latency = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-/** How long it waits while it is queued, then from its start to its end or now. @param {Snapshot} run @param {number} now */
+/** The longest that a run which is not stalled goes without an event of its own, ms. */
+const QUIET_MS = 120_000;
+
+/**
+ * How long it waits while it is queued, then from its start to its end or now.
+ *
+ * The times are the agent's, whose clock may be hours off ours. What it said last bounds its clock from below, and,
+ * while it is not stalled, from above: so a wrong clock makes an error of two minutes at most, never a negative time.
+ *
+ * @param {Snapshot} run
+ * @param {number} now ms, by the edge's clock
+ */
 export function elapsed(run, now) {
   if (!run.createdAt) return "–";
   const from = run.startedAt ?? run.createdAt;
-  return duration((run.finishedAt ?? now) - from);
+  if (run.finishedAt) return duration(run.finishedAt - from);
+  const said = run.updatedAt ?? from;
+  const latest = run.status === "running" && !run.stalled ? said + QUIET_MS : Infinity;
+  return duration(Math.min(Math.max(now, said), latest) - from);
 }
 
 /** Null for what is no http(s) address: nothing else becomes a link. @param {unknown} url */

@@ -3,6 +3,7 @@
 import { h, setText } from "./dom.js";
 import { titleOf } from "./format.js";
 import { ListPage } from "./list.js";
+import { clockError, compareClocks, now as edgeNow } from "./now.js";
 import { Pill } from "./pill.js";
 import { RunPage } from "./run.js";
 import { Shots } from "./shots.js";
@@ -12,14 +13,17 @@ import { RpcError, Transport, fetchShot, rpc } from "./transport.js";
 /** The run that this page shows alone, or null: the main page. Left as it stands in the address: an id has nothing to decode. */
 const testOfPage = /^\/tests\/([^/]+)\/?$/.exec(location.pathname)?.[1] ?? null;
 const store = new Store({ only: testOfPage });
-const transport = new Transport(store, { onChange: schedule, onNews: measure });
+// On a second screen the list goes on when every test has ended; a run's own page has nothing to wait for.
+const transport = new Transport(store, { onChange: schedule, onNews: measure, looks: testOfPage === null });
 const shots = new Shots(fetchShot);
 const pill = new Pill({ onRetry: () => transport.retry(), onChange: (label) => announce(`Connection: ${label}`) });
 
 const actions = {
+  say: announce,
   open(/** @type {string} */ testId, /** @type {boolean} */ opened) {
     store.setOpened(testId, opened);
     transport.refresh();
+    if (opened) void transport.fill(testId);
   },
   async cancel(/** @type {string} */ testId) {
     await rpc("cancelTest", { testId });
@@ -28,6 +32,12 @@ const actions = {
     const { testId } = await rpc("submitTest", params);
     if (testOfPage === null) await watchSubmitted(testId, params);
     return testId;
+  },
+  async list(/** @type {Record<string, any>} */ params) {
+    const answer = await rpc("listTests", params, { get: true });
+    store.tests({ upserts: answer.tests, counts: answer.counts, stale: answer.stale });
+    transport.refresh();
+    return answer;
   },
   async demoGameUrl() {
     return (await rpc("getConfig", {}, { get: true })).demoGameUrl;
@@ -60,10 +70,10 @@ async function watchSubmitted(testId, params) {
     await connectToTest(testId);
   } catch {
     // The test exists; only this question failed. Show what we know, the socket brings the rest.
-    store.pin(testId, { testId, ...params, status: "queued", seq: 0, createdAt: Date.now() });
+    store.pin(testId, { testId, ...params, status: "queued", seq: 0, createdAt: edgeNow() });
     transport.refresh();
   }
-  transport.wake();
+  if (transport.connection.state !== "live") transport.wake();
   draw(); // the card is there when the form says that it has submitted
 }
 
@@ -82,10 +92,11 @@ function schedule() {
 function draw() {
   scheduled = false;
   const ids = store.takeDirty();
-  for (const id of ids) announceStatus(store.runs.get(id));
+  for (const id of ids) announceStatus(id);
   if (listPage) {
     const before = listPage.cards.size;
-    listPage.update(ids);
+    for (const id of listPage.update(ids)) store.dirty.add(id);
+    if (store.dirty.size) schedule();
     if (listPage.cards.size > before) queueMicrotask(tick); // new cards want their pictures now
   } else if (runPage && testOfPage !== null && ids.includes(testOfPage)) {
     const run = store.runs.get(testOfPage);
@@ -112,9 +123,10 @@ function measure(event) {
   requestAnimationFrame(() => {
     // A task after the frame's callbacks runs when the frame has been painted.
     setTimeout(() => {
-      const ms = Date.now() - event.timestamp;
-      // Two clocks that disagree give no latency.
-      latencyMs = ms >= 0 && ms < 60_000 ? ms : null;
+      // Ours is set by the edge's clock; the agent's is a server's too, and mostly kept by NTP as the edge's is. Where
+      // the two plainly disagree nothing here can tell their difference from the way: then no number is shown.
+      const ms = Math.round(edgeNow() - event.timestamp);
+      latencyMs = ms >= -clockError() && ms < 60_000 ? Math.max(1, ms) : null;
       drawPill();
     });
   });
@@ -124,13 +136,17 @@ function tick() {
   if (document.hidden) return;
   const now = Date.now();
   const run = testOfPage === null ? undefined : store.runs.get(testOfPage);
-  listPage?.tick(now);
-  if (runPage && run) runPage.tick(run, now);
+  listPage?.tick(edgeNow());
+  if (runPage && run) runPage.tick(run, edgeNow());
   drawPill();
   // Pictures only while somebody answers: they would fail one by one otherwise.
   if (transport.connection.state === "live" || transport.pollAnswered) {
     shots.tick(listPage?.visible() ?? (runPage && run ? [[run, runPage]] : []), now);
   }
+}
+
+function syncClocks() {
+  if (!document.hidden) void compareClocks(() => rpc("getConfig", {}, { get: true })).then(tick);
 }
 
 // ── for those who listen ──
@@ -144,9 +160,11 @@ function announce(text) {
   setText(voice, text);
 }
 
-/** @param {Run|undefined} run */
-function announceStatus(run) {
-  if (!run || (testOfPage !== null && run.id !== testOfPage)) return;
+/** @param {string} id */
+function announceStatus(id) {
+  const run = store.runs.get(id);
+  if (!run) said.delete(id);
+  if (!run || (testOfPage !== null && id !== testOfPage)) return;
   const { status, score } = run.snapshot;
   const before = said.get(run.id);
   if (before === status) return;
@@ -178,5 +196,9 @@ document.querySelector("#main")?.replaceWith((listPage ?? runPage)?.root ?? "");
 document.body.append(voice);
 drawPill();
 setInterval(tick, 1000);
+syncClocks();
+setTimeout(syncClocks, 3000); // the first round trip shared its line and its processor with the page
+setInterval(syncClocks, 600_000);
+document.addEventListener("visibilitychange", syncClocks);
 if (runPage && testOfPage !== null) void startRunPage(testOfPage, runPage);
 else transport.start();

@@ -130,7 +130,8 @@ export function ring({ large = false } = {}) {
 /**
  * The newest picture of the game, or a quiet place for it.
  *
- * @returns {Part & {show: (picture: Blob, describe: string) => void}}
+ * @returns {Part & {show: (picture: Blob, describe: string) => void, clear: () => void}} clear: lets go of the picture,
+ *   which the browser would keep for as long as the page stands
  */
 export function screen() {
   const image = h("img", { alt: "", hidden: true, draggable: "false" });
@@ -143,6 +144,7 @@ export function screen() {
       const waiting = run.status === "queued" ? "Waiting for an agent" : "First picture soon";
       setText(words, ended(run) ? "No picture" : waiting);
     },
+    clear: () => URL.revokeObjectURL(address),
     show(picture, describe) {
       const next = URL.createObjectURL(picture);
       const decoded = new Image();

@@ -4,8 +4,11 @@ import { cancelButton } from "./card.js";
 import { h, icon, setAttr, setText } from "./dom.js";
 import { Feed } from "./feed.js";
 import { ended } from "./fold.js";
-import { clock, duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
-import { badge, marks, ring, rubricList, rubricOf, screen, stepper } from "./parts.js";
+import { clock, count, duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
+import { now } from "./now.js";
+import { badge, marks, ring, rubricList, rubricOf, screen } from "./parts.js";
+import { Phases } from "./phases.js";
+import { note, problems } from "./problems.js";
 
 /** @implements {View} */
 export class RunPage {
@@ -14,9 +17,11 @@ export class RunPage {
    * @param {Actions} actions
    */
   constructor(testId, actions) {
-    this.parts = { badge: badge(), marks: marks(), stepper: stepper({ names: true }), ring: ring({ large: true }) };
+    this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }) };
     this.screen = screen();
-    this.feed = new Feed("Live Feed");
+    this.feed = new Feed("Live Feed", { say: actions.say });
+    this.phases = new Phases((seq) => this.feed.reveal(seq));
+    this.problems = new ProblemList((seq) => this.feed.reveal(seq));
     this.title = h("h1", "…");
     this.address = h("a.host", { rel: "noreferrer noopener", target: "_blank" });
     this.elapsed = h("span.elapsed");
@@ -46,15 +51,15 @@ export class RunPage {
 
     this.body = h(
       "div.run-columns",
-      h("div.run-left", this.failure, h("div.frame", this.screen.root, this.message), this.score, this.facts),
-      h("section.run-feed", { "aria-label": "Live Feed" }, h("h2", "Live Feed ", this.count), this.feed.root),
+      h("div.run-left", this.failure, h("div.frame", this.screen.root, this.message), this.score, this.problems.root, this.facts),
+      h("section.run-feed", h("h2", "Live Feed ", this.count), this.feed.root),
     );
     this.head = h(
       "header.run-head",
       h("div.run-title", this.title, this.parts.badge.root, h("span.run-actions", this.cancel, this.again)),
       h("p.meta", this.address, h("span.sep", { "aria-hidden": "true" }, "·"), this.elapsed, this.parts.marks.root),
       this.problem,
-      this.parts.stepper.root,
+      this.phases.root,
     );
     this.root = h(
       "main",
@@ -99,8 +104,10 @@ export class RunPage {
     for (const part of Object.values(this.parts)) part.update(snapshot);
     this.screen.update(snapshot);
     this.drawEnd(snapshot);
-    this.tick(run, Date.now());
+    this.phases.update(run, now());
+    this.tick(run, now());
     this.feed.update(run);
+    this.problems.update(run);
   }
 
   /** @param {Snapshot} snapshot */
@@ -116,9 +123,10 @@ export class RunPage {
     this.score.replaceChildren(this.parts.ring.root, rubricList(rubric));
   }
 
-  /** @param {Run} run @param {number} now */
-  tick({ snapshot }, now) {
-    setText(this.elapsed, elapsed(snapshot, now));
+  /** @param {Run} run @param {number} at ms, by the edge's clock */
+  tick({ snapshot }, at) {
+    setText(this.elapsed, elapsed(snapshot, at));
+    this.phases.draw(at);
     const facts = [
       ["Submitted", clock(snapshot.createdAt)],
       ["Waited", snapshot.startedAt ? duration(snapshot.startedAt - snapshot.createdAt) : ""],
@@ -134,5 +142,55 @@ export class RunPage {
   /** @param {Blob} picture */
   showPicture(picture) {
     this.screen.show(picture, this.snapshot ? `The newest picture of ${host(this.snapshot)}` : "");
+  }
+}
+
+/** What the game did wrong, each once; a click shows the first in the feed. */
+class ProblemList {
+  /** @param {(seq: number) => void} reveal shows an event in the feed */
+  constructor(reveal) {
+    this.reveal = reveal;
+    this.all = problems();
+    this.generation = -1;
+    this.taken = 0;
+    this.title = h("h2");
+    this.list = h("ol");
+    this.more = h("p.meta", { hidden: true });
+    /** @type {Map<Problem, {root: HTMLElement, times: HTMLElement}>} */
+    this.items = new Map();
+    this.root = h("section.problems", { hidden: true, "aria-label": "Problems" }, this.title, this.list, this.more);
+  }
+
+  /** @param {Run} run */
+  update(run) {
+    if (run.generation !== this.generation) {
+      Object.assign(this, { generation: run.generation, all: problems(), taken: 0 });
+      this.items.clear();
+      this.list.replaceChildren();
+    }
+    if (this.taken === run.log.length) return;
+    for (; this.taken < run.log.length; this.taken++) note(this.all, run.log[this.taken]);
+    const { found, more } = this.all;
+    this.root.hidden = found.size === 0;
+    setText(this.title, count(found.size, "problem"));
+    for (const problem of found.values()) {
+      const { times } = this.items.get(problem) ?? this.add(problem);
+      setText(times, problem.count > 1 ? `× ${problem.count.toLocaleString("en")}` : "");
+    }
+    this.more.hidden = more === 0;
+    setText(this.more, `${count(more, "more line")} in the feed`);
+  }
+
+  /** @param {Problem} problem */
+  add(problem) {
+    const times = h("span.problem-count");
+    const first = h("time.line-time", clock(problem.time));
+    const words = h("span.problem-text", { title: problem.text }, problem.text);
+    const name = h("span.problem-name", problem.name);
+    const root = h("li", h("button.problem", { onclick: () => this.reveal(problem.seq) }, first, name, times, words));
+    this.list.append(root);
+    const item = { root, times };
+    this.items.set(problem, item);
+    return item;
   }
 }

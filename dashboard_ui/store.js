@@ -5,13 +5,17 @@
  */
 
 import { blank, ended, fold } from "./fold.js";
-import { linesOf, recoveredLine, resetLine } from "./lines.js";
+import { earlierLine, linesOf, recoveredLine, resetLine } from "./lines.js";
 
 const EVENT_TYPES = new Set(["status", "progress", "complete", "error"]);
 const DELIVERIES = new Set(["sync", "tests", "heartbeat"]);
 
 /** Tests that one page follows event by event; more than that is the list's work. */
 export const MAX_SUBSCRIPTIONS = 100;
+/** Events that a feed keeps while nobody has it open: a page stands for days. The edge has them all. */
+export const KEPT = 50;
+/** Runs that a page has before it lets go of the older half. */
+export const MAX_RUNS = 1000;
 
 export class Store {
   /** @param {{only?: string|null}} [scope] `only`: the one run of a run page */
@@ -21,6 +25,12 @@ export class Store {
     this.runs = new Map();
     /** Whether the list, even an empty one, has been delivered. */
     this.listed = false;
+    /** How many runs there are by status, also those that are not here; null before the first list. @type {Counts|null} */
+    this.counts = null;
+    /** The oldest of the last whole list: from it on nothing is missing here; null: nothing at all. @type {Snapshot|null} */
+    this.oldest = null;
+    /** Goes up when a whole list did not join on to what we had: farther down runs may be missing. */
+    this.breaks = 0;
     /** @type {Set<string>} who says that what it sends may be old: a test's id, or "tests" */
     this.staleSources = new Set();
     /** @type {Set<string>} */
@@ -36,9 +46,7 @@ export class Store {
 
   /** @returns {Run[]} newest first */
   list() {
-    return [...this.runs.values()].sort(
-      (a, b) => b.snapshot.createdAt - a.snapshot.createdAt || (a.id < b.id ? -1 : 1),
-    );
+    return [...this.runs.values()].sort((a, b) => byAge(a.snapshot, b.snapshot));
   }
 
   get stale() {
@@ -79,13 +87,60 @@ export class Store {
       else this.endRecovery(run);
     }
     run.snapshot = fold(run.snapshot, event);
-    run.lines.push(...linesOf(event, run.phase));
-    run.phase = event.phase ?? run.phase;
-    run.events++;
+    this.keep(run, event);
     this.moveTo(run, event.seq);
     this.staleSources.delete(run.id);
     // Progress may have been held by the edge for seconds (ADR-006): it says nothing about the way here.
     return event.type !== "progress" && event.seq > run.syncedTo ? event : null;
+  }
+
+  /** What becomes of an event that was taken: a line of the feed. @param {Run} run @param {RunEvent} event */
+  keep(run, event) {
+    run.lines.push(...linesOf(event, run.phase));
+    run.phase = event.phase ?? run.phase;
+    run.log.push(event);
+    run.events++;
+    if (run.log.length > 2 * KEPT) this.trim(run);
+  }
+
+  /** Lets go of what only an open feed shows. @param {Run} run */
+  trim(run) {
+    const { log, lines } = run;
+    if (run.opened || run.id === this.only || log.length <= KEPT) return;
+    run.log = log.slice(-KEPT);
+    run.forgotten = run.log[0].seq;
+    run.lines = [earlierLine(), ...lines.slice(lines.findIndex((line) => (line.seq ?? 0) >= run.forgotten))];
+    run.generation++;
+  }
+
+  /**
+   * Puts what was let go of back in its place.
+   *
+   * @param {string} testId
+   * @param {number} before  its `forgotten` when it was asked for; another by now: nobody needs the answer
+   * @param {RunEvent[]} events from the first that is retained, at least up to there
+   */
+  restore(testId, before, events) {
+    const run = this.runs.get(testId);
+    if (!run || run.forgotten !== before) return;
+    const earlier = events.filter(({ seq }) => seq < before);
+    let phase = "";
+    const lines = earlier.flatMap((event) => {
+      const found = linesOf(event, phase);
+      phase = event.phase ?? phase;
+      return found;
+    });
+    run.log = [...earlier, ...run.log];
+    run.lines = [...lines, ...run.lines.slice(1)];
+    run.forgotten = 0;
+    run.generation++;
+    this.dirty.add(testId);
+  }
+
+  /** What was kept does not join on to what follows. @param {Run} run @param {string|undefined} reason */
+  startAgain(run, reason) {
+    Object.assign(run, { lines: [resetLine(reason)], log: [], events: 0, forgotten: 0, phase: "" });
+    run.generation++;
   }
 
   /**
@@ -99,8 +154,8 @@ export class Store {
     const run = this.ensure(sync.testId, sync.snapshot?.createdAt ?? 0);
     run.refusal = null;
     if (sync.outcome === "reset") {
-      Object.assign(run, { lines: [resetLine(sync.reason)], events: 0, seq: 0, phase: "", recovering: null });
-      run.generation++;
+      Object.assign(run, { seq: 0, recovering: null });
+      this.startAgain(run, sync.reason);
       if (sync.snapshot) run.snapshot = sync.snapshot;
     } else {
       this.merge(run, sync.snapshot);
@@ -120,12 +175,21 @@ export class Store {
     this.mark(beat.testId ?? "tests", beat);
   }
 
-  /** Changes to the list; a full one replaces what we had. @param {any} message `{upserts, removed?, full?, stale?}` */
-  tests({ upserts = [], removed = [], full = false, stale = false }) {
+  /**
+   * Changes to the list; a full one replaces what we had, as far back as it reaches.
+   *
+   * @param {any} message `{upserts, removed?, counts?, full?, stale?}`
+   */
+  tests({ upserts = [], removed = [], counts = null, full = false, stale = false }) {
+    if (full && !this.runs.has(upserts.at(-1)?.testId)) this.breaks++;
     for (const snapshot of upserts) this.merge(this.ensure(snapshot.testId, snapshot.createdAt), snapshot);
     const named = new Set(upserts.map((/** @type {Snapshot} */ snapshot) => snapshot.testId));
+    this.counts = counts ?? this.counts;
+    if (full) this.oldest = counts && total(counts) > upserts.length ? upserts.at(-1) : null;
+    const { oldest } = this;
     for (const run of this.runs.values()) {
-      if (full ? !named.has(run.id) : removed.includes(run.id)) this.drop(run);
+      const reached = oldest === null || byAge(run.snapshot, oldest) <= 0;
+      if (full ? reached && !named.has(run.id) : removed.includes(run.id)) this.drop(run);
     }
     this.listed = true;
     if (full && !stale) this.staleSources.clear(); // an edge is stale as a whole
@@ -172,6 +236,7 @@ export class Store {
     const run = this.runs.get(testId);
     if (!run || run.opened === opened) return;
     run.opened = opened;
+    this.trim(run);
     this.dirty.add(testId);
   }
 
@@ -212,7 +277,9 @@ export class Store {
         epoch: null,
         syncedTo: 0,
         lines: [],
+        log: [],
         events: 0,
+        forgotten: 0,
         generation: 0,
         phase: "",
         opened: false,
@@ -256,12 +323,27 @@ export class Store {
     this.dirty.add(run.id);
   }
 
+  /** Lets go of the oldest runs when there are too many; the list's pages bring them back. */
+  shed() {
+    if (this.runs.size <= MAX_RUNS) return;
+    const runs = this.list();
+    const rest = runs.slice(MAX_RUNS / 2);
+    for (const run of rest) if (ended(run.snapshot)) this.drop(run);
+    if (rest.some(({ id }) => !this.runs.has(id))) this.oldest = runs[MAX_RUNS / 2 - 1].snapshot;
+  }
+
   /** @param {string} source @param {{stale?: boolean}} message */
   mark(source, { stale }) {
     if (stale) this.staleSources.add(source);
     else this.staleSources.delete(source);
   }
 }
+
+/** The order of the list: newest first. @param {Snapshot} a @param {Snapshot} b */
+export const byAge = (a, b) => b.createdAt - a.createdAt || (a.testId < b.testId ? -1 : Number(a.testId > b.testId));
+
+/** All runs there are. @param {Counts} counts */
+export const total = (counts) => Object.values(counts).reduce((sum, n) => sum + n, 0);
 
 /** Whether the feed lacks events that the snapshot has seen. @param {Run} run */
 export const behind = (run) => run.refusal === null && run.seq < run.snapshot.seq;

@@ -2,6 +2,7 @@
 
 import { h, setAttr, setText } from "./dom.js";
 import { completeUrl, reasonOf } from "./format.js";
+import { RecentGames } from "./recent.js";
 
 /**
  * @param {(params: Record<string, any>) => Promise<string>} submit @throws {Error} with the edge's reason
@@ -45,7 +46,13 @@ export function submitForm(submit, onSubmitted) {
       h("label", "Seed", seed),
     ),
   );
-  const root = h("form.submit", { novalidate: true }, h("div.submit-row", url, button), problem, options);
+  const recent = new RecentGames((chosen) => {
+    url.value = chosen;
+    complain("");
+    url.focus();
+  });
+  const below = h("div.submit-below", options, recent.root);
+  const root = h("form.submit", { novalidate: true }, h("div.submit-row", url, button), problem, below);
 
   /** @param {string} text */
   const complain = (text) => {
@@ -73,6 +80,7 @@ export function submitForm(submit, onSubmitted) {
         ...(seed.value && { seed: Number(seed.value) }),
       });
       url.value = title.value = "";
+      recent.add(gameUrl);
       onSubmitted(testId);
     } catch (error) {
       complain(reasonOf(error));

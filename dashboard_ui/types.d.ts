@@ -3,6 +3,9 @@
 
 type Status = "queued" | "running" | "completed" | "failed";
 
+/** How many runs there are in each status. */
+type Counts = Record<Status, number>;
+
 /** One event of a run as an edge sends it: what the agent published, `testId` and `seq` put in front. */
 interface RunEvent {
   testId: string;
@@ -50,6 +53,17 @@ interface Line {
   seq?: number; // of the event it came from
 }
 
+/** What a feed can be narrowed to. */
+type Group = "all" | "steps" | "actions" | "problems";
+
+/** A stretch of one phase in one attempt; `seq` is that of its first event. */
+type Span = { phase: number; attempt: number; from: number; to: number; seq: number };
+type Timeline = { spans: Span[]; attempt: number; running: boolean; ended: boolean };
+
+/** What a game did wrong; `time` and `seq` are those of the first. */
+type Problem = { name: string; text: string; count: number; time: number; seq: number };
+type Problems = { found: Map<string, Problem>; more: number };
+
 /** What the page knows of one run. */
 interface Run {
   id: string;
@@ -58,7 +72,9 @@ interface Run {
   epoch: string | null; // the life of the stream that seq belongs to
   syncedTo: number; // head at the last sync: events up to it are replay, not news
   lines: Line[];
-  events: number; // that the feed shows
+  log: RunEvent[]; // what the feed shows, as it came; the newest only after a while without a reader
+  events: number; // that the feed shows when it is open
+  forgotten: number; // events before this seq were let go of; 0: none were
   generation: number; // goes up when the feed is thrown away
   phase: string; // of the newest line
   opened: boolean; // a reader has its feed open: wanted even when it has ended
@@ -72,6 +88,7 @@ type ConnectionState = "idle" | "connecting" | "live" | "waiting" | "finished" |
 interface Connection {
   state: ConnectionState;
   wanted: boolean; // some watched test has not ended
+  looks: boolean; // whether to look for new tests when all have ended
   attempt: number; // 0 for the first of all, 1 after a loss, …
   failures: number; // attempts in a row on which nothing was delivered
   deadlineAt: number; // when the `deadline` event is due; Infinity for never
@@ -80,9 +97,11 @@ interface Connection {
 
 /**
  * watch: some watched test has not ended; rest: all have; frame: anything came; delivered: an event, a sync, the
- * list or a heartbeat came; wake: online, visible or shown again; retry: the reader's "try now".
+ * list or a heartbeat came; wake: online, visible or shown again; retry: the reader's "try now"; leave: into the
+ * back/forward cache.
  */
-type ConnectionEventType = "watch" | "rest" | "frame" | "delivered" | "closed" | "deadline" | "wake" | "retry";
+type ConnectionEventType =
+  "watch" | "rest" | "frame" | "delivered" | "closed" | "deadline" | "wake" | "retry" | "leave";
 interface ConnectionEvent {
   type: ConnectionEventType;
   code?: number; // of closed, as the next two
@@ -91,7 +110,7 @@ interface ConnectionEvent {
   lateMs?: number; // of deadline
   restored?: boolean; // of wake: from the back/forward cache
 }
-type Effect = "open" | "detach" | "probe";
+type Effect = "open" | "detach" | "probe" | "look";
 type Chance = { now: number; random: number }; // random from 0 up to 1
 type Step = [Connection, Effect[]];
 type Cell = (c: Connection, event: any, chance: Chance) => Step;
@@ -109,10 +128,12 @@ interface View {
 
 /** What cards and pages ask for; a promise fails with the edge's reason. */
 interface Actions {
+  say(text: string): void; // to those who listen
   open(testId: string, opened: boolean): void;
   cancel(testId: string): Promise<void>;
   submit(params: Record<string, any>): Promise<string>; // the new test's id
   demoGameUrl(): Promise<string | undefined>;
+  list(params: Record<string, any>): Promise<{ tests: Snapshot[]; nextCursor?: string }>; // a page of listTests, in the store already
 }
 
 type Shot = { status: number; etag: string; picture: Blob | null };

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
@@ -79,7 +78,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     assert errors == []
 
 
-@pytest.fixture
-def console(page: Page) -> Console:
+@pytest_asyncio.fixture(loop_scope="session")
+async def console(page: Page) -> Console:
     """The page's console."""
     return Console(page)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from playwright.async_api import Locator, Page, expect
 
@@ -33,6 +33,32 @@ async def feed_lines(within: Locator) -> list[str]:
     """The texts of the feed's lines, in order, without headings and the page's own remarks."""
     found: list[str] = await within.locator(".line[data-seq] .line-text").all_text_contents()
     return found
+
+
+async def scroll_through(within: Locator) -> list[tuple[int, str]]:
+    """Every line of the feed that can be brought to the screen, from the first to the last, as (seq, text) in the
+    order in which it was seen; a line that stands in the page twice is here twice."""
+    found: list[list[Any]] = await within.locator(".feed-scroll").evaluate(_SCROLL_THROUGH)
+    return [(seq, text) for seq, text in found]
+
+
+_SCROLL_THROUGH: Final = """async (scroller) => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const seen = [];
+  let last = null; // the newest row that was taken down
+  scroller.scrollTop = 0;
+  for (;;) {
+    await frame();
+    await frame();
+    const rows = [...scroller.querySelectorAll(".line[data-seq]")];
+    for (const row of rows.slice(rows.indexOf(last) + 1)) {
+      seen.push([Number(row.dataset.seq), row.querySelector(".line-text").textContent]);
+      last = row;
+    }
+    if (scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - 1) return seen;
+    scroller.scrollTop += scroller.clientHeight * 0.9;
+  }
+}"""
 
 
 async def open_feed(page: Page, test_id: str) -> Locator:

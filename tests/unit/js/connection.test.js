@@ -5,22 +5,29 @@ import { test } from "node:test";
 
 import * as connection from "../../../dashboard_ui/connection.js";
 
-const { IDLE, TABLE, polls, step, backoffMs } = connection;
+const { IDLE, TABLE, polls, backoffMs } = connection;
 const NOW = 1_000_000;
-const EVENTS = ["watch", "rest", "frame", "delivered", "closed", "deadline", "wake", "retry"];
+const EVENTS = ["watch", "rest", "frame", "delivered", "closed", "deadline", "wake", "retry", "leave"];
+
+/** The cells that the tests below went through, as they went. @type {Set<string>} */
+const visited = new Set();
+const step = (c, event, chance) => {
+  visited.add(`${c.state} × ${event.type}`);
+  return connection.step(c, event, chance);
+};
 
 /** A wanted connection in this state, in the middle of its third attempt. */
-const at = (state, more = {}) => ({ ...IDLE, state, wanted: true, attempt: 3, failures: 2, deadlineAt: NOW + 10, ...more });
+const at = (state, more = {}) => ({ ...IDLE, state, wanted: true, attempt: 3, failures: 2, deadlineAt: NOW + 20_000, ...more });
 const run = (c, event, random = 1) => step(c, event, { now: NOW, random });
 
 // What each cell leads to: the next state and the effects. Written out, so that a cell changed by accident shows.
 const CELLS = {
-  idle: { watch: "connecting open", rest: "idle", frame: "idle", delivered: "idle", closed: "idle", deadline: "idle", wake: "idle", retry: "connecting open" },
-  connecting: { watch: "connecting", rest: "finished detach", frame: "connecting", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "connecting", retry: "connecting detach open" },
-  live: { watch: "live", rest: "live", frame: "live", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "live probe", retry: "live probe" },
-  waiting: { watch: "waiting", rest: "finished", frame: "waiting", delivered: "waiting", closed: "waiting", deadline: "connecting open", wake: "connecting open", retry: "connecting open" },
-  finished: { watch: "connecting open", rest: "finished", frame: "finished", delivered: "finished", closed: "finished", deadline: "finished", wake: "finished", retry: "connecting open" },
-  refused: { watch: "refused", rest: "refused", frame: "refused", delivered: "refused", closed: "refused", deadline: "refused", wake: "refused", retry: "connecting open" },
+  idle: { watch: "connecting open", rest: "idle", frame: "idle", delivered: "idle", closed: "idle", deadline: "idle", wake: "idle", retry: "connecting open", leave: "idle" },
+  connecting: { watch: "connecting", rest: "connecting", frame: "connecting", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "connecting look", retry: "connecting detach open look", leave: "waiting detach" },
+  live: { watch: "live", rest: "live", frame: "live", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "live probe look", retry: "live probe", leave: "waiting detach" },
+  waiting: { watch: "waiting", rest: "finished", frame: "waiting", delivered: "waiting", closed: "waiting", deadline: "connecting open", wake: "connecting open look", retry: "connecting open look", leave: "waiting" },
+  finished: { watch: "connecting open", rest: "finished", frame: "finished", delivered: "finished", closed: "finished", deadline: "finished", wake: "finished", retry: "connecting open", leave: "finished" },
+  refused: { watch: "refused", rest: "refused", frame: "refused", delivered: "refused", closed: "refused", deadline: "refused", wake: "refused", retry: "connecting open", leave: "refused" },
 };
 
 test("the table has every state and every event, and no other", () => {
@@ -35,7 +42,7 @@ for (const [state, row] of Object.entries(CELLS)) {
       const [after, effects] = run(before, { type, code: 1006 });
       assert.equal([after.state, ...effects].join(" "), expected);
       // Whoever waits for something has a deadline, and nobody else.
-      const timed = ["connecting", "live", "waiting"].includes(after.state);
+      const timed = ["connecting", "live", "waiting"].includes(after.state) && type !== "leave";
       assert.equal(timed ? Number.isFinite(after.deadlineAt) : true, true);
       if (!timed && after.state !== state) assert.equal(after.deadlineAt, Infinity);
     });
@@ -161,8 +168,40 @@ test("a wake probes at once and never moves a deadline away", () => {
 test("a page from the back/forward cache does not trust its old socket", () => {
   for (const state of ["live", "connecting"]) {
     const [c, effects] = run(at(state), { type: "wake", restored: true });
-    assert.deepEqual([c.state, effects], ["connecting", ["detach", "open"]]);
+    assert.deepEqual([c.state, effects], ["connecting", ["detach", "open", "look"]]);
   }
+});
+
+test("a page on its way into that cache lets its socket go, and waits for nothing until it comes back", () => {
+  const [c, effects] = run(at("live", { attempt: 0 }), { type: "leave" });
+  assert.deepEqual([c.state, c.deadlineAt, effects], ["waiting", Infinity, ["detach"]]);
+  const [back, opened] = run(c, { type: "wake", restored: true });
+  assert.deepEqual([back.state, back.attempt, opened], ["connecting", 0, ["open", "look"]]);
+  assert.equal(run(at("live", { wanted: false }), { type: "leave" })[0].state, "finished", "with nothing to come");
+});
+
+test("a connect attempt that hangs is not waited for when somebody looks; a young one is", () => {
+  const asked = at("connecting", { deadlineAt: NOW + 20_000 });
+  assert.deepEqual(run(asked, { type: "wake" })[1], ["look"]);
+  const [later, effects] = step(asked, { type: "wake" }, { now: NOW + 2001, random: 0 });
+  assert.deepEqual([later.state, later.attempt, effects], ["connecting", 3, ["detach", "open", "look"]]);
+  assert.equal(later.deadlineAt, NOW + 22_001);
+});
+
+test("a connect attempt that was slept through is made again, and is no failure", () => {
+  const [c, effects] = run(at("connecting"), { type: "deadline", lateMs: 60_000 });
+  assert.deepEqual([c.state, c.attempt, c.failures, effects], ["connecting", 3, 2, ["detach", "open"]]);
+});
+
+test("whoever shows a list looks at it every 30 s while nothing is expected, and at once when awake", () => {
+  let [c] = run(at("live", { wanted: false, looks: true }), { type: "closed", code: 1006 });
+  assert.deepEqual([c.state, c.deadlineAt], ["finished", NOW + 30_000]);
+  for (const type of ["deadline", "wake"]) {
+    const [next, effects] = step(c, { type }, { now: NOW + 30_000, random: 0 });
+    assert.deepEqual([next.state, next.deadlineAt, effects], ["finished", NOW + 60_000, ["look"]], type);
+  }
+  [c] = run(c, { type: "watch" });
+  assert.equal(c.state, "connecting", "a run that has not ended connects");
 });
 
 test("a draining edge says when to come back, within reason", () => {
@@ -188,9 +227,15 @@ test("any walk through the table keeps its promises", () => {
       c = after;
       // A closed socket is gone by itself, in the states that have one.
       if (type === "closed" && ["connecting", "live"].includes(before.state)) sockets--;
-      for (const effect of effects) sockets += { open: 1, detach: -1, probe: 0 }[effect];
+      for (const effect of effects) sockets += { open: 1, detach: -1, probe: 0, look: 0 }[effect];
       assert.equal(sockets, ["connecting", "live"].includes(c.state) ? 1 : 0, `${before.state} × ${type} → ${c.state}`);
       if (polls(c)) assert.ok(c.state === "waiting" || c.state === "connecting");
     }
   }
+});
+
+test("every cell of the table was gone through", () => {
+  const cells = Object.entries(TABLE).flatMap(([state, row]) => Object.keys(row).map((type) => `${state} × ${type}`));
+  assert.equal(cells.length, 6 * EVENTS.length);
+  assert.deepEqual(cells.filter((cell) => !visited.has(cell)), []);
 });

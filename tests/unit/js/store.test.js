@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MAX_SUBSCRIPTIONS, Store } from "../../../dashboard_ui/store.js";
+import { KEPT, MAX_RUNS, MAX_SUBSCRIPTIONS, Store } from "../../../dashboard_ui/store.js";
 
 const A = "11111111-1111-4111-8111-111111111111";
 const B = "22222222-2222-4222-8222-222222222222";
@@ -309,4 +309,92 @@ test("events in any mixture of sources: the same feed as from one", () => {
     }
     assert.deepEqual(seqs(store), stored.map(({ seq }) => seq));
   }
+});
+
+// ── a page that stands for days ──
+
+const phased = (seq) => event(seq, { phase: `phase${1 + Math.floor(seq / 100)}` });
+const all = (from, to) => Array.from({ length: to - from }, (_, i) => phased(from + i));
+
+test("a closed feed keeps its newest events, however many come, and counts them all", () => {
+  const store = new Store();
+  store.receive(sync());
+  for (let seq = 1; seq < 300; seq++) {
+    store.receive(phased(seq));
+    const run = store.runs.get(A);
+    assert.ok(run.log.length <= 2 * KEPT && run.lines.length <= 2 * KEPT + 5, `${run.log.length} events`);
+    assert.equal(run.log.at(-1).seq, seq);
+    assert.equal(run.events, seq);
+    assert.equal(run.log[0].seq, run.forgotten || 1);
+  }
+  assert.ok(store.runs.get(A).forgotten > 100);
+  assert.equal(store.position(A).seq, 299, "where it goes on is another matter");
+});
+
+test("an open feed and a run's own page keep everything; closing lets go", () => {
+  const store = new Store();
+  store.receive(sync());
+  store.setOpened(A, true);
+  store.receive(all(1, 300));
+  assert.equal(store.runs.get(A).log.length, 299);
+  const { generation } = store.runs.get(A);
+  store.setOpened(A, false);
+  assert.equal(store.runs.get(A).log.length, KEPT);
+  assert.ok(store.runs.get(A).generation > generation, "whoever draws the feed draws it anew");
+  const page = new Store({ only: A });
+  page.receive([sync(), ...all(1, 300)]);
+  assert.equal(page.runs.get(A).log.length, 299);
+});
+
+test("what was let go of comes back as if it had stayed, whatever has come meanwhile", () => {
+  const [store, stayed] = [new Store(), new Store()];
+  for (const each of [store, stayed]) each.receive(sync());
+  stayed.setOpened(A, true);
+  for (const each of [store, stayed]) each.receive(all(1, 250));
+  store.setOpened(A, true);
+  const { forgotten } = store.runs.get(A);
+  assert.equal(store.runs.get(A).lines[0].kind, "system", "says that there is more");
+  for (const each of [store, stayed]) each.receive(all(250, 260));
+  store.takeDirty();
+  store.restore(A, forgotten, all(1, 255));
+  assert.deepEqual(store.runs.get(A).lines, stayed.runs.get(A).lines);
+  assert.deepEqual(store.runs.get(A).log, stayed.runs.get(A).log);
+  assert.deepEqual(store.takeDirty(), [A]);
+  store.restore(A, forgotten, all(1, 255));
+  assert.equal(store.runs.get(A).log.length, 259, "not twice");
+});
+
+test("what comes back too late is of no use: closed and cut again, or started again", () => {
+  const store = new Store();
+  store.receive(sync());
+  store.receive(all(1, 250));
+  const { forgotten } = store.runs.get(A);
+  store.setOpened(A, true);
+  store.receive(all(250, 300));
+  store.setOpened(A, false);
+  store.restore(A, forgotten, all(1, 300));
+  assert.equal(store.runs.get(A).log.length, KEPT);
+  store.receive(sync({ outcome: "reset", reason: "epoch", epoch: "e2", head: 0 }));
+  assert.equal(store.runs.get(A).forgotten, 0);
+  store.restore(A, forgotten, all(1, 300));
+  assert.equal(store.runs.get(A).log.length, 0);
+});
+
+test("a page does not collect runs for ever: the oldest that have ended go, and the list knows from where on it is whole", () => {
+  const store = new Store();
+  const id = (n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
+  const run = (n, more = {}) => snapshot(id(n), n, { createdAt: n, status: "completed", ...more });
+  store.tests({ full: true, upserts: Array.from({ length: MAX_RUNS }, (_, i) => run(MAX_RUNS - i)) });
+  store.shed();
+  assert.equal(store.runs.size, MAX_RUNS, "so many may stay");
+  store.tests({ upserts: [run(1, { seq: 2000, status: "running" }), run(MAX_RUNS + 1)] });
+  store.setOpened(id(2), true);
+  store.pin(id(3));
+  store.takeDirty();
+  store.shed();
+  const half = MAX_RUNS / 2;
+  assert.equal(store.runs.size, half + 3);
+  assert.ok([1, 2, 3].every((n) => store.runs.has(id(n))), "what goes on, is open or was asked for stays");
+  assert.equal(store.oldest.testId, store.list()[half - 1].id);
+  assert.equal(store.takeDirty().length, MAX_RUNS + 1 - half - 3, "whoever draws hears of each");
 });

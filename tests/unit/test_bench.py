@@ -1,0 +1,218 @@
+"""The benchmark's own instruments: a load generator that miscounts would make every figure wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from tests.bench import host, report
+from tests.bench.programs import Load, open_load, pour
+from tests.harness import free_port
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+FIRST = 1_000_001
+Handler = Callable[[ServerConnection], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    built = tmp_path_factory.mktemp("bench")
+    host.build(built)
+    return built
+
+
+def event(number: int, age_s: float = 0.0, pad: int = 40) -> str:
+    """An event as `pour` writes it, `number` counted from 0."""
+    at = time.time_ns() - int(age_s * 1e9)
+    return f'{{"type":"progress","data":{{"n":{FIRST + number},"ns":{at},"pad":"{"x" * pad}"}}}}'
+
+
+@asynccontextmanager
+async def crowd(programs: Path, handler: Handler, *arguments: object, viewers: int = 1) -> AsyncIterator[Load]:
+    """A load generator before a server of the `websockets` package, once all its connections are open."""
+    async with serve(handler, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with open_load(programs, "-p", port, "-n", viewers, *arguments) as load:
+            assert (await load.line(10))["open"] == viewers
+            yield load
+
+
+async def figures(programs: Path, messages: Sequence[str | Sequence[str]], expected: int) -> dict[str, Any]:
+    """What is counted when one viewer is sent these; a sequence of pieces goes as one fragmented message."""
+
+    async def handler(connection: ServerConnection) -> None:
+        for message in messages:
+            await connection.send(message)
+        await connection.wait_closed()
+
+    async with crowd(programs, handler) as load:
+        return await load.received(expected, 5)
+
+
+async def test_counts_events_one_to_a_frame_and_joined(programs: Path) -> None:
+    single = [event(number) for number in range(5)]
+    joined = "[" + ",".join(event(number) for number in range(5, 300)) + "]"  # 30 KB: a 16-bit length
+    large = "[" + ",".join(event(number) for number in range(300, 3000)) + "]"  # 280 KB: 64 bits, more than a read
+    got = await figures(programs, [*single, joined, large, event(3000)], 3001)
+    assert (got["events"], got["least"], got["gaps"], got["disorders"]) == (3001, 3001, 0, 0)
+
+
+async def test_counts_events_of_changing_length(programs: Path) -> None:
+    """The guess at the next record's place is wrong each time."""
+    texts = ["[" + ",".join(event(i, pad=(i * 7919) % 90) for i in range(at, at + 50)) + "]" for at in (0, 50, 100)]
+    got = await figures(programs, texts, 150)
+    assert (got["events"], got["gaps"], got["disorders"]) == (150, 0, 0)
+
+
+async def test_record_cut_by_fragments(programs: Path) -> None:
+    """Wherever a fragment ends, the record that it cuts is counted once."""
+    text = event(0, pad=0)
+    cuts = [[event(n, pad=0)[:cut], event(n, pad=0)[cut:]] for n, cut in enumerate(range(1, len(text)))]
+    small = [event(len(cuts), pad=0)[at : at + 3] for at in range(0, len(text), 3)]
+    got = await figures(programs, [*cuts, small], len(cuts) + 1)
+    assert (got["events"], got["gaps"], got["disorders"]) == (len(cuts) + 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "events", "gaps", "disorders"),
+    [
+        ([0, 1, 3, 4], 4, 1, 0),
+        ([2, 3], 2, 2, 0),
+        ([0, 1, 1, 2], 3, 0, 1),
+        ([0, 2, 1, 3], 3, 1, 1),
+    ],
+    ids=["lost", "first ones lost", "twice", "swapped"],
+)
+@pytest.mark.parametrize("together", [False, True], ids=["frames", "joined"])
+async def test_detects(
+    programs: Path, numbers: list[int], events: int, gaps: int, disorders: int, together: bool
+) -> None:
+    texts = [event(number) for number in numbers]
+    got = await figures(programs, ["[" + ",".join(texts) + "]"] if together else texts, events)
+    assert (got["events"], got["gaps"], got["disorders"]) == (events, gaps, disorders)
+
+
+async def test_latency_is_the_age_of_the_record(programs: Path) -> None:
+    got = await figures(programs, [event(0, 1.0), event(1, 1.0), event(2, 3.0)], 3)
+    assert got["p50_ms"] == pytest.approx(1000, rel=0.1)
+    assert got["max_ms"] == pytest.approx(3000, rel=0.05)
+    assert got["samples"] == 3
+
+
+async def test_open_means_greeted_and_pings_are_answered(programs: Path) -> None:
+    """A connection counts once it has what it asked for, here in two pieces; a held one stays alive by its pongs."""
+    heard: list[str | bytes] = []
+
+    async def handler(connection: ServerConnection) -> None:
+        heard.append(await connection.recv())
+        await (await connection.ping(b"still there?"))
+        await connection.send(["hel", "lo"])
+        await connection.send(event(0))
+        await connection.wait_closed()
+
+    async with crowd(programs, handler, "-s", "SUB a\\r\\n", "-w", "hello", viewers=3) as load:
+        assert (await load.received(1, 5))["least"] == 1
+    assert heard == ["SUB a\r\n"] * 3
+
+
+async def test_refused_viewers_come_back(programs: Path) -> None:
+    answers = iter([503, 503])
+
+    async def handler(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    async with serve(
+        handler,
+        "127.0.0.1",
+        0,
+        compression=None,
+        process_request=lambda connection, _: (
+            connection.respond(503, "later") if next(answers, 0) else None  # type: ignore[arg-type]
+        ),
+    ) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with open_load(programs, "-p", port, "-n", 2) as load:
+            opened = await load.line(10)
+    assert (opened["open"], opened["refused"]) == (2, 2)
+
+
+async def test_a_viewer_that_got_less_is_told(programs: Path) -> None:
+    """`least` is what the poorest viewer had, and waiting ends at its deadline."""
+    turns = iter(range(2))
+
+    async def handler(connection: ServerConnection) -> None:
+        for number in range(2 + next(turns)):
+            await connection.send(event(number))
+        await connection.wait_closed()
+
+    async with crowd(programs, handler, viewers=2) as load:
+        got = await load.received(3, 0.3)
+        assert (got["events"], got["least"]) == (5, 2)
+        assert (await load.received(2, 5))["least"] == 2
+
+
+async def test_pour_and_floor_and_load_agree(programs: Path) -> None:
+    """The three programs with each other: every line becomes one frame for every viewer."""
+    port = free_port()
+    floor = await asyncio.create_subprocess_exec(programs / "floor", str(port))
+    try:
+        async with open_load(programs, "-p", port, "-n", 20) as load:
+            await load.line(10)
+            sent = await pour(programs, "-m", "lines", "-p", port, "-n", 500, "-z", 180)
+            got = await load.received(500, 10)
+    finally:
+        floor.kill()
+        await floor.wait()
+    assert sent["sent"] == 500
+    assert (got["events"], got["least"], got["gaps"], got["disorders"]) == (10_000, 500, 0, 0)
+    assert got["bytes"] == 10_000 * (180 + 4)
+
+
+async def test_pace(programs: Path) -> None:
+    """A line each 2 ms for 0.4 s; the events are JSON of the size asked for, and say when they were due."""
+    taken: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.set_result([line async for line in reader])
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        sent = await pour(programs, "-m", "lines", "-p", port, "-n", 200, "-r", 500, "-z", 150)
+        lines = await asyncio.wait_for(taken, 10)
+    events = [json.loads(line) for line in lines[1:]]
+    assert lines[0] == b"PUBLISH\n"
+    assert {len(line) for line in lines[1:]} == {151}
+    assert [each["data"]["n"] for each in events] == list(range(FIRST, FIRST + 200))
+    assert events[-1]["data"]["ns"] - events[0]["data"]["ns"] == pytest.approx(199 * 2e6, rel=1e-6)
+    assert sent["span_s"] >= 0.39
+
+
+def test_a_part_of_the_page_is_replaced_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench:a -->\nold\n<!-- /bench:a -->\nafter\n<!-- bench:b -->\n<!-- /bench:b -->\n")
+    report.write("a", "| new |", "command", page)
+    text = page.read_text()
+    assert "| new |" in text
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n<!-- bench:b -->\n<!-- /bench:b -->\n")
+    with pytest.raises(SystemExit, match="no place for c"):
+        report.write("c", "", "command", page)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.104, "0.10"), (2.96, "2.96"), (12.34, "12.3"), (1234.5, "1,234")], ids=str
+)
+def test_figures(value: float, text: str) -> None:
+    assert report.figure(value) == text
+    assert report.figure(value, whole=False) == f"{text} !"
