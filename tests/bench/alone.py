@@ -1,0 +1,262 @@
+"""The edge's own scenes, each on a fresh broker and edge: many runs, a rush, polls, growth, many sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from broker import subjects
+from broker.process import Child
+from tests.bench import report
+from tests.bench.compare import Load, measure, running
+from tests.bench.host import SERVER_CORE, cpu_s, on_cores, pss_kb
+from tests.bench.peers import Edge, FourEdges, TwoEdges
+from tests.bench.programs import Figures, open_load, polls, pour
+from tests.bench.programs import Load as Crowd
+from tests.bench.report import NONE
+from tests.harness import begin, free_port, until
+
+_TOPICS = 1_000
+_PAST = 1_000
+
+
+async def topics(programs: Path, quick: bool) -> str:
+    """Many runs at once, each with a few viewers, at more and more events a second until the edge is full."""
+    viewers_each = 10
+    rates = (1_000, 4_000) if quick else (1_000, 2_000, 4_000, 6_000, 8_000, 12_000, 16_000)
+    seconds = 2 if quick else 3
+    rows = []
+    async with running(Edge, programs) as edge:
+        assert isinstance(edge, Edge)
+        ids = await asyncio.gather(*(begin(edge.streams) for _ in range(_TOPICS)))
+        listed = edge.directory / "topics"
+        listed.write_text("\n".join(ids) + "\n")
+        where = ["-p", edge.port, "-u", "/ws?testId=%s", "-l", listed, "-w", '"sync"']
+        async with open_load(programs, *where, "-n", _TOPICS * viewers_each) as crowd:
+            await crowd.line(within_s=120)
+            had = gaps = 0
+            for rate in rates:
+                events = rate * seconds
+                before = cpu_s(edge.pids())
+                into = ["-m", "jetstream", "-p", edge.broker.port, "-u", "test.%s.events", "-l", listed]
+                sent = await pour(programs, *into, "-n", events, "-r", rate, "-o", had, "-f", 4096)
+                had += events // _TOPICS
+                got = await crowd.received(had, within_s=30)
+                used = cpu_s(edge.pids()) - before
+                gaps += got["gaps"] + got["disorders"]
+                lost = (had - got["least"]) or gaps
+                report.say(
+                    f"{rate}/s: p99 {got['p99_ms']:.1f} ms, lost {lost}, latest publish {sent['latest_ms']:.0f} ms"
+                )
+                rows.append(
+                    [
+                        f"{rate:,}",
+                        f"{rate * viewers_each:,}",
+                        report.figure(got["p50_ms"]),
+                        report.figure(got["p99_ms"]),
+                        str(lost),
+                        f"{used / got['span_s'] * 100:.0f} %",
+                        report.figure(used / events * 1e6),
+                    ]
+                )
+                if got["p99_ms"] > 1_000:
+                    break
+    head = ["events/s", "deliveries/s", "p50, ms", "p99, ms", "lost, twice or out of order", "CPU", "µs an event"]
+    text = f"{_TOPICS:,} runs with {viewers_each} viewers each, the events spread evenly over the runs:"
+    return "\n".join([text, "", *report.table(head, rows)])
+
+
+async def join(programs: Path, quick: bool) -> str:
+    """Everybody opens the same long run at once."""
+    viewers, rows = 1_000, []
+    for _ in range(1 if quick else 3):
+        async with running(Edge, programs) as edge:
+            assert isinstance(edge, Edge)
+            await pour(programs, *edge.publisher(), "-n", _PAST)
+            reads = 0
+
+            def on_read(_message: object) -> None:
+                nonlocal reads
+                reads += 1
+
+            # A plain subscriber hears what is asked of the stream, beside the stream itself.
+            await edge.bus.subscribe(f"$JS.API.DIRECT.GET.{subjects.EVENTS}", on_read)
+            await edge.bus.flush()
+            before = cpu_s(edge.pids())
+            async with open_load(programs, *edge.viewers(), "-n", viewers, "-i", viewers) as crowd:
+                opened = await crowd.line(within_s=60)
+                got = await crowd.received(_PAST, within_s=30)
+                used = cpu_s(edge.pids()) - before
+            late = got["least"] < _PAST or got["gaps"] or got["disorders"]
+            rows.append((opened["open_s"], got["since_start_s"], reads, used / viewers * 1e6, bool(late)))
+            report.say(
+                f"open {opened['open_s']:.2f} s, all current {got['since_start_s']:.2f} s, {reads} reads of EVENTS"
+            )
+    opened_s, current_s, read, each = (median(row[column] for row in rows) for column in range(4))
+    mark = " !" if any(row[4] for row in rows) else ""
+    head = ["all open, s", "all current, s", "reads of the stream", "edge's CPU a viewer, µs"]
+    cells = [report.figure(opened_s), report.figure(current_s) + mark, f"{read:.0f}", report.figure(each)]
+    text = f"{viewers:,} viewers connect at once to a run with {_PAST:,} past events of 180 bytes:"
+    return "\n".join([text, "", *report.table(head, [cells])])
+
+
+async def growth(programs: Path, quick: bool) -> str:
+    """From one viewer to ten thousand, in one process and in two."""
+    sizes = (1, 100, 10_000) if quick else (1, 10, 100, 1_000, 10_000)
+    rows = []
+    for kind in (Edge, TwoEdges):
+        for size in sizes:
+            cell = await measure(kind, Load(size, 100 if size <= 1_000 else 4, seconds=2 if quick else 4), programs)
+            report.say(f"{kind.name}, {size}: {cell.delivery_us:.2f} µs a delivery, {cell.memory_mb:.0f} MB")
+            rows.append(
+                [
+                    str(kind.workers),
+                    f"{size:,}",
+                    "100" if size <= 1_000 else "4",
+                    report.figure(cell.event_us),
+                    report.figure(cell.delivery_us, cell.whole),
+                    report.figure(cell.p99_ms),
+                    report.figure(cell.memory_mb),
+                    report.figure(cell.kb) if size >= 1_000 else NONE,
+                ]
+            )
+    head = [
+        "processes",
+        "viewers",
+        "events/s",
+        "CPU an event, µs",
+        "a delivery, µs",
+        "p99, ms",
+        "memory, MB",
+        "KB a viewer",
+    ]
+    return "\n".join(["One run, all processes together:", "", *report.table(head, rows)])
+
+
+async def opening(programs: Path, quick: bool) -> str:
+    """Ten thousand viewers come to one process as fast as it takes them."""
+    cells = [await measure(Edge, Load(10_000, 4, seconds=1), programs) for _ in range(1 if quick else 3)]
+    for cell in cells:
+        report.say(f"opened in {cell.open_s:.2f} s, {cell.handshake_us:.0f} µs each, refused {cell.refused}")
+    head = ["opened and subscribed, s", "CPU each, µs", "KB each", "refused with 503, and come back"]
+    row = [
+        median(cell.open_s for cell in cells),
+        median(cell.handshake_us for cell in cells),
+        median(c.kb for c in cells),
+    ]
+    line = [*map(report.figure, row), f"{median(cell.refused for cell in cells):.0f}"]
+    return "\n".join(
+        ["10,000 viewers of one run, 200 handshakes under way at a time:", "", *report.table(head, [line])]
+    )
+
+
+async def polling(programs: Path, quick: bool) -> str:
+    """An unchanged list (304) beside the least that an ASGI application can answer, on the same uvicorn."""
+    seconds, rounds = (1, 1) if quick else (3, 3)
+    ours: list[tuple[Figures, float]] = []
+    bare: list[tuple[Figures, float]] = []
+    for _ in range(rounds):
+        async with running(Edge, programs) as edge:
+            assert isinstance(edge, Edge)
+            for _ in range(50):
+                await begin(edge.streams)
+            target = "/rpc/listTests?limit=50"
+            etag = await _settled_etag(f"{edge.process.url}{target}", 50)
+            ours.append(await _poll(programs, edge.pids(), "-p", edge.port, "-u", target, "-t", etag, "-d", seconds))
+            argv = [sys.executable, "-m", "uvicorn", "tests.bench.plain_app:hello", "--port", str(port := free_port())]
+            argv += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error"]
+            child = Child(on_cores(SERVER_CORE, argv), edge.directory / "hello.log")
+            try:
+                await until(lambda port=port: _answers(port), within_s=20)
+                bare.append(await _poll(programs, [child.pid], "-p", port, "-d", seconds))
+            finally:
+                await child.stop(1)
+    rows = []
+    for name, runs in (("`listTests`, 304", ours), ("bare ASGI hello", bare)):
+        rows.append(
+            [
+                name,
+                f"{median(run['per_s'] for run, _ in runs):,.0f}",
+                report.figure(median(used / run["answers"] * 1e6 for run, used in runs)),
+                report.figure(median(run["p99_ms"] for run, _ in runs)),
+            ]
+        )
+    answers, unchanged = (sum(run[key] for run, _ in ours) for key in ("answers", "unchanged"))
+    ratio = median(a["per_s"] / b["per_s"] for (a, _), (b, _) in zip(ours, bare, strict=True))
+    note = (
+        f"Ratio of the rates {report.figure(ratio)} (wanted: 0.8 or more); {answers - unchanged} answers were not 304."
+    )
+    report.say(note)
+    text = "32 connections, one request at a time on each; a list of 50 runs that does not change:"
+    return "\n".join([text, "", *report.table(["", "answers/s", "CPU, µs", "p99, ms"], rows), "", note])
+
+
+async def _poll(programs: Path, pids: Sequence[int], *arguments: object) -> tuple[Figures, float]:
+    before = cpu_s(pids)
+    got = await polls(programs, *arguments)
+    return got, cpu_s(pids) - before
+
+
+async def _settled_etag(url: str, runs: int) -> str:
+    """The list's ETag once it has all runs, and has said the same for a second."""
+    async with httpx.AsyncClient() as client:
+        etag, same = "", 0
+        async with asyncio.timeout(20):
+            while same < 10:
+                answer = await client.get(url)
+                listed = len(answer.json().get("tests", [])) if answer.status_code == 200 else 0
+                same = same + 1 if listed >= runs and answer.headers["etag"] == etag else 0
+                etag = answer.headers.get("etag", "")
+                await asyncio.sleep(0.1)
+    return etag
+
+
+async def _answers(port: int) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"http://127.0.0.1:{port}/")).status_code == 200
+    return False
+
+
+async def sockets(programs: Path, quick: bool, minutes: float) -> str:
+    """Fifty thousand open at once, on four processes; held for some minutes of heartbeats."""
+    total, crowds = (8_000, 2) if quick else (50_000, 4)
+    async with running(FourEdges, programs) as edge, contextlib.AsyncExitStack() as stack:
+        assert isinstance(edge, FourEdges)
+        before_mb = pss_kb(edge.pids()) / 1024
+        loads = []
+        for index in range(crowds):
+            # 28,000 ports to an address, and 20,000 files to a process
+            arguments = ["-n", total // crowds, "-b", 2 + index, "-i", 200]
+            loads.append(await stack.enter_async_context(open_load(programs, *edge.viewers(), *arguments)))
+        opened = await asyncio.gather(*(load.line(within_s=90) for load in loads))
+        open_s, count = max(each["open_s"] for each in opened), sum(each["open"] for each in opened)
+        report.say(f"{count} open in {open_s:.1f} s; refused and come back {sum(each['refused'] for each in opened)}")
+        first = await _one_event(programs, edge, loads, 0)
+        rows = [["at once", *first]]
+        if minutes:
+            await asyncio.sleep(minutes * 60)
+            rows.append([f"after {minutes:g} minutes", *await _one_event(programs, edge, loads, 1)])
+        after_mb = pss_kb(edge.pids()) / 1024
+    head = ["", "still open", "one event reached all in, ms", "half of them in, ms", "without it"]
+    text = (
+        f"{total:,} sockets of one run on {edge.workers} processes, all open after {open_s:.1f} s; the memory of the "
+        f"processes was {before_mb:.0f} MB before and {after_mb:.0f} MB with them: "
+        f"{(after_mb - before_mb) * 1024 / total:.1f} KB each."
+    )
+    return "\n".join([text, "", *report.table(head, rows)])
+
+
+async def _one_event(programs: Path, edge: Edge, loads: Sequence[Crowd], had: int) -> list[str]:
+    await pour(programs, *edge.publisher(), "-n", 1, "-o", had)
+    got = await asyncio.gather(*(load.received(had + 1, 30) for load in loads))
+    slowest, middle = max(each["max_ms"] for each in got), max(each["p50_ms"] for each in got)
+    still, missing = sum(each["open"] for each in got), sum(each["least"] <= had for each in got)
+    report.say(f"{still} open, one event reached all in {slowest:.0f} ms; load generators that miss it: {missing}")
+    return [f"{still:,}", report.figure(slowest), report.figure(middle), "none" if not missing else "some !"]

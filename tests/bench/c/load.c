@@ -1,0 +1,379 @@
+/* load: opens many WebSocket connections from one thread, counts and times the events that each receives.
+ *
+ *   load -p PORT [-u TARGET] [-l FILE] [-n CONNECTIONS] [-i IN_FLIGHT] [-b SOURCE] [-s TEXT]... [-w TEXT] [-e EVERY]
+ *
+ *   -u TARGET     request target; "%s" in it becomes a line of the list
+ *   -l FILE       the list: connection i takes line i modulo their number
+ *   -i IN_FLIGHT  handshakes under way at once (default 200)
+ *   -b SOURCE     connects from 127.0.0.SOURCE (default 1)
+ *   -s TEXT       a text frame to send once open ("\r\n" is unescaped); may be given again
+ *   -w TEXT       a connection counts as open only when it has received this (a subscription that stands)
+ *   -e EVERY      take the latency of one in so many events (default 1)
+ *
+ * It prints one JSON line when all connections are open, and then obeys lines on standard input:
+ *
+ *   await EVENTS SECONDS   until each connection has had EVENTS in all, at most so long; prints one JSON line
+ *   report                 prints that line at once; `pending` in it are connections that are not open yet
+ *
+ * Counts are since the start, latencies and the span of arrival since the last line. It ends with its input.
+ *
+ * It has to cost less than what it measures. So: reads of up to 256 KB into one buffer; frames are walked, not copied;
+ * the place of the next event's record is guessed from the distance of the last two, and searched for only when the
+ * guess is wrong. A record cut in two by the network, by a fragment or by a frame is carried over (at most 35 bytes).
+ */
+#include "net.h"
+
+enum { CONNECTING, HANDSHAKE, GREETING, OPEN, CLOSED };
+enum { READ_BYTES = 256 * 1024, HEADROOM = 64, MAX_HEAD = 2048, BUCKETS = 2048, MAX_SENDS = 8 };
+
+typedef struct {
+  int fd;
+  uint8_t state, opcode, header_size, control_size, carry_size;
+  uint8_t header[14], control[125];
+  char carry[RECORD - 1];
+  uint16_t stride; /* bytes from one record to the next, as last seen; 0: unknown */
+  uint64_t left;   /* payload bytes of the current frame still to come */
+  uint32_t events, next_n;
+  char *head; /* of the answer to the upgrade, while it comes */
+  int head_size;
+} Connection;
+
+static Connection *all;
+static int count = 100, port, in_flight = 200, source = 1, sends, lines;
+static const char *target = "/", *send_texts[MAX_SENDS], *welcome;
+static char **list;
+static int ep, started, pending, opened, closed_by_peer, *again, again_count;
+static uint64_t refused, failed, every = 1;
+static uint64_t events, bytes, gaps, disorders;
+static uint32_t awaited = UINT32_MAX;
+static int reached;
+static double began;
+static uint64_t began_ns, read_ns, first_ns, last_ns;
+static uint32_t histogram[BUCKETS];
+static uint64_t samples, slowest_us;
+
+/* Latencies: 32 buckets for each power of two of microseconds, so within 3 % at any size. */
+static int bucket_of(uint64_t us) {
+  if (us < 32) return us;
+  int power = 63 - __builtin_clzll(us);
+  return (power - 4) * 32 + ((us >> (power - 5)) & 31);
+}
+static double bucket_ms(int bucket) {
+  if (bucket < 32) return bucket / 1000.0;
+  return (32.5 + bucket % 32) * (1ull << (bucket / 32 - 1)) / 1000.0;
+}
+static double percentile_ms(double share) {
+  uint64_t wanted = samples * share, seen = 0;
+  for (int i = 0; i < BUCKETS; i++)
+    if ((seen += histogram[i]) > wanted) return bucket_ms(i);
+  return slowest_us / 1000.0;
+}
+
+static void say_frame(int fd, int opcode, const void *payload, size_t size) {
+  uint8_t frame[8 + 4096] = {0x80 | opcode}; /* the mask is zero: allowed, and nothing to compute */
+  size_t at = 2;
+  if (size > 4000) return;
+  if (size < 126) frame[1] = 0x80 | size;
+  else frame[1] = 0x80 | 126, frame[2] = size >> 8, frame[3] = size, at = 4;
+  memcpy(frame + at + 4, payload, size);
+  if (send(fd, frame, at + 4 + size, MSG_NOSIGNAL) < 0) { /* the peer is gone: epoll will tell */ }
+}
+
+static void begin(int index) {
+  Connection *c = all + index;
+  *c = (Connection){.fd = dial(port, source), .state = CONNECTING, .next_n = FIRST_N};
+  watch(ep, c->fd, EPOLLOUT, index, EPOLL_CTL_ADD);
+  pending++;
+}
+
+static void end(Connection *c) {
+  if (c->state == OPEN) opened--, closed_by_peer++;
+  else if (c->state != CLOSED) pending--, failed++;
+  c->state = CLOSED;
+  close(c->fd);
+  free(c->head);
+  c->head = NULL;
+}
+
+static void is_open(Connection *c) {
+  c->state = OPEN;
+  opened++, pending--;
+}
+
+static uint32_t number_at(const char *p) { /* seven digits behind `"n":` */
+  uint32_t n = 0;
+  for (int i = 4; i < NS_AT; i++) n = n * 10 + (p[i] - '0');
+  return n;
+}
+
+static int record_at(const char *p) { return !memcmp(p, "\"n\":", 4) && !memcmp(p + NS_AT, ",\"ns\":", 6); }
+
+static void counted(Connection *c, const char *record, uint32_t n) {
+  if (n < c->next_n) { /* twice, or late: not another event */
+    disorders++;
+    return;
+  }
+  gaps += n - c->next_n;
+  c->next_n = n + 1;
+  if (++c->events == awaited) reached++;
+  if (++events % every) return;
+  uint64_t sent = 0;
+  for (int i = NS_AT + 6; i < RECORD; i++) sent = sent * 10 + (record[i] - '0');
+  uint64_t us = read_ns > sent ? (read_ns - sent) / 1000 : 0;
+  histogram[bucket_of(us)]++, samples++;
+  if (us > slowest_us) slowest_us = us;
+}
+
+/* Finds the records in a piece of payload, the carried bytes in front of it (they may be put over what was read
+ * before: HEADROOM sees to it that there is room at the buffer's start). */
+static void scan(Connection *c, char *piece, size_t size) {
+  char *from = piece - c->carry_size, *end = piece + size, *p = from;
+  memcpy(from, c->carry, c->carry_size);
+  if (c->state == GREETING) {
+    if (memmem(from, end - from, welcome, strlen(welcome))) is_open(c);
+  }
+  char *last = NULL; /* the last record found; a wrong guess goes back to it */
+  while (end - p >= RECORD) {
+    if (last && c->stride && end - last >= c->stride + RECORD) {
+      char *guess = last + c->stride;
+      if (record_at(guess) && number_at(guess) == c->next_n) {
+        counted(c, last = guess, c->next_n);
+        p = guess + RECORD;
+        continue;
+      }
+    }
+    char *found = memmem(p, end - p, "\"n\":", 4);
+    if (!found || end - found < RECORD) {
+      p = found ? found : end - 3 > p ? end - 3 : p;
+      break;
+    }
+    if (!record_at(found)) {
+      p = found + 4;
+      continue;
+    }
+    if (last) c->stride = found - last < UINT16_MAX ? found - last : 0;
+    counted(c, last = found, number_at(found));
+    p = found + RECORD;
+  }
+  size_t rest = end - p;
+  if (c->state == GREETING) rest = end - from < RECORD - 1 ? end - from : RECORD - 1; /* it may be cut in two as well */
+  memcpy(c->carry, end - rest, rest);
+  c->carry_size = rest;
+}
+
+static void frame_ended(Connection *c) {
+  if (c->opcode == 9) say_frame(c->fd, 10, c->control, c->control_size);
+  c->control_size = 0;
+}
+
+static void frame_began(Connection *c, const uint8_t *h) {
+  int length = h[1] & 127;
+  c->opcode = h[0] & 15;
+  c->left = length;
+  if (length == 126) c->left = h[2] << 8 | h[3];
+  if (length == 127) {
+    c->left = 0;
+    for (int i = 2; i < 10; i++) c->left = c->left << 8 | h[i];
+  }
+  if (!c->left) frame_ended(c);
+}
+
+static int header_bytes(uint8_t second) { return (second & 127) == 126 ? 4 : (second & 127) == 127 ? 10 : 2; }
+
+static void receive(Connection *c, char *p, size_t size) {
+  char *end = p + size;
+  bytes += size;
+  while (p < end) {
+    if (c->left) {
+      size_t piece = (uint64_t)(end - p) < c->left ? (size_t)(end - p) : c->left;
+      c->left -= piece;
+      if (c->opcode < 3) scan(c, p, piece);
+      else if (c->control_size + piece <= sizeof c->control) {
+        memcpy(c->control + c->control_size, p, piece);
+        c->control_size += piece;
+      }
+      p += piece;
+      if (!c->left) frame_ended(c);
+    } else if (!c->header_size && end - p >= 10) { /* the common case: the header is there as a whole */
+      int size = header_bytes(p[1]);
+      frame_began(c, (uint8_t *)p);
+      p += size;
+    } else {
+      c->header[c->header_size++] = *p++;
+      if (c->header_size >= 2 && c->header_size == header_bytes(c->header[1])) {
+        c->header_size = 0;
+        frame_began(c, c->header);
+      }
+    }
+  }
+}
+
+/* Refused, as a viewer may be: it comes back. */
+static void try_again(int index) {
+  end(all + index);
+  failed--, refused++;
+  again[again_count++] = index;
+}
+
+static void ask(int index) {
+  Connection *c = all + index;
+  int error = 0;
+  socklen_t size = sizeof error;
+  char path[1024], request[2048];
+  getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error) return try_again(index);
+  snprintf(path, sizeof path, target, lines ? list[index % lines] : "");
+  int length = snprintf(request, sizeof request,
+    "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, port);
+  if (send(c->fd, request, length, MSG_NOSIGNAL) != length) return end(c);
+  c->state = HANDSHAKE;
+  c->head = malloc(MAX_HEAD + 1);
+  watch(ep, c->fd, EPOLLIN, index, EPOLL_CTL_MOD);
+}
+
+/* The answer to the upgrade: frames may follow in the same bytes. */
+static void answered(int index, char *buffer, ssize_t size) {
+  Connection *c = all + index;
+  int old = c->head_size, take = size < MAX_HEAD - old ? size : MAX_HEAD - old;
+  memcpy(c->head + old, buffer, take);
+  c->head[c->head_size += take] = 0;
+  char *blank = strstr(c->head, "\r\n\r\n");
+  if (!blank) return;
+  if (strncmp(c->head, "HTTP/1.1 101", 12)) return try_again(index);
+  int used = blank + 4 - c->head - old;
+  free(c->head);
+  c->head = NULL;
+  for (int i = 0; i < sends; i++) say_frame(c->fd, 1, send_texts[i], strlen(send_texts[i]));
+  c->state = GREETING;
+  if (!welcome) is_open(c);
+  receive(c, buffer + used, size - used);
+}
+
+static void ready(int index) {
+  static char memory[HEADROOM + READ_BYTES];
+  Connection *c = all + index;
+  char *buffer = memory + HEADROOM;
+  if (c->state == CLOSED) return;
+  if (c->state == CONNECTING) return ask(index);
+  ssize_t size = recv(c->fd, buffer, READ_BYTES, 0);
+  if (size <= 0) {
+    if (size == 0 || errno != EAGAIN) end(c);
+    return;
+  }
+  if (c->state == HANDSHAKE) return answered(index, buffer, size);
+  uint64_t before = events;
+  read_ns = wall_ns();
+  receive(c, buffer, size);
+  if (events != before) {
+    if (!first_ns) first_ns = read_ns;
+    last_ns = read_ns;
+  }
+}
+
+static void report(void) {
+  uint32_t least = UINT32_MAX;
+  uint64_t total = 0;
+  for (int i = 0; i < count; i++) {
+    total += all[i].events;
+    if (all[i].events < least) least = all[i].events;
+  }
+  printf("{\"open\":%d,\"pending\":%d,\"events\":%lu,\"least\":%u,\"bytes\":%lu,\"gaps\":%lu,\"disorders\":%lu,\"closed\":%d,"
+         "\"span_s\":%.4f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,\"samples\":%lu,\"since_start_s\":%.4f,\"cpu_s\":%.4f}\n",
+         opened, pending + again_count, total, least, bytes, gaps, disorders, closed_by_peer, (last_ns - first_ns) / 1e9, percentile_ms(.5),
+         percentile_ms(.99), slowest_us / 1000.0, samples, last_ns ? (last_ns - began_ns) / 1e9 : 0.0, cpu_s());
+  fflush(stdout);
+  memset(histogram, 0, sizeof histogram);
+  samples = slowest_us = 0;
+  first_ns = last_ns = 0;
+}
+
+static void read_list(const char *name) {
+  FILE *file = fopen(name, "r");
+  char line[512];
+  if (!file) die(name);
+  while (fgets(line, sizeof line, file)) {
+    line[strcspn(line, "\n")] = 0;
+    list = realloc(list, (lines + 1) * sizeof *list);
+    list[lines++] = strdup(line);
+  }
+  fclose(file);
+}
+
+static char *unescaped(char *text) {
+  char *w = text;
+  for (char *r = text; *r; r++)
+    if (r[0] == '\\' && (r[1] == 'r' || r[1] == 'n')) *w++ = *++r == 'r' ? '\r' : '\n';
+    else *w++ = *r;
+  *w = 0;
+  return text;
+}
+
+static void options(int argc, char **argv) {
+  for (int o; (o = getopt(argc, argv, "p:u:l:n:i:b:s:w:e:")) != -1;) switch (o) {
+      case 'p': port = atoi(optarg); break;
+      case 'u': target = optarg; break;
+      case 'l': read_list(optarg); break;
+      case 'n': count = atoi(optarg); break;
+      case 'i': in_flight = atoi(optarg); break;
+      case 'b': source = atoi(optarg); break;
+      case 's': if (sends < MAX_SENDS) send_texts[sends++] = unescaped(optarg); break;
+      case 'w': welcome = optarg; break;
+      case 'e': every = strtoull(optarg, 0, 10); break;
+      default: exit(2);
+    }
+  if (!port || count < 1 || !every || (welcome && strlen(welcome) >= RECORD)) exit(2);
+}
+
+/* The next line of standard input, if there is one; 0 at its end. */
+static int obey(double *deadline) {
+  static char line[256];
+  static size_t have;
+  ssize_t got = read(0, line + have, sizeof line - 1 - have);
+  if (got == 0) return 0;
+  if (got > 0) have += got;
+  line[have] = 0;
+  char *newline = strchr(line, '\n');
+  if (!newline) return 1;
+  double seconds;
+  if (sscanf(line, "await %u %lf", &awaited, &seconds) == 2) {
+    *deadline = now_s() + seconds;
+    reached = 0;
+    for (int i = 0; i < count; i++) reached += all[i].events >= awaited;
+  } else report();
+  have -= newline + 1 - line;
+  memmove(line, newline + 1, have);
+  return 1;
+}
+
+int main(int argc, char **argv) {
+  options(argc, argv);
+  more_files();
+  all = calloc(count, sizeof *all);
+  again = calloc(count, sizeof *again);
+  ep = epoll_create1(0);
+  fcntl(0, F_SETFL, O_NONBLOCK);
+  watch(ep, 0, EPOLLIN, UINT64_MAX, EPOLL_CTL_ADD);
+  static struct epoll_event ready_events[2048];
+  int told = 0;
+  double deadline = 0, retry_at = 0;
+  began = now_s();
+  began_ns = wall_ns();
+  for (;;) {
+    while (started < count && pending < in_flight) begin(started++);
+    if (again_count && now_s() > retry_at)
+      for (retry_at = now_s() + .1; again_count && pending < in_flight;) begin(again[--again_count]);
+    int n = epoll_wait(ep, ready_events, 2048, again_count || deadline ? 20 : 1000);
+    for (int i = 0; i < n; i++) {
+      if (ready_events[i].data.u64 != UINT64_MAX) ready(ready_events[i].data.u64);
+      else if (!obey(&deadline)) return 0;
+    }
+    if (!told && started == count && !pending && !again_count) {
+      told = 1;
+      printf("{\"open\":%d,\"open_s\":%.4f,\"refused\":%lu,\"failed\":%lu,\"cpu_s\":%.4f}\n", opened, now_s() - began,
+             refused, failed, cpu_s());
+      fflush(stdout);
+    }
+    if (deadline && (reached == count || now_s() > deadline)) deadline = 0, awaited = UINT32_MAX, report();
+  }
+}

@@ -1,0 +1,219 @@
+"""The edge beside its peers, in one run: each cell on a fresh server, the peers in turn, round by round."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from tests.bench import report
+from tests.bench.host import MEMORY, cpu_s, pss_kb
+from tests.bench.peers import Edge, Peer, Unavailable
+from tests.bench.programs import open_load, pour
+from tests.bench.report import NONE, TIMES
+
+_GRACE_S: Final = 10.0
+"""How much longer than the publishing itself a peer may take."""
+_MOST_SAMPLES: Final = 500_000
+
+
+@dataclass(frozen=True)
+class Load:
+    """One column: so many viewers, so many events a second; 0 is full rate."""
+
+    viewers: int
+    per_s: float
+    seconds: float = 3.0
+
+    def __str__(self) -> str:
+        return f"{self.viewers:,} {TIMES} {self.per_s:g}/s" if self.per_s else f"{self.viewers:,}, full rate"
+
+    def events(self, peer: type[Peer]) -> int:
+        """How many are published."""
+        return round(self.per_s * self.seconds) if self.per_s else peer.flood_events
+
+
+COLUMNS: Final = (Load(500, 100), Load(1_000, 400), Load(1_000, 0), Load(10_000, 4, seconds=5))
+QUICK: Final = (Load(500, 100, seconds=2), Load(1_000, 400, seconds=1.5), Load(1_000, 0), Load(10_000, 4, seconds=2))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one server did under one load."""
+
+    open_s: float
+    handshake_us: float
+    """Server CPU per connection that was opened, its subscription included."""
+    refused: int
+    kb: float
+    """Server memory per open connection, before any event."""
+    delivery_us: float
+    """Server CPU per delivery."""
+    event_us: float
+    per_s: float
+    """Deliveries a second while they came."""
+    p50_ms: float
+    p99_ms: float
+    whole: bool
+    """Every viewer had every event, in order."""
+    client_us: float
+    """The load generator's own CPU per delivery."""
+    memory_mb: float
+    """The whole server, with its connections, after the events."""
+
+
+@dataclass
+class Row:
+    """One peer's cells of all rounds."""
+
+    peer: type[Peer]
+    cells: dict[Load, list[Cell]] = field(default_factory=dict)
+    absent: str = ""
+
+    def figure(self, load: Load, name: str) -> float:
+        """The median over the rounds."""
+        return median(getattr(cell, name) for cell in self.cells[load])
+
+    def whole(self, load: Load) -> bool:
+        """In every round."""
+        return all(cell.whole for cell in self.cells[load])
+
+
+@contextlib.asynccontextmanager
+async def running(kind: type[Peer], programs: Path) -> AsyncIterator[Peer]:
+    """One server, with files in memory, stopped at the end however it ends."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=MEMORY) as name:
+        peer = kind(Path(name), programs)
+        try:
+            await peer.start()
+            yield peer
+        finally:
+            await peer.stop()
+
+
+async def measure(kind: type[Peer], load: Load, programs: Path) -> Cell:
+    """One cell."""
+    events = load.events(kind)
+    every = max(1, load.viewers * events // _MOST_SAMPLES) | 1  # odd: it must not fall in step with the viewers
+    async with running(kind, programs) as peer:
+        pids = peer.pids()
+        cpu_before, kb_before = cpu_s(pids), pss_kb(pids)
+        async with open_load(programs, *peer.viewers(), "-n", load.viewers, "-e", every) as crowd:
+            opened = await crowd.line(within_s=120)
+            cpu_open, kb_open = cpu_s(pids), pss_kb(pids)
+            sent = await pour(programs, *peer.publisher(), "-n", events, "-r", load.per_s, within_s=120)
+            got = await crowd.received(events, load.seconds + _GRACE_S)
+            cpu_after = cpu_s(pids)
+            delivered = max(1, got["events"])
+            return Cell(
+                open_s=opened["open_s"],
+                handshake_us=(cpu_open - cpu_before) / load.viewers * 1e6,
+                refused=opened["refused"],
+                kb=(kb_open - kb_before) / load.viewers,
+                delivery_us=(cpu_after - cpu_open) / delivered * 1e6,
+                event_us=(cpu_after - cpu_open) / events * 1e6,
+                per_s=got["events"] / max(got["span_s"], 1e-3),
+                p50_ms=got["p50_ms"],
+                p99_ms=got["p99_ms"],
+                whole=got["least"] == events and not got["gaps"] and not got["disorders"] and not sent["refused"],
+                client_us=(got["cpu_s"] - opened["cpu_s"]) / delivered * 1e6,
+                memory_mb=pss_kb(pids) / 1024,
+            )
+
+
+async def compare(programs: Path, kinds: Sequence[type[Peer]], rounds: int, quick: bool) -> list[Row]:
+    """All peers under all loads, the peers in turn, so that noise hits all alike."""
+    rows = [Row(kind) for kind in kinds]
+    for number in range(rounds):
+        for load in QUICK if quick else COLUMNS:
+            for row in rows:
+                if row.absent:
+                    continue
+                try:
+                    cell = await measure(row.peer, load, programs)
+                except Unavailable as why:
+                    row.absent = str(why)
+                    report.say(f"{row.peer.name}: left out: {why}")
+                    continue
+                row.cells.setdefault(load, []).append(cell)
+                report.say(
+                    f"round {number + 1}: {row.peer.name}, {load}: {cell.delivery_us:.2f} µs, p50 {cell.p50_ms:.1f} "
+                    f"and p99 {cell.p99_ms:.1f} ms, {cell.per_s:,.0f}/s, handshake {cell.handshake_us:.0f} µs, "
+                    f"{cell.kb:.1f} KB, client {cell.client_us:.2f} µs{'' if cell.whole else ' !'}"
+                )
+    return rows
+
+
+def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
+    """The section of BENCHMARKS.md."""
+    loads = QUICK if quick else COLUMNS
+    flood, crowd = loads[2], loads[3]
+    present = [row for row in rows if row.cells]
+    lines = [
+        "Server CPU per delivery, µs:",
+        "",
+        *report.table(
+            ["", *map(str, loads), "handshake, µs", "KB a connection"],
+            [
+                [
+                    row.peer.name,
+                    *(report.figure(row.figure(load, "delivery_us"), row.whole(load)) for load in loads),
+                    report.figure(row.figure(crowd, "handshake_us")),
+                    report.figure(row.figure(crowd, "kb")),
+                ]
+                for row in present
+            ],
+        ),
+        "",
+        "From publishing to the viewer, ms (p50 / p99), and deliveries a second and core at full rate:",
+        "",
+        *report.table(
+            ["", *(str(load) for load in loads if load.per_s), "deliveries/s"],
+            [
+                [
+                    row.peer.name,
+                    *(
+                        f"{report.figure(row.figure(load, 'p50_ms'))} / {report.figure(row.figure(load, 'p99_ms'))}"
+                        f"{'' if row.whole(load) else ' !'}"
+                        for load in loads
+                        if load.per_s
+                    ),
+                    f"{row.figure(flood, 'per_s'):,.0f}{'' if row.whole(flood) else ' !'}",
+                ]
+                for row in present
+            ],
+        ),
+    ]
+    ours = next((row for row in present if row.peer is Edge), None)
+    if ours is not None:
+        lines += [
+            "",
+            "The edge's figure divided by the peer's (CPU per delivery, then handshake, memory, p99 at the most "
+            "viewers; below 1 the edge is the cheaper one):",
+            "",
+            *report.table(
+                ["edge ÷", *map(str, loads), "handshake", "KB", "p99"],
+                [_ratios(ours, row, loads) for row in present if row is not ours],
+            ),
+        ]
+    lines += [
+        "",
+        f"Median of {rounds} round{'s' if rounds > 1 else ''}; `!`: not every viewer had every event, in order, within "
+        f"{_GRACE_S:g} s of the last. Full rate is {Edge.flood_events:,} events for the edge and nats-server, which "
+        f"join them, and {Peer.flood_events:,} for the others.",
+        *(f"Left out: {row.peer.name}: {row.absent}." for row in rows if row.absent),
+    ]
+    return "\n".join(lines)
+
+
+def _ratios(ours: Row, other: Row, loads: Sequence[Load]) -> list[str]:
+    def ratio(load: Load, name: str, mark: bool = False) -> str:
+        theirs = other.figure(load, name)
+        return report.figure(ours.figure(load, name) / theirs, not mark or other.whole(load)) if theirs > 0 else NONE
+
+    cells = [ratio(load, "delivery_us", mark=True) for load in loads]
+    return [other.peer.name, *cells, *(ratio(loads[3], name) for name in ("handshake_us", "kb", "p99_ms"))]

