@@ -34,6 +34,7 @@ export class Feed {
     this.unseen = 0;
     this.width = 0; // for which the heights hold
     this.taken = 0; // lines of the run that were looked at
+    this.newest = 0; // seq of the newest of them
     /** @type {Line[]} those that are shown, drawn or not */
     this.lines = [];
     this.heights = new Heights();
@@ -74,18 +75,36 @@ export class Feed {
   update(run) {
     this.run = run;
     this.width ||= this.scroller.clientWidth;
-    if (run.generation !== this.generation) {
-      Object.assign(this, { generation: run.generation, taken: 0, unseen: 0 });
-      this.tools.reset();
-      this.clear();
-    }
+    const place = run.generation === this.generation ? null : this.begin(run);
+    const { newest } = this; // a phase's heading bears the seq of the line below it
     for (; this.taken < run.lines.length; this.taken++) {
       const line = run.lines[this.taken];
       this.tools.count(groupOf(line));
       this.take(line);
-      if (!this.stuck && line.kind !== "phase" && this.tools.passes(line)) this.unseen++;
+      const seq = line.seq ?? 0;
+      if (seq > newest && !this.stuck && line.kind !== "phase" && this.tools.passes(line)) this.unseen++;
+      this.newest = Math.max(this.newest, seq);
     }
+    if (place) this.goTo(place);
     this.draw();
+  }
+
+  /**
+   * The run's lines are others now: those that were let go of came back, or it starts again.
+   *
+   * @param {Run} run
+   * @returns {Place|null} where to go on reading, when that is not the bottom
+   */
+  begin(run) {
+    if (this.scroller.clientHeight === 0) this.stuck = true; // collapsed: opened again, it shows what is newest
+    const place = this.stuck ? null : this.place();
+    const goesOn = run.lines.some(({ seq }) => seq === this.newest);
+    if (!goesOn) this.newest = 0;
+    if (!goesOn || this.stuck) this.unseen = 0;
+    Object.assign(this, { generation: run.generation, taken: 0 });
+    this.tools.reset();
+    this.clear();
+    return goesOn ? place : null;
   }
 
   /** @param {Line} line */
@@ -105,12 +124,28 @@ export class Feed {
 
   /** Another choice of lines: what was read stays near, as far as it is still there. */
   narrow() {
-    const read = this.lines[this.heights.at(this.scroller.scrollTop)]?.seq ?? 0;
+    const place = this.place();
     this.clear();
     for (const line of this.run?.lines.slice(0, this.taken) ?? []) this.take(line);
     this.unseen = 0;
     if (this.stuck) this.draw();
-    else this.show(this.lines.findLastIndex((line) => (line.seq ?? Infinity) <= read));
+    else this.goTo(place);
+  }
+
+  /** @returns {Place} where the reader is */
+  place() {
+    const top = this.scroller.scrollTop - EDGE_PX;
+    let line = this.heights.at(top);
+    while (line < this.lines.length - 1 && !this.lines[line].seq) line++; // what bears no seq may not come back
+    const { seq = 0, kind = "system" } = this.lines[line] ?? {};
+    return { seq, kind, offset: top - this.heights.top(line) };
+  }
+
+  /** Back to a line, or to the last one before it that is still shown. @param {Place} place */
+  goTo({ seq, kind, offset }) {
+    const same = this.lines.findIndex((line) => line.seq === seq && line.kind === kind);
+    if (same >= 0) this.show(same, offset);
+    else this.show(this.lines.findLastIndex((line) => (line.seq ?? Infinity) <= seq));
   }
 
   /** Draws the lines that are to be seen now, measures the new ones, and goes on until nothing changes. */
@@ -233,13 +268,13 @@ export class Feed {
     this.scroller.focus({ preventScroll: true });
   }
 
-  /** Goes to where a line is at the top. @param {number} line */
-  show(line) {
+  /** Goes to where a line is at the top. @param {number} line @param {number} [offset] of it above the top, px */
+  show(line, offset = 0) {
     this.stuck = false;
     // What is above it may turn out higher than was thought: where it begins is known when it has been drawn.
     for (let pass = 0; pass < 3; pass++) {
       this.pad();
-      this.scroller.scrollTop = EDGE_PX + this.heights.top(Math.max(0, line));
+      this.scroller.scrollTop = EDGE_PX + this.heights.top(Math.max(0, line)) + offset;
       this.draw();
     }
     this.scrolled(); // the end may be nearer than that
@@ -257,6 +292,8 @@ export class Feed {
     this.rows[found - this.first]?.animate([{ background: "var(--amber-soft)" }, {}], { duration: 2000 });
   }
 }
+
+/** @typedef {{seq: number, kind: Line["kind"], offset: number}} Place a line, and how much of it is above the top, px */
 
 /** @param {Line} line @param {number} index @returns {HTMLElement} */
 function row(line, index) {

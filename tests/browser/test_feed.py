@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from broker import subjects
 from broker.bus import Bus
 from broker.messages import now_ms
 from broker.streams import Streams
-from tests.browser.dashboard import complete, feed_lines, open_feed, opened, scroll_through
+from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through
 from tests.conftest import Stack
 from tests.harness import begin, publish, until
 
@@ -190,6 +190,41 @@ async def test_twelve_new_below_a_long_feed(stack: Stack, stack_streams: Streams
     await publish(stack_streams, test_id, "and one more")
     await expect(shown.locator(".line-text").last).to_have_text("and one more")
     assert await from_bottom(shown) < 2, "sticks again"
+
+
+async def test_earlier_lines_come_while_somebody_reads(stack: Stack, stack_streams: Streams, page: Page) -> None:
+    """A closed feed keeps little, and fetches the rest when it is opened: that moves nothing and is nothing new."""
+    test_id = await begin(stack_streams)
+    await publish_many(stack_streams, test_id, [varied(n) for n in range(2000)])
+    release = asyncio.Event()
+
+    async def held(route: Route) -> None:
+        await release.wait()
+        await route.continue_()
+
+    await page.route("**/rpc/getEvents*", held)
+    await opened(page, stack.edge_url)
+    await expect(card(page, test_id).locator(".toggle .count")).to_have_text("(2,002)")
+    shown = await open_feed(page, test_id)
+    await expect(shown.locator(".line-text").last).to_have_text("line 1999")
+    await shown.locator(".feed-scroll").evaluate("e => { e.scrollTop -= 500 }")
+    await publish_many(stack_streams, test_id, [{"type": "progress", "message": f"new {n}"} for n in range(3)])
+    jump = shown.locator(".feed-jump")
+    await expect(jump).to_have_text("↓ 3 new")
+    read = await shown.locator(".feed-scroll").evaluate(READ)
+    assert await lines_in_all(shown) < 110
+    release.set()
+    await until(lambda: all_lines_are_here(shown), within_s=20)
+    assert await shown.locator(".feed-scroll").evaluate(READ) == read
+    await expect(jump).to_have_text("↓ 3 new")
+
+
+async def lines_in_all(within: Locator) -> int:
+    return int(await within.locator(".line").first.get_attribute("aria-setsize") or 0)
+
+
+async def all_lines_are_here(within: Locator) -> bool:
+    return await lines_in_all(within) > 2000
 
 
 READ = """scroller => {

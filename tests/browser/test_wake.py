@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, WebSocketRoute, expect
@@ -313,6 +314,7 @@ async def test_a_list_on_which_everything_has_ended_is_not_dead(
     await expect(pill(page)).to_have_text("All tests ended")
 
     second = await begin(streams, "The second")
+    await until(lambda: listed(proxy.url, second))  # the page's clock makes half a minute of no time at all
     if how == "in time":
         await page.clock.run_for(31_000)
     else:
@@ -320,6 +322,12 @@ async def test_a_list_on_which_everything_has_ended_is_not_dead(
     await expect(badge(card(page, second))).to_have_text("running")
     await expect(pill(page)).to_have_text(LIVE)
     assert proxy.upgrades == upgrades + 1
+
+
+async def listed(url: str, test_id: str) -> bool:
+    async with httpx.AsyncClient() as client:
+        tests = (await client.get(f"{url}/rpc/listTests")).json()["tests"]
+    return test_id in [test["testId"] for test in tests]
 
 
 async def test_a_hidden_list_does_not_look(alone: Alone, page: Page, console: Console) -> None:
