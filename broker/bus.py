@@ -1,12 +1,13 @@
-"""The one file that imports nats: a connection to the broker that does not die, lie or stall.
+"""A connection to the broker that does not die, lie or stall: what the rest of the house knows of NATS.
 
 What nats-py 2.16 does on its own, and what stands here instead (`FACTS` of the project, tried on the real thing):
 
 * its read loop ends without a word on an unexpected exception (one message on a non-UTF-8 subject is enough): messages
-  are dispatched here, bytes for bytes, and nothing that a handler raises reaches the loop; a watchdog does the rest;
+  are dispatched by `client.py`, bytes for bytes, and nothing that a handler raises gets farther; a watchdog does the
+  rest;
 * it gives up reconnecting after 60 tries, in lockstep with everybody else: here for ever, with jitter;
 * it makes a task and a bounded queue per subscription and drops what does not fit: here handlers are plain functions,
-  called as a message is parsed (`wire.py`), so nothing is queued and nothing is dropped on this side;
+  called as a message arrives (`wire.py`), so nothing is queued and nothing is dropped on this side;
 * `request` while disconnected waits in a buffer and is sent much later: here it fails at once with `BrokerUnavailable`.
 """
 
@@ -21,14 +22,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
-from nats.aio.client import Client
-from nats.aio.subscription import Subscription as NatsSubscription
-from nats.errors import Error as NatsError
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
+from broker.client import NatsClient, NatsError, NatsSubscription
 from broker.errors import BrokerUnavailable, InvalidSetting, TestcastError
 from broker.log import RateLimited
-from broker.wire import Handler, Message, dispatch
+from broker.wire import Handler, Message
 
 _PING_INTERVAL_S: Final = 5  # two unanswered pings: a dead link is found in 10 to 15 s instead of 6 minutes
 _RECONNECT_MIN_S: Final = 0.05
@@ -56,56 +54,6 @@ class Subscription:
             await self._subscription.unsubscribe()
 
 
-class _Parser(Parser):
-    """nats-py's parser, which sees only what is no whole message of ours."""
-
-    async def parse(self, data: bytes = b"") -> None:
-        if self.state != AWAITING_CONTROL_LINE:
-            await super().parse(data)
-            return
-        buffer = bytes(self.buf) + data if self.buf else data
-        client: _Client = self.nc
-        taken = dispatch(buffer, client.handlers, client.on_handler_error)
-        self.buf = bytearray(buffer[taken.upto :])
-        if not taken.partial:
-            await super().parse()
-
-
-class _Client(Client):
-    """nats-py's client with our dispatch in place of its queues."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ps = _Parser(self)
-        self.handlers: dict[bytes, Handler] = {}
-        """By subscription id, as its digits."""
-        self.dropped = 0
-
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        message = Message(bytes(subject), bytes(reply), headers or b"", data)
-        handler = self.handlers.get(b"%d" % sid)
-        try:
-            if handler is not None:
-                handler(message)
-            else:
-                await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]  # None without headers
-        except Exception as error:
-            self.on_handler_error(message, error)
-
-    def on_handler_error(self, message: Message, error: Exception) -> None:
-        """A message that could not be handled must not end the reading of the others."""
-        self.dropped += 1
-        _limited.warning("dropped a message on %r: %r", message.subject, error, exc_info=True)
-
-    async def _attempt_reconnect(self) -> None:
-        while True:
-            try:
-                return await super()._attempt_reconnect()
-            except Exception as error:  # nothing that happens on the way back may end the way back
-                _limited.warning("reconnect failed in an unexpected way: %r", error)
-                await asyncio.sleep(_RECONNECT_MAX_S)
-
-
 class Bus:
     """One connection to the broker, kept up for ever.
 
@@ -119,7 +67,7 @@ class Bus:
         self.on_reconnect: list[Callable[[], None]] = []
         """Called after each reconnect, when the subscriptions stand again."""
         self.on_disconnect: list[Callable[[], None]] = []
-        self._client = _Client()
+        self._client = NatsClient()
         self._replies: dict[bytes, Handler] = {}
         self._waiting: set[asyncio.Future[list[Message]]] = set()
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
@@ -171,7 +119,7 @@ class Bus:
                 break
             except TestcastError as error:  # a server that refuses us may be told to take us
                 _log.error("%s", error)
-                self._client = _Client()
+                self._client = NatsClient()
                 await asyncio.sleep(_RECONNECT_MAX_S)
         self._notify(self.on_reconnect)
         await self._watch()

@@ -52,7 +52,7 @@ def test_testcast_needs_only_the_run_of_an_agent() -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("nats", "broker/bus.py"), ("playwright", "agent_worker/browser.py"), ("uvicorn", "ws_edge")],
+    [("nats", "broker/client.py"), ("playwright", "agent_worker/browser.py"), ("uvicorn", "ws_edge")],
 )
 def test_one_file_knows_a_library(library: str, home: str) -> None:
     for _, path in modules():

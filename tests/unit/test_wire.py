@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.protocol.parser import Parser
 
-from broker.bus import _Parser
+from broker.client import _Parser, _Reader
 from broker.wire import Handler, Message, dispatch, header_value
 
 _TOKEN = st.binary(min_size=1, max_size=8).filter(lambda token: not set(token) & set(b" \t\r\n\x0b\x0c"))
@@ -35,6 +35,7 @@ class _Recorder:
 
     def __init__(self, ours: range) -> None:
         self.told: list[Any] = []
+        self.parser: _Parser
         self.handlers: dict[bytes, Handler] = {b"%d" % sid: self._handler(sid) for sid in ours}
 
     def _handler(self, sid: int) -> Handler:
@@ -44,6 +45,7 @@ class _Recorder:
         self.told.append((sid, bytes(subject), bytes(reply), headers or b"", data))
 
     async def _process_ping(self) -> None:
+        await asyncio.sleep(0)  # an answer is written: meanwhile more arrives
         self.told.append("ping")
 
     async def _process_pong(self) -> None:
@@ -80,6 +82,40 @@ def test_reads_what_nats_py_reads_however_it_is_cut(said: list[bytes], cuts: lis
     assert ours.told == theirs.told
     assert len(ours.told) == len([each for each in said if each != b"+OK\r\n"])
     assert not parser.buf
+
+
+@given(
+    said=st.lists(st.one_of(_message(), _message(), _OTHERS), max_size=12),
+    cuts=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), min_size=1, max_size=6),
+)
+def test_nothing_overtakes_on_the_way_past_nats_py(said: list[bytes], cuts: list[tuple[int, int]]) -> None:
+    """Whole messages are taken as they arrive; what nats-py reads in a task of its own keeps its place among them."""
+    theirs, ours = _Recorder(range(0)), _Recorder(range(1, 4))
+    parser = ours.parser = _Parser(ours)
+    stream = b"".join(said)
+
+    async def read() -> None:
+        await Parser(theirs).parse(stream)
+        reader = _Reader(ours, 1 << 16)  # type: ignore[arg-type]
+
+        async def read_as_nats_py_does() -> None:
+            while not reader.at_eof():
+                await parser.parse(await reader.read(64))
+
+        reading = asyncio.create_task(read_as_nats_py_does())
+        at = turn = 0
+        while at < len(stream):
+            step, turns = cuts[turn % len(cuts)]
+            reader.feed_data(stream[at : at + step])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            at, turn = at + step, turn + 1
+        reader.feed_eof()
+        await reading
+
+    asyncio.run(read())
+    assert ours.told == theirs.told
+    assert parser.idle
 
 
 @pytest.mark.parametrize(
