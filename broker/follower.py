@@ -137,18 +137,14 @@ class Follower:
                 return
             self._broken.set()  # something was missed on the way, or the consumer is gone
             return
-        tokens = message.reply.split(b".")
-        consumer_seq, pending = (
-            (int(tokens[8]), int(tokens[10])) if len(tokens) >= 11 else (int(tokens[6]), int(tokens[8]))
-        )
-        if consumer_seq != self._consumer_seq + 1:
+        taken = delivery(message)
+        if taken.number != self._consumer_seq + 1:
             self._broken.set()
             return
-        self._consumer_seq = consumer_seq
-        taken = delivery(message)
+        self._consumer_seq = taken.number
         self._last_seq = taken.seq
         self._on_message(Stored(taken.subject, taken.seq, taken.headers, taken.data))
-        if pending == 0:
+        if taken.pending == 0:
             self._on_current()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from broker.bus import Bus, Subscription, to_json
 from broker.errors import BrokerUnavailable
@@ -15,6 +15,8 @@ from broker.wire import Message
 
 _GRACE_S: Final = 2.0
 """How much longer than asked for the broker's "nothing came" may take."""
+_REST_S: Final = 0.5
+"""For what was pending to arrive behind the first message; what comes later is the next pull's."""
 
 
 class Puller:
@@ -40,30 +42,45 @@ class Puller:
     async def pull(self, batch: int, *, expires_s: float) -> list[Delivery]:
         """Up to `batch` messages, as soon as there is one; empty when none came within `expires_s`.
 
+        One is asked for first, and then what is pending behind it: a request for more than there is would stand, and
+        have the broker send each new message by itself the moment it is stored.
+
         Raises:
             BrokerUnavailable: no connection, no such consumer, or it has no leader.
         """
+        if not self._arrived:
+            await self._ask({"batch": 1, "expires": int(expires_s * 1e9)})
+            if not await self._until_arrived(1, expires_s + _GRACE_S):
+                raise BrokerUnavailable(f"{self._name} does not answer")
         if self._arrived:
-            return self._take(batch)
-        if self._subscription is None:
-            self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._on_message)
-        self._count += 1
-        self._ended, self._lost = None, False
-        self._changed.clear()
-        query = {"batch": batch, "expires": int(expires_s * 1e9)}
-        await self._bus.publish(self._request, to_json(query), reply=f"{self._inbox}.{self._count}")
-        try:
-            async with asyncio.timeout(expires_s + _GRACE_S):
-                await self._changed.wait()
-        except TimeoutError:
-            raise BrokerUnavailable(f"{self._name} does not answer") from None
-        if self._arrived:
+            rest = min(batch - len(self._arrived), self._arrived[-1].pending)
+            if rest > 0:
+                await self._ask({"batch": rest, "no_wait": True})
+                await self._until_arrived(len(self._arrived) + rest, _REST_S)
             return self._take(batch)
         if self._lost:
             raise BrokerUnavailable(f"lost the broker while waiting for {self._name}")
         if self._ended is not None and self._ended.status not in (b"404", b"408"):
             raise BrokerUnavailable(f"{self._name}: {self._ended.status!r} {self._ended.description}")
         return []
+
+    async def _ask(self, query: dict[str, Any]) -> None:
+        if self._subscription is None:
+            self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._on_message)
+        self._count += 1
+        self._ended, self._lost = None, False
+        await self._bus.publish(self._request, to_json(query), reply=f"{self._inbox}.{self._count}")
+
+    async def _until_arrived(self, count: int, within_s: float) -> bool:
+        """Whether so many are here within that time, or it is known that they will not come."""
+        try:
+            async with asyncio.timeout(within_s):
+                while len(self._arrived) < count and self._ended is None and not self._lost:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Ends the interest and hands back what nobody took."""

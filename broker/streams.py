@@ -90,7 +90,13 @@ class Delivery(NamedTuple):
 
     subject: str
     seq: int
+    """Of the stream."""
     delivered: int
+    """How often, this time included."""
+    number: int
+    """Of the consumer: its deliveries are counted without a gap."""
+    pending: int
+    """Messages that the consumer had for somebody when it sent this one."""
     data: bytes
     headers: bytes
     reply: str
@@ -273,10 +279,11 @@ class Streams:
 
 def delivery(message: Message) -> Delivery:
     """Reads what a consumer says about a message in its reply subject (`$JS.ACK.…`, with or without a domain)."""
-    tokens = message.reply.decode("ascii", "replace").split(".")
-    seq, delivered = (tokens[7], tokens[6]) if len(tokens) >= 11 else (tokens[5], tokens[4])
+    reply = message.reply.decode("ascii", "replace")
+    tokens = reply.split(".")
+    delivered, seq, number, _, pending = tokens[6:11] if len(tokens) >= 11 else tokens[4:9]
     subject = message.subject.decode("ascii", "replace")
-    return Delivery(subject, int(seq), int(delivered), message.data, message.headers, ".".join(tokens))
+    return Delivery(subject, int(seq), int(delivered), int(number), int(pending), message.data, message.headers, reply)
 
 
 def _reign(info: Mapping[str, Any]) -> tuple[object, object]:

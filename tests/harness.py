@@ -105,11 +105,16 @@ async def publish(streams: Streams, test_id: str, message: str, kind: str = "pro
     return await streams.store(subjects.events(test_id), orjson.dumps(event))
 
 
+_begun_ms = 0
+
+
 async def begin(streams: Streams, title: str = "A game") -> str:
-    """A new run by a foreign agent: queued, then running."""
+    """A new run by a foreign agent: queued, then running. No two begin in the same millisecond: one is newer."""
+    global _begun_ms
     test_id = subjects.new_test_id()
+    _begun_ms = max(_begun_ms + 1, now_ms())
     data = {"title": title, "gameUrl": "http://game.example/"}
-    await publish(streams, test_id, "Queued", "status", status="queued", data=data)
+    await publish(streams, test_id, "Queued", "status", status="queued", data=data, timestamp=_begun_ms)
     await publish(streams, test_id, "Running", "status", status="running", data={"attempt": 1, "worker": "w1"})
     return test_id
 

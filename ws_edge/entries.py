@@ -109,6 +109,10 @@ class Ring:
         if self._bytes > self._max_bytes or len(self.entries) > self._max_entries:
             self._trim()
 
+    def since(self, cursor: int) -> list[Entry]:
+        """What is behind `cursor`."""
+        return self.entries[after(self.entries, cursor) :]
+
     def _trim(self) -> None:
         keep_bytes, keep_entries = self._max_bytes * 3 // 4, self._max_entries * 3 // 4
         cut = max(0, len(self.entries) - keep_entries)

@@ -19,6 +19,7 @@ from broker.snapshot import Snapshot
 from broker.streams import MAX_SUBJECTS_PER_NEWEST, Streams
 from ws_edge import frames
 from ws_edge.config import EdgeConfig
+from ws_edge.entries import Entry
 from ws_edge.replay import Replay
 from ws_edge.session import Session, Viewer
 from ws_edge.topic import Topic
@@ -92,6 +93,11 @@ class Hub:
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known on this node."""
         return self._snapshots.snapshot(test_id)
+
+    def since(self, test_id: str, seq: int) -> list[Entry] | None:
+        """All events of a run behind `seq`, as far as they have come to this node; None: they are not all here."""
+        topic = self.topics.get(test_id)
+        return None if topic is None else topic.since(seq)
 
     # -- viewers -------------------------------------------------------------------------------------------------
 
@@ -175,7 +181,7 @@ class Hub:
                     socket.close(POLICY, "nothing was subscribed to")
                     continue
             if socket.transport.get_write_buffer_size() == 0:
-                socket.transport.write(beat)
+                socket.write(beat)
 
     def _on_quiet(self, topic: Topic) -> None:
         if topic.state == "missing":

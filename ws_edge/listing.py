@@ -20,7 +20,10 @@ class Listener(Protocol):
 
     @property
     def transport(self) -> asyncio.Transport:
-        """Where frames are written."""
+        """For how much waits in it."""
+
+    def write(self, frames: bytes) -> None:
+        """Sends them."""
 
 
 class TestsChannel:
@@ -76,12 +79,12 @@ class TestsChannel:
                 if listener.transport.get_write_buffer_size() > self._high_water_bytes:
                     self._outdated.add(listener)
                 else:
-                    listener.transport.write(frame)
+                    listener.write(frame)
         ready = [each for each in self._outdated if each.transport.get_write_buffer_size() <= self._high_water_bytes]
         if ready:
             whole = _frame(catalogue.newest(FULL_LIST), [], stale, catalogue.counts(), full=True)
             for listener in ready:
-                listener.transport.write(whole)
+                listener.write(whole)
                 self._outdated.discard(listener)
 
 

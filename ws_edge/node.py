@@ -38,7 +38,8 @@ class Node:
         self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
         self.catalogue = Catalogue(bus, self.tests.changed)
         self.hub = Hub(bus, config, self.catalogue)
-        self.projector = Projector(bus, self.catalogue, partial(topology.apply, bus, replicas=replicas, timeout_s=5))
+        mend = partial(topology.apply, bus, replicas=replicas, timeout_s=5)
+        self.projector = Projector(bus, self.catalogue, self.hub.since, mend)
         self.hub.listeners = self.tests
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.undertaker = Undertaker(self.hub.streams, self.catalogue, config.run_lost_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
 
 Item = TypeVar("Item")
@@ -38,6 +39,11 @@ class Pacer(Generic[Item]):
         released, self._held = [*self._held, item], []
         self._window_ends = now + self.interval_s
         return released
+
+    @property
+    def held(self) -> Sequence[Item]:
+        """What has been taken and not released, in order."""
+        return self._held
 
     @property
     def due(self) -> float | None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from broker import runs, subjects
@@ -21,16 +22,22 @@ from broker.puller import Puller, ack_soon, nak
 from broker.snapshot import Snapshot
 from broker.streams import Delivery, Streams
 from ws_edge.catalogue import Catalogue
+from ws_edge.entries import Entry
 
-_BATCH: Final = 4096
+_BATCH: Final = 256
+"""Hints taken at a time: they come on the connection that live events come on, and more of them would hold those up."""
+_GATHER_S: Final = 0.2
+_HURRY_S: Final = 0.02
+"""Between two batches, and behind one that was full."""
 _EXPIRES_S: Final = 5.0
 _PACE_S: Final = 0.25
 """Between two rounds, so that a busy run is folded four times a second and not at every event; sockets do not wait for
 it, polls come every 3 s."""
-_LONGEST_ROUND_S: Final = 1.0
-_REST_PER_RUN_S: Final = 0.0025
-"""Rest after a round, for each run that was in it: about four times what its folding takes of a core, so that fan-out
-goes first however many runs are busy. Counted, not timed: a slow broker is no reason to rest."""
+_SPACE_S: Final = 0.0025
+"""Between two runs of a round: folding goes on evenly, at a tenth of a core however many runs are busy, and never in
+a burst that fan-out would wait behind."""
+_LONGEST_ROUND_S: Final = 3.0
+"""Half of what the consumer waits for an answer, less a little: a hint may wait for the round after the next."""
 _AT_ONCE: Final = 16
 _limited = RateLimited(logging.getLogger("testcast.projector"), per_s=10.0)
 
@@ -39,43 +46,70 @@ class Projector:
     """One node's share of the folding.
 
     Args:
+        since: a run's events behind a sequence, where this node holds all of them (`Hub.since`).
         mend: declares the topology again; called when the consumer does not answer.
     """
 
-    def __init__(self, bus: Bus, catalogue: Catalogue, mend: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        catalogue: Catalogue,
+        since: Callable[[str, int], list[Entry] | None],
+        mend: Callable[[], Awaitable[None]],
+    ) -> None:
         self._bus = bus
+        self._since = since
         self._mend = mend
         self._streams = Streams(bus)
         self._catalogue = catalogue
         self._pending: dict[str, list[Delivery]] = {}
-        self._working: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        """By run, the one that waits longest first."""
+        self._hinted = asyncio.Event()
+        self._working: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self.written = 0
+        self.reads = 0
+        """Folds for which the stream had to be read."""
 
     def __repr__(self) -> str:
-        return f"<Projector written={self.written} pending={len(self._pending)} working={len(self._working)}>"
+        counts = f"written={self.written} reads={self.reads}"
+        return f"<Projector {counts} pending={len(self._pending)} working={len(self._working)}>"
 
     async def run(self) -> None:
-        """Folds until cancelled."""
-        puller = Puller(self._bus, subjects.EVENTS, subjects.PROJECTOR)
+        """Folds until cancelled; then what has not been folded is handed back, for another edge."""
         try:
-            while True:
-                try:
-                    hints = await puller.pull(_BATCH, expires_s=_EXPIRES_S)
-                except (BrokerUnavailable, BrokerRefused) as error:
-                    _limited.warning("waiting for hints: %s", error)
-                    await asyncio.sleep(0.5)
-                    await self._try_to_mend()
-                    continue
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pull(), name="projector-hints")
+                group.create_task(self._rounds(), name="projector-rounds")
+        finally:
+            for task in self._working.values():
+                task.cancel()
+            for hints in self._pending.values():
+                await self._answer(hints, done=False, again_s=0.0)
+
+    async def _rounds(self) -> None:
+        while True:
+            await self._hinted.wait()
+            self._hinted.clear()
+            await self._round()
+            await asyncio.sleep(_PACE_S)
+
+    async def _pull(self) -> None:
+        """Gathers hints, a few at a time."""
+        puller = Puller(self._bus, subjects.EVENTS, subjects.PROJECTOR)
+        while True:
+            try:
+                hints = await puller.pull(_BATCH, expires_s=_EXPIRES_S)
                 for hint in hints:
                     await self._take(hint)
-                if self._tasks:
-                    await asyncio.wait(self._tasks, timeout=_LONGEST_ROUND_S)
-                await asyncio.sleep(_PACE_S + _REST_PER_RUN_S * len({hint.subject for hint in hints}))
-        finally:
-            for task in self._tasks:
-                task.cancel()
+            except (BrokerUnavailable, BrokerRefused) as error:
+                _limited.warning("waiting for hints: %s", error)
+                await asyncio.sleep(0.5)
+                await self._try_to_mend()
+                continue
+            if hints:
+                self._hinted.set()
+            await asyncio.sleep(_GATHER_S if len(hints) < _BATCH else _HURRY_S)
 
     async def _try_to_mend(self) -> None:
         """The consumer goes with its stream: whoever makes the stream anew may not know of it."""
@@ -85,33 +119,42 @@ class Projector:
 
     async def _take(self, hint: Delivery) -> None:
         test_id = subjects.test_id_of(hint.subject)
-        if test_id is None:  # test.<no id>.events: nobody can watch it
-            _limited.warning("an event on %r belongs to no test: its second token is no UUID", hint.subject[:80])
-            await self._answer([hint], done=True)
+        if test_id is not None:
+            self._pending.setdefault(test_id, []).append(hint)
             return
-        self._pending.setdefault(test_id, []).append(hint)
-        if test_id not in self._working:
-            self._working.add(test_id)
-            task = asyncio.create_task(self._work(test_id), name=f"project-{test_id}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        # test.<no id>.events: nobody can watch it
+        _limited.warning("an event on %r belongs to no test: its second token is no UUID", hint.subject[:80])
+        await self._answer([hint], done=True)
 
-    async def _work(self, test_id: str) -> None:
-        """One run at a time; hints that arrive meanwhile are answered by the next round, together."""
+    async def _round(self) -> None:
+        """Every run with a hint, once; those first that nobody knows yet. One at a time is worked on of each run."""
+        due = sorted(self._pending, key=lambda test_id: self._catalogue.stored(test_id) is not None)
+        for test_id in due:
+            await self._slots.acquire()
+            if test_id in self._working:
+                self._slots.release()
+                self._hinted.set()
+                continue
+            task = asyncio.create_task(self._work(test_id, self._pending.pop(test_id)), name=f"project-{test_id}")
+            self._working[test_id] = task
+            task.add_done_callback(partial(self._done, test_id))
+            await asyncio.sleep(min(_SPACE_S, _LONGEST_ROUND_S / len(due)))
+
+    def _done(self, test_id: str, _task: asyncio.Task[None]) -> None:
+        del self._working[test_id]
+        self._slots.release()
+
+    async def _work(self, test_id: str, hints: list[Delivery]) -> None:
+        """One fold, and the answer to its hints."""
         try:
-            while hints := self._pending.pop(test_id, None):
-                try:
-                    async with self._slots:
-                        await self._project(test_id, max(hint.seq for hint in hints))
-                except NotFound:
-                    await self._answer(hints, done=True)
-                except TestcastError as error:
-                    _limited.warning("folding test %s: %s", test_id, error)
-                    await self._answer(hints, done=False)
-                else:
-                    await self._answer(hints, done=True)
-        finally:
-            self._working.discard(test_id)
+            await self._project(test_id, max(hint.seq for hint in hints))
+        except NotFound:
+            pass
+        except TestcastError as error:
+            _limited.warning("folding test %s: %s", test_id, error)
+            await self._answer(hints, done=False)
+            return
+        await self._answer(hints, done=True)
 
     async def _project(self, test_id: str, seq: int) -> None:
         """Brings the snapshot up to `seq` at least.
@@ -125,16 +168,29 @@ class Projector:
             before, revision = known if known is not None else (None, 0)
             if before is not None and before.seq >= seq:
                 return
-            run = await runs.read(self._streams, test_id, before, known_last=seq)
-            if run.snapshot is None:  # nothing but malformed messages so far
+            after = self._fold_here(test_id, before, seq)
+            if after is None:
+                self.reads += 1
+                after = (await runs.read(self._streams, test_id, before, known_last=seq)).snapshot
+            if after is None:  # nothing but malformed messages so far
                 return
             try:
-                await self._streams.kv_update(subjects.RUNS, test_id, run.snapshot.encode(), revision)
+                await self._streams.kv_update(subjects.RUNS, test_id, after.encode(), revision)
             except WrongLastSequence:  # another edge was quicker, or the catalogue here is a little behind
                 known = await self._stored(test_id)
                 continue
             self.written += 1
             return
+
+    def _fold_here(self, test_id: str, before: Snapshot | None, seq: int) -> Snapshot | None:
+        """The snapshot at `seq` or later from events that viewers on this node have anyway; None: read the stream."""
+        entries = self._since(test_id, 0 if before is None else before.seq)
+        if not entries or entries[-1].seq < seq:
+            return None
+        after = before
+        for entry in entries:
+            after = snapshots.fold(after, test_id, entry.seq, runs.parse(entry.body) if entry.body else None)
+        return after
 
     async def _stored(self, test_id: str) -> tuple[Snapshot | None, int]:
         entry = await self._streams.kv_get(subjects.RUNS, test_id)
@@ -142,12 +198,12 @@ class Projector:
             return None, 0
         return snapshots.decode(entry.data), entry.seq
 
-    async def _answer(self, hints: list[Delivery], *, done: bool) -> None:
+    async def _answer(self, hints: list[Delivery], *, done: bool, again_s: float = 1.0) -> None:
         try:
             if done:
                 await ack_soon(self._bus, hints)
                 return
             for hint in hints:
-                await nak(self._bus, hint, delay_s=1.0)
+                await nak(self._bus, hint, delay_s=again_s)
         except BrokerUnavailable:
             pass  # delivered again after the consumer's ack_wait

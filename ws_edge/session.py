@@ -1,8 +1,10 @@
-"""A session: one viewer's interest in one topic."""
+"""A session: one viewer's interest in one topic; and how a frame goes out to all of a topic's viewers."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from broker.position import Position
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 class Viewer(Protocol):
     """What a topic needs of a socket. None of it blocks, none of it raises."""
+
+    fd: int
+    """Where a frame may go straight to the kernel: nothing waits before it. -1 while something does, or may."""
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -26,6 +31,39 @@ class Viewer(Protocol):
 
     def session_missing(self, session: Session) -> None:
         """The test does not exist. The session has been removed already."""
+
+
+class Straight:
+    """A viewer's `fd`, first in the object: what every delivery reads shares a cache line with the object's head."""
+
+    __slots__ = ("fd",)
+    fd: int
+
+
+def offer_all(viewers: Iterable[Viewer], frame: bytes, high_water_bytes: int) -> list[int]:
+    """Writes a frame to each viewer, unless more than `high_water_bytes` wait to be sent to it.
+
+    The hot path: all that is done once per delivery is in this loop. It looks at one field of the viewer, since of ten
+    thousand objects none is in the processor's cache, and leaves everything but the whole frame taken to `Viewer`.
+
+    Returns:
+        The places of those that were not written to.
+    """
+    write, size = os.write, len(frame)
+    refused: list[int] = []
+    for place, viewer in enumerate(viewers):
+        fd = viewer.fd
+        if fd < 0:
+            if not viewer.offer(frame, high_water_bytes):
+                refused.append(place)
+            continue
+        try:
+            sent = write(fd, frame)
+        except OSError:  # full, or gone: the transport waits, or finds the same error
+            sent = 0
+        if sent != size:
+            viewer.write(frame[sent:])
+    return refused
 
 
 class Looked(NamedTuple):

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -36,7 +35,7 @@ from broker.position import Position
 from ws_edge import frames, handshake
 from ws_edge.admission import client_address
 from ws_edge.handshake import Refusal
-from ws_edge.session import Session
+from ws_edge.session import Session, Straight, offer_all
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -53,7 +52,6 @@ RESTARTING = 1012
 MALFORMED = 4400
 NO_SUCH_TEST = 4404
 
-_write = os.write
 _log = logging.getLogger("testcast.socket")
 _limited = RateLimited(_log, per_s=10.0)
 _quiet_parser = logging.getLogger("testcast.frames")
@@ -61,14 +59,14 @@ _quiet_parser.addHandler(logging.NullHandler())
 _quiet_parser.propagate = False  # what a client does wrong is answered to the client
 
 
-class ViewerSocket(asyncio.Protocol):
+class ViewerSocket(Straight, asyncio.Protocol):
     """One connection. All calls from the loop."""
 
     __slots__ = (
         "__weakref__",
         "_address",
         "_deaf",
-        "_fd",
+        "_descriptor",
         "_named_in_url",
         "_node",
         "_parser",
@@ -110,8 +108,10 @@ class ViewerSocket(asyncio.Protocol):
         """It is not read from: it says more than it takes in."""
         self._unsent = b""
         """The answer to the upgrade, while it waits for company."""
-        self._fd = -1
-        """The descriptor, once frames may go straight to it; the transport closes it after `connection_lost`."""
+        self._descriptor = -1
+        """The transport's, where frames may go to the kernel past it; it is closed after `connection_lost`."""
+        self.fd = -1
+        """The same while nothing waits in the transport, else -1."""
         self._address: str | None = None
         """Where the viewer comes from; None until it was let in."""
 
@@ -127,7 +127,7 @@ class ViewerSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The viewer is gone, whoever ended it."""
-        self._fd = -1
+        self.fd = self._descriptor = -1
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
         self._leave()
@@ -151,27 +151,24 @@ class ViewerSocket(asyncio.Protocol):
         """Sends frames, behind the answer to the upgrade if that has not gone out yet."""
         if self._unsent:
             frames, self._unsent = self._unsent + frames, b""
+        self.fd = -1
         self.transport.write(frames)
 
     def offer(self, frame: bytes, high_water_bytes: int) -> bool:
         """Writes a frame, unless more than `high_water_bytes` wait to be sent: then nothing happens, and False.
 
-        The hot path, once per delivery. Where nothing waits, the frame goes straight to the kernel: the transport's own
-        queue, with its bookkeeping, costs half as much again as the system call. Whatever the kernel does not take
-        (all of it, on an error) is the transport's, which then writes, or finds the same error.
+        Where nothing waits, it opens the straight way to the kernel again: the transport's own queue, with its
+        bookkeeping, costs half as much again as the system call (`session.offer_all`).
         """
         waiting = self.transport.get_write_buffer_size()
-        if not waiting and self._fd >= 0:
-            try:
-                sent = _write(self._fd, frame)
-            except OSError:
-                sent = 0
-            if sent != len(frame):
-                self.transport.write(memoryview(frame)[sent:])
-            return True
         if waiting > high_water_bytes:
             return False
-        self.transport.write(frame)
+        if not waiting:
+            self.fd = self._descriptor
+        if self.fd < 0:
+            self.transport.write(frame)
+        else:
+            offer_all((self,), frame, high_water_bytes)
         return True
 
     def resume_writing(self) -> None:
@@ -248,7 +245,7 @@ class ViewerSocket(asyncio.Protocol):
         self._request = _NO_REQUEST  # its headers are of no more use
         half = self._node.config.high_water_bytes // 2
         self.transport.set_write_buffer_limits(high=half, low=half // 4)
-        self._fd = _descriptor(self.transport)
+        self._descriptor = _descriptor(self.transport)
         self._node.hub.sockets.add(self)
         try:
             ids = [value for name, value in request.query if name == "testId"]
@@ -280,7 +277,7 @@ class ViewerSocket(asyncio.Protocol):
         for out in parser.data_to_send():
             if out:
                 if not self.closing_since:  # else our close frame has gone out, and nothing comes after that
-                    self.transport.write(out)
+                    self.write(out)
             else:
                 self._end()
                 return

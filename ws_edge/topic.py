@@ -32,7 +32,7 @@ from ws_edge import frames
 from ws_edge.entries import Entry, Ring, Stretches, entry_of
 from ws_edge.pacing import Pacer
 from ws_edge.replay import Replay, ReplayPage
-from ws_edge.session import Looked, Session, Viewer
+from ws_edge.session import Looked, Session, Viewer, offer_all
 
 State = Literal["opening", "sound", "repairing", "missing", "closed"]
 
@@ -245,6 +245,12 @@ class Topic:
 
     # -- events --------------------------------------------------------------------------------------------------
 
+    def since(self, seq: int) -> list[Entry] | None:
+        """All events behind `seq` that have come, released or not; None when they are not all at hand."""
+        if self.state != "sound" or self.epoch != self._services.epoch or seq < self._ring.after:
+            return None
+        return [entry for entry in (*self._ring.since(seq), *self._outbox, *self._pacer.held) if entry.seq > seq]
+
     def on_live(self, message: Message) -> None:
         """Takes a republished event. Called in the broker connection's reading loop."""
         seq, predecessor = message.header(b"Nats-Sequence") or b"", message.header(b"Nats-Last-Sequence") or b""
@@ -296,11 +302,11 @@ class Topic:
         self._stretches.clear()
         bodies = [entry.body for entry in entries if entry.body]
         if bodies:
-            frame = frames.joined(bodies)
-            high_water = self._high_water_bytes
-            fallen = [session for session, viewer in self.live.items() if not viewer.offer(frame, high_water)]
+            refused = offer_all(self.live.values(), frames.joined(bodies), self._high_water_bytes)
             self.sent_at = self._loop.time()
-            for session in fallen:
+            sessions = list(self.live) if refused else []
+            for place in refused:
+                session = sessions[place]
                 del self.live[session]
                 session.cursor = before
                 self.behind.add(session)
@@ -314,8 +320,7 @@ class Topic:
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""
         frame = frames.control("heartbeat", testId=self.test_id, head=self.head, stale=self._services.stale or None)
-        for viewer in self.live.values():
-            viewer.offer(frame, self._high_water_bytes)
+        offer_all(self.live.values(), frame, self._high_water_bytes)
         self.sent_at = self._loop.time()
 
     # -- repair --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from broker.streams import Streams
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, until
 from ws_edge.listener import listen
+from ws_edge.session import offer_all
 from ws_edge.socket import ViewerSocket
 
 HIGH_WATER = 64 * 1024
@@ -89,15 +90,17 @@ def test_what_the_kernel_does_not_take_follows_in_order() -> None:
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
         viewer = ViewerSocket.__new__(ViewerSocket)
         viewer.transport, viewer._unsent = transport, b""
-        viewer._fd = transport.get_extra_info("socket").fileno()
+        viewer._descriptor, viewer.fd = transport.get_extra_info("socket").fileno(), -1
         frames = [bytes([number]) * 5000 for number in range(100)]
         taken = 0
-        while taken < len(frames) and viewer.offer(frames[taken], HIGH_WATER):
+        while taken < len(frames) and offer_all([viewer], frames[taken], HIGH_WATER) == []:
+            assert viewer.fd >= 0 or taken > 0, "the first goes straight to the kernel"
             taken += 1
         assert 10 < taken < len(frames), "the first go to the kernel, the next wait, then it is full"
         waiting = transport.get_write_buffer_size()
         assert HIGH_WATER < waiting <= HIGH_WATER + 5000
-        assert not viewer.offer(b"too much", HIGH_WATER)
+        assert offer_all([viewer, viewer], b"too much", HIGH_WATER) == [0, 1]
+        assert viewer.fd == -1, "nothing may overtake what waits"
         assert transport.get_write_buffer_size() == waiting, "what is refused leaves nothing behind"
         expected = b"".join(frames[:taken])
         got = b""
@@ -105,12 +108,14 @@ def test_what_the_kernel_does_not_take_follows_in_order() -> None:
             while len(got) < len(expected):
                 got += await loop.sock_recv(theirs, 1 << 16)
         assert got == expected
-        assert viewer.offer(b"again", HIGH_WATER)
+        viewer.write(b"by the ")
+        assert offer_all([viewer], b"transport, ", HIGH_WATER) == []
+        assert offer_all([viewer], b"again", HIGH_WATER) == []
         async with asyncio.timeout(10):
-            assert await loop.sock_recv(theirs, 100) == b"again"
+            assert await loop.sock_recv(theirs, 100) == b"by the transport, again"
         theirs.close()
         while not transport.is_closing():
-            viewer.offer(b"nobody there", HIGH_WATER)  # raises nothing, and finds out
+            offer_all([viewer], b"nobody there", HIGH_WATER)  # raises nothing, and finds out
             await asyncio.sleep(0)
 
     uvloop.run(play())

@@ -78,6 +78,7 @@ class ModelViewer:
         self.position = asked.seq if asked is not None else 0
         self.epoch = asked.epoch if asked is not None else None
         """That of its position: None is the current one, whichever that is."""
+        self.fd = -1
         self.synced = False
         self.missing = False
         self.left = False
