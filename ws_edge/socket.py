@@ -268,16 +268,18 @@ class ViewerSocket(Straight, asyncio.Protocol):
             parser = self._parser = FrameParser(SERVER, state=OPEN, max_size=MAX_MESSAGE_BYTES, logger=_quiet_parser)
         parser.receive_data(data)
         self._unfinished += len(data)
+        replies = iter(parser.data_to_send())  # a pong for each ping, then a close frame, then the end
         for event in parser.events_received():
             assert isinstance(event, Frame)
             self._unfinished -= frames.wire_size(len(event.data))
+            if event.opcode is Opcode.PING:
+                self._reply(next(replies))
             self._on_frame(event)
             if self._parser is None:
                 return
-        for out in parser.data_to_send():
+        for out in replies:
             if out:
-                if not self.closing_since:  # else our close frame has gone out, and nothing comes after that
-                    self.write(out)
+                self._reply(out)
             else:
                 self._end()
                 return
@@ -289,6 +291,10 @@ class ViewerSocket(Straight, asyncio.Protocol):
             # Answers (pongs, errors) wait for a client that does not listen; without this, as many as it likes.
             self._deaf, self.partial_since = True, 0.0
             self.transport.pause_reading()
+
+    def _reply(self, frame: bytes) -> None:
+        if not self.closing_since:  # else our close frame has gone out, and nothing comes after that
+            self.write(frame)
 
     def _mind_partial_frame(self) -> None:
         """A frame, or a message, that has begun has to be whole within a deadline; between them there is no parser."""
@@ -306,7 +312,7 @@ class ViewerSocket(Straight, asyncio.Protocol):
                 self._end()
             return
         if self.closing_since or frame.opcode in (Opcode.PING, Opcode.PONG):
-            return  # pongs are written by the parser
+            return
         if frame.opcode is Opcode.BINARY:
             self._complain("malformed_message", "messages are JSON in text frames, this one is binary")
             self.close(UNSUPPORTED, "binary message")

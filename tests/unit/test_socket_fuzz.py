@@ -146,6 +146,7 @@ class Heard(NamedTuple):
     """What the client got."""
 
     messages: list[dict[str, Any]]
+    pongs: list[bytes]
     closed: int | None
     ended: bool
 
@@ -249,7 +250,7 @@ class Client:
         for message in self.messages:
             message.pop("timestamp", None)
         said = [message for message in self.messages if message["type"] != "heartbeat"]
-        return Heard(said, self.frames.closed, ended)
+        return Heard(said, self.frames.pongs, self.frames.closed, ended)
 
 
 def listen(said: list[bytes], sizes: list[int]) -> Heard:
@@ -311,3 +312,9 @@ def test_what_is_sound_is_answered() -> None:
         heard = listen([subscribe, frame(b"hello", 9)], sizes)
         assert [message["type"] for message in heard.messages] == ["sync", "error", "error", "error"]
         assert heard.closed is None and not heard.ended
+
+
+def test_a_ping_is_answered_in_its_turn() -> None:
+    """Before what the message behind it brings, and not after a close frame (RFC 6455, 5.5.1)."""
+    heard = listen([frame(b"in time", 9), frame(b"not JSON"), frame(b"too late", 9)], [])
+    assert (heard.pongs, heard.closed) == ([b"in time"], 4400)
