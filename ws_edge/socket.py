@@ -24,7 +24,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as FrameParser
 
@@ -277,6 +277,11 @@ class ViewerSocket(Straight, asyncio.Protocol):
             self._on_frame(event)
             if self._parser is None:
                 return
+        goodbye = parser.close_rcvd
+        if goodbye is not None and parser.parser_exc is not None:
+            # In the middle of a message: the parser calls that an error, RFC 6455 (5.4) does not.
+            unsaid = goodbye.code == CloseCode.NO_STATUS_RCVD
+            self.close(CloseCode.NORMAL_CLOSURE if unsaid else goodbye.code, goodbye.reason)
         for out in replies:
             if out:
                 self._reply(out)

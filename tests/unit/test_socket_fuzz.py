@@ -318,3 +318,9 @@ def test_a_ping_is_answered_in_its_turn() -> None:
     """Before what the message behind it brings, and not after a close frame (RFC 6455, 5.5.1)."""
     heard = listen([frame(b"in time", 9), frame(b"not JSON"), frame(b"too late", 9)], [])
     assert (heard.pongs, heard.closed) == ([b"in time"], 4400)
+
+
+@pytest.mark.parametrize(("said", "answered"), [(b"\x03\xe9bye", 1001), (b"", 1000), (b"\x03\xedbye", 1002)])
+def test_a_goodbye_in_the_middle_of_a_message_is_one(said: bytes, answered: int) -> None:
+    """Control frames may come between a message's pieces (RFC 6455, 5.4). 1005 is never said, and an error."""
+    assert listen([frame(b"half", fin=False), frame(said, 8), frame(b"the rest", 0)], []).closed == answered
