@@ -1,0 +1,83 @@
+"""An echo made of the edge's own socket: what it gets it sends back. Frames and closing are `ViewerSocket`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from websockets.frames import Frame, Opcode
+
+import ws_edge.door
+import ws_edge.socket
+from broker.errors import BadInput
+from ws_edge import frames
+from ws_edge.admission import Admission
+from ws_edge.config import EdgeConfig
+from ws_edge.door import Door
+from ws_edge.listing import TestsChannel
+
+_MAX_MESSAGE_BYTES = 16 << 20
+"""The suite's largest message (9.1.6)."""
+_BINARY = b"\x82"
+
+
+class EchoSocket(ws_edge.socket.ViewerSocket):
+    """Lifts what the edge has chosen (JSON, text alone), and nothing of what RFC 6455 says."""
+
+    __slots__ = ("_binary",)
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._binary = frame.opcode is Opcode.BINARY
+            frame.opcode = Opcode.TEXT
+        super()._on_frame(frame)
+
+    def _on_message(self, data: bytes) -> None:
+        echo = frames.text_frame(data)
+        if self._binary:
+            self.write(_BINARY + echo[1:])
+            return
+        super()._on_message(data)
+        if not self.closing_since:
+            self.write(echo)
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        """JSON is text like any other."""
+
+    def _refuse(self, error: BadInput) -> None:
+        """As is what is not JSON."""
+
+
+@contextlib.asynccontextmanager
+async def echo(listening: socket.socket) -> AsyncIterator[None]:
+    """Serves the echo behind the edge's door, under uvicorn, while the block runs. For a process of its own."""
+    ws_edge.socket.MAX_MESSAGE_BYTES = _MAX_MESSAGE_BYTES  # type: ignore[misc]
+    ws_edge.door.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
+    config = EdgeConfig()
+    node = SimpleNamespace(
+        hub=SimpleNamespace(sockets=set(), owing={}),
+        config=config,
+        admission=Admission(10, 10, 0),
+        tests=TestsChannel(config.high_water_bytes, lambda: False),
+        draining=False,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        yield {"node": node}
+
+    server = uvicorn.Server(
+        uvicorn.Config(Starlette(lifespan=lifespan), http=Door, ws=EchoSocket, lifespan="on", log_config=None)
+    )
+    serving = asyncio.create_task(server.serve([listening]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
