@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test faults bench screenshot lock clean
+.PHONY: help setup tools demo test faults bench autobahn screenshot lock clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ faults: setup  ## kills, stops and cuts everything, and counts what was lost (AR
 
 bench: tools  ## what fan-out costs, beside its peers, in one run; writes BENCHMARKS.md (ARGS="--help" lists the parts)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+autobahn: setup  ## the Autobahn Testsuite against the edge's socket; needs a Python 2.7 (ARGS="'7.*'")
+	$(BIN)/python -m tests.autobahn $(ARGS)
 
 screenshot: setup  ## a picture of each state of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)

@@ -16,6 +16,7 @@ export class Card {
     this.opened = false;
     /** What its place in the list goes by. */
     this.createdAt = 0;
+    this.status = "";
     const feedId = `feed-${run.id}`;
     this.link = h("a", { href: `/tests/${run.id}` });
     this.host = h("span.host");
@@ -64,6 +65,7 @@ export class Card {
     const { snapshot } = run;
     const title = titleOf(snapshot);
     this.createdAt = snapshot.createdAt;
+    this.status = snapshot.status;
     setAttr(this.root, "data-status", snapshot.status);
     setText(this.link, title);
     setAttr(this.link, "title", title);
@@ -73,7 +75,7 @@ export class Card {
     setAttr(this.message, "title", snapshot.message);
     setText(this.count, run.events ? `(${run.events.toLocaleString("en")})` : "");
     setAttr(this.feed.scroller, "aria-label", `Live Feed of ${title}`);
-    this.cancel.hidden = ended(snapshot);
+    setAttr(this.cancel, "hidden", ended(snapshot));
     for (const part of Object.values(this.parts)) part.update(snapshot);
     this.screen.update(snapshot);
     this.tick(run, now());

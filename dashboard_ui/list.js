@@ -20,8 +20,11 @@ const FILTERS = [
 const PAGE = 100;
 /** After the last key of a search, before the edge is asked, ms. */
 const TYPING_MS = 250;
-/** Cards off the screen, or new, that one frame draws: hundreds at once would hold up those on it. */
-const FAR_PER_FRAME = 50;
+/** New cards that one frame makes: hundreds at once would hold up those on the screen. */
+const NEW_PER_FRAME = 50;
+/** Cards off the screen that are drawn at a time, and how long after the last ones, ms: nobody sees them. */
+const FAR_AT_ONCE = 25;
+const FAR_EVERY_MS = 250;
 
 export class ListPage {
   /**
@@ -39,6 +42,10 @@ export class ListPage {
     this.shown = new Set();
     /** Cards on or near the screen: the only ones that the clock and the pictures move. @type {Set<Element>} */
     this.near = new Set();
+    /** Cards off the screen that are not drawn as their runs are now. @type {Set<string>} */
+    this.outdated = new Set();
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    this.catchingUp = undefined;
     this.watcher = new IntersectionObserver((entries) => this.scrolled(entries), { rootMargin: "200px" });
     /** @type {unknown} the counts that are drawn */
     this.drawnCounts = undefined;
@@ -149,18 +156,42 @@ export class ListPage {
    * @returns {string[]} those that are left for the next frame
    */
   update(ids) {
-    let placed = true;
-    let far = 0;
+    let made = 0;
     /** @type {string[]} */
     const later = [];
+    const drawn = ids.filter((id) => {
+      const [run, card] = [this.store.runs.get(id), this.cards.get(id)];
+      if (!run || run.pinned) return true;
+      if (!card) return ++made <= NEW_PER_FRAME || void later.push(id);
+      if (this.near.has(card.root) || card.status !== run.snapshot.status) return true;
+      this.outdated.add(id);
+      return false;
+    });
+    this.drawCards(drawn);
+    if (this.outdated.size) this.catchingUp ??= setTimeout(() => this.catchUp(), FAR_EVERY_MS);
+    if (this.breaks !== this.store.breaks) {
+      this.breaks = this.store.breaks;
+      this.choose();
+    }
+    this.drawFrame();
+    if (!this.reach && !this.asking) this.store.shed(); // who turns pages wants them
+    return later;
+  }
+
+  /** Some of those off the screen. */
+  catchUp() {
+    this.catchingUp = undefined;
+    this.drawCards([...this.outdated].slice(0, FAR_AT_ONCE));
+    if (this.outdated.size) this.catchingUp = setTimeout(() => this.catchUp(), FAR_EVERY_MS);
+  }
+
+  /** @param {string[]} ids */
+  drawCards(ids) {
+    let placed = true;
     for (const id of ids) {
+      this.outdated.delete(id);
       const run = this.store.runs.get(id);
       let card = this.cards.get(id);
-      const near = run?.pinned || (card && this.near.has(card.root));
-      if (!near && ++far > FAR_PER_FRAME) {
-        later.push(id);
-        continue;
-      }
       if (!run) {
         if (card) this.remove(id, card);
         continue;
@@ -176,13 +207,6 @@ export class ListPage {
       this.judge(run, card);
     }
     if (!placed) this.place();
-    if (this.breaks !== this.store.breaks) {
-      this.breaks = this.store.breaks;
-      this.choose();
-    }
-    this.drawFrame();
-    if (!this.reach && !this.asking) this.store.shed(); // who turns pages wants them
-    return later;
   }
 
   /** @param {string} id @param {Card} card */
@@ -309,6 +333,8 @@ export class ListPage {
       if (isIntersecting) this.near.add(target);
       else this.near.delete(target);
     }
+    const come = entries.map(({ target }) => target.getAttribute("data-test-id") ?? "");
+    this.drawCards(come.filter((id) => this.outdated.has(id)));
     this.tick(now()); // what came into sight has stood still since it left
   }
 

@@ -23,9 +23,9 @@ export function marks() {
   return {
     root: h("span.marks", attempt, stalled),
     update(run) {
-      attempt.hidden = !(run.attempt && run.attempt > 1);
+      setAttr(attempt, "hidden", !(run.attempt && run.attempt > 1));
       setText(attempt, `attempt ${run.attempt}`);
-      stalled.hidden = !run.stalled || ended(run);
+      setAttr(stalled, "hidden", !run.stalled || ended(run));
       setText(stalled, `stalled since ${clock(run.updatedAt ?? run.createdAt)}`);
     },
   };
@@ -112,7 +112,7 @@ export function ring({ large = false } = {}) {
   return {
     root,
     update(run) {
-      root.hidden = run.score === undefined;
+      setAttr(root, "hidden", run.score === undefined);
       if (run.score === undefined || drawn === run.metrics) return;
       drawn = run.metrics;
       const rubric = rubricOf(run);

@@ -19,7 +19,8 @@ from broker.streams import Streams
 from ws_edge.entries import Entry, after, entry_of
 
 _BLOCK: Final = 512
-_PAGE: Final = 2 * _BLOCK
+PAGE: Final = 2 * _BLOCK
+"""Events that one read asks for."""
 _CACHE_BYTES: Final = 8 << 20
 _RETRY_S: Final = 0.2
 _limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
@@ -109,7 +110,7 @@ class Replay:
         test_id, start = key
         while True:
             try:
-                read = await self._streams.read(subjects.EVENTS, subjects.events(test_id), max(0, start - 1), _PAGE)
+                read = await self._streams.read(subjects.EVENTS, subjects.events(test_id), max(0, start - 1), PAGE)
                 entries = [entry_of(test_id, message.seq, message.data) for message in read.messages]
                 break
             except (BrokerUnavailable, BrokerRefused) as error:

@@ -10,17 +10,20 @@ from pathlib import Path
 from statistics import median
 
 import httpx
+import orjson
 
 from broker import subjects
 from broker.process import Child
+from broker.wire import Message
 from tests.bench import report
 from tests.bench.compare import Load, measure, running
-from tests.bench.host import SERVER_CORE, cpu_s, on_cores, pss_kb
+from tests.bench.host import SERVER_CORE, cpu_s, on_cores, open_sockets, pss_kb
 from tests.bench.peers import Edge, FourEdges, TwoEdges
 from tests.bench.programs import Figures, open_load, polls, pour
 from tests.bench.programs import Load as Crowd
 from tests.bench.report import NONE
-from tests.harness import begin, free_port, until
+from tests.harness import free_port, until
+from ws_edge.replay import PAGE
 
 _TOPICS = 1_000
 _PAST = 1_000
@@ -30,11 +33,11 @@ async def topics(programs: Path, quick: bool) -> str:
     """Many runs at once, each with a few viewers, at more and more events a second until the edge is full."""
     viewers_each = 10
     rates = (1_000, 4_000) if quick else (1_000, 2_000, 4_000, 6_000, 8_000, 12_000, 16_000)
-    seconds = 2 if quick else 3
+    seconds = 2 if quick else 5
     rows = []
     async with running(Edge, programs) as edge:
         assert isinstance(edge, Edge)
-        ids = await asyncio.gather(*(begin(edge.streams) for _ in range(_TOPICS)))
+        ids = await edge.begin(_TOPICS)
         listed = edge.directory / "topics"
         listed.write_text("\n".join(ids) + "\n")
         where = ["-p", edge.port, "-u", "/ws?testId=%s", "-l", listed, "-w", '"sync"']
@@ -81,9 +84,9 @@ async def join(programs: Path, quick: bool) -> str:
             await pour(programs, *edge.publisher(), "-n", _PAST)
             reads = 0
 
-            def on_read(_message: object) -> None:
+            def on_read(asked: Message) -> None:
                 nonlocal reads
-                reads += 1
+                reads += orjson.loads(asked.data)["batch"] == PAGE  # else the settle check's, or the projector's
 
             # A plain subscriber hears what is asked of the stream, beside the stream itself.
             await edge.bus.subscribe(f"$JS.API.DIRECT.GET.{subjects.EVENTS}", on_read)
@@ -100,7 +103,7 @@ async def join(programs: Path, quick: bool) -> str:
             )
     opened_s, current_s, read, each = (median(row[column] for row in rows) for column in range(4))
     mark = " !" if any(row[4] for row in rows) else ""
-    head = ["all open, s", "all current, s", "reads of the stream", "edge's CPU a viewer, µs"]
+    head = ["all open, s", "all current, s", "reads of the stream for them", "edge's CPU a viewer, µs"]
     cells = [report.figure(opened_s), report.figure(current_s) + mark, f"{read:.0f}", report.figure(each)]
     text = f"{viewers:,} viewers connect at once to a run with {_PAST:,} past events of 180 bytes:"
     return "\n".join([text, "", *report.table(head, [cells])])
@@ -164,8 +167,7 @@ async def polling(programs: Path, quick: bool) -> str:
     for _ in range(rounds):
         async with running(Edge, programs) as edge:
             assert isinstance(edge, Edge)
-            for _ in range(50):
-                await begin(edge.streams)
+            await edge.begin(50)
             target = "/rpc/listTests?limit=50"
             etag = await _settled_etag(f"{edge.process.url}{target}", 50)
             ours.append(await _poll(programs, edge.pids(), "-p", edge.port, "-u", target, "-t", etag, "-d", seconds))
@@ -238,6 +240,7 @@ async def sockets(programs: Path, quick: bool, minutes: float) -> str:
         opened = await asyncio.gather(*(load.line(within_s=90) for load in loads))
         open_s, count = max(each["open_s"] for each in opened), sum(each["open"] for each in opened)
         report.say(f"{count} open in {open_s:.1f} s; refused and come back {sum(each['refused'] for each in opened)}")
+        shares = sorted(open_sockets(pid) for pid in edge.pids())
         first = await _one_event(programs, edge, loads, 0)
         rows = [["at once", *first]]
         if minutes:
@@ -248,7 +251,7 @@ async def sockets(programs: Path, quick: bool, minutes: float) -> str:
     text = (
         f"{total:,} sockets of one run on {edge.workers} processes, all open after {open_s:.1f} s; the memory of the "
         f"processes was {before_mb:.0f} MB before and {after_mb:.0f} MB with them: "
-        f"{(after_mb - before_mb) * 1024 / total:.1f} KB each."
+        f"{(after_mb - before_mb) * 1024 / total:.1f} KB each. A process has {shares[0]:,} to {shares[-1]:,} of them."
     )
     return "\n".join([text, "", *report.table(head, rows)])
 

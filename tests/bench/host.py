@@ -80,6 +80,11 @@ def pss_kb(pids: Iterable[int]) -> int:
     )
 
 
+def open_sockets(pid: int) -> int:
+    """How many sockets a process has open."""
+    return sum(str(each.readlink()).startswith("socket:") for each in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def described() -> str:
     """The machine and its software, one sentence."""
     model = next(

