@@ -23,7 +23,7 @@ class Viewer(Protocol):
     def transport(self) -> asyncio.Transport:
         """For how much waits in it."""
 
-    def write(self, frames: bytes) -> None:
+    def write(self, frames: bytes | memoryview) -> None:
         """Sends them; only while the session stands."""
 
     def offer(self, frame: bytes, high_water_bytes: int) -> bool:
@@ -62,7 +62,7 @@ def offer_all(viewers: Iterable[Viewer], frame: bytes, high_water_bytes: int) ->
         except OSError:  # full, or gone: the transport waits, or finds the same error
             sent = 0
         if sent != size:
-            viewer.write(frame[sent:])
+            viewer.write(memoryview(frame)[sent:])  # no copy: at full rate frames are large, and most wait
     return refused
 
 

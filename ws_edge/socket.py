@@ -147,7 +147,7 @@ class ViewerSocket(Straight, asyncio.Protocol):
         """Half-closed is closed: a viewer that will say nothing more cannot say goodbye either."""
         return False
 
-    def write(self, frames: bytes) -> None:
+    def write(self, frames: bytes | memoryview) -> None:
         """Sends frames, behind the answer to the upgrade if that has not gone out yet."""
         if self._unsent:
             frames, self._unsent = self._unsent + frames, b""
