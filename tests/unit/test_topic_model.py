@@ -418,7 +418,7 @@ class Spine(RuleBasedStateMachine):
 def small_and_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small limits, so that short histories reach all of them."""
     monkeypatch.setattr(replay, "_BLOCK", 8)
-    monkeypatch.setattr(replay, "_PAGE", 16)
+    monkeypatch.setattr(replay, "PAGE", 16)
     monkeypatch.setattr(replay, "_CACHE_BYTES", 40_000)
     monkeypatch.setattr(topic, "_PAGE", 7)
     monkeypatch.setattr(topic, "_MAX_HELD", 5)
