@@ -379,6 +379,16 @@ class Spine(RuleBasedStateMachine):
         for viewer in self.viewers:
             assert viewer.transport.most_before <= HIGH_WATER, "written to although it was full"
 
+    @invariant()
+    def what_the_projector_is_given_has_no_hole(self) -> None:
+        for each in self._topics():
+            begin, events = each._ring.after, self.broker.lives[each.epoch].events if each.epoch else []
+            assert not begin or each.since(begin - 1) is None
+            for seq in (begin, each.head, each.tail, *(kept.seq for kept in events if begin <= kept.seq <= each.tail)):
+                given = each.since(seq)
+                stored = [kept.seq for kept in events if seq < kept.seq <= each.tail]
+                assert given is None or [entry.seq for entry in given] == stored
+
     def _topics(self) -> list[Topic]:
         return list(self.hub.topics.values()) if hasattr(self, "hub") else []
 
