@@ -389,7 +389,7 @@ class Spine(RuleBasedStateMachine):
             for seq in (begin, each.head, each.tail, *(kept.seq for kept in events if begin <= kept.seq <= each.tail)):
                 given = each.since(seq)
                 stored = [kept.seq for kept in events if seq < kept.seq <= each.tail]
-                assert given is None or [entry.seq for entry in given] == stored
+                assert given is None or [entry.seq for entry in given] == stored, f"{each} behind {seq}"
 
     def _topics(self) -> list[Topic]:
         return list(self.hub.topics.values()) if hasattr(self, "hub") else []
