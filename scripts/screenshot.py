@@ -86,7 +86,7 @@ class Camera:
     async def take(self, name: str) -> None:
         """Writes docs/<name>.png, with as many colours as MAX_BYTES allow."""
         await self.page.evaluate("document.fonts.ready")
-        full = Image.open(io.BytesIO(await self.page.screenshot())).convert("RGB")
+        full = Image.open(io.BytesIO(await self.page.screenshot(animations="disabled"))).convert("RGB")
         for colours in (256, 128, 64, 32):
             packed = io.BytesIO()
             palette(full, colours).save(packed, "PNG", optimize=True)
