@@ -56,7 +56,7 @@ class Puller:
             rest = min(batch - len(self._arrived), self._arrived[-1].pending)
             if rest > 0:
                 await self._ask({"batch": rest, "no_wait": True})
-                await self._until_arrived(len(self._arrived) + rest, _REST_S)
+                await self._until_arrived(len(self._arrived) + rest, _REST_S, to_the_last=True)
             return self._take(batch)
         if self._lost:
             raise BrokerUnavailable(f"lost the broker while waiting for {self._name}")
@@ -71,11 +71,17 @@ class Puller:
         self._ended, self._lost = None, False
         await self._bus.publish(self._request, to_json(query), reply=f"{self._inbox}.{self._count}")
 
-    async def _until_arrived(self, count: int, within_s: float) -> bool:
-        """Whether so many are here within that time, or it is known that they will not come."""
+    async def _until_arrived(self, count: int, within_s: float, *, to_the_last: bool = False) -> bool:
+        """Whether so many are here within that time, or it is known that they will not come.
+
+        Args:
+            to_the_last: a message with nothing pending behind it is the last: another reader took some of them.
+        """
         try:
             async with asyncio.timeout(within_s):
                 while len(self._arrived) < count and self._ended is None and not self._lost:
+                    if to_the_last and not self._arrived[-1].pending:
+                        break
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:

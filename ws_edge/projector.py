@@ -97,19 +97,23 @@ class Projector:
     async def _pull(self) -> None:
         """Gathers hints, a few at a time."""
         puller = Puller(self._bus, subjects.EVENTS, subjects.PROJECTOR)
-        while True:
-            try:
-                hints = await puller.pull(_BATCH, expires_s=_EXPIRES_S)
-                for hint in hints:
-                    await self._take(hint)
-            except (BrokerUnavailable, BrokerRefused) as error:
-                _limited.warning("waiting for hints: %s", error)
-                await asyncio.sleep(0.5)
-                await self._try_to_mend()
-                continue
-            if hints:
-                self._hinted.set()
-            await asyncio.sleep(_GATHER_S if len(hints) < _BATCH else _HURRY_S)
+        try:
+            while True:
+                try:
+                    hints = await puller.pull(_BATCH, expires_s=_EXPIRES_S)
+                    for hint in hints:
+                        await self._take(hint)
+                except (BrokerUnavailable, BrokerRefused) as error:
+                    _limited.warning("waiting for hints: %s", error)
+                    await asyncio.sleep(0.5)
+                    await self._try_to_mend()
+                    continue
+                if hints:
+                    self._hinted.set()
+                await asyncio.sleep(_GATHER_S if len(hints) < _BATCH else _HURRY_S)
+        finally:
+            with contextlib.suppress(BrokerUnavailable):
+                await puller.close()
 
     async def _try_to_mend(self) -> None:
         """The consumer goes with its stream: whoever makes the stream anew may not know of it."""

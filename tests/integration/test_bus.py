@@ -189,6 +189,20 @@ async def test_a_job_that_is_handed_back_comes_again(bus: Bus, streams: Streams)
     await puller.close()
 
 
+async def test_a_pull_takes_what_is_there_and_leaves_no_request_standing(bus: Bus, streams: Streams) -> None:
+    """A standing request would have the broker send each new message by itself."""
+    for name in "abcde":
+        await streams.store(subjects.job(name), b"{}")
+    puller = Puller(bus, subjects.JOBS, subjects.WORKERS)
+    taken = [await puller.pull(3, expires_s=2), await puller.pull(10, expires_s=2)]
+    assert [[each.seq for each in some] for some in taken] == [[1, 2, 3], [4, 5]]
+    assert [each.pending for each in taken[1]] == [1, 0]
+    info = await streams.api(f"CONSUMER.INFO.{subjects.JOBS}.{subjects.WORKERS}")
+    assert (info["num_waiting"], info["num_ack_pending"]) == (0, 5)
+    assert await puller.pull(10, expires_s=0.1) == []
+    await puller.close()
+
+
 async def test_a_follower_misses_nothing_across_restarts_and_a_new_stream(
     nats_server: EmbeddedServer, bus: Bus, streams: Streams
 ) -> None:
