@@ -235,7 +235,8 @@ READ = """scroller => {
 
 
 async def far_up(within: Locator) -> bool:
-    return await from_bottom(within) > 4000
+    """And drawn there: the page hears of the scrolling a frame later."""
+    return await from_bottom(within) > 4000 and bool(await scroll_lines_on_screen(within))
 
 
 async def test_filters_and_search(stack: Stack, stack_streams: Streams, page: Page) -> None:
