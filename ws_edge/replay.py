@@ -51,6 +51,8 @@ class Replay:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._pages: OrderedDict[tuple[str, int], ReplayPage] = OrderedDict()
+        self._starts: dict[str, set[int]] = {}
+        """Where each run's pages begin: one of a run among many others spans many blocks."""
         self._bytes = 0
         self._waiting: dict[tuple[str, int], list[tuple[int, Callable[[ReplayPage], None]]]] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -61,12 +63,12 @@ class Replay:
 
     def cached(self, test_id: str, cursor: int) -> ReplayPage | None:
         """A page at hand that has something behind `cursor`, or None."""
-        for start in (_aligned(cursor), cursor):
-            page = self._pages.get((test_id, start))
-            if page is not None and page.last > cursor:
-                self._pages.move_to_end((test_id, start))
-                return page
-        return None
+        starts = (start for start in self._starts.get(test_id, ()) if start <= cursor)
+        start = max((start for start in starts if self._pages[test_id, start].last > cursor), default=None)
+        if start is None:
+            return None
+        self._pages.move_to_end((test_id, start))
+        return self._pages[test_id, start]
 
     def request(self, test_id: str, cursor: int, on_page: Callable[[ReplayPage], None]) -> None:
         """Reads the page around `cursor`; calls `on_page` once it is here, whoever asked first.
@@ -123,6 +125,7 @@ class Replay:
         page = ReplayPage(start, entries, read.complete)
         self._forget(key)
         self._pages[key] = page
+        self._starts.setdefault(test_id, set()).add(start)
         self._bytes += _size(page)
         while self._bytes > _CACHE_BYTES and len(self._pages) > 1:
             self._forget(next(iter(self._pages)))
@@ -136,6 +139,10 @@ class Replay:
         page = self._pages.pop(key, None)
         if page is not None:
             self._bytes -= _size(page)
+            starts = self._starts[key[0]]
+            starts.discard(key[1])
+            if not starts:
+                del self._starts[key[0]]
 
 
 def _aligned(cursor: int) -> int:
