@@ -374,10 +374,9 @@ class Topic:
         self._services.replay.forget(self.test_id)
         self._forget_events(tail)
 
-    def _forget_events(self, tail: int, gone: int = 0) -> None:
-        """Goes on behind `tail`; of what was stored up to `gone` nobody can be shown anything."""
+    def _forget_events(self, tail: int) -> None:
         self.tail = self.head = tail
-        self._ring.clear(max(tail, gone))
+        self._ring.clear(tail)
         self._stretches.clear()
         self._outbox.clear()
         self._fallback = None
@@ -419,12 +418,8 @@ class Topic:
         if last is None and not self._exists:
             self._declare_missing()
             return
-        gone = 0
-        if last is None:  # the run is known, and nothing of it is retained: of what was stored before, nothing is left
-            gone = (await self._services.streams.state(subjects.EVENTS)).last_seq
-            last = await self._services.streams.last(subjects.EVENTS, subjects.events(self.test_id))
         self._exists = True
-        self._forget_events(0 if last is None else last.seq, gone)
+        self._forget_events(0 if last is None else last.seq)
         self.epoch = epoch
         if last is not None and self._services.snapshot(self.test_id) is None:
             with contextlib.suppress(NotFound):
