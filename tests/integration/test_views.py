@@ -32,13 +32,18 @@ async def test_two_edges_fold_at_once_and_one_is_killed(streams: Streams, make_e
     first, second = await make_edge(), await make_edge()
     ids = [await begin(streams, f"run {number}") for number in range(8)]
 
+    seen = asyncio.Event()
+
     async def play(test_id: str) -> None:
         for number in range(60):
+            if number == 30:  # or all would be over before the list is folded for the first time
+                await seen.wait()
             await publish(streams, test_id, f"step {number}", phase=f"phase{1 + number // 15}")
         await publish(streams, test_id, "Done", "complete", data={"score": 50})
 
     playing = asyncio.gather(*(play(test_id) for test_id in ids))
     await until(lambda: _some_progress(first))
+    seen.set()
     first.child.signal(signal.SIGKILL)
     await playing
 
