@@ -92,6 +92,8 @@ class Topic:
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._ring = Ring(0)
+        self._first = 0
+        """The event that was taken when nothing was retained before it; 0: not known to be so of any."""
         self._stretches = Stretches()
         self._synced: tuple[object, bytes] = (None, b"")
         self._pacer: Pacer[Entry] = Pacer(progress_interval_s)
@@ -187,7 +189,9 @@ class Topic:
             if asked.seq > self.tail and session.looked is None:
                 self._start(self._look)
                 return False
-            if asked.seq < self._ring.after:
+            if asked.seq < self._first:
+                retained = False
+            elif asked.seq < self._ring.after:
                 known = self._retained(session, asked.seq)
                 if known is None:
                     return False
@@ -273,6 +277,8 @@ class Topic:
 
     def _take(self, seq: int, raw: bytes) -> None:
         """The next event in order."""
+        if not self.tail:
+            self._first = seq
         self.tail = seq
         self.taken_at = now = self._loop.time()
         entry = entry_of(self.test_id, seq, raw)
@@ -376,6 +382,7 @@ class Topic:
 
     def _forget_events(self, tail: int) -> None:
         self.tail = self.head = tail
+        self._first = 0
         self._ring.clear(tail)
         self._stretches.clear()
         self._outbox.clear()

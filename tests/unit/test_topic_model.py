@@ -555,6 +555,20 @@ def test_whoever_watches_a_stream_that_is_made_anew_is_never_told_that_there_is_
     assert spine.viewers[0].position == 1
 
 
+@pytest.mark.parametrize("since_then", [1, 30], ids=["in the ring", "past the ring"])
+def test_a_position_from_before_all_of_a_run_was_purged_has_expired(spine: Spine, since_then: int) -> None:
+    """The topic opens while nothing is retained: its ring begins at 0, and yet not with the run's first event."""
+    spine.recreate(9)
+    spine.broker.life.purge(9, spine.loop.now)
+    spine.loop.run_for(8.0)
+    assert [topic.tail for topic in spine._topics()] == [0]
+    spine.publish_many(since_then, "status", 0, [0.0])
+    spine.loop.run_for(1.0)
+    late = spine._join(Position(spine.broker.life.epoch, 5))
+    spine.loop.run_for(1.0)
+    assert late.log[0].startswith("sync:reset:expired") and late.position == 9 + since_then
+
+
 def test_a_run_of_many_large_events_opens(spine: Spine) -> None:
     """Its snapshot is folded from more pages than one would think from the number of events."""
     spine.publish_many(40, "status", 20_000, [0.0])
