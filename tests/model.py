@@ -353,6 +353,20 @@ class ModelTransport:
         if len(self._buffer) > self._high:
             self._paused = True
 
+    def straight(self, data: bytes) -> int:
+        """`os.write` to its descriptor: takes what there is room for.
+
+        Raises:
+            BlockingIOError: there is none.
+        """
+        assert not self._buffer, "overtakes what waits"
+        taken = min(len(data), self._room)
+        if not taken:
+            raise BlockingIOError
+        self._buffer += data[: int(taken)]
+        self._move()
+        return int(taken)
+
     def get_write_buffer_size(self) -> int:
         return len(self._buffer)
 

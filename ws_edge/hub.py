@@ -173,7 +173,7 @@ class Hub:
         """A socket without a live session hears no topic's heartbeat; one that wants nothing for long is sent away."""
         beat = frames.control("heartbeat", stale=self.stale or None)
         for socket in tuple(self.sockets):
-            if socket.closing_since or any(session in session.topic.live for session in socket.sessions.values()):
+            if socket.closing_since or any(session.place >= 0 for session in socket.sessions.values()):
                 continue
             if not socket.sessions and socket not in self.listeners:
                 socket.idle_beats += 1

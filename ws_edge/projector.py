@@ -31,8 +31,10 @@ _HURRY_S: Final = 0.02
 """Between two batches, and behind one that was full."""
 _EXPIRES_S: Final = 5.0
 _PACE_S: Final = 0.25
-"""Between two rounds, so that a busy run is folded four times a second and not at every event; sockets do not wait for
-it, polls come every 3 s."""
+"""Between two rounds."""
+_REST_S: Final = 1.0
+"""Between two folds of one run, so that a busy one is folded once a second and not at every event; sockets do not wait
+for it, polls come every 3 s. The first event of a run that rested is folded in the next round."""
 _SPACE_S: Final = 0.0025
 """Between two runs of a round: folding goes on evenly, at a tenth of a core however many runs are busy, and never in
 a burst that fan-out would wait behind."""
@@ -64,6 +66,8 @@ class Projector:
         self._catalogue = catalogue
         self._pending: dict[str, list[Delivery]] = {}
         """By run, the one that waits longest first."""
+        self._rests_until: dict[str, float] = {}
+        """Runs that were folded just now, loop time."""
         self._hinted = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -132,13 +136,15 @@ class Projector:
 
     async def _round(self) -> None:
         """Every run with a hint, once; those first that nobody knows yet. One at a time is worked on of each run."""
-        due = sorted(self._pending, key=lambda test_id: self._catalogue.stored(test_id) is not None)
+        now = asyncio.get_running_loop().time()
+        self._rests_until = {test_id: until for test_id, until in self._rests_until.items() if until > now}
+        due = [each for each in self._pending if each not in self._rests_until and each not in self._working]
+        if len(due) < len(self._pending):
+            self._hinted.set()
+        due.sort(key=lambda test_id: self._catalogue.stored(test_id) is not None)
         for test_id in due:
             await self._slots.acquire()
-            if test_id in self._working:
-                self._slots.release()
-                self._hinted.set()
-                continue
+            self._rests_until[test_id] = now + _REST_S
             task = asyncio.create_task(self._work(test_id, self._pending.pop(test_id)), name=f"project-{test_id}")
             self._working[test_id] = task
             task.add_done_callback(partial(self._done, test_id))

@@ -10,8 +10,6 @@ protocol hands its bytes to `data_received` and makes this the transport's proto
   speaks and dropped when it has said something whole, since most clients speak once;
 * no timer, no task, no queue of its own: the hub goes through the sockets in cohorts.
 
-* a frame goes straight to the kernel where nothing waits before it.
-
 Where uvicorn hands the upgrade on, only the 101 is written at once: the transport's protocol is set after it, and a
 write before that never reports `pause_writing`.
 """
@@ -35,7 +33,8 @@ from broker.position import Position
 from ws_edge import frames, handshake
 from ws_edge.admission import client_address
 from ws_edge.handshake import Refusal
-from ws_edge.session import Session, Straight, offer_all
+from ws_edge.outlet import Outlet
+from ws_edge.session import Session
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -59,14 +58,13 @@ _quiet_parser.addHandler(logging.NullHandler())
 _quiet_parser.propagate = False  # what a client does wrong is answered to the client
 
 
-class ViewerSocket(Straight, asyncio.Protocol):
+class ViewerSocket(Outlet, asyncio.Protocol):
     """One connection. All calls from the loop."""
 
     __slots__ = (
         "__weakref__",
         "_address",
         "_deaf",
-        "_descriptor",
         "_named_in_url",
         "_node",
         "_parser",
@@ -74,15 +72,11 @@ class ViewerSocket(Straight, asyncio.Protocol):
         "_request",
         "_server_state",
         "_unfinished",
-        "_unsent",
         "closing_since",
         "idle_beats",
         "partial_since",
-        "sessions",
-        "transport",
     )
 
-    transport: asyncio.Transport
     _node: Node
 
     def __init__(
@@ -92,6 +86,7 @@ class ViewerSocket(Straight, asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        super().__init__()
         self._server_state = server_state
         self._node = app_state["node"]
         self._request: handshake.Request | None = None
@@ -100,18 +95,11 @@ class ViewerSocket(Straight, asyncio.Protocol):
         self._named_in_url = 0
         self._unfinished = 0
         """Bytes that came and belong to no whole frame yet."""
-        self.sessions: dict[str, Session] = {}
         self.closing_since = 0.0
         self.partial_since = 0.0
         self.idle_beats = 0
         self._deaf = False
         """It is not read from: it says more than it takes in."""
-        self._unsent = b""
-        """The answer to the upgrade, while it waits for company."""
-        self._descriptor = -1
-        """The transport's, where frames may go to the kernel past it; it is closed after `connection_lost`."""
-        self.fd = -1
-        """The same while nothing waits in the transport, else -1."""
         self._address: str | None = None
         """Where the viewer comes from; None until it was let in."""
 
@@ -127,7 +115,8 @@ class ViewerSocket(Straight, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The viewer is gone, whoever ended it."""
-        self.fd = self._descriptor = -1
+        self.go_straight(-1)
+        self.descriptor = -1
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
         self._leave()
@@ -146,30 +135,6 @@ class ViewerSocket(Straight, asyncio.Protocol):
     def eof_received(self) -> bool:
         """Half-closed is closed: a viewer that will say nothing more cannot say goodbye either."""
         return False
-
-    def write(self, frames: bytes | memoryview) -> None:
-        """Sends frames, behind the answer to the upgrade if that has not gone out yet."""
-        if self._unsent:
-            frames, self._unsent = self._unsent + frames, b""
-        self.fd = -1
-        self.transport.write(frames)
-
-    def offer(self, frame: bytes, high_water_bytes: int) -> bool:
-        """Writes a frame, unless more than `high_water_bytes` wait to be sent: then nothing happens, and False.
-
-        Where nothing waits, it opens the straight way to the kernel again: the transport's own queue, with its
-        bookkeeping, costs half as much again as the system call (`session.offer_all`).
-        """
-        waiting = self.transport.get_write_buffer_size()
-        if waiting > high_water_bytes:
-            return False
-        if not waiting:
-            self.fd = self._descriptor
-        if self.fd < 0:
-            self.transport.write(frame)
-        else:
-            offer_all((self,), frame, high_water_bytes)
-        return True
 
     def resume_writing(self) -> None:
         """The socket has drained: who was behind goes on."""
@@ -211,9 +176,9 @@ class ViewerSocket(Straight, asyncio.Protocol):
             self.transport.close()
             return
         if at_once:
-            self._unsent = answer
+            self.unsent = answer
             self._opened()
-            if self._unsent:
+            if self.unsent:
                 self.write(b"")
         else:
             self.transport.write(answer)
@@ -245,7 +210,7 @@ class ViewerSocket(Straight, asyncio.Protocol):
         self._request = _NO_REQUEST  # its headers are of no more use
         half = self._node.config.high_water_bytes // 2
         self.transport.set_write_buffer_limits(high=half, low=half // 4)
-        self._descriptor = _descriptor(self.transport)
+        self.descriptor = _descriptor(self.transport)
         self._node.hub.sockets.add(self)
         try:
             ids = [value for name, value in request.query if name == "testId"]

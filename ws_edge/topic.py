@@ -32,7 +32,7 @@ from ws_edge import frames
 from ws_edge.entries import Entry, Ring, Stretches, entry_of
 from ws_edge.pacing import Pacer
 from ws_edge.replay import Replay, ReplayPage
-from ws_edge.session import Looked, Session, Viewer, offer_all
+from ws_edge.session import LiveSessions, Looked, Session, Viewer
 
 State = Literal["opening", "sound", "repairing", "missing", "closed"]
 
@@ -78,7 +78,7 @@ class Topic:
         """The life of the stream that `tail` and `head` belong to; empty until opened."""
         self.tail = 0
         self.head = 0
-        self.live: dict[Session, Viewer] = {}
+        self.live = LiveSessions()
         self.behind: set[Session] = set()
         self.sent_at = 0.0
         """When something last went out to all live sessions, loop time."""
@@ -124,7 +124,7 @@ class Topic:
 
     def remove(self, session: Session) -> None:
         """The viewer has gone."""
-        self.live.pop(session, None)
+        self.live.discard(session)
         self.behind.discard(session)
         if not self.live and not self.behind:
             self.idle_since = self._loop.time()
@@ -140,6 +140,9 @@ class Topic:
             session.viewer.write(b"".join(out))
         if full:  # the kernel may take it all in this very turn
             self._loop.call_soon(self._pump_again, session)
+        elif session.settled and session.cursor == self.head:  # only now: what was written may have to wait
+            self.behind.discard(session)
+            self.live.add(session)
 
     def _pump_again(self, session: Session) -> None:
         if session in self.behind and session.viewer.transport.get_write_buffer_size() <= self._high_water_bytes // 2:
@@ -155,9 +158,6 @@ class Topic:
                 if not self._settle(session, out):
                     return False
             elif session.cursor >= self.head:
-                if session.cursor == self.head:
-                    self.behind.discard(session)
-                    self.live[session] = session.viewer
                 return False  # past the head: another edge's pace was ahead of ours, and the next flush comes by here
             elif session.cursor >= self._ring.after:
                 self._add_stretch(session, self._ring.entries, out)
@@ -308,12 +308,10 @@ class Topic:
         self._stretches.clear()
         bodies = [entry.body for entry in entries if entry.body]
         if bodies:
-            refused = offer_all(self.live.values(), frames.joined(bodies), self._high_water_bytes)
+            refused = self.live.offer(frames.joined(bodies), self._high_water_bytes)
             self.sent_at = self._loop.time()
-            sessions = list(self.live) if refused else []
-            for place in refused:
-                session = sessions[place]
-                del self.live[session]
+            for session in refused:
+                self.live.discard(session)
                 session.cursor = before
                 self.behind.add(session)
         self.pump_all()
@@ -326,7 +324,7 @@ class Topic:
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""
         frame = frames.control("heartbeat", testId=self.test_id, head=self.head, stale=self._services.stale or None)
-        offer_all(self.live.values(), frame, self._high_water_bytes)
+        self.live.offer(frame, self._high_water_bytes)
         self.sent_at = self._loop.time()
 
     # -- repair --------------------------------------------------------------------------------------------------

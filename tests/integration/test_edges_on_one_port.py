@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import uvloop
@@ -16,8 +18,10 @@ from broker.streams import Streams
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, until
 from ws_edge.listener import listen
-from ws_edge.session import offer_all
+from ws_edge.outlet import Outlet
+from ws_edge.session import LiveSessions, Session
 from ws_edge.socket import ViewerSocket
+from ws_edge.topic import Topic
 
 HIGH_WATER = 64 * 1024
 
@@ -89,18 +93,21 @@ def test_what_the_kernel_does_not_take_follows_in_order() -> None:
         theirs.setblocking(False)
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
         viewer = ViewerSocket.__new__(ViewerSocket)
-        viewer.transport, viewer._unsent = transport, b""
-        viewer._descriptor, viewer.fd = transport.get_extra_info("socket").fileno(), -1
+        Outlet.__init__(viewer)
+        viewer.transport, viewer.descriptor = transport, transport.get_extra_info("socket").fileno()
+        live = LiveSessions()
+        session = viewer.sessions[""] = Session(cast(Topic, SimpleNamespace(live=live)), viewer, None)
+        live.add(session)
         frames = [bytes([number]) * 5000 for number in range(100)]
         taken = 0
-        while taken < len(frames) and offer_all([viewer], frames[taken], HIGH_WATER) == []:
+        while taken < len(frames) and live.offer(frames[taken], HIGH_WATER) == []:
             assert viewer.fd >= 0 or taken > 0, "the first goes straight to the kernel"
             taken += 1
         assert 10 < taken < len(frames), "the first go to the kernel, the next wait, then it is full"
         waiting = transport.get_write_buffer_size()
         assert HIGH_WATER < waiting <= HIGH_WATER + 5000
-        assert offer_all([viewer, viewer], b"too much", HIGH_WATER) == [0, 1]
-        assert viewer.fd == -1, "nothing may overtake what waits"
+        assert live.offer(b"too much", HIGH_WATER) == [session]
+        assert viewer.fd == live.fds[0] == -1, "nothing may overtake what waits"
         assert transport.get_write_buffer_size() == waiting, "what is refused leaves nothing behind"
         expected = b"".join(frames[:taken])
         got = b""
@@ -109,13 +116,13 @@ def test_what_the_kernel_does_not_take_follows_in_order() -> None:
                 got += await loop.sock_recv(theirs, 1 << 16)
         assert got == expected
         viewer.write(b"by the ")
-        assert offer_all([viewer], b"transport, ", HIGH_WATER) == []
-        assert offer_all([viewer], b"again", HIGH_WATER) == []
+        assert live.offer(b"transport, ", HIGH_WATER) == []
+        assert live.offer(b"again", HIGH_WATER) == []
         async with asyncio.timeout(10):
             assert await loop.sock_recv(theirs, 100) == b"by the transport, again"
         theirs.close()
         while not transport.is_closing():
-            offer_all([viewer], b"nobody there", HIGH_WATER)  # raises nothing, and finds out
+            live.offer(b"nobody there", HIGH_WATER)  # raises nothing, and finds out
             await asyncio.sleep(0)
 
     uvloop.run(play())

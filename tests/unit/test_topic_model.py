@@ -27,10 +27,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from broker.position import Position
 from tests.harness import NO_SUCH_TEST as TEST_ID
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
-from ws_edge import entries, replay, topic
+from ws_edge import entries, outlet, replay, session, topic
 from ws_edge.config import EdgeConfig
 from ws_edge.entries import Ring
 from ws_edge.hub import Hub
+from ws_edge.outlet import Outlet
 from ws_edge.session import Session
 from ws_edge.topic import Topic
 
@@ -64,10 +65,28 @@ class Loud:
 LOUD: Final = Loud()
 
 
-class ModelViewer:
-    """A client that believes what PROTOCOL.md says, and checks it."""
+class Descriptors:
+    """In place of `os`, where frames go straight to the kernel."""
+
+    def __init__(self) -> None:
+        self.viewers: dict[int, ModelViewer] = {}
+
+    def write(self, fd: int, data: bytes) -> int:
+        viewer = self.viewers[fd]
+        assert viewer.fd == fd and not viewer.left, "by a way that is closed"
+        return viewer.transport.straight(data)
+
+
+DESCRIPTORS: Final = Descriptors()
+
+
+class ModelViewer(Outlet):
+    """A client that believes what PROTOCOL.md says, and checks it; its way out is the real one."""
+
+    transport: ModelTransport  # type: ignore[assignment]
 
     def __init__(self, broker: ModelBroker, loop: VirtualLoop, asked: Position | None, ahead: bool) -> None:
+        super().__init__()
         self.broker = broker
         self.asked = asked
         self.ahead = ahead
@@ -78,7 +97,8 @@ class ModelViewer:
         self.position = asked.seq if asked is not None else 0
         self.epoch = asked.epoch if asked is not None else None
         """That of its position: None is the current one, whichever that is."""
-        self.fd = -1
+        self.descriptor = len(DESCRIPTORS.viewers)
+        DESCRIPTORS.viewers[self.descriptor] = self
         self.synced = False
         self.missing = False
         self.left = False
@@ -90,15 +110,6 @@ class ModelViewer:
     def resume_writing(self) -> None:
         assert self.session is not None
         self.session.topic.pump(self.session)
-
-    def write(self, frames: bytes) -> None:
-        self.transport.write(frames)
-
-    def offer(self, frame: bytes, high_water_bytes: int) -> bool:
-        if self.transport.get_write_buffer_size() > high_water_bytes:
-            return False
-        self.transport.write(frame)
-        return True
 
     def session_missing(self, session: Session) -> None:
         self.missing = True
@@ -195,6 +206,7 @@ class Spine(RuleBasedStateMachine):
         self.viewers: list[ModelViewer] = []
         self.heads: dict[tuple[int, str], int] = {}
         self.count = 0
+        DESCRIPTORS.viewers.clear()
         LOUD.tracebacks.clear()
 
     @initialize(
@@ -288,7 +300,8 @@ class Spine(RuleBasedStateMachine):
         ahead = asked is not None and asked.epoch in (None, life.epoch) and asked.seq > last
         viewer = ModelViewer(self.broker, self.loop, asked, ahead)
         self.viewers.append(viewer)
-        viewer.session = self.loop.call(lambda: self.hub.subscribe(viewer, TEST_ID, asked))  # type: ignore[arg-type]
+        viewer.session = self.loop.call(lambda: self.hub.subscribe(viewer, TEST_ID, asked))
+        viewer.sessions[TEST_ID] = viewer.session
         return viewer
 
     @rule()
@@ -320,6 +333,7 @@ class Spine(RuleBasedStateMachine):
         def close() -> None:
             assert viewer.session is not None
             viewer.left = True
+            del viewer.sessions[TEST_ID]
             viewer.session.close()
 
         self.loop.call(close)
@@ -337,6 +351,25 @@ class Spine(RuleBasedStateMachine):
         self._leave(viewer)
         again = self._join(Position(viewer.epoch, viewer.position))
         again.ahead = False
+
+    @property
+    def caught_up(self) -> list[ModelViewer]:
+        return [viewer for viewer in self.here if viewer.synced and not viewer.transport.get_write_buffer_size()]
+
+    @precondition(lambda self: self.caught_up)
+    @rule(data=st.data())
+    def subscribe_again(self, data: st.DataObject) -> None:
+        """On the same socket, which may be open straight to the kernel, and may be full."""
+        self._subscribe_again(data.draw(st.sampled_from(self.caught_up)))
+
+    def _subscribe_again(self, viewer: ModelViewer) -> None:
+        def again() -> None:
+            viewer.sessions.pop(TEST_ID).close()
+            viewer.asked = Position(viewer.epoch, viewer.position)
+            viewer.session = self.hub.subscribe(viewer, TEST_ID, viewer.asked)
+            viewer.sessions[TEST_ID] = viewer.session
+
+        self.loop.call(again)
 
     @precondition(lambda self: self.here)
     @rule(data=st.data(), room=st.sampled_from([0, 500, 10_000]))
@@ -443,6 +476,8 @@ def small_and_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic, "Ring", partial(Ring, max_bytes=8000, max_entries=10))
     for module in (topic, replay):
         monkeypatch.setattr(module, "_limited", LOUD)
+    for module in (session, outlet):
+        monkeypatch.setattr(module, "os", DESCRIPTORS)
 
 
 class TestSpine(Spine.TestCase):  # type: ignore[misc, valid-type]
@@ -567,6 +602,19 @@ def test_a_position_from_before_all_of_a_run_was_purged_has_expired(spine: Spine
     late = spine._join(Position(spine.broker.life.epoch, 5))
     spine.loop.run_for(1.0)
     assert late.log[0].startswith("sync:reset:expired") and late.position == 9 + since_then
+
+
+def test_what_waits_of_the_answer_to_a_subscription_is_not_overtaken(spine: Spine) -> None:
+    """The session is not yet among the socket's own when its first frames are written."""
+    [viewer] = spine.viewers
+    assert viewer.fd >= 0
+    spine.loop.call(lambda: viewer.transport.room(0))
+    spine._subscribe_again(viewer)
+    spine.publish("status", 0, [0.0])
+    spine.loop.run_for(0.1)
+    assert viewer.fd == -1
+    spine.loop.call(lambda: viewer.transport.room(float("inf")))
+    assert viewer.log[-2:] == ["sync:recovered::10", "11"]
 
 
 def test_a_run_of_many_large_events_opens(spine: Spine) -> None:
