@@ -35,6 +35,8 @@ DEFAULT_BUDGET_S: Final = 60
 MAX_TITLE_CHARS: Final = 200
 
 _PAGE: Final = 500
+_PAGE_BYTES: Final = 512 * 1024
+"""Live events wait behind such a page on their way to an edge."""
 _TRIES: Final = 8
 
 
@@ -153,7 +155,7 @@ async def read(streams: Streams, test_id: str, since: Snapshot | None = None, *,
     while fruitless < _TRIES:
         if seen >= known_last:
             return Run(snapshot, seen)
-        page = await streams.read(subjects.EVENTS, subject, seen, _PAGE)
+        page = await streams.read(subjects.EVENTS, subject, seen, _PAGE, max_bytes=_PAGE_BYTES)
         for message in page.messages:
             snapshot = fold(snapshot, test_id, message.seq, parse(message.data))
             seen = message.seq

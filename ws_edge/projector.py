@@ -32,8 +32,8 @@ _HURRY_S: Final = 0.02
 _EXPIRES_S: Final = 5.0
 _PACE_S: Final = 0.25
 """Between two rounds."""
-_REST_S: Final = 1.0
-"""Between two folds of one run, so that a busy one is folded once a second and not at every event; sockets do not wait
+_REST_S: Final = 0.5
+"""Between two folds of one run, so that a busy one is folded twice a second and not at every event; sockets do not wait
 for it, polls come every 3 s. The first event of a run that rested is folded in the next round."""
 _SPACE_S: Final = 0.0025
 """Between two runs of a round: folding goes on evenly, at a tenth of a core however many runs are busy, and never in
