@@ -33,8 +33,9 @@ export class Card {
     this.cancel = cancelButton(run.id, actions, (reason) => setText(this.message, reason));
     this.parts = { badge: badge(), marks: marks(), stepper: stepper(), ring: ring() };
     this.screen = screen();
-    this.feed = new Feed("");
-    this.drawer = h("div.drawer", { id: feedId, hidden: true }, this.feed.root);
+    /** Made when it is opened: of hundreds of cards few ever are. @type {Feed|null} */
+    this.feed = null;
+    this.drawer = h("div.drawer", { id: feedId, hidden: true });
     this.root = h(
       "article.card",
       { "data-test-id": run.id },
@@ -54,6 +55,10 @@ export class Card {
   /** @param {boolean} opened */
   setOpened(opened) {
     this.opened = opened;
+    if (opened && !this.feed) {
+      this.feed = new Feed(`Live Feed of ${this.link.textContent}`);
+      this.drawer.append(this.feed.root);
+    }
     this.drawer.hidden = !opened;
     setAttr(this.toggle, "aria-expanded", String(opened));
     this.actions.open(this.id, opened);
@@ -74,13 +79,14 @@ export class Card {
     setText(this.message, snapshot.message ?? "");
     setAttr(this.message, "title", snapshot.message);
     setText(this.count, run.events ? `(${run.events.toLocaleString("en")})` : "");
-    setAttr(this.feed.scroller, "aria-label", `Live Feed of ${title}`);
     setAttr(this.cancel, "hidden", ended(snapshot));
     for (const part of Object.values(this.parts)) part.update(snapshot);
     this.screen.update(snapshot);
     this.tick(run, now());
+    if (!this.feed) return;
+    setAttr(this.feed.scroller, "aria-label", `Live Feed of ${title}`);
     // A closed one lets go of what the run has let go of.
-    if (this.opened || (this.feed.run && this.feed.generation !== run.generation)) this.feed.update(run);
+    if (this.opened || this.feed.generation !== run.generation) this.feed.update(run);
   }
 
   /** @param {Run} run @param {number} at ms, by the edge's clock */

@@ -330,6 +330,7 @@ export class ListPage {
   /** @param {IntersectionObserverEntry[]} entries */
   scrolled(entries) {
     for (const { target, isIntersecting } of entries) {
+      target.toggleAttribute("data-near", isIntersecting);
       if (isIntersecting) this.near.add(target);
       else this.near.delete(target);
     }
