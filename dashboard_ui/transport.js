@@ -9,6 +9,8 @@ import { ended } from "./fold.js";
 import { behind } from "./store.js";
 
 export const POLL_MS = 3000;
+/** What was published right before a look is in the list by then. */
+const LOOK_AGAIN_MS = 1000;
 const RPC_TIMEOUT_MS = 10_000;
 /** Runs that one poll asks for; the newest, as on the socket. */
 const LIST_LIMIT = 100;
@@ -112,6 +114,8 @@ export class Transport {
     this.polling = false;
     /** @type {ReturnType<typeof setTimeout>|undefined} */
     this.pollTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    this.lookTimer = undefined;
     /** The round of questions that is under way, if any. @type {AbortController|null} */
     this.round = null;
     /** Whether the last round was answered. */
@@ -225,9 +229,12 @@ export class Transport {
     this.subscribe();
   }
 
-  /** Asks over HTTP, once and at once; a round that is under way may hang on a line that is no more. */
+  /** Asks over HTTP at once (a round that is under way may hang on a line that is no more), and once more. */
   look() {
-    if (!globalThis.document?.hidden) void this.ask();
+    if (globalThis.document?.hidden) return;
+    void this.ask();
+    clearTimeout(this.lookTimer);
+    this.lookTimer = setTimeout(() => this.round ?? this.ask(), LOOK_AGAIN_MS);
   }
 
   forget() {
@@ -327,6 +334,7 @@ export class Transport {
     if (this.polling) console.info("testcast: polling ends");
     this.polling = false;
     clearTimeout(this.pollTimer);
+    clearTimeout(this.lookTimer);
     this.round?.abort();
     this.round = null;
   }
