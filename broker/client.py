@@ -124,6 +124,14 @@ class NatsClient(Client):
             self._transport = _Tcp(self)
         await super()._connect_to_server(s)
 
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        """What is pending goes first: nats-py's ping overtakes it, and so the answer would come before the interest
+        stands that `flush` was to wait for."""
+        pending, self._pending, self._pending_data_size = self._pending, [], 0
+        if pending and self._transport is not None:
+            self._transport.writelines(pending)
+        await super()._send_ping(future)
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         message = Message(bytes(subject), bytes(reply), headers or b"", data)
         handler = self.handlers.get(b"%d" % sid)

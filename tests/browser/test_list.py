@@ -187,6 +187,20 @@ async def test_only_what_changed_is_touched(crowd: Crowd, page: Page) -> None:
     await expect(badge(card(page, going))).to_have_text("failed")
 
 
+async def test_what_is_off_the_screen_does_not_move(crowd: Crowd, page: Page) -> None:
+    """The browser keeps what is around the screen ready to be drawn, and each dot that moves as a layer of its own."""
+    going = await begin(crowd.streams, "Moves")
+    await publish(crowd.streams, going, "Loading", "status", status="running", phase="phase1")
+    await page.emulate_media(reduced_motion="no-preference")
+    await opened(page, crowd.edge.url)
+    moving = "document.getAnimations().filter(({ animationName }) => animationName === 'pulse').length"
+    for down, count in ((0, 1), (900, 0), (0, 1)):
+        await page.evaluate(f"scrollTo({{ top: {down}, behavior: 'instant' }})")
+        await until(lambda count=count: page.evaluate(f"{moving} === {count}"), what=f"{count} dots that move")
+    await publish(crowd.streams, going, "Cancelled", "error", status="failed")
+    await expect(badge(card(page, going))).to_have_text("failed")
+
+
 async def test_updates_by_others_appear_and_a_filter_lets_go(stack: Stack, stack_streams: Streams, page: Page) -> None:
     await begin(stack_streams)  # an empty list has no filters
     await opened(page, stack.edge_url)

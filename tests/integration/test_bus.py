@@ -49,6 +49,29 @@ async def test_live_events_name_their_sequence_and_predecessor_whatever_the_publ
     assert heard[-1].header(b"Nats-Last-Sequence") == str(ack_of.seq - 1).encode()
 
 
+async def test_a_flush_is_sent_behind_what_it_waits_for(nats_server: EmbeddedServer) -> None:
+    """nats-py writes its ping past what is pending: the broker would answer before it has heard of the interest."""
+    sent = bytearray()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tap: bytearray) -> None:
+        while data := await reader.read(1 << 16):
+            tap += data
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", nats_server.port)
+        await asyncio.gather(relay(reader, back, sent), relay(there, writer, bytearray()), return_exceptions=True)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        bus = await Bus.connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", name="test")
+        for number in range(20):
+            await bus.subscribe(f"interest.{number}", lambda message: None)
+            await bus.flush()
+            assert sent.rindex(b"SUB interest.%d " % number) < sent.rindex(b"PING\r\n")
+        await bus.close()
+
+
 async def test_a_subject_that_is_not_utf8_does_not_end_the_reading(nats_server: EmbeddedServer, bus: Bus) -> None:
     heard: list[Message] = []
     await bus.subscribe("test.*.events", heard.append)
