@@ -25,7 +25,7 @@ from ws_edge.supervisor import supervise
 
 _GC_THRESHOLDS: Final = 20_000, 10, 50
 """Python's own (700, 10, 10) has the collector walk through every viewer time and again while it finds nothing: what an
-edge makes goes by its reference counts. A crowd's handshakes cost a quarter less with these, an event a twentieth."""
+edge makes goes by its reference counts. Its first 500 handshakes cost a quarter less with these."""
 
 _log = logging.getLogger("testcast.edge")
 
