@@ -245,7 +245,8 @@ async def test_connect_to_test(stack: Stack, stack_streams: Streams, page: Page,
     await opened(page, proxy.url)
     answer = await page.evaluate("id => testcast.connectToTest(id)", test_id)
     assert answer["url"] == f"ws://127.0.0.1:{proxy.port}/ws?testId={test_id}"
-    assert (answer["snapshot"]["title"], answer["head"]) == ("Watched by name", answer["snapshot"]["seq"])
+    assert answer["snapshot"]["title"] == "Watched by name"
+    assert 0 < answer["snapshot"]["seq"] <= answer["head"], "what is folded may be an event behind"
     await expect(card(page, test_id)).to_be_visible()
     assert proxy.upgrades == 1
     refusal = await page.evaluate("testcast.connectToTest('nonsense').catch(e => [e.status, e.code, e.message])")
