@@ -107,14 +107,14 @@ export function ring({ large = false } = {}) {
   button.addEventListener("keydown", (event) => event.key === "Escape" && root.classList.add("dismissed"));
   for (const type of ["blur", "click", "pointerleave"])
     button.addEventListener(type, () => root.classList.remove("dismissed"));
-  /** @type {unknown} */
-  let drawn;
+  /** @type {Partial<Snapshot>} */
+  let drawn = {};
   return {
     root,
     update(run) {
       setAttr(root, "hidden", run.score === undefined);
-      if (run.score === undefined || drawn === run.metrics) return;
-      drawn = run.metrics;
+      if (run.score === undefined || (drawn.score === run.score && drawn.metrics === run.metrics)) return;
+      drawn = run;
       const rubric = rubricOf(run);
       const score = Math.round(run.score);
       setText(number, String(score));

@@ -52,6 +52,14 @@ async def test_submit_socket_events_card(stack: Stack, stack_streams: Streams, p
     assert polls == []
 
 
+async def test_a_score_without_parts(stack: Stack, stack_streams: Streams, page: Page) -> None:
+    """An agent of somebody else's may say no more than the number."""
+    test_id = await begin(stack_streams)
+    await opened(page, stack.edge_url)
+    await publish(stack_streams, test_id, "Done", "complete", data={"score": 41})
+    await expect(card(page, test_id).locator(".ring-number")).to_have_text("41")
+
+
 async def test_badge_colours(stack: Stack, stack_streams: Streams, page: Page) -> None:
     """Gray, blue, green, red, with a fade of 200 ms; the word always stands beside the colour."""
     done, lost = await begin(stack_streams), await begin(stack_streams)
