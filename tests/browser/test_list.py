@@ -227,6 +227,7 @@ async def test_the_elapsed_time_stands_wrong_clocks(
     async with page.expect_response("**/rpc/getConfig"):
         await opened(page, stack.edge_url)
     await expect(card(page, right).locator(".elapsed")).to_have_text(re.compile(r"^0:[0-5]\d$"))
+    await card(page, wrong).scroll_into_view_if_needed()  # off the screen a card's clock stands
     await expect(card(page, wrong).locator(".elapsed")).to_have_text(re.compile(r"^[0-2]:[0-5]\d$"))
     await publish(stack_streams, right, "Phase 1", "status", status="running", phase="phase1")
     await expect(pill(page)).to_have_text(re.compile(r"^Live · (\d{1,3} ms|[0-9.]{3} s)$"))
