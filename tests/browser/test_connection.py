@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
@@ -243,10 +244,15 @@ async def test_connect_to_test(stack: Stack, stack_streams: Streams, page: Page,
     """The seed's function: asks the RPC, then watches on the page's one socket, also a run that has ended."""
     test_id = await begin(stack_streams, "Watched by name")
     await opened(page, proxy.url)
-    answer = await page.evaluate("id => testcast.connectToTest(id)", test_id)
+
+    async def folded() -> dict[str, Any] | None:
+        found: dict[str, Any] = await page.evaluate("id => testcast.connectToTest(id)", test_id)
+        return found if found["snapshot"]["seq"] == found["head"] else None
+
+    answer = await until(folded, what="the snapshot is at the head")
+    assert answer is not None
     assert answer["url"] == f"ws://127.0.0.1:{proxy.port}/ws?testId={test_id}"
     assert answer["snapshot"]["title"] == "Watched by name"
-    assert 0 < answer["snapshot"]["seq"] <= answer["head"], "what is folded may be an event behind"
     await expect(card(page, test_id)).to_be_visible()
     assert proxy.upgrades == 1
     refusal = await page.evaluate("testcast.connectToTest('nonsense').catch(e => [e.status, e.code, e.message])")
