@@ -108,7 +108,7 @@ async def test_a_broker_restart_under_open_sockets(
     async def is_running() -> bool:
         return bool((await run_on(nats_edge, test_id) or {}).get("status") == "running")
 
-    await until(is_running)  # the events are folded four times a second
+    await until(is_running)  # the events are folded twice a second
     async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
         reader = Reader(connection)
         await reader.events(2)
