@@ -43,7 +43,7 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None
                     raise TryAgain(str(error)) from error
 
             worker = Worker(bus, player, name=config.name, concurrency=config.concurrency)
-            _log.info("worker %s takes jobs from %s, %d at a time", config.name, nats_url, config.concurrency)
+            _log.info("worker %s takes jobs from %s, %d at a time", config.name, bus.address, config.concurrency)
             await worker.run(stop)
     finally:
         await bus.close()

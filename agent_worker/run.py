@@ -173,7 +173,7 @@ class TestRun:
         except TimeoutError:
             await self._shut()
             raise BrokerUnavailable(
-                f"the broker at {self._streams.bus.url} did not store the run's first event within "
+                f"the broker at {self._streams.bus.address} did not store the run's first event within "
                 f"{self._patience_s:g} s: has an edge or `testcast up` prepared it?"
             ) from None
         except BaseException:

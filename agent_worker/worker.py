@@ -288,7 +288,7 @@ class Worker:
             await self._settle(run, run.hand_on())
             return End.HANDED_ON
         if isinstance(error, TryAgain):
-            await run.progress(f"This worker cannot play on: {error}")
+            await run.progress(f"This worker cannot play on: {_told(error)}")
             await run.flush()
             run.leave()
             return End.AGAIN
@@ -296,7 +296,7 @@ class Worker:
             message, code = f"The agent was still busy after {limit_s:g} s and was stopped", "agent_timeout"
         elif error is not None:
             _log.error("run %s: the player failed", run.test_id, exc_info=error)
-            message, code = f"The agent failed: {str(error) or type(error).__name__}", "agent_error"
+            message, code = f"The agent failed: {_told(error)}", "agent_error"
         else:
             message, code = "The agent ended without a result", "no_result"
         await run.fail(message, code)
@@ -350,3 +350,8 @@ async def _stop_player(player: asyncio.Future[None]) -> None:
     await asyncio.wait({player}, timeout=_STOP_PLAYER_S)
     if not player.done():
         _log.error("a player did not stop within %g s", _STOP_PLAYER_S)
+
+
+def _told(error: BaseException) -> str:
+    """What the feed says of an error: viewers read it."""
+    return (error.public_message if isinstance(error, TestcastError) else str(error)) or type(error).__name__

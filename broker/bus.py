@@ -24,6 +24,7 @@ from typing import Any, Final
 import orjson
 
 from broker.client import NatsClient, NatsError, NatsSubscription
+from broker.config import DEFAULT_NATS_URL, redacted
 from broker.errors import BrokerUnavailable, InvalidSetting, TestcastError
 from broker.log import RateLimited
 from broker.wire import Handler, Message
@@ -62,7 +63,9 @@ class Bus:
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self.url = url
+        self._url = url
+        self.address = redacted(url)
+        """Where the broker is, without credentials: the only form that may be logged or shown."""
         self.name = name
         self.on_reconnect: list[Callable[[], None]] = []
         """Called after each reconnect, when the subscriptions stand again."""
@@ -80,7 +83,7 @@ class Bus:
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "disconnected"
-        return f"<Bus {self.name} {self.url} {state} dropped={self._client.dropped}>"
+        return f"<Bus {self.name} {self.address} {state} dropped={self._client.dropped}>"
 
     @classmethod
     async def connect(cls, url: str, *, name: str, timeout_s: float | None = 5.0) -> Bus:
@@ -101,7 +104,7 @@ class Bus:
         except TimeoutError:
             with contextlib.suppress(Exception):
                 await bus._client.close()
-            raise BrokerUnavailable(f"no NATS server answers at {url} (tried for {timeout_s:g} s)") from None
+            raise BrokerUnavailable(f"no NATS server answers at {bus.address} (tried for {timeout_s:g} s)") from None
         bus._watchdog = asyncio.create_task(bus._watch(), name=f"{name}-bus-watchdog")
         return bus
 
@@ -115,7 +118,7 @@ class Bus:
     async def _dial(self) -> None:
         while True:
             try:
-                await self._connect(self.url.split(","))
+                await self._connect(self._url.split(","))
                 break
             except TestcastError as error:  # a server that refuses us may be told to take us
                 _log.error("%s", error)
@@ -131,14 +134,14 @@ class Bus:
         async def on_disconnected() -> None:
             if self._closing:
                 return
-            _log.warning("lost the broker at %s", self.url)
+            _log.warning("lost the broker at %s", self.address)
             for waiting in self._waiting:  # their answers went with the connection: no use in waiting for them
                 if not waiting.done():
-                    waiting.set_exception(BrokerUnavailable(f"lost the broker at {self.url}"))
+                    waiting.set_exception(BrokerUnavailable(f"lost the broker at {self.address}"))
             self._notify(self.on_disconnect)
 
         async def on_reconnected() -> None:
-            _log.info("the broker at %s is back", self.url)
+            _log.info("the broker at %s is back", self.address)
             self._notify(self.on_reconnect)
 
         def next_server(servers: list[Any], _info: Mapping[str, Any]) -> tuple[Any, float]:
@@ -160,8 +163,12 @@ class Bus:
                 ping_interval=_PING_INTERVAL_S,
                 max_outstanding_pings=2,
             )
-        except (ValueError, NatsError) as error:
-            raise InvalidSetting(f"cannot connect to {self.url!r}: {error or repr(error)}") from None
+        except ValueError:  # its text may quote any part of the address, the password among them
+            raise InvalidSetting(
+                f"cannot connect to {self.address!r}: not an address like {DEFAULT_NATS_URL}"
+            ) from None
+        except NatsError as error:
+            raise InvalidSetting(f"cannot connect to {self.address!r}: {error or repr(error)}") from None
         await self._subscribe(f"{self._inbox}.*", self._on_reply)
         self._open = True
 
@@ -263,7 +270,7 @@ class Bus:
             BrokerUnavailable: the connection is closed (while it is merely down, it stands after the reconnect).
         """
         if not self._open:
-            raise BrokerUnavailable(f"not connected to the broker at {self.url} yet")
+            raise BrokerUnavailable(f"not connected to the broker at {self.address} yet")
         return await self._subscribe(subject, handler)
 
     async def _subscribe(self, subject: str, handler: Handler) -> Subscription:
@@ -298,11 +305,11 @@ class Bus:
 
     async def _guard(self, call: Callable[[], Awaitable[None]]) -> None:
         if not self.connected:
-            raise BrokerUnavailable(f"not connected to the broker at {self.url}")
+            raise BrokerUnavailable(f"not connected to the broker at {self.address}")
         try:
             await call()
         except (NatsError, OSError) as error:
-            raise BrokerUnavailable(f"the broker at {self.url} is out of reach: {error or repr(error)}") from None
+            raise BrokerUnavailable(f"the broker at {self.address} is out of reach: {error or repr(error)}") from None
 
     def _on_reply(self, message: Message) -> None:
         handler = self._replies.get(message.subject[len(self._inbox) + 1 :])

@@ -30,11 +30,21 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     url = environ.get("TESTCAST_NATS_URL") or DEFAULT_NATS_URL
     for each in url.split(","):
         if not each.startswith(("nats://", "tls://", "ws://", "wss://")):
-            raise InvalidSetting(f"TESTCAST_NATS_URL: {each!r} is no address like {DEFAULT_NATS_URL}")
+            raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(each)!r} is no address like {DEFAULT_NATS_URL}")
     replicas = number("TESTCAST_NATS_REPLICAS", 1, 1, 5, environ)
     home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
     state_dir = Path(environ.get("TESTCAST_STATE_DIR") or Path(home) / "testcast")
     return BrokerConfig(url, int(replicas), state_dir, environ.get("NATS_SERVER") or None)
+
+
+def redacted(url: str) -> str:
+    """Broker addresses (separated by commas) as they may be logged or shown: without user, password or token."""
+    return ",".join(_without_credentials(each) for each in url.split(","))
+
+
+def _without_credentials(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}".partition("?")[0]
 
 
 def number(name: str, default: float, low: float, high: float, environ: Mapping[str, str] = os.environ) -> float:

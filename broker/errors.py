@@ -20,6 +20,11 @@ class TestcastError(Exception):
         if code is not None:
             self.code = code
 
+    @property
+    def public_message(self) -> str:
+        """What a viewer of an edge may read: no address of the broker, no credential, none of the broker's words."""
+        return self.message
+
 
 class BadInput(TestcastError):
     """The caller's fault: nothing was changed, and the same call will fail again."""
@@ -79,6 +84,11 @@ class BrokerUnavailable(TestcastError):
 
     code = "broker_unavailable"
 
+    @property
+    def public_message(self) -> str:
+        """The message names servers and subjects, which are for logs and operators."""
+        return "the broker is not available at the moment: try again in a few seconds"
+
 
 class BrokerRefused(TestcastError):
     """The broker answered with an error of its own.
@@ -92,6 +102,11 @@ class BrokerRefused(TestcastError):
     def __init__(self, message: str, err_code: int = 0) -> None:
         super().__init__(message)
         self.err_code = err_code
+
+    @property
+    def public_message(self) -> str:
+        """The message carries the broker's own words, which are for logs and operators."""
+        return f"the broker refused the request (JetStream error {self.err_code})"
 
 
 class WrongLastSequence(BrokerRefused):

@@ -106,7 +106,9 @@ async def submit(streams: Streams, job: Job) -> str:
             ended = Event(
                 type="error",
                 status="failed",
-                message=full.message if error.err_code == STREAM_FULL else f"The job was refused: {error}",
+                message=full.message
+                if error.err_code == STREAM_FULL
+                else f"The job could not be queued: {error.public_message}",
                 timestamp=now_ms(),
                 data={"code": full.code if error.err_code == STREAM_FULL else error.code},
             )

@@ -41,13 +41,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
         return msgspec.json.encode(self)
 
 
-def decode(value: bytes) -> Snapshot:
-    """Reads a KV value of `RUNS`.
+def decode(value: bytes, test_id: str) -> Snapshot:
+    """Reads the KV value that `RUNS` holds under the key `test_id`.
 
     Raises:
-        msgspec.MsgspecError: it is not a snapshot.
+        msgspec.MsgspecError: it is not a snapshot, or one of another run.
     """
-    return msgspec.json.decode(value, type=Snapshot)
+    snapshot = msgspec.json.decode(value, type=Snapshot)
+    if snapshot.test_id != test_id:
+        raise msgspec.ValidationError(f"`testId` is {snapshot.test_id[:80]!r}, which is not the key")
+    return snapshot
 
 
 def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None) -> Snapshot | None:

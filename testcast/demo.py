@@ -12,7 +12,7 @@ from rich.text import Text
 
 from broker import runs
 from broker.bus import Bus
-from broker.config import BrokerConfig
+from broker.config import BrokerConfig, redacted
 from broker.errors import BadInput, TestcastError
 from broker.server import port_is_free
 from broker.streams import Streams
@@ -128,7 +128,7 @@ async def up(asked: Up, settings: BrokerConfig, terminal: Terminal) -> int:
             await stack.start_broker()
         else:
             stack.use_broker(asked.nats_url)
-        _came_up(terminal, "broker", stack.nats_url)
+        _came_up(terminal, "broker", redacted(stack.nats_url))
         for number in range(asked.edges):
             _came_up(terminal, "edge", await stack.start_edge(asked.port + number) + "/")
         for number in range(1, asked.agents + 1):

@@ -177,12 +177,14 @@ class Tail:
                 if last is None:
                     if self._epoch is None:
                         raise NotFound(self.test_id)
-                    raise ConnectionLost(f"test {self.test_id} is not on {self._bus.url} any more: its history is gone")
+                    raise ConnectionLost(
+                        f"test {self.test_id} is not on {self._bus.address} any more: its history is gone"
+                    )
                 head = last.seq
         except BrokerRefused as error:
             if error.err_code == _NO_STREAM:
                 raise BrokerUnavailable(
-                    f"{self._bus.url} holds no runs yet: is an edge or an agent connected to it?"
+                    f"{self._bus.address} holds no runs yet: is an edge or an agent connected to it?"
                 ) from None
             raise
         self._target = head
@@ -282,7 +284,7 @@ class Tail:
         waited_s = now - self._away_since
         if waited_s >= self._timeout_s:
             raise ConnectionLost(
-                f"the broker at {self._bus.url} has been away for {waited_s:.0f} s: {detail}", self.position or None
+                f"the broker at {self._bus.address} has been away for {waited_s:.0f} s: {detail}", self.position or None
             )
         self._look = True
         self._on_state(State("waiting", "broker away", waited_s))

@@ -95,7 +95,7 @@ class NatsSource:
                 async with asyncio.timeout(_FIRST_S):
                     await self._current.wait()
             except TimeoutError:
-                raise ConnectionLost(f"{self._bus.url} holds no runs yet: is an edge connected to it?") from None
+                raise ConnectionLost(f"{self._bus.address} holds no runs yet: is an edge connected to it?") from None
             while True:
                 self._news.clear()
                 yield self._runs.values()
@@ -106,8 +106,9 @@ class NatsSource:
 
     def _on_message(self, message: Stored) -> None:
         with contextlib.suppress(msgspec.MsgspecError):  # not the projector's: none of ours
-            snapshot = decode(message.data)
-            self._runs[snapshot.test_id] = snapshot
+            test_id = subjects.test_id_of(message.subject)
+            if test_id is not None:
+                self._runs[test_id] = decode(message.data, test_id)
         self._news.set()
 
 

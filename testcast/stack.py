@@ -18,7 +18,7 @@ import httpx
 
 from broker import topology
 from broker.bus import Bus
-from broker.config import DEFAULT_NATS_URL
+from broker.config import DEFAULT_NATS_URL, redacted
 from broker.errors import BadInput, ServerNotStarted, TestcastError
 from broker.process import Child
 from broker.server import EmbeddedServer, port_is_free
@@ -69,7 +69,7 @@ class Stack:
         self.parts: list[Part] = []
 
     def __repr__(self) -> str:
-        return f"<Stack {self.nats_url} {[each.name for each in self.parts]}>"
+        return f"<Stack {redacted(self.nats_url)} {[each.name for each in self.parts]}>"
 
     async def start_broker(self, port: int | None = None, data: Path | None = None, host: str = HOST) -> str:
         """Starts a nats-server with its data where the last one left it, and declares the streams. Returns its URL.

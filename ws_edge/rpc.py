@@ -231,7 +231,7 @@ async def serve(request: Request) -> Response:
     try:
         answer = await _call(node, request)
     except TestcastError as error:
-        return error_response(error.code, error.message)
+        return error_response(error.code, error.public_message)
     headers = {"cache-control": "no-cache"}
     if answer.etag is not None:
         headers["etag"] = answer.etag

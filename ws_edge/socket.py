@@ -349,7 +349,7 @@ class ViewerSocket(Outlet, asyncio.Protocol):
             await runs.cancel(self._node.bus, self._node.hub.streams, test_id)
         except TestcastError as error:
             if not self.closing_since:
-                self._complain(error.code, error.message, test_id)
+                self._complain(error.code, error.public_message, test_id)
 
     def session_missing(self, session: Session) -> None:
         """The test does not exist: 4404 for a socket that was opened for it, else only word of it."""

@@ -51,7 +51,7 @@ async def test_two_edges_fold_at_once_and_one_is_killed(streams: Streams, make_e
         for test_id in ids:
             entry = await streams.kv_get(subjects.RUNS, test_id)
             folded = (await runs.read(streams, test_id)).snapshot
-            if entry is None or snapshot.decode(entry.data) != folded:
+            if entry is None or snapshot.decode(entry.data, test_id) != folded:
                 return False
         return True
 
@@ -191,3 +191,27 @@ async def test_the_list_marks_stalled_runs_and_takes_it_back(streams: Streams, n
         await upsert(stalled=True)
         await streams.bus.publish(subjects.alive(test_id), b"")
         await upsert(stalled=False)
+
+
+async def test_a_forged_snapshot_stops_nobodys_list(streams: Streams, make_edge: MakeEdge) -> None:
+    first = await make_edge()
+    honest, forged = await begin(streams, "honest"), await begin(streams, "forged")
+    await until(lambda: run_on(first, forged))
+    entry = await streams.kv_get(subjects.RUNS, honest)
+    assert entry is not None
+    for value in (entry.data, b"no snapshot", b"\xff", b"[]"):  # the first is sound, but another run's
+        await streams.kv_put(subjects.RUNS, forged, value)
+    second = await make_edge()  # one that meets the forged value at its start
+    later = await begin(streams, "later")
+    for edge in (first, second):
+        await until(lambda edge=edge: run_on(edge, later), within_s=15)  # type: ignore[misc]
+        assert (await run_on(edge, honest))["title"] == "honest"
+
+    await publish(streams, forged, "On it goes")  # its next event folds it anew, from the first on
+    for edge in (first, second):
+        await until(lambda edge=edge: _says(edge, forged, "On it goes"), within_s=15)  # type: ignore[misc]
+    assert (await run_on(second, forged))["title"] == "forged"
+
+
+async def _says(edge: EdgeProcess, test_id: str, message: str) -> bool:
+    return bool((await run_on(edge, test_id)).get("message") == message)

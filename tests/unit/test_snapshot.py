@@ -107,4 +107,4 @@ def test_folding_in_two_goes_and_over_again_is_folding(history: list[Event | Non
     for seq, each in list(enumerate(history, 1))[:cut]:
         half = fold(half, ID, seq, each)
     assert run(half, 0) == whole  # what was folded already changes nothing
-    assert whole is None or decode(whole.encode()) == whole
+    assert whole is None or decode(whole.encode(), whole.test_id) == whole
