@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from agent_worker.run import default_worker
+from agent_worker.publish.run import default_worker
 from broker.config import number, switch
-from broker.errors import InvalidSetting
+from broker.contract.errors import InvalidSetting
 
 DEFAULT_CONCURRENCY: Final = 2
 MAX_CONCURRENCY: Final = 64

@@ -7,17 +7,17 @@ import logging
 import signal
 import sys
 
-from agent_worker.browser import Browser
 from agent_worker.config import AgentConfig, load
 from agent_worker.errors import BrowserMissing, PageGone
-from agent_worker.gate import judge_any, judge_public
-from agent_worker.handle import GameJob, RunHandle
-from agent_worker.tester import play
-from agent_worker.worker import TryAgain, Worker
+from agent_worker.games.browser import Browser
+from agent_worker.games.egress_proxy import judge_any, judge_public
+from agent_worker.games.handle import GameJob, RunHandle
+from agent_worker.games.player import play
+from agent_worker.work.worker import TryAgain, Worker
 from broker import config as broker_config
-from broker import topology
-from broker.bus import Bus
-from broker.errors import BrokerUnavailable, TestcastError
+from broker.contract.errors import BrokerUnavailable, TestcastError
+from broker.jetstream import topology
+from broker.jetstream.connection import Bus
 
 _log = logging.getLogger("testcast.worker")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.errors import InvalidSetting
+from broker.contract.errors import InvalidSetting
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 

@@ -1,6 +1,6 @@
 """Sees to it that the agent has a browser that starts, and names it; installs only what is missing.
 
-Which browser that is, the agent itself decides (agent_worker/browser.py): TESTCAST_AGENT_CHROMIUM, an installed
+Which browser that is, the agent itself decides (agent_worker/games/browser.py): TESTCAST_AGENT_CHROMIUM, an installed
 Chrome or Chromium, Playwright's. Where there is none: Playwright's download first, since it needs no rights; then,
 as root on Debian or Ubuntu, the distribution's package, for machines that reach nothing but package registries, or
 lack the system libraries that Playwright's build wants.
@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 from agent_worker import config
-from agent_worker.browser import Browser, find_chromium
 from agent_worker.errors import BrowserMissing
-from broker.errors import InvalidSetting
+from agent_worker.games.browser import Browser, find_chromium
+from broker.contract.errors import InvalidSetting
 from debian import install as install_from_debian
 from debian import say
 

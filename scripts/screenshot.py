@@ -17,8 +17,8 @@ import httpx
 from PIL import Image
 from playwright.async_api import Page, ViewportSize, WebSocketRoute, async_playwright
 
-from agent_worker.browser import find_chromium
-from testcast.stack import Stack, free_port
+from agent_worker.games.browser import find_chromium
+from testcast.local.stack import Stack, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs"

@@ -9,25 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agent_worker.run import TestRun
-    from broker.errors import BadInput, NotFound, TestcastError
-    from testcast.client import Watch, submit, watch
-    from testcast.errors import ConnectionLost, EdgeRefused
-    from testcast.events import Event, Reset, State
+    from agent_worker.publish.run import TestRun
+    from broker.contract.errors import BadInput, NotFound, TestcastError
+    from testcast.client.edge import Watch, submit, watch
+    from testcast.client.errors import ConnectionLost, EdgeRefused
+    from testcast.client.events import Event, Reset, State
 
 _HOMES = {
-    "TestRun": "agent_worker.run",
-    "BadInput": "broker.errors",
-    "NotFound": "broker.errors",
-    "TestcastError": "broker.errors",
-    "Watch": "testcast.client",
-    "submit": "testcast.client",
-    "watch": "testcast.client",
-    "ConnectionLost": "testcast.errors",
-    "EdgeRefused": "testcast.errors",
-    "Event": "testcast.events",
-    "Reset": "testcast.events",
-    "State": "testcast.events",
+    "TestRun": "agent_worker.publish.run",
+    "BadInput": "broker.contract.errors",
+    "NotFound": "broker.contract.errors",
+    "TestcastError": "broker.contract.errors",
+    "Watch": "testcast.client.edge",
+    "submit": "testcast.client.edge",
+    "watch": "testcast.client.edge",
+    "ConnectionLost": "testcast.client.errors",
+    "EdgeRefused": "testcast.client.errors",
+    "Event": "testcast.client.events",
+    "Reset": "testcast.client.events",
+    "State": "testcast.client.events",
 }
 
 __all__ = [

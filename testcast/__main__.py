@@ -1,6 +1,6 @@
 """`python -m testcast` is the command `testcast`."""
 
-from testcast.cli import main
+from testcast.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from broker import topology
-from broker.bus import Bus
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.jetstream import topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import EmbeddedServer
 from tests.harness import EdgeProcess, until
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

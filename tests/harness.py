@@ -16,10 +16,11 @@ import httpx
 import orjson
 from websockets.asyncio.client import ClientConnection
 
-from broker import subjects, topology
-from broker.messages import Event, now_ms
-from broker.process import Child
-from broker.streams import Ack, Streams
+from broker.contract import subjects
+from broker.contract.events import Event, now_ms
+from broker.jetstream import topology
+from broker.jetstream.api import Ack, Streams
+from broker.local.child_process import Child
 
 T = TypeVar("T")
 NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"

@@ -16,10 +16,10 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN
 from websockets.protocol import Protocol as FrameParser
 
-from broker import subjects
-from broker.errors import BrokerUnavailable
-from broker.streams import Ack, Newest, Page, Stored, StreamState
-from broker.wire import Handler, Message
+from broker.contract import subjects
+from broker.contract.errors import BrokerUnavailable
+from broker.jetstream.api import Ack, Newest, Page, Stored, StreamState
+from broker.jetstream.parser import Handler, Message
 
 
 class VirtualLoop(asyncio.BaseEventLoop):

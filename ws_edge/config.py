@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from broker.config import number, switch
-from broker.errors import InvalidSetting
-from ws_edge.admission import Network
+from broker.contract.errors import InvalidSetting
+from ws_edge.transport.admission import Network
 
 PROGRESS_INTERVAL_S = 5.0
 

@@ -13,15 +13,15 @@ from typing import Final
 import uvicorn
 
 from broker import config as broker_config
-from broker.errors import TestcastError
+from broker.contract.errors import TestcastError
 from ws_edge import config as edge_config
-from ws_edge.app import make_app
+from ws_edge.api.app import make_app
 from ws_edge.config import EdgeConfig
-from ws_edge.door import Door
-from ws_edge.listener import BACKLOG, listen
 from ws_edge.node import Node
-from ws_edge.socket import ViewerSocket
 from ws_edge.supervisor import supervise
+from ws_edge.transport.accept import Door
+from ws_edge.transport.listener import BACKLOG, listen
+from ws_edge.transport.websocket import ViewerSocket
 
 _GC_THRESHOLDS: Final = 20_000, 10, 50
 """Python's own (700, 10, 10) has the collector walk through every viewer time and again while it finds nothing: what an

@@ -10,18 +10,18 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
 
-from broker import topology
-from broker.bus import Bus
-from broker.snapshot import Snapshot
-from ws_edge.admission import Admission
-from ws_edge.catalogue import Catalogue
+from broker.contract.snapshot import Snapshot
+from broker.jetstream import topology
+from broker.jetstream.connection import Bus
+from ws_edge.api.response_cache import Answers
 from ws_edge.config import EdgeConfig
-from ws_edge.hub import Hub
-from ws_edge.listing import TestsChannel
-from ws_edge.polls import Answers
-from ws_edge.projector import Projector
-from ws_edge.shots import Shots
-from ws_edge.undertaker import Undertaker
+from ws_edge.fanout.hub import Hub
+from ws_edge.transport.admission import Admission
+from ws_edge.views.catalogue import Catalogue
+from ws_edge.views.pictures import Shots
+from ws_edge.views.projector import Projector
+from ws_edge.views.reaper import Undertaker
+from ws_edge.views.tests_channel import TestsChannel
 
 _GOODBYE_BATCHES: Final = 10
 _log = logging.getLogger("testcast.edge")

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from broker.errors import InvalidSetting
-from broker.process import Child
-from ws_edge.listener import listen
+from broker.contract.errors import InvalidSetting
+from broker.local.child_process import Child
+from ws_edge.transport.listener import listen
 
 _LOOK_S: Final = 0.1
 _RESTART_S: Final = 1.0

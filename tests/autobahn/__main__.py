@@ -21,7 +21,7 @@ from typing import NamedTuple
 import uvloop
 
 from tests.autobahn.echo import echo
-from ws_edge.listener import listen
+from ws_edge.transport.listener import listen
 
 SUITE = "autobahntestsuite==25.10.1"
 """The last one; it pins most of what it stands on, and pip takes the newest of the rest that knows Python 2.7."""

@@ -13,14 +13,14 @@ import uvicorn
 from starlette.applications import Starlette
 from websockets.frames import Frame, Opcode
 
-import ws_edge.door
-import ws_edge.socket
-from broker.errors import BadInput
-from ws_edge import frames
-from ws_edge.admission import Admission
+import ws_edge.transport.accept
+import ws_edge.transport.websocket
+from broker.contract.errors import BadInput
 from ws_edge.config import EdgeConfig
-from ws_edge.door import Door
-from ws_edge.listing import TestsChannel
+from ws_edge.encoding import websocket as frames
+from ws_edge.transport.accept import Door
+from ws_edge.transport.admission import Admission
+from ws_edge.views.tests_channel import TestsChannel
 
 _MAX_MESSAGE_BYTES = 16 << 20
 """The suite's largest message (9.1.6)."""

@@ -12,9 +12,9 @@ from statistics import median
 import httpx
 import orjson
 
-from broker import subjects
-from broker.process import Child
-from broker.wire import Message
+from broker.contract import subjects
+from broker.jetstream.parser import Message
+from broker.local.child_process import Child
 from tests.bench import report
 from tests.bench.compare import Load, measure, running
 from tests.bench.host import SERVER_CORE, cpu_s, on_cores, open_sockets, pss_kb
@@ -23,7 +23,7 @@ from tests.bench.programs import Figures, open_load, polls, pour
 from tests.bench.programs import Load as Crowd
 from tests.bench.report import NONE
 from tests.harness import free_port, until
-from ws_edge.replay import PAGE
+from ws_edge.fanout.replay import PAGE
 
 _TOPICS = 1_000
 _PAST = 1_000

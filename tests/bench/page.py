@@ -24,8 +24,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 from playwright.async_api import Browser, CDPSession, Page, async_playwright
 
-from agent_worker.browser import find_chromium
-from broker import subjects
+from agent_worker.games.browser import find_chromium
+from broker.contract import subjects
 from tests.bench import report
 from tests.bench.compare import running
 from tests.bench.host import MEASURING_CORE, SERVER_CORE

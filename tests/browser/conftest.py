@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from agent_worker.browser import find_chromium
-from broker.bus import Bus
-from broker.streams import Streams
+from agent_worker.games.browser import find_chromium
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
 from tests.conftest import Stack
 from tests.proxy import Proxy
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from playwright.async_api import Locator, Page, expect
 
-from broker.streams import Streams
+from broker.jetstream.api import Streams
 from tests.harness import publish
 
 LIVE: Final = re.compile(r"^Live( · [\d.]+ m?s)?$")

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent_worker.browser import Browser
-from agent_worker.handle import GameJob
-from agent_worker.tester import play
-from broker.gameurl import GameUrlRefused
+from agent_worker.games.browser import Browser
+from agent_worker.games.handle import GameJob
+from agent_worker.games.player import play
+from broker.contract.url_policy import GameUrlRefused
 
-DEMO = Path(__file__).parents[2] / "agent_worker" / "demo_game"
+DEMO = Path(__file__).parents[2] / "agent_worker" / "games" / "demo_game"
 _TYPES = {".html": "text/html", ".js": "text/javascript"}
 
 

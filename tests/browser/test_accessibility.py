@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 from playwright.async_api import Page, expect
 
-from broker import subjects
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream.api import Streams
 from tests.browser.dashboard import badge, card, complete, open_feed, opened, pill
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, publish

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from agent_worker.browser import Browser, find_chromium
 from agent_worker.errors import BrowserMissing
-from agent_worker.facts import Incident
-from agent_worker.gate import judge_public
-from agent_worker.handle import GameJob
-from agent_worker.tester import play
+from agent_worker.games.browser import Browser, find_chromium
+from agent_worker.games.egress_proxy import judge_public
+from agent_worker.games.handle import GameJob
+from agent_worker.games.page_state import Incident
+from agent_worker.games.player import play
 from tests.browser.playing import Answer, GameServer, OnlyThese, Written, game_server, played, played_until
 
 MOVING = """<body style="margin:0"><canvas id=c width=1280 height=720></canvas><script>

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from broker.streams import Streams
+from broker.jetstream.api import Streams
 from tests.browser.dashboard import complete
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, publish, until

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from playwright.async_api import Locator, Page, Request, expect
 
-from broker import runs, subjects
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream import runs
+from broker.jetstream.api import Streams
 from tests.browser.dashboard import badge, card, complete, feed_lines, open_feed, opened, pill
 from tests.conftest import Stack
 from tests.harness import begin, publish, until

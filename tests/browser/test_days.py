@@ -8,9 +8,9 @@ import orjson
 import pytest
 from playwright.async_api import Page, Route, WebSocket, expect
 
-from broker import subjects
-from broker.messages import now_ms
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.contract.events import now_ms
+from broker.jetstream.api import Streams
 from tests.browser.dashboard import badge, card, complete, open_feed, opened, scroll_through
 from tests.conftest import Stack
 from tests.harness import begin, until

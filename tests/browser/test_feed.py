@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
-from broker import subjects
-from broker.bus import Bus
-from broker.messages import now_ms
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.contract.events import now_ms
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
 from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through
 from tests.conftest import Stack
 from tests.harness import begin, publish, until

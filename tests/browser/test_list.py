@@ -15,11 +15,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
-from broker import subjects, topology
-from broker.bus import Bus
-from broker.messages import now_ms
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.contract.events import now_ms
+from broker.jetstream import topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import EmbeddedServer
 from tests.browser.dashboard import badge, card, complete, opened, pill
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, publish, until

@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, WebSocketRoute, expect
 
-from broker import subjects
-from broker.bus import Bus
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
 from tests.browser.dashboard import LIVE, badge, card, complete, feed_lines, open_feed, opened, pill
 from tests.conftest import Stack

@@ -11,12 +11,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, Self
 
-from broker import subjects, topology
-from broker.bus import Bus
-from broker.errors import TestcastError
-from broker.process import Child
-from broker.server import find_binary
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.contract.errors import TestcastError
+from broker.jetstream import topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.child_process import Child
+from broker.local.embedded_server import find_binary
 from tests.faults.link import CLEAR, Link, Weather
 from tests.harness import free_port, until
 

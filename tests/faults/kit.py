@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 import msgspec
 
-from broker import runs as broker_runs
+from broker.jetstream import runs as broker_runs
 from tests.faults.checker import Fault, Recovery, Verdict, check, quantile
 from tests.faults.nemesis import KINDS, Nemesis
 from tests.faults.workload import heads, record_stored

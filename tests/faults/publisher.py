@@ -18,9 +18,9 @@ from pathlib import Path
 import orjson
 
 from agent_worker.main import stop_on_signals
-from agent_worker.run import TestRun
-from broker.errors import BrokerUnavailable, Fenced
-from broker.messages import Event, now_ms
+from agent_worker.publish.run import TestRun
+from broker.contract.errors import BrokerUnavailable, Fenced
+from broker.contract.events import Event, now_ms
 
 _TICK_S = 0.005
 _URGENT_EVERY = 25

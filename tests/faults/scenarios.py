@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from broker import runs
-from broker.process import Child
-from broker.streams import Streams
+from broker.jetstream import runs
+from broker.jetstream.api import Streams
+from broker.local.child_process import Child
 from tests.faults.checker import Fault, Verdict, check, quantile
 from tests.faults.viewers import SocketViewer
 from tests.faults.workload import heads, record_stored

@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from broker import subjects
-from broker.bus import Bus
-from broker.errors import BrokerUnavailable
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.contract.errors import BrokerUnavailable
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
 from tests.faults.cluster import BrokerNode, Cluster
 from tests.faults.link import CLEAR, Weather
 from tests.harness import EdgeProcess, begin, until

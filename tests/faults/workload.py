@@ -14,10 +14,10 @@ from typing import Final
 
 import orjson
 
-from broker import runs as broker_runs
-from broker import subjects
-from broker.process import Child
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream import runs as broker_runs
+from broker.jetstream.api import Streams
+from broker.local.child_process import Child
 from tests.faults.checker import Acked, History, Mark, Stored, Told
 from tests.faults.viewers import PageViewer, Poller, SocketViewer, TailViewer, Viewer, mark_of
 from tests.harness import publish, until

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from broker.errors import BrokerUnavailable
+from broker.contract.errors import BrokerUnavailable
 from tests.faults.checker import History
 from tests.faults.cluster import Cluster
 from tests.faults.link import CLEAR, Link, Weather

@@ -11,10 +11,10 @@ import asyncio
 import logging
 import sys
 
-from agent_worker.handle import GameJob, RunHandle
+from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.main import stop_on_signals
-from agent_worker.worker import Worker
-from broker.bus import Bus
+from agent_worker.work.worker import Worker
+from broker.jetstream.connection import Bus
 
 
 async def main(url: str, name: str, steps: int, stubborn: bool) -> None:

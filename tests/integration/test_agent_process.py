@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from broker import runs, subjects
-from broker.process import Child
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream import runs
+from broker.jetstream.api import Streams
+from broker.local.child_process import Child
+from broker.local.embedded_server import EmbeddedServer
 from tests.harness import free_port
 
 Eventually = Callable[..., Awaitable[Any]]

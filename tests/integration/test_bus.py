@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from broker import subjects, topology
-from broker.bus import Bus
-from broker.errors import BrokerRefused, BrokerUnavailable, InvalidSetting, ServerNotStarted, WrongLastSequence
-from broker.follower import Follower
-from broker.puller import Puller, ack, nak
-from broker.server import EmbeddedServer, find_binary
-from broker.streams import Stored, Streams
-from broker.wire import Message
+from broker.contract import subjects
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, InvalidSetting, ServerNotStarted, WrongLastSequence
+from broker.jetstream import topology
+from broker.jetstream.api import Stored, Streams
+from broker.jetstream.connection import Bus
+from broker.jetstream.ordered_consumer import Follower
+from broker.jetstream.parser import Message
+from broker.jetstream.pull_consumer import Puller, ack, nak
+from broker.local.embedded_server import EmbeddedServer, find_binary
 from tests.harness import begin, event_bytes, free_port, publish, until
 
 

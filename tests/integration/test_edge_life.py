@@ -12,8 +12,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.jetstream.api import Streams
+from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
 from tests.harness import EdgeProcess, Reader, begin, free_port, publish, until
 

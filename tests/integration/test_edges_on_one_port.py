@@ -13,15 +13,15 @@ from typing import cast
 import pytest
 import uvloop
 
-from broker.errors import InvalidSetting
-from broker.streams import Streams
+from broker.contract.errors import InvalidSetting
+from broker.jetstream.api import Streams
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, until
-from ws_edge.listener import listen
-from ws_edge.outlet import Outlet
-from ws_edge.session import LiveSessions, Session
-from ws_edge.socket import ViewerSocket
-from ws_edge.topic import Topic
+from ws_edge.fanout.session import LiveSessions, Session
+from ws_edge.fanout.topic import Topic
+from ws_edge.transport.listener import listen
+from ws_edge.transport.socket_writer import Outlet
+from ws_edge.transport.websocket import ViewerSocket
 
 HIGH_WATER = 64 * 1024
 

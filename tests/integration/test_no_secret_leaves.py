@@ -8,11 +8,11 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from broker.bus import Bus
 from broker.config import load, redacted
-from broker.errors import BrokerUnavailable, InvalidSetting
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.contract.errors import BrokerUnavailable, InvalidSetting
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
 from tests.harness import NO_SUCH_TEST, EdgeProcess, Reader, free_port, say, until
 

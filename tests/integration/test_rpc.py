@@ -10,8 +10,8 @@ import httpx
 import orjson
 import pytest
 
-from broker import subjects
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream.api import Streams
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, begin, publish, until
 

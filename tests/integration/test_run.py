@@ -10,18 +10,19 @@ from typing import Any
 import orjson
 import pytest
 
-from agent_worker import run as run_module
-from agent_worker.outbox import MAX_PENDING_BYTES, MAX_PENDING_EVENTS
-from agent_worker.run import TestRun
-from agent_worker.writer import History, read_history
-from broker import runs, subjects
-from broker.bus import Bus
-from broker.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, InvalidTestId, NotFound
-from broker.messages import Event, now_ms
-from broker.server import EmbeddedServer
-from broker.snapshot import Snapshot
-from broker.streams import Ack, Stored, Streams
-from broker.wire import Message
+from agent_worker.publish import run as run_module
+from agent_worker.publish.outbox import MAX_PENDING_BYTES, MAX_PENDING_EVENTS
+from agent_worker.publish.run import TestRun
+from agent_worker.publish.writer import History, read_history
+from broker.contract import subjects
+from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, InvalidTestId, NotFound
+from broker.contract.events import Event, now_ms
+from broker.contract.snapshot import Snapshot
+from broker.jetstream import runs
+from broker.jetstream.api import Ack, Stored, Streams
+from broker.jetstream.connection import Bus
+from broker.jetstream.parser import Message
+from broker.local.embedded_server import EmbeddedServer
 
 JPEG = b"\xff\xd8 a picture"
 

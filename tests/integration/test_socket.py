@@ -14,8 +14,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from broker import subjects
-from broker.streams import Streams
+from broker.contract import subjects
+from broker.jetstream.api import Streams
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST, EdgeProcess, Reader, begin, publish, say, until
 

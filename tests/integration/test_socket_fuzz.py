@@ -9,7 +9,7 @@ from pathlib import Path
 
 from websockets.asyncio.client import connect
 
-from broker.streams import Streams
+from broker.jetstream.api import Streams
 from tests.harness import NO_SUCH_TEST, EdgeProcess, Reader, begin, until
 from tests.unit.test_socket_fuzz import UPGRADE, frame
 

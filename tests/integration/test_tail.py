@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker import subjects
-from broker.bus import Bus
-from broker.server import EmbeddedServer
-from broker.streams import Streams
-from testcast import feed
-from testcast.events import Event, Item
-from testcast.feed import Tail
+from broker.contract import subjects
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import EmbeddedServer
+from testcast.client import feed
+from testcast.client.events import Event, Item
+from testcast.client.feed import Tail
 from tests.harness import begin, publish, republish, until
 
 

@@ -10,10 +10,11 @@ import httpx
 import orjson
 from websockets.asyncio.client import connect
 
-from broker import runs, snapshot, subjects
-from broker.bus import Bus
-from broker.server import EmbeddedServer
-from broker.streams import Streams
+from broker.contract import snapshot, subjects
+from broker.jetstream import runs
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
 from tests.harness import EdgeProcess, Reader, begin, publish, republish, say, until
 

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker import subjects
-from broker.errors import BadInput, InvalidTestId, NotFound
-from broker.streams import Streams
-from testcast import ConnectionLost, EdgeRefused, Event, Reset, State, Watch, client, submit, watch
-from testcast.events import Item
+from broker.contract import subjects
+from broker.contract.errors import BadInput, InvalidTestId, NotFound
+from broker.jetstream.api import Streams
+from testcast import ConnectionLost, EdgeRefused, Event, Reset, State, Watch, submit, watch
+from testcast.client import edge as client
+from testcast.client.events import Item
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, begin, publish, until
 from tests.proxy import Proxy

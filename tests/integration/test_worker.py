@@ -16,19 +16,20 @@ from typing import Any
 import orjson
 import pytest
 
-from agent_worker import worker as worker_module
-from agent_worker.handle import GameJob, RunHandle
-from agent_worker.run import TestRun
-from agent_worker.worker import Player, TryAgain, Worker
-from broker import runs, subjects, topology
-from broker.bus import Bus
-from broker.errors import NotFound
-from broker.messages import Event, now_ms
-from broker.process import Child
-from broker.puller import nak
-from broker.server import EmbeddedServer
-from broker.snapshot import Snapshot
-from broker.streams import Streams
+from agent_worker.games.handle import GameJob, RunHandle
+from agent_worker.publish.run import TestRun
+from agent_worker.work import worker as worker_module
+from agent_worker.work.worker import Player, TryAgain, Worker
+from broker.contract import subjects
+from broker.contract.errors import NotFound
+from broker.contract.events import Event, now_ms
+from broker.contract.snapshot import Snapshot
+from broker.jetstream import runs, topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Bus
+from broker.jetstream.pull_consumer import nak
+from broker.local.child_process import Child
+from broker.local.embedded_server import EmbeddedServer
 
 Eventually = Callable[..., Awaitable[Any]]
 STEP_AGENT = Path(__file__).with_name("step_agent.py")

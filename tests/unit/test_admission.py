@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from ws_edge.admission import Admission, client_address
+from ws_edge.transport.admission import Admission, client_address
 
 TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128")]
 

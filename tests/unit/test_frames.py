@@ -13,8 +13,9 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN
 from websockets.protocol import Protocol as FrameParser
 
-from ws_edge import frames, handshake
-from ws_edge.handshake import Refusal
+from ws_edge.encoding import websocket as frames
+from ws_edge.transport import handshake
+from ws_edge.transport.handshake import Refusal
 
 
 def parsed(data: bytes) -> list[Frame]:

@@ -1,4 +1,4 @@
-"""Which addresses may be opened (broker/gameurl.py)."""
+"""Which addresses may be opened (broker/contract/url_policy.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.gameurl import GameUrlRefused, address_allowed, check_game_url, host_of, refuse_private
+from broker.contract.url_policy import GameUrlRefused, address_allowed, check_game_url, host_of, refuse_private
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The gate (agent_worker/gate.py) against a real server, without a browser."""
+"""The gate (agent_worker/games/egress_proxy.py) against a real server, without a browser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_worker.gate import Gate, Judge, Trouble, judge_any, judge_public
+from agent_worker.games.egress_proxy import Gate, Judge, Trouble, judge_any, judge_public
 
 
 class Upstream:

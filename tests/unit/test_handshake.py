@@ -7,7 +7,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_edge import handshake
+from ws_edge.transport import handshake
 
 UPGRADE = {
     "Host": "edge.example",

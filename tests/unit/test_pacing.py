@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_edge.pacing import Kind, Pacer
+from ws_edge.fanout.throttle import Kind, Pacer
 
 
 def test_the_first_goes_at_once_and_the_rest_together_at_the_windows_end() -> None:

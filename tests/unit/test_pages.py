@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from broker import subjects, topology
-from ws_edge import rpc, socket
+from broker.contract import subjects
+from broker.jetstream import topology
+from ws_edge.api import rpc
+from ws_edge.transport import websocket as socket
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("broker", "agent_worker", "ws_edge", "testcast")

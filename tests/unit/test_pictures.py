@@ -1,4 +1,4 @@
-"""What pictures tell (agent_worker/pictures.py)."""
+"""What pictures tell (agent_worker/games/pictures.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import pytest
 from PIL import Image, ImageDraw
 
-from agent_worker import pictures
+from agent_worker.games import pictures
 
 Box = tuple[int, int, int, int]
 
@@ -38,7 +38,7 @@ def test_the_envelope_explains_what_happens_anyway() -> None:
 
 
 def test_a_small_sprite_moving_is_above_the_smallest_effect() -> None:
-    from agent_worker.policy import MIN_EFFECT
+    from agent_worker.games.policy import MIN_EFFECT
 
     here, there = (pictures.thumb(jpeg((x, 100, x + 12, 112))) for x in (100, 130))  # 24 pixels of the viewport
     assert pictures.changed(here, there) > MIN_EFFECT

@@ -1,4 +1,4 @@
-"""What the agent decides (agent_worker/policy.py, actions.py, reports.py, loading.py)."""
+"""What the agent decides (agent_worker/games/policy.py, actions.py, reports.py, loading.py)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker import policy
-from agent_worker.actions import ARROWS, SPACE, WHOLE, Action, can_join, click, groups, key, largest, together
-from agent_worker.gate import Trouble
-from agent_worker.loading import explain_failure, explain_status, origin
-from agent_worker.reports import MAX_TOLD_PER_KIND, Ledger
+from agent_worker.games import policy
+from agent_worker.games.actions import ARROWS, SPACE, WHOLE, Action, can_join, click, groups, key, largest, together
+from agent_worker.games.egress_proxy import Trouble
+from agent_worker.games.loading import explain_failure, explain_status, origin
+from agent_worker.games.reports import MAX_TOLD_PER_KIND, Ledger
 
 
 @given(st.floats(min_value=5, max_value=600))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.position import Decision, Position, decide, link
+from broker.contract.position import Decision, Position, decide, link
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.messages import MAX_DEPTH, for_viewer
-from broker.messages import check as check_event
+from broker.contract.events import MAX_DEPTH, for_viewer
+from broker.contract.events import check as check_event
 from tests.harness import NO_SUCH_TEST as TEST_ID
 from tests.harness import event_bytes
 from tests.model import ModelBroker, VirtualLoop
-from ws_edge import replay
-from ws_edge.entries import Entry, Ring, after, entry_of, stretch
-from ws_edge.replay import Replay, ReplayPage
+from ws_edge.fanout import replay
+from ws_edge.fanout.replay import Replay, ReplayPage
+from ws_edge.fanout.ring import Entry, Ring, after, entry_of, stretch
 
 
 def entries_of(sizes: list[int]) -> list[Entry]:

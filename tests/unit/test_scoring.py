@@ -1,4 +1,4 @@
-"""The rubric (agent_worker/scoring.py)."""
+"""The rubric (agent_worker/games/scoring.py)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker import scoring
-from agent_worker.scoring import Findings
+from agent_worker.games import scoring
+from agent_worker.games.scoring import Findings
 
 
 def sound() -> Findings:

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.messages import PHASES, STATUSES, Event
-from broker.snapshot import Snapshot, decode, fold
+from broker.contract.events import PHASES, STATUSES, Event
+from broker.contract.snapshot import Snapshot, decode, fold
 
 ID = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 

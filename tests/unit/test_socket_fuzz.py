@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from tests.harness import NO_SUCH_TEST
 from tests.model import FrameReader, ModelBroker, ModelTransport, VirtualLoop
-from ws_edge.admission import Admission
 from ws_edge.config import EdgeConfig
-from ws_edge.hub import Hub
-from ws_edge.listing import TestsChannel
-from ws_edge.replay import Replay
-from ws_edge.socket import ViewerSocket
+from ws_edge.fanout.hub import Hub
+from ws_edge.fanout.replay import Replay
+from ws_edge.transport.admission import Admission
+from ws_edge.transport.websocket import ViewerSocket
+from ws_edge.views.tests_channel import TestsChannel
 
 TEST_ID: Final = "00000000-0000-4000-8000-000000000001"
 HUNT: Final = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"

@@ -24,16 +24,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broker.position import Position
+from broker.contract.position import Position
 from tests.harness import NO_SUCH_TEST as TEST_ID
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
-from ws_edge import entries, outlet, replay, session, topic
 from ws_edge.config import EdgeConfig
-from ws_edge.entries import Ring
-from ws_edge.hub import Hub
-from ws_edge.outlet import Outlet
-from ws_edge.session import Session
-from ws_edge.topic import Topic
+from ws_edge.fanout import replay, session, topic
+from ws_edge.fanout import ring as entries
+from ws_edge.fanout.hub import Hub
+from ws_edge.fanout.ring import Ring
+from ws_edge.fanout.session import Session
+from ws_edge.fanout.topic import Topic
+from ws_edge.transport import socket_writer as outlet
+from ws_edge.transport.socket_writer import Outlet
 
 HIGH_WATER: Final = 4096
 HUNT: Final = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.protocol.parser import Parser
 
-from broker.client import _Parser, _Reader
-from broker.wire import Handler, Message, dispatch, header_value
+from broker.jetstream.client import _Parser, _Reader
+from broker.jetstream.parser import Handler, Message, dispatch, header_value
 
 _TOKEN = st.binary(min_size=1, max_size=8).filter(lambda token: not set(token) & set(b" \t\r\n\x0b\x0c"))
 _SUBJECT = st.lists(_TOKEN, min_size=1, max_size=4).map(b".".join)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from agent_worker.outbox import encode
-from agent_worker.writer import History, WriterId, judge, remember, writer_of
-from broker.errors import BadInput, Fenced
-from broker.messages import MAX_EVENT_BYTES, Event
-from broker.streams import Stored
+from agent_worker.publish.outbox import encode
+from agent_worker.publish.writer import History, WriterId, judge, remember, writer_of
+from broker.contract.errors import BadInput, Fenced
+from broker.contract.events import MAX_EVENT_BYTES, Event
+from broker.jetstream.api import Stored
 
 OWN = WriterId(2, "me")
 MSG_ID = "run.me.7"

@@ -1,0 +1,212 @@
+"""What the agent decides, as pure functions over what it has seen: no clock, no page, no chance of its own.
+
+Times are seconds on whatever clock the caller uses; parts of the picture are 0 to 1 (pictures.py).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent_worker.games.actions import Action, can_join, click, key, together
+
+MIN_EFFECT: Final = 0.0006
+"""35 of the thumb's 57,600 pixels: less than a sprite of 24 viewport pixels leaves when it moves."""
+CLEAR_FACTOR: Final = 1.25
+"""How far above the loudest idle moment a control's effect must be."""
+RESTLESS: Final = 0.12
+"""A picture that changes by this much when left alone hides what a control does."""
+LITTLE: Final = 0.15
+"""What is expected of a gesture that did nothing when it was tried: it may be needed later, as a pause ends."""
+SUSPECT_S: Final = 0.8
+"""How long a picture may stand still about a script error before it is asked about."""
+STILL: Final = 0.0004
+"""Below this two pictures are the same: JPEG and a blinking cursor leave less."""
+
+_OVER: Final = re.compile(
+    r"\b(game\s*over|you(?:'ve| have)? (?:died|lose|lost|crashed|are dead)|play again|try again)\b", re.I
+)
+_SCORE: Final = re.compile(r"\b(?:score|points|pts)\b\W{0,4}(\d{1,9})|\b(\d{1,9})\s*(?:points|pts)\b", re.I)
+_START_WORDS: Final = re.compile(r"\b(start|play|new game|begin|tap|go)\b", re.I)
+_RESTART_WORDS: Final = re.compile(r"\b(again|restart|retry|new game|replay|continue|start|play|resume)\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When each phase has to be over, in seconds from the run's start, and how long its steps take.
+
+    Attributes:
+        load_s: What loading may take.
+        discover_until_s: When the search for controls ends.
+        explore_until_s: When playing ends.
+        end_s: When even waiting for a page that does not answer ends.
+        trial_s: How long one gesture is held and watched.
+        still_s: How long a picture has to stand still to be asked about.
+    """
+
+    load_s: float
+    discover_until_s: float
+    explore_until_s: float
+    end_s: float
+    trial_s: float
+    still_s: float
+
+
+def plan(budget_s: float) -> Plan:
+    """Divides a budget (at least 5 s): loading gets half at most, controls until half, playing the rest.
+
+    What is kept for the verdict is a twentieth, 1.3 to 2 s. Short budgets get shorter trials, which see less.
+    """
+    return Plan(
+        load_s=min(15.0, budget_s * 0.5),
+        discover_until_s=min(budget_s * 0.5, 40.0),
+        explore_until_s=budget_s - min(2.0, max(1.3, budget_s * 0.05)),
+        end_s=budget_s - 0.8,
+        trial_s=min(0.35, max(0.25, budget_s / 100)),
+        still_s=min(3.0, max(1.2, budget_s * 0.06)),
+    )
+
+
+def ordinary(noise: Sequence[float]) -> float:
+    """How much the picture changes when left alone, given what idle trials (at least one) have seen.
+
+    Where it is mostly calm, a round that ended or a scene that faded in during a trial does not count: that is
+    not how the picture is.
+    """
+    calm_ones = [each for each in noise if calm(noise, each)]
+    return max(calm_ones if len(calm_ones) * 2 >= len(noise) else noise)
+
+
+def threshold(noise: Sequence[float]) -> float:
+    """What a control's effect must exceed."""
+    return ordinary(noise) * CLEAR_FACTOR + MIN_EFFECT
+
+
+def calm(noise: Sequence[float], now: float) -> bool:
+    """Whether the picture is about as quiet `now` as it has been at its quietest, so that a trial is worth it."""
+    return now <= 2 * min(noise, default=now) + 4 * MIN_EFFECT
+
+
+def restless(noise: Sequence[float]) -> bool:
+    """Whether the picture moves so much by itself that a missing effect proves nothing."""
+    return ordinary(noise) > RESTLESS
+
+
+def over_words(words: str) -> frozenset[str]:
+    """The phrases among `words` that say a round has ended, in lower case."""
+    return frozenset(" ".join(match.lower().split()) for match in _OVER.findall(words))
+
+
+def score_of(words: str) -> int | None:
+    """The first score that is written among `words`, or None."""
+    match = _SCORE.search(words)
+    return int(match[1] or match[2]) if match else None
+
+
+Button = tuple[str, float, float]
+"""Text and middle of a button, in viewport pixels."""
+
+
+def start_gestures(buttons: Sequence[Button], viewport: tuple[int, int], middle: tuple[float, float]) -> list[Action]:
+    """What may begin a game, the likeliest first: a button that says so, Space, Enter, the middle."""
+    return [*_buttons(buttons, _START_WORDS, viewport), key("Space"), click(*middle), key("Enter")]
+
+
+def restart_gestures(
+    buttons: Sequence[Button], viewport: tuple[int, int], middle: tuple[float, float], known: Action | None
+) -> list[Action]:
+    """What may begin the next round; what worked before (`known`) comes first."""
+    x, y = middle
+    tries = [
+        *_buttons(buttons, _RESTART_WORDS, viewport),
+        key("Space"),
+        key("Enter"),
+        click(x, y),
+        key("R", "r"),
+        click(x, min(0.95, y + 0.1), "click below the middle"),
+        click(x, min(0.95, y + 0.2), "click further down"),
+    ]
+    return [known, *(each for each in tries if each != known)] if known else tries
+
+
+def _buttons(buttons: Sequence[Button], wanted: re.Pattern[str], viewport: tuple[int, int]) -> list[Action]:
+    width, height = viewport
+    return [click(x / width, y / height, f'click "{text}"') for text, x, y in buttons if wanted.search(text)][:3]
+
+
+@dataclass(slots=True)
+class Watch:
+    """Follows the picture through time and says when it stands still and whether that is strange."""
+
+    still_s: float
+    changed_at: float
+    samples: int = 0
+    alone_samples: int = 0
+    alone_moves: int = 0
+
+    def see(self, now: float, change: float, alone: bool) -> None:
+        """One more picture at `now` that differs by `change`; `alone` if nothing was done in between."""
+        self.samples += 1
+        if change > STILL:
+            self.changed_at = now
+        if alone:
+            self.alone_samples += 1
+            self.alone_moves += change > STILL
+
+    def still_for(self, now: float) -> float:
+        """Seconds since the picture last changed."""
+        return now - self.changed_at
+
+    def stands_still(self, now: float, error_at: float = -math.inf) -> bool:
+        """Whether it is time to ask why nothing happens: sooner after a script error at `error_at`."""
+        suspect = error_at > self.changed_at - SUSPECT_S
+        return self.still_for(now) >= (min(SUSPECT_S, self.still_s) if suspect else self.still_s)
+
+    @property
+    def lively(self) -> bool:
+        """Whether the picture used to move when left alone, so that a standstill is a fault."""
+        return self.alone_samples >= 3 and self.alone_moves * 2 > self.alone_samples
+
+
+@dataclass(slots=True)
+class Explorer:
+    """Chooses what to do next: mostly what has shown new scenes, sometimes anything, at times two keys at once.
+
+    Equal seeds and equal gains give equal choices.
+    """
+
+    actions: Sequence[Action]
+    prior: Mapping[str, float]
+    """How much each action, by name, is expected to bring; what is missing here, a little."""
+    rng: random.Random
+    tries: dict[str, int] = field(default_factory=dict)
+    gains: dict[str, float] = field(default_factory=dict)
+
+    def choose(self) -> tuple[Action, float]:
+        """The next gesture and how many seconds to hold it."""
+        action = self._pick()
+        if self.rng.random() < 0.25:
+            other = self._pick()
+            if can_join(action, other):
+                action = together(action, other)
+        return action, self.rng.choice((0.08, 0.15, 0.25, 0.4))
+
+    def learn(self, action: Action, gain: float) -> None:
+        """What `action` brought: 1 for a scene never seen, less for a mere change, 0 for nothing."""
+        for name in action.name.split("+"):
+            self.tries[name] = self.tries.get(name, 0) + 1
+            self.gains[name] = self.gains.get(name, 0.0) + gain
+
+    def _pick(self) -> Action:
+        if self.rng.random() < 0.2:
+            return self.rng.choice(self.actions)
+        return self.rng.choices(self.actions, [self._weight(each) for each in self.actions])[0]
+
+    def _weight(self, action: Action) -> float:
+        # The prior counts like one try: what was never tried is not behind from the start.
+        gain = self.prior.get(action.name, LITTLE) + self.gains.get(action.name, 0.0)
+        return 0.05 + gain / (1 + self.tries.get(action.name, 0))

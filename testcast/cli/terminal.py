@@ -1,0 +1,145 @@
+"""Where the command speaks: results on standard output, everything about how it goes on standard error.
+
+On a terminal coloured, aligned and wrapped under its own column; piped, the same lines plain and never broken.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import Final, NoReturn
+
+from rich.console import Console
+from rich.text import Text
+
+from testcast.cli import lines
+from testcast.cli.lines import Kind, Line, Part
+
+_LABEL: Final[dict[Kind, str]] = {
+    "day": "dim",
+    "phase": "bold",
+    "queued": "bright_black",
+    "running": "bold blue",
+    "progress": "bright_black",
+    "action": "cyan",
+    "problem": "yellow",
+    "error": "red",
+    "completed": "bold green",
+    "failed": "bold red",
+    "system": "magenta",
+}
+_TEXT: Final[dict[Kind, str]] = {"error": "red", "completed": "bold", "failed": "bold", "system": "magenta"}
+_ID_CHARS: Final = 8
+_MIN_TEXT_CHARS: Final = 24  # narrower than this, a hanging indent costs more than it gives
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+
+class Terminal:
+    """The command's standard output and standard error."""
+
+    def __init__(self) -> None:
+        self.out: Console = _Console(highlight=False, markup=False, emoji=False)
+        self.err: Console = _Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._pending = False
+        atexit.register(self._clear)
+
+    def say(self, text: str | Text = "", style: str = "") -> None:
+        """A line of the result."""
+        self._clear()
+        self.out.print(text, style=style or None, soft_wrap=True)
+
+    def note(self, text: str | Text, style: str = "bright_black") -> None:
+        """A line about how it goes."""
+        self._pending = self.err.is_terminal  # also wipes the terminal's own "^C"
+        self._clear()
+        self.err.print(text, style=style, soft_wrap=True)
+
+    def error(self, message: str) -> None:
+        """What went wrong."""
+        self.note(Text.assemble(("error: ", "bold red"), message), style="")
+
+    def passing(self, text: str) -> None:
+        """A note that the next one replaces; on a terminal only."""
+        if self.err.is_terminal:
+            shown = text[: max(1, self.err.width - 1)]
+            self.err.file.write(f"\r\x1b[2K\x1b[33m{shown}\x1b[0m" if self.err.color_system else f"\r\x1b[2K{shown}")
+            self.err.file.flush()
+            self._pending = True
+
+    def _clear(self) -> None:
+        if self._pending:
+            self._pending = False
+            self.err.file.write("\r\x1b[2K")
+            self.err.file.flush()
+
+    def raw(self, line: bytes) -> None:
+        """One line of JSON, bytes as they are."""
+        self._clear()
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+
+    def line(self, line: Line, *, with_run: bool = False) -> None:
+        """A line of a feed; `with_run` puts the run's id and phase in front."""
+        if line.kind in ("phase", "day"):
+            self._heading(line)
+            return
+        front = Text.assemble((line.time or " " * 8, "bright_black"))
+        if with_run:
+            front.append(f"  {(line.test_id or '')[:_ID_CHARS]:{_ID_CHARS}}", style="bright_black")
+            front.append(f"  {f'{line.phase}/4' if line.phase else '':3}", style="bright_black")
+        front.append(f"  {line.label:9}  ", style=_LABEL[line.kind])
+        self.hang(front, Text(line.text, style=_TEXT.get(line.kind, "")))
+        if line.detail:
+            self.hang(Text(" " * front.cell_len), Text(line.detail, style="bright_black"))
+
+    def _heading(self, line: Line) -> None:
+        if not self.out.is_terminal:
+            self.say(f"── {line.text}")
+            return
+        rule = Text.assemble(("── ", "bright_black"), (line.text, _LABEL[line.kind]), " ")
+        rule.append("─" * max(0, min(self.out.width, 80) - rule.cell_len), style="bright_black")
+        self.say()
+        self.say(rule)
+
+    def hang(self, front: Text, text: Text) -> None:
+        """A line that on a terminal is wrapped under its own column: `text` behind `front`."""
+        room = self.out.width - front.cell_len
+        if not self.out.is_terminal or room < _MIN_TEXT_CHARS:
+            self.say(front + text)
+            return
+        for number, each in enumerate(text.wrap(self.out, room) or [Text()]):
+            self.say((front if number == 0 else Text(" " * front.cell_len)) + each)
+
+    def verdict(self, completed: bool, words: str, score: float | None, parts: list[Part]) -> None:
+        """How a run ended: its score by parts, then the verdict."""
+        self.say()
+        if score is not None:
+            self.say(Text.assemble(("Score  ", "bold"), (f"{score:g}/100", f"bold {_score_style(score / 100)}")))
+        wide = max((len(each.part) for each in parts), default=0)
+        for each in parts:
+            share = each.score / each.max
+            self.say(
+                Text.assemble(
+                    f"  {each.part:{wide}}  ",
+                    (lines.bar(share), _score_style(share)),
+                    f"  {each.score:g}/{each.max:g}",
+                )
+            )
+        style = "bold green" if completed else "bold red"
+        self.say(Text.assemble(("✓ " if completed else "✗ ", style), (words, style)))
+
+
+def _score_style(share: float) -> str:
+    return "green" if share >= 0.7 else "yellow" if share >= 0.4 else "red"
+
+
+def give_up_stdout() -> None:
+    """After a broken pipe: nothing more can be said, and the interpreter's last flush must not complain about it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

