@@ -17,7 +17,7 @@ from agent_worker.work.worker import TryAgain, Worker
 from broker import config as broker_config
 from broker.contract.errors import BrokerUnavailable, TestcastError
 from broker.jetstream import topology
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 
 _log = logging.getLogger("testcast.worker")
 
@@ -29,11 +29,11 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None
         BrowserMissing: no Chromium could be started.
         InvalidSetting: `nats_url` is no address.
     """
-    bus = await _connect(nats_url, config.name, stop)
-    if bus is None:
+    nats = await _connect(nats_url, config.name, stop)
+    if nats is None:
         return
     try:
-        await _prepare(bus, stop)
+        await _prepare(nats, stop)
         async with Browser(config.chromium, judge_any if config.allow_private else judge_public) as browser:
 
             async def player(run: RunHandle, job: GameJob) -> None:
@@ -42,28 +42,28 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None
                 except (BrowserMissing, PageGone) as error:  # no page came to be: not the game's fault
                     raise TryAgain(str(error)) from error
 
-            worker = Worker(bus, player, name=config.name, concurrency=config.concurrency)
-            _log.info("worker %s takes jobs from %s, %d at a time", config.name, bus.address, config.concurrency)
+            worker = Worker(nats, player, name=config.name, concurrency=config.concurrency)
+            _log.info("worker %s takes jobs from %s, %d at a time", config.name, nats.address, config.concurrency)
             await worker.run(stop)
     finally:
-        await bus.close()
+        await nats.close()
     _log.info("worker %s has ended", config.name)
 
 
-async def _connect(nats_url: str, name: str, stop: asyncio.Event) -> Bus | None:
+async def _connect(nats_url: str, name: str, stop: asyncio.Event) -> Connection | None:
     while not stop.is_set():
         try:
-            return await Bus.connect(nats_url, name=f"agent-{name}", timeout_s=2.0)
+            return await Connection.connect(nats_url, name=f"agent-{name}", timeout_s=2.0)
         except BrokerUnavailable as error:
             _log.warning("%s; trying again", error)
     return None
 
 
-async def _prepare(bus: Bus, stop: asyncio.Event) -> None:
+async def _prepare(nats: Connection, stop: asyncio.Event) -> None:
     replicas = broker_config.load().replicas
     while not stop.is_set():
         try:
-            await topology.apply(bus, replicas=replicas, timeout_s=5.0)
+            await topology.apply(nats, replicas=replicas, timeout_s=5.0)
             return
         except BrokerUnavailable as error:
             _log.warning("%s; trying again", error)

@@ -12,7 +12,7 @@ import pytest
 
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import EdgeProcess, until
 
@@ -25,24 +25,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 async def nats_server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
     """A broker of this test's own, the topology applied."""
     async with EmbeddedServer(tmp_path / "nats") as server:
-        prepare = await Bus.connect(server.url, name="prepare")
+        prepare = await Connection.connect(server.url, name="prepare")
         await topology.apply(prepare)
         await prepare.close()
         yield server
 
 
 @pytest.fixture
-async def bus(nats_server: EmbeddedServer) -> AsyncIterator[Bus]:
+async def nats(nats_server: EmbeddedServer) -> AsyncIterator[Connection]:
     """A connection to `nats_server`."""
-    connected = await Bus.connect(nats_server.url, name="test")
+    connected = await Connection.connect(nats_server.url, name="test")
     yield connected
     await connected.close()
 
 
 @pytest.fixture
-def streams(bus: Bus) -> Streams:
+def streams(nats: Connection) -> Streams:
     """JetStream of `nats_server`."""
-    return Streams(bus)
+    return Streams(nats)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 async def stack_streams(stack: Stack) -> AsyncIterator[Streams]:
     """JetStream of the shared stack."""
-    connected = await Bus.connect(stack.nats_url, name="test")
+    connected = await Connection.connect(stack.nats_url, name="test")
     yield Streams(connected)
     await connected.close()
 

@@ -1,8 +1,8 @@
 """A broker, a clock and viewers that do what a test tells them: properties of all interleavings, without a sleep.
 
 The clock is virtual: waiting costs nothing, and the same steps always give the same history. The broker is a model of
-what `Streams` and `Bus` promise to a topic (a leader that is right, replicas that lag, live messages that may be late,
-lost, doubled or out of order), and it remembers everything, so that viewers can be held to it.
+what `Streams` and `Connection` promise to a topic (a leader that is right, replicas that lag, live messages that may be
+late, lost, doubled or out of order), and it remembers everything, so that viewers can be held to it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Life:
 
 
 class ModelBroker:
-    """Stands in for `Bus` and `Streams`."""
+    """Stands in for `Connection` and `Streams`."""
 
     def __init__(self, loop: VirtualLoop, test_id: str) -> None:
         self.loop = loop
@@ -151,7 +151,7 @@ class ModelBroker:
         self.lags_s = [0.0]
         """Replicas answer in turn, each this far behind its leader."""
         self.deposed_s = 0.0
-        """Who answers for the leader was replaced that long ago: only `surely_last` finds out."""
+        """Who answers for the leader was replaced that long ago: only `last_confirmed` finds out."""
         self.failing = 0
         """So many requests are not answered."""
         self.max_page_bytes = 1 << 20
@@ -204,7 +204,7 @@ class ModelBroker:
             for callback in self.on_reconnect:
                 callback()
 
-    # -- Bus -----------------------------------------------------------------------------------------------------
+    # -- Connection ----------------------------------------------------------------------------------------------
 
     async def subscribe(self, subject: str, handler: Handler) -> Any:
         standing = (subject, handler)
@@ -253,7 +253,7 @@ class ModelBroker:
     async def last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
         return await self._last(subject, lambda: self.loop.now - self.deposed_s)
 
-    async def surely_last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
+    async def last_confirmed(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
         if self.deposed_s:
             raise BrokerUnavailable("who answers is not the leader any more")
         return await self._last(subject, lambda: self.loop.now)

@@ -31,7 +31,7 @@ class EdgeConfig(NamedTuple):
     trusted_proxies: tuple[Network, ...] = ()
     allowed_origins: frozenset[str] = frozenset()
     projector: bool = True
-    undertaker: bool = True
+    reaper: bool = True
     run_lost_s: float = 900.0
     allow_private: bool = False
     demo_game_url: str | None = None
@@ -63,7 +63,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         trusted_proxies=_networks(environ.get("TESTCAST_EDGE_TRUSTED_PROXIES", "")),
         allowed_origins=_origins(environ.get("TESTCAST_EDGE_ALLOWED_ORIGINS", "")),
         projector=switch("TESTCAST_EDGE_PROJECTOR", default.projector, environ),
-        undertaker=switch("TESTCAST_EDGE_UNDERTAKER", default.undertaker, environ),
+        reaper=switch("TESTCAST_EDGE_REAPER", default.reaper, environ),
         run_lost_s=number("TESTCAST_RUN_LOST_S", default.run_lost_s, 1, 7 * 86400, environ),
         allow_private=switch("TESTCAST_AGENT_ALLOW_PRIVATE", default.allow_private, environ),
         demo_game_url=environ.get("TESTCAST_EDGE_DEMO_GAME_URL") or None,

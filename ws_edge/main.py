@@ -19,7 +19,7 @@ from ws_edge.api.app import make_app
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.supervisor import supervise
-from ws_edge.transport.accept import Door
+from ws_edge.transport.accept import AcceptProtocol
 from ws_edge.transport.listener import BACKLOG, listen
 from ws_edge.transport.websocket import ViewerSocket
 
@@ -68,7 +68,7 @@ def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.so
         uvicorn.Config(
             make_app(nats_url, replicas, config, on_ready),
             loop="uvloop",
-            http=Door,
+            http=AcceptProtocol,
             ws=ViewerSocket,
             lifespan="on",
             access_log=False,

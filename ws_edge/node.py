@@ -12,15 +12,15 @@ from typing import Any, Final
 
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import topology
-from broker.jetstream.connection import Bus
-from ws_edge.api.response_cache import Answers
+from broker.jetstream.connection import Connection
+from ws_edge.api.response_cache import ResponseCache
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub
 from ws_edge.transport.admission import Admission
 from ws_edge.views.catalogue import Catalogue
 from ws_edge.views.pictures import Shots
 from ws_edge.views.projector import Projector
-from ws_edge.views.reaper import Undertaker
+from ws_edge.views.reaper import Reaper
 from ws_edge.views.tests_channel import TestsChannel
 
 _GOODBYE_BATCHES: Final = 10
@@ -30,21 +30,21 @@ _log = logging.getLogger("testcast.edge")
 class Node:
     """What a request, or a socket, finds behind the door. Made by the application's lifespan."""
 
-    def __init__(self, bus: Bus, config: EdgeConfig, replicas: int) -> None:
-        self.bus = bus
+    def __init__(self, nats: Connection, config: EdgeConfig, replicas: int) -> None:
+        self.nats = nats
         self.config = config
         self._replicas = replicas
         self.draining = False
         self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
-        self.catalogue = Catalogue(bus, self.tests.changed)
-        self.hub = Hub(bus, config, self.catalogue)
-        mend = partial(topology.apply, bus, replicas=replicas, timeout_s=5)
-        self.projector = Projector(bus, self.catalogue, self.hub.since, mend)
+        self.catalogue = Catalogue(nats, self.tests.changed)
+        self.hub = Hub(nats, config, self.catalogue)
+        mend = partial(topology.apply, nats, replicas=replicas, timeout_s=5)
+        self.projector = Projector(nats, self.catalogue, self.hub.since, mend)
         self.hub.listeners = self.tests
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
-        self.undertaker = Undertaker(self.hub.streams, self.catalogue, config.run_lost_s)
+        self.reaper = Reaper(self.hub.streams, self.catalogue, config.run_lost_s)
         self.shots = Shots(self.hub.streams)
-        self.answers = Answers()
+        self.response_cache = ResponseCache()
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -58,7 +58,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """A load balancer may send viewers here."""
-        return self.bus.connected and self.catalogue.filled.is_set() and not self.draining
+        return self.nats.connected and self.catalogue.filled.is_set() and not self.draining
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
@@ -72,12 +72,12 @@ class Node:
 
     async def _prepare(self) -> None:
         """What needs the streams waits until they stand."""
-        await topology.apply(self.bus, replicas=self._replicas, timeout_s=float("inf"))
+        await topology.apply(self.nats, replicas=self._replicas, timeout_s=float("inf"))
         self._run("catalogue", self.catalogue.run())
         if self.config.projector:
             self._run("projector", self.projector.run())
-        if self.config.undertaker:
-            self._run("undertaker", self.undertaker.run())
+        if self.config.reaper:
+            self._run("reaper", self.reaper.run())
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -108,7 +108,7 @@ class Node:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
         await self.hub.close()
-        await self.bus.close()
+        await self.nats.close()
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -31,14 +31,14 @@ async def supervise(host: str, port: int, workers: int) -> int:
     except InvalidSetting as error:
         _log.error("%s", error)
         return 1
-    crew = Crew([listening[index % len(listening)] for index in range(workers)])
+    pool = WorkerPool([listening[index % len(listening)] for index in range(workers)])
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, crew.signal, number)
-    return await crew.run()
+        loop.add_signal_handler(number, pool.signal, number)
+    return await pool.run()
 
 
-class Crew:
+class WorkerPool:
     """The processes, one for each listening socket."""
 
     def __init__(self, listening: Sequence[socket.socket]) -> None:
@@ -48,7 +48,7 @@ class Crew:
         _log.info("%d edges on port %d", len(listening), listening[0].getsockname()[1])
 
     def __repr__(self) -> str:
-        return f"<Crew {self._children}>"
+        return f"<WorkerPool {self._children}>"
 
     def signal(self, number: int) -> None:
         """Passes a signal on to every process: the first drains them, a second ends them at once."""

@@ -18,7 +18,7 @@ from broker.contract import subjects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, NotFound, TestcastError
 from broker.contract.events import Event, now_ms
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus, Subscription
+from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
 from broker.log import RateLimited
 
@@ -94,7 +94,7 @@ class TestRun:
         self._renew = renew
         self._beat_s = beat_s
         self._patience_s = patience_s
-        self._own_bus: Bus | None = None
+        self._own_connection: Connection | None = None
         self._streams: Streams
         self._opened: Outbox | None = None
         self._shots: Shots
@@ -163,8 +163,8 @@ class TestRun:
         if self.attempt:
             raise RuntimeError("a TestRun is opened once; make another to join the run again")
         if isinstance(self._broker, str):
-            self._own_bus = await Bus.connect(self._broker, name=f"agent-{self.worker}")
-            self._streams = Streams(self._own_bus)
+            self._own_connection = await Connection.connect(self._broker, name=f"agent-{self.worker}")
+            self._streams = Streams(self._own_connection)
         else:
             self._streams = self._broker
         try:
@@ -173,7 +173,7 @@ class TestRun:
         except TimeoutError:
             await self._shut()
             raise BrokerUnavailable(
-                f"the broker at {self._streams.bus.address} did not store the run's first event within "
+                f"the broker at {self._streams.nats.address} did not store the run's first event within "
                 f"{self._patience_s:g} s: has an edge or `testcast up` prepared it?"
             ) from None
         except BaseException:
@@ -189,7 +189,7 @@ class TestRun:
         self.attempt = history.next_attempt
         writer = Writer(self._streams, self.test_id, self.attempt, history.head)
         # Heard before the first event is stored: a cancel that comes later finds an ear.
-        self._nudges = await self._streams.bus.subscribe(subjects.control(self.test_id), self._on_nudge)
+        self._nudges = await self._streams.nats.subscribe(subjects.control(self.test_id), self._on_nudge)
         if self._first is not None:
             await writer.write(encode(self._first))
         await writer.write(encode(self._started(history)))
@@ -255,8 +255,8 @@ class TestRun:
             await self._shots.send_last()
         if self._nudges is not None:
             await self._nudges.close()
-        if self._own_bus is not None:
-            await self._own_bus.close()
+        if self._own_connection is not None:
+            await self._own_connection.close()
 
     @property
     def ended(self) -> bool:
@@ -360,7 +360,7 @@ class TestRun:
                 await self._box.writer.look()
                 if clock() - looked_at > self._beat_s:
                     continue  # an old answer: this process was stopped meanwhile, and may have lost the run
-                await self._streams.bus.publish(subjects.alive(self.test_id), alive)
+                await self._streams.nats.publish(subjects.alive(self.test_id), alive)
                 if self._renew is not None:
                     await self._renew()
                 delay_s = self._beat_s

@@ -193,15 +193,15 @@ class Writer:
 
     async def _pause(self, delay_s: float) -> bool:
         """Waits, but no longer than until the broker is back. Returns whether it came back."""
-        bus, back = self._streams.bus, asyncio.Event()
-        bus.on_reconnect.append(back.set)
+        nats, back = self._streams.nats, asyncio.Event()
+        nats.on_reconnect.append(back.set)
         try:
             async with asyncio.timeout(delay_s):
                 return await back.wait()
         except TimeoutError:
             return False
         finally:
-            bus.on_reconnect.remove(back.set)
+            nats.on_reconnect.remove(back.set)
 
     async def _try(self, payload: bytes, msg_id: str) -> int | None:
         """One publish; None when a stranger's event came first and the head was moved to it."""

@@ -25,8 +25,8 @@ from broker.contract.events import Event, now_ms
 from broker.contract.url_policy import GameUrlRefused, check_game_url
 from broker.jetstream import topology
 from broker.jetstream.api import Delivery, Streams
-from broker.jetstream.connection import Bus
-from broker.jetstream.pull_consumer import Puller, ack, ack_soon, in_progress, nak
+from broker.jetstream.connection import Connection
+from broker.jetstream.pull_consumer import PullConsumer, ack, ack_soon, in_progress, nak
 from broker.jetstream.runs import Job, make_job
 from broker.log import RateLimited
 
@@ -91,15 +91,15 @@ class WorkerStatistics(NamedTuple):
 class _Lease:
     """A worker's right to a job: the delivery that it answers for, which a redelivery replaces."""
 
-    def __init__(self, bus: Bus, delivered: Delivery) -> None:
+    def __init__(self, nats: Connection, delivered: Delivery) -> None:
         self.delivered = delivered
         self.run: TestRun | None = None
         """The run as it is played under this lease."""
-        self._bus = bus
+        self._nats = nats
 
     async def renew(self) -> None:
         """Asks for another whole lease."""
-        await in_progress(self._bus, self.delivered)
+        await in_progress(self._nats, self.delivered)
 
 
 class Worker:
@@ -111,9 +111,9 @@ class Worker:
         concurrency: how many runs at the same time.
     """
 
-    def __init__(self, bus: Bus, player: Player, *, name: str, concurrency: int) -> None:
-        self._bus = bus
-        self._streams = Streams(bus)
+    def __init__(self, nats: Connection, player: Player, *, name: str, concurrency: int) -> None:
+        self._nats = nats
+        self._streams = Streams(nats)
         self._player = player
         self._name = name
         self._concurrency = concurrency
@@ -134,8 +134,8 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set (or this is cancelled), then hands its runs on, within about 5 s."""
-        puller = Puller(self._bus, subjects.JOBS, subjects.WORKERS)
-        pulling = asyncio.create_task(self._pull(puller))
+        pull_consumer = PullConsumer(self._nats, subjects.JOBS, subjects.WORKERS)
+        pulling = asyncio.create_task(self._pull(pull_consumer))
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({pulling, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -151,7 +151,7 @@ class Worker:
                 await asyncio.wait(self._jobs, timeout=_STOP_PLAYER_S + _HAND_ON_S)
                 await self._abandon()
             with contextlib.suppress(BrokerUnavailable):
-                await puller.close()
+                await pull_consumer.close()
 
     async def _abandon(self) -> None:
         """What could not be handed on in time is left to its lease."""
@@ -163,7 +163,7 @@ class Worker:
             job.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _pull(self, puller: Puller) -> None:
+    async def _pull(self, pull_consumer: PullConsumer) -> None:
         """Takes one job at a time, and only with a slot for it: what waits here would wait on a running lease."""
         self._lease_s = await self._patiently(lambda: topology.lease_s(self._streams))
         expires_s = min(_PULL_S, self._lease_s / 2)
@@ -173,7 +173,7 @@ class Worker:
             asked_at = clock()
             deliveries: list[Delivery] = []
             try:
-                deliveries = await puller.pull(1, expires_s=expires_s)
+                deliveries = await pull_consumer.pull(1, expires_s=expires_s)
                 if deliveries and clock() - asked_at > self._lease_s:
                     # This process was stopped, and what lay in its socket may have been given to another since.
                     _log.warning("stood still for %.0f s: left a job to its lease", clock() - asked_at)
@@ -197,11 +197,11 @@ class Worker:
     async def _take(self, delivered: Delivery) -> None:
         """One job, from delivery to answer. Raises nothing: a job must not take its worker down."""
         test_id = subjects.test_id_of(delivered.subject)
-        lease = _Lease(self._bus, delivered)
+        lease = _Lease(self._nats, delivered)
         try:
             if test_id is None:
                 _log.warning("a job on %r, which is no test's subject: removed", delivered.subject)
-                await self._bus.publish(delivered.reply, b"+TERM")
+                await self._nats.publish(delivered.reply, b"+TERM")
                 return
             mine = self._playing.get(test_id)
             if mine is not None and mine.run is not None and mine.run.over is None:
@@ -217,18 +217,18 @@ class Worker:
         except Exception:
             _log.exception("job %s", delivered.subject)
             with contextlib.suppress(BrokerUnavailable):
-                await nak(self._bus, lease.delivered, delay_s=_TRY_AGAIN_DELAY_S)
+                await nak(self._nats, lease.delivered, delay_s=_TRY_AGAIN_DELAY_S)
 
     async def _answer(self, end: End, delivered: Delivery) -> None:
         if end is End.STORED:
             await self._patiently(lambda: ack(self._streams, delivered))
         elif end is End.ENDED:
-            await ack_soon(self._bus, [delivered])
+            await ack_soon(self._nats, [delivered])
         elif end is End.HANDED_ON:
-            await nak(self._bus, delivered)
-            await self._bus.flush()
+            await nak(self._nats, delivered)
+            await self._nats.flush()
         elif end is End.AGAIN:
-            await nak(self._bus, delivered, delay_s=_TRY_AGAIN_DELAY_S)
+            await nak(self._nats, delivered, delay_s=_TRY_AGAIN_DELAY_S)
 
     async def _work(self, test_id: str, lease: _Lease) -> End:
         history = await self._patiently(lambda: read_history(self._streams, test_id))

@@ -1,5 +1,6 @@
-"""JetStream as we use it: raw requests to its API over the `Bus`, because nats-py has no batched direct get, no look at
-the leader by subject, and an ordered consumer that loses what it drops.
+"""JetStream as testcast uses it: raw requests to its API over a `Connection`.
+
+nats-py has no batched direct get, no way to ask the leader by subject, and an ordered consumer that loses what it drops.
 
 Direct gets are answered by any replica and may be stale by milliseconds (worst seen: 493 ms); `state` and `last` ask
 the leader.
@@ -17,7 +18,7 @@ import orjson
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, WrongLastSequence
 from broker.contract.events import EXPECTED_LAST_HEADER, MSG_ID_HEADER
-from broker.jetstream.connection import Bus, to_json
+from broker.jetstream.connection import Connection, to_json
 from broker.jetstream.parser import Message, header_value
 
 MAX_SUBJECTS_PER_NEWEST: Final = 1024
@@ -105,8 +106,8 @@ class Delivery(NamedTuple):
 class Streams:
     """The stream API. Every method raises `BrokerUnavailable` when the broker, or a leader, is not there."""
 
-    def __init__(self, bus: Bus) -> None:
-        self.bus = bus
+    def __init__(self, nats: Connection) -> None:
+        self.nats = nats
 
     async def api(self, name: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = 5.0) -> dict[str, Any]:
         """One request to `$JS.API.<name>`.
@@ -115,7 +116,7 @@ class Streams:
             BrokerRefused: the broker answered with an error; `err_code` says which.
         """
         payload = b"" if body is None else to_json(body)
-        reply = await self.bus.request(f"$JS.API.{name}", payload, timeout_s=timeout_s)
+        reply = await self.nats.request(f"$JS.API.{name}", payload, timeout_s=timeout_s)
         return _answer(reply.data)
 
     async def state(self, stream: str, *, timeout_s: float = 2.0) -> StreamState:
@@ -134,11 +135,11 @@ class Streams:
         """The newest message of a subject, from the leader; None when there is none.
 
         A leader that was stopped, or is cut off from its peers, answers for up to 10 s as if nothing had happened.
-        Where an old answer would do harm, ask `surely_last`.
+        Where an old answer would do harm, ask `last_confirmed`.
         """
         return await self._leader_get(stream, {"last_by_subj": subject}, timeout_s)
 
-    async def surely_last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
+    async def last_confirmed(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
         """Like `last`, and no other leader can have stored anything meanwhile.
 
         Raises:
@@ -146,7 +147,7 @@ class Streams:
         """
         before = await self._leader_info(stream, timeout_s)
         found = await self.last(stream, subject, timeout_s=timeout_s)
-        if _reign(await self._leader_info(stream, timeout_s)) != _reign(before):
+        if _leadership(await self._leader_info(stream, timeout_s)) != _leadership(before):
             raise BrokerUnavailable(f"the leader of {stream} has changed")
         return found
 
@@ -202,7 +203,7 @@ class Streams:
             all_headers[MSG_ID_HEADER] = msg_id
         if expected_last is not None:
             all_headers[EXPECTED_LAST_HEADER] = str(expected_last)
-        reply = await self.bus.request(subject, payload, headers=all_headers or None, timeout_s=timeout_s)
+        reply = await self.nats.request(subject, payload, headers=all_headers or None, timeout_s=timeout_s)
         answer = _answer(reply.data)
         return Ack(answer["seq"], bool(answer.get("duplicate")))
 
@@ -222,7 +223,7 @@ class Streams:
             BrokerUnavailable: no replica answered in time.
         """
         query = {"seq": after + 1, "batch": limit, "max_bytes": max_bytes, "next_by_subj": subject}
-        replies = await self.bus.collect(
+        replies = await self.nats.collect(
             f"$JS.API.DIRECT.GET.{stream}", to_json(query), _is_status, timeout_s=timeout_s
         )
         end = replies[-1]
@@ -240,7 +241,7 @@ class Streams:
             BrokerUnavailable: no replica answered in time.
         """
         query = {"multi_last": list(wanted), "batch": MAX_SUBJECTS_PER_NEWEST}
-        replies = await self.bus.collect(
+        replies = await self.nats.collect(
             f"$JS.API.DIRECT.GET.{stream}", to_json(query), _is_status, timeout_s=timeout_s
         )
         end = replies[-1]
@@ -286,7 +287,7 @@ def delivery(message: Message) -> Delivery:
     return Delivery(subject, int(seq), int(delivered), int(number), int(pending), message.data, message.headers, reply)
 
 
-def _reign(info: Mapping[str, Any]) -> tuple[object, object]:
+def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:
     cluster = info.get("cluster") or {}
     return cluster.get("leader"), cluster.get("leader_since")
 

@@ -25,7 +25,7 @@ __all__ = ["NatsClient", "NatsError", "NatsSubscription"]
 
 _PORT: Final = 4222
 _RETRY_S: Final = 2.0
-_limited = RateLimited(logging.getLogger("testcast.bus"), per_s=5.0)
+_limited = RateLimited(logging.getLogger("testcast.nats"), per_s=5.0)
 
 
 class _Parser(Parser):

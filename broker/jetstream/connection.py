@@ -35,27 +35,27 @@ _RECONNECT_MAX_S: Final = 2.0  # a restarted broker is wanted back within 3 s
 _WATCHDOG_S: Final = 1.0
 _NO_RESPONDERS: Final = b"503"
 
-_log = logging.getLogger("testcast.bus")
+_log = logging.getLogger("testcast.nats")
 _limited = RateLimited(_log, per_s=5.0)
 
 
 class Subscription:
     """Interest in one subject. `close()` ends it; no handler call follows."""
 
-    __slots__ = ("_bus", "_subscription")
+    __slots__ = ("_nats", "_subscription")
 
-    def __init__(self, bus: Bus, subscription: NatsSubscription) -> None:
-        self._bus = bus
+    def __init__(self, nats: Connection, subscription: NatsSubscription) -> None:
+        self._nats = nats
         self._subscription = subscription
 
     async def close(self) -> None:
         """Gives the interest up; harmless when closed already or disconnected."""
-        self._bus._client.handlers.pop(_sid(self._subscription), None)
+        self._nats._client.handlers.pop(_sid(self._subscription), None)
         with contextlib.suppress(NatsError, OSError):
             await self._subscription.unsubscribe()
 
 
-class Bus:
+class Connection:
     """One connection to the broker, kept up for ever.
 
     Methods may be called from the loop that connected it only. `BrokerUnavailable` means "not now": nothing is known
@@ -83,10 +83,10 @@ class Bus:
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "disconnected"
-        return f"<Bus {self.name} {self.address} {state} dropped={self._client.dropped}>"
+        return f"<Connection {self.name} {self.address} {state} dropped={self._client.dropped}>"
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, timeout_s: float | None = 5.0) -> Bus:
+    async def connect(cls, url: str, *, name: str, timeout_s: float | None = 5.0) -> Connection:
         """Connects, trying again with jitter until `timeout_s` have passed (None: for ever).
 
         Args:
@@ -97,23 +97,23 @@ class Bus:
             BrokerUnavailable: nothing answered in time.
             InvalidSetting: the address is not one.
         """
-        bus = cls(url, name)
+        nats = cls(url, name)
         try:
             async with asyncio.timeout(timeout_s):
-                await bus._connect(url.split(","))
+                await nats._connect(url.split(","))
         except TimeoutError:
             with contextlib.suppress(Exception):
-                await bus._client.close()
-            raise BrokerUnavailable(f"no NATS server answers at {bus.address} (tried for {timeout_s:g} s)") from None
-        bus._watchdog = asyncio.create_task(bus._watch(), name=f"{name}-bus-watchdog")
-        return bus
+                await nats._client.close()
+            raise BrokerUnavailable(f"no NATS server answers at {nats.address} (tried for {timeout_s:g} s)") from None
+        nats._watchdog = asyncio.create_task(nats._watch(), name=f"{name}-nats-watchdog")
+        return nats
 
     @classmethod
-    def dial(cls, url: str, *, name: str) -> Bus:
+    def dial(cls, url: str, *, name: str) -> Connection:
         """Starts connecting, for as long as it takes, and returns at once; until `connected`, nothing is available."""
-        bus = cls(url, name)
-        bus._watchdog = asyncio.create_task(bus._dial(), name=f"{name}-bus-watchdog")
-        return bus
+        nats = cls(url, name)
+        nats._watchdog = asyncio.create_task(nats._dial(), name=f"{name}-nats-watchdog")
+        return nats
 
     async def _dial(self) -> None:
         while True:

@@ -14,21 +14,21 @@ from typing import Any, Final
 
 from broker.contract.errors import TestcastError
 from broker.jetstream.api import Stored, Streams, delivery
-from broker.jetstream.connection import Bus, Subscription
+from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
 from broker.log import RateLimited
 
 _HEARTBEAT_S: Final = 1.0
 _SILENCE_S: Final = 3.0
-_log = logging.getLogger("testcast.follower")
+_log = logging.getLogger("testcast.ordered_consumer")
 _limited = RateLimited(_log, per_s=5.0)
 
 
-class Follower:
+class OrderedConsumer:
     """Follows one stream's subject filter, newest-per-subject first, then everything.
 
     Args:
-        bus: the connection.
+        nats: the connection.
         stream: stream name.
         subject: filter.
         on_message: called in order with each message.
@@ -38,15 +38,15 @@ class Follower:
 
     def __init__(
         self,
-        bus: Bus,
+        nats: Connection,
         stream: str,
         subject: str,
         on_message: Callable[[Stored], None],
         on_current: Callable[[], None],
         on_reset: Callable[[], None],
     ) -> None:
-        self._bus = bus
-        self._streams = Streams(bus)
+        self._nats = nats
+        self._streams = Streams(nats)
         self._stream = stream
         self._subject = subject
         self._on_message = on_message
@@ -60,11 +60,11 @@ class Follower:
         self._generation = 0
 
     def __repr__(self) -> str:
-        return f"<Follower {self._stream} seq={self._last_seq} restarts={max(0, self._generation - 1)}>"
+        return f"<OrderedConsumer {self._stream} seq={self._last_seq} restarts={max(0, self._generation - 1)}>"
 
     async def run(self) -> None:
         """Follows until cancelled."""
-        self._bus.on_reconnect.append(self._broken.set)
+        self._nats.on_reconnect.append(self._broken.set)
         try:
             while True:
                 try:
@@ -73,7 +73,7 @@ class Follower:
                     _limited.warning("following %s: %s", self._stream, error)
                     await asyncio.sleep(0.5)
         finally:
-            self._bus.on_reconnect.remove(self._broken.set)
+            self._nats.on_reconnect.remove(self._broken.set)
 
     async def _follow_once(self) -> None:
         loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ class Follower:
                 self._heard = loop.time()
                 self._take(message)
 
-        subscription = await self._bus.subscribe(inbox, on_delivery)
+        subscription = await self._nats.subscribe(inbox, on_delivery)
         try:
             pending = await self._start_consumer(inbox)
             self._heard = loop.time()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from broker.contract.errors import BrokerUnavailable
 from broker.jetstream.api import Delivery, Streams, delivery
-from broker.jetstream.connection import Bus, Subscription, to_json
+from broker.jetstream.connection import Connection, Subscription, to_json
 from broker.jetstream.parser import Message
 
 _GRACE_S: Final = 2.0
@@ -19,15 +19,15 @@ _REST_S: Final = 0.5
 """For what was pending to arrive behind the first message; what comes later is the next pull's."""
 
 
-class Puller:
+class PullConsumer:
     """One reader of a pull consumer. Not for two tasks at once.
 
     A message that arrives after its pull was given up is kept and handed out by the next one, or handed back by
     `close`: the broker has counted it as delivered, and would hand it to nobody else before its `ack_wait` is over.
     """
 
-    def __init__(self, bus: Bus, stream: str, consumer: str) -> None:
-        self._bus = bus
+    def __init__(self, nats: Connection, stream: str, consumer: str) -> None:
+        self._nats = nats
         self._request = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._name = f"{stream}/{consumer}"
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
@@ -37,7 +37,7 @@ class Puller:
         self._ended: Message | None = None
         self._lost = False
         self._subscription: Subscription | None = None
-        bus.on_disconnect.append(self._on_disconnect)
+        nats.on_disconnect.append(self._on_disconnect)
 
     async def pull(self, batch: int, *, expires_s: float) -> list[Delivery]:
         """Up to `batch` messages, as soon as there is one; empty when none came within `expires_s`.
@@ -66,10 +66,10 @@ class Puller:
 
     async def _ask(self, query: dict[str, Any]) -> None:
         if self._subscription is None:
-            self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._on_message)
+            self._subscription = await self._nats.subscribe(f"{self._inbox}.*", self._on_message)
         self._count += 1
         self._ended, self._lost = None, False
-        await self._bus.publish(self._request, to_json(query), reply=f"{self._inbox}.{self._count}")
+        await self._nats.publish(self._request, to_json(query), reply=f"{self._inbox}.{self._count}")
 
     async def _until_arrived(self, count: int, within_s: float, *, to_the_last: bool = False) -> bool:
         """Whether so many are here within that time, or it is known that they will not come.
@@ -90,11 +90,11 @@ class Puller:
 
     async def close(self) -> None:
         """Ends the interest and hands back what nobody took."""
-        self._bus.on_disconnect.remove(self._on_disconnect)
+        self._nats.on_disconnect.remove(self._on_disconnect)
         if self._subscription is not None:
             await self._subscription.close()
         for left in self._take(len(self._arrived)):
-            await nak(self._bus, left)
+            await nak(self._nats, left)
 
     def _take(self, batch: int) -> list[Delivery]:
         return [self._arrived.popleft() for _ in range(min(batch, len(self._arrived)))]
@@ -119,20 +119,20 @@ async def ack(streams: Streams, delivered: Delivery) -> None:
     Raises:
         BrokerUnavailable: it may not have.
     """
-    await streams.bus.request(delivered.reply, b"+ACK")
+    await streams.nats.request(delivered.reply, b"+ACK")
 
 
-async def ack_soon(bus: Bus, delivered: Sequence[Delivery]) -> None:
+async def ack_soon(nats: Connection, delivered: Sequence[Delivery]) -> None:
     """Says "done" without waiting: where a second delivery does no harm."""
-    await bus.publish_many([(each.reply, b"+ACK") for each in delivered])
+    await nats.publish_many([(each.reply, b"+ACK") for each in delivered])
 
 
-async def nak(bus: Bus, delivered: Delivery, *, delay_s: float = 0.0) -> None:
+async def nak(nats: Connection, delivered: Delivery, *, delay_s: float = 0.0) -> None:
     """Hands it back, to be delivered again after `delay_s`."""
     payload = b"-NAK" if not delay_s else b"-NAK " + to_json({"delay": int(delay_s * 1e9)})
-    await bus.publish(delivered.reply, payload)
+    await nats.publish(delivered.reply, payload)
 
 
-async def in_progress(bus: Bus, delivered: Delivery) -> None:
+async def in_progress(nats: Connection, delivered: Delivery) -> None:
     """Renews the lease for another `ack_wait`."""
-    await bus.publish(delivered.reply, b"+WPI")
+    await nats.publish(delivered.reply, b"+WPI")

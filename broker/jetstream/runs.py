@@ -25,7 +25,7 @@ from broker.contract.errors import (
 from broker.contract.events import Event, check, now_ms
 from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream.api import STREAM_FULL, Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 
 May = Callable[[Snapshot | None], None]
 
@@ -191,7 +191,7 @@ async def end(
     since: Snapshot | None = None,
     may: May | None = None,
 ) -> Snapshot:
-    """Writes a terminal event at the run's current head, as one who does not own the run (cancel, undertaker).
+    """Writes a terminal event at the run's current head, as one who does not own the run (cancel, reaper).
 
     Args:
         may: called with the snapshot at the head before each try; may raise to give up.
@@ -224,7 +224,7 @@ async def end(
     raise BrokerUnavailable(f"test {test_id} is being written to too quickly to end it")
 
 
-async def cancel(bus: Bus, streams: Streams, test_id: str) -> Snapshot:
+async def cancel(nats: Connection, streams: Streams, test_id: str) -> Snapshot:
     """Ends a run as cancelled, takes its job out of the queue and nudges the worker that plays it.
 
     Raises:
@@ -235,7 +235,7 @@ async def cancel(bus: Bus, streams: Streams, test_id: str) -> Snapshot:
     )
     snapshot = await end(streams, test_id, cancelled)
     with contextlib.suppress(BrokerUnavailable):  # the event is what counts; the rest only hurries
-        await bus.publish(subjects.control(test_id), orjson.dumps({"reason": "cancelled"}))
+        await nats.publish(subjects.control(test_id), orjson.dumps({"reason": "cancelled"}))
         await drop_job(streams, test_id)
     return snapshot
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.log import RateLimited
 
 DAY_S: Final = 24 * 3600
@@ -113,7 +113,7 @@ def consumers() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-async def apply(bus: Bus, *, replicas: int = 1, lease_s: float | None = None, timeout_s: float = 30.0) -> None:
+async def apply(nats: Connection, *, replicas: int = 1, lease_s: float | None = None, timeout_s: float = 30.0) -> None:
     """Makes the broker hold the streams, buckets and consumers, whatever of them it holds already.
 
     Args:
@@ -123,7 +123,7 @@ async def apply(bus: Bus, *, replicas: int = 1, lease_s: float | None = None, ti
         BrokerUnavailable: no leader took the requests within `timeout_s`.
         BrokerRefused: something of the same name stands in the way and cannot be changed into ours.
     """
-    api = Streams(bus)
+    api = Streams(nats)
     deadline = asyncio.get_running_loop().time() + timeout_s
     for config in streams(replicas):
         await _until(deadline, partial(_apply_stream, api, config))

@@ -13,7 +13,7 @@ from broker.config import BrokerConfig
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.name_resolution import check_for_submit
 from testcast import config
 from testcast.cli import listing
@@ -63,13 +63,13 @@ class Listing(NamedTuple):
 
 
 @asynccontextmanager
-async def _bus(place: Place) -> AsyncIterator[Bus]:
+async def _nats(place: Place) -> AsyncIterator[Connection]:
     assert place.broker is not None
-    bus = await Bus.connect(place.broker.nats_url, name="testcast-cli", timeout_s=_CONNECT_S)
+    nats = await Connection.connect(place.broker.nats_url, name="testcast-cli", timeout_s=_CONNECT_S)
     try:
-        yield bus
+        yield nats
     finally:
-        await bus.close()
+        await nats.close()
 
 
 async def submit(asked: Submission, place: Place, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
@@ -81,10 +81,10 @@ async def submit(asked: Submission, place: Place, terminal: Terminal, *, follow:
     else:
         url = await check_for_submit(asked.game_url, allow_private=config.allow_private())
         job = runs.make_job(url, asked.title, asked.budget_s, asked.seed)
-        async with _bus(place) as bus:
+        async with _nats(place) as nats:
             assert place.broker is not None
-            await topology.apply(bus, replicas=place.broker.replicas)
-            test_id = await runs.submit(Streams(bus), job)
+            await topology.apply(nats, replicas=place.broker.replicas)
+            test_id = await runs.submit(Streams(nats), job)
     if not follow:
         _told(test_id, place.edge, terminal, as_json=as_json)
         return 0
@@ -116,9 +116,9 @@ async def tail(asked: Following, place: Place, terminal: Terminal, *, as_json: b
         watch = Watch(place.edge, asked.test_id, after=asked.after, timeout_s=asked.timeout_s, on_state=follow.on_state)
         return await follow.run(watch)
     timeout_s = DEFAULT_TIMEOUT_S if asked.timeout_s is None else asked.timeout_s
-    async with _bus(place) as bus:
+    async with _nats(place) as nats:
         return await follow.run(
-            Tail(bus, asked.test_id, after=asked.after, timeout_s=timeout_s, on_state=follow.on_state)
+            Tail(nats, asked.test_id, after=asked.after, timeout_s=timeout_s, on_state=follow.on_state)
         )
 
 
@@ -138,8 +138,8 @@ async def list_runs(asked: Listing, place: Place, terminal: Terminal, *, as_json
         async with Edge(place.edge) as edge:
             await show(listing.EdgeSource(edge, asked.status, asked.limit))
     else:
-        async with _bus(place) as bus:
-            await show(listing.NatsSource(bus))
+        async with _nats(place) as nats:
+            await show(listing.NatsSource(nats))
     return 0
 
 

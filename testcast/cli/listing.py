@@ -16,8 +16,8 @@ from broker.contract import subjects
 from broker.contract.events import now_ms
 from broker.contract.snapshot import Snapshot, decode
 from broker.jetstream.api import Stored
-from broker.jetstream.connection import Bus
-from broker.jetstream.ordered_consumer import Follower
+from broker.jetstream.connection import Connection
+from broker.jetstream.ordered_consumer import OrderedConsumer
 from testcast.cli.lines import duration, phase_number, printable
 from testcast.cli.terminal import Terminal
 from testcast.client.edge import Edge
@@ -76,26 +76,28 @@ class Source(Protocol):
 class NatsSource:
     """All runs' snapshots, from the bucket that the edges keep."""
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, nats: Connection) -> None:
+        self._nats = nats
         self._runs: dict[str, Snapshot] = {}
         self._news = asyncio.Event()
         self._current = asyncio.Event()
 
     @property
     def away(self) -> str:
-        return "" if self._bus.connected else "broker away"
+        return "" if self._nats.connected else "broker away"
 
     async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
         bucket, every = subjects.kv_stream(subjects.RUNS), subjects.kv(subjects.RUNS, ">")
-        follower = Follower(self._bus, bucket, every, self._on_message, self._current.set, self._runs.clear)
-        following = asyncio.create_task(follower.run())
+        ordered_consumer = OrderedConsumer(
+            self._nats, bucket, every, self._on_message, self._current.set, self._runs.clear
+        )
+        following = asyncio.create_task(ordered_consumer.run())
         try:
             try:
                 async with asyncio.timeout(_FIRST_S):
                     await self._current.wait()
             except TimeoutError:
-                raise ConnectionLost(f"{self._bus.address} holds no runs yet: is an edge connected to it?") from None
+                raise ConnectionLost(f"{self._nats.address} holds no runs yet: is an edge connected to it?") from None
             while True:
                 self._news.clear()
                 yield self._runs.values()

@@ -17,7 +17,7 @@ from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound
 from broker.contract.position import Position, Reason, decide, link
 from broker.jetstream import runs
 from broker.jetstream.api import Stored, Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message
 from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Item, Reset, State, Verdict, from_stored
@@ -31,12 +31,12 @@ _NO_STREAM: Final = 10059
 
 
 class Tail:
-    """Iterate over it once: `async for item in Tail(bus, test_id)`.
+    """Iterate over it once: `async for item in Tail(nats, test_id)`.
 
     The iteration ends with the run (never, for all runs). It is safe to leave it early.
 
     Args:
-        bus: a connection of the caller's, who closes it.
+        nats: a connection of the caller's, who closes it.
         test_id: the run, None for all runs.
         after: the position to go on after. None: a run from its first event, all runs from now on.
         timeout_s: how long the broker may be away, seconds.
@@ -49,7 +49,7 @@ class Tail:
 
     def __init__(
         self,
-        bus: Bus,
+        nats: Connection,
         test_id: str | None,
         *,
         after: int | None = None,
@@ -61,8 +61,8 @@ class Tail:
         """How the run ended; None before, and for all runs."""
         self.position = 0
         """Stream sequence up to which everything was seen."""
-        self._bus = bus
-        self._streams = Streams(bus)
+        self._nats = nats
+        self._streams = Streams(nats)
         self._stored = subjects.ALL_EVENTS if test_id is None else subjects.events(test_id)
         self._live = subjects.ALL_LIVE if test_id is None else subjects.live(test_id)
         self._after = after
@@ -86,15 +86,15 @@ class Tail:
         return self._items()
 
     async def _items(self) -> AsyncIterator[Item]:
-        self._bus.on_reconnect.append(self._on_reconnect)
-        self._bus.on_disconnect.append(self._wake.set)
+        self._nats.on_reconnect.append(self._on_reconnect)
+        self._nats.on_disconnect.append(self._wake.set)
         subscription = None
         try:
             while True:
                 try:
                     if subscription is None:
-                        subscription = await self._bus.subscribe(self._live, self._on_live)
-                        await self._bus.flush()
+                        subscription = await self._nats.subscribe(self._live, self._on_live)
+                        await self._nats.flush()
                     async for item in self._advance():
                         yield item
                     if self.verdict is not None and self.position >= self._target:
@@ -103,8 +103,8 @@ class Tail:
                 except BrokerUnavailable as error:
                     await self._away(error.message)
         finally:
-            self._bus.on_reconnect.remove(self._on_reconnect)
-            self._bus.on_disconnect.remove(self._wake.set)
+            self._nats.on_reconnect.remove(self._on_reconnect)
+            self._nats.on_disconnect.remove(self._wake.set)
             if subscription is not None:
                 await subscription.close()
 
@@ -174,18 +174,18 @@ class Tail:
             else:
                 last = await self._streams.last(subjects.EVENTS, self._stored)
                 if last is None or last.seq < max(self.position, self._after or 0):  # "gone", "ahead": only if certain
-                    last = await self._streams.surely_last(subjects.EVENTS, self._stored)
+                    last = await self._streams.last_confirmed(subjects.EVENTS, self._stored)
                 if last is None:
                     if self._epoch is None:
                         raise NotFound(self.test_id)
                     raise ConnectionLost(
-                        f"test {self.test_id} is not on {self._bus.address} any more: its history is gone"
+                        f"test {self.test_id} is not on {self._nats.address} any more: its history is gone"
                     )
                 head = last.seq
         except BrokerRefused as error:
             if error.err_code == _NO_STREAM:
                 raise BrokerUnavailable(
-                    f"{self._bus.address} holds no runs yet: is an edge or an agent connected to it?"
+                    f"{self._nats.address} holds no runs yet: is an edge or an agent connected to it?"
                 ) from None
             raise
         self._target = head
@@ -265,7 +265,7 @@ class Tail:
         self._wake.clear()
         if self._held or self._look:
             return
-        if not self._bus.connected:
+        if not self._nats.connected:
             raise BrokerUnavailable("the connection is down")
         try:
             async with asyncio.timeout(SETTLE_S):
@@ -285,7 +285,8 @@ class Tail:
         waited_s = now - self._away_since
         if waited_s >= self._timeout_s:
             raise ConnectionLost(
-                f"the broker at {self._bus.address} has been away for {waited_s:.0f} s: {detail}", self.position or None
+                f"the broker at {self._nats.address} has been away for {waited_s:.0f} s: {detail}",
+                self.position or None,
             )
         self._look = True
         self._on_state(State("waiting", "broker away", waited_s))

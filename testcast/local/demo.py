@@ -14,7 +14,7 @@ from broker.config import BrokerConfig, redacted
 from broker.contract.errors import BadInput, TestcastError
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import port_is_free
 from testcast.cli.follow import Follow
 from testcast.cli.terminal import Terminal
@@ -75,7 +75,7 @@ async def demo(asked: Demo, settings: BrokerConfig, terminal: Terminal) -> int:
 
 async def _play(stack: Stack, edge_url: str, asked: Demo, demo_game_url: str, terminal: Terminal) -> int:
     """Submits the run through the edge and follows it over NATS; takes it back when told to stop."""
-    bus = await Bus.connect(stack.nats_url, name="testcast-demo")
+    nats = await Connection.connect(stack.nats_url, name="testcast-demo")
     try:
         async with Edge(edge_url) as edge:
             answer = await edge.call(
@@ -88,15 +88,15 @@ async def _play(stack: Stack, edge_url: str, asked: Demo, demo_game_url: str, te
             test_id = str(answer["testId"])
             follow = Follow(terminal, test_id)
             try:
-                return await _beside(stack, follow.run(Tail(bus, test_id, on_state=follow.on_state)))
+                return await _beside(stack, follow.run(Tail(nats, test_id, on_state=follow.on_state)))
             except (asyncio.CancelledError, TestcastError):
                 # Not left in the queue for the agent of the next demo, whose game has another address.
                 with contextlib.suppress(TestcastError, TimeoutError):
                     async with asyncio.timeout(_CANCEL_S):
-                        await runs.cancel(bus, Streams(bus), test_id)
+                        await runs.cancel(nats, Streams(nats), test_id)
                 raise
     finally:
-        await bus.close()
+        await nats.close()
 
 
 class Up(NamedTuple):

@@ -19,7 +19,7 @@ import httpx
 from broker.config import DEFAULT_NATS_URL, redacted
 from broker.contract.errors import BadInput, ServerNotStarted, TestcastError
 from broker.jetstream import topology
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer, port_is_free
 from testcast import config
@@ -88,11 +88,11 @@ class Stack:
         self._server = EmbeddedServer(self.dir, chosen, host, self._binary)
         await self._server.start()
         self.nats_url = self._server.url
-        bus = await Bus.connect(self.nats_url, name="testcast-setup")
+        nats = await Connection.connect(self.nats_url, name="testcast-setup")
         try:
-            await topology.apply(bus)
+            await topology.apply(nats)
         finally:
-            await bus.close()
+            await nats.close()
         return self.nats_url
 
     def use_broker(self, nats_url: str) -> None:

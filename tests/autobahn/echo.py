@@ -18,7 +18,7 @@ import ws_edge.transport.websocket
 from broker.contract.errors import BadInput
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import websocket as frames
-from ws_edge.transport.accept import Door
+from ws_edge.transport.accept import AcceptProtocol
 from ws_edge.transport.admission import Admission
 from ws_edge.views.tests_channel import TestsChannel
 
@@ -73,7 +73,7 @@ async def echo(listening: socket.socket) -> AsyncIterator[None]:
         yield {"node": node}
 
     server = uvicorn.Server(
-        uvicorn.Config(Starlette(lifespan=lifespan), http=Door, ws=EchoSocket, lifespan="on", log_config=None)
+        uvicorn.Config(Starlette(lifespan=lifespan), http=AcceptProtocol, ws=EchoSocket, lifespan="on", log_config=None)
     )
     serving = asyncio.create_task(server.serve([listening]))
     try:

@@ -89,8 +89,8 @@ async def join(programs: Path, quick: bool) -> str:
                 reads += orjson.loads(asked.data)["batch"] == PAGE  # else the settle check's, or the projector's
 
             # A plain subscriber hears what is asked of the stream, beside the stream itself.
-            await edge.bus.subscribe(f"$JS.API.DIRECT.GET.{subjects.EVENTS}", on_read)
-            await edge.bus.flush()
+            await edge.nats.subscribe(f"$JS.API.DIRECT.GET.{subjects.EVENTS}", on_read)
+            await edge.nats.flush()
             before = cpu_s(edge.pids())
             async with open_load(programs, *edge.viewers(), "-n", viewers, "-i", viewers) as crowd:
                 opened = await crowd.line(within_s=60)

@@ -304,7 +304,7 @@ async def publish(
                 test_id, text = ids[n % len(ids)], f"{pick.choice(_WORDS)}, step {n}"
                 at = time.time_ns() / 1e6
                 event = {"type": "progress", "phase": f"phase{1 + n // len(ids) % 400 // 100}", "message": text}
-                await edge.bus.publish(subjects.events(test_id), orjson.dumps(event | {"timestamp": int(at)}))
+                await edge.nats.publish(subjects.events(test_id), orjson.dumps(event | {"timestamp": int(at)}))
                 published.append(Published(test_id, text, at))
             await asyncio.sleep(max(0.001, min(_TICK_S, began + len(published) / per_s - time.monotonic())))
     finally:

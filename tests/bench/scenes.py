@@ -15,7 +15,7 @@ from statistics import quantiles
 from broker.contract import subjects
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.bench.crowd import Crowd
 from tests.harness import EdgeProcess, begin, event_bytes, publish
@@ -29,13 +29,13 @@ async def stack(edges: int) -> AsyncIterator[tuple[Streams, list[EdgeProcess]]]:
     """A broker and some edges."""
     with tempfile.TemporaryDirectory() as name:
         async with EmbeddedServer(Path(name) / "nats") as server:
-            bus = await Bus.connect(server.url, name="bench")
-            await topology.apply(bus)
+            nats = await Connection.connect(server.url, name="bench")
+            await topology.apply(nats)
             started = [await EdgeProcess(server.url, Path(name), **_OPEN_DOOR).start() for _ in range(edges)]
             try:
-                yield Streams(bus), started
+                yield Streams(nats), started
             finally:
-                await bus.close()
+                await nats.close()
                 for edge in started:
                     await edge.stop()
 

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from agent_worker.games.browser import find_chromium
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from tests.conftest import Stack
 from tests.proxy import Proxy
 
@@ -39,7 +39,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack_streams(stack: Stack) -> AsyncIterator[Streams]:
     """JetStream of the shared stack, in the browser's loop."""
-    connected = await Bus.connect(stack.nats_url, name="test")
+    connected = await Connection.connect(stack.nats_url, name="test")
     yield Streams(connected)
     await connected.close()
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
 from tests.browser.dashboard import LIVE, badge, card, complete, feed_lines, open_feed, opened, pill
@@ -187,9 +187,9 @@ async def test_a_lost_broker_is_named(page: Page, tmp_path: Path) -> None:
     """The edge answers, the broker does not: what is shown may be old, and the page says since when."""
     async with EmbeddedServer(tmp_path / "nats") as server:
         edge = await EdgeProcess(server.url, tmp_path, TESTCAST_EDGE_HEARTBEAT_S="0.5").start()
-        bus = await Bus.connect(server.url, name="test")
+        nats = await Connection.connect(server.url, name="test")
         try:
-            streams = Streams(bus)
+            streams = Streams(nats)
             test_id = await begin(streams)
             await opened(page, edge.url)
             shown = await open_feed(page, test_id)
@@ -199,12 +199,12 @@ async def test_a_lost_broker_is_named(page: Page, tmp_path: Path) -> None:
             await expect(badge(shown)).to_have_text("running")
             await server.start()
             await expect(pill(page)).to_have_text(LIVE)
-            await until(lambda: bus.connected)
+            await until(lambda: nats.connected)
             await publish(streams, test_id, "after the outage")
             await expect(shown.locator(".line[data-seq] .line-text").last).to_have_text("after the outage")
             assert await feed_lines(shown) == ["Queued", "Running", "after the outage"]
         finally:
-            await bus.close()
+            await nats.close()
             await edge.stop()
 
 

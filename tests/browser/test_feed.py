@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 from broker.contract import subjects
 from broker.contract.events import now_ms
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through
 from tests.conftest import Stack
 from tests.harness import begin, publish, until
@@ -70,11 +70,11 @@ class LongRun(NamedTuple):
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def long_run(stack: Stack) -> LongRun:
     """One for all tests of this file that only read it; who publishes makes a run of its own."""
-    bus = await Bus.connect(stack.nats_url, name="test")
-    streams = Streams(bus)
+    nats = await Connection.connect(stack.nats_url, name="test")
+    streams = Streams(nats)
     test_id = await begin(streams)
     events = await publish_many(streams, test_id, [varied(n) for n in range(LINES)])
-    await bus.close()
+    await nats.close()
     return LongRun(test_id, events)
 
 

@@ -19,7 +19,7 @@ from broker.contract import subjects
 from broker.contract.events import now_ms
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.browser.dashboard import badge, card, complete, opened, pill
 from tests.conftest import Stack
@@ -61,8 +61,8 @@ class Crowd:
 async def crowd(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Crowd]:
     directory: Path = tmp_path_factory.mktemp("crowd")
     async with EmbeddedServer(directory / "nats") as server:
-        bus = await Bus.connect(server.url, name="test")
-        await topology.apply(bus)
+        nats = await Connection.connect(server.url, name="test")
+        await topology.apply(nats)
         edge = EdgeProcess(server.url, directory)
 
         async def all_there() -> bool:
@@ -72,13 +72,13 @@ async def crowd(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Crowd
 
         try:
             await edge.start()
-            made = Crowd(edge, Streams(bus))
+            made = Crowd(edge, Streams(nats))
             await made.fill()
             await until(all_there, within_s=60.0, what="every run has ended in the list")
             yield made
         finally:
             await edge.stop()
-            await bus.close()
+            await nats.close()
 
 
 def cards(page: Page) -> Locator:

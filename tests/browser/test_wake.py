@@ -14,7 +14,7 @@ from playwright.async_api import Locator, Page, WebSocketRoute, expect
 
 from broker.contract import subjects
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
 from tests.browser.dashboard import LIVE, badge, card, complete, feed_lines, open_feed, opened, pill
@@ -284,10 +284,10 @@ class Alone(NamedTuple):
 async def alone(tmp_path: Path) -> AsyncIterator[Alone]:
     async with EmbeddedServer(tmp_path / "nats") as server:
         edge = await EdgeProcess(server.url, tmp_path).start()
-        bus = await Bus.connect(server.url, name="test")
+        nats = await Connection.connect(server.url, name="test")
         async with Proxy(edge.port) as proxy:
-            yield Alone(Streams(bus), proxy)
-        await bus.close()
+            yield Alone(Streams(nats), proxy)
+        await nats.close()
         await edge.stop()
 
 

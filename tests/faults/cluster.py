@@ -15,7 +15,7 @@ from broker.contract import subjects
 from broker.contract.errors import TestcastError
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.child_process import Child
 from broker.local.embedded_server import find_binary
 from tests.faults.link import CLEAR, Link, Weather
@@ -99,7 +99,7 @@ class Cluster:
         assert size in (1, 3), f"a ring of {size} is not all pairs"
         directory.mkdir(parents=True, exist_ok=True)
         self.nodes = [BrokerNode(f"n{number}", directory) for number in range(size)]
-        self.bus: Bus
+        self.nats: Connection
         self.streams: Streams
         self._stack = AsyncExitStack()
 
@@ -120,10 +120,10 @@ class Cluster:
             await self._configure()
             for node in self.nodes:
                 node.start()
-            self.bus = await Bus.connect(self.url, name="fault-kit", timeout_s=20)
-            self._stack.push_async_callback(self.bus.close)
-            self.streams = Streams(self.bus)
-            await topology.apply(self.bus, replicas=len(self.nodes), timeout_s=60)
+            self.nats = await Connection.connect(self.url, name="fault-kit", timeout_s=20)
+            self._stack.push_async_callback(self.nats.close)
+            self.streams = Streams(self.nats)
+            await topology.apply(self.nats, replicas=len(self.nodes), timeout_s=60)
         except BaseException:
             await self.__aexit__()
             raise

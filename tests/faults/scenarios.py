@@ -150,7 +150,7 @@ async def agent_killed(directory: Path, seed: int, rounds: int) -> Report:
                 stalled.append(time.monotonic() - died)
                 await until(lambda t=test_id: _attempt(streams, t, 2), within_s=90, what="attempt 2")
                 again.append(time.monotonic() - died)
-                await runs.cancel(world.cluster.bus, streams, test_id)
+                await runs.cancel(world.cluster.nats, streams, test_id)
             finally:
                 for child in filter(None, (first, second)):
                     child.signal(signal.SIGKILL)

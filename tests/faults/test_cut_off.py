@@ -10,7 +10,7 @@ import pytest
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from tests.faults.cluster import BrokerNode, Cluster
 from tests.faults.link import CLEAR, Weather
 from tests.harness import EdgeProcess, begin, until
@@ -33,12 +33,12 @@ async def test_a_leader_without_followers_is_not_believed(tmp_path: Path) -> Non
         await cluster.whole()
         leader = await cluster.leader()
         edge = EdgeProcess(leader.url, tmp_path, TESTCAST_NATS_REPLICAS="3")
-        bus = await Bus.connect(leader.url, name="test")
-        streams = Streams(bus)
+        nats = await Connection.connect(leader.url, name="test")
+        streams = Streams(nats)
         try:
             await edge.start()
             test_id = await begin(cluster.streams)
-            head = await streams.surely_last(subjects.EVENTS, subjects.events(test_id))
+            head = await streams.last_confirmed(subjects.EVENTS, subjects.events(test_id))
             assert head is not None
             ahead = {"testId": test_id, "after": head.seq + _FAR_AHEAD}
 
@@ -48,7 +48,7 @@ async def test_a_leader_without_followers_is_not_believed(tmp_path: Path) -> Non
             with pytest.raises(BrokerUnavailable):
                 await streams.state(subjects.EVENTS)
             with pytest.raises(BrokerUnavailable):
-                await streams.surely_last(subjects.EVENTS, subjects.events(test_id))
+                await streams.last_confirmed(subjects.EVENTS, subjects.events(test_id))
             answer = await http.post(f"{edge.url}/rpc/getEvents", json=ahead)
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "broker_unavailable")
             unknown = {"testId": subjects.new_test_id()}
@@ -60,5 +60,5 @@ async def test_a_leader_without_followers_is_not_believed(tmp_path: Path) -> Non
             assert (answer.json()["outcome"], answer.json()["reason"]) == ("reset", "ahead")
             assert (await http.post(f"{edge.url}/rpc/getEvents", json=unknown)).status_code == 404
         finally:
-            await bus.close()
+            await nats.close()
             await edge.stop()

@@ -14,7 +14,7 @@ import sys
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.main import stop_on_signals
 from agent_worker.work.worker import Worker
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 
 
 async def main(url: str, name: str, steps: int, stubborn: bool) -> None:
@@ -30,9 +30,9 @@ async def main(url: str, name: str, steps: int, stubborn: bool) -> None:
 
     stop = asyncio.Event()
     stop_on_signals(stop)
-    bus = await Bus.connect(url, name=name)
-    await Worker(bus, player, name=name, concurrency=2).run(stop)
-    await bus.close()
+    nats = await Connection.connect(url, name=name)
+    await Worker(nats, player, name=name, concurrency=2).run(stop)
+    await nats.close()
 
 
 logging.basicConfig(level=logging.INFO)

@@ -12,25 +12,27 @@ from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, InvalidSetting, ServerNotStarted, WrongLastSequence
 from broker.jetstream import topology
 from broker.jetstream.api import Stored, Streams
-from broker.jetstream.connection import Bus
-from broker.jetstream.ordered_consumer import Follower
+from broker.jetstream.connection import Connection
+from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.parser import Message
-from broker.jetstream.pull_consumer import Puller, ack, nak
+from broker.jetstream.pull_consumer import PullConsumer, ack, nak
 from broker.local.embedded_server import EmbeddedServer, find_binary
 from tests.harness import begin, event_bytes, free_port, publish, until
 
 
-async def test_the_topology_can_be_applied_again_and_by_two_at_once(nats_server: EmbeddedServer, bus: Bus) -> None:
-    other = await Bus.connect(nats_server.url, name="other")
-    await asyncio.gather(topology.apply(bus), topology.apply(other), topology.apply(bus))
-    info = (await Streams(bus).api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
+async def test_the_topology_can_be_applied_again_and_by_two_at_once(
+    nats_server: EmbeddedServer, nats: Connection
+) -> None:
+    other = await Connection.connect(nats_server.url, name="other")
+    await asyncio.gather(topology.apply(nats), topology.apply(other), topology.apply(nats))
+    info = (await Streams(nats).api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
     assert info["republish"] == {"src": "test.*.events", "dest": "test.{{wildcard(1)}}.live"}
     await other.close()
 
 
-async def test_a_core_subscriber_of_all_events_sees_every_event(bus: Bus, streams: Streams) -> None:
+async def test_a_core_subscriber_of_all_events_sees_every_event(nats: Connection, streams: Streams) -> None:
     heard: list[Message] = []
-    await bus.subscribe("test.*.events", heard.append)
+    await nats.subscribe("test.*.events", heard.append)
     test_id = await begin(streams)
     for number in range(50):
         await publish(streams, test_id, f"{number}")
@@ -38,10 +40,10 @@ async def test_a_core_subscriber_of_all_events_sees_every_event(bus: Bus, stream
 
 
 async def test_live_events_name_their_sequence_and_predecessor_whatever_the_publisher_says(
-    bus: Bus, streams: Streams
+    nats: Connection, streams: Streams
 ) -> None:
     heard: list[Message] = []
-    await bus.subscribe(subjects.ALL_LIVE, heard.append)
+    await nats.subscribe(subjects.ALL_LIVE, heard.append)
     test_id = await begin(streams)
     forged = {"Nats-Sequence": "999", "Nats-Last-Sequence": "888"}
     ack_of = await streams.store(subjects.events(test_id), event_bytes("forged"), headers=forged)
@@ -65,46 +67,48 @@ async def test_a_flush_is_sent_behind_what_it_waits_for(nats_server: EmbeddedSer
         await asyncio.gather(relay(reader, back, sent), relay(there, writer, bytearray()), return_exceptions=True)
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        bus = await Bus.connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", name="test")
+        nats = await Connection.connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", name="test")
         for number in range(20):
-            await bus.subscribe(f"interest.{number}", lambda message: None)
-            await bus.flush()
+            await nats.subscribe(f"interest.{number}", lambda message: None)
+            await nats.flush()
             assert sent.rindex(b"SUB interest.%d " % number) < sent.rindex(b"PING\r\n")
-        await bus.close()
+        await nats.close()
 
 
-async def test_a_subject_that_is_not_utf8_does_not_end_the_reading(nats_server: EmbeddedServer, bus: Bus) -> None:
+async def test_a_subject_that_is_not_utf8_does_not_end_the_reading(
+    nats_server: EmbeddedServer, nats: Connection
+) -> None:
     heard: list[Message] = []
-    await bus.subscribe("test.*.events", heard.append)
-    await bus.flush()
+    await nats.subscribe("test.*.events", heard.append)
+    await nats.flush()
     _, writer = await asyncio.open_connection("127.0.0.1", nats_server.port)
     writer.write(b"CONNECT {}\r\nPUB test.\xff\xfe.events 2\r\nhi\r\n")
     await writer.drain()
     await until(lambda: len(heard) == 1)
     assert heard[0].subject == b"test.\xff\xfe.events"
-    await bus.publish("test.x.events", b"still here")
+    await nats.publish("test.x.events", b"still here")
     await until(lambda: len(heard) == 2)
     writer.close()
 
 
-async def test_a_handler_that_raises_does_not_end_the_reading(bus: Bus) -> None:
+async def test_a_handler_that_raises_does_not_end_the_reading(nats: Connection) -> None:
     heard: list[bytes] = []
 
     def handler(message: Message) -> None:
         heard.append(message.data)
         raise RuntimeError("on purpose")
 
-    await bus.subscribe("some.subject", handler)
+    await nats.subscribe("some.subject", handler)
     for number in range(3):
-        await bus.publish("some.subject", b"%d" % number)
+        await nats.publish("some.subject", b"%d" % number)
     await until(lambda: len(heard) == 3)
-    assert bus.dropped == 3
+    assert nats.dropped == 3
 
 
-async def test_interest_outlives_a_broker_that_is_killed(nats_server: EmbeddedServer, bus: Bus) -> None:
-    streams, heard, back = Streams(bus), [], []
-    await bus.subscribe(subjects.ALL_LIVE, lambda message: heard.append(message.data))
-    bus.on_reconnect.append(lambda: back.append(True))
+async def test_interest_outlives_a_broker_that_is_killed(nats_server: EmbeddedServer, nats: Connection) -> None:
+    streams, heard, back = Streams(nats), [], []
+    await nats.subscribe(subjects.ALL_LIVE, lambda message: heard.append(message.data))
+    nats.on_reconnect.append(lambda: back.append(True))
     test_id = await begin(streams)
     nats_server.child.signal(signal.SIGKILL)
     await nats_server.child.wait()
@@ -122,11 +126,13 @@ def event_count(heard: list[bytes], message: bytes) -> int:
     return sum(1 for data in heard if message in data)
 
 
-async def test_a_request_that_waits_when_the_broker_dies_fails_at_once(nats_server: EmbeddedServer, bus: Bus) -> None:
-    puller = Puller(bus, subjects.JOBS, subjects.WORKERS)
-    pulling = asyncio.create_task(puller.pull(1, expires_s=30))
-    waiting = asyncio.create_task(bus.request("nobody.answers.here.but.us", timeout_s=30))
-    await bus.subscribe("nobody.answers.here.but.us", lambda _message: None)
+async def test_a_request_that_waits_when_the_broker_dies_fails_at_once(
+    nats_server: EmbeddedServer, nats: Connection
+) -> None:
+    pull_consumer = PullConsumer(nats, subjects.JOBS, subjects.WORKERS)
+    pulling = asyncio.create_task(pull_consumer.pull(1, expires_s=30))
+    waiting = asyncio.create_task(nats.request("nobody.answers.here.but.us", timeout_s=30))
+    await nats.subscribe("nobody.answers.here.but.us", lambda _message: None)
     nats_server.child.signal(signal.SIGKILL)
     async with asyncio.timeout(5):
         for task in (pulling, waiting):
@@ -134,17 +140,17 @@ async def test_a_request_that_waits_when_the_broker_dies_fails_at_once(nats_serv
                 await task
 
 
-async def test_nobody_listens_is_said_at_once(bus: Bus) -> None:
+async def test_nobody_listens_is_said_at_once(nats: Connection) -> None:
     async with asyncio.timeout(1):
         with pytest.raises(BrokerUnavailable, match="nobody answers"):
-            await bus.request("nobody.listens")
+            await nats.request("nobody.listens")
 
 
 async def test_no_broker_is_said_in_time() -> None:
     with pytest.raises(BrokerUnavailable, match="no NATS server answers"):
-        await Bus.connect("nats://127.0.0.1:1", name="test", timeout_s=0.5)
+        await Connection.connect("nats://127.0.0.1:1", name="test", timeout_s=0.5)
     with pytest.raises(InvalidSetting):
-        await Bus.connect("nats://127.0.0.1:notaport", name="test", timeout_s=1)
+        await Connection.connect("nats://127.0.0.1:notaport", name="test", timeout_s=1)
 
 
 async def test_an_expected_last_sequence_that_is_not_names_the_last(streams: Streams) -> None:
@@ -198,37 +204,37 @@ async def test_a_publishers_inline_status_is_no_end_of_a_page(nats_server: Embed
     writer.close()
 
 
-async def test_a_job_that_is_handed_back_comes_again(bus: Bus, streams: Streams) -> None:
+async def test_a_job_that_is_handed_back_comes_again(nats: Connection, streams: Streams) -> None:
     await streams.store(subjects.job("x"), b"{}")
     with pytest.raises(BrokerRefused):
         await streams.store(subjects.job("x"), b"{}")
-    puller = Puller(bus, subjects.JOBS, subjects.WORKERS)
-    (first,) = await puller.pull(1, expires_s=2)
-    await nak(bus, first)
-    (second,) = await puller.pull(1, expires_s=2)
+    pull_consumer = PullConsumer(nats, subjects.JOBS, subjects.WORKERS)
+    (first,) = await pull_consumer.pull(1, expires_s=2)
+    await nak(nats, first)
+    (second,) = await pull_consumer.pull(1, expires_s=2)
     assert (second.delivered, second.seq) == (2, first.seq)
     await ack(streams, second)
-    assert await puller.pull(1, expires_s=0.1) == []
+    assert await pull_consumer.pull(1, expires_s=0.1) == []
     assert (await streams.state(subjects.JOBS)).messages == 0
-    await puller.close()
+    await pull_consumer.close()
 
 
-async def test_a_pull_takes_what_is_there_and_leaves_no_request_standing(bus: Bus, streams: Streams) -> None:
+async def test_a_pull_takes_what_is_there_and_leaves_no_request_standing(nats: Connection, streams: Streams) -> None:
     """A standing request would have the broker send each new message by itself."""
     for name in "abcde":
         await streams.store(subjects.job(name), b"{}")
-    puller = Puller(bus, subjects.JOBS, subjects.WORKERS)
-    taken = [await puller.pull(3, expires_s=2), await puller.pull(10, expires_s=2)]
+    pull_consumer = PullConsumer(nats, subjects.JOBS, subjects.WORKERS)
+    taken = [await pull_consumer.pull(3, expires_s=2), await pull_consumer.pull(10, expires_s=2)]
     assert [[each.seq for each in some] for some in taken] == [[1, 2, 3], [4, 5]]
     assert [each.pending for each in taken[1]] == [1, 0]
     info = await streams.api(f"CONSUMER.INFO.{subjects.JOBS}.{subjects.WORKERS}")
     assert (info["num_waiting"], info["num_ack_pending"]) == (0, 5)
-    assert await puller.pull(10, expires_s=0.1) == []
-    await puller.close()
+    assert await pull_consumer.pull(10, expires_s=0.1) == []
+    await pull_consumer.close()
 
 
 async def test_a_follower_misses_nothing_across_restarts_and_a_new_stream(
-    nats_server: EmbeddedServer, bus: Bus, streams: Streams
+    nats_server: EmbeddedServer, nats: Connection, streams: Streams
 ) -> None:
     seen: list[str] = []
     resets: list[int] = []
@@ -237,12 +243,12 @@ async def test_a_follower_misses_nothing_across_restarts_and_a_new_stream(
     def on_message(entry: Stored) -> None:
         seen.append(entry.data.decode())
 
-    follower = Follower(
-        bus, "KV_RUNS", "$KV.RUNS.>", on_message, lambda: current.append(len(seen)), lambda: resets.append(len(seen))
+    ordered_consumer = OrderedConsumer(
+        nats, "KV_RUNS", "$KV.RUNS.>", on_message, lambda: current.append(len(seen)), lambda: resets.append(len(seen))
     )
     await streams.kv_put("RUNS", "a", b"old")
     await streams.kv_put("RUNS", "a", b"a1")
-    following = asyncio.create_task(follower.run())
+    following = asyncio.create_task(ordered_consumer.run())
     await until(lambda: bool(current))
     assert seen == ["a1"], "at the start the newest of each key"
     await streams.kv_put("RUNS", "b", b"b1")
@@ -250,12 +256,12 @@ async def test_a_follower_misses_nothing_across_restarts_and_a_new_stream(
     nats_server.child.signal(signal.SIGKILL)
     await nats_server.child.wait()
     await nats_server.start()
-    await until(lambda: bus.connected)
+    await until(lambda: nats.connected)
     await streams.kv_put("RUNS", "c", b"c1")
     await until(lambda: seen == ["a1", "b1", "c1"])
     assert resets == []
     await streams.api("STREAM.DELETE.KV_RUNS")
-    await topology.apply(bus)
+    await topology.apply(nats)
     await streams.kv_put("RUNS", "d", b"d1")
     await until(lambda: seen[-1] == "d1")
     assert resets == [3]

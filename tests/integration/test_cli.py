@@ -22,7 +22,7 @@ import pytest
 from broker.contract import subjects
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.command import Command, left_behind, processes, run
 from tests.conftest import MakeEdge, Stack
@@ -143,8 +143,8 @@ async def test_tail_all_tells_runs_apart_and_plays_back_from_a_position(
 
 
 async def test_a_broker_that_dies_is_waited_for_and_nothing_is_lost(nats_server: EmbeddedServer) -> None:
-    bus = await Bus.connect(nats_server.url, name="test")
-    streams = Streams(bus)
+    nats = await Connection.connect(nats_server.url, name="test")
+    streams = Streams(nats)
     test_id = await begin(streams)
     async with Command("tail", test_id, "--nats", nats_server.url) as tail:
         await tail.line("Running")
@@ -152,21 +152,21 @@ async def test_a_broker_that_dies_is_waited_for_and_nothing_is_lost(nats_server:
         await nats_server.child.wait()
         assert "broker away, waiting (0 s)" in await tail.note("away")
         await nats_server.start()
-        await until(lambda: bus.connected)
+        await until(lambda: nats.connected)
         for message in ("one", "two"):
             await publish(streams, test_id, message)
         await publish(streams, test_id, "Done", "complete")
         result = await tail.finish()
-    await bus.close()
+    await nats.close()
     assert result.code == 0
     assert re.findall(r"one|two|Done", result.out) == ["one", "two", "Done"]
     assert "connected again after" in result.err
 
 
 async def test_a_broker_that_stays_away_is_given_up_with_the_position(nats_server: EmbeddedServer) -> None:
-    bus = await Bus.connect(nats_server.url, name="test")
-    test_id = await begin(Streams(bus))
-    await bus.close()
+    nats = await Connection.connect(nats_server.url, name="test")
+    test_id = await begin(Streams(nats))
+    await nats.close()
     async with Command("tail", test_id, "--timeout", "1", "--nats", nats_server.url) as tail:
         await tail.line("Running")
         await nats_server.stop()
@@ -177,25 +177,25 @@ async def test_a_broker_that_stays_away_is_given_up_with_the_position(nats_serve
 
 async def test_a_replaced_broker_is_a_reset_and_not_a_silence(tmp_path: Path) -> None:
     async with EmbeddedServer(tmp_path / "first") as server:
-        bus = await Bus.connect(server.url, name="test")
-        await topology.apply(bus)
-        await begin(Streams(bus))
+        nats = await Connection.connect(server.url, name="test")
+        await topology.apply(nats)
+        await begin(Streams(nats))
         async with (
             Command("tail", "all", "--after", "1", "--json", "--nats", server.url) as every,
-            Command("tail", await begin(Streams(bus)), "--nats", server.url) as one,
+            Command("tail", await begin(Streams(nats)), "--nats", server.url) as one,
         ):
             await every.line("running")
             await one.line("Running")
             await server.stop()
             async with EmbeddedServer(tmp_path / "second", server.port):
-                await until(lambda: bus.connected)
-                await topology.apply(bus)
-                test_id = await begin(Streams(bus))
+                await until(lambda: nats.connected)
+                await topology.apply(nats)
+                test_id = await begin(Streams(nats))
                 reset = orjson.loads(await every.line("reset"))
                 assert (reset["type"], reset["reason"]) == ("reset", "epoch")
                 assert test_id in await every.line("queued")
                 result = await one.finish()
-        await bus.close()
+        await nats.close()
     assert result.code == 3
     assert "its history is gone" in result.err
 
@@ -367,9 +367,9 @@ async def test_broker_serves_until_it_is_told_to_stop_and_has_its_data_again(tmp
     port, state = free_port(), {"TESTCAST_STATE_DIR": str(tmp_path)}
     async with Command("broker", "--port", str(port), **state) as broker:
         assert (await broker.line("data")).endswith("/broker")
-        bus = await Bus.connect(f"nats://127.0.0.1:{port}", name="test")
-        test_id = await begin(Streams(bus))
-        await bus.close()
+        nats = await Connection.connect(f"nats://127.0.0.1:{port}", name="test")
+        test_id = await begin(Streams(nats))
+        await nats.close()
         broker.signal(signal.SIGINT)
         assert (await broker.finish()).code == 0
     async with Command("broker", "--port", str(port), **state) as broker:

@@ -91,7 +91,7 @@ async def by_watching(world: World, asked: Asked) -> Told:
 
 
 async def by_tail(world: World, asked: Asked) -> Told:
-    return await told(Tail(world.streams.bus, world.test_id, after=asked.after))
+    return await told(Tail(world.streams.nats, world.test_id, after=asked.after))
 
 
 async def told(items: AsyncIterable[Item]) -> Told:

@@ -22,7 +22,7 @@ from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import find_binary
 from tests.harness import begin, free_port, publish, until
 
@@ -87,9 +87,9 @@ async def test_a_cluster_in_containers_loses_its_leader_and_nothing_else(
     cluster: dict[str, tuple[DockerContainer, int]],
 ) -> None:
     urls = ",".join(f"nats://127.0.0.1:{port}" for _, port in cluster.values())
-    bus = await Bus.connect(urls, name="test", timeout_s=30)
-    streams = Streams(bus)
-    await topology.apply(bus, replicas=3, timeout_s=60)
+    nats = await Connection.connect(urls, name="test", timeout_s=30)
+    streams = Streams(nats)
+    await topology.apply(nats, replicas=3, timeout_s=60)
     test_id = await begin(streams)
     stored = [(await publish(streams, test_id, f"{number}")).seq for number in range(20)]
     leader = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["cluster"]["leader"]
@@ -112,4 +112,4 @@ async def test_a_cluster_in_containers_loses_its_leader_and_nothing_else(
         return set(stored) <= {message.seq for message in page.messages}
 
     await until(all_there, within_s=30)
-    await bus.close()
+    await nats.close()

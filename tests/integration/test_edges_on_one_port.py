@@ -20,7 +20,7 @@ from tests.harness import EdgeProcess, begin, until
 from ws_edge.fanout.session import LiveSessions, Session
 from ws_edge.fanout.topic import Topic
 from ws_edge.transport.listener import listen
-from ws_edge.transport.socket_writer import Outlet
+from ws_edge.transport.socket_writer import SocketWriter
 from ws_edge.transport.websocket import ViewerSocket
 
 HIGH_WATER = 64 * 1024
@@ -50,8 +50,8 @@ async def test_connections_are_spread_evenly_and_a_dead_process_is_replaced(
     supervisor = edge.child.pid
     test_id = await begin(stack_streams)
     try:
-        crew = await until(lambda: found if len(found := children(supervisor)) == 3 else None, within_s=20)
-        before = {pid: open_sockets(pid) for pid in crew}
+        pool = await until(lambda: found if len(found := children(supervisor)) == 3 else None, within_s=20)
+        before = {pid: open_sockets(pid) for pid in pool}
         opened = []
         for _ in range(150):
             reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
@@ -60,11 +60,11 @@ async def test_connections_are_spread_evenly_and_a_dead_process_is_replaced(
         for reader, _writer in opened:
             async with asyncio.timeout(20):
                 assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-        shares = [open_sockets(pid) - before[pid] for pid in crew]
+        shares = [open_sockets(pid) - before[pid] for pid in pool]
         assert sum(shares) >= 145
         assert min(shares) >= 25, shares  # 50 each, give or take; one in a million is below
-        os.kill(crew[0], signal.SIGKILL)
-        await until(lambda: len(children(supervisor)) == 3 and crew[0] not in children(supervisor), within_s=20)
+        os.kill(pool[0], signal.SIGKILL)
+        await until(lambda: len(children(supervisor)) == 3 and pool[0] not in children(supervisor), within_s=20)
         for _ in range(20):  # some of them wait in the queue of the one that is not up yet
             reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
             writer.write(upgrade(test_id))
@@ -93,7 +93,7 @@ def test_what_the_kernel_does_not_take_follows_in_order() -> None:
         theirs.setblocking(False)
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
         viewer = ViewerSocket.__new__(ViewerSocket)
-        Outlet.__init__(viewer)
+        SocketWriter.__init__(viewer)
         viewer.transport, viewer.descriptor = transport, transport.get_extra_info("socket").fileno()
         live = LiveSessions()
         session = viewer.sessions[""] = Session(cast(Topic, SimpleNamespace(live=live)), viewer, None)

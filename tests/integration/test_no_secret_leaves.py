@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from broker.config import load, redacted
 from broker.contract.errors import BrokerUnavailable, InvalidSetting
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
 from tests.harness import NO_SUCH_TEST, EdgeProcess, Reader, free_port, say, until
@@ -45,19 +45,19 @@ def test_a_refused_setting_does_not_quote_the_password(url: str) -> None:
 async def test_the_connection_names_its_server_only() -> None:
     url = f"nats://alice:s3cr3t@127.0.0.1:{free_port()}"
     with pytest.raises(BrokerUnavailable) as away:
-        await Bus.connect(url, name="test", timeout_s=0.3)
+        await Connection.connect(url, name="test", timeout_s=0.3)
     with pytest.raises(InvalidSetting) as wrong:
-        await Bus.connect("nats://alice:s3cr3t/@127.0.0.1:1", name="test", timeout_s=0.3)
-    bus = Bus.dial(url, name="test")
-    texts = (str(away.value), str(wrong.value), repr(bus), str(await _failure(bus)))
-    await bus.close()
+        await Connection.connect("nats://alice:s3cr3t/@127.0.0.1:1", name="test", timeout_s=0.3)
+    nats = Connection.dial(url, name="test")
+    texts = (str(away.value), str(wrong.value), repr(nats), str(await _failure(nats)))
+    await nats.close()
     for text in texts:
         assert not any(secret in text for secret in SECRETS), text
 
 
-async def _failure(bus: Bus) -> Exception:
+async def _failure(nats: Connection) -> Exception:
     try:
-        await bus.publish("a", b"")
+        await nats.publish("a", b"")
     except BrokerUnavailable as error:
         return error
     raise AssertionError("published without a broker")

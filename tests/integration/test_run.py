@@ -20,7 +20,7 @@ from broker.contract.events import Event, now_ms
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Ack, Stored, Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message
 from broker.local.embedded_server import EmbeddedServer
 
@@ -121,9 +121,9 @@ async def test_nothing_is_lost_doubled_or_reordered_while_the_broker_is_killed(n
                 await nats_server.start()
             await run.progress(f"step {number}")
         await run.complete(score=1)
-    bus = await Bus.connect(nats_server.url, name="look")
-    told = await messages(Streams(bus), run.test_id)
-    await bus.close()
+    nats = await Connection.connect(nats_server.url, name="look")
+    told = await messages(Streams(nats), run.test_id)
+    await nats.close()
     assert told[2:-1] == [f"step {number}" for number in range(300)]
 
 
@@ -140,8 +140,8 @@ class Deaf(Streams):
         return ack
 
 
-async def test_a_lost_acknowledgement_is_no_second_event(bus: Bus, streams: Streams) -> None:
-    async with TestRun.create(Deaf(bus), title="Game", worker="me") as run:
+async def test_a_lost_acknowledgement_is_no_second_event(nats: Connection, streams: Streams) -> None:
+    async with TestRun.create(Deaf(nats), title="Game", worker="me") as run:
         for number in range(20):
             await run.progress(f"step {number}")
         await run.complete(score=1)
@@ -200,11 +200,11 @@ async def test_two_that_claim_the_same_attempt_do_not_both_get_it(streams: Strea
     await won[0].__aexit__(None, None, None)
 
 
-async def test_a_cancel_is_heard_at_once_and_nothing_is_written_after_it(bus: Bus, streams: Streams) -> None:
+async def test_a_cancel_is_heard_at_once_and_nothing_is_written_after_it(nats: Connection, streams: Streams) -> None:
     async with TestRun.create(streams, title="Game") as run:
         await run.flush()
         cancelled_at = time.monotonic()
-        await runs.cancel(bus, streams, run.test_id)
+        await runs.cancel(nats, streams, run.test_id)
         await asyncio.wait_for(run.wait_over(), 2)
         assert time.monotonic() - cancelled_at < 1
         assert isinstance(run.over, Fenced)
@@ -224,7 +224,7 @@ async def test_an_end_without_a_nudge_is_seen_at_the_next_look(streams: Streams)
         await asyncio.wait_for(run.wait_over(), 5)
 
 
-async def test_signs_of_life_and_renewals_stop_with_the_right_to_the_run(bus: Bus, streams: Streams) -> None:
+async def test_signs_of_life_and_renewals_stop_with_the_right_to_the_run(nats: Connection, streams: Streams) -> None:
     alive: asyncio.Queue[Message] = asyncio.Queue()
     renewed: asyncio.Queue[float] = asyncio.Queue()
 
@@ -233,7 +233,7 @@ async def test_signs_of_life_and_renewals_stop_with_the_right_to_the_run(bus: Bu
 
     async with TestRun.create(streams, title="Game") as first:
         first.leave()
-    await bus.subscribe(subjects.alive(first.test_id), alive.put_nowait)
+    await nats.subscribe(subjects.alive(first.test_id), alive.put_nowait)
     history = await read_history(streams, first.test_id)
     async with TestRun.claim(streams, first.test_id, worker="w", history=history, renew=renew, beat_s=0.05) as run:
         for _ in range(3):

@@ -10,7 +10,7 @@ import pytest
 
 from broker.contract import subjects
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from testcast.client import feed
 from testcast.client.events import Event, Item
@@ -41,14 +41,14 @@ class Collected:
 
 @asynccontextmanager
 async def collected(nats_url: str, test_id: str | None) -> AsyncIterator[Collected]:
-    bus = await Bus.connect(nats_url, name="tail")
-    found = Collected(Tail(bus, test_id))
+    nats = await Connection.connect(nats_url, name="tail")
+    found = Collected(Tail(nats, test_id))
     try:
         yield found
     finally:
         found.task.cancel()
         await asyncio.gather(found.task, return_exceptions=True)
-        await bus.close()
+        await nats.close()
 
 
 @pytest.mark.parametrize("every", [False, True])
@@ -101,16 +101,16 @@ async def test_events_that_are_gone_are_reported(
 
 
 async def test_what_others_publish_on_the_live_subject_is_not_believed(
-    nats_server: EmbeddedServer, bus: Bus, streams: Streams
+    nats_server: EmbeddedServer, nats: Connection, streams: Streams
 ) -> None:
     test_id = await begin(streams)
     forged = b'{"type":"complete","message":"forged","timestamp":1}'
     async with collected(nats_server.url, test_id) as tail:
         await tail.has("Queued", "Running")
-        await bus.publish(subjects.live(test_id), forged)
-        await bus.publish(subjects.live(test_id), b"\xff")
+        await nats.publish(subjects.live(test_id), forged)
+        await nats.publish(subjects.live(test_id), b"\xff")
         headers = {"Nats-Sequence": "900", "Nats-Last-Sequence": "899"}
-        await bus._client.publish(subjects.live(test_id), forged, headers=headers)
+        await nats._client.publish(subjects.live(test_id), forged, headers=headers)
         await publish(streams, test_id, "true")
         await tail.has("Queued", "Running", "true")
 

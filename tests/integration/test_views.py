@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from broker.contract import snapshot, subjects
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
 from tests.harness import EdgeProcess, Reader, begin, publish, republish, say, until
@@ -88,7 +88,7 @@ async def test_a_silent_run_is_buried_and_its_job_with_it(streams: Streams, make
     kept = await begin(streams)
 
     async def still_alive() -> bool:
-        await streams.bus.publish(subjects.alive(kept), b"")
+        await streams.nats.publish(subjects.alive(kept), b"")
         return (await run_on(edge, test_id)).get("status") == "failed"
 
     await until(still_alive, within_s=20)
@@ -122,7 +122,7 @@ async def test_a_broker_restart_under_open_sockets(
         await until(stale, within_s=15)
         assert await is_running()
         await nats_server.start()
-        other = await Bus.connect(nats_server.url, name="another agent")
+        other = await Connection.connect(nats_server.url, name="another agent")
         stored = [(await publish(Streams(other), test_id, f"{number}")).seq for number in range(20)]
         assert [event["seq"] for event in await reader.events(20)] == stored
         await other.close()
@@ -159,7 +159,7 @@ async def test_a_missed_event_shows_at_the_next_one(streams: Streams, nats_edge:
 
 
 async def test_a_stream_that_is_made_anew_resets_every_viewer(
-    nats_server: EmbeddedServer, bus: Bus, streams: Streams, nats_edge: EdgeProcess
+    nats_server: EmbeddedServer, nats: Connection, streams: Streams, nats_edge: EdgeProcess
 ) -> None:
     test_id = await begin(streams)
     async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
@@ -190,7 +190,7 @@ async def test_the_list_marks_stalled_runs_and_takes_it_back(streams: Streams, n
 
         await upsert(stalled=False)
         await upsert(stalled=True)
-        await streams.bus.publish(subjects.alive(test_id), b"")
+        await streams.nats.publish(subjects.alive(test_id), b"")
         await upsert(stalled=False)
 
 

@@ -26,7 +26,7 @@ from broker.contract.events import Event, now_ms
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.jetstream.pull_consumer import nak
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer
@@ -37,8 +37,8 @@ JOB = runs.make_job("https://game.example/", "Game", 5, 7)
 
 
 @contextlib.asynccontextmanager
-async def working(bus: Bus, player: Player, name: str = "w", concurrency: int = 2) -> AsyncIterator[Worker]:
-    worker, stop = Worker(bus, player, name=name, concurrency=concurrency), asyncio.Event()
+async def working(nats: Connection, player: Player, name: str = "w", concurrency: int = 2) -> AsyncIterator[Worker]:
+    worker, stop = Worker(nats, player, name=name, concurrency=concurrency), asyncio.Event()
     task = asyncio.create_task(worker.run(stop))
     try:
         yield worker
@@ -119,8 +119,8 @@ async def hangs(run: RunHandle, job: GameJob) -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_job_is_played_to_its_end_and_gone(bus: Bus, streams: Streams, look: Runs) -> None:
-    async with working(bus, plays) as worker:
+async def test_a_job_is_played_to_its_end_and_gone(nats: Connection, streams: Streams, look: Runs) -> None:
+    async with working(nats, plays) as worker:
         test_id = await runs.submit(streams, JOB)
         snapshot = await look.ended(test_id)
         await look.no_jobs()
@@ -135,7 +135,7 @@ async def test_a_job_is_played_to_its_end_and_gone(bus: Bus, streams: Streams, l
     assert worker.statistics().ends["stored"] == 1
 
 
-async def test_several_at_once_and_never_more_than_its_slots(bus: Bus, streams: Streams, look: Runs) -> None:
+async def test_several_at_once_and_never_more_than_its_slots(nats: Connection, streams: Streams, look: Runs) -> None:
     now, most, both = 0, 0, asyncio.Event()
 
     async def counts(run: RunHandle, job: GameJob) -> None:
@@ -150,7 +150,7 @@ async def test_several_at_once_and_never_more_than_its_slots(bus: Bus, streams: 
         now -= 1
 
     ids = [await runs.submit(streams, JOB) for _ in range(6)]
-    async with working(bus, counts, concurrency=2) as worker:
+    async with working(nats, counts, concurrency=2) as worker:
         for test_id in ids:
             assert (await look.ended(test_id)).attempt == 1
         await look.no_jobs()
@@ -159,9 +159,9 @@ async def test_several_at_once_and_never_more_than_its_slots(bus: Bus, streams: 
 
 
 async def test_a_killed_workers_run_goes_on_with_another(
-    nats_server: EmbeddedServer, bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child]
+    nats_server: EmbeddedServer, nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child]
 ) -> None:
-    await topology.apply(bus, lease_s=1.0)
+    await topology.apply(nats, lease_s=1.0)
     first = agents("first", 10_000)
     test_id = await runs.submit(streams, JOB)
     await look.said(test_id, "first step 3")
@@ -179,9 +179,9 @@ async def test_a_killed_workers_run_goes_on_with_another(
 
 
 async def test_a_worker_keeps_its_lease_while_it_lives(
-    bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child]
+    nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child]
 ) -> None:
-    await topology.apply(bus, lease_s=0.6)
+    await topology.apply(nats, lease_s=0.6)
     agents("patient", 60)  # 3 s: five leases
     agents("greedy", 1)
     test_id = await runs.submit(streams, JOB)
@@ -189,9 +189,9 @@ async def test_a_worker_keeps_its_lease_while_it_lives(
 
 
 async def test_a_stopped_worker_that_wakes_up_writes_nothing_more(
-    tmp_path: Path, bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
+    tmp_path: Path, nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
 ) -> None:
-    await topology.apply(bus, lease_s=1.0)
+    await topology.apply(nats, lease_s=1.0)
     zombie = agents("zombie", 10_000)
     test_id = await runs.submit(streams, JOB)
     await look.said(test_id, "zombie step 3")
@@ -212,9 +212,9 @@ async def test_a_stopped_worker_that_wakes_up_writes_nothing_more(
 
 
 async def test_a_stopped_worker_does_not_take_up_a_job_that_went_to_another(
-    tmp_path: Path, bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
+    tmp_path: Path, nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
 ) -> None:
-    await topology.apply(bus, lease_s=1.0)
+    await topology.apply(nats, lease_s=1.0)
     sleeper = agents("sleeper", 10_000)
 
     async def queue(field: str) -> int:
@@ -239,12 +239,12 @@ async def test_a_stopped_worker_does_not_take_up_a_job_that_went_to_another(
     assert (snapshot.status, snapshot.attempt, snapshot.worker) == ("completed", 1, "second")
 
 
-async def test_the_third_lost_attempt_ends_the_run(bus: Bus, streams: Streams, look: Runs) -> None:
+async def test_the_third_lost_attempt_ends_the_run(nats: Connection, streams: Streams, look: Runs) -> None:
     test_id = await runs.submit(streams, JOB)
     for _ in range(3):
         async with TestRun.join(streams, test_id, worker="doomed") as run:
             run.leave()
-    async with working(bus, plays):
+    async with working(nats, plays):
         snapshot = await look.ended(test_id)
         await look.no_jobs()
     assert snapshot.status == "failed"
@@ -252,19 +252,19 @@ async def test_the_third_lost_attempt_ends_the_run(bus: Bus, streams: Streams, l
     assert (await look.events(test_id))[-1]["data"] == {"code": "lost"}
 
 
-async def test_handed_on_attempts_are_not_lost_ones(bus: Bus, streams: Streams, look: Runs) -> None:
+async def test_handed_on_attempts_are_not_lost_ones(nats: Connection, streams: Streams, look: Runs) -> None:
     test_id = await runs.submit(streams, JOB)
     for _ in range(5):
         async with TestRun.join(streams, test_id, worker="leaving") as run:
             await run.hand_on()
-    async with working(bus, plays):
+    async with working(nats, plays):
         snapshot = await look.ended(test_id)
     assert (snapshot.status, snapshot.attempt) == ("completed", 6)
     assert "Attempt 6: the previous worker handed it on" in await look.messages(test_id)
 
 
 async def test_a_cancelled_run_stops_within_two_seconds(
-    bus: Bus, streams: Streams, look: Runs, eventually: Eventually
+    nats: Connection, streams: Streams, look: Runs, eventually: Eventually
 ) -> None:
     stopped: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
@@ -275,11 +275,11 @@ async def test_a_cancelled_run_stops_within_two_seconds(
         finally:
             stopped.set_result(time.monotonic())
 
-    async with working(bus, tells_when_stopped) as worker:
+    async with working(nats, tells_when_stopped) as worker:
         test_id = await runs.submit(streams, JOB)
         await look.said(test_id, "hanging")
         cancelled_at = time.monotonic()
-        await runs.cancel(bus, streams, test_id)
+        await runs.cancel(nats, streams, test_id)
         assert await asyncio.wait_for(stopped, 2) - cancelled_at < 1
 
         async def free() -> bool:
@@ -290,17 +290,17 @@ async def test_a_cancelled_run_stops_within_two_seconds(
     assert (await look.messages(test_id))[-1] == "Cancelled"
 
 
-async def test_the_job_of_an_ended_run_is_dropped_unplayed(bus: Bus, streams: Streams, look: Runs) -> None:
+async def test_the_job_of_an_ended_run_is_dropped_unplayed(nats: Connection, streams: Streams, look: Runs) -> None:
     test_id = await runs.submit(streams, JOB)
     cancelled = Event(type="error", status="failed", message="Cancelled", timestamp=now_ms())
     await runs.end(streams, test_id, cancelled)
-    async with working(bus, plays):
+    async with working(nats, plays):
         await look.no_jobs()
     assert await look.messages(test_id) == ["Queued: Game", "Cancelled"]
 
 
 async def test_a_worker_told_to_stop_hands_its_runs_on_at_once(
-    bus: Bus, streams: Streams, look: Runs, agents: Callable[..., Child]
+    nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child]
 ) -> None:
     leaving = agents("leaving", 10_000)
     ids = [await runs.submit(streams, JOB) for _ in range(2)]
@@ -334,7 +334,9 @@ async def test_the_second_signal_ends_a_worker_at_once(
     assert time.monotonic() - again < 1
 
 
-async def test_a_broker_that_restarts_costs_the_run_nothing(nats_server: EmbeddedServer, look: Runs, bus: Bus) -> None:
+async def test_a_broker_that_restarts_costs_the_run_nothing(
+    nats_server: EmbeddedServer, look: Runs, nats: Connection
+) -> None:
     goes_on = asyncio.Event()
 
     async def steps(run: RunHandle, job: GameJob) -> None:
@@ -344,14 +346,14 @@ async def test_a_broker_that_restarts_costs_the_run_nothing(nats_server: Embedde
                 await goes_on.wait()
         await run.complete(1, {})
 
-    async with working(bus, steps):
+    async with working(nats, steps):
         test_id = await runs.submit(look.streams, JOB)
         await look.said(test_id, "step 50")
         nats_server.child.signal(signal.SIGKILL)
         await nats_server.child.wait()
         goes_on.set()
         await nats_server.start()
-        await look.eventually(lambda: connected(bus), within_s=10)
+        await look.eventually(lambda: connected(nats), within_s=10)
         snapshot = await look.ended(test_id)
         await look.no_jobs()
     assert snapshot.attempt == 1
@@ -359,12 +361,12 @@ async def test_a_broker_that_restarts_costs_the_run_nothing(nats_server: Embedde
     assert told == [f"step {step}" for step in range(100)]
 
 
-async def connected(bus: Bus) -> bool:
-    return bus.connected
+async def connected(nats: Connection) -> bool:
+    return nats.connected
 
 
 async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
-    bus: Bus, streams: Streams, look: Runs, eventually: Eventually
+    nats: Connection, streams: Streams, look: Runs, eventually: Eventually
 ) -> None:
     done = asyncio.Event()
 
@@ -373,10 +375,10 @@ async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
         await done.wait()
         await run.complete(1, {})
 
-    async with working(bus, waits) as worker:
+    async with working(nats, waits) as worker:
         test_id = await runs.submit(streams, JOB)
         await look.said(test_id, "playing")
-        await nak(bus, worker._playing[test_id].delivered)
+        await nak(nats, worker._playing[test_id].delivered)
 
         async def redelivered() -> bool:
             return worker._playing[test_id].delivered.delivered == 2
@@ -401,10 +403,10 @@ async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
     ],
 )
 async def test_a_job_that_makes_no_sense_ends_its_run_with_the_reason(
-    bus: Bus, streams: Streams, look: Runs, payload: bytes, code: str
+    nats: Connection, streams: Streams, look: Runs, payload: bytes, code: str
 ) -> None:
     test_id = subjects.new_test_id()
-    async with working(bus, plays):
+    async with working(nats, plays):
         await streams.store(subjects.job(test_id), payload)
         assert (await look.ended(test_id)).status == "failed"
         await look.no_jobs()
@@ -412,17 +414,17 @@ async def test_a_job_that_makes_no_sense_ends_its_run_with_the_reason(
     assert event["data"] == {"code": code}
 
 
-async def test_a_job_under_no_tests_subject_is_removed(bus: Bus, streams: Streams, look: Runs) -> None:
-    async with working(bus, plays):
+async def test_a_job_under_no_tests_subject_is_removed(nats: Connection, streams: Streams, look: Runs) -> None:
+    async with working(nats, plays):
         await streams.store("jobs.test.NOT-AN-ID", b"{}")
         await look.no_jobs()
         test_id = await runs.submit(streams, JOB)
         await look.ended(test_id)
 
 
-async def test_a_job_alone_makes_a_run(bus: Bus, streams: Streams, look: Runs) -> None:
+async def test_a_job_alone_makes_a_run(nats: Connection, streams: Streams, look: Runs) -> None:
     test_id = subjects.new_test_id()
-    async with working(bus, plays):
+    async with working(nats, plays):
         await streams.store(subjects.job(test_id), b'{"gameUrl": "https://GAME.example", "title": "By hand"}')
         snapshot = await look.ended(test_id)
     assert (snapshot.status, snapshot.title, snapshot.game_url) == (
@@ -433,7 +435,7 @@ async def test_a_job_alone_makes_a_run(bus: Bus, streams: Streams, look: Runs) -
 
 
 async def test_a_player_that_fails_or_tells_no_result_fails_its_run_only(
-    bus: Bus, streams: Streams, look: Runs
+    nats: Connection, streams: Streams, look: Runs
 ) -> None:
     async def odd(run: RunHandle, job: GameJob) -> None:
         if job.seed == 1:
@@ -442,7 +444,7 @@ async def test_a_player_that_fails_or_tells_no_result_fails_its_run_only(
             await plays(run, job)
 
     ids = [await runs.submit(streams, runs.make_job(JOB.game_url, "Game", 5, seed)) for seed in (1, 2, 3)]
-    async with working(bus, odd):
+    async with working(nats, odd):
         ends = [await look.ended(test_id) for test_id in ids]
         await look.no_jobs()
     assert [(end.status, end.error) for end in ends] == [
@@ -453,24 +455,24 @@ async def test_a_player_that_fails_or_tells_no_result_fails_its_run_only(
 
 
 async def test_a_player_that_never_ends_is_stopped(
-    bus: Bus, streams: Streams, look: Runs, monkeypatch: pytest.MonkeyPatch
+    nats: Connection, streams: Streams, look: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "PLAYER_GRACE_S", -4.5)  # of a budget of 5 s
-    async with working(bus, hangs):
+    async with working(nats, hangs):
         test_id = await runs.submit(streams, JOB)
         snapshot = await look.ended(test_id)
     assert snapshot.error == "The agent was still busy after 0.5 s and was stopped"
 
 
 async def test_a_worker_that_cannot_play_gives_the_job_back_three_times(
-    bus: Bus, streams: Streams, look: Runs, monkeypatch: pytest.MonkeyPatch
+    nats: Connection, streams: Streams, look: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "_TRY_AGAIN_DELAY_S", 0.05)
 
     async def cannot(run: RunHandle, job: GameJob) -> None:
         raise TryAgain("No Chromium could be started.")
 
-    async with working(bus, cannot) as worker:
+    async with working(nats, cannot) as worker:
         test_id = await runs.submit(streams, JOB)
         snapshot = await look.ended(test_id)
         await look.no_jobs()
@@ -482,10 +484,10 @@ async def test_a_worker_that_cannot_play_gives_the_job_back_three_times(
 
 
 async def test_stopping_while_the_broker_is_away_does_not_take_for_ever(
-    nats_server: EmbeddedServer, bus: Bus, streams: Streams, look: Runs, caplog: pytest.LogCaptureFixture
+    nats_server: EmbeddedServer, nats: Connection, streams: Streams, look: Runs, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    async with working(bus, hangs):
+    async with working(nats, hangs):
         test_id = await runs.submit(streams, JOB)
         await look.said(test_id, "hanging")
         nats_server.child.signal(signal.SIGKILL)

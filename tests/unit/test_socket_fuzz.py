@@ -163,7 +163,7 @@ class House:
         hub.replay = Replay(self.broker)  # type: ignore[arg-type]
         self.node = SimpleNamespace(
             hub=hub,
-            bus=self.broker,
+            nats=self.broker,
             config=config,
             draining=False,
             tests=TestsChannel(config.high_water_bytes, lambda: False),
@@ -288,7 +288,7 @@ def test_however_it_is_cut(said: list[bytes], sizes: list[int]) -> None:
 @settings(quick, max_examples=500 if HUNT else 40)
 @given(said, st.integers(0, 3000))
 def test_a_client_that_talks_and_does_not_listen_is_not_read_from(said: list[bytes], room: int) -> None:
-    """Answers to what it says are bounded: what it says without end is not taken in."""
+    """ResponseCache to what it says are bounded: what it says without end is not taken in."""
     house = House()
     try:
         client = house.client(room)

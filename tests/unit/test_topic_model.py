@@ -35,7 +35,7 @@ from ws_edge.fanout.ring import Ring
 from ws_edge.fanout.session import Session
 from ws_edge.fanout.topic import Topic
 from ws_edge.transport import socket_writer as outlet
-from ws_edge.transport.socket_writer import Outlet
+from ws_edge.transport.socket_writer import SocketWriter
 
 HIGH_WATER: Final = 4096
 HUNT: Final = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"
@@ -82,7 +82,7 @@ class Descriptors:
 DESCRIPTORS: Final = Descriptors()
 
 
-class ModelViewer(Outlet):
+class ModelViewer(SocketWriter):
     """A client that believes what PROTOCOL.md says, and checks it; its way out is the real one."""
 
     transport: ModelTransport  # type: ignore[assignment]

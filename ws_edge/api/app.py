@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from ws_edge.api import rpc
-from ws_edge.api.response_cache import Polls
+from ws_edge.api.response_cache import ResponseCacheMiddleware
 from ws_edge.api.static import Static
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
@@ -36,8 +36,8 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        bus = Bus.dial(nats_url, name=f"edge-{config.port}")  # the page and /healthz do not wait for the broker
-        node = Node(bus, config, replicas)
+        nats = Connection.dial(nats_url, name=f"edge-{config.port}")  # the page and /healthz do not wait for the broker
+        node = Node(nats, config, replicas)
         await node.start()
         on_ready(node)
         try:
@@ -62,7 +62,7 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
         middleware=[cors] if origins else [],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},  # type: ignore[dict-item]
     )
-    return Polls(application)
+    return ResponseCacheMiddleware(application)
 
 
 async def _healthz(_request: Request) -> Response:
@@ -75,7 +75,7 @@ async def _readyz(request: Request) -> Response:
     node: Node = request.state.node
     body = {
         "ready": node.ready,
-        "broker": node.bus.connected,
+        "broker": node.nats.connected,
         "catalogue": node.catalogue.filled.is_set(),
         "draining": node.draining,
     }

@@ -17,7 +17,7 @@ _MAX_KEPT: Final = 1000
 _MAX_KEPT_BYTES: Final = 16 << 20
 
 
-class Kept(NamedTuple):
+class CachedResponse(NamedTuple):
     """An answer that may be said again."""
 
     etag: bytes
@@ -26,17 +26,17 @@ class Kept(NamedTuple):
     """Whether it would be the same now."""
 
 
-class Answers:
+class ResponseCache:
     """What was answered, by path and query. Of one node."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, bytes], Kept] = {}
+        self._kept: dict[tuple[str, bytes], CachedResponse] = {}
         self._bytes = 0
 
     def __repr__(self) -> str:
-        return f"<Answers kept={len(self._kept)} bytes={self._bytes}>"
+        return f"<ResponseCache kept={len(self._kept)} bytes={self._bytes}>"
 
-    def keep(self, scope: Scope, kept: Kept) -> None:
+    def keep(self, scope: Scope, kept: CachedResponse) -> None:
         """Remembers the answer to a request."""
         if scope["path"] not in _PATHS or len(kept.body) > _MAX_KEPT_BYTES:
             return
@@ -48,13 +48,13 @@ class Answers:
             self._bytes = len(kept.body)
         self._kept[key] = kept
 
-    def known(self, scope: Scope) -> Kept | None:
+    def known(self, scope: Scope) -> CachedResponse | None:
         """The answer to a request, if there is one that still holds."""
         kept = self._kept.get((scope["path"], scope["query_string"]))
         return kept if kept is not None and kept.still() else None
 
 
-class Polls:
+class ResponseCacheMiddleware:
     """The application, with what it has answered before it."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -69,7 +69,7 @@ class Polls:
                     asked = value
                 elif name == b"origin":  # whether it may read the answer is decided by the application
                     foreign = True
-            kept = None if foreign else scope["state"]["node"].answers.known(scope)
+            kept = None if foreign else scope["state"]["node"].response_cache.known(scope)
             if kept is not None:
                 headers = [(b"cache-control", b"no-cache"), (b"etag", kept.etag)]
                 if asked == kept.etag:

@@ -18,7 +18,7 @@ from broker.contract.position import Position, decide
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.local.name_resolution import check_for_submit
-from ws_edge.api.response_cache import Kept
+from ws_edge.api.response_cache import CachedResponse
 from ws_edge.node import Node
 from ws_edge.transport.handshake import origin_allowed
 from ws_edge.views.catalogue import to_json
@@ -136,7 +136,7 @@ async def get_events(node: Node, _request: Request, params: GetEvents) -> Answer
     asked = None if params.after is None else Position(params.epoch, params.after)
     last = await streams.last(subjects.EVENTS, subject)
     if last is None or (asked is not None and asked.seq > last.seq):  # "not found" and "ahead" have to be certain
-        last = await streams.surely_last(subjects.EVENTS, subject)
+        last = await streams.last_confirmed(subjects.EVENTS, subject)
     if last is None:
         raise NotFound(test_id)
     retained = True
@@ -193,7 +193,7 @@ async def submit_test(node: Node, _request: Request, params: SubmitTest) -> Answ
 async def cancel_test(node: Node, _request: Request, params: OneTest) -> Answer:
     """Ends a run as cancelled."""
     test_id = subjects.parse_test_id(params.test_id)
-    snapshot = await runs.cancel(node.bus, node.hub.streams, test_id)
+    snapshot = await runs.cancel(node.nats, node.hub.streams, test_id)
     return Answer(orjson.dumps({"testId": test_id, "status": snapshot.status}))
 
 
@@ -237,7 +237,7 @@ async def serve(request: Request) -> Response:
     if answer.etag is not None:
         headers["etag"] = answer.etag
         if answer.still is not None and request.method == "GET":
-            node.answers.keep(request.scope, Kept(answer.etag.encode(), answer.body, answer.still))
+            node.response_cache.keep(request.scope, CachedResponse(answer.etag.encode(), answer.body, answer.still))
         if request.headers.get("if-none-match") == answer.etag:
             return Response(status_code=304, headers=headers)
     if not answer.body:

@@ -15,7 +15,7 @@ from broker.contract.errors import BrokerRefused, BrokerUnavailable
 from broker.contract.position import Position
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.api import MAX_SUBJECTS_PER_NEWEST, Streams
-from broker.jetstream.connection import Bus
+from broker.jetstream.connection import Connection
 from broker.log import RateLimited
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import websocket as frames
@@ -67,9 +67,9 @@ class LateComer(Protocol):
 class Hub:
     """All topics and sockets of one node. All calls from the loop."""
 
-    def __init__(self, bus: Bus, config: EdgeConfig, snapshots: Snapshots) -> None:
-        self.bus = bus
-        self.streams = Streams(bus)
+    def __init__(self, nats: Connection, config: EdgeConfig, snapshots: Snapshots) -> None:
+        self.nats = nats
+        self.streams = Streams(nats)
         self.replay = Replay(self.streams)
         self.epoch = ""
         self.stale = False
@@ -84,7 +84,7 @@ class Hub:
         self._leader_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._settling = False
-        bus.on_reconnect.append(self._on_reconnect)
+        nats.on_reconnect.append(self._on_reconnect)
 
     def __repr__(self) -> str:
         state = "stale" if self.stale else "current"
@@ -142,7 +142,7 @@ class Hub:
 
     async def close(self) -> None:
         """Closes every topic."""
-        self.bus.on_reconnect.remove(self._on_reconnect)
+        self.nats.on_reconnect.remove(self._on_reconnect)
         self.replay.close()
         for task in tuple(self._tasks):
             task.cancel()

@@ -19,7 +19,7 @@ _BY_SEQ: Final = attrgetter("seq")
 _CHUNK_BYTES: Final = 32 * 1024
 """A replay is written in pieces of about this much, so that the high-water mark means something."""
 _MAX_STRETCHES: Final = 16
-"""Kept of one topic, while somebody catches up."""
+"""CachedResponse of one topic, while somebody catches up."""
 
 
 class Entry(NamedTuple):

@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 Kind = Literal["urgent", "progress", "silent"]
 
 
-class Pacer(Generic[Item]):
+class Throttle(Generic[Item]):
     """Holds progress back within a window, drops nothing, keeps the order.
 
     The first progress event goes out at once and opens a window of `interval_s`; those that come within it go out

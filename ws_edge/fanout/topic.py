@@ -26,14 +26,14 @@ from broker.contract.position import Outcome, Position, Reason, decide, link
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Page, Streams
-from broker.jetstream.connection import Bus, Subscription
+from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
 from broker.log import RateLimited
 from ws_edge.encoding import websocket as frames
 from ws_edge.fanout.replay import Replay, ReplayPage
 from ws_edge.fanout.ring import Entry, Ring, Stretches, entry_of
 from ws_edge.fanout.session import LiveSessions, Looked, Session, Viewer
-from ws_edge.fanout.throttle import Pacer
+from ws_edge.fanout.throttle import Throttle
 
 State = Literal["opening", "sound", "repairing", "missing", "closed"]
 
@@ -49,7 +49,7 @@ _limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
 class Services(Protocol):
     """What a topic needs of its node."""
 
-    bus: Bus
+    nats: Connection
     streams: Streams
     replay: Replay
     epoch: str
@@ -97,8 +97,8 @@ class Topic:
         """The event that was taken when nothing was retained before it; 0: not known to be so of any."""
         self._stretches = Stretches()
         self._synced: tuple[object, bytes] = (None, b"")
-        self._pacer: Pacer[Entry] = Pacer(progress_interval_s)
-        self._pace_timer: asyncio.TimerHandle | None = None
+        self._throttle: Throttle[Entry] = Throttle(progress_interval_s)
+        self._throttle_timer: asyncio.TimerHandle | None = None
         self._high_water_bytes = high_water_bytes
         self._outbox: list[Entry] = []
         self._held: list[tuple[int, int, bytes]] = []
@@ -254,7 +254,7 @@ class Topic:
         """All events behind `seq` that have come, released or not; None when they are not all at hand."""
         if self.state != "sound" or self.epoch != self._services.epoch or seq < self._ring.after:
             return None
-        return [entry for entry in (*self._ring.since(seq), *self._outbox, *self._pacer.held) if entry.seq > seq]
+        return [entry for entry in (*self._ring.since(seq), *self._outbox, *self._throttle.held) if entry.seq > seq]
 
     def on_live(self, message: Message) -> None:
         """Takes a republished event. Called in the broker connection's reading loop."""
@@ -283,15 +283,15 @@ class Topic:
         self.tail = seq
         self.taken_at = now = self._loop.time()
         entry = entry_of(self.test_id, seq, raw)
-        self._release(self._pacer.offer(entry, entry.kind, now))
-        if self._pacer.due is not None and self._pace_timer is None:
-            self._pace_timer = self._loop.call_at(self._pacer.due, self._on_pace)
+        self._release(self._throttle.offer(entry, entry.kind, now))
+        if self._throttle.due is not None and self._throttle_timer is None:
+            self._throttle_timer = self._loop.call_at(self._throttle.due, self._on_window_end)
 
-    def _on_pace(self) -> None:
-        self._pace_timer = None
-        self._release(self._pacer.expire(self._loop.time()))
-        if self._pacer.due is not None:
-            self._pace_timer = self._loop.call_at(self._pacer.due, self._on_pace)
+    def _on_window_end(self) -> None:
+        self._throttle_timer = None
+        self._release(self._throttle.expire(self._loop.time()))
+        if self._throttle.due is not None:
+            self._throttle_timer = self._loop.call_at(self._throttle.due, self._on_window_end)
 
     def _release(self, entries: list[Entry]) -> None:
         if entries:
@@ -361,8 +361,8 @@ class Topic:
         self.state = "closed"
         if self._repairing is not None:
             self._repairing.cancel()
-        if self._pace_timer is not None:
-            self._pace_timer.cancel()
+        if self._throttle_timer is not None:
+            self._throttle_timer.cancel()
         if self._subscription is not None:
             await self._subscription.close()
 
@@ -386,10 +386,10 @@ class Topic:
         self._stretches.clear()
         self._outbox.clear()
         self._fallback = None
-        self._pacer = Pacer(self._pacer.interval_s)
-        if self._pace_timer is not None:
-            self._pace_timer.cancel()
-            self._pace_timer = None
+        self._throttle = Throttle(self._throttle.interval_s)
+        if self._throttle_timer is not None:
+            self._throttle_timer.cancel()
+            self._throttle_timer = None
 
     def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs `work`, again and again while the broker is away; at most one at a time."""
@@ -414,13 +414,13 @@ class Topic:
     async def _open(self) -> None:
         """The splice: interest first, then the newest sequence; live events wait in between."""
         if self._subscription is None:
-            self._subscription = await self._services.bus.subscribe(subjects.live(self.test_id), self.on_live)
-        await self._services.bus.flush()
+            self._subscription = await self._services.nats.subscribe(subjects.live(self.test_id), self.on_live)
+        await self._services.nats.flush()
         epoch = self._services.epoch or (await self._services.streams.state(subjects.EVENTS)).epoch
         self._held.clear()  # what has come until now, the answer takes in
         last = await self._services.streams.last(subjects.EVENTS, subjects.events(self.test_id))
         if last is None and not self._exists:
-            last = await self._services.streams.surely_last(subjects.EVENTS, subjects.events(self.test_id))
+            last = await self._services.streams.last_confirmed(subjects.EVENTS, subjects.events(self.test_id))
         if last is None and not self._exists:
             self._declare_missing()
             return
@@ -457,7 +457,7 @@ class Topic:
             self.state = "repairing"
             await asyncio.sleep(_LAG_S)
             asked_of = len(self._held)
-            last = await self._services.streams.surely_last(subjects.EVENTS, subject)
+            last = await self._services.streams.last_confirmed(subjects.EVENTS, subject)
             newest = 0 if last is None else last.seq
             # A live event that the leader has not: gone already, or never the stream's.
             self._held[:asked_of] = [each for each in self._held[:asked_of] if each[0] <= newest]
@@ -486,7 +486,7 @@ class Topic:
         what its successor has stored, and would have viewers throw good positions away.
         """
         asking, tail = tuple(self.behind), self.tail
-        last = await self._services.streams.surely_last(subjects.EVENTS, subjects.events(self.test_id))
+        last = await self._services.streams.last_confirmed(subjects.EVENTS, subjects.events(self.test_id))
         newest = 0 if last is None else last.seq
         if newest > self.tail:
             self.state = "repairing"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SOCKET: Final = b"GET /ws"
 
 
-class Door(asyncio.Protocol):
+class AcceptProtocol(asyncio.Protocol):
     """A connection that has said nothing yet. Stands under uvicorn's `http=`."""
 
     __slots__ = ("_app_state", "_config", "_server_state", "_transport")
@@ -41,7 +41,7 @@ class Door(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def __repr__(self) -> str:
-        return "<Door>"
+        return "<AcceptProtocol>"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection that says nothing is as good as half a request: it has a deadline."""

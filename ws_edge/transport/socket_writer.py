@@ -9,7 +9,7 @@ import os
 from ws_edge.fanout.session import Session
 
 
-class Outlet:
+class SocketWriter:
     """The writing half of a viewer's socket.
 
     The transport's own queue, with its bookkeeping, costs half as much again as the system call. So it is passed by,

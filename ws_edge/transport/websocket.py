@@ -36,7 +36,7 @@ from ws_edge.fanout.session import Session
 from ws_edge.transport import handshake
 from ws_edge.transport.admission import client_address
 from ws_edge.transport.handshake import Refusal
-from ws_edge.transport.socket_writer import Outlet
+from ws_edge.transport.socket_writer import SocketWriter
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -60,7 +60,7 @@ _quiet_parser.addHandler(logging.NullHandler())
 _quiet_parser.propagate = False  # what a client does wrong is answered to the client
 
 
-class ViewerSocket(Outlet, asyncio.Protocol):
+class ViewerSocket(SocketWriter, asyncio.Protocol):
     """One connection. All calls from the loop."""
 
     __slots__ = (
@@ -154,7 +154,7 @@ class ViewerSocket(Outlet, asyncio.Protocol):
     # -- opening -------------------------------------------------------------------------------------------------
 
     def upgrade(self, request: handshake.Request, *, at_once: bool) -> None:
-        """Answers the request.
+        """ResponseCache the request.
 
         Args:
             at_once: what the viewer asked for goes out with the answer, in one write; else it begins in the loop's next
@@ -260,7 +260,7 @@ class ViewerSocket(Outlet, asyncio.Protocol):
             self.closing_since = asyncio.get_running_loop().time()
         self._mind_partial_frame()
         if self.transport.get_write_buffer_size() > self._node.config.high_water_bytes and not self.closing_since:
-            # Answers (pongs, errors) wait for a client that does not listen; without this, as many as it likes.
+            # ResponseCache (pongs, errors) wait for a client that does not listen; without this, as many as it likes.
             self._deaf, self.partial_since = True, 0.0
             self.transport.pause_reading()
 
@@ -348,7 +348,7 @@ class ViewerSocket(Outlet, asyncio.Protocol):
 
     async def _cancel(self, test_id: str) -> None:
         try:
-            await runs.cancel(self._node.bus, self._node.hub.streams, test_id)
+            await runs.cancel(self._node.nats, self._node.hub.streams, test_id)
         except TestcastError as error:
             if not self.closing_since:
                 self._complain(error.code, error.public_message, test_id)

@@ -16,8 +16,8 @@ from broker.contract.errors import BadInput
 from broker.contract.events import STATUSES, now_ms
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.api import Stored
-from broker.jetstream.connection import Bus
-from broker.jetstream.ordered_consumer import Follower
+from broker.jetstream.connection import Connection
+from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.parser import Message
 from broker.jetstream.topology import RETENTION_S
 from broker.log import RateLimited
@@ -42,16 +42,16 @@ class Catalogue:
     Two nodes that have seen the same revisions and signs of life give the same answers and ETags.
     """
 
-    def __init__(self, bus: Bus, on_change: Callable[[str], None]) -> None:
-        self._bus = bus
+    def __init__(self, nats: Connection, on_change: Callable[[str], None]) -> None:
+        self._nats = nats
         self._tell = on_change
         self._runs: dict[str, Snapshot] = {}
         self._revisions: dict[str, int] = {}
         self._heard: dict[str, float] = {}
         self._stalled: frozenset[str] = frozenset()
         self._sorted: list[Snapshot] | None = None
-        self._follower = Follower(
-            bus,
+        self._ordered_consumer = OrderedConsumer(
+            nats,
             subjects.kv_stream(subjects.RUNS),
             subjects.kv(subjects.RUNS, ">"),
             self._on_entry,
@@ -142,16 +142,16 @@ class Catalogue:
     async def run(self) -> None:
         """Keeps it true until cancelled."""
         loop = asyncio.get_running_loop()
-        self._bus.on_disconnect.append(self._on_disconnect)
-        alive = await self._bus.subscribe(subjects.ALL_ALIVE, self._on_alive)
-        following = loop.create_task(self._follower.run())
+        self._nats.on_disconnect.append(self._on_disconnect)
+        alive = await self._nats.subscribe(subjects.ALL_ALIVE, self._on_alive)
+        following = loop.create_task(self._ordered_consumer.run())
         try:
             while True:
                 await asyncio.sleep(_SWEEP_S)
                 self._sweep(loop.time())
         finally:
             following.cancel()
-            self._bus.on_disconnect.remove(self._on_disconnect)
+            self._nats.on_disconnect.remove(self._on_disconnect)
             await alive.close()
 
     # -- what comes in -------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound, T
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Delivery, Streams
-from broker.jetstream.connection import Bus
-from broker.jetstream.pull_consumer import Puller, ack_soon, nak
+from broker.jetstream.connection import Connection
+from broker.jetstream.pull_consumer import PullConsumer, ack_soon, nak
 from broker.log import RateLimited
 from ws_edge.fanout.ring import Entry
 from ws_edge.views.catalogue import Catalogue
@@ -57,15 +57,15 @@ class Projector:
 
     def __init__(
         self,
-        bus: Bus,
+        nats: Connection,
         catalogue: Catalogue,
         since: Callable[[str, int], list[Entry] | None],
         mend: Callable[[], Awaitable[None]],
     ) -> None:
-        self._bus = bus
+        self._nats = nats
         self._since = since
         self._mend = mend
-        self._streams = Streams(bus)
+        self._streams = Streams(nats)
         self._catalogue = catalogue
         self._pending: dict[str, list[Delivery]] = {}
         """By run, the one that waits longest first."""
@@ -103,11 +103,11 @@ class Projector:
 
     async def _pull(self) -> None:
         """Gathers hints, a few at a time."""
-        puller = Puller(self._bus, subjects.EVENTS, subjects.PROJECTOR)
+        pull_consumer = PullConsumer(self._nats, subjects.EVENTS, subjects.PROJECTOR)
         try:
             while True:
                 try:
-                    hints = await puller.pull(_BATCH, expires_s=_EXPIRES_S)
+                    hints = await pull_consumer.pull(_BATCH, expires_s=_EXPIRES_S)
                     for hint in hints:
                         await self._take(hint)
                 except (BrokerUnavailable, BrokerRefused) as error:
@@ -120,11 +120,11 @@ class Projector:
                 await asyncio.sleep(_GATHER_S if len(hints) < _BATCH else _HURRY_S)
         finally:
             with contextlib.suppress(BrokerUnavailable):
-                await puller.close()
+                await pull_consumer.close()
 
     async def _try_to_mend(self) -> None:
         """The consumer goes with its stream: whoever makes the stream anew may not know of it."""
-        if self._bus.connected:
+        if self._nats.connected:
             with contextlib.suppress(TestcastError):
                 await self._mend()
 
@@ -218,9 +218,9 @@ class Projector:
     async def _answer(self, hints: list[Delivery], *, done: bool, again_s: float = 1.0) -> None:
         try:
             if done:
-                await ack_soon(self._bus, hints)
+                await ack_soon(self._nats, hints)
                 return
             for hint in hints:
-                await nak(self._bus, hint, delay_s=again_s)
+                await nak(self._nats, hint, delay_s=again_s)
         except BrokerUnavailable:
             pass  # delivered again after the consumer's ack_wait

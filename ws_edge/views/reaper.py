@@ -1,4 +1,4 @@
-"""The undertaker: no card stays "running" for ever (DESIGN, I6).
+"""The reaper: no card stays "running" for ever (DESIGN, I6).
 
 A run of which this node has heard nothing for `run_lost_s` is ended as failed. Several nodes may find that at once: the
 event is written at an expected head, so it is written once, and a sign of life that was stored meanwhile prevents it.
@@ -18,7 +18,7 @@ from broker.jetstream.api import Streams
 from broker.log import RateLimited
 from ws_edge.views.catalogue import Catalogue
 
-_limited = RateLimited(logging.getLogger("testcast.undertaker"), per_s=10.0)
+_limited = RateLimited(logging.getLogger("testcast.reaper"), per_s=10.0)
 _MIN_SWEEP_S: Final = 0.5
 
 
@@ -26,7 +26,7 @@ class _StillAlive(Exception):
     """The run has moved since it was looked at."""
 
 
-class Undertaker:
+class Reaper:
     """Ends what nobody works on any more."""
 
     def __init__(self, streams: Streams, catalogue: Catalogue, run_lost_s: float) -> None:
@@ -43,9 +43,9 @@ class Undertaker:
                 continue
             for run in self._catalogue.active():
                 if self._catalogue.silent_for(run.test_id, loop.time()) > self._run_lost_s:
-                    await self._bury(run)
+                    await self._end_lost(run)
 
-    async def _bury(self, run: Snapshot) -> None:
+    async def _end_lost(self, run: Snapshot) -> None:
         never = run.attempt == 0
         what = "No worker took this test" if never else "The worker of this test went silent"
         lost = Event(
