@@ -16,10 +16,12 @@ import httpx
 import orjson
 from websockets.asyncio.client import ClientConnection
 
-from broker.contract import subjects
+from broker.contract import ids, subjects
 from broker.contract.events import Event, now_ms
+from broker.contract.ports import Ack
 from broker.jetstream import topology
-from broker.jetstream.api import Ack, Streams
+from broker.jetstream.api import Streams
+from broker.jetstream.event_log import JetStreamLog
 from broker.local.child_process import Child
 
 T = TypeVar("T")
@@ -100,6 +102,11 @@ class EdgeProcess:
         return await self.child.stop(15)
 
 
+def event_log(streams: Streams) -> JetStreamLog:
+    """The event log on the connection of `streams`."""
+    return JetStreamLog(streams.nats)
+
+
 async def publish(streams: Streams, test_id: str, message: str, kind: str = "progress", **fields: Any) -> Ack:
     """What an agent in any language does: one JSON message on the subject."""
     event = {"type": kind, "message": message, "timestamp": now_ms()} | fields
@@ -112,7 +119,7 @@ _begun_ms = 0
 async def begin(streams: Streams, title: str = "A game") -> str:
     """A new run by a foreign agent: queued, then running. No two begin in the same millisecond: one is newer."""
     global _begun_ms
-    test_id = subjects.new_test_id()
+    test_id = ids.new_test_id()
     _begun_ms = max(_begun_ms + 1, now_ms())
     data = {"title": title, "gameUrl": "http://game.example/"}
     await publish(streams, test_id, "Queued", "status", status="queued", data=data, timestamp=_begun_ms)

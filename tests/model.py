@@ -1,25 +1,25 @@
 """A broker, a clock and viewers that do what a test tells them: properties of all interleavings, without a sleep.
 
 The clock is virtual: waiting costs nothing, and the same steps always give the same history. The broker is a model of
-what `Streams` and `Connection` promise to a topic (a leader that is right, replicas that lag, live messages that may be
+what `EventLog` promises to a topic (a leader that is right, replicas that lag, live messages that may be
 late, lost, doubled or out of order), and it remembers everything, so that viewers can be held to it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN
 from websockets.protocol import Protocol as FrameParser
 
-from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
-from broker.jetstream.api import Ack, Newest, Page, Stored, StreamState
-from broker.jetstream.parser import Handler, Message
+from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
+
+T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -137,7 +137,7 @@ class Life:
 
 
 class ModelBroker:
-    """Stands in for `Connection` and `Streams`."""
+    """The event log (`broker.contract.ports.EventLog`) of one run."""
 
     def __init__(self, loop: VirtualLoop, test_id: str) -> None:
         self.loop = loop
@@ -157,7 +157,7 @@ class ModelBroker:
         self.max_page_bytes = 1 << 20
         self.reads = 0
         self._turn = 0
-        self._handlers: list[tuple[str, Handler]] = []
+        self._handlers: list[OnLive] = []
         self._waiting: set[asyncio.Future[None]] = set()
         self._in_flight: list[asyncio.TimerHandle] = []
 
@@ -177,11 +177,9 @@ class ModelBroker:
     def _deliver(self, kept: Kept) -> None:
         if not self.connected:
             return
-        headers = f"NATS/1.0\r\nNats-Sequence: {kept.seq}\r\nNats-Last-Sequence: {kept.predecessor}\r\n\r\n".encode()
-        subject = subjects.live(self.test_id)
-        for wanted, handler in tuple(self._handlers):
-            if wanted == subject:
-                handler(Message(subject.encode(), b"", headers, kept.raw))
+        event = LiveEvent(kept.seq, kept.predecessor, kept.raw)
+        for handler in tuple(self._handlers):
+            handler(self.test_id, event)
 
     def recreate(self) -> None:
         """The stream is deleted and made anew. Live messages of its former life are lost, answers under way are not."""
@@ -204,20 +202,69 @@ class ModelBroker:
             for callback in self.on_reconnect:
                 callback()
 
-    # -- Connection ----------------------------------------------------------------------------------------------
+    # -- EventLog ------------------------------------------------------------------------------------------------
 
-    async def subscribe(self, subject: str, handler: Handler) -> Any:
-        standing = (subject, handler)
-        self._handlers.append(standing)
-        return _Interest(lambda: self._handlers.remove(standing))
+    async def follow(self, test_id: str | None, on_event: OnLive) -> Interest:
+        handlers = self._handlers if test_id == self.test_id else []
+        handlers.append(on_event)
+        return ModelInterest(self, lambda: handlers.remove(on_event))
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
-        await self._request(lambda: None)
+    async def read(self, test_id: str | None, after: int, limit: int, *, max_bytes: int = 4 << 20) -> Page:
+        def serve() -> Page:
+            self.reads += 1
+            stored = self.life.retained(self._moment()) if test_id == self.test_id else []
+            behind = [event for event in stored if event.seq > after]
+            taken: list[StoredEvent] = []
+            size = 0
+            for event in behind[:limit]:
+                size += len(event.raw)
+                if taken and size > min(max_bytes, self.max_page_bytes):
+                    break
+                taken.append(StoredEvent(self.test_id, event.seq, event.raw))
+            return Page(taken, len(taken) == len(behind))
 
-    async def flush(self, timeout_s: int = 5) -> None:
-        await self._request(lambda: None)
+        return await self.request(serve)
 
-    async def _request(self, serve: Callable[[], Any]) -> Any:
+    async def last(self, test_id: str, *, confirmed: bool = False) -> int:
+        if confirmed and self.deposed_s:
+            raise BrokerUnavailable("who answers is not the leader any more")
+
+        def serve() -> int:
+            retained = self.life.retained(self.loop.now - self.deposed_s) if test_id == self.test_id else []
+            return retained[-1].seq if retained else 0
+
+        return await self.request(serve)
+
+    async def heads(self, test_ids: Sequence[str] = ()) -> Heads:
+        def of_leader() -> tuple[str, int]:
+            return self.life.epoch, self.life.last_at(self.loop.now - self.deposed_s)
+
+        epoch, last_seq = await self.request(of_leader)
+        if not test_ids:
+            return Heads(epoch, last_seq, {})
+
+        def of_replica() -> Heads:
+            at = self._moment()
+            if self.life.last_at(at) < last_seq:
+                return Heads(epoch, last_seq, None)
+            retained = self.life.retained(at)
+            return Heads(epoch, last_seq, {self.test_id: retained[-1].seq} if retained else {})
+
+        return await self.request(of_replica)
+
+    async def append(
+        self,
+        test_id: str,
+        payload: bytes,
+        *,
+        msg_id: str | None = None,
+        expected_last: int | None = None,
+        writer: str | None = None,
+    ) -> Ack:
+        return await self.request(lambda: Ack(self.put(payload, True, [0.0]).seq, False))
+
+    async def request(self, serve: Callable[[], T]) -> T:
+        """There and back, unless the connection is lost on the way."""
         if not self.connected:
             raise BrokerUnavailable("not connected")
         await self._way()
@@ -231,89 +278,32 @@ class ModelBroker:
     async def _way(self) -> None:
         arrived: asyncio.Future[None] = self.loop.create_future()
         self._waiting.add(arrived)
-        timer = self.loop.call_later(self.latency_s / 2, lambda: arrived.done() or arrived.set_result(None))
+        timer = self.loop.call_later(self.latency_s / 2, _arrive, arrived)
         try:
             await arrived
         finally:
             timer.cancel()
             self._waiting.discard(arrived)
 
-    # -- Streams -------------------------------------------------------------------------------------------------
-
-    async def state(self, stream: str, *, timeout_s: float = 2.0) -> StreamState:
-        def serve() -> StreamState:
-            retained = self.life.retained()
-            first = retained[0].seq if retained else self.life.last_seq + 1
-            last_seq = self.life.last_at(self.loop.now - self.deposed_s)
-            return StreamState(self.life.epoch, first, last_seq, len(retained))
-
-        found: StreamState = await self._request(serve)
-        return found
-
-    async def last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
-        return await self._last(subject, lambda: self.loop.now - self.deposed_s)
-
-    async def last_confirmed(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
-        if self.deposed_s:
-            raise BrokerUnavailable("who answers is not the leader any more")
-        return await self._last(subject, lambda: self.loop.now)
-
-    async def _last(self, subject: str, at: Callable[[], float]) -> Stored | None:
-        def serve() -> Stored | None:
-            retained = self.life.retained(at()) if subject == subjects.events(self.test_id) else []
-            return self._stored(retained[-1]) if retained else None
-
-        found: Stored | None = await self._request(serve)
-        return found
-
-    async def read(
-        self, stream: str, subject: str, after: int, limit: int, *, max_bytes: int = 4 << 20, timeout_s: float = 5.0
-    ) -> Page:
-        def serve() -> Page:
-            self.reads += 1
-            behind = [event for event in self._replica() if event.seq > after]
-            taken: list[Stored] = []
-            size = 0
-            for event in behind[:limit]:
-                size += len(event.raw)
-                if taken and size > min(max_bytes, self.max_page_bytes):
-                    break
-                taken.append(self._stored(event))
-            return Page(taken, len(taken) == len(behind))
-
-        page: Page = await self._request(serve)
-        return page
-
-    async def store(self, subject: str, payload: bytes, **_: Any) -> Ack:
-        def serve() -> Ack:
-            kept = self.put(payload, True, [0.0])
-            return Ack(kept.seq, False)
-
-        ack: Ack = await self._request(serve)
-        return ack
-
-    async def newest(self, stream: str, wanted: list[str], *, timeout_s: float = 5.0) -> Newest:
-        def serve() -> Newest:
-            at = self._moment()
-            return Newest([self._stored(event) for event in self.life.retained(at)[-1:]], self.life.last_at(at))
-
-        newest: Newest = await self._request(serve)
-        return newest
-
-    def _replica(self) -> list[Kept]:
-        return self.life.retained(self._moment())
-
     def _moment(self) -> float:
         self._turn += 1
         return self.loop.now - self.lags_s[self._turn % len(self.lags_s)]
 
-    def _stored(self, event: Kept) -> Stored:
-        return Stored(subjects.events(self.test_id), event.seq, b"", event.raw)
+
+def _arrive(arrived: asyncio.Future[None]) -> None:
+    if not arrived.done():
+        arrived.set_result(None)
 
 
-class _Interest:
-    def __init__(self, end: Callable[[], None]) -> None:
+class ModelInterest:
+    """Interest in the model's live events."""
+
+    def __init__(self, broker: ModelBroker, end: Callable[[], None]) -> None:
+        self._broker = broker
         self._end = end
+
+    async def confirm(self) -> None:
+        await self._broker.request(lambda: None)
 
     async def close(self) -> None:
         self._end()

@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any, Final
 
 from broker.contract.snapshot import Snapshot
-from broker.jetstream import topology
+from broker.jetstream import runs, topology
 from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
 from ws_edge.api.response_cache import ResponseCache
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub
@@ -32,18 +33,19 @@ class Node:
 
     def __init__(self, nats: Connection, config: EdgeConfig, replicas: int) -> None:
         self.nats = nats
+        self.log = JetStreamLog(nats)
         self.config = config
         self._replicas = replicas
         self.draining = False
         self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
         self.catalogue = Catalogue(nats, self.tests.changed)
-        self.hub = Hub(nats, config, self.catalogue)
+        self.hub = Hub(self.log, config, self.catalogue)
         mend = partial(topology.apply, nats, replicas=replicas, timeout_s=5)
         self.projector = Projector(nats, self.catalogue, self.hub.since, mend)
         self.hub.listeners = self.tests
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
-        self.reaper = Reaper(self.hub.streams, self.catalogue, config.run_lost_s)
-        self.shots = Shots(self.hub.streams)
+        self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
+        self.shots = Shots(self.log.streams)
         self.response_cache = ResponseCache()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -63,6 +65,14 @@ class Node:
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
         return self.catalogue.snapshot(test_id)
+
+    async def cancel(self, test_id: str) -> Snapshot:
+        """Ends a run as cancelled. Returns the snapshot after it.
+
+        Raises:
+            NotFound, AlreadyEnded, BrokerUnavailable.
+        """
+        return await runs.cancel(self.log, test_id)
 
     async def start(self) -> None:
         """Starts every part. The broker may be away: then the node waits for it, not ready."""

@@ -14,11 +14,11 @@ import orjson
 
 from agent_worker.publish.outbox import Outbox, Shots, encode
 from agent_worker.publish.writer import History, Writer, read_history
-from broker.contract import subjects
+from broker.contract import ids, subjects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, NotFound, TestcastError
 from broker.contract.events import Event, now_ms
-from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection, Subscription
+from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.parser import Message
 from broker.log import RateLimited
 
@@ -72,7 +72,7 @@ class TestRun:
 
     def __init__(
         self,
-        broker: str | Streams,
+        broker: str | JetStreamLog,
         test_id: str,
         *,
         worker: str | None,
@@ -83,7 +83,7 @@ class TestRun:
         beat_s: float = BEAT_S,
         patience_s: float | None = OPEN_PATIENCE_S,
     ) -> None:
-        self.test_id = subjects.parse_test_id(test_id)
+        self.test_id = ids.parse_test_id(test_id)
         self.worker = worker or default_worker()
         self.attempt = 0
         """Which try at the run this is, from 1; 0 until opened."""
@@ -95,7 +95,7 @@ class TestRun:
         self._beat_s = beat_s
         self._patience_s = patience_s
         self._own_connection: Connection | None = None
-        self._streams: Streams
+        self._log: JetStreamLog
         self._opened: Outbox | None = None
         self._shots: Shots
         self._left = False
@@ -108,7 +108,9 @@ class TestRun:
         return f"<TestRun {self.test_id} attempt={self.attempt} {self._opened!r}>"
 
     @classmethod
-    def create(cls, broker: str | Streams, *, title: str, game_url: str = "", worker: str | None = None) -> TestRun:
+    def create(
+        cls, broker: str | JetStreamLog, *, title: str, game_url: str = "", worker: str | None = None
+    ) -> TestRun:
         """A new run: opening it stores its first events, and its card appears.
 
         Args:
@@ -122,10 +124,10 @@ class TestRun:
             raise BadInput("title: expected a name for the run")
         data = {"title": title, "gameUrl": game_url}
         queued = Event(type="status", status="queued", message=f"Queued: {title}", timestamp=now_ms(), data=data)
-        return cls(broker, subjects.new_test_id(), worker=worker, first=queued)
+        return cls(broker, ids.new_test_id(), worker=worker, first=queued)
 
     @classmethod
-    def join(cls, broker: str | Streams, test_id: str, *, worker: str | None = None) -> TestRun:
+    def join(cls, broker: str | JetStreamLog, test_id: str, *, worker: str | None = None) -> TestRun:
         """The next attempt at a run that exists; whoever wrote to it as an earlier attempt is fenced off.
 
         Raises:
@@ -139,7 +141,7 @@ class TestRun:
     @classmethod
     def claim(
         cls,
-        streams: Streams,
+        log: JetStreamLog,
         test_id: str,
         *,
         worker: str,
@@ -155,41 +157,39 @@ class TestRun:
             data: more to say in the attempt's first event.
             renew: renews the lease; called every `beat_s`, each time after a look that showed the run still ours.
         """
-        return cls(
-            streams, test_id, worker=worker, history=history, data=data, renew=renew, beat_s=beat_s, patience_s=None
-        )
+        return cls(log, test_id, worker=worker, history=history, data=data, renew=renew, beat_s=beat_s, patience_s=None)
 
     async def __aenter__(self) -> Self:
         if self.attempt:
             raise RuntimeError("a TestRun is opened once; make another to join the run again")
         if isinstance(self._broker, str):
             self._own_connection = await Connection.connect(self._broker, name=f"agent-{self.worker}")
-            self._streams = Streams(self._own_connection)
+            self._log = JetStreamLog(self._own_connection)
         else:
-            self._streams = self._broker
+            self._log = self._broker
         try:
             async with asyncio.timeout(self._patience_s):
                 writer = await self._begin()
         except TimeoutError:
             await self._shut()
             raise BrokerUnavailable(
-                f"the broker at {self._streams.nats.address} did not store the run's first event within "
+                f"the broker at {self._log.connection.address} did not store the run's first event within "
                 f"{self._patience_s:g} s: has an edge or `testcast up` prepared it?"
             ) from None
         except BaseException:
             await self._shut()
             raise
         self._opened = box = Outbox(writer)
-        self._shots = Shots(self._streams, self.test_id)
+        self._shots = Shots(self._log.streams, self.test_id)
         self._tasks = [asyncio.create_task(part) for part in (box.send(), self._keep(), self._shots.send())]
         return self
 
     async def _begin(self) -> Writer:
         history = self._history or (History() if self._first else await self._read())
         self.attempt = history.next_attempt
-        writer = Writer(self._streams, self.test_id, self.attempt, history.head)
+        writer = Writer(self._log, self.test_id, self.attempt, history.head)
         # Heard before the first event is stored: a cancel that comes later finds an ear.
-        self._nudges = await self._streams.nats.subscribe(subjects.control(self.test_id), self._on_nudge)
+        self._nudges = await self._log.connection.subscribe(subjects.control(self.test_id), self._on_nudge)
         if self._first is not None:
             await writer.write(encode(self._first))
         await writer.write(encode(self._started(history)))
@@ -198,7 +198,7 @@ class TestRun:
     async def _read(self) -> History:
         while True:
             try:
-                history = await read_history(self._streams, self.test_id)
+                history = await read_history(self._log, self.test_id)
             except BrokerUnavailable:  # bounded by the patience around it
                 await asyncio.sleep(_RETRY_BEAT_S)
                 continue
@@ -360,7 +360,7 @@ class TestRun:
                 await self._box.writer.look()
                 if clock() - looked_at > self._beat_s:
                     continue  # an old answer: this process was stopped meanwhile, and may have lost the run
-                await self._streams.nats.publish(subjects.alive(self.test_id), alive)
+                await self._log.connection.publish(subjects.alive(self.test_id), alive)
                 if self._renew is not None:
                     await self._renew()
                 delay_s = self._beat_s

@@ -5,26 +5,21 @@ Pure: `History`, `remember`, `judge`. With I/O: `read_history` and `Writer`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from broker.contract import subjects
-from broker.contract.errors import BrokerUnavailable, Fenced, WrongLastSequence
-from broker.contract.events import MSG_ID_HEADER, WRITER_HEADER
+from broker.contract.errors import Fenced, WrongLastSequence
+from broker.contract.ports import EventLog, StoredEvent
 from broker.jetstream import runs
-from broker.jetstream.api import Stored, Streams
+from broker.jetstream.scan import pages
 from broker.log import RateLimited
+from broker.retry import Backoff, retry
 
-_PAGE: Final = 500
-_STALE_TRIES: Final = 20
-_STALE_WAIT_S: Final = 0.1  # a replica is behind its leader by milliseconds, at worst by half a second
-_RETRY_MIN_S: Final = 0.05
-_RETRY_MAX_S: Final = 2.0
+_FIRST_RETRY_S: Final = 0.05
 _WRITER = re.compile(r"(\d{1,9})\.([0-9A-Za-z_-]{1,64})", re.ASCII)
 
 _log = logging.getLogger("testcast.run")
@@ -66,16 +61,16 @@ class History(NamedTuple):
         return bool(self.attempts) and max(self.attempts) in self.handed_on
 
 
-def writer_of(message: Stored) -> WriterId | None:
-    """The writer that `message` names; None for an agent of another kind, which need not name one."""
-    found = _WRITER.fullmatch(message.header(WRITER_HEADER) or "")
+def writer_of(event: StoredEvent) -> WriterId | None:
+    """The writer that `event` names; None for an agent of another kind, which need not name one."""
+    found = _WRITER.fullmatch(event.writer or "")
     return WriterId(int(found[1]), found[2]) if found else None
 
 
-def remember(history: History, message: Stored) -> History:
-    """`history` with one more message. Only writers that name themselves count as attempts: nobody else is fenced."""
-    event, writer = runs.parse(message.data), writer_of(message)
-    history = history._replace(head=message.seq, ended=history.ended or (event is not None and event.terminal))
+def remember(history: History, stored: StoredEvent) -> History:
+    """`history` with one more event. Only writers that name themselves count as attempts: nobody else is fenced."""
+    event, writer = runs.parse(stored.data), writer_of(stored)
+    history = history._replace(head=stored.seq, ended=history.ended or (event is not None and event.terminal))
     if writer is None:
         return history
     attempts, handed_on = history.attempts | {writer.attempt}, history.handed_on
@@ -84,8 +79,8 @@ def remember(history: History, message: Stored) -> History:
     return history._replace(attempts=attempts, handed_on=handed_on)
 
 
-def judge(messages: Iterable[Stored], own: WriterId, msg_id: str | None) -> int | None:
-    """What a writer does about messages that were stored behind the head it knew, in order.
+def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> int | None:
+    """What a writer does about events that were stored behind the head it knew, in order.
 
     Args:
         own: the writer that asks.
@@ -97,46 +92,34 @@ def judge(messages: Iterable[Stored], own: WriterId, msg_id: str | None) -> int 
     Raises:
         Fenced: the run has ended, or another worker owns it.
     """
-    for message in messages:
-        writer = writer_of(message)
+    for stored in events:
+        writer = writer_of(stored)
         if writer is not None and writer.nonce == own.nonce:
-            if msg_id is not None and message.header(MSG_ID_HEADER) == msg_id:
-                return message.seq
+            if msg_id is not None and stored.msg_id == msg_id:
+                return stored.seq
             continue
         if writer is not None and writer.attempt >= own.attempt:
             raise Fenced(f"another worker has taken the run over (attempt {writer.attempt})", "attempt")
-        event = runs.parse(message.data)
+        event = runs.parse(stored.data)
         if event is not None and event.terminal:
             raise Fenced(f"the run has ended: {event.message}", "ended")
     return None
 
 
-async def _stored(streams: Streams, test_id: str, after: int, up_to: int) -> AsyncIterator[Stored]:
-    """The run's messages behind `after`, surely as far as `up_to`: direct gets may be stale, so it asks again."""
-    subject, stale = subjects.events(test_id), 0
-    while after < up_to:
-        page = await streams.read(subjects.EVENTS, subject, after, _PAGE)
-        for message in page.messages:
-            yield message
-            after = message.seq
-        if page.complete and after < up_to:
-            stale += 1
-            if stale > _STALE_TRIES:
-                raise BrokerUnavailable(f"the replicas lag behind the leader of {subjects.EVENTS}")
-            await asyncio.sleep(_STALE_WAIT_S)
+async def _events(log: EventLog, test_id: str, after: int, up_to: int) -> list[StoredEvent]:
+    """The run's events after `after`, at least as far as `up_to`."""
+    return [event async for page in pages(log, test_id, after, up_to) for event in page.events]
 
 
-async def read_history(streams: Streams, test_id: str) -> History:
+async def read_history(log: EventLog, test_id: str) -> History:
     """Reads all of the run's events, up to what the leader says is the last.
 
     Raises:
         BrokerUnavailable: no leader, or the replicas stay behind it for seconds.
     """
-    last = await streams.last(subjects.EVENTS, subjects.events(test_id))
     history = History()
-    if last is not None:
-        async for message in _stored(streams, test_id, 0, last.seq):
-            history = remember(history, message)
+    for event in await _events(log, test_id, 0, await log.last(test_id)):
+        history = remember(history, event)
     return history
 
 
@@ -151,18 +134,17 @@ class Writer:
         head: sequence of the run's newest event that is known, 0 when there is none.
     """
 
-    def __init__(self, streams: Streams, test_id: str, attempt: int, head: int) -> None:
+    def __init__(self, log: EventLog, test_id: str, attempt: int, head: int) -> None:
         self.id = WriterId(attempt, secrets.token_hex(6))
         self.head = head
         """The run's newest event as far as writing has shown."""
         self.stored = 0
         """How many events this writer has stored."""
-        self._streams = streams
+        self._log = log
         self._test_id = test_id
-        self._subject = subjects.events(test_id)
         self._seen = head  # looked at and judged harmless
         self._count = 0
-        self._rng = random.Random()
+        self._backoff = Backoff(_FIRST_RETRY_S, rng=random.Random())
 
     def __repr__(self) -> str:
         return f"<Writer {self.id} of {self._test_id} head={self.head} stored={self.stored}>"
@@ -176,52 +158,33 @@ class Writer:
         """
         self._count += 1
         msg_id = f"{self._test_id}.{self.id.nonce}.{self._count}"
-        tries = 0
-        while True:
-            try:
-                seq = await self._try(payload, msg_id)
-            except BrokerUnavailable as error:
-                _limited.warning("run %s: event %d is not stored yet: %s", self._test_id, self._count, error)
-                longest = min(_RETRY_MAX_S, _RETRY_MIN_S * 2 ** min(tries, 10))
-                reconnected = await self._pause(self._rng.uniform(longest / 2, longest))
-                tries = 0 if reconnected else tries + 1
-                continue
-            if seq is not None:
-                self.head = seq
-                self.stored += 1
-                return seq
 
-    async def _pause(self, delay_s: float) -> bool:
-        """Waits, but no longer than until the broker is back. Returns whether it came back."""
-        nats, back = self._streams.nats, asyncio.Event()
-        nats.on_reconnect.append(back.set)
-        try:
-            async with asyncio.timeout(delay_s):
-                return await back.wait()
-        except TimeoutError:
-            return False
-        finally:
-            nats.on_reconnect.remove(back.set)
+        def not_yet(error: Exception) -> None:
+            _limited.warning("run %s: event %d is not stored yet: %s", self._test_id, self._count, error)
+
+        seq = None
+        while seq is None:
+            seq = await retry(
+                lambda: self._try(payload, msg_id), backoff=self._backoff, source=self._log, on_failure=not_yet
+            )
+            self._backoff.reset()
+        self.head = seq
+        self.stored += 1
+        return seq
 
     async def _try(self, payload: bytes, msg_id: str) -> int | None:
         """One publish; None when a stranger's event came first and the head was moved to it."""
         try:
-            ack = await self._streams.store(
-                self._subject,
-                payload,
-                msg_id=msg_id,
-                expected_last=self.head,
-                headers={WRITER_HEADER: str(self.id)},
+            ack = await self._log.append(
+                self._test_id, payload, msg_id=msg_id, expected_last=self.head, writer=str(self.id)
             )
             return ack.seq  # whether new or a duplicate: it is stored
         except WrongLastSequence as refusal:
             last = refusal.last
         if last is None:
-            newest = await self._streams.last(subjects.EVENTS, self._subject)
-            last = newest.seq if newest is not None else 0
-        since = [message async for message in _stored(self._streams, self._test_id, self.head, last)]
-        stored_at = judge(since, self.id, msg_id)
-        # Below our head when the stream has lost events (a wiped store): then the rest is told there.
+            last = await self._log.last(self._test_id)
+        stored_at = judge(await _events(self._log, self._test_id, self.head, last), self.id, msg_id)
+        # Below our head when the stream has lost events (a wiped store): the run goes on from there.
         self.head = stored_at or last
         return stored_at
 
@@ -232,9 +195,8 @@ class Writer:
             Fenced: it does not.
             BrokerUnavailable: nobody knows at the moment.
         """
-        newest = await self._streams.last(subjects.EVENTS, self._subject)
+        newest = await self._log.last(self._test_id)
         after = max(self.head, self._seen)
-        if newest is not None and newest.seq > after:
-            since = [message async for message in _stored(self._streams, self._test_id, after, newest.seq)]
-            judge(since, self.id, None)
-            self._seen = newest.seq
+        if newest > after:
+            judge(await _events(self._log, self._test_id, after, newest), self.id, None)
+            self._seen = newest

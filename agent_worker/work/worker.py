@@ -24,8 +24,9 @@ from broker.contract.errors import BadInput, BrokerUnavailable, Fenced, Testcast
 from broker.contract.events import Event, now_ms
 from broker.contract.url_policy import GameUrlRefused, check_game_url
 from broker.jetstream import topology
-from broker.jetstream.api import Delivery, Streams
+from broker.jetstream.api import Delivery
 from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pull_consumer import PullConsumer, ack, ack_soon, in_progress, nak
 from broker.jetstream.runs import Job, make_job
 from broker.log import RateLimited
@@ -113,7 +114,7 @@ class Worker:
 
     def __init__(self, nats: Connection, player: Player, *, name: str, concurrency: int) -> None:
         self._nats = nats
-        self._streams = Streams(nats)
+        self._log = JetStreamLog(nats)
         self._player = player
         self._name = name
         self._concurrency = concurrency
@@ -165,7 +166,7 @@ class Worker:
 
     async def _pull(self, pull_consumer: PullConsumer) -> None:
         """Takes one job at a time, and only with a slot for it: what waits here would wait on a running lease."""
-        self._lease_s = await self._patiently(lambda: topology.lease_s(self._streams))
+        self._lease_s = await self._patiently(lambda: topology.lease_s(self._log.streams))
         expires_s = min(_PULL_S, self._lease_s / 2)
         clock = asyncio.get_running_loop().time
         while True:
@@ -221,7 +222,7 @@ class Worker:
 
     async def _answer(self, end: End, delivered: Delivery) -> None:
         if end is End.STORED:
-            await self._patiently(lambda: ack(self._streams, delivered))
+            await self._patiently(lambda: ack(self._log.streams, delivered))
         elif end is End.ENDED:
             await ack_soon(self._nats, [delivered])
         elif end is End.HANDED_ON:
@@ -231,7 +232,7 @@ class Worker:
             await nak(self._nats, delivered, delay_s=_TRY_AGAIN_DELAY_S)
 
     async def _work(self, test_id: str, lease: _Lease) -> End:
-        history = await self._patiently(lambda: read_history(self._streams, test_id))
+        history = await self._patiently(lambda: read_history(self._log, test_id))
         if history.ended:
             return End.ENDED
         if history.lost >= MAX_LOST_ATTEMPTS:
@@ -246,7 +247,7 @@ class Worker:
             return await self._give_up(test_id, history, f"The job cannot be read: {error}", "invalid_job")
         data = {} if history.head else {"gameUrl": job.game_url, "title": job.title}
         lease.run = run = TestRun.claim(
-            self._streams,
+            self._log,
             test_id,
             worker=self._name,
             history=history,
@@ -314,7 +315,7 @@ class Worker:
 
     async def _give_up(self, test_id: str, history: History, message: str, code: str) -> End:
         """Ends a run that nobody will play, with the right of its next attempt."""
-        writer = Writer(self._streams, test_id, history.next_attempt, history.head)
+        writer = Writer(self._log, test_id, history.next_attempt, history.head)
         event = Event(type="error", status="failed", message=message, timestamp=now_ms(), data={"code": code})
         try:
             await writer.write(encode(event))

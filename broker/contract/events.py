@@ -24,9 +24,6 @@ STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 MAX_EVENT_BYTES: Final = 60 * 1024
 """What we publish at most: the stream's 64 KiB less room for headers."""
 
-WRITER_HEADER: Final = "Testcast-Writer"
-MSG_ID_HEADER: Final = "Nats-Msg-Id"
-EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 
 MAX_DEPTH: Final = 64
 """Objects and arrays within each other. Readers and writers of JSON give up at different depths (orjson writes 254 and

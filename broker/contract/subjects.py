@@ -1,12 +1,10 @@
-"""Names on the broker, and the test id they are made of. Pure."""
+"""Names of streams, consumers and subjects on the broker. Pure."""
 
 from __future__ import annotations
 
-import re
-import uuid
 from typing import Final
 
-from broker.contract.errors import InvalidTestId
+from broker.contract.ids import is_test_id
 
 EVENTS: Final = "EVENTS"
 JOBS: Final = "JOBS"
@@ -21,24 +19,6 @@ ALL_ALIVE: Final = "test.*.alive"
 ALL_CONTROL: Final = "test.*.control"
 ALL_JOBS: Final = "jobs.test.*"
 
-_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
-
-
-def new_test_id() -> str:
-    """A fresh test id."""
-    return str(uuid.uuid4())
-
-
-def parse_test_id(given: object) -> str:
-    """Returns `given` when it is a UUID in canonical lower case.
-
-    Raises:
-        InvalidTestId: for everything else, whatever its type.
-    """
-    if isinstance(given, str) and _CANONICAL_UUID.fullmatch(given):
-        return given
-    raise InvalidTestId(given)
-
 
 def events(test_id: str) -> str:
     """Where a run's events are published and stored."""
@@ -51,7 +31,7 @@ def live(test_id: str) -> str:
 
 
 def control(test_id: str) -> str:
-    """Nudges: "look at the stream"."""
+    """Wake-ups for the worker that plays the run: "look at the stream"."""
     return f"test.{test_id}.control"
 
 
@@ -85,7 +65,7 @@ def test_id_of(subject: bytes | str) -> str | None:
     if len(tokens) != 3:
         return None
     candidate = tokens[1] if tokens[0] == "test" else tokens[2]
-    return candidate if _CANONICAL_UUID.fullmatch(candidate) else None
+    return candidate if is_test_id(candidate) else None
 
 
 test_id_of.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name

@@ -1,6 +1,7 @@
 """JetStream as testcast uses it: raw requests to its API over a `Connection`.
 
-nats-py has no batched direct get, no way to ask the leader by subject, and an ordered consumer that loses what it drops.
+nats-py has no batched direct get, no way to ask the leader by subject, and an ordered consumer that loses the messages
+it drops.
 
 Direct gets are answered by any replica and may be stale by milliseconds (worst seen: 493 ms); `state` and `last` ask
 the leader.
@@ -17,12 +18,15 @@ import orjson
 
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, WrongLastSequence
-from broker.contract.events import EXPECTED_LAST_HEADER, MSG_ID_HEADER
+from broker.contract.ports import Ack
 from broker.jetstream.connection import Connection, to_json
 from broker.jetstream.parser import Message, header_value
 
 MAX_SUBJECTS_PER_NEWEST: Final = 1024
 """The broker answers 413 beyond this many matching keys."""
+
+MSG_ID_HEADER: Final = "Nats-Msg-Id"
+EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 
 STREAM_FULL: Final = 10077
 """A limit was reached: all messages or those of a subject, told apart by the description only; HTTP-like code 503."""
@@ -77,13 +81,6 @@ class Newest(NamedTuple):
     messages: list[Stored]
     up_to: int
     """The stream sequence that the answer takes in."""
-
-
-class Ack(NamedTuple):
-    """The broker's word that a publish is stored."""
-
-    seq: int
-    duplicate: bool
 
 
 class Delivery(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 import orjson
 
-from broker.contract import subjects
+from broker.contract import ids, subjects
 from broker.contract.errors import (
     AlreadyEnded,
     BadInput,
@@ -23,9 +22,12 @@ from broker.contract.errors import (
     WrongLastSequence,
 )
 from broker.contract.events import Event, check, now_ms
+from broker.contract.ports import EventLog
 from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream.api import STREAM_FULL, Streams
-from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.scan import pages
+from broker.retry import retry
 
 May = Callable[[Snapshot | None], None]
 
@@ -34,10 +36,10 @@ MAX_BUDGET_S: Final = 600
 DEFAULT_BUDGET_S: Final = 60
 MAX_TITLE_CHARS: Final = 200
 
-_PAGE: Final = 500
-_PAGE_BYTES: Final = 512 * 1024
-"""Live events wait behind such a page on their way to an edge."""
-_TRIES: Final = 8
+_PATIENCE_S: Final = 2.0
+"""For storing one event or job. Who submits waits for the answer."""
+_MAX_CONFLICTS: Final = 8
+"""Other publishes that may come between the look at a run and the event that ends it."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -78,101 +80,71 @@ def make_job(game_url: str, title: str | None, budget_seconds: float | None, see
     return Job(game_url=game_url, title=title.strip(), budget_seconds=budget, seed=chosen_seed)
 
 
-async def submit(streams: Streams, job: Job) -> str:
+async def submit(log: JetStreamLog, job: Job) -> str:
     """Stores the run's first event, then its job. Returns the test id.
 
     Raises:
-        QueueFull: the run was stored and then ended as failed; nothing will play it.
+        QueueFull: the queue took no job; the run was stored and then ended as failed.
         BrokerUnavailable: the broker is away; where the first event was stored, the run stays queued.
     """
-    test_id = subjects.new_test_id()
-    queued = Event(
-        type="status",
-        status="queued",
-        message=f"Queued: {job.title}",
-        timestamp=now_ms(),
-        data=msgspec.to_builtins(job),
-    )
-    head = await _store_first(streams, test_id, queued)
-    payload = msgspec.json.encode(job)
-    for attempt in range(_TRIES):
-        try:
-            await streams.store(subjects.job(test_id), payload, msg_id=f"{test_id}.job")
-            return test_id
-        except BrokerRefused as error:
-            if error.err_code == STREAM_FULL and "per subject" in str(error):
-                return test_id  # an earlier try was stored after all
-            full = QueueFull("the job queue is full: try again in a minute")
-            ended = Event(
-                type="error",
-                status="failed",
-                message=full.message
-                if error.err_code == STREAM_FULL
-                else f"The job could not be queued: {error.public_message}",
-                timestamp=now_ms(),
-                data={"code": full.code if error.err_code == STREAM_FULL else error.code},
-            )
-            await streams.store(subjects.events(test_id), ended.encode(), expected_last=head)
-            raise (full if error.err_code == STREAM_FULL else error) from None
-        except BrokerUnavailable:
-            if attempt == _TRIES - 1:
-                raise
-            await asyncio.sleep(0.25)
+    test_id = ids.new_test_id()
+    data = msgspec.to_builtins(job)
+    queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
+    head = await retry(lambda: _store_first(log, test_id, queued), within_s=_PATIENCE_S, source=log)
+    try:
+        await retry(lambda: _store_job(log.streams, test_id, job), within_s=_PATIENCE_S, source=log)
+    except BrokerRefused as error:
+        refused = QueueFull("the job queue is full: try again in a minute") if error.err_code == STREAM_FULL else error
+        message = f"The job could not be queued: {refused.public_message}"
+        await log.append(test_id, _failed(message, refused.code).encode(), expected_last=head)
+        raise refused from None
     return test_id
 
 
-async def _store_first(streams: Streams, test_id: str, queued: Event) -> int:
-    """Stores a new run's first event, trying again while the broker elects; the id is ours, and so is what is there."""
-    for attempt in range(_TRIES):
-        try:
-            ack = await streams.store(
-                subjects.events(test_id), queued.encode(), msg_id=f"{test_id}.submit.1", expected_last=0
-            )
-            return ack.seq
-        except WrongLastSequence as error:
-            if error.last:
-                return error.last
-        except BrokerUnavailable:
-            if attempt == _TRIES - 1:
-                raise
-        await asyncio.sleep(0.25)
-    raise BrokerUnavailable("the run could not be stored: the broker keeps electing a leader")
+async def _store_first(log: EventLog, test_id: str, queued: Event) -> int:
+    """Stores a new run's first event. The id is new, so whatever is stored under it is this event."""
+    try:
+        ack = await log.append(test_id, queued.encode(), msg_id=f"{test_id}.submit.1", expected_last=0)
+    except WrongLastSequence as error:  # an earlier try was stored, and its acknowledgement lost
+        return error.last or await log.last(test_id)
+    return ack.seq
 
 
-async def read(streams: Streams, test_id: str, since: Snapshot | None = None, *, known_last: int | None = None) -> Run:
-    """Folds the run's events behind `since` (None: all of them), up to what the leader says is the last.
+async def _store_job(streams: Streams, test_id: str, job: Job) -> None:
+    try:
+        await streams.store(subjects.job(test_id), msgspec.json.encode(job), msg_id=f"{test_id}.job")
+    except BrokerRefused as error:
+        if error.err_code != STREAM_FULL or "per subject" not in str(error):
+            raise
+        # The queue holds one job of a run: an earlier try was stored.
+
+
+def _failed(message: str, code: str) -> Event:
+    return Event(type="error", status="failed", message=message, timestamp=now_ms(), data={"code": code})
+
+
+async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, known_last: int | None = None) -> Run:
+    """Folds a run from its events, up to its newest one.
 
     Args:
-        known_last: an event that is known to be stored: to there is far enough, and the leader need not be asked.
+        since: a snapshot to start from; only the events after it are read.
+        known_last: the sequence of an event that is known to be stored. The run is read at least so far, and the leader
+            is not asked.
 
     Raises:
         NotFound: nothing is stored under this id.
         BrokerUnavailable: no leader, or the replicas stay behind it for seconds.
     """
-    subject = subjects.events(test_id)
     if known_last is None:
-        known_last = await _last(streams, test_id)
+        known_last = await log.last(test_id)
+        if not known_last:
+            raise NotFound(test_id)
     snapshot, seen = since, since.seq if since is not None else 0
-    fruitless = 0
-    while fruitless < _TRIES:
-        if seen >= known_last:
-            return Run(snapshot, seen)
-        page = await streams.read(subjects.EVENTS, subject, seen, _PAGE, max_bytes=_PAGE_BYTES)
-        for message in page.messages:
-            snapshot = fold(snapshot, test_id, message.seq, parse(message.data))
-            seen = message.seq
-        if page.complete and seen < known_last:
-            fruitless += 1
-            await asyncio.sleep(0.1)  # this replica has not caught up with its leader yet
-            known_last = await _last(streams, test_id)  # or what was known to be stored is not retained any more
-    raise BrokerUnavailable(f"the replicas lag behind the leader of {subjects.EVENTS}")
-
-
-async def _last(streams: Streams, test_id: str) -> int:
-    last = await streams.last(subjects.EVENTS, subjects.events(test_id))
-    if last is None:
-        raise NotFound(test_id)
-    return last.seq
+    async for page in pages(log, test_id, seen, known_last):
+        for event in page.events:
+            snapshot = fold(snapshot, test_id, event.seq, parse(event.data))
+            seen = event.seq
+    return Run(snapshot, seen)
 
 
 def parse(raw: bytes) -> Event | None:
@@ -184,14 +156,14 @@ def parse(raw: bytes) -> Event | None:
 
 
 async def end(
-    streams: Streams,
+    log: EventLog,
     test_id: str,
     event: Event,
     *,
     since: Snapshot | None = None,
     may: May | None = None,
 ) -> Snapshot:
-    """Writes a terminal event at the run's current head, as one who does not own the run (cancel, reaper).
+    """Writes a terminal event at the run's current head, for a caller that does not own the run (cancel, reaper).
 
     Args:
         may: called with the snapshot at the head before each try; may raise to give up.
@@ -203,19 +175,14 @@ async def end(
         NotFound, AlreadyEnded, BrokerUnavailable.
     """
     nonce = secrets.token_hex(4)
-    for _ in range(_TRIES):
-        run = await read(streams, test_id, since)
+    for _ in range(_MAX_CONFLICTS):
+        run = await read(log, test_id, since)
         if run.snapshot is not None and run.snapshot.ended:
             raise AlreadyEnded(f"test {test_id} has {run.snapshot.status} already")
         if may is not None:
             may(run.snapshot)
         try:
-            ack = await streams.store(
-                subjects.events(test_id),
-                event.encode(),
-                msg_id=f"{test_id}.{nonce}.1",
-                expected_last=run.head,
-            )
+            ack = await log.append(test_id, event.encode(), msg_id=f"{test_id}.{nonce}.1", expected_last=run.head)
         except WrongLastSequence:
             continue
         after = fold(run.snapshot, test_id, ack.seq, event)
@@ -224,19 +191,16 @@ async def end(
     raise BrokerUnavailable(f"test {test_id} is being written to too quickly to end it")
 
 
-async def cancel(nats: Connection, streams: Streams, test_id: str) -> Snapshot:
-    """Ends a run as cancelled, takes its job out of the queue and nudges the worker that plays it.
+async def cancel(log: JetStreamLog, test_id: str) -> Snapshot:
+    """Ends a run as cancelled, takes its job out of the queue and wakes the worker that plays it.
 
     Raises:
         NotFound, AlreadyEnded, BrokerUnavailable.
     """
-    cancelled = Event(
-        type="error", status="failed", message="Cancelled", timestamp=now_ms(), data={"code": "cancelled"}
-    )
-    snapshot = await end(streams, test_id, cancelled)
-    with contextlib.suppress(BrokerUnavailable):  # the event is what counts; the rest only hurries
-        await nats.publish(subjects.control(test_id), orjson.dumps({"reason": "cancelled"}))
-        await drop_job(streams, test_id)
+    snapshot = await end(log, test_id, _failed("Cancelled", "cancelled"))
+    with contextlib.suppress(BrokerUnavailable):  # the event is what counts; the rest only makes it quick
+        await log.connection.publish(subjects.control(test_id), orjson.dumps({"reason": "cancelled"}))
+        await drop_job(log.streams, test_id)
     return snapshot
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 from broker.config import BrokerConfig
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
-from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
 from broker.local.name_resolution import check_for_submit
 from testcast import config
 from testcast.cli import listing
@@ -84,7 +84,7 @@ async def submit(asked: Submission, place: Place, terminal: Terminal, *, follow:
         async with _nats(place) as nats:
             assert place.broker is not None
             await topology.apply(nats, replicas=place.broker.replicas)
-            test_id = await runs.submit(Streams(nats), job)
+            test_id = await runs.submit(JetStreamLog(nats), job)
     if not follow:
         _told(test_id, place.edge, terminal, as_json=as_json)
         return 0

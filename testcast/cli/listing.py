@@ -12,12 +12,10 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from broker.contract import subjects
 from broker.contract.events import now_ms
-from broker.contract.snapshot import Snapshot, decode
-from broker.jetstream.api import Stored
+from broker.contract.snapshot import Snapshot
 from broker.jetstream.connection import Connection
-from broker.jetstream.ordered_consumer import OrderedConsumer
+from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from testcast.cli.lines import duration, phase_number, printable
 from testcast.cli.terminal import Terminal
 from testcast.client.edge import Edge
@@ -87,11 +85,8 @@ class NatsSource:
         return "" if self._nats.connected else "broker away"
 
     async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
-        bucket, every = subjects.kv_stream(subjects.RUNS), subjects.kv(subjects.RUNS, ">")
-        ordered_consumer = OrderedConsumer(
-            self._nats, bucket, every, self._on_message, self._current.set, self._runs.clear
-        )
-        following = asyncio.create_task(ordered_consumer.run())
+        watch = SnapshotStore(self._nats).watch(self._on_snapshot, self._current.set, self._runs.clear)
+        following = asyncio.create_task(watch.run())
         try:
             try:
                 async with asyncio.timeout(_FIRST_S):
@@ -106,11 +101,11 @@ class NatsSource:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
-    def _on_message(self, message: Stored) -> None:
-        with contextlib.suppress(msgspec.MsgspecError):  # not the projector's: none of ours
-            test_id = subjects.test_id_of(message.subject)
-            if test_id is not None:
-                self._runs[test_id] = decode(message.data, test_id)
+    def _on_snapshot(self, change: SnapshotChange) -> None:
+        if change.snapshot is not None:
+            self._runs[change.test_id] = change.snapshot
+        elif change.kind == "removed":
+            self._runs.pop(change.test_id, None)
         self._news.set()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from broker.contract.errors import BadInput
-from broker.contract.subjects import parse_test_id
+from broker.contract.ids import parse_test_id
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?!\d)", re.IGNORECASE)
 _LOCAL = re.compile(r"localhost\b|\d+\.\d+\.\d+\.\d+\b|\[", re.IGNORECASE)

@@ -19,7 +19,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from broker.contract.subjects import parse_test_id
+from broker.contract.ids import parse_test_id
 from testcast.cli.targets import edge_url, is_local
 from testcast.client.backoff import MAX_ATTEMPTS, POLL_AFTER_FAILURES, POLL_EVERY_S, SILENCE_S, delay_s
 from testcast.client.errors import ConnectionLost, EdgeRefused

@@ -12,21 +12,19 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound
+from broker.contract.ports import Interest, LiveEvent, StoredEvent
 from broker.contract.position import Position, Reason, decide, link
 from broker.jetstream import runs
-from broker.jetstream.api import Stored, Streams
 from broker.jetstream.connection import Connection
-from broker.jetstream.parser import Message
+from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.scan import pages, retains
 from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Item, Reset, State, Verdict, from_stored
 
 SETTLE_S: Final = 2.0
 DEFAULT_TIMEOUT_S: Final = 60.0
 _TICK_S: Final = 1.0
-_PAGE: Final = 500
-_LAG_S: Final = 5.0  # worst staleness of a direct get seen in trials: 0.5 s
 _NO_STREAM: Final = 10059
 
 
@@ -62,9 +60,7 @@ class Tail:
         self.position = 0
         """Stream sequence up to which everything was seen."""
         self._nats = nats
-        self._streams = Streams(nats)
-        self._stored = subjects.ALL_EVENTS if test_id is None else subjects.events(test_id)
-        self._live = subjects.ALL_LIVE if test_id is None else subjects.live(test_id)
+        self._log = JetStreamLog(nats)
         self._after = after
         self._timeout_s = timeout_s
         self._on_state = on_state
@@ -75,7 +71,7 @@ class Tail:
         """Ask the leader before anything else is believed."""
         self._doubted = 0
         """The live event whose gap made us look; one look is enough."""
-        self._held: deque[Message] = deque()
+        self._held: deque[tuple[str, LiveEvent]] = deque()
         self._wake = asyncio.Event()
         self._away_since: float | None = None
 
@@ -88,13 +84,13 @@ class Tail:
     async def _items(self) -> AsyncIterator[Item]:
         self._nats.on_reconnect.append(self._on_reconnect)
         self._nats.on_disconnect.append(self._wake.set)
-        subscription = None
+        interest: Interest | None = None
         try:
             while True:
                 try:
-                    if subscription is None:
-                        subscription = await self._nats.subscribe(self._live, self._on_live)
-                        await self._nats.flush()
+                    if interest is None:
+                        interest = await self._log.follow(self.test_id, self._on_live)
+                        await interest.confirm()
                     async for item in self._advance():
                         yield item
                     if self.verdict is not None and self.position >= self._target:
@@ -105,11 +101,11 @@ class Tail:
         finally:
             self._nats.on_reconnect.remove(self._on_reconnect)
             self._nats.on_disconnect.remove(self._wake.set)
-            if subscription is not None:
-                await subscription.close()
+            if interest is not None:
+                await interest.close()
 
-    def _on_live(self, message: Message) -> None:
-        self._held.append(message)
+    def _on_live(self, test_id: str, event: LiveEvent) -> None:
+        self._held.append((test_id, event))
         self._wake.set()
 
     def _on_reconnect(self) -> None:
@@ -137,18 +133,13 @@ class Tail:
 
     def _take(self) -> Event | None:
         """The next held event, if it fits; one that leaves a gap makes the leader be asked instead."""
-        message = self._held[0]
-        seq = int(message.header(b"Nats-Sequence") or 0)
-        test_id = subjects.test_id_of(message.subject)
-        if not seq or test_id is None:  # not from the stream: somebody published it here
-            self._held.popleft()
-            return None
+        test_id, (seq, predecessor, data) = self._held[0]
         # The stream holds nothing but events, so among all runs an event's predecessor is the sequence before it.
-        before = seq - 1 if self.test_id is None else int(message.header(b"Nats-Last-Sequence") or 0)
+        before = seq - 1 if self.test_id is None else predecessor
         match link(self.position, seq, before):
             case "next":
                 self._held.popleft()
-                return self._seen(test_id, seq, message.data)
+                return self._seen(test_id, seq, data)
             case "old":
                 self._held.popleft()
             case "gap" if seq == self._doubted:  # the leader was asked and does not know it: no event of the stream
@@ -168,20 +159,8 @@ class Tail:
     async def _ask_leader(self) -> Reset | None:
         """Takes the stream's life and the newest position from its leader; a `Reset` when ours is not to be had."""
         try:
-            state = await self._streams.state(subjects.EVENTS)
-            if self.test_id is None:
-                head = state.last_seq
-            else:
-                last = await self._streams.last(subjects.EVENTS, self._stored)
-                if last is None or last.seq < max(self.position, self._after or 0):  # "gone", "ahead": only if certain
-                    last = await self._streams.last_confirmed(subjects.EVENTS, self._stored)
-                if last is None:
-                    if self._epoch is None:
-                        raise NotFound(self.test_id)
-                    raise ConnectionLost(
-                        f"test {self.test_id} is not on {self._nats.address} any more: its history is gone"
-                    )
-                head = last.seq
+            heads = await self._log.heads()
+            head = heads.last_seq if self.test_id is None else await self._newest(self.test_id)
         except BrokerRefused as error:
             if error.err_code == _NO_STREAM:
                 raise BrokerUnavailable(
@@ -190,34 +169,40 @@ class Tail:
             raise
         self._target = head
         if self._epoch is None:
-            self._epoch = state.epoch
+            self._epoch = heads.epoch
             return await self._begin(head)
-        if state.epoch != self._epoch or head < self.position:
-            reason: Reason = "ahead" if state.epoch == self._epoch else "epoch"
-            self._epoch = state.epoch
+        if heads.epoch != self._epoch or head < self.position:
+            reason: Reason = "ahead" if heads.epoch == self._epoch else "epoch"
+            self._epoch = heads.epoch
             self._restart()
             return Reset(self.test_id, reason, self._epoch)
         return None
+
+    async def _newest(self, test_id: str) -> int:
+        last = await self._log.last(test_id)
+        if last < max(self.position, self._after or 0, 1):  # "gone" and "ahead" only if certain
+            last = await self._log.last(test_id, confirmed=True)
+        if not last:
+            if self._epoch is None:
+                raise NotFound(test_id)
+            raise ConnectionLost(f"test {test_id} is not on {self._nats.address} any more: its history is gone")
+        return last
 
     async def _begin(self, head: int) -> Reset | None:
         if self._after is None:
             self.position = head if self.test_id is None else 0
             return None
-        retained = 0 < self._after < head and await self._is_ours(self._after)
+        retained = 0 < self._after < head and await retains(self._log, self.test_id, self._after, head)
         decision = decide(Position(None, self._after), self._epoch or "", head, retained=retained)
         self.position = decision.after
         if decision.outcome == "reset":
             assert decision.reason is not None
             return Reset(self.test_id, decision.reason, self._epoch)
         if self.test_id is not None and decision.after:  # it may have ended before the position
-            run = await runs.read(self._streams, self.test_id)
+            run = await runs.read(self._log, self.test_id)
             if run.snapshot is not None and run.snapshot.ended:
                 self.verdict = "completed" if run.snapshot.status == "completed" else "failed"
         return None
-
-    async def _is_ours(self, seq: int) -> bool:
-        message = await self._streams.at(subjects.EVENTS, seq)
-        return message is not None and (self.test_id is None or message.subject == self._stored)
 
     def _restart(self) -> None:
         self.position = 0
@@ -230,35 +215,26 @@ class Tail:
         Raises:
             BrokerUnavailable: the replica that answers stays behind the leader.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _LAG_S
-        while self.position < self._target:
-            # From the last one seen, and that one must come first: otherwise what followed it is gone as well.
-            page = await self._streams.read(subjects.EVENTS, self._stored, max(0, self.position - 1), _PAGE)
-            fresh = page.messages
-            if fresh and self.position:
-                if fresh[0].seq == self.position:
-                    fresh = fresh[1:]
-                else:
+        # From the last one seen, and that one must come first: otherwise what followed it is gone as well.
+        known = self.position
+        try:
+            async for page in pages(self._log, self.test_id, max(0, known - 1), self._target):
+                if known and page.events[0].seq > known:
                     yield Reset(self.test_id, "expired", self._epoch)
-            for message in fresh:
-                event = self._stored_event(message)
-                if event is not None:
-                    yield event
-            if fresh:
-                deadline = loop.time() + _LAG_S
-            elif loop.time() > deadline:
-                self._look = True  # what the target was may have been removed since
-                raise BrokerUnavailable(f"the replicas of {subjects.EVENTS} lag behind their leader")
-            else:
-                await asyncio.sleep(0.05)
+                known = 0
+                for stored in page.events:
+                    if stored.seq > self.position and (event := self._stored_event(stored)) is not None:
+                        yield event
+        except BrokerUnavailable:
+            self._look = True  # the event at the target may have been removed since
+            raise
+        self._target = min(self._target, self.position)
 
-    def _stored_event(self, message: Stored) -> Event | None:
-        test_id = subjects.test_id_of(message.subject)
-        if test_id is None:  # the stream takes test.<anything>.events; only a UUID names a run
-            self.position = message.seq
+    def _stored_event(self, stored: StoredEvent) -> Event | None:
+        if not stored.test_id:  # the stream takes test.<anything>.events; only a UUID names a run
+            self.position = stored.seq
             return None
-        return self._seen(test_id, message.seq, message.data)
+        return self._seen(stored.test_id, stored.seq, stored.data)
 
     async def _rest(self) -> None:
         """Waits for the next live event; when none comes, asks the leader whether there was one."""

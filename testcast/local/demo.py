@@ -13,8 +13,8 @@ from rich.text import Text
 from broker.config import BrokerConfig, redacted
 from broker.contract.errors import BadInput, TestcastError
 from broker.jetstream import runs
-from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
 from broker.local.embedded_server import port_is_free
 from testcast.cli.follow import Follow
 from testcast.cli.terminal import Terminal
@@ -93,7 +93,7 @@ async def _play(stack: Stack, edge_url: str, asked: Demo, demo_game_url: str, te
                 # Not left in the queue for the agent of the next demo, whose game has another address.
                 with contextlib.suppress(TestcastError, TimeoutError):
                     async with asyncio.timeout(_CANCEL_S):
-                        await runs.cancel(nats, Streams(nats), test_id)
+                        await runs.cancel(JetStreamLog(nats), test_id)
                 raise
     finally:
         await nats.close()

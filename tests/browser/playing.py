@@ -35,7 +35,7 @@ class GameServer:
     """A web server on loopback: the demo game's files, and what a test puts into `answers`."""
 
     def __init__(self) -> None:
-        self.response_cache: dict[str, Answer] = {}
+        self.answers: dict[str, Answer] = {}
         self.asked: Counter[str] = Counter()
         self.closing = threading.Event()
         outer = self
@@ -72,7 +72,7 @@ class GameServer:
 
     def page(self, path: str, body: str) -> str:
         """Puts an HTML page there; returns its address."""
-        self.response_cache[path] = Answer(f"<!doctype html><meta charset=utf-8>{body}".encode())
+        self.answers[path] = Answer(f"<!doctype html><meta charset=utf-8>{body}".encode())
         return self.url + path
 
 

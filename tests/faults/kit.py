@@ -16,7 +16,7 @@ from tests.faults.checker import Fault, Recovery, Verdict, check, quantile
 from tests.faults.nemesis import KINDS, Nemesis
 from tests.faults.workload import heads, record_stored
 from tests.faults.world import Size, World
-from tests.harness import until
+from tests.harness import event_log, until
 
 _END_S = 60.0
 
@@ -98,7 +98,7 @@ async def _disagreements(world: World) -> list[str]:
     complaints = []
     async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
         for test_id in world.publishing.runs:
-            folded = msgspec.to_builtins((await broker_runs.read(world.cluster.streams, test_id)).snapshot)
+            folded = msgspec.to_builtins((await broker_runs.read(event_log(world.cluster.streams), test_id)).snapshot)
             for edge in world.edges:
                 try:
                     await until(partial(_shows, http, edge.url, folded), within_s=15, what="the fold")

@@ -24,7 +24,7 @@ from tests.faults.checker import Fault, Verdict, check, quantile
 from tests.faults.viewers import SocketViewer
 from tests.faults.workload import heads, record_stored
 from tests.faults.world import Edge, Size, World
-from tests.harness import until
+from tests.harness import event_log, until
 
 _PLAYER: Final = Path(__file__).parents[1] / "integration" / "step_agent.py"
 _GAP_S: Final = 3.0
@@ -138,7 +138,7 @@ async def agent_killed(directory: Path, seed: int, rounds: int) -> Report:
     async with World(directory, size, seed) as world:
         url, streams = world.cluster.url, world.cluster.streams
         for number in range(rounds):
-            test_id = await runs.submit(streams, runs.make_job("http://game.example/", None, 600, 1))
+            test_id = await runs.submit(event_log(streams), runs.make_job("http://game.example/", None, 600, 1))
             first = _worker(url, directory, f"first-{number}")
             second = None
             try:
@@ -150,7 +150,7 @@ async def agent_killed(directory: Path, seed: int, rounds: int) -> Report:
                 stalled.append(time.monotonic() - died)
                 await until(lambda t=test_id: _attempt(streams, t, 2), within_s=90, what="attempt 2")
                 again.append(time.monotonic() - died)
-                await runs.cancel(world.cluster.nats, streams, test_id)
+                await runs.cancel(event_log(streams), test_id)
             finally:
                 for child in filter(None, (first, second)):
                     child.signal(signal.SIGKILL)
@@ -222,7 +222,7 @@ def _worker(url: str, directory: Path, name: str) -> Child:
 
 
 async def _attempt(streams: Streams, test_id: str, number: int) -> bool:
-    snapshot = (await runs.read(streams, test_id)).snapshot
+    snapshot = (await runs.read(event_log(streams), test_id)).snapshot
     return snapshot is not None and snapshot.attempt >= number
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from broker.contract import subjects
+from broker.contract import ids, subjects
 from broker.jetstream import runs as broker_runs
 from broker.jetstream.api import Streams
 from broker.local.child_process import Child
@@ -85,7 +85,7 @@ class Publishing:
     async def begin(self, streams: Streams, count: int) -> None:
         """Makes the runs and starts a publisher for each."""
         for number in range(count):
-            run = subjects.new_test_id()
+            run = ids.new_test_id()
             data = {"title": f"Run {number}", "gameUrl": "http://game.example/"}
             await publish(streams, run, "Queued", "status", status="queued", data=data)
             self.lives[run] = []

@@ -19,7 +19,7 @@ from broker.jetstream import runs
 from broker.jetstream.api import Streams
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import free_port
+from tests.harness import event_log, free_port
 
 Eventually = Callable[..., Awaitable[Any]]
 Start = Callable[..., Child]
@@ -60,12 +60,12 @@ async def test_it_says_what_is_wrong_with_a_game_and_hands_on_what_it_has(
     child = agent(TESTCAST_NATS_URL=nats_server.url, TESTCAST_AGENT_ALLOW_PRIVATE="1", TESTCAST_AGENT_CONCURRENCY="1")
 
     async def snapshot(test_id: str) -> Any:
-        return (await runs.read(streams, test_id)).snapshot
+        return (await runs.read(event_log(streams), test_id)).snapshot
 
     async def has_ended() -> bool:
         return bool((await snapshot(absent)).ended)
 
-    absent = await runs.submit(streams, runs.make_job(f"http://127.0.0.1:{free_port()}/", "Absent", 30, 1))
+    absent = await runs.submit(event_log(streams), runs.make_job(f"http://127.0.0.1:{free_port()}/", "Absent", 30, 1))
     await eventually(has_ended, within_s=60)
     found = await snapshot(absent)
     assert found.status == "failed"
@@ -74,7 +74,7 @@ async def test_it_says_what_is_wrong_with_a_game_and_hands_on_what_it_has(
     async def has_begun() -> bool:
         return bool((await snapshot(slow)).phase == "phase1")
 
-    slow = await runs.submit(streams, runs.make_job(unused_game, "Never answers", 60, 1))
+    slow = await runs.submit(event_log(streams), runs.make_job(unused_game, "Never answers", 60, 1))
     await eventually(has_begun, within_s=30)
     told_at = time.monotonic()
     child.signal(signal.SIGTERM)
@@ -88,7 +88,7 @@ async def test_a_browser_that_is_killed_is_not_the_games_fault(
     agent: Start, nats_server: EmbeddedServer, streams: Streams, eventually: Eventually, unused_game: str
 ) -> None:
     child = agent(TESTCAST_NATS_URL=nats_server.url, TESTCAST_AGENT_ALLOW_PRIVATE="1", TESTCAST_AGENT_CONCURRENCY="1")
-    test_id = await runs.submit(streams, runs.make_job(unused_game, "Never answers", 60, 1))
+    test_id = await runs.submit(event_log(streams), runs.make_job(unused_game, "Never answers", 60, 1))
 
     async def messages() -> list[str]:
         page = await streams.read(subjects.EVENTS, subjects.events(test_id), 0, 100)

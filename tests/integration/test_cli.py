@@ -19,7 +19,7 @@ import httpx
 import orjson
 import pytest
 
-from broker.contract import subjects
+from broker.contract import ids, subjects
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -239,7 +239,7 @@ async def test_submit_prints_the_id_and_nothing_else(stack: Stack, stack_streams
     options = [*way(stack, how), "--title", "Mine", "--seed", "3", "--budget", "9"]
     result = await run("submit", "localhost:9/game", *options, TESTCAST_AGENT_ALLOW_PRIVATE="1")
     assert (result.code, result.err) == (0, "")
-    test_id = subjects.parse_test_id(result.out.strip())
+    test_id = ids.parse_test_id(result.out.strip())
     job = await stack_streams.last(subjects.JOBS, subjects.job(test_id))
     assert job is not None
     wanted = {"gameUrl": "http://localhost:9/game", "title": "Mine", "seed": 3, "budgetSeconds": 9.0}
@@ -409,7 +409,7 @@ async def test_up_starts_edges_side_by_side_and_outlives_one_of_them(tmp_path: P
         os.kill(next(iter(processes("TESTCAST_EDGE_PORT", first))), signal.SIGKILL)
         await up.note(f"edge-{first}")
         submitted = await run("submit", "http://localhost:9/", "--edge", f"http://127.0.0.1:{first + 1}")
-        assert subjects.parse_test_id(submitted.out.strip())
+        assert ids.parse_test_id(submitted.out.strip())
         up.signal(signal.SIGTERM)
         assert (await up.finish()).code == 0
     assert left_behind(tmp_path) == []

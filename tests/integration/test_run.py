@@ -14,15 +14,18 @@ from agent_worker.publish import run as run_module
 from agent_worker.publish.outbox import MAX_PENDING_BYTES, MAX_PENDING_EVENTS
 from agent_worker.publish.run import TestRun
 from agent_worker.publish.writer import History, read_history
-from broker.contract import subjects
+from broker.contract import ids, subjects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, InvalidTestId, NotFound
 from broker.contract.events import Event, now_ms
+from broker.contract.ports import Ack
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
-from broker.jetstream.api import Ack, Stored, Streams
+from broker.jetstream.api import Stored, Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.parser import Message
 from broker.local.embedded_server import EmbeddedServer
+from tests.harness import event_log
 
 JPEG = b"\xff\xd8 a picture"
 
@@ -42,7 +45,7 @@ async def messages(streams: Streams, test_id: str) -> list[str]:
 
 
 async def snapshot(streams: Streams, test_id: str) -> Snapshot:
-    found = (await runs.read(streams, test_id)).snapshot
+    found = (await runs.read(event_log(streams), test_id)).snapshot
     assert found is not None
     return found
 
@@ -82,14 +85,14 @@ async def test_a_run_from_its_first_event_to_its_score(nats_server: EmbeddedServ
 
 async def test_leaving_with_an_exception_fails_the_run_with_its_reason(streams: Streams) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with TestRun.create(streams, title="Game") as run:
+        async with TestRun.create(event_log(streams), title="Game") as run:
             raise ZeroDivisionError("no such \ud800 level")
     end = await snapshot(streams, run.test_id)
     assert (end.status, end.error) == ("failed", "The agent failed: no such ? level")
 
 
 async def test_leaving_without_a_result_fails_the_run(streams: Streams) -> None:
-    async with TestRun.create(streams, title="Game") as run:
+    async with TestRun.create(event_log(streams), title="Game") as run:
         await run.progress("Playing")
     end = await snapshot(streams, run.test_id)
     assert (end.status, end.error) == ("failed", "The agent ended without a result")
@@ -99,7 +102,7 @@ async def test_an_interrupted_agent_says_so(streams: Streams) -> None:
     opened: asyncio.Future[TestRun] = asyncio.get_running_loop().create_future()
 
     async def agent() -> None:
-        async with TestRun.create(streams, title="Game") as run:
+        async with TestRun.create(event_log(streams), title="Game") as run:
             opened.set_result(run)
             await asyncio.Event().wait()
 
@@ -127,13 +130,13 @@ async def test_nothing_is_lost_doubled_or_reordered_while_the_broker_is_killed(n
     assert told[2:-1] == [f"step {number}" for number in range(300)]
 
 
-class Deaf(Streams):
-    """The broker's streams, heard badly: every second acknowledgement is lost on the way back."""
+class Deaf(JetStreamLog):
+    """The event log, heard badly: every second acknowledgement is lost on the way back."""
 
     calls = 0
 
-    async def store(self, *args: Any, **kwargs: Any) -> Ack:
-        ack = await super().store(*args, **kwargs)
+    async def append(self, *args: Any, **kwargs: Any) -> Ack:
+        ack = await super().append(*args, **kwargs)
         self.calls += 1
         if self.calls % 2:
             raise BrokerUnavailable("the acknowledgement was lost")
@@ -155,7 +158,7 @@ async def test_a_lost_acknowledgement_is_no_second_event(nats: Connection, strea
 
 
 async def test_a_strangers_events_do_not_stop_the_writer(streams: Streams) -> None:
-    async with TestRun.create(streams, title="Game") as run:
+    async with TestRun.create(event_log(streams), title="Game") as run:
         for number in range(10):
             stranger = Event(type="progress", message=f"stranger {number}", timestamp=now_ms())
             await streams.store(subjects.events(run.test_id), stranger.encode())
@@ -169,9 +172,9 @@ async def test_a_strangers_events_do_not_stop_the_writer(streams: Streams) -> No
 
 async def test_of_two_writers_only_the_higher_attempt_goes_on(streams: Streams) -> None:
     with pytest.raises(Fenced) as fenced:
-        async with TestRun.create(streams, title="Game") as first:
+        async with TestRun.create(event_log(streams), title="Game") as first:
             await first.flush()
-            async with TestRun.join(streams, first.test_id, worker="second") as second:
+            async with TestRun.join(event_log(streams), first.test_id, worker="second") as second:
                 await first.progress("from the grave")
                 with pytest.raises(Fenced):
                     await first.flush()
@@ -188,10 +191,10 @@ async def test_of_two_writers_only_the_higher_attempt_goes_on(streams: Streams) 
 
 
 async def test_two_that_claim_the_same_attempt_do_not_both_get_it(streams: Streams) -> None:
-    async with TestRun.create(streams, title="Game") as first:
+    async with TestRun.create(event_log(streams), title="Game") as first:
         first.leave()
-    history = await read_history(streams, first.test_id)
-    claims = [TestRun.claim(streams, first.test_id, worker=name, history=history) for name in "ab"]
+    history = await read_history(event_log(streams), first.test_id)
+    claims = [TestRun.claim(event_log(streams), first.test_id, worker=name, history=history) for name in "ab"]
     outcomes = await asyncio.gather(*(claim.__aenter__() for claim in claims), return_exceptions=True)
     lost = [outcome for outcome in outcomes if isinstance(outcome, Fenced)]
     won = [outcome for outcome in outcomes if isinstance(outcome, TestRun)]
@@ -201,10 +204,10 @@ async def test_two_that_claim_the_same_attempt_do_not_both_get_it(streams: Strea
 
 
 async def test_a_cancel_is_heard_at_once_and_nothing_is_written_after_it(nats: Connection, streams: Streams) -> None:
-    async with TestRun.create(streams, title="Game") as run:
+    async with TestRun.create(event_log(streams), title="Game") as run:
         await run.flush()
         cancelled_at = time.monotonic()
-        await runs.cancel(nats, streams, run.test_id)
+        await runs.cancel(event_log(streams), run.test_id)
         await asyncio.wait_for(run.wait_over(), 2)
         assert time.monotonic() - cancelled_at < 1
         assert isinstance(run.over, Fenced)
@@ -215,12 +218,12 @@ async def test_a_cancel_is_heard_at_once_and_nothing_is_written_after_it(nats: C
 
 
 async def test_an_end_without_a_nudge_is_seen_at_the_next_look(streams: Streams) -> None:
-    async with TestRun.create(streams, title="Game") as first:
+    async with TestRun.create(event_log(streams), title="Game") as first:
         first.leave()
-    history = await read_history(streams, first.test_id)
-    async with TestRun.claim(streams, first.test_id, worker="w", history=history, beat_s=0.05) as run:
+    history = await read_history(event_log(streams), first.test_id)
+    async with TestRun.claim(event_log(streams), first.test_id, worker="w", history=history, beat_s=0.05) as run:
         ended = Event(type="error", status="failed", message="Given up", timestamp=now_ms())
-        await runs.end(streams, run.test_id, ended)
+        await runs.end(event_log(streams), run.test_id, ended)
         await asyncio.wait_for(run.wait_over(), 5)
 
 
@@ -231,15 +234,17 @@ async def test_signs_of_life_and_renewals_stop_with_the_right_to_the_run(nats: C
     async def renew() -> None:
         renewed.put_nowait(time.monotonic())
 
-    async with TestRun.create(streams, title="Game") as first:
+    async with TestRun.create(event_log(streams), title="Game") as first:
         first.leave()
     await nats.subscribe(subjects.alive(first.test_id), alive.put_nowait)
-    history = await read_history(streams, first.test_id)
-    async with TestRun.claim(streams, first.test_id, worker="w", history=history, renew=renew, beat_s=0.05) as run:
+    history = await read_history(event_log(streams), first.test_id)
+    async with TestRun.claim(
+        event_log(streams), first.test_id, worker="w", history=history, renew=renew, beat_s=0.05
+    ) as run:
         for _ in range(3):
             assert orjson.loads((await asyncio.wait_for(alive.get(), 5)).data) == {"attempt": 2, "worker": "w"}
             await asyncio.wait_for(renewed.get(), 5)
-        async with TestRun.join(streams, run.test_id) as thief:
+        async with TestRun.join(event_log(streams), run.test_id) as thief:
             await asyncio.wait_for(run.wait_over(), 5)
             thief_since = time.monotonic()
             thief.leave()
@@ -293,7 +298,7 @@ async def test_leaving_while_the_broker_is_away_for_good_says_what_was_not_store
 
 
 async def test_bad_events_are_refused_and_change_nothing(streams: Streams) -> None:
-    async with TestRun.create(streams, title="Game") as run:
+    async with TestRun.create(event_log(streams), title="Game") as run:
         with pytest.raises(BadInput, match=r"has \d+ bytes; at most 61440"):
             await run.progress("x", text="y" * 61_440)
         with pytest.raises(BadInput, match="phase"):
@@ -319,7 +324,7 @@ async def test_bad_events_are_refused_and_change_nothing(streams: Streams) -> No
 
 
 async def test_pictures_newest_wins_and_bad_ones_hurt_nobody(streams: Streams) -> None:
-    async with TestRun.create(streams, title="Game") as run:
+    async with TestRun.create(event_log(streams), title="Game") as run:
         for number in range(50):
             await run.shot(JPEG + b"%d" % number)
         await run.shot(JPEG + b"x" * 64 * 1024)
@@ -333,23 +338,23 @@ async def test_pictures_newest_wins_and_bad_ones_hurt_nobody(streams: Streams) -
 
 async def test_what_cannot_be_joined(streams: Streams) -> None:
     with pytest.raises(InvalidTestId):
-        TestRun.join(streams, "../etc/passwd")
+        TestRun.join(event_log(streams), "../etc/passwd")
     with pytest.raises(NotFound):
-        async with TestRun.join(streams, subjects.new_test_id()):
+        async with TestRun.join(event_log(streams), ids.new_test_id()):
             pytest.fail("opened")
-    async with TestRun.create(streams, title="Game") as run:
+    async with TestRun.create(event_log(streams), title="Game") as run:
         await run.complete(score=1)
     with pytest.raises(AlreadyEnded):
-        async with TestRun.join(streams, run.test_id):
+        async with TestRun.join(event_log(streams), run.test_id):
             pytest.fail("opened")
     with pytest.raises(BadInput, match="title"):
-        TestRun.create(streams, title=" ")
+        TestRun.create(event_log(streams), title=" ")
 
 
 async def test_without_streams_opening_says_what_is_missing(tmp_path: Any) -> None:
     async with EmbeddedServer(tmp_path / "bare") as server:
         first = Event(type="status", status="queued", message="Queued", timestamp=now_ms())
-        run = TestRun(server.url, subjects.new_test_id(), worker=None, first=first, patience_s=0.3)
+        run = TestRun(server.url, ids.new_test_id(), worker=None, first=first, patience_s=0.3)
         with pytest.raises(BrokerUnavailable, match="has an edge or"):
             async with run:
                 pytest.fail("opened")
@@ -358,12 +363,12 @@ async def test_without_streams_opening_says_what_is_missing(tmp_path: Any) -> No
 
 
 async def test_a_handed_on_run_is_queued_again_and_not_lost(streams: Streams) -> None:
-    async with TestRun.create(streams, title="Game", worker="me") as run:
+    async with TestRun.create(event_log(streams), title="Game", worker="me") as run:
         await run.hand_on()
     assert (await snapshot(streams, run.test_id)).status == "queued"
-    history = await read_history(streams, run.test_id)
+    history = await read_history(event_log(streams), run.test_id)
     assert history == History(history.head, False, frozenset({1}), frozenset({1}))
     assert (history.lost, history.next_attempt) == (0, 2)
-    async with TestRun.join(streams, run.test_id, worker="you") as again:
+    async with TestRun.join(event_log(streams), run.test_id, worker="you") as again:
         await again.complete(score=1)
     assert (await messages(streams, run.test_id))[3] == "Attempt 2: the previous worker handed it on"

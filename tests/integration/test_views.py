@@ -16,7 +16,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
-from tests.harness import EdgeProcess, Reader, begin, publish, republish, say, until
+from tests.harness import EdgeProcess, Reader, begin, event_log, publish, republish, say, until
 
 
 async def listing(edge: EdgeProcess) -> dict[str, Any]:
@@ -51,7 +51,7 @@ async def test_two_edges_fold_at_once_and_one_is_killed(streams: Streams, make_e
     async def agreed() -> bool:
         for test_id in ids:
             entry = await streams.kv_get(subjects.RUNS, test_id)
-            folded = (await runs.read(streams, test_id)).snapshot
+            folded = (await runs.read(event_log(streams), test_id)).snapshot
             if entry is None or snapshot.decode(entry.data, test_id) != folded:
                 return False
         return True
@@ -84,7 +84,7 @@ async def test_two_edges_give_the_same_etag(streams: Streams, make_edge: MakeEdg
 
 async def test_a_silent_run_is_buried_and_its_job_with_it(streams: Streams, make_edge: MakeEdge) -> None:
     edge = await make_edge(TESTCAST_RUN_LOST_S="1.5")
-    test_id = await runs.submit(streams, runs.make_job("http://game.example/", None, None, None))
+    test_id = await runs.submit(event_log(streams), runs.make_job("http://game.example/", None, None, None))
     kept = await begin(streams)
 
     async def still_alive() -> bool:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker.contract import subjects
+from broker.contract import ids
 from broker.contract.errors import BadInput, InvalidTestId, NotFound
 from broker.jetstream.api import Streams
 from testcast import ConnectionLost, EdgeRefused, Event, Reset, State, Watch, submit, watch
@@ -253,7 +253,7 @@ async def test_what_is_no_edge_is_not_tried_again(nats_server: object, streams: 
 
 async def test_submit_gives_an_id_that_can_be_watched(stack: Stack) -> None:
     run = await submit(stack.edge_url, "http://127.0.0.1:9/", title="Mine", budget_seconds=7, seed=3)
-    assert subjects.parse_test_id(run) == run
+    assert ids.parse_test_id(run) == run
     first = await anext(aiter(watch(stack.edge_url, run)))
     assert isinstance(first, Event)
     assert first.data == {"gameUrl": "http://127.0.0.1:9/", "title": "Mine", "budgetSeconds": 7.0, "seed": 3}

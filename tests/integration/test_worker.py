@@ -20,7 +20,7 @@ from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.publish.run import TestRun
 from agent_worker.work import worker as worker_module
 from agent_worker.work.worker import Player, TryAgain, Worker
-from broker.contract import subjects
+from broker.contract import ids, subjects
 from broker.contract.errors import NotFound
 from broker.contract.events import Event, now_ms
 from broker.contract.snapshot import Snapshot
@@ -30,6 +30,7 @@ from broker.jetstream.connection import Connection
 from broker.jetstream.pull_consumer import nak
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer
+from tests.harness import event_log
 
 Eventually = Callable[..., Awaitable[Any]]
 STEP_AGENT = Path(__file__).with_name("step_agent.py")
@@ -70,7 +71,7 @@ class Runs:
     async def ended(self, test_id: str, within_s: float = 20) -> Snapshot:
         async def look() -> Snapshot | None:
             with contextlib.suppress(NotFound):
-                snapshot = (await runs.read(self.streams, test_id)).snapshot
+                snapshot = (await runs.read(event_log(self.streams), test_id)).snapshot
                 return snapshot if snapshot is not None and snapshot.ended else None
             return None
 
@@ -121,7 +122,7 @@ async def hangs(run: RunHandle, job: GameJob) -> None:
 
 async def test_a_job_is_played_to_its_end_and_gone(nats: Connection, streams: Streams, look: Runs) -> None:
     async with working(nats, plays) as worker:
-        test_id = await runs.submit(streams, JOB)
+        test_id = await runs.submit(event_log(streams), JOB)
         snapshot = await look.ended(test_id)
         await look.no_jobs()
     assert (snapshot.status, snapshot.score, snapshot.attempt, snapshot.worker) == ("completed", 80, 1, "w")
@@ -149,7 +150,7 @@ async def test_several_at_once_and_never_more_than_its_slots(nats: Connection, s
         await run.complete(1, {})
         now -= 1
 
-    ids = [await runs.submit(streams, JOB) for _ in range(6)]
+    ids = [await runs.submit(event_log(streams), JOB) for _ in range(6)]
     async with working(nats, counts, concurrency=2) as worker:
         for test_id in ids:
             assert (await look.ended(test_id)).attempt == 1
@@ -163,7 +164,7 @@ async def test_a_killed_workers_run_goes_on_with_another(
 ) -> None:
     await topology.apply(nats, lease_s=1.0)
     first = agents("first", 10_000)
-    test_id = await runs.submit(streams, JOB)
+    test_id = await runs.submit(event_log(streams), JOB)
     await look.said(test_id, "first step 3")
     first.signal(signal.SIGKILL)
     await first.wait()
@@ -184,7 +185,7 @@ async def test_a_worker_keeps_its_lease_while_it_lives(
     await topology.apply(nats, lease_s=0.6)
     agents("patient", 60)  # 3 s: five leases
     agents("greedy", 1)
-    test_id = await runs.submit(streams, JOB)
+    test_id = await runs.submit(event_log(streams), JOB)
     assert (await look.ended(test_id)).attempt == 1
 
 
@@ -193,7 +194,7 @@ async def test_a_stopped_worker_that_wakes_up_writes_nothing_more(
 ) -> None:
     await topology.apply(nats, lease_s=1.0)
     zombie = agents("zombie", 10_000)
-    test_id = await runs.submit(streams, JOB)
+    test_id = await runs.submit(event_log(streams), JOB)
     await look.said(test_id, "zombie step 3")
     zombie.signal(signal.SIGSTOP)
     agents("second", 60)
@@ -229,7 +230,7 @@ async def test_a_stopped_worker_does_not_take_up_a_job_that_went_to_another(
 
     await eventually(asks, within_s=20)
     sleeper.signal(signal.SIGSTOP)
-    test_id = await runs.submit(streams, JOB)
+    test_id = await runs.submit(event_log(streams), JOB)
     with contextlib.suppress(AssertionError):  # or it was between two requests: then there is nothing to be stale
         await eventually(delivered, within_s=1)
     agents("second", 60)
@@ -240,9 +241,9 @@ async def test_a_stopped_worker_does_not_take_up_a_job_that_went_to_another(
 
 
 async def test_the_third_lost_attempt_ends_the_run(nats: Connection, streams: Streams, look: Runs) -> None:
-    test_id = await runs.submit(streams, JOB)
+    test_id = await runs.submit(event_log(streams), JOB)
     for _ in range(3):
-        async with TestRun.join(streams, test_id, worker="doomed") as run:
+        async with TestRun.join(event_log(streams), test_id, worker="doomed") as run:
             run.leave()
     async with working(nats, plays):
         snapshot = await look.ended(test_id)
@@ -253,9 +254,9 @@ async def test_the_third_lost_attempt_ends_the_run(nats: Connection, streams: St
 
 
 async def test_handed_on_attempts_are_not_lost_ones(nats: Connection, streams: Streams, look: Runs) -> None:
-    test_id = await runs.submit(streams, JOB)
+    test_id = await runs.submit(event_log(streams), JOB)
     for _ in range(5):
-        async with TestRun.join(streams, test_id, worker="leaving") as run:
+        async with TestRun.join(event_log(streams), test_id, worker="leaving") as run:
             await run.hand_on()
     async with working(nats, plays):
         snapshot = await look.ended(test_id)
@@ -276,10 +277,10 @@ async def test_a_cancelled_run_stops_within_two_seconds(
             stopped.set_result(time.monotonic())
 
     async with working(nats, tells_when_stopped) as worker:
-        test_id = await runs.submit(streams, JOB)
+        test_id = await runs.submit(event_log(streams), JOB)
         await look.said(test_id, "hanging")
         cancelled_at = time.monotonic()
-        await runs.cancel(nats, streams, test_id)
+        await runs.cancel(event_log(streams), test_id)
         assert await asyncio.wait_for(stopped, 2) - cancelled_at < 1
 
         async def free() -> bool:
@@ -291,9 +292,9 @@ async def test_a_cancelled_run_stops_within_two_seconds(
 
 
 async def test_the_job_of_an_ended_run_is_dropped_unplayed(nats: Connection, streams: Streams, look: Runs) -> None:
-    test_id = await runs.submit(streams, JOB)
+    test_id = await runs.submit(event_log(streams), JOB)
     cancelled = Event(type="error", status="failed", message="Cancelled", timestamp=now_ms())
-    await runs.end(streams, test_id, cancelled)
+    await runs.end(event_log(streams), test_id, cancelled)
     async with working(nats, plays):
         await look.no_jobs()
     assert await look.messages(test_id) == ["Queued: Game", "Cancelled"]
@@ -303,7 +304,7 @@ async def test_a_worker_told_to_stop_hands_its_runs_on_at_once(
     nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child]
 ) -> None:
     leaving = agents("leaving", 10_000)
-    ids = [await runs.submit(streams, JOB) for _ in range(2)]
+    ids = [await runs.submit(event_log(streams), JOB) for _ in range(2)]
     for test_id in ids:
         await look.said(test_id, "leaving step 1")
     agents("second", 5)
@@ -323,7 +324,7 @@ async def test_the_second_signal_ends_a_worker_at_once(
     tmp_path: Path, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
 ) -> None:
     stubborn = agents("stubborn", 10_000, "stubborn")
-    test_id = await runs.submit(streams, JOB)
+    test_id = await runs.submit(event_log(streams), JOB)
     await look.said(test_id, "stubborn step 1")
     stubborn.signal(signal.SIGTERM)
     log = tmp_path / "stubborn.log"
@@ -347,7 +348,7 @@ async def test_a_broker_that_restarts_costs_the_run_nothing(
         await run.complete(1, {})
 
     async with working(nats, steps):
-        test_id = await runs.submit(look.streams, JOB)
+        test_id = await runs.submit(event_log(look.streams), JOB)
         await look.said(test_id, "step 50")
         nats_server.child.signal(signal.SIGKILL)
         await nats_server.child.wait()
@@ -376,7 +377,7 @@ async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
         await run.complete(1, {})
 
     async with working(nats, waits) as worker:
-        test_id = await runs.submit(streams, JOB)
+        test_id = await runs.submit(event_log(streams), JOB)
         await look.said(test_id, "playing")
         await nak(nats, worker._playing[test_id].delivered)
 
@@ -405,7 +406,7 @@ async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
 async def test_a_job_that_makes_no_sense_ends_its_run_with_the_reason(
     nats: Connection, streams: Streams, look: Runs, payload: bytes, code: str
 ) -> None:
-    test_id = subjects.new_test_id()
+    test_id = ids.new_test_id()
     async with working(nats, plays):
         await streams.store(subjects.job(test_id), payload)
         assert (await look.ended(test_id)).status == "failed"
@@ -418,12 +419,12 @@ async def test_a_job_under_no_tests_subject_is_removed(nats: Connection, streams
     async with working(nats, plays):
         await streams.store("jobs.test.NOT-AN-ID", b"{}")
         await look.no_jobs()
-        test_id = await runs.submit(streams, JOB)
+        test_id = await runs.submit(event_log(streams), JOB)
         await look.ended(test_id)
 
 
 async def test_a_job_alone_makes_a_run(nats: Connection, streams: Streams, look: Runs) -> None:
-    test_id = subjects.new_test_id()
+    test_id = ids.new_test_id()
     async with working(nats, plays):
         await streams.store(subjects.job(test_id), b'{"gameUrl": "https://GAME.example", "title": "By hand"}')
         snapshot = await look.ended(test_id)
@@ -443,7 +444,7 @@ async def test_a_player_that_fails_or_tells_no_result_fails_its_run_only(
         if job.seed == 3:
             await plays(run, job)
 
-    ids = [await runs.submit(streams, runs.make_job(JOB.game_url, "Game", 5, seed)) for seed in (1, 2, 3)]
+    ids = [await runs.submit(event_log(streams), runs.make_job(JOB.game_url, "Game", 5, seed)) for seed in (1, 2, 3)]
     async with working(nats, odd):
         ends = [await look.ended(test_id) for test_id in ids]
         await look.no_jobs()
@@ -459,7 +460,7 @@ async def test_a_player_that_never_ends_is_stopped(
 ) -> None:
     monkeypatch.setattr(worker_module, "PLAYER_GRACE_S", -4.5)  # of a budget of 5 s
     async with working(nats, hangs):
-        test_id = await runs.submit(streams, JOB)
+        test_id = await runs.submit(event_log(streams), JOB)
         snapshot = await look.ended(test_id)
     assert snapshot.error == "The agent was still busy after 0.5 s and was stopped"
 
@@ -473,7 +474,7 @@ async def test_a_worker_that_cannot_play_gives_the_job_back_three_times(
         raise TryAgain("No Chromium could be started.")
 
     async with working(nats, cannot) as worker:
-        test_id = await runs.submit(streams, JOB)
+        test_id = await runs.submit(event_log(streams), JOB)
         snapshot = await look.ended(test_id)
         await look.no_jobs()
     assert snapshot.error is not None
@@ -488,7 +489,7 @@ async def test_stopping_while_the_broker_is_away_does_not_take_for_ever(
 ) -> None:
     caplog.set_level(logging.WARNING)
     async with working(nats, hangs):
-        test_id = await runs.submit(streams, JOB)
+        test_id = await runs.submit(event_log(streams), JOB)
         await look.said(test_id, "hanging")
         nats_server.child.signal(signal.SIGKILL)
         await nats_server.child.wait()

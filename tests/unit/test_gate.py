@@ -41,14 +41,14 @@ class Names:
     """A resolver that answers from a script, one line a question."""
 
     def __init__(self, *answers: list[str]) -> None:
-        self.response_cache = list(answers)
+        self.answers = list(answers)
         self.asked: list[str] = []
 
     async def __call__(self, host: str, port: int) -> list[str]:
         self.asked.append(host)
-        if not self.response_cache:
+        if not self.answers:
             raise OSError("no such name")
-        return self.response_cache.pop(0)
+        return self.answers.pop(0)
 
 
 async def ask(gate: Gate, request: str, size: int | None = None) -> bytes:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from broker.contract.errors import InvalidTestId, MalformedEvent
 from broker.contract.events import check, for_viewer
-from broker.contract.subjects import parse_test_id, test_id_of
+from broker.contract.ids import parse_test_id
+from broker.contract.subjects import test_id_of
 
 ID = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 GOOD = {"type": "progress", "message": "m", "timestamp": 1}

@@ -124,7 +124,7 @@ def read_on(loop: VirtualLoop, pages: Replay, cursor: int, last: int) -> list[in
 def test_page_by_page_the_whole_run(loop: VirtualLoop, broker: ModelBroker, count: int, size: int, others: int) -> None:
     """Also where a page's bytes run out long before its block does."""
     broker.max_page_bytes = 4 << 20
-    pages = Replay(broker)  # type: ignore[arg-type]
+    pages = Replay(broker)
     seqs = fill(broker, count, size, others)
     for start in (0, seqs[0], seqs[count // 2], seqs[-2]):
         assert read_on(loop, pages, start, seqs[-1]) == [seq for seq in seqs if seq > start]
@@ -134,7 +134,7 @@ def test_page_by_page_the_whole_run(loop: VirtualLoop, broker: ModelBroker, coun
 
 
 def test_viewers_of_one_stretch_share_one_read(loop: VirtualLoop, broker: ModelBroker) -> None:
-    pages = Replay(broker)  # type: ignore[arg-type]
+    pages = Replay(broker)
     fill(broker, 500)
     arrived: list[ReplayPage] = []
     for cursor in range(400):
@@ -145,7 +145,7 @@ def test_viewers_of_one_stretch_share_one_read(loop: VirtualLoop, broker: ModelB
 
 
 def test_a_read_is_tried_again_until_the_broker_is_back(loop: VirtualLoop, broker: ModelBroker) -> None:
-    pages = Replay(broker)  # type: ignore[arg-type]
+    pages = Replay(broker)
     fill(broker, 5)
     arrived: list[ReplayPage] = []
     broker.disconnect()
@@ -158,7 +158,7 @@ def test_a_read_is_tried_again_until_the_broker_is_back(loop: VirtualLoop, broke
 
 
 def test_an_answer_of_the_streams_former_life_is_not_kept(loop: VirtualLoop, broker: ModelBroker) -> None:
-    pages = Replay(broker)  # type: ignore[arg-type]
+    pages = Replay(broker)
     fill(broker, 5)
     broker.latency_s = 1.0
     arrived: list[ReplayPage] = []
@@ -171,7 +171,7 @@ def test_an_answer_of_the_streams_former_life_is_not_kept(loop: VirtualLoop, bro
 
 
 def test_pages_that_begin_with_what_is_gone_are_forgotten(loop: VirtualLoop, broker: ModelBroker) -> None:
-    pages = Replay(broker)  # type: ignore[arg-type]
+    pages = Replay(broker)
     fill(broker, 1600)
     read_on(loop, pages, 0, 1600)
     pages.forget(TEST_ID, 1100)

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from broker.contract.events import Event
+from broker.jetstream import runs
 from tests.harness import NO_SUCH_TEST
 from tests.model import FrameReader, ModelBroker, ModelTransport, VirtualLoop
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub
-from ws_edge.fanout.replay import Replay
 from ws_edge.transport.admission import Admission
 from ws_edge.transport.websocket import ViewerSocket
 from ws_edge.views.tests_channel import TestsChannel
@@ -151,6 +152,9 @@ class Heard(NamedTuple):
     ended: bool
 
 
+CANCELLED = Event(type="error", status="failed", message="Cancelled", timestamp=1, data={"code": "cancelled"})
+
+
 class House:
     """A node's parts that a socket touches, with one test of three events."""
 
@@ -159,11 +163,10 @@ class House:
         self.broker = ModelBroker(self.loop, TEST_ID)
         config = EdgeConfig(progress_interval_s=0.0, high_water_bytes=4096, max_subscriptions=3)
         hub: Hub = self.loop.call(lambda: Hub(self.broker, config, SimpleNamespace(snapshot=lambda _id: None)))  # type: ignore[arg-type]
-        hub.streams = self.broker  # type: ignore[assignment]
-        hub.replay = Replay(self.broker)  # type: ignore[arg-type]
         self.node = SimpleNamespace(
             hub=hub,
-            nats=self.broker,
+            log=self.broker,
+            cancel=lambda test_id: runs.end(self.broker, test_id, CANCELLED),
             config=config,
             draining=False,
             tests=TestsChannel(config.high_water_bytes, lambda: False),

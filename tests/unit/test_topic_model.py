@@ -218,8 +218,6 @@ class Spine(RuleBasedStateMachine):
         config = EdgeConfig(progress_interval_s=interval, high_water_bytes=HIGH_WATER, heartbeat_s=1.5)
         self.broker.max_page_bytes = page_bytes
         self.hub: Hub = self.loop.call(partial(Hub, self.broker, config, NoSnapshots()))
-        self.hub.streams = self.broker  # type: ignore[assignment]
-        self.hub.replay = replay.Replay(self.broker)  # type: ignore[arg-type]
         self.loop.call(lambda: self.hub.spawn(self.hub.run()))
         for _ in range(1 + events):
             self._publish("status", 0, [0.0])

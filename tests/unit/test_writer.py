@@ -11,23 +11,18 @@ from agent_worker.publish.outbox import encode
 from agent_worker.publish.writer import History, WriterId, judge, remember, writer_of
 from broker.contract.errors import BadInput, Fenced
 from broker.contract.events import MAX_EVENT_BYTES, Event
-from broker.jetstream.api import Stored
+from broker.contract.ports import StoredEvent
 
 OWN = WriterId(2, "me")
 MSG_ID = "run.me.7"
 
 
-def message(seq: int, writer: str | None = None, msg_id: str | None = None, **fields: Any) -> Stored:
-    headers = b"NATS/1.0\r\n"
-    if writer is not None:
-        headers += b"Testcast-Writer: %s\r\n" % writer.encode()
-    if msg_id is not None:
-        headers += b"Nats-Msg-Id: %s\r\n" % msg_id.encode()
+def message(seq: int, writer: str | None = None, msg_id: str | None = None, **fields: Any) -> StoredEvent:
     event = Event(**{"type": "progress", "message": "x", "timestamp": 1, **fields})
-    return Stored("test.run.events", seq, headers + b"\r\n", event.encode())
+    return StoredEvent("run", seq, event.encode(), writer, msg_id)
 
 
-def stranger(seq: int, **fields: Any) -> Stored:
+def stranger(seq: int, **fields: Any) -> StoredEvent:
     return message(seq, **fields)
 
 
@@ -39,7 +34,7 @@ END = {"type": "error", "status": "failed"}
     [
         ([], None),
         ([stranger(8)], None),
-        ([Stored("test.run.events", 8, b"", b"\xffnot an event")], None),
+        ([StoredEvent("run", 8, b"\xffnot an event")], None),
         ([message(8, "2.me", "run.me.6")], None),
         ([message(8, "2.me", MSG_ID)], 8),
         ([stranger(8), message(9, "2.me", MSG_ID), stranger(10)], 9),
@@ -53,7 +48,7 @@ END = {"type": "error", "status": "failed"}
         ([message(8, "2.me", "run.me.6", type="complete")], None),  # our own end
     ],
 )
-def test_what_lets_a_writer_go_on(since: list[Stored], stored_at: int | None) -> None:
+def test_what_lets_a_writer_go_on(since: list[StoredEvent], stored_at: int | None) -> None:
     assert judge(since, OWN, MSG_ID) == stored_at
 
 
@@ -71,7 +66,7 @@ def test_what_lets_a_writer_go_on(since: list[Stored], stored_at: int | None) ->
         ([stranger(8, **END), message(9, "2.me", MSG_ID)], "ended"),
     ],
 )
-def test_what_fences_a_writer(since: list[Stored], reason: str) -> None:
+def test_what_fences_a_writer(since: list[StoredEvent], reason: str) -> None:
     with pytest.raises(Fenced) as fenced:
         judge(since, OWN, MSG_ID)
     assert fenced.value.reason == reason
@@ -81,7 +76,7 @@ def test_a_look_passes_over_its_own_events() -> None:
     assert judge([message(8, "2.me", MSG_ID), message(9, "2.me", "run.me.8", type="complete")], OWN, None) is None
 
 
-def history(*messages: Stored) -> History:
+def history(*messages: StoredEvent) -> History:
     return reduce(remember, messages, History())
 
 

@@ -11,12 +11,13 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.contract import subjects
+from broker.contract import ids
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound, TestcastError
 from broker.contract.events import Status, check, for_viewer, now_ms
 from broker.contract.position import Position, decide
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
+from broker.jetstream.scan import pages, retains
 from broker.local.name_resolution import check_for_submit
 from ws_edge.api.response_cache import CachedResponse
 from ws_edge.node import Node
@@ -121,7 +122,7 @@ def _unchanged(node: Node) -> Callable[[], bool]:
 
 async def get_test(node: Node, _request: Request, params: OneTest) -> Answer:
     """One run's snapshot."""
-    test_id, epoch = subjects.parse_test_id(params.test_id), node.hub.epoch
+    test_id, epoch = ids.parse_test_id(params.test_id), node.hub.epoch
     snapshot = await _snapshot(node, test_id)
     body = orjson.dumps({"test": msgspec.to_builtins(snapshot), "epoch": epoch})
     return Answer(body, _digest(body), still=lambda: node.hub.epoch == epoch and node.snapshot(test_id) == snapshot)
@@ -129,34 +130,29 @@ async def get_test(node: Node, _request: Request, params: OneTest) -> Answer:
 
 async def get_events(node: Node, _request: Request, params: GetEvents) -> Answer:
     """A run's events after a position, by the resume table: what a poll asks for."""
-    test_id = subjects.parse_test_id(params.test_id)
-    subject = subjects.events(test_id)
-    streams = node.hub.streams
-    epoch = (await streams.state(subjects.EVENTS)).epoch
+    test_id, log = ids.parse_test_id(params.test_id), node.log
+    epoch = (await log.heads()).epoch
     asked = None if params.after is None else Position(params.epoch, params.after)
-    last = await streams.last(subjects.EVENTS, subject)
-    if last is None or (asked is not None and asked.seq > last.seq):  # "not found" and "ahead" have to be certain
-        last = await streams.last_confirmed(subjects.EVENTS, subject)
-    if last is None:
+    last = await log.last(test_id)
+    if not last or (asked is not None and asked.seq > last):  # "not found" and "ahead" have to be certain
+        last = await log.last(test_id, confirmed=True)
+    if not last:
         raise NotFound(test_id)
     retained = True
-    if asked is not None and 0 < asked.seq < last.seq and asked.epoch in (None, epoch):
-        first = (await streams.read(subjects.EVENTS, subject, asked.seq - 1, 1)).messages
-        # Nothing means that the replica lags behind, as one does that has been away: then the leader knows.
-        at = first[0] if first else await streams.at(subjects.EVENTS, asked.seq)
-        retained = at is not None and at.seq == asked.seq and at.subject == subject
-    decision = decide(asked, epoch, last.seq, retained=retained)
+    if asked is not None and 0 < asked.seq < last and asked.epoch in (None, epoch):
+        retained = await retains(log, test_id, asked.seq, last)
+    decision = decide(asked, epoch, last, retained=retained)
     events, head = [], decision.after
-    if decision.after < last.seq:
-        page = await streams.read(subjects.EVENTS, subject, decision.after, params.limit)
-        for message in page.messages:
-            head = message.seq
+    async for page in pages(log, test_id, decision.after, last, limit=params.limit):
+        for stored in page.events:
+            head = stored.seq
             try:
-                events.append(orjson.Fragment(for_viewer(test_id, message.seq, check(message.data))))
+                events.append(orjson.Fragment(for_viewer(test_id, stored.seq, check(stored.data))))
             except BadInput:
                 continue  # malformed: seen, not shown
+        break  # one page an answer
     answer: dict[str, Any] = {"outcome": decision.outcome, "epoch": epoch, "head": head, "events": events}
-    answer["more"] = head < last.seq
+    answer["more"] = head < last
     if decision.reason is not None:
         answer["reason"] = decision.reason
     if decision.outcome != "recovered":
@@ -166,11 +162,11 @@ async def get_events(node: Node, _request: Request, params: GetEvents) -> Answer
 
 async def connect_to_test(node: Node, request: Request, params: OneTest) -> Answer:
     """Where to open a socket for a run, and what to show until it delivers."""
-    test_id = subjects.parse_test_id(params.test_id)
-    last = await node.hub.streams.last(subjects.EVENTS, subjects.events(test_id))
-    if last is None:
+    test_id = ids.parse_test_id(params.test_id)
+    last = await node.log.last(test_id)
+    if not last:
         raise NotFound(test_id)
-    epoch = node.hub.epoch or (await node.hub.streams.state(subjects.EVENTS)).epoch
+    epoch = node.hub.epoch or (await node.log.heads()).epoch
     forwarded = request.headers.get("x-forwarded-proto", request.url.scheme)
     scheme = "wss" if forwarded.split(",")[0].strip() == "https" else "ws"
     host = request.headers.get("host", f"{node.config.host}:{node.config.port}")
@@ -178,7 +174,7 @@ async def connect_to_test(node: Node, request: Request, params: OneTest) -> Answ
         "url": f"{scheme}://{host}/ws?testId={test_id}",
         "snapshot": msgspec.to_builtins(await _snapshot(node, test_id)),
         "epoch": epoch,
-        "head": last.seq,
+        "head": last,
     }
     return Answer(orjson.dumps(answer))
 
@@ -187,19 +183,19 @@ async def submit_test(node: Node, _request: Request, params: SubmitTest) -> Answ
     """Queues a run."""
     url = await check_for_submit(params.game_url, allow_private=node.config.allow_private)
     job = runs.make_job(url, params.title, params.budget_seconds, params.seed)
-    return Answer(orjson.dumps({"testId": await runs.submit(node.hub.streams, job)}))
+    return Answer(orjson.dumps({"testId": await runs.submit(node.log, job)}))
 
 
 async def cancel_test(node: Node, _request: Request, params: OneTest) -> Answer:
     """Ends a run as cancelled."""
-    test_id = subjects.parse_test_id(params.test_id)
-    snapshot = await runs.cancel(node.nats, node.hub.streams, test_id)
+    test_id = ids.parse_test_id(params.test_id)
+    snapshot = await node.cancel(test_id)
     return Answer(orjson.dumps({"testId": test_id, "status": snapshot.status}))
 
 
 async def get_shot(node: Node, _request: Request, params: OneTest) -> Answer:
     """The newest picture of the game, as the agent sees it; 204 while there is none, which is no error."""
-    test_id = subjects.parse_test_id(params.test_id)
+    test_id = ids.parse_test_id(params.test_id)
     picture = await node.shots.newest(test_id)
     if picture is None:
         return Answer(b"")
@@ -294,7 +290,7 @@ async def _snapshot(node: Node, test_id: str) -> Snapshot:
     """
     known = node.snapshot(test_id)
     if known is None:
-        known = (await runs.read(node.hub.streams, test_id)).snapshot
+        known = (await runs.read(node.log, test_id)).snapshot
     if known is None:
         raise NotFound(test_id)
     return known

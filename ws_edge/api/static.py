@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.contract import subjects
+from broker.contract import ids
 from broker.contract.errors import InvalidTestId
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "dashboard_ui"
@@ -61,7 +61,7 @@ class Static:
         test_id = request.path_params.get("test_id")
         try:
             if test_id is not None:
-                subjects.parse_test_id(test_id)
+                ids.parse_test_id(test_id)
         except InvalidTestId as error:
             response = _answer(request, self._files[PAGE], 404)
             response.headers["x-error"] = error.code

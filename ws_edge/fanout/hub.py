@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Coroutine
+from collections.abc import Container, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
+from broker.contract.ports import MAX_HEADS, EventLog, Heads
 from broker.contract.position import Position
 from broker.contract.snapshot import Snapshot
-from broker.jetstream.api import MAX_SUBJECTS_PER_NEWEST, Streams
-from broker.jetstream.connection import Connection
 from broker.log import RateLimited
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import websocket as frames
@@ -67,10 +66,9 @@ class LateComer(Protocol):
 class Hub:
     """All topics and sockets of one node. All calls from the loop."""
 
-    def __init__(self, nats: Connection, config: EdgeConfig, snapshots: Snapshots) -> None:
-        self.nats = nats
-        self.streams = Streams(nats)
-        self.replay = Replay(self.streams)
+    def __init__(self, log: EventLog, config: EdgeConfig, snapshots: Snapshots) -> None:
+        self.log = log
+        self.replay = Replay(self.log)
         self.epoch = ""
         self.stale = False
         self.config = config
@@ -84,7 +82,7 @@ class Hub:
         self._leader_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._settling = False
-        nats.on_reconnect.append(self._on_reconnect)
+        log.on_reconnect.append(self._on_reconnect)
 
     def __repr__(self) -> str:
         state = "stale" if self.stale else "current"
@@ -142,7 +140,7 @@ class Hub:
 
     async def close(self) -> None:
         """Closes every topic."""
-        self.nats.on_reconnect.remove(self._on_reconnect)
+        self.log.on_reconnect.remove(self._on_reconnect)
         self.replay.close()
         for task in tuple(self._tasks):
             task.cancel()
@@ -205,12 +203,12 @@ class Hub:
             topic
             for topic in self.topics.values()
             if topic.settle_at <= now and (now - topic.taken_at >= _SETTLE_EVERY_S or topic.settle_at > topic.taken_at)
-        ][:MAX_SUBJECTS_PER_NEWEST]
+        ][:MAX_HEADS]
         if not due and self.epoch and now - self._leader_at < _SETTLE_EVERY_S:
             return
         self._settling = True
         try:
-            await self._verify(due, await self.ask_leader())
+            self._verify(due, await self.ask_leader(due))
         except (BrokerUnavailable, BrokerRefused) as error:
             if now - self._leader_at > _STALE_AFTER_S and not self.stale:
                 self.stale = True
@@ -218,35 +216,27 @@ class Hub:
         finally:
             self._settling = False
 
-    async def ask_leader(self) -> int:
-        """Learns the stream's epoch and last sequence from its leader; a new epoch restarts every topic.
+    async def ask_leader(self, due: Sequence[Topic] = ()) -> Heads:
+        """Learns the stream's epoch and newest sequences from its leader; a new epoch restarts every topic.
 
         Raises:
             BrokerUnavailable: no leader.
         """
-        loop = asyncio.get_running_loop()
-        state = await self.streams.state(subjects.EVENTS)
-        self._leader_at, self.stale = loop.time(), False
-        self.epoch = state.epoch
+        heads = await self.log.heads([topic.test_id for topic in due])
+        self._leader_at, self.stale = asyncio.get_running_loop().time(), False
+        self.epoch = heads.epoch
         for topic in self.topics.values():
-            if topic.epoch not in ("", state.epoch):
+            if topic.epoch not in ("", heads.epoch):
                 _limited.warning("the stream %s is another one now: every viewer starts anew", subjects.EVENTS)
                 topic.restart()
-        return state.last_seq
+        return heads
 
-    async def _verify(self, due: list[Topic], last_seq: int) -> None:
-        if not due:
-            return
-        by_subject = {subjects.events(topic.test_id): topic for topic in due}
-        newest = await self.streams.newest(subjects.EVENTS, list(by_subject))
-        if newest.up_to < last_seq:
+    def _verify(self, due: Sequence[Topic], heads: Heads) -> None:
+        if heads.newest is None:
             return  # this replica lags behind its leader: asked again at the next tick
         now = asyncio.get_running_loop().time()
-        for message in newest.messages:
-            topic = by_subject.get(message.subject)
-            if topic is not None:
-                topic.verify(message.seq)
         for topic in due:
+            topic.verify(heads.newest.get(topic.test_id, 0))
             topic.settle_at = now + _SETTLE_EVERY_S
 
 

@@ -12,9 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
-from broker.jetstream.api import Streams
+from broker.contract.ports import EventLog
 from broker.log import RateLimited
 from ws_edge.fanout.ring import Entry, after, entry_of
 
@@ -48,8 +47,8 @@ class ReplayPage(NamedTuple):
 class Replay:
     """The pages of one edge. All calls from the loop; nothing blocks."""
 
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
         self._pages: OrderedDict[tuple[str, int], ReplayPage] = OrderedDict()
         self._starts: dict[str, set[int]] = {}
         """Where each run's pages begin: one of a run among many others spans many blocks."""
@@ -112,8 +111,8 @@ class Replay:
         test_id, start = key
         while True:
             try:
-                read = await self._streams.read(subjects.EVENTS, subjects.events(test_id), max(0, start - 1), PAGE)
-                entries = [entry_of(test_id, message.seq, message.data) for message in read.messages]
+                read = await self._log.read(test_id, max(0, start - 1), PAGE)
+                entries = [entry_of(test_id, event.seq, event.data) for event in read.events]
                 break
             except (BrokerUnavailable, BrokerRefused) as error:
                 _limited.warning("replay of test %s: %s", test_id, error)

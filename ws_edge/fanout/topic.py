@@ -20,14 +20,11 @@ from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
-from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound
+from broker.contract.ports import EventLog, Interest, LiveEvent, Page
 from broker.contract.position import Outcome, Position, Reason, decide, link
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
-from broker.jetstream.api import Page, Streams
-from broker.jetstream.connection import Connection, Subscription
-from broker.jetstream.parser import Message
 from broker.log import RateLimited
 from ws_edge.encoding import websocket as frames
 from ws_edge.fanout.replay import Replay, ReplayPage
@@ -49,8 +46,10 @@ _limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
 class Services(Protocol):
     """What a topic needs of its node."""
 
-    nats: Connection
-    streams: Streams
+    @property
+    def log(self) -> EventLog:
+        """The event log of this node's connection."""
+
     replay: Replay
     epoch: str
     """This life of the stream; empty until the broker has been asked."""
@@ -101,8 +100,8 @@ class Topic:
         self._throttle_timer: asyncio.TimerHandle | None = None
         self._high_water_bytes = high_water_bytes
         self._outbox: list[Entry] = []
-        self._held: list[tuple[int, int, bytes]] = []
-        self._subscription: Subscription | None = None
+        self._held: list[LiveEvent] = []
+        self._interest: Interest | None = None
         self._fallback: Snapshot | None = None
         self._repairing: asyncio.Task[None] | None = None
         self._exists = False
@@ -256,14 +255,10 @@ class Topic:
             return None
         return [entry for entry in (*self._ring.since(seq), *self._outbox, *self._throttle.held) if entry.seq > seq]
 
-    def on_live(self, message: Message) -> None:
-        """Takes a republished event. Called in the broker connection's reading loop."""
-        seq, predecessor = message.header(b"Nats-Sequence") or b"", message.header(b"Nats-Last-Sequence") or b""
-        if seq.isdigit() and predecessor.isdigit():  # else not from the stream: somebody published here directly
-            self._offer(int(seq), int(predecessor), message.data)
-
-    def _offer(self, seq: int, predecessor: int, raw: bytes) -> None:
+    def on_live(self, _test_id: str, event: LiveEvent) -> None:
+        """Takes a live event. Called in the broker connection's reading loop."""
         if self.state == "sound":
+            seq, predecessor, raw = event
             position = link(self.tail, seq, predecessor)
             if position == "next":
                 self._take(seq, raw)
@@ -274,7 +269,7 @@ class Topic:
             self.state = "repairing"
             self._start(self._catch_up)
         if len(self._held) < _MAX_HELD:
-            self._held.append((seq, predecessor, raw))
+            self._held.append(event)
 
     def _take(self, seq: int, raw: bytes) -> None:
         """The next event in order."""
@@ -363,8 +358,8 @@ class Topic:
             self._repairing.cancel()
         if self._throttle_timer is not None:
             self._throttle_timer.cancel()
-        if self._subscription is not None:
-            await self._subscription.close()
+        if self._interest is not None:
+            await self._interest.close()
 
     def _resume_all(self, tail: int) -> None:
         """What is held here does not lead on to what comes next: every viewer resumes, from where it is."""
@@ -413,23 +408,24 @@ class Topic:
 
     async def _open(self) -> None:
         """The splice: interest first, then the newest sequence; live events wait in between."""
-        if self._subscription is None:
-            self._subscription = await self._services.nats.subscribe(subjects.live(self.test_id), self.on_live)
-        await self._services.nats.flush()
-        epoch = self._services.epoch or (await self._services.streams.state(subjects.EVENTS)).epoch
+        log = self._services.log
+        if self._interest is None:
+            self._interest = await log.follow(self.test_id, self.on_live)
+        await self._interest.confirm()
+        epoch = self._services.epoch or (await log.heads()).epoch
         self._held.clear()  # what has come until now, the answer takes in
-        last = await self._services.streams.last(subjects.EVENTS, subjects.events(self.test_id))
-        if last is None and not self._exists:
-            last = await self._services.streams.last_confirmed(subjects.EVENTS, subjects.events(self.test_id))
-        if last is None and not self._exists:
+        last = await log.last(self.test_id)
+        if not last and not self._exists:
+            last = await log.last(self.test_id, confirmed=True)
+        if not last and not self._exists:
             self._declare_missing()
             return
         self._exists = True
-        self._forget_events(0 if last is None else last.seq)
+        self._forget_events(last)
         self.epoch = epoch
-        if last is not None and self._services.snapshot(self.test_id) is None:
+        if last and self._services.snapshot(self.test_id) is None:
             with contextlib.suppress(NotFound):
-                self._fallback = (await runs.read(self._services.streams, self.test_id)).snapshot
+                self._fallback = (await runs.read(log, self.test_id)).snapshot
         self._let_held_through()
 
     def _declare_missing(self) -> None:
@@ -444,10 +440,10 @@ class Topic:
         Args:
             newest: what the leader says is the last event.
         """
-        subject = subjects.events(self.test_id)
+        log = self._services.log
         while True:
             # From the tail itself on: only where that is still there is it certain that nothing is gone behind it.
-            page = await self._services.streams.read(subjects.EVENTS, subject, max(0, self.tail - 1), _PAGE)
+            page = await log.read(self.test_id, max(0, self.tail - 1), _PAGE)
             self._take_page(page)
             if not page.complete:
                 continue
@@ -457,15 +453,14 @@ class Topic:
             self.state = "repairing"
             await asyncio.sleep(_LAG_S)
             asked_of = len(self._held)
-            last = await self._services.streams.last_confirmed(subjects.EVENTS, subject)
-            newest = 0 if last is None else last.seq
+            newest = await log.last(self.test_id, confirmed=True)
             # A live event that the leader has not: gone already, or never the stream's.
-            self._held[:asked_of] = [each for each in self._held[:asked_of] if each[0] <= newest]
+            self._held[:asked_of] = [each for each in self._held[:asked_of] if each.seq <= newest]
 
     def _take_page(self, page: Page) -> None:
-        if page.messages and 0 < self.tail < page.messages[0].seq:
-            self._resume_all(page.messages[0].seq - 1)
-        for message in page.messages:
+        if page.events and 0 < self.tail < page.events[0].seq:
+            self._resume_all(page.events[0].seq - 1)
+        for message in page.events:
             if message.seq > self.tail:
                 self._take(message.seq, message.data)
 
@@ -475,8 +470,8 @@ class Topic:
         self.settle_at = self._loop.time() + 0.25
         held, self._held = self._held, []
         gaps = self.gaps
-        for seq, predecessor, raw in held:
-            self._offer(seq, predecessor, raw)
+        for event in held:
+            self.on_live(self.test_id, event)
         self.gaps = gaps
 
     async def _look(self) -> None:
@@ -486,8 +481,7 @@ class Topic:
         what its successor has stored, and would have viewers throw good positions away.
         """
         asking, tail = tuple(self.behind), self.tail
-        last = await self._services.streams.last_confirmed(subjects.EVENTS, subjects.events(self.test_id))
-        newest = 0 if last is None else last.seq
+        newest = await self._services.log.last(self.test_id, confirmed=True)
         if newest > self.tail:
             self.state = "repairing"
             await self._catch_up(newest)

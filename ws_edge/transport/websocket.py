@@ -26,10 +26,9 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as FrameParser
 
-from broker.contract import subjects
+from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
 from broker.contract.position import Position
-from broker.jetstream import runs
 from broker.log import RateLimited
 from ws_edge.encoding import websocket as frames
 from ws_edge.fanout.session import Session
@@ -215,13 +214,13 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self.descriptor = _descriptor(self.transport)
         self._node.hub.sockets.add(self)
         try:
-            ids = [value for name, value in request.query if name == "testId"]
+            named = [value for name, value in request.query if name == "testId"]
             after = _only(request.query, "after")
             epoch = _only(request.query, "epoch")
             asked = _position(None if after is None else _number(after), epoch)
-            self._named_in_url = len(ids)
-            for test_id in ids:
-                self._subscribe(subjects.parse_test_id(test_id), asked)
+            self._named_in_url = len(named)
+            for test_id in named:
+                self._subscribe(ids.parse_test_id(test_id), asked)
         except BadInput as error:
             self._refuse(error)
 
@@ -328,7 +327,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             tests = self._node.tests
             (tests.add if kind == "subscribe" else tests.remove)(self)
             return
-        test_id = subjects.parse_test_id(message.get("testId"))
+        test_id = ids.parse_test_id(message.get("testId"))
         if kind == "subscribe":
             self._subscribe(test_id, _position(message.get("after"), message.get("epoch")))
         elif kind == "cancel":
@@ -348,7 +347,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
 
     async def _cancel(self, test_id: str) -> None:
         try:
-            await runs.cancel(self._node.nats, self._node.hub.streams, test_id)
+            await self._node.cancel(test_id)
         except TestcastError as error:
             if not self.closing_since:
                 self._complain(error.code, error.public_message, test_id)

@@ -10,15 +10,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from broker.contract import snapshot as snapshots
 from broker.contract import subjects
 from broker.contract.errors import BadInput
 from broker.contract.events import STATUSES, now_ms
 from broker.contract.snapshot import Snapshot
-from broker.jetstream.api import Stored
 from broker.jetstream.connection import Connection
-from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.parser import Message
+from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from broker.jetstream.topology import RETENTION_S
 from broker.log import RateLimited
 
@@ -50,14 +48,7 @@ class Catalogue:
         self._heard: dict[str, float] = {}
         self._stalled: frozenset[str] = frozenset()
         self._sorted: list[Snapshot] | None = None
-        self._ordered_consumer = OrderedConsumer(
-            nats,
-            subjects.kv_stream(subjects.RUNS),
-            subjects.kv(subjects.RUNS, ">"),
-            self._on_entry,
-            self._on_current,
-            self._on_reset,
-        )
+        self._watch = SnapshotStore(nats).watch(self._on_snapshot, self._on_current, self._on_reset)
         self.revision = 0
         """Sequence of the newest entry taken in."""
         self.version = 0
@@ -144,7 +135,7 @@ class Catalogue:
         loop = asyncio.get_running_loop()
         self._nats.on_disconnect.append(self._on_disconnect)
         alive = await self._nats.subscribe(subjects.ALL_ALIVE, self._on_alive)
-        following = loop.create_task(self._ordered_consumer.run())
+        following = loop.create_task(self._watch.run())
         try:
             while True:
                 await asyncio.sleep(_SWEEP_S)
@@ -156,27 +147,18 @@ class Catalogue:
 
     # -- what comes in -------------------------------------------------------------------------------------------
 
-    def _on_entry(self, entry: Stored) -> None:
-        self.revision = entry.seq
-        self.version += 1  # the ETag names the revision
-        test_id = subjects.test_id_of(entry.subject)
-        if test_id is None:
+    def _on_snapshot(self, change: SnapshotChange) -> None:
+        self.revision = change.revision
+        if change.kind == "unreadable":
             return
+        test_id = change.test_id
         self._sorted = None
-        if entry.header("KV-Operation") is not None or not entry.data:
+        if change.snapshot is None:
             self._runs.pop(test_id, None)
-            self._on_change(test_id)
-            return
-        try:
-            run = snapshots.decode(entry.data, test_id)
-        except (
-            msgspec.MsgspecError
-        ) as error:  # a forged or damaged value harms its own run only, and only until its next fold
-            _limited.warning("the snapshot stored for test %s is not one: %s", test_id, error)
-            return
-        self._runs[test_id] = run
-        self._revisions[test_id] = entry.seq
-        self._touch(test_id)
+        else:
+            self._runs[test_id] = change.snapshot
+            self._revisions[test_id] = change.revision
+            self._touch(test_id)
         self._on_change(test_id)
 
     def _on_change(self, test_id: str) -> None:

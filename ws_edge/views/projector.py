@@ -13,16 +13,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from broker.contract import snapshot as snapshots
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound, TestcastError, WrongLastSequence
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
-from broker.jetstream.api import Delivery, Streams
+from broker.jetstream.api import Delivery
 from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pull_consumer import PullConsumer, ack_soon, nak
+from broker.jetstream.snapshot_store import SnapshotStore
 from broker.log import RateLimited
 from ws_edge.fanout.ring import Entry
 from ws_edge.views.catalogue import Catalogue
@@ -65,7 +65,8 @@ class Projector:
         self._nats = nats
         self._since = since
         self._mend = mend
-        self._streams = Streams(nats)
+        self._log = JetStreamLog(nats)
+        self._store = SnapshotStore(nats)
         self._catalogue = catalogue
         self._pending: dict[str, list[Delivery]] = {}
         """By run, the one that waits longest first."""
@@ -184,13 +185,13 @@ class Projector:
             after = self._fold_here(test_id, before, seq)
             if after is None:
                 self.reads += 1
-                after = (await runs.read(self._streams, test_id, before, known_last=seq)).snapshot
+                after = (await runs.read(self._log, test_id, before, known_last=seq)).snapshot
             if after is None:  # nothing but malformed messages so far
                 return
             try:
-                await self._streams.kv_update(subjects.RUNS, test_id, after.encode(), revision)
+                await self._store.put(after, revision)
             except WrongLastSequence:  # another edge was quicker, or the catalogue here is a little behind
-                known = await self._stored(test_id)
+                known = await self._store.get(test_id)
                 continue
             self.written += 1
             return
@@ -204,16 +205,6 @@ class Projector:
         for entry in entries:
             after = snapshots.fold(after, test_id, entry.seq, runs.parse(entry.body) if entry.body else None)
         return after
-
-    async def _stored(self, test_id: str) -> tuple[Snapshot | None, int]:
-        entry = await self._streams.kv_get(subjects.RUNS, test_id)
-        if entry is None:
-            return None, 0
-        try:
-            return snapshots.decode(entry.data, test_id), entry.seq
-        except msgspec.MsgspecError as error:  # forged or damaged: the run is folded from its first event again
-            _limited.warning("the snapshot stored for test %s is replaced: %s", test_id, error)
-            return None, entry.seq
 
     async def _answer(self, hints: list[Delivery], *, done: bool, again_s: float = 1.0) -> None:
         try:

@@ -14,7 +14,7 @@ from broker.contract.errors import AlreadyEnded, NotFound, TestcastError
 from broker.contract.events import Event, now_ms
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
-from broker.jetstream.api import Streams
+from broker.jetstream.event_log import JetStreamLog
 from broker.log import RateLimited
 from ws_edge.views.catalogue import Catalogue
 
@@ -29,8 +29,8 @@ class _StillAlive(Exception):
 class Reaper:
     """Ends what nobody works on any more."""
 
-    def __init__(self, streams: Streams, catalogue: Catalogue, run_lost_s: float) -> None:
-        self._streams = streams
+    def __init__(self, log: JetStreamLog, catalogue: Catalogue, run_lost_s: float) -> None:
+        self._log = log
         self._catalogue = catalogue
         self._run_lost_s = run_lost_s
 
@@ -61,8 +61,8 @@ class Reaper:
                 raise _StillAlive
 
         try:
-            await runs.end(self._streams, run.test_id, lost, may=still_silent)
-            await runs.drop_job(self._streams, run.test_id)
+            await runs.end(self._log, run.test_id, lost, may=still_silent)
+            await runs.drop_job(self._log.streams, run.test_id)
         except (_StillAlive, AlreadyEnded, NotFound):
             pass
         except TestcastError as error:

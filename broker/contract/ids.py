@@ -1,0 +1,31 @@
+"""Test ids: UUIDs in canonical lower case, the same rule at every entry point. Pure."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from broker.contract.errors import InvalidTestId
+
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+
+
+def new_test_id() -> str:
+    """A fresh test id."""
+    return str(uuid.uuid4())
+
+
+def is_test_id(text: str) -> bool:
+    """Whether `text` is a UUID in canonical lower case."""
+    return _CANONICAL_UUID.fullmatch(text) is not None
+
+
+def parse_test_id(given: object) -> str:
+    """Returns `given` when it is a UUID in canonical lower case.
+
+    Raises:
+        InvalidTestId: for everything else, whatever its type.
+    """
+    if isinstance(given, str) and is_test_id(given):
+        return given
+    raise InvalidTestId(given)

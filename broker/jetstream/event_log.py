@@ -1,0 +1,115 @@
+"""The event log on JetStream: the stream `EVENTS`, its live republish, direct gets, and looks at its leader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from broker.contract import subjects
+from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
+from broker.jetstream.api import MSG_ID_HEADER, Stored, Streams
+from broker.jetstream.connection import Connection, Subscription
+from broker.jetstream.parser import Message
+
+WRITER_HEADER: Final = "Testcast-Writer"
+_SEQ: Final = b"Nats-Sequence"
+_PREDECESSOR: Final = b"Nats-Last-Sequence"
+
+
+class JetStreamLog:
+    """`EventLog` over one connection to NATS."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.on_reconnect: list[Callable[[], None]] = connection.on_reconnect
+        self.on_disconnect: list[Callable[[], None]] = connection.on_disconnect
+        self.streams = Streams(connection)
+        """The API below this log, for what is no event: jobs, pictures, settings."""
+
+    def __repr__(self) -> str:
+        return f"<JetStreamLog {self.connection!r}>"
+
+    @property
+    def connected(self) -> bool:
+        """The connection is up, as far as this side knows."""
+        return self.connection.connected
+
+    async def follow(self, test_id: str | None, on_event: OnLive) -> Interest:
+        """See `EventLog.follow`."""
+        handler = _all_runs(on_event) if test_id is None else _one_run(test_id, on_event)
+        subject = subjects.ALL_LIVE if test_id is None else subjects.live(test_id)
+        return _LiveInterest(self.connection, await self.connection.subscribe(subject, handler))
+
+    async def read(self, test_id: str | None, after: int, limit: int, *, max_bytes: int = 4 << 20) -> Page:
+        """See `EventLog.read`."""
+        subject = subjects.ALL_EVENTS if test_id is None else subjects.events(test_id)
+        page = await self.streams.read(subjects.EVENTS, subject, after, limit, max_bytes=max_bytes)
+        return Page([_event(message, test_id) for message in page.messages], page.complete)
+
+    async def last(self, test_id: str, *, confirmed: bool = False) -> int:
+        """See `EventLog.last`."""
+        ask = self.streams.last_confirmed if confirmed else self.streams.last
+        found = await ask(subjects.EVENTS, subjects.events(test_id))
+        return 0 if found is None else found.seq
+
+    async def heads(self, test_ids: Sequence[str] = ()) -> Heads:
+        """See `EventLog.heads`."""
+        state = await self.streams.state(subjects.EVENTS)
+        if not test_ids:
+            return Heads(state.epoch, state.last_seq, {})
+        newest = await self.streams.newest(subjects.EVENTS, [subjects.events(test_id) for test_id in test_ids])
+        if newest.up_to < state.last_seq:
+            return Heads(state.epoch, state.last_seq, None)
+        by_run = {subjects.test_id_of(message.subject) or "": message.seq for message in newest.messages}
+        return Heads(state.epoch, state.last_seq, by_run)
+
+    async def append(
+        self,
+        test_id: str,
+        payload: bytes,
+        *,
+        msg_id: str | None = None,
+        expected_last: int | None = None,
+        writer: str | None = None,
+    ) -> Ack:
+        """See `EventLog.append`."""
+        headers = None if writer is None else {WRITER_HEADER: writer}
+        return await self.streams.store(
+            subjects.events(test_id), payload, msg_id=msg_id, expected_last=expected_last, headers=headers
+        )
+
+
+class _LiveInterest:
+    def __init__(self, connection: Connection, subscription: Subscription) -> None:
+        self._connection = connection
+        self._subscription = subscription
+
+    async def confirm(self) -> None:
+        await self._connection.flush()
+
+    async def close(self) -> None:
+        await self._subscription.close()
+
+
+def _one_run(test_id: str, on_event: OnLive) -> Callable[[Message], None]:
+    def on_message(message: Message) -> None:
+        seq, predecessor = message.header(_SEQ) or b"", message.header(_PREDECESSOR) or b""
+        if seq.isdigit() and predecessor.isdigit():  # otherwise a client published here, not the stream
+            on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data))
+
+    return on_message
+
+
+def _all_runs(on_event: OnLive) -> Callable[[Message], None]:
+    def on_message(message: Message) -> None:
+        test_id = subjects.test_id_of(message.subject)
+        if test_id is not None:
+            _one_run(test_id, on_event)(message)
+
+    return on_message
+
+
+def _event(message: Stored, test_id: str | None) -> StoredEvent:
+    if test_id is None:
+        test_id = subjects.test_id_of(message.subject) or ""
+    return StoredEvent(test_id, message.seq, message.data, message.header(WRITER_HEADER), message.header(MSG_ID_HEADER))
