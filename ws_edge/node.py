@@ -14,6 +14,7 @@ from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from ws_edge.access import Access, OpenAccess
 from ws_edge.api.response_cache import ResponseCache
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub
@@ -35,6 +36,7 @@ class Node:
         self.nats = nats
         self.log = JetStreamLog(nats)
         self.config = config
+        self.access: Access = OpenAccess()
         self._replicas = replicas
         self.draining = False
         self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
