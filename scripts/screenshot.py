@@ -143,11 +143,21 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await page.set_viewport_size(PHONE)
     await camera.take("phone")
     await page.set_viewport_size(SIZE)
+    await photograph_runs(camera, edge, running, completed=finished[0], failed=finished[2])
+    await page.goto(edge)
+    await camera.pill("Live")
+    await page.locator(f'[data-test-id="{finished[0]}"] .screen img').wait_for(state="visible")
+    await photograph_an_outage(camera)
+
+
+async def photograph_runs(camera: Camera, edge: str, running: str, **ended: str) -> None:
+    """Takes the pictures of single runs: one that is running, and ended ones by status."""
+    page = camera.page
     await page.goto(f"{edge}/tests/{running}")
     await page.locator(".screen img").first.wait_for(state="visible")
     await page.locator(".line-action").first.wait_for()
     await camera.take("run")
-    for name, test_id in (("completed", finished[0]), ("failed", finished[2])):
+    for name, test_id in ended.items():
         await page.goto(f"{edge}/tests/{test_id}")
         await page.locator(".line-text").first.wait_for()
         await page.locator("main .badge", has_text=name).wait_for()
@@ -155,9 +165,10 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
             await page.locator(".screen img").first.wait_for(state="visible")
         await camera.take(name)
 
-    await page.goto(edge)
-    await camera.pill("Live")
-    await page.locator(f'[data-test-id="{finished[0]}"] .screen img').wait_for(state="visible")
+
+async def photograph_an_outage(camera: Camera) -> None:
+    """Takes the pictures of a page that has lost its edge: trying again, then polling."""
+    page = camera.page
     await page.route("**/rpc/listTests*", lambda route: route.abort())
     await camera.cut()
     await camera.pill("Reconnecting 3/10")

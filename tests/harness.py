@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import httpx
 import orjson
@@ -28,7 +28,11 @@ T = TypeVar("T")
 NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, what: str = "") -> T:
+@overload
+async def until(condition: Callable[[], Awaitable[T | None]], *, within_s: float = ..., what: str = ...) -> T: ...
+@overload
+async def until(condition: Callable[[], T | None], *, within_s: float = ..., what: str = ...) -> T: ...
+async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> Any:
     """Waits until the condition gives something true, and returns it.
 
     Raises:

@@ -3,6 +3,8 @@
 The clock is virtual: waiting costs nothing, and the same steps always give the same history. The broker is a model of
 what `EventLog` promises to a topic (a leader that is right, replicas that lag, live messages that may be
 late, lost, doubled or out of order), and it remembers everything, so that viewers can be held to it.
+
+Longer than 400 lines: the model's parts (loop, broker, transport, client) are only used together.
 """
 
 from __future__ import annotations
@@ -309,7 +311,7 @@ class ModelInterest:
         self._end()
 
 
-class ModelTransport:
+class ModelTransport(asyncio.Transport):
     """A transport whose peer reads when it is told to; buffer size, water marks and callbacks as asyncio's.
 
     Args:
@@ -318,6 +320,7 @@ class ModelTransport:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, received: Callable[[bytes], None], high: int, low: int) -> None:
+        super().__init__()
         self._loop = loop
         self._received = received
         self._high, self._low = high, low
@@ -333,7 +336,7 @@ class ModelTransport:
         self.most_before = 0
         """The most there was in the buffer when something was written, bytes."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing:
             return
         self.largest = max(self.largest, len(data))

@@ -13,11 +13,10 @@ import uvicorn
 from starlette.applications import Starlette
 from websockets.frames import Frame, Opcode
 
-import ws_edge.transport.accept
-import ws_edge.transport.websocket
 from broker.contract.errors import BadInput
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import websocket as frames
+from ws_edge.transport import accept, websocket
 from ws_edge.transport.accept import AcceptProtocol
 from ws_edge.transport.admission import Admission
 from ws_edge.views.tests_channel import TestsChannel
@@ -27,7 +26,7 @@ _MAX_MESSAGE_BYTES = 16 << 20
 _BINARY = b"\x82"
 
 
-class EchoSocket(ws_edge.socket.ViewerSocket):
+class EchoSocket(websocket.ViewerSocket):
     """Lifts what the edge has chosen (JSON, text alone), and nothing of what RFC 6455 says."""
 
     __slots__ = ("_binary",)
@@ -56,9 +55,9 @@ class EchoSocket(ws_edge.socket.ViewerSocket):
 
 @contextlib.asynccontextmanager
 async def echo(listening: socket.socket) -> AsyncIterator[None]:
-    """Serves the echo behind the edge's door, under uvicorn, while the block runs. For a process of its own."""
-    ws_edge.socket.MAX_MESSAGE_BYTES = _MAX_MESSAGE_BYTES  # type: ignore[misc]
-    ws_edge.door.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
+    """Serves the echo behind the edge's accept protocol, under uvicorn, while the block runs. For its own process."""
+    websocket.MAX_MESSAGE_BYTES = _MAX_MESSAGE_BYTES  # type: ignore[misc]
+    accept.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
     config = EdgeConfig()
     node = SimpleNamespace(
         hub=SimpleNamespace(sockets=set(), owing={}),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -175,7 +176,7 @@ async def polling(programs: Path, quick: bool) -> str:
             argv += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error"]
             child = Child(on_cores(SERVER_CORE, argv), edge.directory / "hello.log")
             try:
-                await until(lambda port=port: _answers(port), within_s=20)
+                await until(partial(_answers, port), within_s=20)
                 bare.append(await _poll(programs, [child.pid], "-p", port, "-d", seconds))
             finally:
                 await child.stop(1)

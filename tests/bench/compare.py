@@ -76,7 +76,7 @@ class Row:
 
     def figure(self, load: Load, name: str) -> float:
         """The median over the rounds."""
-        return median(getattr(cell, name) for cell in self.cells[load])
+        return float(median(getattr(cell, name) for cell in self.cells[load]))
 
     def whole(self, load: Load) -> bool:
         """In every round."""
@@ -151,42 +151,15 @@ async def compare(programs: Path, kinds: Sequence[type[Peer]], rounds: int, quic
 def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
     """The section of BENCHMARKS.md."""
     loads = QUICK if quick else COLUMNS
-    flood, crowd = loads[2], loads[3]
     present = [row for row in rows if row.cells]
     lines = [
         "Server CPU per delivery, µs:",
         "",
-        *report.table(
-            ["", *map(str, loads), "handshake, µs", "KB a connection"],
-            [
-                [
-                    row.peer.name,
-                    *(report.figure(row.figure(load, "delivery_us"), row.whole(load)) for load in loads),
-                    report.figure(row.figure(crowd, "handshake_us")),
-                    report.figure(row.figure(crowd, "kb")),
-                ]
-                for row in present
-            ],
-        ),
+        *_costs(present, loads),
         "",
         "From publishing to the viewer, ms (p50 / p99), and deliveries a second and core at full rate:",
         "",
-        *report.table(
-            ["", *(str(load) for load in loads if load.per_s), "deliveries/s"],
-            [
-                [
-                    row.peer.name,
-                    *(
-                        f"{report.figure(row.figure(load, 'p50_ms'))} / {report.figure(row.figure(load, 'p99_ms'))}"
-                        f"{'' if row.whole(load) else ' !'}"
-                        for load in loads
-                        if load.per_s
-                    ),
-                    f"{row.figure(flood, 'per_s'):,.0f}{'' if row.whole(flood) else ' !'}",
-                ]
-                for row in present
-            ],
-        ),
+        *_speeds(present, loads),
     ]
     ours = next((row for row in present if row.peer is Edge), None)
     if ours is not None:
@@ -208,6 +181,41 @@ def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
         *(f"Left out: {row.peer.name}: {row.absent}." for row in rows if row.absent),
     ]
     return "\n".join(lines)
+
+
+def _costs(rows: Sequence[Row], loads: Sequence[Load]) -> list[str]:
+    crowd = loads[3]
+    return report.table(
+        ["", *map(str, loads), "handshake, µs", "KB a connection"],
+        [
+            [
+                row.peer.name,
+                *(report.figure(row.figure(load, "delivery_us"), row.whole(load)) for load in loads),
+                report.figure(row.figure(crowd, "handshake_us")),
+                report.figure(row.figure(crowd, "kb")),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _speeds(rows: Sequence[Row], loads: Sequence[Load]) -> list[str]:
+    flood, paced = loads[2], [load for load in loads if load.per_s]
+    return report.table(
+        ["", *map(str, paced), "deliveries/s"],
+        [
+            [
+                row.peer.name,
+                *(
+                    f"{report.figure(row.figure(load, 'p50_ms'))} / {report.figure(row.figure(load, 'p99_ms'))}"
+                    f"{'' if row.whole(load) else ' !'}"
+                    for load in paced
+                ),
+                f"{row.figure(flood, 'per_s'):,.0f}{'' if row.whole(flood) else ' !'}",
+            ]
+            for row in rows
+        ],
+    )
 
 
 def _ratios(ours: Row, other: Row, loads: Sequence[Load]) -> list[str]:

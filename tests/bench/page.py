@@ -291,7 +291,7 @@ async def publish(
     Args:
         quiet: without collections of garbage, which would be taken for the page's doing.
     """
-    published = []
+    published: list[Any] = []
     pick = random.Random(7)
     if quiet:
         gc.collect()

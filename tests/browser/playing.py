@@ -189,7 +189,7 @@ async def played_until(browser: Browser, url: str, seen: Callable[[Written], boo
 
 
 class OnlyThese:
-    """A judge (gate.py) that lets ports of this machine through, and nothing else."""
+    """A judge for the egress proxy that lets ports of this machine through, and nothing else."""
 
     def __init__(self, *ports: int) -> None:
         self.ports = ports

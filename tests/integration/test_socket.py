@@ -1,4 +1,7 @@
-"""A viewer's socket on a real edge: join, resume, live, several tests, the list, and everything one can do wrong."""
+"""A viewer's socket on a real edge: join, resume, live, several tests, the list, and everything one can do wrong.
+
+Longer than 400 lines: many small tests that share the helpers at the top.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ MAX_UI_BYTES = 100 * 1024
 
 def run_node(*args: str, stdin: str = "") -> str:
     done = node(args, return_completed_process=True, input=stdin, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, f"{done.stdout!s}{done.stderr!s}"
     return str(done.stdout)
 
 
@@ -79,7 +79,7 @@ def test_every_module_is_asked_for_at_once() -> None:
 
 
 statuses = st.sampled_from(["queued", "running", "completed", "failed"])
-datas = st.one_of(
+datas: st.SearchStrategy[Any] = st.one_of(
     st.none(),
     st.text(max_size=3),
     st.lists(st.integers(), max_size=2),

@@ -1,4 +1,4 @@
-"""The fold: the table in DESIGN 3, row by row, and what holds for every history."""
+"""The fold: every row of its table, and what holds for every history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writers' rule, cell by cell (DESIGN 3 "Writers")."""
+"""The writers' rule of `broker/PROTOCOL.md`, cell by cell."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def history(*messages: StoredEvent) -> History:
 
 
 def test_attempts_are_counted_by_their_writers() -> None:
-    handover = {"type": "status", "status": "queued", "data": {"handover": True}}
+    handover: dict[str, Any] = {"type": "status", "status": "queued", "data": {"handover": True}}
     told = [
         stranger(1, type="status", status="queued"),
         message(2, "1.a"),
