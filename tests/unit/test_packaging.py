@@ -89,8 +89,18 @@ def dry_run(*arguments: str) -> str:
 
 def test_make_test_runs_every_check() -> None:
     steps = dry_run("test")
-    for step in ("ruff check .", "ruff format --check .", "/mypy", "/pytest"):
+    for step in ("ruff check .", "ruff format --check .", "/mypy", "/tsc -p tests/node", "/pytest"):
         assert step in steps
+
+
+def test_make_check_runs_the_same_checks_and_the_unit_tests_alone() -> None:
+    checks, everything = dry_run("check").splitlines(), dry_run("test").splitlines()
+    assert checks[-1].split() == [".venv/bin/pytest", "tests/unit"]
+    assert checks[:-1] == everything[: len(checks) - 1]
+
+
+def test_make_test_with_arguments_runs_what_they_choose() -> None:
+    assert dry_run("test", "ARGS=tests/unit -k fold").splitlines()[-1] == ".venv/bin/pytest tests/unit -k fold"
 
 
 def test_make_demo_passes_its_arguments_on() -> None:
