@@ -1,7 +1,7 @@
 """Says how much of the production code the last run of the tests has reached. Run by `make test`.
 
-Prints the share of lines reached in all, and the files below `LOW`, the least reached first. Every process that the tests
-start counts (settings in pyproject.toml under `tool.coverage`), but for what is killed with SIGKILL.
+Prints the share of lines reached in all, and the files below `LOW`, the least reached first. Every process that the
+tests start counts, but for what is killed with SIGKILL; the settings are in pyproject.toml under `tool.coverage`.
 """
 
 import io
