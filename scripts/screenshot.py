@@ -144,10 +144,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await camera.take("phone")
     await page.set_viewport_size(SIZE)
     await photograph_runs(camera, edge, running, completed=finished[0], failed=finished[2])
-    await page.goto(edge)
-    await camera.pill("Live")
-    await page.locator(f'[data-test-id="{finished[0]}"] .screen img').wait_for(state="visible")
-    await photograph_an_outage(camera)
+    await photograph_an_outage(camera, edge, finished[0])
 
 
 async def photograph_runs(camera: Camera, edge: str, running: str, **ended: str) -> None:
@@ -166,9 +163,12 @@ async def photograph_runs(camera: Camera, edge: str, running: str, **ended: str)
         await camera.take(name)
 
 
-async def photograph_an_outage(camera: Camera) -> None:
+async def photograph_an_outage(camera: Camera, edge: str, completed: str) -> None:
     """Takes the pictures of a page that has lost its edge: trying again, then polling."""
     page = camera.page
+    await page.goto(edge)
+    await camera.pill("Live")
+    await page.locator(f'[data-test-id="{completed}"] .screen img').wait_for(state="visible")
     await page.route("**/rpc/listTests*", lambda route: route.abort())
     await camera.cut()
     await camera.pill("Reconnecting 3/10")
