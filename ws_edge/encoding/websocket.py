@@ -68,3 +68,23 @@ def control(kind: str, **fields: Any) -> bytes:
 def error(code: str, message: str, test_id: str | None = None) -> bytes:
     """A control error: the run's own error events have a `seq`, this has none."""
     return control("error", testId=test_id, message=message, timestamp=now_ms(), data={"code": code})
+
+
+class WebSocketEncoding:
+    """`Encoding` as WebSocket text frames."""
+
+    name = "websocket"
+
+    def __repr__(self) -> str:
+        return "<WebSocketEncoding>"
+
+    def frame(self, bodies: Sequence[bytes]) -> bytes:
+        """See `joined`."""
+        return joined(bodies)
+
+    def control(self, kind: str, **fields: Any) -> bytes:
+        """See `control` of this module."""
+        return control(kind, **fields)
+
+
+WEBSOCKET: Final = WebSocketEncoding()

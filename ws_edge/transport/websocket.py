@@ -30,6 +30,7 @@ from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
 from broker.contract.position import Position
 from broker.log import RateLimited
+from ws_edge.encoding import Encoding
 from ws_edge.encoding import websocket as frames
 from ws_edge.fanout.session import Session
 from ws_edge.transport import handshake
@@ -79,6 +80,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
     )
 
     _node: Node
+    encoding: Encoding = frames.WEBSOCKET
 
     def __init__(
         self,
