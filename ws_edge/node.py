@@ -146,6 +146,7 @@ class Node:
             await asyncio.sleep(min(_DRAIN_PAUSE_S, self.config.drain_s / (2 * _DRAIN_BATCHES)))
         while self.hub.sockets and loop.time() < deadline:
             await asyncio.sleep(_DRAIN_LOOK_S)
+        _log.info("drained %d sockets, %d are left", len(sockets), len(self.hub.sockets))
 
     async def stop(self) -> None:
         """Stops every part and closes the connection to the broker."""
