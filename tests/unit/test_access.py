@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ from ws_edge.api.methods import METHODS, RunParams
 from ws_edge.api.response_cache import CachedResponse
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
+from ws_edge.transport.requests import VERBS, Verb
 
 RUN: Final = {"testId": NO_SUCH_TEST}
 CALLS: Final[dict[str, tuple[Action, dict[str, str]]]] = {
@@ -31,6 +32,14 @@ CALLS: Final[dict[str, tuple[Action, dict[str, str]]]] = {
     "cancelTest": (Action.CANCEL, RUN),
 }
 """Every method, the action that it asks for, and parameters that it accepts."""
+SOCKET_VERBS: Final = {
+    "subscribe": Action.WATCH,
+    "unsubscribe": Action.WATCH,
+    "cancel": Action.CANCEL,
+    "subscribe tests": Action.LIST,
+    "unsubscribe tests": Action.LIST,
+}
+"""Every verb of the socket, and the action that it asks for."""
 POLLED: Final = {"listTests": b"", "getTest": f"testId={NO_SUCH_TEST}".encode()}
 SECRET: Final = "the title of somebody's run"
 
@@ -104,6 +113,11 @@ def test_every_method_has_an_action() -> None:
     assert {name: method.action for name, method in METHODS.items()} == {
         name: action for name, (action, _) in CALLS.items()
     }
+
+
+def test_every_socket_verb_has_an_action() -> None:
+    assert set(get_args(Verb)) == set(VERBS)
+    assert VERBS == SOCKET_VERBS
 
 
 def test_a_method_about_one_run_asks_about_that_run() -> None:

@@ -17,14 +17,13 @@ from broker.contract.position import Position
 from broker.contract.snapshot import Snapshot
 from broker.log import RateLimited
 from ws_edge.config import EdgeConfig
-from ws_edge.encoding import websocket as frames
+from ws_edge.encoding import Encoding
 from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.ring import Entry
 from ws_edge.fanout.session import Session, Viewer
-from ws_edge.fanout.topic import Topic
+from ws_edge.fanout.topic import LEADER_CHECK_EVERY_S, Topic
 
 _TICK_S: Final = 0.25
-_SETTLE_EVERY_S: Final = 2.0
 _LINGER_S: Final = 5.0
 """How long a topic stays after its last viewer: a reload of the page finds it warm."""
 _STALE_AFTER_S: Final = 5.0
@@ -81,7 +80,7 @@ class Hub:
         self._snapshots = snapshots
         self._leader_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._settling = False
+        self._checking = False
         log.on_reconnect.append(self._on_reconnect)
 
     def __repr__(self) -> str:
@@ -135,8 +134,8 @@ class Hub:
                     self._sweep_idle_sockets()
             except Exception:  # what is wrong with one must not end the heartbeats and checks of all
                 _limited.warning("a sweep failed", exc_info=True)
-            if not self._settling:
-                self.spawn(self._settle(now))
+            if not self._checking:
+                self.spawn(self._check_leader(now))
 
     async def close(self) -> None:
         """Closes every topic."""
@@ -169,17 +168,20 @@ class Hub:
 
     def _sweep_idle_sockets(self) -> None:
         """A socket without a live session hears no topic's heartbeat; one that wants nothing for long is sent away."""
-        beat = frames.control("heartbeat", stale=self.stale or None)
+        beats: dict[Encoding, bytes] = {}
         for socket in tuple(self.sockets):
-            if socket.closing_since or any(session.place >= 0 for session in socket.sessions.values()):
+            if socket.closing_since or any(session.live is not None for session in socket.sessions.values()):
                 continue
             if not socket.sessions and socket not in self.listeners:
                 socket.idle_beats += 1
                 if socket.idle_beats > _MAX_IDLE_BEATS:
                     socket.close(POLICY, "nothing was subscribed to")
                     continue
-            if socket.transport.get_write_buffer_size() == 0:
-                socket.write(beat)
+            if socket.waiting() == 0:
+                encoding = socket.encoding
+                if encoding not in beats:
+                    beats[encoding] = encoding.control("heartbeat", stale=self.stale or None)
+                socket.write(beats[encoding])
 
     def _on_quiet(self, topic: Topic) -> None:
         if topic.state == "missing":
@@ -195,18 +197,14 @@ class Hub:
         for topic in self.topics.values():
             topic.reconnected()
 
-    # -- the settle check ----------------------------------------------------------------------------------------
+    # -- the leader check ----------------------------------------------------------------------------------------
 
-    async def _settle(self, now: float) -> None:
-        """Asks the leader for what may have been missed: after a splice, and where it has been quiet (DESIGN 5)."""
-        due = [
-            topic
-            for topic in self.topics.values()
-            if topic.settle_at <= now and (now - topic.taken_at >= _SETTLE_EVERY_S or topic.settle_at > topic.taken_at)
-        ][:MAX_HEADS]
-        if not due and self.epoch and now - self._leader_at < _SETTLE_EVERY_S:
+    async def _check_leader(self, now: float) -> None:
+        """Asks the leader for what may have been missed: after a splice, and where it has been quiet."""
+        due = [topic for topic in self.topics.values() if topic.check_due(now)][:MAX_HEADS]
+        if not due and self.epoch and now - self._leader_at < LEADER_CHECK_EVERY_S:
             return
-        self._settling = True
+        self._checking = True
         try:
             self._verify(due, await self.ask_leader(due))
         except (BrokerUnavailable, BrokerRefused) as error:
@@ -214,7 +212,7 @@ class Hub:
                 self.stale = True
                 _limited.warning("no leader answers, what viewers see may be old: %s", error)
         finally:
-            self._settling = False
+            self._checking = False
 
     async def ask_leader(self, due: Sequence[Topic] = ()) -> Heads:
         """Learns the stream's epoch and newest sequences from its leader; a new epoch restarts every topic.
@@ -237,7 +235,7 @@ class Hub:
         now = asyncio.get_running_loop().time()
         for topic in due:
             topic.verify(heads.newest.get(topic.test_id, 0))
-            topic.settle_at = now + _SETTLE_EVERY_S
+            topic.check_at = now + LEADER_CHECK_EVERY_S
 
 
 class Snapshots(Protocol):

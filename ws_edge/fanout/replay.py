@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
 from broker.contract.ports import EventLog
 from broker.log import RateLimited
-from ws_edge.fanout.ring import Entry, after, entry_of
+from ws_edge.fanout.ring import Entry, entry_of, index_after
 
 _BLOCK: Final = 512
 PAGE: Final = 2 * _BLOCK
@@ -35,7 +35,7 @@ class ReplayPage(NamedTuple):
 
     def holds(self, seq: int) -> bool:
         """The event at `seq` itself is in it, so it was still retained."""
-        index = after(self.entries, seq - 1)
+        index = index_after(self.entries, seq - 1)
         return index < len(self.entries) and self.entries[index].seq == seq
 
     @property
