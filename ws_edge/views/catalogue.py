@@ -22,7 +22,7 @@ from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from broker.jetstream.topology import RETENTION_S
 
 STALLED_AFTER_S: Final = 25.0
-"""A worker gives a sign of life every few seconds; after this long without one the run is marked stalled."""
+"""A worker gives a sign of life every 10 s; a run that has missed two of them is marked stalled."""
 _SWEEP_S: Final = 1.0
 _STALE_AFTER_S: Final = 5.0
 """A reconnect takes less, and is not worth a mark."""
@@ -41,7 +41,7 @@ class CatalogueStatistics(NamedTuple):
 
     runs: int
     active: int
-    """Of them have not ended."""
+    """Runs that have not ended."""
     stalled: int
     revision: int
     version: int

@@ -34,7 +34,7 @@ class TestsChannelStatistics(NamedTuple):
 
     listeners: int
     outdated: int
-    """Of them get the whole list once their write buffer has room."""
+    """Listeners that get the whole list once their write buffer has room."""
     updates: int
     """Changes of the list that were sent, each to all listeners."""
     full_lists: int
