@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ws_edge.access import AccessDenied, Principal
 from ws_edge.transport import handshake
 from ws_edge.transport.admission import client_address
 from ws_edge.transport.handshake import Refusal
-
-if TYPE_CHECKING:
-    from ws_edge.node import Node
+from ws_edge.transport.services import Services
 
 PATH: Final = "/ws"
 
@@ -26,7 +24,7 @@ class Admitted(NamedTuple):
     principal: Principal
 
 
-def admit(node: Node, request: handshake.Request, peer: object) -> Admitted:
+def admit(node: Services, request: handshake.Request, peer: object) -> Admitted:
     """Judges an upgrade request.
 
     Args:
@@ -54,7 +52,7 @@ def admit(node: Node, request: handshake.Request, peer: object) -> Admitted:
         raise
 
 
-def _enter(node: Node, request: handshake.Request, peer: object) -> str:
+def _enter(node: Services, request: handshake.Request, peer: object) -> str:
     """Counts the viewer. At the limits the answer is short, and comes before any other work."""
     address = str(peer[0]) if isinstance(peer, tuple) else "local"
     if node.config.trusted_proxies:

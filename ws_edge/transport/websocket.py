@@ -34,14 +34,13 @@ from ws_edge.fanout.session import Session
 from ws_edge.transport import handshake
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.requests import VERBS, ClientRequest, parse_message, parse_query
+from ws_edge.transport.services import Services
 from ws_edge.transport.socket_writer import SocketWriter
 from ws_edge.transport.upgrade import admit
 
 if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
-
-    from ws_edge.node import Node
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024
 """What a client says is short: a subscribe is about 150 bytes."""
@@ -65,10 +64,10 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
     __slots__ = (
         "__weakref__",
         "_address",
-        "_deaf",
         "_named_in_url",
         "_node",
         "_parser",
+        "_paused",
         "_pieces",
         "_principal",
         "_request",
@@ -79,7 +78,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         "partial_since",
     )
 
-    _node: Node
+    _node: Services
 
     @property
     def encoding(self) -> Encoding:
@@ -105,8 +104,8 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self.closing_since = 0.0
         self.partial_since = 0.0
         self.idle_beats = 0
-        self._deaf = False
-        """It is not read from: it says more than it takes in."""
+        self._paused = False
+        """Nothing is read from it, because it does not take its answers."""
         self._principal = ANONYMOUS
         self._address: str | None = None
         """Where the viewer comes from; None until it was let in."""
@@ -122,7 +121,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # a union of uvicorn's own classes
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The viewer is gone, whoever ended it."""
+        """The connection has ended, whoever ended it."""
         self.close_direct()
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
@@ -140,20 +139,20 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             self._read(data)
 
     def eof_received(self) -> bool:
-        """Half-closed is closed: a viewer that will say nothing more cannot say goodbye either."""
+        """A half-closed connection is closed: the client could not answer a close frame either."""
         return False
 
     def resume_writing(self) -> None:
-        """The socket has drained: who was behind goes on."""
-        if self._deaf and not self.transport.is_closing():
-            self._deaf = False
-            self._mind_partial_frame()
+        """The transport has drained: sessions that are behind go on."""
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self._track_partial_frame()
             self.transport.resume_reading()
         for session in tuple(self.sessions.values()):
             session.topic.pump(session)
 
     def shutdown(self) -> None:
-        """uvicorn stops (after our own drain): whoever is still here is sent away."""
+        """uvicorn stops, after the drain: a socket that is still open is closed."""
         self.close(RESTARTING, "restarting")
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -203,7 +202,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         except BadInput as error:
             self._refuse(error)
         except AccessDenied as error:
-            self._complain(error.code, error.message)
+            self._send_error(error.code, error.message)
             self.close(NOT_ALLOWED, error.message)
         except NotFound as error:
             self._missing(error.test_id)
@@ -229,7 +228,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
                 return
         goodbye = parser.close_rcvd
         if goodbye is not None and parser.parser_exc is not None:
-            # In the middle of a message: the parser calls that an error, RFC 6455 (5.4) does not.
+            # A close in the middle of a fragmented message is an error for the parser, but not for RFC 6455 (5.4).
             unsaid = goodbye.code == CloseCode.NO_STATUS_RCVD
             self.close(CloseCode.NORMAL_CLOSURE if unsaid else goodbye.code, goodbye.reason)
         for out in replies:
@@ -241,18 +240,18 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         if parser.close_expected() and not self.closing_since:
             self._leave()
             self.closing_since = asyncio.get_running_loop().time()
-        self._mind_partial_frame()
+        self._track_partial_frame()
         if self.waiting() > self._node.config.high_water_bytes and not self.closing_since:
-            # Answers (pongs, errors) wait for a client that does not listen; without this, as many as it likes.
-            self._deaf, self.partial_since = True, 0.0
+            # Answers (pongs, errors) pile up for a client that does not read them.
+            self._paused, self.partial_since = True, 0.0
             self.transport.pause_reading()
 
     def _reply(self, frame: bytes) -> None:
-        if not self.closing_since:  # else our close frame has gone out, and nothing comes after that
+        if not self.closing_since:  # nothing may follow our close frame
             self.write(frame)
 
-    def _mind_partial_frame(self) -> None:
-        """A frame, or a message, that has begun has to be whole within a deadline; between them there is no parser."""
+    def _track_partial_frame(self) -> None:
+        """Starts the deadline of a frame or message that has begun; between messages it drops the parser."""
         if self._pieces is None and not self._unfinished:
             self.partial_since = 0.0
             if not self.closing_since:
@@ -269,7 +268,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         if self.closing_since or frame.opcode in (Opcode.PING, Opcode.PONG):
             return
         if frame.opcode is Opcode.BINARY:
-            self._complain("malformed_message", "messages are JSON in text frames, this one is binary")
+            self._send_error("malformed_message", "messages are JSON in text frames, this one is binary")
             self.close(UNSUPPORTED, "binary message")
             return
         data = bytes(frame.data)
@@ -299,11 +298,11 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         try:
             self._node.access.authorize(self._principal, VERBS[request.verb], request.test_id)
         except TestcastError as error:
-            self._complain(error.code, error.public_message, request.test_id)
+            self._send_error(error.code, error.public_message, request.test_id)
             return
-        self._obey(request)
+        self._execute(request)
 
-    def _obey(self, request: ClientRequest) -> None:
+    def _execute(self, request: ClientRequest) -> None:
         test_id = request.test_id
         if test_id is None:
             tests = self._node.tests
@@ -321,7 +320,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             standing.close()
         if len(self.sessions) >= self._node.config.max_subscriptions:
             limit = self._node.config.max_subscriptions
-            self._complain("too_many_subscriptions", f"at most {limit} tests on one socket", test_id)
+            self._send_error("too_many_subscriptions", f"at most {limit} tests on one socket", test_id)
             return
         self.sessions[test_id] = self._node.hub.subscribe(self, test_id, asked)
 
@@ -330,7 +329,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             await self._node.cancel(test_id)
         except TestcastError as error:
             if not self.closing_since:
-                self._complain(error.code, error.public_message, test_id)
+                self._send_error(error.code, error.public_message, test_id)
 
     def session_missing(self, session: Session) -> None:
         """The test does not exist: 4404 for a socket that was opened for it alone, otherwise an `error`."""
@@ -338,20 +337,20 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self._missing(session.topic.test_id)
 
     def _missing(self, test_id: str) -> None:
-        self._complain("not_found", f"there is no test {test_id}", test_id)
+        self._send_error("not_found", f"there is no test {test_id}", test_id)
         if self._named_in_url == 1 and not self.sessions:
             self.close(NO_SUCH_TEST, "no such test")
 
     # -- closing -------------------------------------------------------------------------------------------------
 
     def goodbye(self, retry_after_ms: int, reason: str) -> None:
-        """Sends the viewer to another node: word of when to come back, then 1012."""
+        """Sends the viewer to another node: when to come back, then close code 1012."""
         if not self.closing_since:
             self.write(_ENCODING.control("goodbye", retryAfterMs=retry_after_ms, reason=reason))
             self.close(RESTARTING, reason)
 
     def close(self, code: int, reason: str) -> None:
-        """Starts the closing handshake; the hub ends what does not answer."""
+        """Starts the closing handshake; the hub aborts a connection that does not answer."""
         if self.closing_since:
             return
         self._leave()
@@ -375,11 +374,11 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self._node.tests.remove(self)
 
     def _refuse(self, error: BadInput) -> None:
-        """The client's fault: says what, and closes; trying the same again would not help."""
-        self._complain(error.code, error.message)
+        """Says what is wrong and closes: trying the same again would not help."""
+        self._send_error(error.code, error.message)
         self.close(MALFORMED, error.message)
 
-    def _complain(self, code: str, message: str, test_id: str | None = None) -> None:
+    def _send_error(self, code: str, message: str, test_id: str | None = None) -> None:
         if not self.transport.is_closing():
             fields = {"message": message, "timestamp": now_ms(), "data": {"code": code}}
             self.write(_ENCODING.control("error", testId=test_id, **fields))
