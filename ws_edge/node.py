@@ -17,8 +17,9 @@ from broker.jetstream.snapshot_store import SnapshotStore
 from ws_edge.access import Access, OpenAccess
 from ws_edge.api.response_cache import ResponseCache, ResponseCacheStatistics
 from ws_edge.config import EdgeConfig
-from ws_edge.fanout.hub import Hub
-from ws_edge.transport.admission import Admission
+from ws_edge.fanout.hub import Hub, HubStatistics
+from ws_edge.fanout.replay import ReplayStatistics
+from ws_edge.transport.admission import Admission, AdmissionStatistics
 from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
 from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
@@ -41,6 +42,9 @@ class NodeStatistics(NamedTuple):
     ready: bool
     draining: bool
     stale: bool
+    hub: HubStatistics
+    replay: ReplayStatistics
+    admission: AdmissionStatistics
     catalogue: CatalogueStatistics
     projector: ProjectorStatistics
     reaper: ReaperStatistics
@@ -81,6 +85,9 @@ class Node:
             ready=self.ready,
             draining=self.draining,
             stale=self.stale,
+            hub=self.hub.statistics(),
+            replay=self.hub.replay.statistics(),
+            admission=self.admission.statistics(),
             catalogue=self.catalogue.statistics(),
             projector=self.projector.statistics(),
             reaper=self.reaper.statistics(),
