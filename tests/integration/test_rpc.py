@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import orjson
@@ -163,8 +163,10 @@ async def test_the_newest_picture(client: httpx.AsyncClient, stack_streams: Stre
 
     answer = await until(there)
     assert (answer.content, answer.headers["content-type"]) == (b"\xff\xd8 jpeg", "image/jpeg")
-    same = await client.get(f"/rpc/getShot?testId={test_id}", headers={"if-none-match": answer.headers["etag"]})
-    assert same.status_code == 304
+    etag = answer.headers["etag"]
+    for tags in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        same = await client.get(f"/rpc/getShot?testId={test_id}", headers={"if-none-match": tags})
+        assert (same.status_code, same.content) == (304, b"")
 
 
 async def test_head_page_files_and_health(client: httpx.AsyncClient) -> None:
@@ -273,46 +275,50 @@ async def test_a_full_queue_is_an_error_and_ends_the_run(streams: Streams, make_
         assert await until(failed) == 1
 
 
-class Poll(NamedTuple):
-    """A poll asked again and again while nothing changed: the answers of the cache and of the application."""
+async def test_polls_are_answered_again_only_while_nothing_has_changed(streams: Streams, make_edge: MakeEdge) -> None:
+    """What the response cache answers is what the application would answer now."""
+    edge = await make_edge()
+    test_id = await begin(streams)
+    async with httpx.AsyncClient(base_url=edge.url) as http:
 
-    cached: httpx.Response
-    fresh: httpx.Response
-    conditional: httpx.Response
+        async def knows(text: str) -> bool:
+            return text in (await http.get("/rpc/listTests?limit=200")).text
 
-
-async def poll(http: httpx.AsyncClient, method: str, params: dict[str, Any]) -> Poll | None:
-    """Asks in every way; None when the answer changed meanwhile, as on a shared stack it may at any time."""
-    path = f"/rpc/{method}"
-    first = await http.get(path, params=params)
-    cached = await http.get(path, params=params)
-    fresh = await http.post(path, json=params)
-    conditional = await http.get(path, params=params, headers={"if-none-match": cached.headers["etag"]})
-    last = await http.get(path, params=params)
-    unchanged = len({answer.headers["etag"] for answer in (first, cached, last)}) == 1
-    return Poll(cached, fresh, conditional) if unchanged else None
-
-
-async def test_polls_are_answered_again_only_while_nothing_has_changed(stack: Stack, stack_streams: Streams) -> None:
-    """A cached answer is the one that the application gives, and a change of the run ends it."""
-    test_id = await begin(stack_streams)
-    asked: list[tuple[str, dict[str, Any]]] = [("listTests", {"limit": 200}), ("getTest", {"testId": test_id})]
-    async with httpx.AsyncClient(base_url=stack.edge.url) as http:
-        await listed(http, test_id, "running")
+        await until(partial(knows, test_id))
+        asked: list[tuple[str, dict[str, Any]]] = [("listTests", {"limit": 200}), ("getTest", {"testId": test_id})]
         for number, (method, params) in enumerate(asked):
-            cached, fresh, conditional = await until(partial(poll, http, method, params))
-            assert cached.json() == fresh.json()
-            assert cached.headers["content-type"] == "application/json"
-            assert (conditional.status_code, conditional.content) == (304, b"")
-            assert conditional.headers["etag"] == cached.headers["etag"]
-            await publish(stack_streams, test_id, f"News {number}")
-            await until(partial(list_holds, http, f"News {number}"))
-            known = {"if-none-match": cached.headers["etag"]}
-            news = await http.get(f"/rpc/{method}", params=params, headers=known)
+            etag = await until(partial(polled, http, method, params, edge.url), within_s=60)
+            await publish(streams, test_id, f"News {number}")
+            await until(partial(knows, f"News {number}"), within_s=30)
+            news = await http.get(f"/rpc/{method}", params=params, headers={"if-none-match": etag})
             assert news.status_code == 200
             assert f"News {number}" in news.text
         assert (await http.get("/rpc/listTests?limit=x")).status_code == 400
 
 
-async def list_holds(http: httpx.AsyncClient, text: str) -> bool:
-    return text in (await http.get("/rpc/listTests?limit=200")).text
+async def polled(http: httpx.AsyncClient, method: str, params: dict[str, Any], origin: str) -> str | None:
+    """Asks the same in many ways. Returns the ETag of all answers, None when the answer changed meanwhile.
+
+    Requests with an origin pass by the response cache and are answered by the application.
+    """
+
+    async def ask(**headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await http.get(f"/rpc/{method}", params=params, headers=named)
+
+    first = await ask()
+    etag = first.headers["etag"]
+    cached, posted = await ask(), await http.post(f"/rpc/{method}", json=params)
+    same = [etag, f"W/{etag}", f'"other", W/"more", {etag}', "*"]
+    others = ['"other"', etag.strip('"'), f"{etag} junk"]
+    unchanged = [await ask(if_none_match=tags) for tags in same]
+    unchanged += [await ask(if_none_match=tags, origin=origin) for tags in same]
+    whole = [cached, posted, *[await ask(if_none_match=tags) for tags in others], await ask(origin=origin)]
+    if (await ask()).headers["etag"] != etag:
+        return None
+    assert [(answer.status_code, answer.content) for answer in unchanged] == [(304, b"")] * len(unchanged)
+    assert {answer.status_code for answer in whole} == {200}
+    assert {answer.content for answer in whole} == {first.content}
+    assert {answer.headers["etag"] for answer in (*unchanged, *whole)} == {etag}
+    assert {answer.headers["content-type"] for answer in whole} == {"application/json"}
+    return str(etag)

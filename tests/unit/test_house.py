@@ -25,8 +25,6 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
         {
             "ws_edge/config.py",
             "ws_edge/node.py",
-            "ws_edge/transport/websocket.py",
-            "ws_edge/views/projector.py",
         }
     ),
     "pure_modules_stay_pure": frozenset(
@@ -46,18 +44,10 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
             "testcast/cli/listing.py",
         }
     ),
-    "functions_are_short": frozenset(
-        {
-            "scripts/screenshot.py",
-            "ws_edge/main.py",
-        }
-    ),
     "files_are_short": frozenset(
         {
             "agent_worker/games/browser.py",
             "agent_worker/games/player.py",
-            "ws_edge/fanout/topic.py",
-            "ws_edge/transport/websocket.py",
         }
     ),
     "unshipped_documents": frozenset(
@@ -77,13 +67,6 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
             "dashboard_ui/testcast.js",
             "testcast/client/backoff.py",
             "testcast/client/feed.py",
-            "ws_edge/fanout/hub.py",
-            "ws_edge/fanout/throttle.py",
-            "ws_edge/fanout/topic.py",
-            "ws_edge/node.py",
-            "ws_edge/views/catalogue.py",
-            "ws_edge/views/projector.py",
-            "ws_edge/views/reaper.py",
         }
     ),
     "dangling_references": frozenset(
@@ -92,11 +75,8 @@ KNOWN: Final[Mapping[str, frozenset[str]]] = {
             "agent_worker/games/browser.py",
             "broker/jetstream/client.py",
             "broker/jetstream/connection.py",
-            "ws_edge/transport/deadlines.py",
-            "ws_edge/transport/websocket.py",
         }
     ),
-    "cycles": frozenset({"ws_edge.fanout.session -> ws_edge.fanout.topic -> ws_edge.fanout.session"}),
 }
 
 
