@@ -23,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "rooms_of_the_edge": frozenset(
         {
-            "ws_edge/config.py",
             "ws_edge/node.py",
         }
     ),
