@@ -12,8 +12,9 @@ from broker.contract import ids
 from broker.contract.errors import BadInput, InvalidTestId, NotFound
 from broker.jetstream.api import Streams
 from testcast import ConnectionLost, EdgeRefused, Event, Reset, State, Watch, submit, watch
-from testcast.client import edge as client
+from testcast.client import watch as client
 from testcast.client.events import Item
+from testcast.client.rpc import RpcClient
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, begin, publish, until
 from tests.proxy import Proxy
@@ -176,7 +177,7 @@ async def test_a_half_open_connection_is_left(
         await viewer.has("Running")
         proxy.sockets = "stall"
         await publish(streams, run, "held")
-        await until(lambda: states and states[0].detail == "the edge has gone quiet", what="silence noticed")
+        await until(lambda: states and states[0].detail == "the edge does not respond", what="silence noticed")
         proxy.sockets = "pass"
         await viewer.has("held")
     assert viewer.messages == ["Queued", "Running", "held"]
@@ -201,7 +202,7 @@ async def test_an_edge_that_restarts_is_come_back_to(make_edge: MakeEdge, stream
 async def test_all_runs_from_now_on(make_edge: MakeEdge, streams: Streams) -> None:
     edge = await make_edge()
     old = await begin(streams, "old")
-    async with client.Edge(edge.url) as rpc:
+    async with RpcClient(edge.url) as rpc:
 
         async def listed() -> bool:
             return bool((await rpc.call("listTests"))["tests"])
