@@ -7,7 +7,8 @@ median and 493 ms at worst (three nodes, 19,483 reads). A reader that knows what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from broker.contract.errors import BrokerUnavailable
@@ -29,7 +30,7 @@ async def pages(
     *,
     limit: int = PAGE_EVENTS,
     max_bytes: int = PAGE_BYTES,
-) -> AsyncIterator[Page]:
+) -> AsyncGenerator[Page, None]:
     """Yields the pages of a run (None: of all runs) after sequence `after`, until they reach `up_to`.
 
     Args:
@@ -62,6 +63,7 @@ async def retains(log: EventLog, test_id: str | None, seq: int, head: int) -> bo
     Raises:
         BrokerUnavailable: the replicas stay behind the leader for `MAX_LAG_S`.
     """
-    async for page in pages(log, test_id, seq - 1, head, limit=1):
-        return page.events[0].seq == seq
+    async with contextlib.aclosing(pages(log, test_id, seq - 1, head, limit=1)) as first:
+        async for page in first:
+            return page.events[0].seq == seq
     return False
