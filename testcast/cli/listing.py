@@ -85,28 +85,29 @@ class NatsSource:
     def __init__(self, nats: Connection) -> None:
         self._nats = nats
         self._runs: dict[str, Snapshot] = {}
-        self._news = asyncio.Event()
-        self._current = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._first_list_read = asyncio.Event()
 
     @property
     def stale(self) -> str:
+        """See `Source.stale`."""
         return "" if self._nats.connected else "the broker is unavailable"
 
     async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
-        watch = SnapshotStore(self._nats).watch(self._on_snapshot, self._current.set, self._runs.clear)
+        watch = SnapshotStore(self._nats).watch(self._on_snapshot, self._first_list_read.set, self._runs.clear)
         following = asyncio.create_task(watch.run())
         try:
             try:
                 async with asyncio.timeout(_FIRST_LIST_TIMEOUT_S):
-                    await self._current.wait()
+                    await self._first_list_read.wait()
             except TimeoutError:
                 raise ConnectionLost(
                     f"the broker at {self._nats.address} holds no runs yet: start an edge that uses it"
                 ) from None
             while True:
-                self._news.clear()
+                self._changed.clear()
                 yield self._runs.values()
-                await self._news.wait()
+                await self._changed.wait()
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -116,7 +117,7 @@ class NatsSource:
             self._runs[change.test_id] = change.snapshot
         elif change.kind == "removed":
             self._runs.pop(change.test_id, None)
-        self._news.set()
+        self._changed.set()
 
 
 class EdgeSource:
@@ -124,6 +125,7 @@ class EdgeSource:
 
     def __init__(self, rpc: RpcClient, status: str | None, limit: int) -> None:
         self.stale = ""
+        """See `Source.stale`."""
         self._rpc = rpc
         self._status = status
         self._limit = limit
