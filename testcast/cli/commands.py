@@ -111,7 +111,7 @@ async def tail(request: TailRequest, server: Server, terminal: Terminal, *, as_j
     follow = Follow(terminal, test_id, json=as_json, types=request.types)
     if test_id is None and terminal.out.is_terminal:
         since = "from now on" if after is None else f"after {after}"
-        terminal.note(f"all runs, {since}")
+        terminal.note(f"following all runs {since}")
     if server.edge is not None:
         async with RpcClient(server.edge) as rpc:  # a wrong address or id is reported at once, not after ten attempts
             await (rpc.call("getConfig") if test_id is None else rpc.call("getTest", testId=test_id))

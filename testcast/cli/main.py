@@ -65,7 +65,7 @@ def demo(once: bool, game: str | None, port: int, seed: int | None, budget: floa
     """Run everything on this machine and test a small game.
 
     Starts a broker, an edge, an agent and the game, prints the address of the dashboard and shows the run.
-    Ctrl-C stops everything. A second Ctrl-C kills it at once.
+    Ctrl-C stops everything. A second one kills all processes at once.
     """
     from testcast.cli import demo as command
     from testcast.cli.targets import complete_game_url
@@ -76,8 +76,10 @@ def demo(once: bool, game: str | None, port: int, seed: int | None, budget: floa
 
 
 @cli.command()
-@click.option("--edges", type=click.IntRange(1, 32), default=1, show_default=True, help="Edges, on consecutive ports.")
-@click.option("--agents", type=click.IntRange(0, 32), default=1, show_default=True, help="Agents.")
+@click.option(
+    "--edges", type=click.IntRange(1, 32), default=1, show_default=True, help="Number of edges, on consecutive ports."
+)
+@click.option("--agents", type=click.IntRange(0, 32), default=1, show_default=True, help="Number of agents.")
 @click.option("--port", type=_PORT, default=8000, show_default=True, help="Port of the first edge.")
 @_nats
 def up(edges: int, agents: int, port: int, nats: str | None) -> int:
@@ -162,7 +164,7 @@ def submit(
 @cli.command("list")
 @click.option("--watch", is_flag=True, help="Keep showing the list as it changes.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Show only runs with this status.")
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Show at most so many runs.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Number of runs.")
 @_edge
 @_nats
 @_json
