@@ -1,4 +1,4 @@
-"""A tail over NATS: what it does when the broker's live messages have holes, or are not the broker's."""
+"""A tail over NATS when live messages are missing, or were not sent by the stream."""
 
 from __future__ import annotations
 

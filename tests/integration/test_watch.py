@@ -1,4 +1,4 @@
-"""`watch` and `submit` against a real edge, with the connection failing on demand."""
+"""`watch` and `submit` against a real edge, through a proxy that cuts, stalls and refuses connections."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def seen(source: Watch) -> AsyncIterator[Seen]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of a hundredth: only time is another one."""
+    """Delays of 50 ms instead of seconds."""
     monkeypatch.setattr(client, "delay_s", lambda failures, chance: 0.05)
     monkeypatch.setattr(client, "POLL_EVERY_S", 0.05)
 
@@ -79,6 +79,7 @@ async def test_a_whole_run_live_with_its_verdict(stack: Stack, stack_streams: St
     assert (looking.test_id, looking.type, looking.phase) == (run, "progress", "phase1")
     assert b'"colour":"blue"' in looking.raw
     assert source.position == viewer.items[-1].seq  # type: ignore[union-attr]
+    assert source.statistics() == (source.position, 4, 0, 1, 0, 0)
     assert source.epoch
 
 
@@ -147,6 +148,8 @@ async def test_a_run_can_end_by_polling_alone(stack: Stack, stack_streams: Strea
         source = watch(proxy.url, run)
         assert len([each async for each in source]) == 3
     assert source.verdict == "completed"
+    numbers = source.statistics()
+    assert (numbers.events, numbers.connections, numbers.polls) == (3, 0, 1)
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,4 +1,4 @@
-"""What an event looks like in a terminal."""
+"""How events are formatted as lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person may type, how long to wait, and what an error means for the exit status."""
+"""Targets and addresses as they are typed, the delays between attempts, and the exit status of each error."""
 
 from __future__ import annotations
 
