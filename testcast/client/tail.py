@@ -247,14 +247,12 @@ class Tail:
         Raises:
             BrokerUnavailable: the replica that answers stays behind the leader.
         """
-        # The read starts with the last event that was seen. When that one is gone, events after it may be gone too.
-        known = self.position
+        # Each page starts with the last event that was seen. When that one is gone, events after it may be gone too.
         try:
-            async for page in pages(self._log, self.test_id, max(0, known - 1), self._head):
-                if known and page.events[0].seq > known:
+            async for page in pages(self._log, self.test_id, self.position, self._head, overlap=True):
+                if 0 < self.position < page.events[0].seq:
                     self._resets += 1
                     yield Reset(self.test_id, "expired", self._epoch)
-                known = 0
                 for stored in page.events:
                     if stored.seq > self.position and (event := self._stored_event(stored)) is not None:
                         yield event

@@ -9,7 +9,7 @@ import pytest
 
 from broker.contract import subjects
 from broker.jetstream import topology
-from ws_edge.api import rpc
+from ws_edge.api.methods import METHODS
 from ws_edge.transport import websocket as socket
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +47,8 @@ def test_every_name_on_the_broker_stands_in_the_protocol() -> None:
 
 def test_every_method_stands_in_the_protocol_with_its_parameters() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\| .*\|$", PROTOCOL.split("## The RPC")[1], re.MULTILINE))
-    assert set(rows) == set(rpc.METHODS)
-    for name, method in rpc.METHODS.items():
+    assert set(rows) == set(METHODS)
+    for name, method in METHODS.items():
         fields = [re.sub(r"_(\w)", lambda found: found[1].upper(), field) for field in method.params.__struct_fields__]
         for field in fields:
             assert field in rows[name], f"{name}: {field}"
@@ -64,7 +64,7 @@ def test_every_close_code_stands_in_the_protocol() -> None:
 def test_every_error_code_of_the_edge_stands_in_the_protocol(package: str) -> None:
     internal = {"malformed_event", "invalid_setting", "fenced", "server_not_started"}  # never sent to a viewer
     codes = set(re.findall(r'\bcode(?: = |=)"([a-z_]+)"', sources(package)))
-    codes |= set(re.findall(r'_complain\("([a-z_]+)"', sources(package)))
+    codes |= set(re.findall(r'_send_error\("([a-z_]+)"', sources(package)))
     codes |= set(re.findall(r'Refusal\(\s*HTTPStatus\.\w+,\s*"([a-z_]+)"', sources(package)))
     own = {"cancelled", "lost"}  # of events
     assert {code for code in codes - internal - own if f"`{code}`" not in PROTOCOL} == set()
