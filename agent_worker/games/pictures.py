@@ -14,7 +14,7 @@ from typing import Final
 from PIL import Image, ImageChops
 
 THUMB_SIZE: Final = (320, 180)
-SHOT_SIZE: Final = (640, 360)
+SCREENSHOT_SIZE: Final = (640, 360)
 MAX_SHOT_BYTES: Final = 64 * 1024
 """The broker's limit for one message (DESIGN section 3, SHOTS)."""
 
@@ -92,14 +92,14 @@ def signature(seen: Thumb) -> int:
     return number
 
 
-def shot(jpeg: bytes) -> bytes:
+def screenshot(jpeg: bytes) -> bytes:
     """The picture for the dashboard's card: JPEG, fitting into 640 x 360 and 64 KiB.
 
     Raises:
         OSError: The bytes are no picture.
     """
     picture: Image.Image = Image.open(io.BytesIO(jpeg))
-    picture.thumbnail(SHOT_SIZE, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    picture.thumbnail(SCREENSHOT_SIZE, Image.Resampling.LANCZOS, reducing_gap=2.0)
     picture = picture.convert("RGB")
     encoded = b""
     for quality in (80, 65, 50, 35, 20):

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from agent_worker.errors import BrowserMissing
 from agent_worker.games.browser import Browser, find_chromium
 from agent_worker.games.egress_proxy import judge_public
+from agent_worker.games.errors import BrowserMissing
 from agent_worker.games.handle import GameJob
 from agent_worker.games.page_state import Incident
 from agent_worker.games.player import play
@@ -156,7 +156,7 @@ async def test_the_page_is_kept_from_leaving_even_where_it_may(server: GameServe
             incidents = page.incidents()
         assert [each.kind for each in incidents] == ["left"]
         assert page.strayed is None
-        assert (await page.facts()).canvases
+        assert (await page.state()).canvases
     assert forbidden.asked.total() == 0
 
 

@@ -1,4 +1,4 @@
-"""TestRun against a real broker: stored once and in order through outages, and silent once fenced (I1, I2)."""
+"""TestRun against a real broker: stored once and in order through outages, and silent once fenced."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ async def test_a_cancel_is_heard_at_once_and_nothing_is_written_after_it(nats: C
     assert (await messages(streams, run.test_id))[-1] == "Cancelled"
 
 
-async def test_an_end_without_a_nudge_is_seen_at_the_next_look(streams: Streams) -> None:
+async def test_an_end_without_a_wake_up_is_seen_at_the_next_look(streams: Streams) -> None:
     async with TestRun.create(event_log(streams), title="Game") as first:
         first.leave()
     history = await read_history(event_log(streams), first.test_id)
@@ -323,17 +323,17 @@ async def test_bad_events_are_refused_and_change_nothing(streams: Streams) -> No
     ]
 
 
-async def test_pictures_newest_wins_and_bad_ones_hurt_nobody(streams: Streams) -> None:
+async def test_screenshots_newest_wins_and_bad_ones_hurt_nobody(streams: Streams) -> None:
     async with TestRun.create(event_log(streams), title="Game") as run:
         for number in range(50):
-            await run.shot(JPEG + b"%d" % number)
-        await run.shot(JPEG + b"x" * 64 * 1024)
-        await run.shot(b"GIF89a")
+            await run.screenshot(JPEG + b"%d" % number)
+        await run.screenshot(JPEG + b"x" * 64 * 1024)
+        await run.screenshot(b"GIF89a")
         await run.complete(score=1)
     entry = await streams.kv_get(subjects.SHOTS, run.test_id)
     assert entry is not None
     assert entry.data == JPEG + b"49"
-    assert run.statistics().shots <= 2
+    assert run.statistics().screenshots <= 2
 
 
 async def test_what_cannot_be_joined(streams: Streams) -> None:

@@ -1,4 +1,4 @@
-"""The worker against a real queue: leases, lost attempts, cancel, handing on, and jobs that make no sense (I2, I6)."""
+"""The worker against a real queue: leases, lost attempts, cancel, handing on, and jobs that make no sense."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from typing import Any
 import orjson
 import pytest
 
-from agent_worker.games.handle import GameJob, RunHandle
+from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.publish.run import TestRun
+from agent_worker.work import lease as lease_module
 from agent_worker.work import worker as worker_module
-from agent_worker.work.worker import Player, TryAgain, Worker
+from agent_worker.work.outcome import TryAgain
+from agent_worker.work.player import Player
+from agent_worker.work.worker import Worker
 from broker.contract import ids, subjects
 from broker.contract.errors import NotFound
 from broker.contract.events import Event, now_ms
@@ -38,8 +41,11 @@ JOB = runs.make_job("https://game.example/", "Game", 5, 7)
 
 
 @contextlib.asynccontextmanager
-async def working(nats: Connection, player: Player, name: str = "w", concurrency: int = 2) -> AsyncIterator[Worker]:
-    worker, stop = Worker(nats, player, name=name, concurrency=concurrency), asyncio.Event()
+async def working(
+    nats: Connection, player: Player[GameJob], name: str = "w", concurrency: int = 2
+) -> AsyncIterator[Worker[GameJob]]:
+    worker = Worker(nats, player, read_job=read_job, name=name, concurrency=concurrency)
+    stop = asyncio.Event()
     task = asyncio.create_task(worker.run(stop))
     try:
         yield worker
@@ -379,10 +385,10 @@ async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
     async with working(nats, waits) as worker:
         test_id = await runs.submit(event_log(streams), JOB)
         await look.said(test_id, "playing")
-        await nak(nats, worker._playing[test_id].delivered)
+        await nak(nats, worker._playing[test_id].delivery)
 
         async def redelivered() -> bool:
-            return worker._playing[test_id].delivered.delivered == 2
+            return worker._playing[test_id].delivery.delivered == 2
 
         await eventually(redelivered, within_s=10)
         done.set()
@@ -468,7 +474,7 @@ async def test_a_player_that_never_ends_is_stopped(
 async def test_a_worker_that_cannot_play_gives_the_job_back_three_times(
     nats: Connection, streams: Streams, look: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "_TRY_AGAIN_DELAY_S", 0.05)
+    monkeypatch.setattr(lease_module, "AGAIN_DELAY_S", 0.05)
 
     async def cannot(run: RunHandle, job: GameJob) -> None:
         raise TryAgain("No Chromium could be started.")
