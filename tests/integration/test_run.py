@@ -83,6 +83,32 @@ async def test_a_run_from_its_first_event_to_its_score(nats_server: EmbeddedServ
     assert len(writers) == 1
 
 
+async def test_phases_are_data_of_the_run(streams: Streams) -> None:
+    async with TestRun.create(event_log(streams), title="Build", phases=["Compiling", "Linking"]) as run:
+        await run.phase(2)
+        await run.phase(1, "Compiling again")
+        for n in (0, 3, 1.5, "1"):
+            with pytest.raises(BadInput, match=r"phase: expected 1 to 2"):
+                await run.phase(n)  # type: ignore[arg-type]
+        await run.complete(score=1)
+    told = [(each.get("phase"), each["message"]) for each in await events(streams, run.test_id)]
+    assert told[2:4] == [("phase2", "Linking"), ("phase1", "Compiling again")]
+
+
+@pytest.mark.parametrize("phases", [[], ["a", "b", "c", "d", "e"], ["a", " "], "abc"])
+def test_there_are_one_to_four_phases_each_with_a_title(phases: Any) -> None:
+    with pytest.raises(BadInput, match="phases"):
+        TestRun.create("nats://127.0.0.1:1", title="Game", phases=phases)
+
+
+async def test_what_fails_a_run_is_told_without_the_brokers_words(streams: Streams) -> None:
+    error = BrokerUnavailable("no NATS server answers at nats://10.0.0.7:4222")
+    with pytest.raises(BrokerUnavailable):
+        async with TestRun.create(event_log(streams), title="Game") as run:
+            raise error
+    assert (await snapshot(streams, run.test_id)).error == f"The agent failed: {error.public_message}"
+
+
 async def test_leaving_with_an_exception_fails_the_run_with_its_reason(streams: Streams) -> None:
     with pytest.raises(ZeroDivisionError):
         async with TestRun.create(event_log(streams), title="Game") as run:
