@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -24,7 +24,7 @@ from agent_worker.work.outcome import TryAgain
 from agent_worker.work.player import Player
 from agent_worker.work.worker import Worker
 from broker.contract import ids, subjects
-from broker.contract.errors import NotFound
+from broker.contract.errors import BadInput, NotFound
 from broker.contract.events import Event, now_ms
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
@@ -124,6 +124,43 @@ async def plays(run: RunHandle, job: GameJob) -> None:
 async def hangs(run: RunHandle, job: GameJob) -> None:
     await run.progress("hanging")
     await asyncio.Event().wait()
+
+
+class Build(NamedTuple):
+    """A job of another kind than a game."""
+
+    budget_s: float
+    command: str
+
+    @property
+    def run_data(self) -> dict[str, object]:
+        return {"title": self.command, "gameUrl": ""}
+
+
+async def test_a_worker_plays_jobs_of_another_kind(nats: Connection, streams: Streams, look: Runs) -> None:
+    def read_build(test_id: str, payload: bytes) -> Build:
+        if payload != b"make all":
+            raise BadInput("no such command", "no_command")
+        return Build(5, payload.decode())
+
+    async def build(run: TestRun, job: Build) -> None:
+        await run.phase(2)
+        await run.complete(100, message=f"{job.command}: done")
+
+    phases = ("Compiling", "Linking")
+    worker = Worker(nats, build, read_job=read_build, name="builder", concurrency=1, phases=phases)
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    good, bad = ids.new_test_id(), ids.new_test_id()
+    await streams.store(subjects.job(good), b"make all")
+    await streams.store(subjects.job(bad), b"make nothing")
+    snapshot, failed = await look.ended(good), await look.ended(bad)
+    await look.no_jobs()
+    stop.set()
+    await asyncio.wait_for(task, 10)
+    assert (snapshot.status, snapshot.title, snapshot.score) == ("completed", "make all", 100)
+    assert await look.messages(good) == ["Started by builder", "Linking", "make all: done"]
+    assert (failed.status, failed.error) == ("failed", "no such command")
 
 
 async def test_a_job_is_played_to_its_end_and_gone(nats: Connection, streams: Streams, look: Runs) -> None:
