@@ -196,9 +196,9 @@ class Worker(Generic[J]):
             over.cancel()
             stopping.cancel()
             await _stop_player(player)
+        error = player.exception() if player.done() and not player.cancelled() else None
         if run.over is not None:
             raise run.over
-        error = player.exception() if player.done() and not player.cancelled() else None
         decision = after_playing(Stopped(run.ended, self._stopping.is_set(), in_time, limit_s, error))
         if error is not None and decision.failure is not None:
             _log.error("run %s: the player failed", run.test_id, exc_info=error)
