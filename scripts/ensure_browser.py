@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from agent_worker import config
-from agent_worker.errors import BrowserMissing
 from agent_worker.games.browser import Browser, find_chromium
+from agent_worker.games.errors import BrowserMissing
 from broker.contract.errors import InvalidSetting
 from debian import install as install_from_debian
 from debian import say
