@@ -44,6 +44,13 @@ EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
 }
 """Room of `ws_edge` -> the rooms that it may import. `main`, `supervisor` and `__main__` start it and import any."""
 
+_GAMES: Final = ("agent_worker.games", "broker.contract.url_policy", "playwright", "PIL", "h11")
+NOT_FOR_AGENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "publish": (*_GAMES, "agent_worker.work"),
+    "work": _GAMES,
+}
+"""Room of `agent_worker` -> what it must not import."""
+
 PURE: Final = (
     "broker/contract/*.py",
     "ws_edge/encoding/*.py",
@@ -53,6 +60,7 @@ PURE: Final = (
     "ws_edge/fanout/continuity.py",
     "ws_edge/transport/handshake.py",
     "ws_edge/transport/admission.py",
+    "agent_worker/games/errors.py",
     "agent_worker/games/policy.py",
     "agent_worker/games/scoring.py",
     "agent_worker/games/pictures.py",
@@ -74,14 +82,14 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "nats_server": ("broker/local/embedded_server.py",),
     "playwright": ("agent_worker/games/browser.py",),
     "PIL": ("agent_worker/games/pictures.py",),
-    "h11": ("agent_worker/games/egress_proxy.py",),
+    "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),
     "uvicorn": ("ws_edge/main.py", "ws_edge/transport/*"),
     "starlette": ("ws_edge/api/*",),
-    "websockets": ("ws_edge/transport/*", "testcast/client/edge.py"),
-    "httpx": ("testcast/client/edge.py", "testcast/local/*"),
+    "websockets": ("ws_edge/transport/*", "testcast/client/watch.py"),
+    "httpx": ("testcast/client/rpc.py", "testcast/local/*"),
     "click": ("testcast/cli/main.py",),
-    "rich": ("testcast/cli/*", "testcast/local/demo.py"),
+    "rich": ("testcast/cli/*",),
 }
 """Library -> the files that know it. Another library behind the same seam then changes these and no other."""
 ONLY_JETSTREAM_SAYS: Final = ("Nats-", "KV-Operation", "$JS.", "$KV.")
@@ -188,6 +196,14 @@ def rooms_of_the_edge(path: str, source: str) -> list[str]:
     allowed = EDGE_MAY_IMPORT[room] | {room}
     found = {name for name in imports(path, source) if name.startswith("ws_edge.")}
     return [f"imports {name}" for name in sorted(_shortest(found)) if name.split(".")[1] not in allowed]
+
+
+def publish_and_work_know_no_game(path: str, source: str) -> list[str]:
+    """`publish` and `work` serve an agent of any kind; `publish` does not know the queue either."""
+    room = next((room for room in NOT_FOR_AGENTS if path.startswith(f"agent_worker/{room}/")), None)
+    barred = NOT_FOR_AGENTS[room] if room is not None else ()
+    names = imports(path, source)
+    return [f"imports {name}" for name in sorted(names) if any(f"{name}.".startswith(f"{each}.") for each in barred)]
 
 
 def _shortest(names: Iterable[str]) -> set[str]:

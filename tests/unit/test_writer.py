@@ -1,4 +1,4 @@
-"""The writers' rule of `broker/PROTOCOL.md`, cell by cell."""
+"""Who may write to a run (agent_worker/publish/writer.py), case by case."""
 
 from __future__ import annotations
 
