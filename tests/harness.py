@@ -16,8 +16,9 @@ import httpx
 import orjson
 from websockets.asyncio.client import ClientConnection
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.contract.ports import Ack
 from broker.jetstream import topology
 from broker.jetstream.api import Streams

@@ -12,10 +12,10 @@ import msgspec
 import orjson
 
 from agent_worker.publish.writer import Writer
-from broker.contract import subjects
 from broker.contract.errors import AlreadyEnded, BadInput, TestcastError
 from broker.contract.events import MAX_EVENT_BYTES, Event, check
 from broker.jetstream.api import Streams
+from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.topology import MAX_SHOT_BYTES
 from broker.log import RateLimited
 
@@ -150,7 +150,7 @@ class Shots:
 
     def __init__(self, streams: Streams, test_id: str) -> None:
         self.stored = 0
-        self._streams = streams
+        self._pictures = PictureStore(streams)
         self._test_id = test_id
         self._newest: bytes | None = None
         self._came = asyncio.Event()
@@ -185,7 +185,7 @@ class Shots:
         if jpeg is None:
             return
         try:
-            await self._streams.kv_put(subjects.SHOTS, self._test_id, jpeg)
+            await self._pictures.put(self._test_id, jpeg)
             self.stored += 1
         except TestcastError as error:
             _limited.info("run %s: a picture was not stored: %s", self._test_id, error)

@@ -14,9 +14,10 @@ import orjson
 
 from agent_worker.publish.outbox import Outbox, Shots, encode
 from agent_worker.publish.writer import History, Writer, read_history
+from broker.clock import now_ms
 from broker.contract import ids, subjects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, NotFound, TestcastError
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.parser import Message

@@ -19,15 +19,16 @@ from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.publish.outbox import encode
 from agent_worker.publish.run import TestRun
 from agent_worker.publish.writer import History, Writer, read_history
+from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BadInput, BrokerUnavailable, Fenced, TestcastError
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.contract.url_policy import GameUrlRefused, check_game_url
 from broker.jetstream import topology
 from broker.jetstream.api import Delivery
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
-from broker.jetstream.pull_consumer import PullConsumer, ack, ack_soon, in_progress, nak
+from broker.jetstream.pull_consumer import PullConsumer, ack, ack_soon, in_progress, nak, term
 from broker.jetstream.runs import Job, make_job
 from broker.log import RateLimited
 
@@ -202,7 +203,7 @@ class Worker:
         try:
             if test_id is None:
                 _log.warning("a job on %r, which is no test's subject: removed", delivered.subject)
-                await self._nats.publish(delivered.reply, b"+TERM")
+                await term(self._nats, delivered)
                 return
             mine = self._playing.get(test_id)
             if mine is not None and mine.run is not None and mine.run.over is None:

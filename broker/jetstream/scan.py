@@ -1,7 +1,7 @@
-"""Reading a run through replicas that lag: the one reader with the one policy.
+"""Reading a run through replicas that lag: the one reader, with the one policy.
 
-Direct gets are answered by any replica. Right after an acknowledgement one answer in sixty is old, by 2 ms in the
-median and 493 ms at worst (three nodes, 19,483 reads). A reader that knows what is stored waits for the replica.
+Any replica answers a direct get. Right after an acknowledgement one answer in sixty is old, by 2 ms in the median and
+493 ms at worst (three nodes, 19,483 reads). A reader that knows what is stored waits for the replica.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from broker.contract.ports import EventLog, Page
 
 PAGE_EVENTS: Final = 500
 PAGE_BYTES: Final = 512 * 1024
-"""Live events of the same connection wait behind a page."""
+"""Live events of the same connection wait while a page is received."""
 LAG_PAUSE_S: Final = 0.05
 MAX_LAG_S: Final = 5.0
-"""Ten times the worst lag that was seen."""
+"""Ten times the worst lag measured."""
 
 
 async def pages(
@@ -33,11 +33,13 @@ async def pages(
     """Yields the pages of a run (None: of all runs) after sequence `after`, until they reach `up_to`.
 
     Args:
-        up_to: a sequence that the leader has named as stored. Pages may go beyond it. When it is no longer retained,
-            the iteration ends with what is.
+        up_to: a sequence that the leader has named as stored. Pages may go beyond it. When the event at `up_to` is
+            purged, the iteration ends at the newest retained one.
+        limit: events per page.
+        max_bytes: bytes per page, about.
 
     Raises:
-        BrokerUnavailable: the replicas stay behind the leader for `MAX_LAG_S`.
+        BrokerUnavailable: the replicas have lagged behind the leader for `MAX_LAG_S`.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + MAX_LAG_S
@@ -57,10 +59,10 @@ async def pages(
 
 
 async def retains(log: EventLog, test_id: str | None, seq: int, head: int) -> bool:
-    """Whether the event at `seq`, which is older than the run's newest event at `head`, is still stored.
+    """Returns whether the event at `seq`, which is older than the run's newest event at `head`, is still stored.
 
     Raises:
-        BrokerUnavailable: the replicas stay behind the leader for `MAX_LAG_S`.
+        BrokerUnavailable: the replicas have lagged behind the leader for `MAX_LAG_S`.
     """
     async for page in pages(log, test_id, seq - 1, head, limit=1):
         return page.events[0].seq == seq

@@ -9,7 +9,7 @@ import orjson
 
 from broker.contract import events as messages
 from broker.contract.errors import MalformedEvent
-from broker.contract.events import EventType, Phase, Status
+from broker.contract.events import Phase, Status
 from broker.contract.position import Reason
 
 Verdict = Literal["completed", "failed"]
@@ -21,7 +21,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         test_id: the run.
         seq: its position in the stream; grows within a run, with holes.
-        type: "status", "progress", "complete" or "error".
+        type: "status", "progress", "complete" or "error"; any other word is a type of a newer version.
         message: one line for a person.
         timestamp: milliseconds since 1970, by the publisher's clock.
         phase: "phase1" to "phase4", None when the event names none.
@@ -32,7 +32,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     test_id: str
     seq: int
-    type: EventType
+    type: str
     message: str
     timestamp: int
     phase: Phase | None = None

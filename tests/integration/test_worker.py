@@ -20,9 +20,10 @@ from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.publish.run import TestRun
 from agent_worker.work import worker as worker_module
 from agent_worker.work.worker import Player, TryAgain, Worker
+from broker.clock import now_ms
 from broker.contract import ids, subjects
 from broker.contract.errors import NotFound
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams

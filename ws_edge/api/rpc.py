@@ -11,9 +11,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.clock import now_ms
 from broker.contract import ids
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound, TestcastError
-from broker.contract.events import Status, check, for_viewer, now_ms
+from broker.contract.events import Status, check, for_viewer
 from broker.contract.position import Position, decide
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs

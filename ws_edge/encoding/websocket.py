@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from broker.contract.events import now_ms
+from broker.clock import now_ms
 
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NamedTuple
+from typing import Final
 
-from broker.contract import subjects
 from broker.jetstream.api import Streams
+from broker.jetstream.picture_store import Picture, PictureStore
 
 _FRESH_S: Final = 0.9
 """Agents publish at most one picture a second, and pages ask for one as often."""
@@ -14,18 +14,11 @@ _MAX_KEPT: Final = 256
 """At 64 KiB each that is 16 MiB at the most."""
 
 
-class Picture(NamedTuple):
-    """A JPEG and the revision it has in the bucket."""
-
-    jpeg: bytes
-    revision: int
-
-
 class Shots:
     """The pictures of one edge. Any replica's answer will do: a picture may be a moment old."""
 
     def __init__(self, streams: Streams) -> None:
-        self._streams = streams
+        self._store = PictureStore(streams)
         self._kept: dict[str, tuple[float, asyncio.Task[Picture | None]]] = {}
         self.reads = 0
 
@@ -44,9 +37,7 @@ class Shots:
 
     async def _read(self, test_id: str) -> Picture | None:
         self.reads += 1
-        subject = subjects.kv(subjects.SHOTS, test_id)
-        found = (await self._streams.newest(subjects.kv_stream(subjects.SHOTS), [subject])).messages
-        return Picture(found[0].data, found[0].seq) if found else None
+        return await self._store.newest(test_id)
 
     def _forget(self, now: float) -> None:
         """Drops what is stale once there are many."""
