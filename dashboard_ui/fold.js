@@ -1,7 +1,10 @@
 /**
- * A run's snapshot as the fold of its events (DESIGN 3): the same rules as the projector's, so that a card
+ * A run's snapshot as the fold of its events: the same rules as the projector's, so that a card
  * moves with the event and does not wait for the list. Pure.
  */
+
+/** The types that this version knows. Events of other types change no state. */
+export const EVENT_TYPES = new Set(["status", "progress", "complete", "error"]);
 
 /** @param {Snapshot} run */
 export const ended = (run) => run.status === "completed" || run.status === "failed";
@@ -12,8 +15,12 @@ export const blank = (testId, createdAt) => ({ testId, status: "queued", seq: 0,
 /** A new snapshot, or `run` itself when the event is no news to it. @param {Snapshot} run @param {RunEvent} event */
 export function fold(run, event) {
   if (event.seq <= run.seq) return run;
-  // After a terminal event nothing changes but the position.
+  // After a terminal event, and at an event of a newer version's type, nothing changes but the position.
   if (ended(run)) return { ...run, seq: event.seq };
+  if (!EVENT_TYPES.has(event.type)) {
+    const { stalled: _, ...rest } = run; // any event is a sign of life
+    return { ...rest, seq: event.seq };
+  }
   const data = event.data !== null && typeof event.data === "object" ? event.data : {};
   /** @type {Snapshot} */
   const next = { ...run, seq: event.seq, message: event.message, updatedAt: event.timestamp };

@@ -4,10 +4,9 @@
  * page; whoever draws asks `takeDirty()` what has changed.
  */
 
-import { blank, ended, fold } from "./fold.js";
+import { EVENT_TYPES, blank, ended, fold } from "./fold.js";
 import { earlierLine, linesOf, recoveredLine, resetLine } from "./lines.js";
 
-const EVENT_TYPES = new Set(["status", "progress", "complete", "error"]);
 const DELIVERIES = new Set(["sync", "tests", "heartbeat"]);
 
 /** Tests that one page follows event by event; more than that is the list's work. */
@@ -66,7 +65,7 @@ export class Store {
     let news = null;
     for (const item of Array.isArray(message) ? message : [message]) {
       if (item === null || typeof item !== "object") continue;
-      const isEvent = EVENT_TYPES.has(item.type) && Number.isInteger(item.seq);
+      const isEvent = typeof item.type === "string" && Number.isInteger(item.seq); // an edge's own messages have no seq
       if (isEvent || DELIVERIES.has(item.type)) delivered = true;
       if (isEvent) news = this.event(item) ?? news;
       else if (item.type === "sync") this.sync(item);
@@ -79,9 +78,17 @@ export class Store {
 
   /** @param {RunEvent} event @returns {RunEvent|null} the event, if it is urgent news */
   event(event) {
-    if (typeof event.testId !== "string" || typeof event.message !== "string") return null;
-    const run = this.ensure(event.testId, event.timestamp);
+    if (typeof event.testId !== "string") return null;
+    const known = EVENT_TYPES.has(event.type);
+    if (known && typeof event.message !== "string") return null;
+    const run = this.ensure(event.testId, event.timestamp ?? 0);
     if (event.seq <= run.seq) return null;
+    if (!known) {
+      // Of a newer version: there is nothing to show, and only the position moves.
+      run.snapshot = fold(run.snapshot, event);
+      this.moveTo(run, event.seq);
+      return null;
+    }
     if (run.recovering) {
       if (event.seq <= run.recovering.head) run.recovering.count++;
       else this.endRecovery(run);

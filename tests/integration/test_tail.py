@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import nats as nats_py
 import pytest
 
 from broker.contract import subjects
@@ -110,7 +111,10 @@ async def test_what_others_publish_on_the_live_subject_is_not_believed(
         await nats.publish(subjects.live(test_id), forged)
         await nats.publish(subjects.live(test_id), b"\xff")
         headers = {"Nats-Sequence": "900", "Nats-Last-Sequence": "899"}
-        await nats._client.publish(subjects.live(test_id), forged, headers=headers)
+        forger = await nats_py.connect(nats_server.url)
+        await forger.publish(subjects.live(test_id), forged, headers=headers)
+        await forger.flush()
+        await forger.close()
         await publish(streams, test_id, "true")
         await tail.has("Queued", "Running", "true")
 

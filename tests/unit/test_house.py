@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,16 +71,48 @@ def test_only_config_reads_the_environment() -> None:
             assert not reads, f"{path.relative_to(ROOT)} reads the environment"
 
 
-@pytest.mark.parametrize("name", ["subjects", "events", "snapshot", "position", "errors", "url_policy"])
-def test_pure_modules_of_the_broker_stay_pure(name: str) -> None:
-    found = imported(ROOT / "broker" / "contract" / f"{name}.py")
-    assert not found & {"asyncio", "random", "socket", "os", "threading", "subprocess"}, found
+@pytest.mark.parametrize("path", sorted((ROOT / "broker" / "contract").glob("*.py")), ids=lambda path: path.stem)
+def test_the_contract_stays_pure(path: Path) -> None:
+    found = imported(path)
+    impure = {"asyncio", "time", "datetime", "random", "secrets", "socket", "os", "threading", "subprocess", "logging"}
+    assert not found & impure, found
+    ours = {name for name in found if name.split(".")[0] in PACKAGES}
+    assert {name for name in ours if not name.startswith("broker.contract")} == set()
 
 
 def test_pure_modules_of_the_edge_stay_pure() -> None:
     for name in ("fanout/throttle", "encoding/websocket", "transport/handshake"):
         found = imported(ROOT / "ws_edge" / f"{name}.py")
         assert not found & {"asyncio", "random", "socket", "os", "time"}, (name, found)
+
+
+NATS_WORDS = re.compile(
+    r"\bNats-[A-Z]|\bKV-[A-Z]|\$JS\b|\$KV\b|[+-](?:ACK|NAK|TERM|WPI)\b|^\s*(?:import|from) nats\b", re.MULTILINE
+)
+
+
+def test_nats_stays_in_its_room() -> None:
+    """Headers, subjects and acknowledgements of JetStream, and nats-py, are known to broker/jetstream only."""
+    for _, path in modules():
+        where = path.relative_to(ROOT).as_posix()
+        if not where.startswith("broker/jetstream/"):
+            assert NATS_WORDS.findall(path.read_text()) == [], where
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'message.header(b"Nats-Sequence")',
+        'entry.header("KV-Operation")',
+        'f"$JS.API.{name}"',
+        'f"$KV.{bucket}"',
+        'b"+TERM"',
+        "from nats.aio.client import Client",
+        "    import nats",
+    ],
+)
+def test_words_of_nats_are_found(line: str) -> None:
+    assert NATS_WORDS.search(f"import asyncio\n{line}\n")
 
 
 def test_files_stay_readable() -> None:
