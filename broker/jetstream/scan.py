@@ -7,7 +7,8 @@ Any replica answers a direct get. Right after an acknowledgement one answer in s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from broker.contract.errors import BrokerUnavailable
@@ -29,7 +30,7 @@ async def pages(
     *,
     limit: int = PAGE_EVENTS,
     max_bytes: int = PAGE_BYTES,
-) -> AsyncIterator[Page]:
+) -> AsyncGenerator[Page, None]:
     """Yields the pages of a run (None: of all runs) after sequence `after`, until they reach `up_to`.
 
     Args:
@@ -37,6 +38,8 @@ async def pages(
             purged, the iteration ends at the newest retained one.
         limit: events per page.
         max_bytes: bytes per page, about.
+
+    Use `contextlib.aclosing` where the iteration may end early.
 
     Raises:
         BrokerUnavailable: the replicas have lagged behind the leader for `MAX_LAG_S`.
@@ -64,6 +67,7 @@ async def retains(log: EventLog, test_id: str | None, seq: int, head: int) -> bo
     Raises:
         BrokerUnavailable: the replicas have lagged behind the leader for `MAX_LAG_S`.
     """
-    async for page in pages(log, test_id, seq - 1, head, limit=1):
-        return page.events[0].seq == seq
+    async with aclosing(pages(log, test_id, seq - 1, head, limit=1)) as found:
+        async for page in found:
+            return page.events[0].seq == seq
     return False
