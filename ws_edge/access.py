@@ -1,7 +1,7 @@
 """Who may do what: the one question that every entry point asks before it answers. Pure.
 
-Every RPC method, socket verb and stream names the action it asks for. `OpenAccess` allows everything, which suits an edge
-on loopback; an edge that others can reach puts its own `Access` in its place.
+Every RPC method, socket verb and stream names the action it asks for. `OpenAccess` allows everything, which suits an
+edge on loopback; an edge that others can reach puts its own `Access` in its place.
 """
 
 from __future__ import annotations

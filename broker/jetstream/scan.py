@@ -26,16 +26,20 @@ async def pages(
     log: EventLog,
     test_id: str | None,
     after: int,
-    up_to: int,
+    up_to: int = 0,
     *,
+    overlap: bool = False,
     limit: int = PAGE_EVENTS,
     max_bytes: int = PAGE_BYTES,
 ) -> AsyncGenerator[Page, None]:
-    """Yields the pages of a run (None: of all runs) after sequence `after`, until they reach `up_to`.
+    """Yields the pages of a run (None: of all runs) after sequence `after`, to the newest event that a replica has and
+    at least to `up_to`.
 
     Args:
-        up_to: a sequence that the leader has named as stored. Pages may go beyond it. When the event at `up_to` is
-            purged, the iteration ends at the newest retained one.
+        up_to: a sequence that the leader has named as stored. When the event at `up_to` is purged, the iteration ends
+            at the newest retained one.
+        overlap: each page begins with the last event before it, the first page with the event at `after`. When that
+            event is missing from its page, events were removed while they were being read.
         limit: events per page.
         max_bytes: bytes per page, about.
 
@@ -46,19 +50,24 @@ async def pages(
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + MAX_LAG_S
-    while after < up_to:
-        page = await log.read(test_id, after, limit, max_bytes=max_bytes)
+    while True:
+        page = await log.read(test_id, max(0, after - overlap), limit, max_bytes=max_bytes)
         if page.events:
-            deadline = clock() + MAX_LAG_S
-            after = page.events[-1].seq
             yield page
-        if not page.complete or after >= up_to:
+        if page.events and page.events[-1].seq > after:
+            after = page.events[-1].seq
+            deadline = clock() + MAX_LAG_S
+        elif not page.complete:
+            max_bytes *= 2  # the overlapping event fills a page by itself
+        if not page.complete:
             continue
+        if after >= up_to:
+            return
         if clock() >= deadline:
             raise BrokerUnavailable("the replicas lag behind the leader of the event stream")
         await asyncio.sleep(LAG_PAUSE_S)
         # The event at `up_to` may have been purged since; only the leader can tell that from a lagging replica.
-        up_to = (await log.heads()).last_seq if test_id is None else await log.last(test_id)
+        up_to = (await log.heads()).last_seq if test_id is None else await log.last(test_id, confirmed=True)
 
 
 async def retains(log: EventLog, test_id: str | None, seq: int, head: int) -> bool:

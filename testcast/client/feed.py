@@ -216,12 +216,10 @@ class Tail:
             BrokerUnavailable: the replica that answers stays behind the leader.
         """
         # From the last one seen, and that one must come first: otherwise what followed it is gone as well.
-        known = self.position
         try:
-            async for page in pages(self._log, self.test_id, max(0, known - 1), self._target):
-                if known and page.events[0].seq > known:
+            async for page in pages(self._log, self.test_id, self.position, self._target, overlap=True):
+                if 0 < self.position < page.events[0].seq:
                     yield Reset(self.test_id, "expired", self._epoch)
-                known = 0
                 for stored in page.events:
                     if stored.seq > self.position and (event := self._stored_event(stored)) is not None:
                         yield event

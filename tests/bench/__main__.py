@@ -13,13 +13,16 @@ from pathlib import Path
 import uvloop
 
 from tests.bench import alone, compare, host, profile, report, scenes
-from tests.bench.peers import SHORT_NAMES
+from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
 
 
 async def _peers(options: argparse.Namespace, programs: Path) -> str:
     kinds = [SHORT_NAMES[name] for name in options.only.split(",")]
+    if options.earlier is not None:
+        EarlierEdge.checkout = options.earlier.resolve()
+        kinds.append(EarlierEdge)
     rounds = options.rounds or (1 if options.quick else 3)
     rows = await compare.compare(programs, kinds, rounds, options.quick)
     return compare.tables(rows, rounds, options.quick)
@@ -74,6 +77,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="shorter and once: to see that it works; writes no page")
     parser.add_argument("--rounds", type=int, default=0, help="how often each cell is measured (3; quick: 1)")
     parser.add_argument("--only", default=",".join(SHORT_NAMES), help="peers: these, comma-separated")
+    parser.add_argument("--earlier", type=Path, help="peers: a checkout of an earlier commit, as a row of its own")
     parser.add_argument("--minutes", type=float, default=0, help="sockets, page: how long they are held, or it stands")
     parser.add_argument("--print", action="store_true", help="write no page")
     options = parser.parse_args()

@@ -199,6 +199,8 @@ class Edge(OnNats):
     name = "testcast edge"
     flood_events = 10_000
     workers: ClassVar[int] = 1
+    checkout: ClassVar[Path | None] = None
+    """The checkout whose code runs; None for this one."""
 
     async def start(self) -> None:
         await super().start()
@@ -209,6 +211,7 @@ class Edge(OnNats):
         self.test_id = await begin(self.streams)
         open_door = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0", "TESTCAST_EDGE_WORKERS": str(self.workers)}
         self.process = _PinnedEdge(self.broker.url, self.directory, **open_door)
+        self.process.checkout = self.checkout
         self.port = self.process.port
         self.process.spawn()
         self._started.push_async_callback(self.process.child.stop, 0)
@@ -243,6 +246,12 @@ class Edge(OnNats):
         return ["-m", "jetstream", "-p", str(self.broker.port), "-u", f"test.{self.test_id}.events"]
 
 
+class EarlierEdge(Edge):
+    """The edge of an earlier commit, from a checkout of its own (`--earlier`)."""
+
+    name = "testcast edge, earlier"
+
+
 class TwoEdges(Edge):
     """The same, in two processes on both cores."""
 
@@ -258,10 +267,15 @@ class FourEdges(Edge):
 
 
 class _PinnedEdge(EdgeProcess):
+    checkout: Path | None = None
+
     def spawn(self) -> None:
         several = int(self._env["TESTCAST_EDGE_WORKERS"]) > 1
         cores = "0,1" if several else SERVER_CORE
-        self.child = Child(on_cores(cores, [sys.executable, "-m", "ws_edge"]), self.log, self._env)
+        argv = [sys.executable, "-m", "ws_edge"]
+        if self.checkout is not None:
+            argv = ["env", f"--chdir={self.checkout}", *argv]
+        self.child = Child(on_cores(cores, argv), self.log, self._env)
 
 
 SHORT_NAMES: dict[str, type[Peer]] = {

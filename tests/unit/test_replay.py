@@ -1,4 +1,4 @@
-"""Entries, rings, stretches, and the pages that viewers share: cut anywhere, nothing missing, one read for all."""
+"""Entries, rings, batches, and the pages that viewers share: cut anywhere, nothing missing, one read for all."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from tests.harness import NO_SUCH_TEST as TEST_ID
 from tests.harness import event_bytes
 from tests.model import ModelBroker, VirtualLoop
 from ws_edge.fanout import replay
+from ws_edge.fanout.batch import batch_after
 from ws_edge.fanout.replay import Replay, ReplayPage
-from ws_edge.fanout.ring import Entry, Ring, after, entry_of, stretch
+from ws_edge.fanout.ring import Entry, Ring, entry_of, index_after
 
 
 def entries_of(sizes: list[int]) -> list[Entry]:
@@ -51,16 +52,16 @@ def test_many_brackets_side_by_side_are_not_deep() -> None:
 
 
 @given(sizes, st.integers(0, 130), st.integers(0, 130), st.integers(1, 500))
-def test_a_stretch_is_what_comes_next(sizes: list[int], cursor: int, head: int, max_bytes: int) -> None:
+def test_a_batch_is_what_comes_next(sizes: list[int], cursor: int, head: int, max_bytes: int) -> None:
     entries = entries_of(sizes)
-    bodies, moved = stretch(entries, cursor, head, max_bytes)
+    bodies, moved = batch_after(entries, cursor, head, max_bytes)
     passed = [entry for entry in entries if cursor < entry.seq <= moved]
     assert bodies == [entry.body for entry in passed if entry.body], "exactly what it has passed"
     assert moved == (passed[-1].seq if passed else cursor) and (moved <= head or moved == cursor)
     assert sum(map(len, bodies[:-1])) < max_bytes, "at most one goes beyond"
     left = [entry for entry in entries if max(cursor, moved) < entry.seq <= head]
     assert not left or sum(map(len, bodies)) >= max_bytes, "it stops for no other reason"
-    assert entries[after(entries, cursor) :] == [entry for entry in entries if entry.seq > cursor]
+    assert entries[index_after(entries, cursor) :] == [entry for entry in entries if entry.seq > cursor]
 
 
 @given(st.lists(sizes, max_size=12), st.integers(1, 800), st.integers(1, 20))
@@ -74,9 +75,9 @@ def test_a_ring_holds_the_newest_without_a_hole(batches: list[list[int]], max_by
         ring.extend(added)
         assert ring.entries == [entry for entry in everything if entry.seq > ring.after]
         held = sum(len(entry.body) for entry in ring.entries)
-        assert held == ring._bytes <= max_bytes and len(ring.entries) <= max_entries
+        assert held == ring.bytes <= max_bytes and len(ring.entries) <= max_entries
     ring.clear(1000)
-    assert (ring.after, ring.entries, ring._bytes) == (1000, [], 0)
+    assert (ring.after, ring.entries, ring.bytes) == (1000, [], 0)
 
 
 # -- pages --------------------------------------------------------------------------------------------------------

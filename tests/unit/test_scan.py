@@ -35,11 +35,11 @@ class World:
         self.loop.check()
         return result
 
-    def read(self, after: int, up_to: int, *, test_id: str | None = ID, limit: int = 3) -> list[list[int]]:
+    def read(self, after: int, up_to: int, *, test_id: str | None = ID, limit: int = 3, **more: Any) -> list[list[int]]:
         """The sequences of each page."""
 
         async def read() -> list[list[int]]:
-            found = pages(self.broker, test_id, after, up_to, limit=limit)
+            found = pages(self.broker, test_id, after, up_to, limit=limit, **more)
             return [[event.seq for event in page.events] async for page in found]
 
         return self.run(read())  # type: ignore[no-any-return]
@@ -52,10 +52,10 @@ def world() -> Iterator[World]:
     made.loop.finish()
 
 
-def test_nothing_is_asked_for_what_is_read_already(world: World) -> None:
+def test_nothing_new_is_one_look_at_a_replica(world: World) -> None:
     newest = world.store(3)
     assert world.read(newest, newest) == []
-    assert world.broker.reads == 0
+    assert world.broker.reads == 1
 
 
 def test_pages_follow_one_another_up_to_the_end(world: World) -> None:
@@ -63,10 +63,35 @@ def test_pages_follow_one_another_up_to_the_end(world: World) -> None:
     assert world.broker.reads == 3
 
 
-def test_it_ends_once_it_has_reached_what_was_asked_for(world: World) -> None:
+def test_it_goes_on_to_the_newest_that_a_replica_has(world: World) -> None:
     world.store(8)
-    assert world.read(1, 4) == [[2, 3, 4]]
-    assert world.read(1, 5) == [[2, 3, 4], [5, 6, 7]], "a page may go beyond it"
+    assert world.read(1, 4) == [[2, 3, 4], [5, 6, 7], [8]]
+
+
+def test_each_page_overlaps_the_one_before(world: World) -> None:
+    newest = world.store(6)
+    assert world.read(2, newest, overlap=True) == [[2, 3, 4], [4, 5, 6]]
+    assert world.read(0, newest, overlap=True) == [[1, 2, 3], [3, 4, 5], [5, 6]]
+
+
+def test_an_overlap_that_was_purged_shows(world: World) -> None:
+    newest = world.store(6)
+    world.broker.life.purge(3, world.loop.now)
+    assert world.read(2, newest, overlap=True)[0][0] == 4
+
+
+def test_an_overlapping_event_that_fills_its_page_stops_nothing(world: World) -> None:
+    for _ in range(3):
+        world.broker.put(b"x" * 1000, True, [])
+    assert world.read(1, 3, overlap=True, max_bytes=1000) == [[1], [1, 2], [2, 3]]
+
+
+def test_who_was_deposed_is_not_believed_about_a_purge(world: World) -> None:
+    newest = world.store(2)
+    world.broker.life.purge(newest, world.loop.now)
+    world.broker.deposed_s = 1.0
+    with pytest.raises(BrokerUnavailable):
+        world.read(0, newest)
 
 
 def test_it_waits_for_a_replica_that_lags(world: World) -> None:

@@ -21,6 +21,7 @@ from broker.contract.events import Event
 from broker.jetstream import runs
 from tests.harness import NO_SUCH_TEST
 from tests.model import FrameReader, ModelBroker, ModelTransport, VirtualLoop
+from ws_edge.access import OpenAccess
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub
 from ws_edge.transport.admission import Admission
@@ -166,6 +167,7 @@ class House:
         self.node = SimpleNamespace(
             hub=hub,
             log=self.broker,
+            access=OpenAccess(),
             cancel=lambda test_id: runs.end(self.broker, test_id, CANCELLED),
             config=config,
             draining=False,
@@ -291,7 +293,7 @@ def test_however_it_is_cut(said: list[bytes], sizes: list[int]) -> None:
 @settings(quick, max_examples=500 if HUNT else 40)
 @given(said, st.integers(0, 3000))
 def test_a_client_that_talks_and_does_not_listen_is_not_read_from(said: list[bytes], room: int) -> None:
-    """ResponseCache to what it says are bounded: what it says without end is not taken in."""
+    """Answers to what it says are bounded: what it says without end is not taken in."""
     house = House()
     try:
         client = house.client(room)

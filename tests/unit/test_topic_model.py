@@ -28,13 +28,13 @@ from broker.contract.position import Position
 from tests.harness import NO_SUCH_TEST as TEST_ID
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
 from ws_edge.config import EdgeConfig
-from ws_edge.fanout import replay, session, topic
-from ws_edge.fanout import ring as entries
+from ws_edge.encoding import ENCODINGS, Encoding
+from ws_edge.fanout import batch, continuity, repair, replay, session, topic
 from ws_edge.fanout.hub import Hub
 from ws_edge.fanout.ring import Ring
 from ws_edge.fanout.session import Session
 from ws_edge.fanout.topic import Topic
-from ws_edge.transport import socket_writer as outlet
+from ws_edge.transport import socket_writer
 from ws_edge.transport.socket_writer import SocketWriter
 
 HIGH_WATER: Final = 4096
@@ -99,8 +99,8 @@ class ModelViewer(SocketWriter):
         self.position = asked.seq if asked is not None else 0
         self.epoch = asked.epoch if asked is not None else None
         """That of its position: None is the current one, whichever that is."""
-        self.descriptor = len(DESCRIPTORS.viewers)
-        DESCRIPTORS.viewers[self.descriptor] = self
+        self._descriptor = len(DESCRIPTORS.viewers)
+        DESCRIPTORS.viewers[self._descriptor] = self
         self.synced = False
         self.missing = False
         self.left = False
@@ -108,6 +108,10 @@ class ModelViewer(SocketWriter):
 
     def __repr__(self) -> str:
         return f"<viewer at {self.epoch}/{self.position}: {' '.join(self.log[-30:])}>"
+
+    @property
+    def encoding(self) -> Encoding:
+        return ENCODINGS["websocket"]
 
     def resume_writing(self) -> None:
         assert self.session is not None
@@ -399,9 +403,10 @@ class Spine(RuleBasedStateMachine):
     def a_head_never_goes_back_within_an_epoch(self) -> None:
         for each in self._topics():
             key = (id(each), each.epoch)
-            assert self.heads.get(key, 0) <= each.head <= each.tail, f"{each} was at {self.heads.get(key)}"
+            order = each.order
+            assert self.heads.get(key, 0) <= order.released <= order.received, f"{each} was at {self.heads.get(key)}"
             if each.state not in ("opening", "closed") and each.epoch:
-                self.heads[key] = each.head
+                self.heads[key] = order.released
 
     @invariant()
     def nothing_is_logged_with_a_traceback(self) -> None:
@@ -419,9 +424,10 @@ class Spine(RuleBasedStateMachine):
                 continue
             begin, events = each._ring.after, self.broker.life.events
             assert not begin or each.since(begin - 1) is None
-            for seq in (begin, each.head, each.tail, *(kept.seq for kept in events if begin <= kept.seq <= each.tail)):
+            released, received = each.order.released, each.order.received
+            for seq in (begin, released, received, *(kept.seq for kept in events if begin <= kept.seq <= received)):
                 given = each.since(seq)
-                stored = [kept.seq for kept in events if seq < kept.seq <= each.tail]
+                stored = [kept.seq for kept in events if seq < kept.seq <= each.order.received]
                 if given is None:
                     continue
                 seqs = [entry.seq for entry in given]
@@ -450,7 +456,8 @@ class Spine(RuleBasedStateMachine):
         for viewer in self.here:
             viewer.judge()
         for each in self._topics():
-            assert each.state in ("sound", "closed") and not each.behind, f"{each} has not settled"
+            sound = each.order.sound or each.state == "closed"
+            assert sound and each.state in ("open", "closed") and not each.behind, f"{each} has not settled"
 
     def teardown(self) -> None:
         try:
@@ -470,13 +477,13 @@ def small_and_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "_BLOCK", 8)
     monkeypatch.setattr(replay, "PAGE", 16)
     monkeypatch.setattr(replay, "_CACHE_BYTES", 40_000)
-    monkeypatch.setattr(topic, "_PAGE", 7)
-    monkeypatch.setattr(topic, "_MAX_HELD", 5)
-    monkeypatch.setattr(entries, "_CHUNK_BYTES", 1024)
+    monkeypatch.setattr(repair, "PAGE_EVENTS", 7)
+    monkeypatch.setattr(continuity, "MAX_HELD", 5)
+    monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 1024)
     monkeypatch.setattr(topic, "Ring", partial(Ring, max_bytes=8000, max_entries=10))
-    for module in (topic, replay):
+    for module in (repair, replay):
         monkeypatch.setattr(module, "_limited", LOUD)
-    for module in (session, outlet):
+    for module in (session, socket_writer):
         monkeypatch.setattr(module, "os", DESCRIPTORS)
 
 
@@ -537,7 +544,7 @@ def test_a_live_event_that_was_never_stored_changes_nothing(spine: Spine) -> Non
     assert spine.viewers[0].log.count("11") == 1 and "900" not in spine.viewers[0].log
 
 
-def test_what_comes_live_during_the_splice_is_not_left_to_the_settle_check() -> None:
+def test_what_comes_live_during_the_splice_is_not_left_to_the_leader_check() -> None:
     spine = Spine()
     spine.start(interval=0.0, events=0, page_bytes=45_000)
     spine.loop.run_for(2.5)
@@ -548,10 +555,10 @@ def test_what_comes_live_during_the_splice_is_not_left_to_the_settle_check() -> 
     spine.publish("status", 0, [0.0])
     spine.loop.run_for(0.001)
     (topic,) = spine._topics()
-    assert (topic.state, topic.tail) == ("opening", 0)
+    assert (topic.state, topic.order.received) == ("opening", 0)
     while topic.state == "opening":
         spine.loop.run_for(0.01)
-    assert topic.tail == 2, "known without asking anew"
+    assert topic.order.received == 2, "known without asking anew"
     spine.teardown()
 
 
@@ -596,7 +603,7 @@ def test_a_position_from_before_all_of_a_run_was_purged_has_expired(spine: Spine
     spine.recreate(9)
     spine.broker.life.purge(9, spine.loop.now)
     spine.loop.run_for(8.0)
-    assert [topic.tail for topic in spine._topics()] == [0]
+    assert [topic.order.received for topic in spine._topics()] == [0]
     spine.publish_many(since_then, "status", 0, [0.0])
     spine.loop.run_for(1.0)
     late = spine._join(Position(spine.broker.life.epoch, 5))

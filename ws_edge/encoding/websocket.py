@@ -1,4 +1,4 @@
-"""WebSocket frames and control messages as the edge sends them: built once, written to many. Pure (RFC 6455, 5.2)."""
+"""WebSocket frames (RFC 6455, section 5.2): one text message is one event, an array of events, or a control message."""
 
 from __future__ import annotations
 
@@ -8,12 +8,41 @@ from typing import Any, Final
 
 import orjson
 
-from broker.clock import now_ms
-
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
-MAX_JOINED_BYTES: Final = 128 * 1024
-"""A message joins at most about this much, so that a client never has to parse one of many megabytes."""
+MAX_MESSAGE_BYTES: Final = 128 * 1024
+"""A message joins at most about this much, so that a client never parses one of many megabytes."""
+
+
+class WebSocketEncoding:
+    """Unfragmented, unmasked text frames. Several events are one message, a JSON array."""
+
+    name: Final = "websocket"
+
+    def __repr__(self) -> str:
+        return "<WebSocketEncoding>"
+
+    def frame(self, bodies: Sequence[bytes]) -> bytes:
+        """One text frame, or several where the events are large. A single event stands by itself."""
+        if len(bodies) == 1:
+            return text_frame(bodies[0])
+        frames: list[bytes] = []
+        batch: list[bytes] = []
+        size = 0
+        for body in bodies:
+            if batch and size + len(body) > MAX_MESSAGE_BYTES:
+                frames.append(_array(batch))
+                batch, size = [], 0
+            batch.append(body)
+            size += len(body) + 1
+        if batch:
+            frames.append(_array(batch))
+        return b"".join(frames)
+
+    def control(self, kind: str, **fields: Any) -> bytes:
+        """A control message as one text frame; fields that are None are left out."""
+        message = {"type": kind} | {name: value for name, value in fields.items() if value is not None}
+        return text_frame(orjson.dumps(message))
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -33,38 +62,9 @@ def close_frame(code: int, reason: str) -> bytes:
 
 
 def wire_size(size: int) -> int:
-    """How many bytes a client's frame with a payload of `size` takes: header, mask and payload."""
+    """Bytes that a client's frame with a payload of `size` takes: header, mask and payload."""
     return size + (6 if size < 126 else 8 if size < 65536 else 14)
-
-
-def joined(bodies: Sequence[bytes]) -> bytes:
-    """Events as one text frame, or several where they are large: a single one as itself, more as a JSON array."""
-    if len(bodies) == 1:
-        return text_frame(bodies[0])
-    frames: list[bytes] = []
-    batch: list[bytes] = []
-    size = 0
-    for body in bodies:
-        if batch and size + len(body) > MAX_JOINED_BYTES:
-            frames.append(_array(batch))
-            batch, size = [], 0
-        batch.append(body)
-        size += len(body) + 1
-    if batch:
-        frames.append(_array(batch))
-    return b"".join(frames)
 
 
 def _array(bodies: Sequence[bytes]) -> bytes:
     return text_frame(bodies[0] if len(bodies) == 1 else b"[" + b",".join(bodies) + b"]")
-
-
-def control(kind: str, **fields: Any) -> bytes:
-    """A control message as a frame; fields that are None are left out."""
-    message = {"type": kind} | {name: value for name, value in fields.items() if value is not None}
-    return text_frame(orjson.dumps(message))
-
-
-def error(code: str, message: str, test_id: str | None = None) -> bytes:
-    """A control error: the run's own error events have a `seq`, this has none."""
-    return control("error", testId=test_id, message=message, timestamp=now_ms(), data={"code": code})

@@ -1,4 +1,4 @@
-"""The hub: the topics of one node, and what has to happen to all of them once in a while.
+"""The hub: the topics of one node, and everything that has to happen to all of them once in a while.
 
 Sockets and topics carry no timers for heartbeats, deadlines or checks: the hub goes through them in cohorts.
 """
@@ -8,35 +8,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Container, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
 from broker.contract.ports import MAX_HEADS, EventLog, Heads
 from broker.contract.position import Position
 from broker.contract.snapshot import Snapshot
 from broker.log import RateLimited
 from ws_edge.config import EdgeConfig
-from ws_edge.encoding import websocket as frames
+from ws_edge.encoding import Encoding
 from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.ring import Entry
 from ws_edge.fanout.session import Session, Viewer
-from ws_edge.fanout.topic import Topic
+from ws_edge.fanout.topic import LEADER_CHECK_EVERY_S, Topic
 
+POLICY: Final = 1008
 _TICK_S: Final = 0.25
-_SETTLE_EVERY_S: Final = 2.0
 _LINGER_S: Final = 5.0
 """How long a topic stays after its last viewer: a reload of the page finds it warm."""
 _STALE_AFTER_S: Final = 5.0
 _CLOSING_S: Final = 3.0
+"""How long a client may take to answer a close frame."""
 _FRAME_S: Final = 10.0
+"""How long a client may take to send a frame that it has begun."""
 _MAX_IDLE_BEATS: Final = 4
-POLICY: Final = 1008
 _limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
 
 
 class Socket(Viewer, Protocol):
-    """What the hub needs of a socket beside what its topics need."""
+    """What the hub needs of a socket beyond what its topics need."""
 
     sessions: dict[str, Session]
     closing_since: float
@@ -44,7 +44,7 @@ class Socket(Viewer, Protocol):
     partial_since: float
     """Loop time at which a frame began that is not whole yet, 0 when there is none."""
     idle_beats: int
-    """How many heartbeats it has heard without being interested in anything."""
+    """How many heartbeats it has received without being interested in anything."""
 
     def close(self, code: int, reason: str) -> None:
         """Starts the closing handshake."""
@@ -56,11 +56,34 @@ class Socket(Viewer, Protocol):
         """Ends the connection at once."""
 
 
-class LateComer(Protocol):
+class PendingRequest(Protocol):
     """An HTTP connection whose request is not whole."""
 
     def too_late(self) -> None:
         """Ends it."""
+
+
+class Snapshots(Protocol):
+    """Where the hub looks for a run's snapshot."""
+
+    def snapshot(self, test_id: str) -> Snapshot | None:
+        """The newest one known on this node, or None."""
+
+
+class HubStatistics(NamedTuple):
+    """The fan-out of one node in numbers."""
+
+    topics: int
+    sockets: int
+    live: int
+    """Sessions that share their topic's position."""
+    behind: int
+    """Sessions that catch up: they join, resume or are slow."""
+    gaps: int
+    """How often live events were missing, in the topics that stand."""
+    ring_bytes: int
+    pending_requests: int
+    stale: bool
 
 
 class Hub:
@@ -68,39 +91,53 @@ class Hub:
 
     def __init__(self, log: EventLog, config: EdgeConfig, snapshots: Snapshots) -> None:
         self.log = log
-        self.replay = Replay(self.log)
+        self.replay = Replay(log)
         self.epoch = ""
         self.stale = False
         self.config = config
         self.topics: dict[str, Topic] = {}
         self.sockets: set[Socket] = set()
-        self.owing: dict[LateComer, float] = {}
-        """HTTP connections with a request under way, and the loop time at which it must be there."""
+        self.pending: dict[PendingRequest, float] = {}
+        """HTTP connections with a request under way, and the loop time by which it must be whole."""
         self.listeners: Container[object] = ()
-        """Sockets that watch the list, and so are interested in something."""
+        """Sockets that follow the list of tests, and so are interested in something."""
         self._snapshots = snapshots
         self._leader_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._settling = False
+        self._checking = False
         log.on_reconnect.append(self._on_reconnect)
 
     def __repr__(self) -> str:
         state = "stale" if self.stale else "current"
         return f"<Hub topics={len(self.topics)} sockets={len(self.sockets)} {state} {self.replay!r}>"
 
+    def statistics(self) -> HubStatistics:
+        """The node's fan-out as it is now."""
+        topics = [topic.statistics() for topic in self.topics.values()]
+        return HubStatistics(
+            topics=len(topics),
+            sockets=len(self.sockets),
+            live=sum(topic.live for topic in topics),
+            behind=sum(topic.behind for topic in topics),
+            gaps=sum(topic.gaps for topic in topics),
+            ring_bytes=sum(topic.ring_bytes for topic in topics),
+            pending_requests=len(self.pending),
+            stale=self.stale,
+        )
+
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known on this node."""
         return self._snapshots.snapshot(test_id)
 
     def since(self, test_id: str, seq: int) -> list[Entry] | None:
-        """All events of a run behind `seq`, as far as they have come to this node; None: they are not all here."""
+        """All events of a run after `seq` that have come to this node; None when they are not all here."""
         topic = self.topics.get(test_id)
         return None if topic is None else topic.since(seq)
 
     # -- viewers -------------------------------------------------------------------------------------------------
 
     def subscribe(self, viewer: Viewer, test_id: str, asked: Position | None) -> Session:
-        """Adds a viewer to a test's topic, which is opened when it is the first on this node."""
+        """Adds a viewer to a test's topic, which is opened when the viewer is the first on this node."""
         topic = self.topics.get(test_id)
         if topic is None or topic.state == "missing":
             topic = self.topics[test_id] = Topic(
@@ -118,10 +155,10 @@ class Hub:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # -- what happens by itself ----------------------------------------------------------------------------------
+    # -- sweeps --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Heartbeats, settle checks, deadlines, lingering topics; until cancelled."""
+        """Heartbeats, leader checks, deadlines, topics without viewers; until cancelled."""
         loop = asyncio.get_running_loop()
         next_idle_sweep = loop.time() + self.config.heartbeat_s
         while True:
@@ -135,8 +172,8 @@ class Hub:
                     self._sweep_idle_sockets()
             except Exception:  # what is wrong with one must not end the heartbeats and checks of all
                 _limited.warning("a sweep failed", exc_info=True)
-            if not self._settling:
-                self.spawn(self._settle(now))
+            if not self._checking:
+                self.spawn(self._check_leader(now))
 
     async def close(self) -> None:
         """Closes every topic."""
@@ -158,9 +195,9 @@ class Hub:
                 self._drop(topic)
 
     def _sweep_deadlines(self, now: float) -> None:
-        """Ends what is only half there: requests, frames, goodbyes."""
-        for late in [http for http, deadline in self.owing.items() if now > deadline]:
-            late.too_late()
+        """Ends what is only half there: requests, frames, closing handshakes."""
+        for request in [each for each, deadline in self.pending.items() if now > deadline]:
+            request.too_late()
         for socket in [each for each in self.sockets if each.closing_since or each.partial_since]:
             if socket.closing_since and now - socket.closing_since > _CLOSING_S:
                 socket.abort()
@@ -168,18 +205,21 @@ class Hub:
                 socket.close(POLICY, f"a frame that has begun must be whole within {_FRAME_S:g} s")
 
     def _sweep_idle_sockets(self) -> None:
-        """A socket without a live session hears no topic's heartbeat; one that wants nothing for long is sent away."""
-        beat = frames.control("heartbeat", stale=self.stale or None)
+        """A socket without a live session gets no topic's heartbeat; one that is interested in nothing is closed."""
+        beats: dict[Encoding, bytes] = {}
         for socket in tuple(self.sockets):
-            if socket.closing_since or any(session.place >= 0 for session in socket.sessions.values()):
+            if socket.closing_since or any(session.live is not None for session in socket.sessions.values()):
                 continue
             if not socket.sessions and socket not in self.listeners:
                 socket.idle_beats += 1
                 if socket.idle_beats > _MAX_IDLE_BEATS:
                     socket.close(POLICY, "nothing was subscribed to")
                     continue
-            if socket.transport.get_write_buffer_size() == 0:
-                socket.write(beat)
+            if socket.waiting() == 0:
+                encoding = socket.encoding
+                if encoding not in beats:
+                    beats[encoding] = encoding.control("heartbeat", stale=self.stale or None)
+                socket.write(beats[encoding])
 
     def _on_quiet(self, topic: Topic) -> None:
         if topic.state == "missing":
@@ -195,26 +235,22 @@ class Hub:
         for topic in self.topics.values():
             topic.reconnected()
 
-    # -- the settle check ----------------------------------------------------------------------------------------
+    # -- the leader check ----------------------------------------------------------------------------------------
 
-    async def _settle(self, now: float) -> None:
-        """Asks the leader for what may have been missed: after a splice, and where it has been quiet (DESIGN 5)."""
-        due = [
-            topic
-            for topic in self.topics.values()
-            if topic.settle_at <= now and (now - topic.taken_at >= _SETTLE_EVERY_S or topic.settle_at > topic.taken_at)
-        ][:MAX_HEADS]
-        if not due and self.epoch and now - self._leader_at < _SETTLE_EVERY_S:
+    async def _check_leader(self, now: float) -> None:
+        """Asks the leader for events that may have been missed: after a splice, and where it has been quiet."""
+        due = [topic for topic in self.topics.values() if topic.check_due(now)][:MAX_HEADS]
+        if not due and self.epoch and now - self._leader_at < LEADER_CHECK_EVERY_S:
             return
-        self._settling = True
+        self._checking = True
         try:
             self._verify(due, await self.ask_leader(due))
         except (BrokerUnavailable, BrokerRefused) as error:
             if now - self._leader_at > _STALE_AFTER_S and not self.stale:
                 self.stale = True
-                _limited.warning("no leader answers, what viewers see may be old: %s", error)
+                _limited.warning("no leader answers, viewers may see old data: %s", error)
         finally:
-            self._settling = False
+            self._checking = False
 
     async def ask_leader(self, due: Sequence[Topic] = ()) -> Heads:
         """Learns the stream's epoch and newest sequences from its leader; a new epoch restarts every topic.
@@ -227,21 +263,14 @@ class Hub:
         self.epoch = heads.epoch
         for topic in self.topics.values():
             if topic.epoch not in ("", heads.epoch):
-                _limited.warning("the stream %s is another one now: every viewer starts anew", subjects.EVENTS)
+                _limited.warning("the event stream was deleted and made again: every viewer is reset")
                 topic.restart()
         return heads
 
     def _verify(self, due: Sequence[Topic], heads: Heads) -> None:
         if heads.newest is None:
-            return  # this replica lags behind its leader: asked again at the next tick
+            return  # the answering replica lags behind its leader: asked again at the next tick
         now = asyncio.get_running_loop().time()
         for topic in due:
             topic.verify(heads.newest.get(topic.test_id, 0))
-            topic.settle_at = now + _SETTLE_EVERY_S
-
-
-class Snapshots(Protocol):
-    """Where the hub looks for a run's snapshot."""
-
-    def snapshot(self, test_id: str) -> Snapshot | None:
-        """The newest one known on this node, or None."""
+            topic.check_at = now + LEADER_CHECK_EVERY_S

@@ -1,7 +1,7 @@
-"""Reading retained events for viewers that are behind: many viewers of one stretch, one read of the stream.
+"""Reading retained events for viewers that are behind: many viewers at one position, one read of the stream.
 
-Stretches begin at multiples of `_BLOCK`, so that viewers whose positions differ a little share one; a page holds more
-events than a block has sequence numbers, so every page goes beyond its block.
+Pages begin at multiples of `_BLOCK`, so that viewers with slightly different positions share one. A page holds more
+events than a block has sequence numbers, so every page reaches beyond its block.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
-from broker.contract.errors import BrokerRefused, BrokerUnavailable
+from broker.contract.errors import TestcastError
 from broker.contract.ports import EventLog
 from broker.log import RateLimited
-from ws_edge.fanout.ring import Entry, after, entry_of
+from broker.retry import Backoff, retry
+from ws_edge.fanout.ring import Entry, entry_of, index_after
 
 _BLOCK: Final = 512
 PAGE: Final = 2 * _BLOCK
 """Events that one read asks for."""
 _CACHE_BYTES: Final = 8 << 20
 _RETRY_S: Final = 0.2
+_LONGEST_RETRY_S: Final = 0.5
 _limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
 
 
@@ -31,17 +34,29 @@ class ReplayPage(NamedTuple):
     start: int
     entries: list[Entry]
     complete: bool
-    """The run went no further when it was read; else the page is full."""
+    """The run went no further when it was read; otherwise the page is full."""
 
     def holds(self, seq: int) -> bool:
         """The event at `seq` itself is in it, so it was still retained."""
-        index = after(self.entries, seq - 1)
+        index = index_after(self.entries, seq - 1)
         return index < len(self.entries) and self.entries[index].seq == seq
 
     @property
     def last(self) -> int:
         """Sequence of its last event, 0 when it has none."""
         return self.entries[-1].seq if self.entries else 0
+
+
+class ReplayStatistics(NamedTuple):
+    """The replay of one node in numbers."""
+
+    reads: int
+    """Reads of the stream since the start."""
+    pages: int
+    bytes: int
+    """What the pages hold."""
+    waiting: int
+    """Reads under way."""
 
 
 class Replay:
@@ -51,7 +66,7 @@ class Replay:
         self._log = log
         self._pages: OrderedDict[tuple[str, int], ReplayPage] = OrderedDict()
         self._starts: dict[str, set[int]] = {}
-        """Where each run's pages begin: one of a run among many others spans many blocks."""
+        """Where each run's pages begin: a run among many others spans many blocks."""
         self._bytes = 0
         self._waiting: dict[tuple[str, int], list[tuple[int, Callable[[ReplayPage], None]]]] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -60,8 +75,12 @@ class Replay:
     def __repr__(self) -> str:
         return f"<Replay reads={self.reads} pages={len(self._pages)} bytes={self._bytes} waiting={len(self._waiting)}>"
 
+    def statistics(self) -> ReplayStatistics:
+        """The replay as it is now."""
+        return ReplayStatistics(self.reads, len(self._pages), self._bytes, len(self._waiting))
+
     def cached(self, test_id: str, cursor: int) -> ReplayPage | None:
-        """A page at hand that has something behind `cursor`, or None."""
+        """A page at hand that has something after `cursor`, or None."""
         starts = (start for start in self._starts.get(test_id, ()) if start <= cursor)
         start = max((start for start in starts if self._pages[test_id, start].last > cursor), default=None)
         if start is None:
@@ -72,7 +91,7 @@ class Replay:
     def request(self, test_id: str, cursor: int, on_page: Callable[[ReplayPage], None]) -> None:
         """Reads the page around `cursor`; calls `on_page` once it is here, whoever asked first.
 
-        `on_page` may find nothing behind the cursor in it: then the replica that answered lags, or nothing is retained.
+        `on_page` may find nothing after the cursor in it: then the replica that answered lags, or nothing is retained.
         While the broker is away the read is tried again for ever.
         """
         start = _aligned(cursor)
@@ -91,7 +110,7 @@ class Replay:
         """Drops a run's pages.
 
         Args:
-            up_to: the events up to here are gone, and the pages that begin with them; None: the topic is gone, or the
+            up_to: the events up to here are gone, and the pages that begin with them. None: the topic is gone, or the
                 stream is another one, so reads under way are given up too, and whoever waits has to ask again.
         """
         for key, page in list(self._pages.items()):
@@ -109,30 +128,34 @@ class Replay:
 
     async def _read(self, key: tuple[str, int]) -> None:
         test_id, start = key
-        while True:
-            try:
-                read = await self._log.read(test_id, max(0, start - 1), PAGE)
-                entries = [entry_of(test_id, event.seq, event.data) for event in read.events]
-                break
-            except (BrokerUnavailable, BrokerRefused) as error:
-                _limited.warning("replay of test %s: %s", test_id, error)
-            except Exception:  # who waits for this page would wait for ever
-                _limited.warning("replay of test %s", test_id, exc_info=True)
-            await asyncio.sleep(_RETRY_S)
+        # Also after an error of our own: whoever waits for this page would wait for ever.
+        page = await retry(
+            partial(self._read_page, test_id, start),
+            on=(Exception,),
+            backoff=Backoff(_RETRY_S, _LONGEST_RETRY_S),
+            source=self._log,
+            on_failure=partial(_report, test_id),
+        )
         self.reads += 1
         del self._tasks[key]
-        page = ReplayPage(start, entries, read.complete)
-        self._forget(key)
-        self._pages[key] = page
-        self._starts.setdefault(test_id, set()).add(start)
-        self._bytes += _size(page)
-        while self._bytes > _CACHE_BYTES and len(self._pages) > 1:
-            self._forget(next(iter(self._pages)))
+        self._keep(key, page)
         for cursor, on_page in self._waiting.pop(key):
             if page.last <= cursor and start < cursor and not page.complete:
                 self.request(test_id, cursor, on_page)
             else:
                 on_page(page)
+
+    async def _read_page(self, test_id: str, start: int) -> ReplayPage:
+        read = await self._log.read(test_id, max(0, start - 1), PAGE)
+        return ReplayPage(start, [entry_of(test_id, event.seq, event.data) for event in read.events], read.complete)
+
+    def _keep(self, key: tuple[str, int], page: ReplayPage) -> None:
+        self._forget(key)
+        self._pages[key] = page
+        self._starts.setdefault(key[0], set()).add(key[1])
+        self._bytes += _size(page)
+        while self._bytes > _CACHE_BYTES and len(self._pages) > 1:
+            self._forget(next(iter(self._pages)))
 
     def _forget(self, key: tuple[str, int]) -> None:
         page = self._pages.pop(key, None)
@@ -142,6 +165,10 @@ class Replay:
             starts.discard(key[1])
             if not starts:
                 del self._starts[key[0]]
+
+
+def _report(test_id: str, error: Exception) -> None:
+    _limited.warning("replay of test %s: %s", test_id, error, exc_info=not isinstance(error, TestcastError))
 
 
 def _aligned(cursor: int) -> int:

@@ -1,74 +1,88 @@
-"""A session: one viewer's interest in one topic; and how a frame goes out to all of a topic's viewers."""
+"""A session: one viewer's interest in one topic; and how a frame reaches all of a topic's live viewers."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from array import array
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from broker.contract.position import Position
-
-if TYPE_CHECKING:
-    from ws_edge.fanout.topic import Topic
+from ws_edge.encoding import Encoding
+from ws_edge.fanout.resume import LeaderWord, Stage
 
 
 class Viewer(Protocol):
-    """What a topic needs of a socket. None of it blocks, none of it raises."""
+    """What a topic needs of a transport. All calls come from the loop; none blocks and none raises.
 
-    fd: int
-    """Where a frame may go straight to the kernel: nothing waits before it. -1 while something does, or may. Whenever
-    it changes, each of the viewer's sessions is told (`Session.straight`)."""
+    Nothing is called after the viewer has closed its sessions.
+    """
 
     @property
-    def transport(self) -> asyncio.Transport:
-        """For how much waits in it."""
+    def encoding(self) -> Encoding:
+        """How its messages are encoded; never changes."""
 
-    def write(self, frames: bytes) -> None:
-        """Sends them; only while the session stands."""
+    @property
+    def fd(self) -> int:
+        """The descriptor that a frame may be written to directly, because nothing waits before it; -1 when something
+        does, or may. Each session is told of a change (`Session.set_fd`)."""
+
+    def waiting(self) -> int:
+        """Bytes that wait to be sent."""
+
+    def write(self, data: bytes) -> None:
+        """Sends frames, however many bytes wait."""
 
     def queue(self, rest: memoryview) -> None:
-        """Sends what the kernel did not take of a frame, once it does."""
+        """Sends the part of a frame that a direct write did not take."""
 
     def offer(self, frame: bytes, high_water_bytes: int) -> bool:
-        """Writes it, unless more than `high_water_bytes` wait to be sent: then nothing happens, and False."""
+        """Sends a frame, unless more than `high_water_bytes` wait: then nothing happens, and it returns False."""
 
     def session_missing(self, session: Session) -> None:
         """The test does not exist. The session has been removed already."""
 
 
-class Looked(NamedTuple):
-    """What the leader said: of all events up to `tail` only those up to `newest` are retained. True for ever after."""
+class Owner(Protocol):
+    """The topic behind a session, as the session and its viewer see it."""
 
-    newest: int
-    tail: int
+    @property
+    def test_id(self) -> str:
+        """The run."""
+
+    def pump(self, session: Session) -> None:
+        """Writes what the session lacks, as far as the viewer takes it."""
+
+    def remove(self, session: Session) -> None:
+        """Ends the session; harmless when it has ended."""
 
 
 class Session:
     """One viewer's interest in one topic."""
 
-    __slots__ = ("asked", "cursor", "looked", "place", "reading", "settled", "topic", "viewer")
+    __slots__ = ("asked", "cursor", "live", "place", "stage", "topic", "viewer", "word")
 
-    def __init__(self, topic: Topic, viewer: Viewer, asked: Position | None) -> None:
+    def __init__(self, topic: Owner, viewer: Viewer, asked: Position | None) -> None:
         self.topic = topic
         self.viewer = viewer
         self.asked = asked
         self.cursor = 0
-        """Everything up to here has been written to the socket; only meaningful while behind."""
+        """Everything up to here has been written; meaningful while `stage` is BEHIND or READING."""
+        self.stage = Stage.ASKED
+        self.word: LeaderWord | None = None
+        """What the leader said about this session's position; None when it was not asked."""
+        self.live: LiveSessions | None = None
+        """The live sessions that it is one of; None while it is not live."""
         self.place = -1
-        """Among the topic's live sessions; -1 while behind."""
-        self.settled = False
-        """The resume has been decided and its `sync` written."""
-        self.looked: Looked | None = None
-        """The leader was asked: the position is past all that is known here, or a read has not found what follows."""
-        self.reading = False
-        """A page is being read for it."""
+        """Its index there."""
 
-    def straight(self, fd: int) -> None:
-        """The viewer's `fd` is another one."""
-        if self.place >= 0:
-            self.topic.live.fds[self.place] = fd
+    def __repr__(self) -> str:
+        return f"<Session {self.topic.test_id} {self.stage.value} cursor={self.cursor}>"
+
+    def set_fd(self, fd: int) -> None:
+        """The viewer's `fd` has changed."""
+        if self.live is not None:
+            self.live.fds[self.place] = fd
 
     def close(self) -> None:
         """Ends it; harmless when it has ended."""
@@ -76,7 +90,7 @@ class Session:
 
 
 class LiveSessions:
-    """A topic's live sessions in no order, and what a delivery needs of each packed side by side."""
+    """A topic's live sessions of one encoding, in no order. What a delivery needs of each is packed side by side."""
 
     __slots__ = ("_sessions", "fds")
 
@@ -85,6 +99,9 @@ class LiveSessions:
         self.fds = array("i")
         """Their viewers' `fd`, place by place."""
 
+    def __repr__(self) -> str:
+        return f"<LiveSessions {len(self._sessions)}>"
+
     def __len__(self) -> int:
         return len(self._sessions)
 
@@ -92,36 +109,28 @@ class LiveSessions:
         return iter(self._sessions)
 
     def add(self, session: Session) -> None:
-        """One that is not here."""
-        session.place = len(self._sessions)
+        """Adds a session that is not here."""
+        session.live, session.place = self, len(self._sessions)
         self._sessions.append(session)
         self.fds.append(session.viewer.fd)
 
     def discard(self, session: Session) -> None:
-        """The last one takes its place; harmless when it is not here."""
-        place, session.place = session.place, -1
-        if place < 0:
-            return
+        """Removes a session that is here; the last one takes its place."""
+        place, session.live, session.place = session.place, None, -1
         last, fd = self._sessions.pop(), self.fds.pop()
         if last is not session:
             self._sessions[place], self.fds[place] = last, fd
             last.place = place
 
-    def clear(self) -> None:
-        """All are behind."""
-        for session in self._sessions:
-            session.place = -1
-        self._sessions.clear()
-        del self.fds[:]
-
     def offer(self, frame: bytes, high_water_bytes: int) -> list[Session]:
         """Writes a frame to each viewer, unless more than `high_water_bytes` wait to be sent to it.
 
-        The hot path: all that is done once per delivery is in this loop. It looks at no object of the viewer's, since
-        of ten thousand none is in the processor's cache, and leaves everything but the whole frame taken to `Viewer`.
+        This is the hot path: everything that is done once per delivery is in this loop. It touches no viewer object,
+        since with ten thousand viewers none of them is in the CPU cache, and leaves everything but "the kernel took
+        the whole frame" to `Viewer`.
 
         Returns:
-            Those that were not written to.
+            The sessions that were not written to.
         """
         write, size = os.write, len(frame)
         refused: list[Session] = []
@@ -137,4 +146,51 @@ class LiveSessions:
                 sent = 0
             if sent != size:  # no copy of the rest: at full rate frames are large, and most wait
                 self._sessions[place].viewer.queue(memoryview(frame)[sent:])
+        return refused
+
+
+class Audience:
+    """A topic's live sessions, by encoding."""
+
+    __slots__ = ("_by_encoding",)
+
+    def __init__(self) -> None:
+        self._by_encoding: dict[Encoding, LiveSessions] = {}
+
+    def __repr__(self) -> str:
+        counts = " ".join(f"{encoding.name}={len(live)}" for encoding, live in self._by_encoding.items())
+        return f"<Audience {counts or 'empty'}>"
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_encoding.values()))
+
+    def __iter__(self) -> Iterator[Session]:
+        for live in self._by_encoding.values():
+            yield from live
+
+    def add(self, session: Session) -> None:
+        """Adds a session that is not here."""
+        encoding = session.viewer.encoding
+        live = self._by_encoding.get(encoding)
+        if live is None:
+            live = self._by_encoding[encoding] = LiveSessions()
+        live.add(session)
+
+    def discard(self, session: Session) -> None:
+        """Removes a session; harmless when it is not here."""
+        if session.live is not None:
+            session.live.discard(session)
+
+    def clear(self) -> None:
+        """Removes all."""
+        for session in self:
+            session.live, session.place = None, -1
+        self._by_encoding.clear()
+
+    def offer(self, frame_for: Callable[[Encoding], bytes], high_water_bytes: int) -> list[Session]:
+        """Writes to all, each in its encoding; every encoding frames once. Returns the sessions not written to."""
+        refused: list[Session] = []
+        for encoding, live in self._by_encoding.items():
+            if live:
+                refused += live.offer(frame_for(encoding), high_water_bytes)
         return refused

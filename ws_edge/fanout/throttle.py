@@ -1,4 +1,4 @@
-"""The pace of progress messages (the seed's ADR-006): at most one per interval and test. Pure; `now` is passed in."""
+"""The rate limit of progress events: one message per interval and test. Pure; `now` is passed in."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Kind = Literal["urgent", "progress", "silent"]
 
 
 class Throttle(Generic[Item]):
-    """Holds progress back within a window, drops nothing, keeps the order.
+    """Holds progress events back within a window. It drops nothing and keeps the order.
 
-    The first progress event goes out at once and opens a window of `interval_s`; those that come within it go out
-    together, with the next urgent event or at the window's end. An urgent event never waits. A silent item (a malformed
-    event, which only moves positions) keeps its place in the order and opens no window.
+    The first progress event goes out at once and opens a window of `interval_s`. Those that come within the window go
+    out together, with the next urgent event or at the window's end. An urgent event never waits. A silent item (a
+    malformed event, which only moves positions) keeps its place in the order and opens no window.
     """
 
     __slots__ = ("_held", "_window_ends", "interval_s")
@@ -23,6 +23,9 @@ class Throttle(Generic[Item]):
         self.interval_s = interval_s
         self._window_ends = float("-inf")
         self._held: list[Item] = []
+
+    def __repr__(self) -> str:
+        return f"<Throttle interval_s={self.interval_s:g} held={len(self._held)}>"
 
     def offer(self, item: Item, kind: Kind, now: float) -> list[Item]:
         """Takes the next item in order. Returns what is to be sent now, in order."""
@@ -42,12 +45,12 @@ class Throttle(Generic[Item]):
 
     @property
     def held(self) -> Sequence[Item]:
-        """What has been taken and not released, in order."""
+        """What was taken and is not released yet, in order."""
         return self._held
 
     @property
     def due(self) -> float | None:
-        """When `expire` has something to release, None when nothing is held."""
+        """When `expire` has something to release; None when nothing is held."""
         return self._window_ends if self._held else None
 
     def expire(self, now: float) -> list[Item]:

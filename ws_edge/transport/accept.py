@@ -1,10 +1,10 @@
-"""What a connection meets first: a WebSocket's upgrade is answered here, anything else is uvicorn's.
+"""What a new connection is handed to first. WebSocket upgrades are answered here; everything else is uvicorn's.
 
 A crowd that comes back opens thousands of sockets a second, and what uvicorn's HTTP protocol prepares for a request
-(parser, flow control, addresses, an ASGI scope) costs more than the handshake itself. So a request that is whole, asks
-for `/ws` and looks like every browser's is read here, and its connection never was HTTP. Whatever looks different in
-any way (in pieces, malformed, with a body, another path) goes to uvicorn's protocol, which knows what to say; an
-upgrade that comes in pieces still becomes a socket there.
+(parser, flow control, addresses, an ASGI scope) costs more than the handshake itself. A request that is whole, asks for
+`/ws` and looks like every browser's is read here, and its connection never becomes HTTP. Any other request (in pieces,
+malformed, with a body, for another path) goes to uvicorn's protocol. An upgrade that comes in pieces still becomes a
+socket there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SOCKET: Final = b"GET /ws"
 
 
 class AcceptProtocol(asyncio.Protocol):
-    """A connection that has said nothing yet. Stands under uvicorn's `http=`."""
+    """A connection that has sent nothing yet. Stands under uvicorn's `http=`."""
 
     __slots__ = ("_app_state", "_config", "_server_state", "_transport")
 
@@ -44,17 +44,17 @@ class AcceptProtocol(asyncio.Protocol):
         return "<AcceptProtocol>"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection that says nothing is as good as half a request: it has a deadline."""
+        """Starts the deadline: a connection that sends nothing is as good as half a request."""
         self._transport = cast(asyncio.Transport, transport)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # a union of uvicorn's own classes
-        self._owing[self] = asyncio.get_running_loop().time() + HEADER_S
+        self._pending[self] = asyncio.get_running_loop().time() + HEADER_S
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It left without a word."""
+        """It left without sending anything."""
         self._leave()
 
     def data_received(self, data: bytes) -> None:
-        """The first words say whose it is."""
+        """Hands the connection to the protocol that its first bytes ask for."""
         self._leave()
         request = handshake.read(data) if data.startswith(_SOCKET) else None
         if request is not None:
@@ -78,8 +78,8 @@ class AcceptProtocol(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._server_state.connections.discard(self)
-        self._owing.pop(self, None)
+        self._pending.pop(self, None)
 
     @property
-    def _owing(self) -> dict[Any, float]:
-        return self._app_state["node"].hub.owing  # type: ignore[no-any-return]
+    def _pending(self) -> dict[Any, float]:
+        return self._app_state["node"].hub.pending  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""Who may open a socket: limits per node and per address, and a rate of handshakes. Pure; `now` is passed in.
+"""Limits on sockets per node and per address, and on the rate of handshakes. Pure; `now` is passed in.
 
-A crowd that was thrown off somewhere comes back all at once. What is beyond the limits is told when to come again, in
-one short answer and before any work is done for it, so that those who are let in are served quickly.
+Viewers that lose their node come back all at once. Those beyond the limits are told when to come again, in one short
+answer and before any work is done for them, so that the others are served quickly.
 """
 
 from __future__ import annotations
@@ -14,20 +14,29 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Refused(NamedTuple):
-    """Why not, and when to come again."""
+    """Why a socket is not let in, and when to come again."""
 
     code: str
     message: str
     retry_after_s: int
 
 
+class AdmissionStatistics(NamedTuple):
+    """Sockets let in and refused, in numbers."""
+
+    open: int
+    addresses: int
+    refused: int
+    """Since the start."""
+
+
 class Admission:
-    """The door of one node.
+    """Counts the sockets of one node.
 
     Args:
         max_sockets: open at the same time on this node.
         max_per_address: of them from one address; 0 for no such limit.
-        handshakes_per_s: on average; twice as many at once after a quiet moment.
+        handshakes_per_s: on average; twice as many at once after a quiet moment. 0 for no such limit.
     """
 
     def __init__(self, max_sockets: int, max_per_address: int, handshakes_per_s: float) -> None:
@@ -44,8 +53,12 @@ class Admission:
     def __repr__(self) -> str:
         return f"<Admission open={self.open} addresses={len(self._by_address)} refused={self.refused}>"
 
+    def statistics(self) -> AdmissionStatistics:
+        """The counts as they are now."""
+        return AdmissionStatistics(self.open, len(self._by_address), self.refused)
+
     def enter(self, address: str, now: float) -> Refused | None:
-        """Lets a socket in, or says why not. Every socket let in has to `leave`."""
+        """Lets a socket in and returns None, or says why not. Every socket that is let in has to `leave`."""
         refused = self._judge(address, now)
         if refused is not None:
             self.refused += 1
@@ -56,7 +69,7 @@ class Admission:
         return None
 
     def leave(self, address: str) -> None:
-        """A socket that was let in has gone."""
+        """Uncounts a socket that was let in."""
         self.open -= 1
         left = self._by_address[address] - 1
         if left:
@@ -85,7 +98,7 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Netwo
     Args:
         peer: the address at the other end of the connection.
         forwarded_for: the X-Forwarded-For header, None when there is none.
-        trusted: the proxies whose word counts, from the nearest on: each trusted hop may name the one before it.
+        trusted: the proxies whose word counts. Each trusted hop, from the nearest on, may name the one before it.
 
     Returns:
         The first address, seen from here, that is no trusted proxy.

@@ -1,7 +1,7 @@
 """The opening handshake, from the server's side (RFC 6455, 4.2). Pure: bytes of a request in, an answer out.
 
-A request that is whole and plain is read here (`read`); any other has been parsed by uvicorn's HTTP protocol
-(httptools), which hands it on in a canonical form (`parse`). `accept` looks at what a handshake adds.
+`read` reads a request that is whole and plain. Any other request is parsed by uvicorn's HTTP protocol (httptools),
+which hands it on in a canonical form for `parse`. `accept` checks what a handshake adds.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _BODY: Final = {"content-length", "transfer-encoding"}
 
 
 def read(data: bytes) -> Request | None:
-    """The request in `data`, if it is a whole and plain one that asks for a WebSocket at `/ws`; else None, which says
-    nothing against it: an HTTP parser has to judge."""
+    """The request in `data`, when it is a whole and plain one that asks for a WebSocket at `/ws`. None otherwise: that
+    says nothing against it, an HTTP parser has to judge."""
     found = _PLAIN.fullmatch(data) if len(data) <= _MAX_PLAIN_BYTES else None
     if found is None:
         return None
@@ -99,7 +99,7 @@ def accept(request: Request) -> bytes:
     """The 101 answer.
 
     Raises:
-        Refusal: it is no sound handshake.
+        Refusal: the handshake is not valid.
     """
     headers = request.headers
     if request.method != "GET":
@@ -126,9 +126,9 @@ def accept(request: Request) -> bytes:
 
 
 def origin_allowed(origin: str | None, host: str | None, allowed: Collection[str]) -> bool:
-    """Whether a page of `origin` may speak to us: our own pages, and those the operator names.
+    """Whether a page of `origin` may connect: the edge's own pages, and those of the origins that the operator names.
 
-    No Origin header means no browser; there is nothing to protect then.
+    Without an Origin header the client is no browser, and there is no page to judge.
     """
     if origin is None:
         return True

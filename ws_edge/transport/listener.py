@@ -1,8 +1,8 @@
-"""The listening socket, and what every connection accepted from it begins with.
+"""Listening sockets, with the options that every accepted connection inherits.
 
-Linux hands a listening socket's options on to the sockets it accepts: set here, they cost no system call for each
-viewer. Several processes on one port each have a listening socket of their own (SO_REUSEPORT), among which the kernel
-spreads the connections evenly; taking turns at a shared one gives most of them to whoever wakes first.
+Linux hands the options of a listening socket on to the sockets it accepts, so they cost no system call per viewer.
+Several processes on one port have a listening socket each (SO_REUSEPORT): the kernel spreads the connections evenly
+among them, whereas a shared one gives most connections to the process that wakes first.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from broker.contract.errors import InvalidSetting
 
 BACKLOG: Final = 4096
 _NOTSENT_LOWAT_BYTES: Final = 16 * 1024
-"""The kernel's share of what is not sent yet; without a limit it takes up to 4 MB a stalled socket, unseen by RSS."""
+"""The kernel's share of what is not sent yet. Without it a stalled socket takes up to 4 MB that RSS does not show."""
 _KEEPALIVE_IDLE_S: Final = 30
-"""When the kernel begins to look for a dead peer (never by TCP_USER_TIMEOUT, which also kills a live peer whose window
-is closed)."""
+"""When the kernel begins to probe an idle peer. TCP_USER_TIMEOUT is no alternative: it also kills a live peer whose
+window is closed."""
 
 
 def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
-    """Listens `count` times on one port.
+    """Opens `count` listening sockets on one port.
 
     Args:
         port: 0 for any that is free.
-        count: how many processes will take a socket each; where the system cannot share a port, one is all there is.
+        count: how many processes take a socket each. Where the system cannot share a port, there is only one.
 
     Raises:
         InvalidSetting: the address cannot be listened on.

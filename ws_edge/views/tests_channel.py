@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from broker.contract.snapshot import Snapshot
-from ws_edge.encoding import websocket as frames
+from ws_edge.encoding import ENCODINGS
 from ws_edge.views.catalogue import Catalogue, to_json
 
 _INTERVAL_S: Final = 0.25
@@ -91,6 +91,6 @@ class TestsChannel:
 def _frame(
     upserts: list[Snapshot], removed: list[str], stale: bool, counts: dict[str, int], *, full: bool = False
 ) -> bytes:
-    return frames.control(
+    return ENCODINGS["websocket"].control(
         "tests", upserts=to_json(upserts), removed=removed, counts=counts, full=full or None, stale=stale or None
     )

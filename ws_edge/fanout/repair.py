@@ -1,0 +1,204 @@
+"""Opening a topic, reading what it missed, asking the leader: one piece of work at a time, tried until it succeeds.
+
+No order of "subscribe" and "read" is sound by itself in a cluster: direct gets may be stale by half a second, and
+interest takes time to spread. Three checks carry it. The gap check (`continuity`) finds a missing event at the next
+one. The leader check of the hub finds a missing last one. A read always begins with the newest event received, so
+events that were removed meanwhile are noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, Protocol
+
+from broker.contract.errors import NotFound, TestcastError
+from broker.contract.ports import EventLog, Interest, LiveEvent, Page
+from broker.contract.snapshot import Snapshot
+from broker.jetstream import runs
+from broker.jetstream.scan import LAG_PAUSE_S, PAGE_EVENTS, pages
+from broker.log import RateLimited
+from broker.retry import Backoff, retry
+from ws_edge.fanout.continuity import Continuity
+from ws_edge.fanout.resume import LeaderWord
+from ws_edge.fanout.session import Session
+
+_RETRY_S: Final = 0.25
+_LONGEST_RETRY_S: Final = 0.5
+_limited = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
+
+
+class LogSource(Protocol):
+    """What a repair needs of the node."""
+
+    epoch: str
+    """This life of the stream; empty until the broker has been asked."""
+
+    @property
+    def log(self) -> EventLog:
+        """The event log of this node."""
+
+    def snapshot(self, test_id: str) -> Snapshot | None:
+        """The newest snapshot known here."""
+
+
+class Repaired(Protocol):
+    """What a repair needs of its topic."""
+
+    test_id: str
+    order: Continuity
+    behind: set[Session]
+
+    def on_live(self, test_id: str, event: LiveEvent) -> None:
+        """Takes a live event."""
+
+    def take(self, seq: int, data: bytes) -> None:
+        """Receives the next event in order."""
+
+    def resume_all(self, received: int) -> None:
+        """What is held does not lead on to the event after `received`: every viewer resumes."""
+
+    def on_opened(self, epoch: str, received: int, fallback: Snapshot | None) -> None:
+        """Interest stands, and `received` is the newest event."""
+
+    def on_missing(self) -> None:
+        """There is no such test."""
+
+    def on_resolved(self) -> None:
+        """Nothing is known to be missing."""
+
+    def pump_all(self) -> None:
+        """Lets the viewers go on."""
+
+
+class Repair:
+    """The work of one topic that has to wait for the broker."""
+
+    def __init__(self, topic: Repaired, source: LogSource) -> None:
+        self._topic = topic
+        self._source = source
+        self._interest: Interest | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._exists = False
+
+    def __repr__(self) -> str:
+        return f"<Repair of {self._topic.test_id} {'busy' if self._task is not None else 'idle'}>"
+
+    def open(self) -> None:
+        """Starts the splice."""
+        self._start(self._open)
+
+    def catch_up(self, newest: int = 0) -> None:
+        """Starts reading what was missed; nothing happens while other work is under way, which ends with this.
+
+        Args:
+            newest: what the leader says is the last event; 0 when it was not asked.
+        """
+        self._start(partial(self._catch_up, newest))
+
+    def ask_leader(self) -> None:
+        """Starts a look at the leader, for a position past everything known here or events that a read did not find.
+        Its word is left with every session that is behind."""
+        self._start(self._ask_leader)
+
+    def abandon(self) -> None:
+        """Gives up the work under way."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def close(self) -> None:
+        """Gives up the work and the interest."""
+        self.abandon()
+        if self._interest is not None:
+            await self._interest.close()
+
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._task is None:
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._until_done(work), name=f"topic-{self._topic.test_id}")
+
+    async def _until_done(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        backoff = Backoff(_RETRY_S, _LONGEST_RETRY_S)
+        await retry(work, on=(Exception,), backoff=backoff, source=self._source.log, on_failure=self._on_failure)
+        self._task = None
+        if self._exists and not self._topic.order.sound:  # found while this work was under way
+            self.catch_up()
+        self._topic.pump_all()
+
+    def _on_failure(self, error: Exception) -> None:
+        # Also after an error of our own: a topic that stops repairing itself would lose events without a word.
+        expected = isinstance(error, TestcastError)
+        _limited.warning("topic %s: %s", self._topic.test_id, error, exc_info=not expected)
+
+    async def _open(self) -> None:
+        """The splice: interest first, then the newest sequence. Live events wait in between."""
+        log, test_id = self._source.log, self._topic.test_id
+        if self._interest is None:
+            self._interest = await log.follow(test_id, self._topic.on_live)
+        await self._interest.confirm()
+        epoch = self._source.epoch or (await log.heads()).epoch
+        self._topic.order.held.clear()  # the leader's answer takes in what has come until now
+        last = await log.last(test_id)
+        if not last and not self._exists:
+            last = await log.last(test_id, confirmed=True)
+        if not last and not self._exists:
+            self._topic.on_missing()
+            return
+        self._exists = True
+        fallback = None
+        if last and self._source.snapshot(test_id) is None:
+            with contextlib.suppress(NotFound):
+                fallback = (await runs.read(log, test_id)).snapshot
+        self._topic.on_opened(epoch, last, fallback)
+        self._resolve()
+
+    async def _catch_up(self, newest: int) -> None:
+        """Reads what was missed, in order, until no event is known that was not received."""
+        log, topic, order = self._source.log, self._topic, self._topic.order
+        while True:
+            missing = pages(log, topic.test_id, order.received, newest, overlap=True, limit=PAGE_EVENTS)
+            async for page in missing:
+                self._take_page(page)
+            self._resolve()
+            if order.sound and order.received >= newest:
+                return
+            order.doubt()
+            await asyncio.sleep(LAG_PAUSE_S)
+            asked_of = len(order.held)
+            newest = await log.last(topic.test_id, confirmed=True)
+            order.forget_held(asked_of, newest)
+
+    def _take_page(self, page: Page) -> None:
+        topic = self._topic
+        # Where the newest event received is still there, nothing behind it is gone.
+        if 0 < topic.order.received < page.events[0].seq:
+            topic.resume_all(page.events[0].seq - 1)
+        for event in page.events:
+            if event.seq > topic.order.received:
+                topic.take(event.seq, event.data)
+
+    def _resolve(self) -> None:
+        """Ends a splice or a catch-up. What was held is next, or old, or shows that there is more to read."""
+        order, gaps = self._topic.order, self._topic.order.gaps
+        self._topic.on_resolved()
+        for event in order.resolve():
+            self._topic.on_live(self._topic.test_id, event)
+        order.gaps = gaps
+
+    async def _ask_leader(self) -> None:
+        """The answer may be a `reset`, so it has to be certain: a deposed leader lacks what its successor has stored,
+        and viewers would throw good positions away."""
+        topic = self._topic
+        asking, received = tuple(topic.behind), topic.order.received
+        newest = await self._source.log.last(topic.test_id, confirmed=True)
+        if newest > topic.order.received:
+            topic.order.doubt()
+            await self._catch_up(newest)
+            return
+        for session in asking:
+            session.word = LeaderWord(newest, received)
+        await asyncio.sleep(LAG_PAUSE_S)

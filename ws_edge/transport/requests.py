@@ -1,0 +1,111 @@
+"""What a client says on a socket, and in the address it opens: checked, as values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import orjson
+
+from broker.contract import ids
+from broker.contract.errors import BadInput
+from broker.contract.position import Position
+from ws_edge.access import Action
+
+Verb = Literal["subscribe", "unsubscribe", "cancel", "subscribe tests", "unsubscribe tests"]
+
+VERBS: Final[Mapping[Verb, Action]] = {
+    "subscribe": Action.WATCH,
+    "unsubscribe": Action.WATCH,
+    "cancel": Action.CANCEL,
+    "subscribe tests": Action.LIST,
+    "unsubscribe tests": Action.LIST,
+}
+"""Every verb of the socket, with the action it asks for."""
+
+_TYPES: Final = ("subscribe", "unsubscribe", "cancel")
+_MAX_SEQ: Final = 2**53
+_MAX_EPOCH_CHARS: Final = 64
+
+
+class ClientRequest(NamedTuple):
+    """One message of a client."""
+
+    verb: Verb
+    test_id: str | None
+    """None where the verb is about the list of tests."""
+    asked: Position | None
+    """The position of a subscribe, None for none."""
+
+
+class Opening(NamedTuple):
+    """What the query of `/ws` asks for."""
+
+    test_ids: list[str]
+    asked: Position | None
+
+
+def parse_message(data: bytes) -> ClientRequest:
+    """Reads one text message, which is UTF-8.
+
+    Raises:
+        BadInput: naming the field and what is wrong with it.
+    """
+    try:
+        message = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise _malformed(f"not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise _malformed("expected a JSON object")
+    kind, channel = message.get("type"), message.get("channel")
+    if kind not in _TYPES:
+        raise BadInput(f"type: {_shown(kind)} is not one of {', '.join(_TYPES)}", code="unknown_type")
+    if channel is not None and kind != "cancel":
+        if channel != "tests":
+            raise _malformed(f"channel: {_shown(channel)} is not 'tests'")
+        return ClientRequest("subscribe tests" if kind == "subscribe" else "unsubscribe tests", None, None)
+    test_id = ids.parse_test_id(message.get("testId"))
+    asked = _position(message.get("after"), message.get("epoch")) if kind == "subscribe" else None
+    return ClientRequest(kind, test_id, asked)
+
+
+def parse_query(query: Sequence[tuple[str, str]]) -> Opening:
+    """Reads the query of an upgrade request: `testId` any number of times, `after` and `epoch` once.
+
+    Raises:
+        BadInput: naming the field and what is wrong with it.
+    """
+    after = _only(query, "after")
+    asked = _position(None if after is None else _number(after), _only(query, "epoch"))
+    return Opening([ids.parse_test_id(value) for name, value in query if name == "testId"], asked)
+
+
+def _only(query: Sequence[tuple[str, str]], name: str) -> str | None:
+    values = [value for key, value in query if key == name]
+    if len(values) > 1:
+        raise _malformed(f"{name}: given {len(values)} times")
+    return values[0] if values else None
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise _malformed(f"after: {text[:40]!r} is not a sequence number")
+    return int(text)
+
+
+def _position(after: Any, epoch: Any) -> Position | None:
+    if after is None:
+        return None
+    if not isinstance(after, int) or isinstance(after, bool) or not 0 <= after < _MAX_SEQ:
+        raise _malformed("after: expected a whole number, the last sequence you have applied")
+    if epoch is not None and (not isinstance(epoch, str) or len(epoch) > _MAX_EPOCH_CHARS):
+        raise _malformed("epoch: expected the word that came with the position")
+    return Position(epoch, after)
+
+
+def _shown(given: object) -> str:
+    return repr(given[:40]) if isinstance(given, str) else type(given).__name__
+
+
+def _malformed(message: str) -> BadInput:
+    return BadInput(message, code="malformed_message")

@@ -1,0 +1,41 @@
+"""What a transport needs of the node behind it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ws_edge.access import Access
+from ws_edge.config import EdgeConfig
+from ws_edge.fanout.hub import Hub
+from ws_edge.transport.admission import Admission
+
+
+class Channel(Protocol):
+    """The list of tests, as viewers follow it."""
+
+    def add(self, listener: Any, /) -> None:
+        """The listener gets the whole list, and changes from then on."""
+
+    def remove(self, listener: Any, /) -> None:
+        """Ends that; harmless when it is no listener."""
+
+
+class Services(Protocol):
+    """The node."""
+
+    hub: Hub
+    access: Access
+    admission: Admission
+    config: EdgeConfig
+    draining: bool
+
+    @property
+    def tests(self) -> Channel:
+        """The list of tests."""
+
+    async def cancel(self, test_id: str) -> object:
+        """Ends a run as cancelled.
+
+        Raises:
+            NotFound, AlreadyEnded, BrokerUnavailable.
+        """

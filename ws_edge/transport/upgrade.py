@@ -1,0 +1,64 @@
+"""Whether an upgrade request is let in: limits, address, origin, principal, drain, handshake, in this order."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+from ws_edge.access import AccessDenied, Principal
+from ws_edge.transport import handshake
+from ws_edge.transport.admission import client_address
+from ws_edge.transport.handshake import Refusal
+from ws_edge.transport.services import Services
+
+PATH: Final = "/ws"
+
+
+class Admitted(NamedTuple):
+    """A viewer that is let in. It counts against the limits until its address leaves `node.admission`."""
+
+    answer: bytes
+    """The 101 response."""
+    address: str
+    principal: Principal
+
+
+def admit(node: Services, request: handshake.Request, peer: object) -> Admitted:
+    """Judges an upgrade request.
+
+    Args:
+        peer: the transport's `peername`.
+
+    Raises:
+        Refusal: with the response to send. Nothing counts against the limits then.
+    """
+    address = _enter(node, request, peer)
+    try:
+        if request.path != PATH:
+            raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"the WebSocket is at {PATH}")
+        origin, host = request.headers.get("origin"), request.headers.get("host")
+        if not handshake.origin_allowed(origin, host, node.config.allowed_origins):
+            raise Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", f"pages of {origin} may not connect here")
+        try:
+            principal = node.access.identify(request.headers.get)
+        except AccessDenied as error:
+            raise Refusal(HTTPStatus.FORBIDDEN, error.code, error.message) from None
+        if node.draining:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "restarting", "this node is going away", retry_after="1")
+        return Admitted(handshake.accept(request), address, principal)
+    except Refusal:
+        node.admission.leave(address)
+        raise
+
+
+def _enter(node: Services, request: handshake.Request, peer: object) -> str:
+    """Counts the viewer. At the limits the answer is short, and comes before any other work."""
+    address = str(peer[0]) if isinstance(peer, tuple) else "local"
+    if node.config.trusted_proxies:
+        address = client_address(address, request.headers.get("x-forwarded-for"), node.config.trusted_proxies)
+    refused = node.admission.enter(address, asyncio.get_running_loop().time())
+    if refused is not None:
+        after = str(refused.retry_after_s)
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, refused.code, refused.message, retry_after=after)
+    return address
