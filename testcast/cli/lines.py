@@ -6,7 +6,6 @@ import re
 from datetime import date, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
-from broker.contract.events import EVENT_TYPES
 from testcast.client.events import Event, Item, Reset
 
 PHASES: Final = ("Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score")
@@ -60,8 +59,6 @@ class Feed:
             else:
                 self._phases.pop(item.test_id, None)
             return [Line("system", reset_text(item), "reset", test_id=item.test_id)]
-        if item.type not in EVENT_TYPES and not (item.message and item.timestamp):
-            return []  # an event of a newer version, without what a line is made of
         phase = phase_number(item.phase) or self._phases.get(item.test_id, 0)
         lines = []
         moment = at(item.timestamp)

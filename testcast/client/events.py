@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 import orjson
 
 from broker.contract import events as messages
 from broker.contract.errors import MalformedEvent
-from broker.contract.events import Phase, Status
+from broker.contract.events import EventType, Phase, Status
 from broker.contract.position import Reason
 
 Verdict = Literal["completed", "failed"]
@@ -21,7 +21,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         test_id: the run.
         seq: its position in the stream; grows within a run, with holes.
-        type: "status", "progress", "complete" or "error"; any other word is a type of a newer version.
+        type: "status", "progress", "complete" or "error".
         message: one line for a person.
         timestamp: milliseconds since 1970, by the publisher's clock.
         phase: "phase1" to "phase4", None when the event names none.
@@ -32,7 +32,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     test_id: str
     seq: int
-    type: str
+    type: EventType
     message: str
     timestamp: int
     phase: Phase | None = None
@@ -91,10 +91,12 @@ class State(NamedTuple):
 
 
 def from_stored(test_id: str, seq: int, data: bytes) -> Event | None:
-    """The event in a message of the stream; None when it is malformed, which counts as seen and is not shown."""
+    """The event in a message of the stream; None when it is malformed or of an unknown type: seen, and not shown."""
     try:
         checked = messages.check(data)
     except MalformedEvent:
+        return None
+    if not checked.event.known:
         return None
     return _made(test_id, seq, checked.event, messages.for_viewer(test_id, seq, checked))
 
@@ -106,6 +108,8 @@ def from_edge(raw: bytes) -> Event | None:
         event = messages.check(raw).event
     except MalformedEvent:
         return None
+    if not event.known:
+        return None
     return _made(fields["testId"], fields["seq"], event, raw)
 
 
@@ -113,7 +117,7 @@ def _made(test_id: str, seq: int, event: messages.Event, raw: bytes) -> Event:
     return Event(
         test_id=test_id,
         seq=seq,
-        type=event.type,
+        type=cast(EventType, event.type),  # it is known
         message=event.message,
         timestamp=event.timestamp,
         phase=event.phase,

@@ -119,10 +119,13 @@ async def test_what_others_publish_on_the_live_subject_is_not_believed(
         await tail.has("Queued", "Running", "true")
 
 
-async def test_malformed_events_are_passed_over(nats_server: EmbeddedServer, streams: Streams) -> None:
+async def test_events_that_are_malformed_or_of_an_unknown_type_are_passed_over(
+    nats_server: EmbeddedServer, streams: Streams
+) -> None:
     test_id = await begin(streams)
     async with collected(nats_server.url, test_id) as tail:
         await streams.store(subjects.events(test_id), b"not json")
+        await streams.store(subjects.events(test_id), b'{"type":"shiny","status":"failed"}')
         await publish(streams, test_id, "Done", "complete")
         await tail.task
         assert tail.messages == ["Queued", "Running", "Done"]

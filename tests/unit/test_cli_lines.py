@@ -49,12 +49,6 @@ def test_each_kind_of_event_has_its_word(given: Event, kind: str, label: str) ->
     assert (line.kind, line.label, line.time, line.text) == (kind, label, "12:03:07", "hello")
 
 
-def test_an_event_of_an_unknown_type_is_a_quiet_line_or_none() -> None:
-    line = feed().lines(event(kind="shiny"))[-1]
-    assert (line.kind, line.text) == ("progress", "hello")
-    assert feed().lines(event("", kind="shiny", timestamp=0)) == []
-
-
 def test_a_phase_has_one_heading_and_the_next_attempt_has_it_again() -> None:
     shown = feed()
     given = [
