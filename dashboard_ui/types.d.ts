@@ -10,7 +10,7 @@ type Counts = Record<Status, number>;
 interface RunEvent {
   testId: string;
   seq: number; // the stream's sequence: the position after this event
-  type: string; // "status", "progress", "complete", "error"; another one is of a newer version
+  type: "status" | "progress" | "complete" | "error";
   phase?: string; // "phase1" to "phase4"
   status?: Status;
   message: string;

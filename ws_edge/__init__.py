@@ -1,7 +1,13 @@
-"""The edge: stateless nodes that fan a run's events out to its viewers.
+"""The edge: stateless nodes that fan a run's events out to its viewers. It imports `broker` and nothing else of ours.
 
-Imports `broker` and nothing else of ours. The way of an event through it: `topic` (one per test with viewers) takes it
-from the broker, `pacing` may hold progress back for a while, the topic writes it to every live session's socket without
-awaiting anything; who is behind catches up through `replay`. `hub` keeps the topics; `socket` is a viewer's connection;
-`catalogue` is the list of all runs; `projector` and `reaper` keep the snapshots true; `rpc` and `app` are the HTTP.
+The rooms, each of which imports only those before it:
+
+* `encoding`: how events and control messages become bytes.
+* `fanout`: a topic for each test with viewers takes events from the broker and releases them to every live session;
+  sessions that are behind catch up from its ring, or from the stream.
+* `views` (beside `fanout`): the catalogue is the list of all runs; projector and reaper keep the snapshots true.
+* `transport`: connections, handshakes, the viewers' sockets, and the limits on them.
+* `api`: the RPC, its response cache, and the dashboard's files, over HTTP.
+
+`node` puts the parts together, `main` runs them under uvicorn, `supervisor` runs several processes on one port.
 """

@@ -1,4 +1,4 @@
-"""What the environment says about an edge. The only file of this package that reads it."""
+"""The settings of an edge, from the environment. The only file of this package that reads it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROGRESS_INTERVAL_S = 5.0
 
 
 class EdgeConfig(NamedTuple):
-    """One edge node's settings; the defaults are those of the table in the README."""
+    """The settings of one edge node. The table in the README explains each and has the same defaults."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -41,7 +41,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
     """Reads `TESTCAST_EDGE_…`, `TESTCAST_RUN_LOST_S` and `TESTCAST_AGENT_ALLOW_PRIVATE`.
 
     Raises:
-        InvalidSetting: naming the variable.
+        InvalidSetting: a value makes no sense; the message names the variable.
     """
     default = EdgeConfig()
 

@@ -1,4 +1,4 @@
-"""Runs an edge: uvicorn with our socket under it, and the drain on SIGTERM."""
+"""Runs an edge: uvicorn with the edge's own protocol for connections, and the drain on SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,79 +24,89 @@ from ws_edge.transport.listener import BACKLOG, listen
 from ws_edge.transport.websocket import ViewerSocket
 
 _GC_THRESHOLDS: Final = 20_000, 10, 50
-"""Python's own (700, 10, 10) has the collector walk through every viewer time and again while it finds nothing: what an
-edge makes goes by its reference counts. Its first 500 handshakes cost a quarter less with these."""
+"""With Python's own (700, 10, 10) the collector walks through every viewer again and again and finds nothing: what an
+edge allocates is freed by its reference counts. The first 500 handshakes of an edge cost a quarter less with these."""
+_HTTP_SHUTDOWN_S: Final = 2
+"""How long uvicorn waits for open HTTP requests after the drain."""
 
-_log = logging.getLogger("testcast.edge")
 
+class EdgeServer:
+    """One edge process: the HTTP server, and what SIGTERM and SIGINT do. The first drains, the second ends at once."""
 
-def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.socket | None = None) -> None:
-    """Serves until SIGTERM or SIGINT; the first drains, the second ends at once.
+    def __init__(self, nats_url: str, replicas: int, config: EdgeConfig) -> None:
+        self._drain: asyncio.Task[None] | None = None
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(nats_url, replicas, config, self._on_ready),
+                loop="uvloop",
+                http=AcceptProtocol,
+                ws=ViewerSocket,
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_HTTP_SHUTDOWN_S,
+                backlog=BACKLOG,
+            )
+        )
 
-    Args:
-        listening: the supervisor's socket, None to listen on one's own.
+    def __repr__(self) -> str:
+        return f"<EdgeServer {'running' if self._drain is None else 'draining'}>"
 
-    Raises:
-        InvalidSetting: the address cannot be listened on.
-    """
-    if listening is None:
-        [listening] = listen(config.host, config.port)
+    def run(self, listening: socket.socket) -> bool:
+        """Serves until a signal. Returns whether it could start."""
+        self._server.run([listening])
+        return self._server.started
 
-    def on_ready(node: Node) -> None:
-        # Here and not before: by now uvicorn has installed its own handlers, which close every socket at once.
+    def _on_ready(self, node: Node) -> None:
+        """Installs the signal handlers: uvicorn has installed its own by now, and those close every socket at once."""
         gc.collect()
-        gc.freeze()  # modules and classes stay: no need to look at them ever again
+        gc.freeze()  # modules and classes stay for good: the collector need not look at them again
         gc.set_threshold(*_GC_THRESHOLDS)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal, node)
+            loop.add_signal_handler(number, self._on_signal, node)
 
-    def on_signal(node: Node) -> None:
-        if node.draining:
-            server.should_exit = server.force_exit = True
-            return
-        node.draining = True
-        node.hub.spawn(drain(node))
+    def _on_signal(self, node: Node) -> None:
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().create_task(self._drain_and_exit(node), name="drain")
+        else:
+            self._server.should_exit = self._server.force_exit = True
 
-    async def drain(node: Node) -> None:
+    async def _drain_and_exit(self, node: Node) -> None:
         try:
             await node.drain()
         finally:
-            server.should_exit = True
+            self._server.should_exit = True
 
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(nats_url, replicas, config, on_ready),
-            loop="uvloop",
-            http=AcceptProtocol,
-            ws=ViewerSocket,
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=2,
-            backlog=BACKLOG,
-        )
-    )
-    server.run([listening])
-    if not server.started:
+
+def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.socket | None = None) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Args:
+        listening: the socket that the supervisor listens on; None to open one.
+
+    Raises:
+        InvalidSetting: the address cannot be listened on.
+        SystemExit: the server could not start; its log says why.
+    """
+    if listening is None:
+        [listening] = listen(config.host, config.port)
+    if not EdgeServer(nats_url, replicas, config).run(listening):
         sys.exit(1)
 
 
 def main() -> None:
-    """`python -m ws_edge`: everything from the environment; `--fd N` is how the supervisor hands on its socket."""
+    """`python -m ws_edge`. All settings come from the environment; `--fd N` names the socket of the supervisor."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         broker = broker_config.load()
         config = edge_config.load()
+        if sys.argv[1:2] == ["--fd"]:
+            serve(broker.nats_url, broker.replicas, config, socket.socket(fileno=int(sys.argv[2])))
+        elif config.workers > 1:
+            sys.exit(asyncio.run(supervise(config.host, config.port, config.workers)))
+        else:
+            serve(broker.nats_url, broker.replicas, config)
     except TestcastError as error:
         sys.exit(f"testcast edge: {error}")
-    if sys.argv[1:2] == ["--fd"]:
-        serve(broker.nats_url, broker.replicas, config, socket.socket(fileno=int(sys.argv[2])))
-    elif config.workers > 1:
-        sys.exit(asyncio.run(supervise(config.host, config.port, config.workers)))
-    else:
-        try:
-            serve(broker.nats_url, broker.replicas, config)
-        except TestcastError as error:
-            sys.exit(f"testcast edge: {error}")

@@ -3,56 +3,98 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.snapshot_store import SnapshotStore
 from ws_edge.access import Access, OpenAccess
-from ws_edge.api.response_cache import ResponseCache
+from ws_edge.api.response_cache import ResponseCache, ResponseCacheStatistics
 from ws_edge.config import EdgeConfig
-from ws_edge.fanout.hub import Hub
-from ws_edge.transport.admission import Admission
-from ws_edge.views.catalogue import Catalogue
-from ws_edge.views.pictures import Shots
-from ws_edge.views.projector import Projector
-from ws_edge.views.reaper import Reaper
-from ws_edge.views.tests_channel import TestsChannel
+from ws_edge.fanout.hub import Hub, HubStatistics
+from ws_edge.fanout.replay import ReplayStatistics
+from ws_edge.transport.admission import Admission, AdmissionStatistics
+from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
+from ws_edge.views.pictures import Pictures, PicturesStatistics
+from ws_edge.views.projector import Projector, ProjectorStatistics
+from ws_edge.views.reaper import Reaper, ReaperStatistics
+from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
 
-_GOODBYE_BATCHES: Final = 10
+_DRAIN_BATCHES: Final = 10
+_DRAIN_PAUSE_S: Final = 0.2
+"""Between two batches, or less where `drain_s` is short: the other nodes do not get all viewers in one moment."""
+_COME_BACK_MS: Final = (100, 1000)
+"""When a viewer is told to come back: drawn for each, so that they do not arrive together."""
+_DRAIN_LOOK_S: Final = 0.05
+_REPAIR_S: Final = 5.0
 _log = logging.getLogger("testcast.edge")
 
 
+class NodeStatistics(NamedTuple):
+    """The figures of all parts of a node at one moment."""
+
+    ready: bool
+    draining: bool
+    stale: bool
+    hub: HubStatistics
+    replay: ReplayStatistics
+    admission: AdmissionStatistics
+    catalogue: CatalogueStatistics
+    projector: ProjectorStatistics
+    reaper: ReaperStatistics
+    tests: TestsChannelStatistics
+    pictures: PicturesStatistics
+    response_cache: ResponseCacheStatistics
+
+
 class Node:
-    """What a request, or a socket, finds behind the door. Made by the application's lifespan."""
+    """What every request and socket of this process works with. Made by the application's lifespan."""
 
     def __init__(self, nats: Connection, config: EdgeConfig, replicas: int) -> None:
         self.nats = nats
         self.log = JetStreamLog(nats)
         self.config = config
         self.access: Access = OpenAccess()
-        self._replicas = replicas
         self.draining = False
         self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
-        self.catalogue = Catalogue(nats, self.tests.changed)
+        store = SnapshotStore(nats)
+        self.catalogue = Catalogue(nats, store, self.tests.changed)
         self.hub = Hub(self.log, config, self.catalogue)
-        mend = partial(topology.apply, nats, replicas=replicas, timeout_s=5)
-        self.projector = Projector(nats, self.catalogue, self.hub.since, mend)
         self.hub.listeners = self.tests
-        self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
+        self._declare = partial(topology.apply, nats, replicas=replicas)
+        repair = partial(self._declare, timeout_s=_REPAIR_S)
+        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair)
         self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
-        self.shots = Shots(self.log.streams)
+        self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
+        self.pictures = Pictures(self.log.streams)
         self.response_cache = ResponseCache()
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"<Node {self.hub!r} {self.catalogue!r} {self.projector!r}>"
+
+    def statistics(self) -> NodeStatistics:
+        """The figures of this moment."""
+        return NodeStatistics(
+            ready=self.ready,
+            draining=self.draining,
+            stale=self.stale,
+            hub=self.hub.statistics(),
+            replay=self.hub.replay.statistics(),
+            admission=self.admission.statistics(),
+            catalogue=self.catalogue.statistics(),
+            projector=self.projector.statistics(),
+            reaper=self.reaper.statistics(),
+            tests=self.tests.statistics(),
+            pictures=self.pictures.statistics(),
+            response_cache=self.response_cache.statistics(),
+        )
 
     @property
     def stale(self) -> bool:
@@ -77,14 +119,14 @@ class Node:
         return await runs.cancel(self.log, test_id)
 
     async def start(self) -> None:
-        """Starts every part. The broker may be away: then the node waits for it, not ready."""
+        """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
         self._run("hub", self.hub.run())
         self._run("tests", self.tests.run(self.catalogue))
-        self._run("topology", self._prepare())
+        self._run("topology", self._start_views())
 
-    async def _prepare(self) -> None:
-        """What needs the streams waits until they stand."""
-        await topology.apply(self.nats, replicas=self._replicas, timeout_s=float("inf"))
+    async def _start_views(self) -> None:
+        """The views read streams, so they start once the streams are declared."""
+        await self._declare(timeout_s=float("inf"))
         self._run("catalogue", self.catalogue.run())
         if self.config.projector:
             self._run("projector", self.projector.run())
@@ -97,32 +139,32 @@ class Node:
         self._tasks.append(task)
 
     async def drain(self) -> None:
-        """Sends every viewer elsewhere, in spaced batches with spread hints, within `drain_s` (DESIGN 5, Drain)."""
+        """Sends every viewer to another node, in batches, and returns when all have gone or `drain_s` is over."""
         self.draining = True
         loop, rng = asyncio.get_running_loop(), random.Random()
         sockets = [socket for socket in self.hub.sockets if not socket.closing_since]
         rng.shuffle(sockets)
         _log.info("draining: %d sockets within %g s", len(sockets), self.config.drain_s)
         deadline = loop.time() + self.config.drain_s
-        size = max(1, -(-len(sockets) // _GOODBYE_BATCHES))
+        size = max(1, -(-len(sockets) // _DRAIN_BATCHES))
         for start in range(0, len(sockets), size):
             for socket in sockets[start : start + size]:
-                socket.goodbye(rng.randrange(100, 1000), "this node is going away")
-            await asyncio.sleep(min(0.2, self.config.drain_s / (2 * _GOODBYE_BATCHES)))
+                socket.goodbye(rng.randrange(*_COME_BACK_MS), "this node is going away")
+            await asyncio.sleep(min(_DRAIN_PAUSE_S, self.config.drain_s / (2 * _DRAIN_BATCHES)))
         while self.hub.sockets and loop.time() < deadline:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_DRAIN_LOOK_S)
+        _log.info("drained %d sockets, %d are left", len(sockets), len(self.hub.sockets))
 
     async def stop(self) -> None:
         """Stops every part and closes the connection to the broker."""
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.hub.close()
         await self.nats.close()
 
 
 def _report(task: asyncio.Task[None]) -> None:
+    """No part ends by itself, but for the one that starts the views."""
     if not task.cancelled() and task.exception() is not None:
         _log.critical("%s has stopped", task.get_name(), exc_info=task.exception())

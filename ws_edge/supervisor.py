@@ -1,8 +1,8 @@
 """Several edge processes behind one port: `testcast edge --workers N`.
 
-uvicorn's own multi-process parent swallows the second SIGTERM and knows nothing of our drain. This one listens once for
-each process, hands it its socket, forwards every signal, and starts a process anew that has died by itself: who has
-connected meanwhile waits for it.
+uvicorn's own multi-process parent does not pass on a second SIGTERM, and does not wait for a drain. This one opens one
+listening socket per process, passes every signal on, and replaces a process that has ended by itself. Connections that
+arrive meanwhile wait in the socket's queue for the new process.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.contract.errors import InvalidSetting
 from broker.local.child_process import Child
 from ws_edge.transport.listener import listen
 
 _LOOK_S: Final = 0.1
+"""Between two looks at the processes."""
 _RESTART_S: Final = 1.0
+"""Before a process is replaced: one that cannot start must not be started in a tight loop."""
 _log = logging.getLogger("testcast.supervisor")
 
 
 async def supervise(host: str, port: int, workers: int) -> int:
-    """Keeps `workers` edges going until told to stop. Returns the exit status: 0 when all of them ended well."""
+    """Keeps `workers` edges running until a signal. Returns the exit status: 0 when all of them ended well."""
     try:
         listening = listen(host, port, workers)
     except InvalidSetting as error:
@@ -38,41 +40,58 @@ async def supervise(host: str, port: int, workers: int) -> int:
     return await pool.run()
 
 
+class WorkerPoolStatistics(NamedTuple):
+    """The processes of one supervisor."""
+
+    processes: int
+    restarts: int
+    """Processes that ended by themselves and were replaced."""
+
+
 class WorkerPool:
     """The processes, one for each listening socket."""
 
     def __init__(self, listening: Sequence[socket.socket]) -> None:
         self._listening = listening
         self._stopping = False
+        self._restarts = 0
         self._children = [self._start(each) for each in listening]
         _log.info("%d edges on port %d", len(listening), listening[0].getsockname()[1])
 
     def __repr__(self) -> str:
-        return f"<WorkerPool {self._children}>"
+        return f"<WorkerPool {self._children} restarts={self._restarts}>"
+
+    def statistics(self) -> WorkerPoolStatistics:
+        """The figures of this moment."""
+        return WorkerPoolStatistics(len(self._children), self._restarts)
 
     def signal(self, number: int) -> None:
-        """Passes a signal on to every process: the first drains them, a second ends them at once."""
+        """Passes a signal on to every process. The first one drains them, a second one ends them at once."""
         self._stopping = True
         for each in self._listening:
-            each.close()  # nobody is to wait in a queue that no process will come back to
+            each.close()  # or connections would wait in the queue of a socket that nobody accepts from
         for child in self._children:
             child.signal(number)
 
     async def run(self) -> int:
-        """Until every process has ended after a signal. Returns 0 when all ended well, else 1."""
+        """Watches the processes until a signal, then waits for them. Returns 0 when all of them ended well, else 1."""
         while not self._stopping:
             for index, child in enumerate(self._children):
-                if child.exit_code is not None and not self._stopping:
-                    _log.error(
-                        "edge process %d ended by itself (exit %d): starting another", child.pid, child.exit_code
-                    )
-                    await asyncio.sleep(_RESTART_S)  # one that cannot start must not be started in a frenzy
-                    if not self._stopping:
-                        self._children[index] = self._start(self._listening[index])
+                if child.exit_code is not None:
+                    await self._replace(index, child)
             await asyncio.sleep(_LOOK_S)
         codes = [await child.wait() for child in self._children]
-        # One that was told to stop before it had learnt to listen died of the signal, with nobody on it.
+        # A process that gets the signal before it has installed its handlers dies of it, and has no viewers yet.
         return 0 if all(code in (0, -signal.SIGTERM, -signal.SIGINT) for code in codes) else 1
+
+    async def _replace(self, index: int, child: Child) -> None:
+        if self._stopping:
+            return
+        _log.error("edge process %d ended by itself (exit %d): starting another", child.pid, child.exit_code)
+        await asyncio.sleep(_RESTART_S)
+        if not self._stopping:
+            self._children[index] = self._start(self._listening[index])
+            self._restarts += 1
 
     def _start(self, listening: socket.socket) -> Child:
         descriptor = listening.fileno()

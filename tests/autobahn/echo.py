@@ -1,4 +1,4 @@
-"""An echo made of the edge's own socket: what it gets it sends back. Frames and closing are `ViewerSocket`'s."""
+"""An echo server made of the edge's own socket. Frames and closing are those of `ViewerSocket`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import uvicorn
 from starlette.applications import Starlette
 from websockets.frames import Frame, Opcode
 
-import ws_edge.transport.accept
-import ws_edge.transport.websocket
 from broker.contract.errors import BadInput
+from ws_edge.access import OpenAccess
 from ws_edge.config import EdgeConfig
-from ws_edge.encoding import websocket as frames
-from ws_edge.transport.accept import AcceptProtocol
+from ws_edge.encoding.websocket import text_frame
+from ws_edge.transport import accept, websocket
 from ws_edge.transport.admission import Admission
+from ws_edge.transport.requests import ClientRequest
 from ws_edge.views.tests_channel import TestsChannel
 
 _MAX_MESSAGE_BYTES = 16 << 20
@@ -27,8 +27,8 @@ _MAX_MESSAGE_BYTES = 16 << 20
 _BINARY = b"\x82"
 
 
-class EchoSocket(ws_edge.socket.ViewerSocket):
-    """Lifts what the edge has chosen (JSON, text alone), and nothing of what RFC 6455 says."""
+class EchoSocket(websocket.ViewerSocket):
+    """Lifts the edge's own restrictions (JSON, text only), and none of RFC 6455's."""
 
     __slots__ = ("_binary",)
 
@@ -39,7 +39,7 @@ class EchoSocket(ws_edge.socket.ViewerSocket):
         super()._on_frame(frame)
 
     def _on_message(self, data: bytes) -> None:
-        echo = frames.text_frame(data)
+        echo = text_frame(data)
         if self._binary:
             self.write(_BINARY + echo[1:])
             return
@@ -47,21 +47,22 @@ class EchoSocket(ws_edge.socket.ViewerSocket):
         if not self.closing_since:
             self.write(echo)
 
-    def _obey(self, message: dict[str, Any]) -> None:
-        """JSON is text like any other."""
+    def _execute(self, request: ClientRequest) -> None:
+        """A client message is text like any other."""
 
     def _refuse(self, error: BadInput) -> None:
-        """As is what is not JSON."""
+        """So is text that is no client message."""
 
 
 @contextlib.asynccontextmanager
 async def echo(listening: socket.socket) -> AsyncIterator[None]:
-    """Serves the echo behind the edge's door, under uvicorn, while the block runs. For a process of its own."""
-    ws_edge.socket.MAX_MESSAGE_BYTES = _MAX_MESSAGE_BYTES  # type: ignore[misc]
-    ws_edge.door.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
+    """Serves the echo behind the edge's accept protocol, under uvicorn, while the block runs. Needs its own process."""
+    websocket.MAX_MESSAGE_BYTES = _MAX_MESSAGE_BYTES  # type: ignore[misc]
+    accept.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
     config = EdgeConfig()
     node = SimpleNamespace(
-        hub=SimpleNamespace(sockets=set(), owing={}),
+        hub=SimpleNamespace(sockets=set(), pending={}),
+        access=OpenAccess(),
         config=config,
         admission=Admission(10, 10, 0),
         tests=TestsChannel(config.high_water_bytes, lambda: False),
@@ -73,7 +74,9 @@ async def echo(listening: socket.socket) -> AsyncIterator[None]:
         yield {"node": node}
 
     server = uvicorn.Server(
-        uvicorn.Config(Starlette(lifespan=lifespan), http=AcceptProtocol, ws=EchoSocket, lifespan="on", log_config=None)
+        uvicorn.Config(
+            Starlette(lifespan=lifespan), http=accept.AcceptProtocol, ws=EchoSocket, lifespan="on", log_config=None
+        )
     )
     serving = asyncio.create_task(server.serve([listening]))
     try:

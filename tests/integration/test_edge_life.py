@@ -1,11 +1,12 @@
-"""An edge's life: without a broker, with several processes, drained, told twice to stop."""
+"""The life of an edge: without a broker, with several processes, drained, stopped by a second signal."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
-import time
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -46,12 +47,10 @@ async def test_an_edge_that_starts_without_its_broker_waits_for_it(tmp_path: Pat
 
 
 async def test_an_edge_without_a_broker_can_be_stopped(tmp_path: Path) -> None:
-    edge = EdgeProcess(f"nats://127.0.0.1:{free_port()}", tmp_path)
+    edge = EdgeProcess(f"nats://127.0.0.1:{free_port()}", tmp_path, TESTCAST_EDGE_DRAIN_S="600")
     edge.spawn()
     await until(lambda: status_of(f"{edge.url}/healthz"))
-    began = time.monotonic()
-    assert await edge.stop() == 0
-    assert time.monotonic() - began < 5
+    assert await edge.stop() == 0, "it ends long before its drain does: it has no viewers"
 
 
 async def test_several_processes_behind_one_port(streams: Streams, make_edge: MakeEdge) -> None:
@@ -83,7 +82,7 @@ async def test_several_processes_behind_one_port(streams: Streams, make_edge: Ma
 
 async def test_a_second_signal_ends_at_once(streams: Streams, make_edge: MakeEdge) -> None:
     for workers in ("1", "2"):
-        edge = await make_edge(TESTCAST_EDGE_WORKERS=workers, TESTCAST_EDGE_DRAIN_S="60")
+        edge = await make_edge(TESTCAST_EDGE_WORKERS=workers, TESTCAST_EDGE_DRAIN_S="600")
         test_id = await begin(streams)
         deaf = []
         for _ in range(5):
@@ -91,28 +90,28 @@ async def test_a_second_signal_ends_at_once(streams: Streams, make_edge: MakeEdg
             connection.transport.pause_reading()  # it will not answer the goodbye
             deaf.append(connection)
         edge.child.signal(signal.SIGTERM)
-        await until(lambda edge=edge: "draining" in edge.log.read_text())  # type: ignore[misc]
-        began = time.monotonic()
+        each_drains = partial(log_has, edge, "draining: ", int(workers))
+        await until(each_drains)
         edge.child.signal(signal.SIGTERM)
-        await edge.child.wait()
-        assert time.monotonic() - began < 3
+        async with asyncio.timeout(30):
+            await edge.child.wait()
+        assert not re.search("drained [1-9]", edge.log.read_text()), "it did not wait for the viewers"
         for connection in deaf:
             connection.transport.abort()
 
 
-async def test_a_drained_edge_empties_itself_in_time_and_viewers_go_on_elsewhere(
+async def test_a_drained_edge_ends_with_its_last_viewer_and_viewers_go_on_elsewhere(
     streams: Streams, make_edge: MakeEdge
 ) -> None:
-    first, second = await make_edge(TESTCAST_EDGE_DRAIN_S="5"), await make_edge()
+    first, second = await make_edge(TESTCAST_EDGE_DRAIN_S="600"), await make_edge()
     test_id = await begin(streams)
     sockets = [await connect(f"{first.ws_url}?testId={test_id}") for _ in range(50)]
     positions = [(await Reader(each).events(2))[-1]["seq"] for each in sockets]
-    began = time.monotonic()
     first.child.signal(signal.SIGTERM)
     missed = [(await publish(streams, test_id, f"{number}")).seq for number in range(10)]
 
     async def move(connection: ClientConnection, seen: int) -> list[int]:
-        """What a client does: reads to the end, honours the hint, resumes elsewhere."""
+        """What a client does: reads to the end, then resumes on another node."""
         got: list[int] = []
         reader, hint = Reader(connection), 0
         try:
@@ -131,8 +130,13 @@ async def test_a_drained_edge_empties_itself_in_time_and_viewers_go_on_elsewhere
 
     for got in await asyncio.gather(*(move(*each) for each in zip(sockets, positions, strict=True))):
         assert got == missed
-    assert await first.child.wait() == 0
-    assert time.monotonic() - began < 7
+    async with asyncio.timeout(60):  # far less than the drain: it ends once its last viewer has gone
+        assert await first.child.wait() == 0
+    assert "drained 50 sockets, 0 are left" in first.log.read_text()
+
+
+def log_has(edge: EdgeProcess, text: str, times: int) -> bool:
+    return edge.log.read_text().count(text) == times
 
 
 def children(pid: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Several edge processes on one port, and frames that go straight to the kernel."""
+"""Several edge processes on one port, and frames that are written directly to the kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -17,8 +16,7 @@ from broker.contract.errors import InvalidSetting
 from broker.jetstream.api import Streams
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, until
-from ws_edge.fanout.session import LiveSessions, Session
-from ws_edge.fanout.topic import Topic
+from ws_edge.fanout.session import LiveSessions, Owner, Session
 from ws_edge.transport.listener import listen
 from ws_edge.transport.socket_writer import SocketWriter
 from ws_edge.transport.websocket import ViewerSocket
@@ -84,7 +82,7 @@ def test_a_port_that_is_taken_is_refused_by_name() -> None:
 
 
 def test_what_the_kernel_does_not_take_follows_in_order() -> None:
-    """A real transport and a peer that reads late: frames straight to the kernel and through the transport."""
+    """A real transport and a peer that reads late: frames directly to the kernel and through the transport."""
 
     async def play() -> None:
         loop = asyncio.get_running_loop()
@@ -94,14 +92,15 @@ def test_what_the_kernel_does_not_take_follows_in_order() -> None:
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
         viewer = ViewerSocket.__new__(ViewerSocket)
         SocketWriter.__init__(viewer)
-        viewer.transport, viewer.descriptor = transport, transport.get_extra_info("socket").fileno()
+        viewer.transport = transport
+        viewer.open_direct()
         live = LiveSessions()
-        session = viewer.sessions[""] = Session(cast(Topic, SimpleNamespace(live=live)), viewer, None)
+        session = viewer.sessions[""] = Session(cast(Owner, None), viewer, None)
         live.add(session)
         frames = [bytes([number]) * 5000 for number in range(100)]
         taken = 0
         while taken < len(frames) and live.offer(frames[taken], HIGH_WATER) == []:
-            assert viewer.fd >= 0 or taken > 0, "the first goes straight to the kernel"
+            assert viewer.fd >= 0 or taken > 0, "the first is written directly to the kernel"
             taken += 1
         assert 10 < taken < len(frames), "the first go to the kernel, the next wait, then it is full"
         waiting = transport.get_write_buffer_size()

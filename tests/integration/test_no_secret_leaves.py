@@ -99,7 +99,7 @@ async def _answers(client: httpx.AsyncClient) -> bool:
         return False
 
 
-async def test_what_the_broker_says_of_a_refusal_stays_inside(
+async def test_the_brokers_own_words_stay_inside(
     streams: Streams, nats_server: EmbeddedServer, make_edge: MakeEdge
 ) -> None:
     edge = await make_edge()

@@ -163,8 +163,10 @@ async def test_the_newest_picture(client: httpx.AsyncClient, stack_streams: Stre
 
     answer = await until(there)
     assert (answer.content, answer.headers["content-type"]) == (b"\xff\xd8 jpeg", "image/jpeg")
-    same = await client.get(f"/rpc/getShot?testId={test_id}", headers={"if-none-match": answer.headers["etag"]})
-    assert same.status_code == 304
+    etag = answer.headers["etag"]
+    for tags in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        same = await client.get(f"/rpc/getShot?testId={test_id}", headers={"if-none-match": tags})
+        assert (same.status_code, same.content) == (304, b"")
 
 
 async def test_head_page_files_and_health(client: httpx.AsyncClient) -> None:
@@ -273,31 +275,50 @@ async def test_a_full_queue_is_an_error_and_ends_the_run(streams: Streams, make_
         assert await until(failed) == 1
 
 
-async def test_polls_are_answered_again_only_while_nothing_has_changed(stack: Stack, stack_streams: Streams) -> None:
-    """The answers before the application are the application's, and never yesterday's."""
-    test_id = await begin(stack_streams)
-    asked = [("listTests", {"limit": 200}), ("getTest", {"testId": test_id})]
-    async with httpx.AsyncClient(base_url=stack.edge.url) as http:
+async def test_polls_are_answered_again_only_while_nothing_has_changed(streams: Streams, make_edge: MakeEdge) -> None:
+    """What the response cache answers is what the application would answer now."""
+    edge = await make_edge()
+    test_id = await begin(streams)
+    async with httpx.AsyncClient(base_url=edge.url) as http:
 
         async def knows(text: str) -> bool:
             return text in (await http.get("/rpc/listTests?limit=200")).text
 
-        async def answered_twice(method: str, params: dict[str, Any]) -> httpx.Response | None:
-            first, second = [await http.get(f"/rpc/{method}", params=params) for _ in range(2)]
-            return second if first.headers["etag"] == second.headers["etag"] else None
-
         await until(partial(knows, test_id))
+        asked: list[tuple[str, dict[str, Any]]] = [("listTests", {"limit": 200}), ("getTest", {"testId": test_id})]
         for number, (method, params) in enumerate(asked):
-            kept = await until(partial(answered_twice, method, params))
-            posted = await http.post(f"/rpc/{method}", json=params)
-            assert kept.json() == posted.json()
-            assert kept.headers["content-type"] == "application/json"
-            unchanged = await http.get(f"/rpc/{method}", params=params, headers={"if-none-match": kept.headers["etag"]})
-            assert (unchanged.status_code, unchanged.content) == (304, b"")
-            assert unchanged.headers["etag"] == kept.headers["etag"]
-            await publish(stack_streams, test_id, f"News {number}")
-            await until(partial(knows, f"News {number}"))
-            news = await http.get(f"/rpc/{method}", params=params, headers={"if-none-match": kept.headers["etag"]})
+            etag = await until(partial(polled, http, method, params, edge.url), within_s=60)
+            await publish(streams, test_id, f"News {number}")
+            await until(partial(knows, f"News {number}"), within_s=30)
+            news = await http.get(f"/rpc/{method}", params=params, headers={"if-none-match": etag})
             assert news.status_code == 200
             assert f"News {number}" in news.text
         assert (await http.get("/rpc/listTests?limit=x")).status_code == 400
+
+
+async def polled(http: httpx.AsyncClient, method: str, params: dict[str, Any], origin: str) -> str | None:
+    """Asks the same in many ways. Returns the ETag of all answers, None when the answer changed meanwhile.
+
+    Requests with an origin pass by the response cache and are answered by the application.
+    """
+
+    async def ask(**headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await http.get(f"/rpc/{method}", params=params, headers=named)
+
+    first = await ask()
+    etag = first.headers["etag"]
+    cached, posted = await ask(), await http.post(f"/rpc/{method}", json=params)
+    same = [etag, f"W/{etag}", f'"other", W/"more", {etag}', "*"]
+    others = ['"other"', etag.strip('"'), f"{etag} junk"]
+    unchanged = [await ask(if_none_match=tags) for tags in same]
+    unchanged += [await ask(if_none_match=tags, origin=origin) for tags in same]
+    whole = [cached, posted, *[await ask(if_none_match=tags) for tags in others], await ask(origin=origin)]
+    if (await ask()).headers["etag"] != etag:
+        return None
+    assert [(answer.status_code, answer.content) for answer in unchanged] == [(304, b"")] * len(unchanged)
+    assert {answer.status_code for answer in whole} == {200}
+    assert {answer.content for answer in whole} == {first.content}
+    assert {answer.headers["etag"] for answer in (*unchanged, *whole)} == {etag}
+    assert {answer.headers["content-type"] for answer in whole} == {"application/json"}
+    return str(etag)

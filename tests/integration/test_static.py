@@ -38,19 +38,20 @@ async def test_each_file_comes_whole_plain_and_compressed(stack: Stack, name: st
 
 
 @pytest.mark.parametrize("path", ["/", "/main.js", f"/tests/{NO_SUCH_TEST}"])
-async def test_asked_for_anew_and_mostly_unchanged(stack: Stack, path: str) -> None:
+async def test_files_are_revalidated_and_mostly_unchanged(stack: Stack, path: str) -> None:
     answer, _ = await ask(stack, path)
     assert answer.headers["cache-control"] == "no-cache"
     etag = answer.headers["etag"]
-    for asked in (etag, etag.removeprefix("W/"), f'"other", {etag}', "*"):
+    for asked in (etag, etag.removeprefix("W/"), f'"other", {etag}', f'"a,b",{etag} ,', "*"):
         same, body = await ask(stack, path, if_none_match=asked)
         assert (same.status_code, body, same.headers["etag"]) == (304, b"", etag), asked
         assert "content-security-policy" in same.headers
-    assert (await ask(stack, path, if_none_match='"other"'))[0].status_code == 200
+    for asked in ('"other"', etag.strip('W/"'), f"{etag} junk", '"*", "other"'):
+        assert (await ask(stack, path, if_none_match=asked))[0].status_code == 200, asked
 
 
 @pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "gzip; q=0.00, identity", "xgzip"])
-async def test_compressed_only_for_those_who_take_it(stack: Stack, accepted: str) -> None:
+async def test_only_clients_that_accept_gzip_get_it(stack: Stack, accepted: str) -> None:
     answer, body = await ask(stack, "/main.js", accept_encoding=accepted)
     assert "content-encoding" not in answer.headers
     assert body == (UI / "main.js").read_bytes()
@@ -88,7 +89,7 @@ async def test_nothing_else_is_served(stack: Stack, path: str) -> None:
     assert (await ask(stack, "/main.js", "POST"))[0].status_code == 405
 
 
-async def test_an_id_that_can_be_none_gets_the_page_with_404(stack: Stack) -> None:
+async def test_the_page_of_a_malformed_test_id_has_status_404(stack: Stack) -> None:
     answer, body = await ask(stack, "/tests/not-an-id")
     assert (answer.status_code, answer.headers["x-error"]) == (404, "invalid_test_id")
     assert body == (UI / "index.html").read_bytes()

@@ -1,4 +1,4 @@
-"""The views of the stream: snapshots agree with a fold of the events, whatever dies; no run is "running" for ever."""
+"""The views of the stream: snapshots agree with a fold of the events, also after a kill; silent runs are ended."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_an_event_of_an_unknown_type_reaches_viewers_and_changes_no_state(
     assert (run["status"], run["message"], run["seq"]) == ("running", "Running", ack.seq)
 
 
-async def test_two_edges_fold_at_once_and_one_is_killed(streams: Streams, make_edge: MakeEdge) -> None:
+async def test_two_edges_fold_at_the_same_time_and_one_is_killed(streams: Streams, make_edge: MakeEdge) -> None:
     first, second = await make_edge(), await make_edge()
     ids = [await begin(streams, f"run {number}") for number in range(8)]
 
@@ -57,7 +57,7 @@ async def test_two_edges_fold_at_once_and_one_is_killed(streams: Streams, make_e
 
     async def play(test_id: str) -> None:
         for number in range(60):
-            if number == 30:  # or all would be over before the list is folded for the first time
+            if number == 30:  # else all runs end before they are folded for the first time
                 await seen.wait()
             await publish(streams, test_id, f"step {number}", phase=f"phase{1 + number // 15}")
         await publish(streams, test_id, "Done", "complete", data={"score": 50})
@@ -102,7 +102,7 @@ async def test_two_edges_give_the_same_etag(streams: Streams, make_edge: MakeEdg
     await until(same)
 
 
-async def test_a_silent_run_is_buried_and_its_job_with_it(streams: Streams, make_edge: MakeEdge) -> None:
+async def test_a_silent_run_is_ended_and_its_job_deleted(streams: Streams, make_edge: MakeEdge) -> None:
     edge = await make_edge(TESTCAST_RUN_LOST_S="1.5")
     test_id = await runs.submit(event_log(streams), runs.make_job("http://game.example/", None, None, None))
     kept = await begin(streams)
@@ -112,8 +112,8 @@ async def test_a_silent_run_is_buried_and_its_job_with_it(streams: Streams, make
         return (await run_on(edge, test_id)).get("status") == "failed"
 
     await until(still_alive, within_s=20)
-    buried = await run_on(edge, test_id)
-    assert "No worker took this test" in buried["error"]
+    ended = await run_on(edge, test_id)
+    assert "No worker took this test" in ended["error"]
     assert (await run_on(edge, kept))["status"] == "running"
     last = await streams.last(subjects.EVENTS, subjects.events(test_id))
     assert last is not None and orjson.loads(last.data)["data"] == {"code": "lost"}
@@ -123,7 +123,7 @@ async def test_a_silent_run_is_buried_and_its_job_with_it(streams: Streams, make
 async def test_a_broker_restart_under_open_sockets(
     nats_server: EmbeddedServer, streams: Streams, nats_edge: EdgeProcess
 ) -> None:
-    """Polls are answered meanwhile, marked stale once that is known; what is published after it arrives, in order."""
+    """Polls are answered meanwhile, marked stale after a while. What is published afterwards arrives in order."""
     test_id = await begin(streams)
 
     async def is_running() -> bool:
@@ -154,14 +154,14 @@ async def test_a_broker_restart_under_open_sockets(
         await until(current)
 
 
-async def test_a_lost_tail_is_found_by_the_settle_check(streams: Streams, nats_edge: EdgeProcess) -> None:
-    """The run's last event is missed live: the republish is switched off for a moment, as if a node had lost it."""
+async def test_a_lost_last_event_is_found_by_the_leader_check(streams: Streams, nats_edge: EdgeProcess) -> None:
+    """The run's last event is not delivered live: the broker's republish is switched off for a moment."""
     test_id = await begin(streams)
     async with connect(f"{nats_edge.ws_url}?testId={test_id}") as connection:
         reader = Reader(connection)
         await reader.events(2)
         await republish(streams, False)
-        stored = await publish(streams, test_id, "nobody heard this")
+        stored = await publish(streams, test_id, "not delivered live")
         (event,) = await reader.events(1, within_s=4)
         assert event["seq"] == stored.seq
 
@@ -178,7 +178,7 @@ async def test_a_missed_event_shows_at_the_next_one(streams: Streams, nats_edge:
         assert [event["seq"] for event in await reader.events(6)] == stored
 
 
-async def test_a_stream_that_is_made_anew_resets_every_viewer(
+async def test_a_stream_that_is_created_again_resets_every_viewer(
     nats_server: EmbeddedServer, nats: Connection, streams: Streams, nats_edge: EdgeProcess
 ) -> None:
     test_id = await begin(streams)
@@ -193,7 +193,7 @@ async def test_a_stream_that_is_made_anew_resets_every_viewer(
         stored = await publish(streams, test_id, "in the new one")
         assert [event["seq"] for event in await reader.events(1)] == [stored.seq]
     fresh = await begin(streams, "after")
-    await until(lambda: run_on(nats_edge, fresh), what="the projector's consumer has been made anew as well")
+    await until(lambda: run_on(nats_edge, fresh), what="the projector's consumer has been created again as well")
 
 
 async def test_the_list_marks_stalled_runs_and_takes_it_back(streams: Streams, nats_edge: EdgeProcess) -> None:
@@ -214,21 +214,21 @@ async def test_the_list_marks_stalled_runs_and_takes_it_back(streams: Streams, n
         await upsert(stalled=False)
 
 
-async def test_a_forged_snapshot_stops_nobodys_list(streams: Streams, make_edge: MakeEdge) -> None:
+async def test_a_forged_snapshot_does_not_stop_the_list(streams: Streams, make_edge: MakeEdge) -> None:
     first = await make_edge()
     honest, forged = await begin(streams, "honest"), await begin(streams, "forged")
     await until(lambda: run_on(first, forged))
     entry = await streams.kv_get(subjects.RUNS, honest)
     assert entry is not None
-    for value in (entry.data, b"no snapshot", b"\xff", b"[]"):  # the first is sound, but another run's
+    for value in (entry.data, b"no snapshot", b"\xff", b"[]"):  # the first is valid, but of another run
         await streams.kv_put(subjects.RUNS, forged, value)
-    second = await make_edge()  # one that meets the forged value at its start
+    second = await make_edge()  # it reads the forged value at its start
     later = await begin(streams, "later")
     for edge in (first, second):
         await until(lambda edge=edge: run_on(edge, later), within_s=15)  # type: ignore[misc]
         assert (await run_on(edge, honest))["title"] == "honest"
 
-    await publish(streams, forged, "On it goes")  # its next event folds it anew, from the first on
+    await publish(streams, forged, "On it goes")  # its next event has it folded from the first one on
     for edge in (first, second):
         await until(lambda edge=edge: _says(edge, forged, "On it goes"), within_s=15)  # type: ignore[misc]
     assert (await run_on(second, forged))["title"] == "forged"

@@ -1,4 +1,4 @@
-"""The door: limits per node and address, the rate of handshakes, whose word about the address counts."""
+"""Admission: limits per node and per address, the rate of handshakes, and which proxies are believed."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128")]
 
 
 def test_a_node_has_a_limit_and_leaving_makes_room() -> None:
-    door = Admission(2, 0, 0)
-    assert door.enter("a", 0.0) is None
-    assert door.enter("b", 0.0) is None
-    refused = door.enter("c", 0.0)
+    admission = Admission(2, 0, 0)
+    assert admission.enter("a", 0.0) is None
+    assert admission.enter("b", 0.0) is None
+    refused = admission.enter("c", 0.0)
     assert refused is not None and refused.code == "node_full" and refused.retry_after_s > 0
-    door.leave("a")
-    assert door.enter("c", 0.0) is None
-    assert (door.open, door.refused) == (2, 1)
+    admission.leave("a")
+    assert admission.enter("c", 0.0) is None
+    assert (admission.open, admission.refused) == (2, 1)
 
 
 def test_an_address_has_a_limit_of_its_own() -> None:
-    door = Admission(100, 2, 0)
-    assert [door.enter("a", 0.0), door.enter("a", 0.0)] == [None, None]
-    refused = door.enter("a", 0.0)
+    admission = Admission(100, 2, 0)
+    assert [admission.enter("a", 0.0), admission.enter("a", 0.0)] == [None, None]
+    refused = admission.enter("a", 0.0)
     assert refused is not None and refused.code == "address_full" and "TRUSTED_PROXIES" in refused.message
-    assert door.enter("b", 0.0) is None
-    door.leave("a")
-    assert door.enter("a", 0.0) is None
+    assert admission.enter("b", 0.0) is None
+    admission.leave("a")
+    assert admission.enter("a", 0.0) is None
 
 
 def test_handshakes_have_a_rate_and_a_burst() -> None:
-    door = Admission(10_000, 0, 10)
-    let_in = sum(door.enter("a", 100.0) is None for _ in range(100))
-    assert let_in == 20
-    refused = door.enter("a", 100.05)
+    admission = Admission(10_000, 0, 10)
+    admitted = sum(admission.enter("a", 100.0) is None for _ in range(100))
+    assert admitted == 20
+    refused = admission.enter("a", 100.05)
     assert refused is not None and refused.code == "too_fast"
-    assert sum(door.enter("a", 101.0) is None for _ in range(100)) == 10
-    assert sum(door.enter("a", 200.0) is None for _ in range(100)) == 20, "the burst does not pile up"
+    assert sum(admission.enter("a", 101.0) is None for _ in range(100)) == 10
+    assert sum(admission.enter("a", 200.0) is None for _ in range(100)) == 20, "a long pause earns no larger burst"
 
 
-def test_who_has_left_is_forgotten() -> None:
-    door = Admission(10, 1, 0)
+def test_an_address_without_sockets_is_forgotten() -> None:
+    admission = Admission(10, 1, 0)
     for number in range(1000):
-        assert door.enter(f"{number}", 0.0) is None
-        door.leave(f"{number}")
-    assert "addresses=0" in repr(door)
+        assert admission.enter(f"{number}", 0.0) is None
+        admission.leave(f"{number}")
+    assert "addresses=0" in repr(admission)
 
 
 @pytest.mark.parametrize(
     ("peer", "forwarded", "expected"),
     [
         ("8.8.8.8", None, "8.8.8.8"),
-        ("8.8.8.8", "1.1.1.1", "8.8.8.8"),  # not a proxy of ours: its word does not count
+        ("8.8.8.8", "1.1.1.1", "8.8.8.8"),  # not a trusted proxy
         ("10.0.0.1", None, "10.0.0.1"),
         ("10.0.0.1", "1.1.1.1", "1.1.1.1"),
-        ("10.0.0.1", "6.6.6.6, 1.1.1.1", "1.1.1.1"),  # what the viewer wrote itself does not count
-        ("10.0.0.1", "1.1.1.1, 10.0.0.2", "1.1.1.1"),  # two proxies of ours
+        ("10.0.0.1", "6.6.6.6, 1.1.1.1", "1.1.1.1"),  # the first address was written by the viewer itself
+        ("10.0.0.1", "1.1.1.1, 10.0.0.2", "1.1.1.1"),  # two trusted proxies
         ("10.0.0.1", " , ", "10.0.0.1"),
         ("10.0.0.1", "nonsense", "nonsense"),
         ("::1", "2001:db8::1", "2001:db8::1"),
     ],
 )
-def test_whose_word_counts(peer: str, forwarded: str | None, expected: str) -> None:
+def test_the_address_is_the_first_that_is_not_trusted(peer: str, forwarded: str | None, expected: str) -> None:
     assert client_address(peer, forwarded, TRUSTED) == expected

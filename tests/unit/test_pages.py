@@ -9,7 +9,7 @@ import pytest
 
 from broker.contract import subjects
 from broker.jetstream import topology
-from ws_edge.api import rpc
+from ws_edge.api.methods import METHODS
 from ws_edge.transport import websocket as socket
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +47,8 @@ def test_every_name_on_the_broker_stands_in_the_protocol() -> None:
 
 def test_every_method_stands_in_the_protocol_with_its_parameters() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\| .*\|$", PROTOCOL.split("## The RPC")[1], re.MULTILINE))
-    assert set(rows) == set(rpc.METHODS)
-    for name, method in rpc.METHODS.items():
+    assert set(rows) == set(METHODS)
+    for name, method in METHODS.items():
         fields = [re.sub(r"_(\w)", lambda found: found[1].upper(), field) for field in method.params.__struct_fields__]
         for field in fields:
             assert field in rows[name], f"{name}: {field}"

@@ -1,4 +1,4 @@
-"""The application: HTTP routes, the node's life."""
+"""The HTTP application: its routes, and the lifespan that starts and stops the node."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        nats = Connection.dial(nats_url, name=f"edge-{config.port}")  # the page and /healthz do not wait for the broker
+        # Without waiting: the page and /healthz are served while the broker is away.
+        nats = Connection.dial(nats_url, name=f"edge-{config.port}")
         node = Node(nats, config, replicas)
         await node.start()
         on_ready(node)
@@ -45,7 +46,7 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
         finally:
             await node.stop()
 
-    # For pages of other origins that the operator names: /testcast.js, and the RPC under it.
+    # For pages of the other origins that the operator names: they load /testcast.js and call the RPC.
     origins = sorted(config.allowed_origins)
     cors = Middleware(CORSMiddleware, origins, allow_methods=["GET", "POST"], allow_headers=["content-type"])
     static = Static()
@@ -84,13 +85,9 @@ async def _readyz(request: Request) -> Response:
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    response = rpc.error_response(code, str(error.detail))
-    response.status_code = error.status_code
-    return response
+    return rpc.error_response(code, str(error.detail), error.status_code)
 
 
 async def _internal_error(_request: Request, error: Exception) -> Response:
     _log.error("a request failed", exc_info=error)
-    response = rpc.error_response("internal", "the edge made a mistake; its log says which")
-    response.status_code = 500
-    return response
+    return rpc.error_response("internal", "the edge made a mistake; its log says which")

@@ -1,4 +1,4 @@
-"""The dashboard's files, served from memory: read once, compressed once, asked for anew each time."""
+"""The dashboard's files, served from memory: read and compressed once, at the start of the edge."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import InvalidTestId
+from ws_edge.api.http_cache import if_none_match, matches
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "dashboard_ui"
 PAGE: Final = "index.html"
@@ -26,17 +27,17 @@ _SECURITY: Final = {
 
 
 class File(NamedTuple):
-    """One file, ready to be sent."""
+    """One file with what its answers need."""
 
     media_type: str
     etag: str
-    """Weak: the plain and the compressed bytes are the same file (RFC 9110, 8.8.1)."""
+    """Weak, since it names both the plain and the compressed bytes (RFC 9110, 8.8.1)."""
     plain: bytes
     compressed: bytes
 
 
 def load(directory: Path = DIRECTORY) -> dict[str, File]:
-    """Every file by its name; an update of the page is a restart of the edge."""
+    """Every file of a directory by its name. A changed file is served after a restart of the edge."""
     files = {}
     for path in sorted(directory.iterdir()):
         if path.is_file() and not path.name.startswith("."):
@@ -46,18 +47,33 @@ def load(directory: Path = DIRECTORY) -> dict[str, File]:
     return files
 
 
+class StaticStatistics(NamedTuple):
+    """What is held in memory."""
+
+    files: int
+    plain_bytes: int
+    compressed_bytes: int
+
+
 class Static:
-    """The routes of the dashboard: its files, its page, and the page again for a run of its own."""
+    """The routes of the dashboard: its files, and its page under `/` and under the address of each run."""
 
     def __init__(self) -> None:
         self._files = load()
 
     def __repr__(self) -> str:
-        sent = sum(len(file.compressed) for file in self._files.values())
-        return f"<Static files={len(self._files)} compressed_bytes={sent}>"
+        statistics = self.statistics()
+        return f"<Static files={statistics.files} compressed_bytes={statistics.compressed_bytes}>"
+
+    def statistics(self) -> StaticStatistics:
+        """The figures, which do not change."""
+        files = self._files.values()
+        return StaticStatistics(
+            len(files), sum(len(file.plain) for file in files), sum(len(file.compressed) for file in files)
+        )
 
     async def page(self, request: Request) -> Response:
-        """The dashboard; a run's own page is the same document, with 404 where there can be no such run."""
+        """The dashboard. A run's own page is the same document, with status 404 where its address holds no test id."""
         test_id = request.path_params.get("test_id")
         try:
             if test_id is not None:
@@ -72,7 +88,7 @@ class Static:
         """One of the files.
 
         Raises:
-            HTTPException: 404, there is none of that name.
+            HTTPException: 404, there is no file of that name.
         """
         file = self._files.get(request.path_params["name"])
         if file is None:
@@ -81,11 +97,11 @@ class Static:
 
 
 def _answer(request: Request, file: File, status: int = 200) -> Response:
-    # no-cache: kept, but asked for anew each time, so that an update is seen at once
+    # no-cache: browsers keep the file and revalidate it at each use, so an update is seen at once.
     headers = _SECURITY | {"cache-control": "no-cache", "vary": "accept-encoding"}
     if status == 200:
         headers["etag"] = file.etag
-        if _matches(request.headers.get("if-none-match", ""), file.etag):
+        if matches(if_none_match(request.scope["headers"]), file.etag):
             return Response(status_code=304, headers=headers)
     body = file.plain
     if _takes_gzip(request.headers.get("accept-encoding", "")):
@@ -93,21 +109,15 @@ def _answer(request: Request, file: File, status: int = 200) -> Response:
     return Response(body, status, headers, file.media_type)  # uvicorn leaves the body out of an answer to HEAD
 
 
-def _matches(asked: str, etag: str) -> bool:
-    """The weak comparison of RFC 9110, 13.1.2."""
-    opaque = etag.removeprefix("W/")
-    return any(each.strip().removeprefix("W/") in ("*", opaque) for each in asked.split(","))
-
-
 def _takes_gzip(accepted: str) -> bool:
     for each in accepted.lower().split(","):
         coding, _, weight = each.partition(";")
         if coding.strip() in ("gzip", "*"):
-            return weight.strip() not in ("q=0", "q=0.0", "q=0.00", "q=0.000")  # RFC 9110, 12.5.3: not acceptable
+            return weight.strip() not in ("q=0", "q=0.0", "q=0.00", "q=0.000")  # RFC 9110, 12.4.2: "not acceptable"
     return False
 
 
 def _media_type(name: str) -> str:
     if name.endswith(".js"):
-        return "text/javascript"  # whatever this machine's table of types says
+        return "text/javascript"  # the table of types of some machines has another one
     return mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -1,7 +1,7 @@
-"""The projector: folds what is stored into `RUNS` (DESIGN 5). In every edge, without a leader, killed anywhere.
+"""The projector: folds stored events into the snapshots of `RUNS`. It runs in every edge, without a leader.
 
-The shared consumer only gives hints: "there is an event at this sequence". A hint is acknowledged when the run's
-snapshot has reached it, whoever wrote that snapshot.
+The shared consumer delivers hints: "there is an event at this sequence". A hint is acknowledged once the run's snapshot
+has reached that sequence, whoever wrote the snapshot. So a projector may be killed anywhere: its hints go to another.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from broker.contract import snapshot as snapshots
 from broker.contract import subjects
@@ -19,55 +19,86 @@ from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound, T
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Delivery
-from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pull_consumer import PullConsumer, ack_soon, nak
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.log import RateLimited
-from ws_edge.fanout.ring import Entry
+from broker.retry import Backoff, pause
 from ws_edge.views.catalogue import Catalogue
 
 _BATCH: Final = 256
-"""Hints taken at a time: they come on the connection that live events come on, and more of them would hold those up."""
+"""Hints per pull. They share the connection with live events, and more of them at a time would delay those."""
 _GATHER_S: Final = 0.2
+"""Between two pulls."""
 _HURRY_S: Final = 0.02
-"""Between two batches, and behind one that was full."""
+"""Between two pulls when the first was full."""
 _EXPIRES_S: Final = 5.0
+_FIRST_RETRY_S: Final = 0.5
 _PACE_S: Final = 0.25
 """Between two rounds."""
 _REST_S: Final = 0.5
-"""Between two folds of one run, so that a busy one is folded twice a second and not at every event; sockets do not wait
-for it, polls come every 3 s. The first event of a run that rested is folded in the next round."""
+"""Between two folds of one run: a busy run is folded twice a second and not at every event. Sockets do not wait for it,
+and polls come every 3 s. The first event of a run that has rested is folded in the next round."""
 _SPACE_S: Final = 0.0025
-"""Between two runs of a round: folding goes on evenly, at a tenth of a core however many runs are busy, and never in
-a burst that fan-out would wait behind."""
+"""Between two runs of a round. Folding takes an even tenth of a core however many runs are busy, and fan-out never
+waits behind a burst of it."""
 _LONGEST_ROUND_S: Final = 3.0
-"""Half of what the consumer waits for an answer, less a little: a hint may wait for the round after the next."""
+"""A hint may wait for the round after the next, and the consumer's `ack_wait` of 10 s must cover both."""
 _AT_ONCE: Final = 16
 _limited = RateLimited(logging.getLogger("testcast.projector"), per_s=10.0)
+
+
+class HeldEvent(Protocol):
+    """An event that this node holds in memory."""
+
+    @property
+    def seq(self) -> int:
+        """Its sequence in the stream."""
+
+    @property
+    def body(self) -> bytes:
+        """Its JSON as viewers get it; empty for a malformed event."""
+
+
+class ProjectorStatistics(NamedTuple):
+    """What waits at one moment, and counts since the start of the node."""
+
+    written: int
+    """Snapshots that this node has written."""
+    reads: int
+    """Folds for which the stream was read: this node did not hold the events."""
+    conflicts: int
+    """Writes that came after another edge's."""
+    failures: int
+    """Folds that the broker did not answer; their hints are delivered again."""
+    pending: int
+    """Runs with hints that wait for a round."""
+    working: int
+    """Runs that are being folded."""
 
 
 class Projector:
     """One node's share of the folding.
 
     Args:
-        since: a run's events behind a sequence, where this node holds all of them (`Hub.since`).
-        mend: declares the topology again; called when the consumer does not answer.
+        since: a run's events after a sequence, None where this node does not hold all of them.
+        repair: declares the topology again; called when the consumer does not answer.
     """
 
     def __init__(
         self,
-        nats: Connection,
+        log: JetStreamLog,
+        store: SnapshotStore,
         catalogue: Catalogue,
-        since: Callable[[str, int], list[Entry] | None],
-        mend: Callable[[], Awaitable[None]],
+        since: Callable[[str, int], Sequence[HeldEvent] | None],
+        repair: Callable[[], Awaitable[None]],
     ) -> None:
-        self._nats = nats
-        self._since = since
-        self._mend = mend
-        self._log = JetStreamLog(nats)
-        self._store = SnapshotStore(nats)
+        self._log = log
+        self._nats = log.connection
+        self._store = store
         self._catalogue = catalogue
+        self._since = since
+        self._repair = repair
         self._pending: dict[str, list[Delivery]] = {}
         """By run, the one that waits longest first."""
         self._rests_until: dict[str, float] = {}
@@ -75,16 +106,22 @@ class Projector:
         self._hinted = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self.written = 0
-        self.reads = 0
-        """Folds for which the stream had to be read."""
+        self._written = 0
+        self._reads = 0
+        self._conflicts = 0
+        self._failures = 0
 
     def __repr__(self) -> str:
-        counts = f"written={self.written} reads={self.reads}"
+        counts = f"written={self._written} reads={self._reads}"
         return f"<Projector {counts} pending={len(self._pending)} working={len(self._working)}>"
 
+    def statistics(self) -> ProjectorStatistics:
+        """The figures of this moment."""
+        counts = (self._written, self._reads, self._conflicts, self._failures)
+        return ProjectorStatistics(*counts, len(self._pending), len(self._working))
+
     async def run(self) -> None:
-        """Folds until cancelled; then what has not been folded is handed back, for another edge."""
+        """Folds until cancelled. Then the hints of what is not folded are handed back, for another edge."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pull(), name="projector-hints")
@@ -105,17 +142,20 @@ class Projector:
     async def _pull(self) -> None:
         """Gathers hints, a few at a time."""
         pull_consumer = PullConsumer(self._nats, subjects.EVENTS, subjects.PROJECTOR)
+        pauses = Backoff(_FIRST_RETRY_S)
         try:
             while True:
                 try:
                     hints = await pull_consumer.pull(_BATCH, expires_s=_EXPIRES_S)
-                    for hint in hints:
-                        await self._take(hint)
                 except (BrokerUnavailable, BrokerRefused) as error:
                     _limited.warning("waiting for hints: %s", error)
-                    await asyncio.sleep(0.5)
-                    await self._try_to_mend()
+                    if await pause(pauses.next(), self._nats):
+                        pauses.reset()
+                    await self._try_to_repair()
                     continue
+                pauses.reset()
+                for hint in hints:
+                    await self._take(hint)
                 if hints:
                     self._hinted.set()
                 await asyncio.sleep(_GATHER_S if len(hints) < _BATCH else _HURRY_S)
@@ -123,23 +163,23 @@ class Projector:
             with contextlib.suppress(BrokerUnavailable):
                 await pull_consumer.close()
 
-    async def _try_to_mend(self) -> None:
-        """The consumer goes with its stream: whoever makes the stream anew may not know of it."""
+    async def _try_to_repair(self) -> None:
+        """A deleted stream takes its consumer along, and whoever creates the stream again may not know of it."""
         if self._nats.connected:
             with contextlib.suppress(TestcastError):
-                await self._mend()
+                await self._repair()
 
     async def _take(self, hint: Delivery) -> None:
         test_id = subjects.test_id_of(hint.subject)
         if test_id is not None:
             self._pending.setdefault(test_id, []).append(hint)
             return
-        # test.<no id>.events: nobody can watch it
+        # test.<no id>.events: no viewer can ask for it
         _limited.warning("an event on %r belongs to no test: its second token is no UUID", hint.subject[:80])
         await self._answer([hint], done=True)
 
     async def _round(self) -> None:
-        """Every run with a hint, once; those first that nobody knows yet. One at a time is worked on of each run."""
+        """Folds every run with a hint once, new runs first. No run is folded twice at the same time."""
         now = asyncio.get_running_loop().time()
         self._rests_until = {test_id: until for test_id, until in self._rests_until.items() if until > now}
         due = [each for each in self._pending if each not in self._rests_until and each not in self._working]
@@ -159,12 +199,13 @@ class Projector:
         self._slots.release()
 
     async def _work(self, test_id: str, hints: list[Delivery]) -> None:
-        """One fold, and the answer to its hints."""
+        """Folds one run and answers its hints."""
         try:
             await self._project(test_id, max(hint.seq for hint in hints))
         except NotFound:
             pass
         except TestcastError as error:
+            self._failures += 1
             _limited.warning("folding test %s: %s", test_id, error)
             await self._answer(hints, done=False)
             return
@@ -184,26 +225,27 @@ class Projector:
                 return
             after = self._fold_here(test_id, before, seq)
             if after is None:
-                self.reads += 1
+                self._reads += 1
                 after = (await runs.read(self._log, test_id, before, known_last=seq)).snapshot
-            if after is None:  # nothing but malformed messages so far
+            if after is None:  # all of its events are malformed
                 return
             try:
                 await self._store.put(after, revision)
-            except WrongLastSequence:  # another edge was quicker, or the catalogue here is a little behind
+            except WrongLastSequence:  # another edge has written, or the catalogue here lags
+                self._conflicts += 1
                 known = await self._store.get(test_id)
                 continue
-            self.written += 1
+            self._written += 1
             return
 
     def _fold_here(self, test_id: str, before: Snapshot | None, seq: int) -> Snapshot | None:
-        """The snapshot at `seq` or later from events that viewers on this node have anyway; None: read the stream."""
-        entries = self._since(test_id, 0 if before is None else before.seq)
-        if not entries or entries[-1].seq < seq:
+        """The snapshot at `seq` or later, from events that this node holds for its viewers; None: read the stream."""
+        held = self._since(test_id, 0 if before is None else before.seq)
+        if not held or held[-1].seq < seq:
             return None
         after = before
-        for entry in entries:
-            after = snapshots.fold(after, test_id, entry.seq, runs.parse(entry.body) if entry.body else None)
+        for event in held:
+            after = snapshots.fold(after, test_id, event.seq, runs.parse(event.body) if event.body else None)
         return after
 
     async def _answer(self, hints: list[Delivery], *, done: bool, again_s: float = 1.0) -> None:
@@ -214,4 +256,4 @@ class Projector:
             for hint in hints:
                 await nak(self._nats, hint, delay_s=again_s)
         except BrokerUnavailable:
-            pass  # delivered again after the consumer's ack_wait
+            pass  # the broker delivers them again after the consumer's `ack_wait`

@@ -1,0 +1,125 @@
+"""Access on an edge with a broker: who is refused learns nothing of a run, whatever others have been told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.contract import subjects
+from broker.jetstream.api import Streams
+from broker.local.embedded_server import EmbeddedServer
+from tests.harness import begin, until
+from ws_edge.access import AccessDenied, Action, OpenAccess, Principal
+from ws_edge.api.app import make_app
+from ws_edge.api.methods import METHODS
+from ws_edge.config import EdgeConfig
+from ws_edge.node import Node
+
+TITLE = "the title of somebody's run"
+
+
+class OnlyAnn:
+    """Allows everything to Ann, and nothing to anybody else."""
+
+    def identify(self, header: Callable[[str], str | None]) -> Principal:
+        return Principal(header("x-name") or "nobody")
+
+    def authorize(self, principal: Principal, action: Action, test_id: str | None) -> None:
+        if principal.subject != "ann":
+            raise AccessDenied("only Ann may do this")
+
+
+class Edge:
+    """An edge in this process, without a socket under it."""
+
+    def __init__(self, nats_url: str) -> None:
+        self.node: Node
+        self._app: ASGIApp = make_app(nats_url, 1, EdgeConfig(allow_private=True), self._on_ready)
+        self._state: dict[str, Any] = {}
+        self._stop = asyncio.Event()
+        self._started = asyncio.Event()
+        self._life = asyncio.create_task(self._live())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope | {"state": dict(self._state)}, receive, send)
+
+    def _on_ready(self, node: Node) -> None:
+        self.node = node
+
+    async def _live(self) -> None:
+        messages = [{"type": "lifespan.shutdown"}, {"type": "lifespan.startup"}]
+
+        async def receive() -> dict[str, str]:
+            if len(messages) == 1:
+                await self._stop.wait()
+            return messages.pop()
+
+        async def send(_message: Any) -> None:
+            self._started.set()
+
+        await self._app({"type": "lifespan", "state": self._state}, receive, send)
+
+    async def start(self) -> Edge:
+        await self._started.wait()
+        await until(lambda: self.node.ready)
+        return self
+
+    async def stop(self) -> None:
+        self._stop.set()
+        await self._life
+
+
+@pytest.fixture
+async def edge(nats_server: EmbeddedServer) -> AsyncIterator[Edge]:
+    edge = await Edge(nats_server.url).start()
+    yield edge
+    await edge.stop()
+
+
+def a_client(edge: Edge, name: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(edge), base_url="http://edge.example", headers={"x-name": name}
+    )
+
+
+async def test_what_one_was_told_is_not_told_to_another(edge: Edge, streams: Streams) -> None:
+    node = edge.node
+    test_id = await begin(streams, TITLE)
+    await streams.kv_put(subjects.SHOTS, test_id, b"\xff\xd8 picture")
+
+    def folded() -> bool:  # both of its events, so that nothing changes any more
+        found = node.snapshot(test_id)
+        return found is not None and found.status == "running" and node.hub.epoch != ""
+
+    await until(folded)
+    node.access = OnlyAnn()
+    reads = [name for name, method in METHODS.items() if method.reads]
+    told: dict[str, bytes] = {}
+    async with a_client(edge, "ann") as ann, a_client(edge, "bob") as bob:
+        for name in reads:
+            params = {"testId": test_id} if "test_id" in METHODS[name].params.__struct_fields__ else {}
+            for _ in range(2):  # the second time from memory, where that is possible
+                answer = await ann.get(f"/rpc/{name}", params=params)
+                assert answer.status_code == 200, (name, answer.text)
+            told[name] = answer.content
+            etag = answer.headers.get("etag", '"any"')
+            for headers in ({}, {"if-none-match": etag}, {"if-none-match": "*"}):
+                refused = await bob.get(f"/rpc/{name}", params=params, headers=headers)
+                assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden"), name
+                assert not any(secret in refused.text for secret in (TITLE, test_id)), name
+                assert "etag" not in refused.headers
+        hits = node.response_cache.statistics().hits
+        assert hits > 0, "something was answered from memory"
+        for name, params in (("cancelTest", {"testId": test_id}), ("submitTest", {"gameUrl": "http://127.0.0.1:9/"})):
+            refused = await bob.post(f"/rpc/{name}", json=params)
+            assert refused.status_code == 403
+        node.access = OpenAccess()
+        for name in ("listTests", "getTest"):
+            params = {"testId": test_id} if name == "getTest" else {}
+            assert (await bob.get(f"/rpc/{name}", params=params)).content == told[name], "nothing has changed"
+    assert TITLE.encode() in told["listTests"] and TITLE.encode() in told["getTest"]

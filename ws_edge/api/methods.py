@@ -1,0 +1,233 @@
+"""The methods of the RPC: for each its parameters, the action it asks for, and the function that answers it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+import orjson
+from starlette.requests import Request
+
+from broker.clock import now_ms
+from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
+from broker.contract.events import Status, check, for_viewer
+from broker.contract.position import Decision, Position, decide
+from broker.contract.snapshot import Snapshot
+from broker.jetstream import runs
+from broker.jetstream.scan import pages, retains
+from broker.local.name_resolution import check_for_submit
+from ws_edge.access import Action
+from ws_edge.node import Node
+from ws_edge.views.catalogue import to_json
+
+
+class Params(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Base of all parameters. An unknown parameter is an error, so that a misspelt one does not go unnoticed."""
+
+
+class RunParams(Params):
+    """Parameters of a method about one run."""
+
+    test_id: str
+    """Checked by the dispatch before the method is called."""
+
+
+class ListTests(Params):
+    """`listTests`."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    cursor: str | None = None
+    status: Status | None = None
+    query: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+
+
+class GetEvents(RunParams):
+    """`getEvents`."""
+
+    after: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    epoch: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
+
+
+class SubmitTest(Params):
+    """`submitTest`."""
+
+    game_url: str
+    title: str | None = None
+    budget_seconds: float | None = None
+    seed: int | None = None
+
+
+class NoParams(Params):
+    """Methods without parameters."""
+
+
+class Answer(NamedTuple):
+    """What a method returns."""
+
+    body: bytes
+    """Empty: 204."""
+    etag: str | None = None
+    """None where the answer must not be kept."""
+    media_type: str = "application/json"
+    is_current: Callable[[], bool] | None = None
+    """Whether the same request would get the same answer now. None: the response cache does not keep it."""
+
+
+class Method(NamedTuple):
+    """One RPC method."""
+
+    action: Action
+    """What the caller must be allowed to do; about the run that the parameters name, where they are `RunParams`."""
+    params: type[Params]
+    call: Callable[[Node, Request, Any], Awaitable[Answer]]
+    reads: bool
+    """It changes nothing, and may be called with GET."""
+
+
+async def list_tests(node: Node, _request: Request, params: ListTests) -> Answer:
+    """The newest runs, a page at a time, with the counts by status. From memory, also while the broker is away."""
+    if not node.catalogue.filled.is_set():
+        raise BrokerUnavailable("this node has not reached the broker yet, so it does not know the list")
+    stale_for_s = node.catalogue.stale_for_s
+    query = f"{params.limit} {params.cursor} {params.status} {params.query}"
+    etag = None if node.stale else node.catalogue.etag(node.hub.epoch, query)
+    listing = node.catalogue.listing(params.limit, params.cursor, params.status, params.query)
+    answer: dict[str, Any] = {"tests": to_json(listing.tests), "counts": listing.counts, "epoch": node.hub.epoch}
+    if listing.next_cursor is not None:
+        answer["nextCursor"] = listing.next_cursor
+    if node.stale:
+        answer |= {"stale": True, "ageMs": int((stale_for_s or 0) * 1000)}
+    return Answer(orjson.dumps(answer), etag, is_current=_while_unchanged(node))
+
+
+def _while_unchanged(node: Node) -> Callable[[], bool]:
+    version, epoch = node.catalogue.version, node.hub.epoch
+    return lambda: node.catalogue.version == version and node.hub.epoch == epoch and not node.stale
+
+
+async def get_test(node: Node, _request: Request, params: RunParams) -> Answer:
+    """One run's snapshot."""
+    test_id, epoch = params.test_id, node.hub.epoch
+    snapshot = await _snapshot(node, test_id)
+    body = orjson.dumps({"test": msgspec.to_builtins(snapshot), "epoch": epoch})
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    return Answer(body, etag, is_current=lambda: node.hub.epoch == epoch and node.snapshot(test_id) == snapshot)
+
+
+async def get_events(node: Node, _request: Request, params: GetEvents) -> Answer:
+    """A run's events after a position, with the outcome of the resume: what a client without a socket polls."""
+    test_id, log = params.test_id, node.log
+    epoch = (await log.heads()).epoch
+    asked = None if params.after is None else Position(params.epoch, params.after)
+    last = await log.last(test_id)
+    if not last or (asked is not None and asked.seq > last):  # "not found" and "ahead" have to be certain
+        last = await log.last(test_id, confirmed=True)
+    if not last:
+        raise NotFound(test_id)
+    decision = await _decide(node, test_id, asked, epoch, last)
+    events, head = await _read_page(node, test_id, decision.after, last, params.limit)
+    answer: dict[str, Any] = {"outcome": decision.outcome, "epoch": epoch, "head": head, "events": events}
+    answer["more"] = head < last
+    if decision.reason is not None:
+        answer["reason"] = decision.reason
+    if decision.outcome != "recovered":
+        answer["snapshot"] = msgspec.to_builtins(await _snapshot(node, test_id))
+    return Answer(orjson.dumps(answer))
+
+
+async def _decide(node: Node, test_id: str, asked: Position | None, epoch: str, last: int) -> Decision:
+    retained = True
+    if asked is not None and 0 < asked.seq < last and asked.epoch in (None, epoch):
+        retained = await retains(node.log, test_id, asked.seq, last)
+    return decide(asked, epoch, last, retained=retained)
+
+
+async def _read_page(node: Node, test_id: str, after: int, last: int, limit: int) -> tuple[list[orjson.Fragment], int]:
+    """One page of events as viewers get them, and the position after it."""
+    events, head = [], after
+    async for page in pages(node.log, test_id, after, last, limit=limit):
+        for stored in page.events:
+            head = stored.seq
+            try:
+                events.append(orjson.Fragment(for_viewer(test_id, stored.seq, check(stored.data))))
+            except BadInput:
+                continue  # a malformed event moves the position and is not shown
+        break
+    return events, head
+
+
+async def connect_to_test(node: Node, request: Request, params: RunParams) -> Answer:
+    """Where to open a socket for a run, and what to show until it delivers."""
+    test_id = params.test_id
+    last = await node.log.last(test_id)
+    if not last:
+        raise NotFound(test_id)
+    epoch = node.hub.epoch or (await node.log.heads()).epoch
+    forwarded = request.headers.get("x-forwarded-proto", request.url.scheme)
+    scheme = "wss" if forwarded.split(",")[0].strip() == "https" else "ws"
+    host = request.headers.get("host", f"{node.config.host}:{node.config.port}")
+    answer = {
+        "url": f"{scheme}://{host}/ws?testId={test_id}",
+        "snapshot": msgspec.to_builtins(await _snapshot(node, test_id)),
+        "epoch": epoch,
+        "head": last,
+    }
+    return Answer(orjson.dumps(answer))
+
+
+async def submit_test(node: Node, _request: Request, params: SubmitTest) -> Answer:
+    """Queues a run."""
+    url = await check_for_submit(params.game_url, allow_private=node.config.allow_private)
+    job = runs.make_job(url, params.title, params.budget_seconds, params.seed)
+    return Answer(orjson.dumps({"testId": await runs.submit(node.log, job)}))
+
+
+async def cancel_test(node: Node, _request: Request, params: RunParams) -> Answer:
+    """Ends a run as cancelled."""
+    snapshot = await node.cancel(params.test_id)
+    return Answer(orjson.dumps({"testId": params.test_id, "status": snapshot.status}))
+
+
+async def get_picture(node: Node, _request: Request, params: RunParams) -> Answer:
+    """The newest screenshot of the game, as the agent published it; 204 while there is none."""
+    picture = await node.pictures.newest(params.test_id)
+    if picture is None:
+        return Answer(b"")
+    return Answer(picture.jpeg, f'"{picture.revision}"', "image/jpeg")
+
+
+async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
+    """What the page needs to know of this installation."""
+    answer: dict[str, Any] = {"now": now_ms()}
+    if node.config.demo_game_url is not None:
+        answer["demoGameUrl"] = node.config.demo_game_url
+    return Answer(orjson.dumps(answer))
+
+
+async def _snapshot(node: Node, test_id: str) -> Snapshot:
+    """From memory, or folded from the events of a run that this node's catalogue does not have yet.
+
+    Raises:
+        NotFound: no event of it is stored.
+    """
+    known = node.snapshot(test_id)
+    if known is None:
+        known = (await runs.read(node.log, test_id)).snapshot
+    if known is None:
+        raise NotFound(test_id)
+    return known
+
+
+METHODS: Final[Mapping[str, Method]] = {
+    "listTests": Method(Action.LIST, ListTests, list_tests, reads=True),
+    "getTest": Method(Action.WATCH, RunParams, get_test, reads=True),
+    "getEvents": Method(Action.WATCH, GetEvents, get_events, reads=True),
+    "connectToTest": Method(Action.WATCH, RunParams, connect_to_test, reads=True),
+    "getShot": Method(Action.WATCH, RunParams, get_picture, reads=True),
+    "getConfig": Method(Action.LIST, NoParams, get_config, reads=True),
+    "submitTest": Method(Action.SUBMIT, SubmitTest, submit_test, reads=False),
+    "cancelTest": Method(Action.CANCEL, RunParams, cancel_test, reads=False),
+}
