@@ -1,4 +1,4 @@
-"""What the environment says about an agent worker. The only file of this package that reads it."""
+"""The settings of an agent worker. The only file of this package that reads the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from broker.contract.errors import InvalidSetting
 
 DEFAULT_CONCURRENCY: Final = 2
 MAX_CONCURRENCY: Final = 64
-"""A run in Chromium takes about half a core; more than this on one machine is a mistake."""
+"""A run in Chromium takes about half a core: a larger number is a mistake on any one machine."""
 MAX_NAME_CHARS: Final = 64
 
 
@@ -21,11 +21,11 @@ class AgentConfig(NamedTuple):
     """One worker's settings."""
 
     concurrency: int = DEFAULT_CONCURRENCY
-    """Runs played at the same time."""
+    """Runs at the same time."""
     allow_private: bool = False
     """Games on private, loopback and link-local addresses may be opened."""
     chromium: str | None = None
-    """The browser to start, None for one that is found."""
+    """Path of the browser to start; None to look for one."""
     name: str = ""
     """What viewers see as the run's worker; empty for `host-pid`."""
 
@@ -34,7 +34,7 @@ def load(environ: Mapping[str, str] = os.environ) -> AgentConfig:
     """Reads `TESTCAST_AGENT_CONCURRENCY`, `…_ALLOW_PRIVATE`, `…_CHROMIUM`, `…_NAME`.
 
     Raises:
-        InvalidSetting: naming the variable.
+        InvalidSetting: a value makes no sense; the message names the variable.
     """
     concurrency = number("TESTCAST_AGENT_CONCURRENCY", DEFAULT_CONCURRENCY, 1, MAX_CONCURRENCY, environ)
     if concurrency != int(concurrency):

@@ -1,4 +1,4 @@
-"""A worker as a process: connection, browser and worker put together, and ended in good order."""
+"""The game tester as a process: puts connection, browser and worker together, and shuts them down in order."""
 
 from __future__ import annotations
 
@@ -6,67 +6,87 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from agent_worker.config import AgentConfig, load
-from agent_worker.errors import BrowserMissing, PageGone
 from agent_worker.games.browser import Browser
 from agent_worker.games.egress_proxy import judge_any, judge_public
-from agent_worker.games.handle import GameJob, RunHandle
+from agent_worker.games.errors import BrowserMissing, PageGone
+from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.games.player import play
-from agent_worker.work.worker import TryAgain, Worker
+from agent_worker.work.outcome import TryAgain
+from agent_worker.work.worker import Worker
 from broker import config as broker_config
-from broker.contract.errors import BrokerUnavailable, TestcastError
+from broker.contract.errors import TestcastError
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
+from broker.retry import retry
+
+_CONNECT_S: Final = 2.0
+_PREPARE_S: Final = 5.0
+"""One try each. A stop signal takes effect between two tries."""
 
 _log = logging.getLogger("testcast.worker")
 
+T = TypeVar("T")
+
+
+class _Stopped(Exception):
+    """The process was told to stop before the broker answered."""
+
 
 async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None:
-    """Works until `stop` is set. Waits for the broker as long as it takes; hands its runs on at the end.
+    """Works until `stop` is set, then hands its runs on. Waits for the broker without a time limit.
 
     Raises:
-        BrowserMissing: no Chromium could be started.
-        InvalidSetting: `nats_url` is no address.
+        BrowserMissing: Chromium could not be started.
+        InvalidSetting: `nats_url` is not an address.
     """
-    nats = await _connect(nats_url, config.name, stop)
-    if nats is None:
+    try:
+        nats = await _until_stopped(
+            stop, lambda: Connection.connect(nats_url, name=f"agent-{config.name}", timeout_s=_CONNECT_S)
+        )
+    except _Stopped:
         return
     try:
-        await _prepare(nats, stop)
-        async with Browser(config.chromium, judge_any if config.allow_private else judge_public) as browser:
-
-            async def player(run: RunHandle, job: GameJob) -> None:
-                try:
-                    await play(run, browser, job)
-                except (BrowserMissing, PageGone) as error:  # no page came to be: not the game's fault
-                    raise TryAgain(str(error)) from error
-
-            worker = Worker(nats, player, name=config.name, concurrency=config.concurrency)
-            _log.info("worker %s takes jobs from %s, %d at a time", config.name, nats.address, config.concurrency)
-            await worker.run(stop)
+        await _work(nats, config, stop)
+    except _Stopped:
+        return
     finally:
         await nats.close()
     _log.info("worker %s has ended", config.name)
 
 
-async def _connect(nats_url: str, name: str, stop: asyncio.Event) -> Connection | None:
-    while not stop.is_set():
-        try:
-            return await Connection.connect(nats_url, name=f"agent-{name}", timeout_s=2.0)
-        except BrokerUnavailable as error:
-            _log.warning("%s; trying again", error)
-    return None
-
-
-async def _prepare(nats: Connection, stop: asyncio.Event) -> None:
+async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> None:
     replicas = broker_config.load().replicas
-    while not stop.is_set():
-        try:
-            await topology.apply(nats, replicas=replicas, timeout_s=5.0)
-            return
-        except BrokerUnavailable as error:
-            _log.warning("%s; trying again", error)
+    await _until_stopped(stop, lambda: topology.apply(nats, replicas=replicas, timeout_s=_PREPARE_S))
+    async with Browser(config.chromium, judge_any if config.allow_private else judge_public) as browser:
+
+        async def player(run: RunHandle, job: GameJob) -> None:
+            try:
+                await play(run, browser, job)
+            except (BrowserMissing, PageGone) as error:  # there was no page: not the game's fault
+                raise TryAgain(str(error)) from error
+
+        worker = Worker(nats, player, read_job=read_job, name=config.name, concurrency=config.concurrency)
+        _log.info("worker %s takes jobs from %s, %d at a time", config.name, nats.address, config.concurrency)
+        await worker.run(stop)
+
+
+async def _until_stopped(stop: asyncio.Event, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Tries until the broker answers.
+
+    Raises:
+        _Stopped: `stop` was set first.
+    """
+
+    def unless_stopped(error: Exception) -> None:
+        if stop.is_set():
+            raise _Stopped from error
+        _log.warning("%s; trying again", error)
+
+    return await retry(attempt, on_failure=unless_stopped)
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

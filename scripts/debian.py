@@ -1,4 +1,4 @@
-"""Installing a package of Debian or Ubuntu, where that is what this is and we are root. Standard library only."""
+"""Installs packages of Debian and Ubuntu. Standard library only."""
 
 import os
 import shutil
@@ -7,10 +7,10 @@ import sys
 
 
 def install(package: str) -> bool:
-    """Installs `package` with apt-get; its output is shown only if it fails.
+    """Installs `package` with apt-get, whose output is shown only when it fails.
 
     Returns:
-        Whether it was installed; false, without a word, where there is no apt-get or we may not use it.
+        Whether it was installed. False without any output where there is no apt-get or this user is not root.
     """
     if not shutil.which("apt-get") or os.geteuid() != 0:
         return False
@@ -29,6 +29,6 @@ def install(package: str) -> bool:
 
 
 def say(text: str) -> None:
-    """One line about the setup, for whoever typed `make`."""
+    """Prints one line about the setup."""
     sys.stderr.write(f"testcast setup: {text}\n")
     sys.stderr.flush()

@@ -1,11 +1,11 @@
-"""Sees to it that the agent has a browser that starts, and names it; installs only what is missing.
+"""Makes sure that the agent has a browser that starts, and prints which one. It installs only what is missing.
 
-Which browser that is, the agent itself decides (agent_worker/games/browser.py): TESTCAST_AGENT_CHROMIUM, an installed
-Chrome or Chromium, Playwright's. Where there is none: Playwright's download first, since it needs no rights; then,
-as root on Debian or Ubuntu, the distribution's package, for machines that reach nothing but package registries, or
-lack the system libraries that Playwright's build wants.
+The agent's own code chooses the browser (agent_worker/games/browser.py): TESTCAST_AGENT_CHROMIUM, else an installed
+Chrome or Chromium, else Playwright's. When there is none, Playwright's is downloaded, which needs no privileges. When
+that fails, root on Debian or Ubuntu installs the distribution's package: some machines reach only package registries,
+or lack the system libraries that Playwright's build needs.
 
-With --quiet nothing is said when all is well.
+With --quiet it prints nothing when there is a browser.
 """
 
 import asyncio
@@ -15,35 +15,35 @@ import sys
 from pathlib import Path
 
 from agent_worker import config
-from agent_worker.errors import BrowserMissing
 from agent_worker.games.browser import Browser, find_chromium
+from agent_worker.games.errors import BrowserMissing
 from broker.contract.errors import InvalidSetting
 from debian import install as install_from_debian
 from debian import say
 
-# Only for naming the browser; the first start on a slow disk has taken seconds.
+# For `chrome --version`. The first start on a slow disk takes seconds.
 START_TIMEOUT_S = 30
-# Playwright waits 30 s for each of five tries by default: a network that swallows packets would cost minutes.
+# Playwright by default waits 30 s in each of five tries: minutes on a network that drops packets.
 CONNECT_TIMEOUT_MS = 8_000
 PLAYWRIGHT = (sys.executable, "-m", "playwright")
-# Starting the driver takes most of a second: once in an environment's life is enough.
+# Starting the driver takes most of a second, so it is tried once per environment.
 DRIVER_SEEN = Path(sys.prefix) / ".testcast-driver"
 
 
 class NoBrowserError(Exception):
-    """No browser can be driven, and none could be installed; the message says what to do about it."""
+    """There is no browser that can be used, and none could be installed. The message says what to do."""
 
 
 def find(chosen: str | None) -> str | None:
-    """Names the browser that the agent will start, or None if there is none.
+    """Returns a description of the browser that the agent starts, or None when there is none.
 
     Raises:
-        NoBrowserError: there is one, and it does not start.
+        NoBrowserError: there is one that does not start.
     """
     path = find_chromium(chosen)
     if path is None:
         return "Playwright's Chromium" if asyncio.run(starts()) else None
-    # A name on PATH promises nothing: Ubuntu's chromium-browser may be a script that only recommends a snap.
+    # A program on PATH may not be a browser: Ubuntu's chromium-browser may be a script that recommends a snap.
     try:
         version = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=START_TIMEOUT_S, check=True
@@ -51,13 +51,13 @@ def find(chosen: str | None) -> str | None:
     except (OSError, subprocess.SubprocessError) as error:
         raise NoBrowserError(
             f"{path} is the browser that the agent finds first, and it does not start ({error}).\n"
-            "Mend or remove it, or name another one in TESTCAST_AGENT_CHROMIUM."
+            "Repair or remove it, or set TESTCAST_AGENT_CHROMIUM to another one."
         ) from error
     return f"{path} ({version})"
 
 
 async def starts() -> bool:
-    """Whether the agent's browser, whichever it is, starts."""
+    """Whether the agent's browser starts."""
     try:
         async with Browser():
             return True
@@ -66,8 +66,8 @@ async def starts() -> bool:
 
 
 def install_from_playwright() -> bool:
-    """Playwright's own build, into its cache in the home directory. A failure is one line: there is a next way."""
-    say("no Chrome or Chromium here: downloading Playwright's")
+    """Installs Playwright's build into its cache in the home directory. A failure prints one line."""
+    say("no Chrome or Chromium found; downloading Playwright's")
     environment = {**os.environ, "PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": str(CONNECT_TIMEOUT_MS)}
     result = subprocess.run(
         [*PLAYWRIGHT, "install", "chromium"],
@@ -77,17 +77,17 @@ def install_from_playwright() -> bool:
         text=True,
     )
     if result.returncode != 0:
-        # Five tries print five stack traces; the first line with "Error" is the whole story.
+        # Five tries print five stack traces; the first line with "Error" tells the reason.
         reason = next((line.strip() for line in result.stdout.splitlines() if "Error" in line), "no reason given")
-        say(f"that failed ({reason})")
+        say(f"the download failed ({reason})")
     return result.returncode == 0
 
 
 def ensure_driver() -> None:
-    """Playwright drives the browser through a Node.js of its own, which a bare Debian cannot start.
+    """Makes sure that Playwright's driver starts: a Node.js of its own, which lacks a library on a minimal Debian.
 
     Raises:
-        NoBrowserError: it does not start, and could not be helped.
+        NoBrowserError: it does not start, and the library could not be installed.
     """
     if DRIVER_SEEN.exists():
         return
@@ -100,12 +100,12 @@ def ensure_driver() -> None:
             break
     raise NoBrowserError(
         f"Playwright's driver does not start: {driver.stderr.strip()}\n"
-        "On Debian and Ubuntu this helps: sudo apt-get install libatomic1"
+        "On Debian and Ubuntu: sudo apt-get install libatomic1"
     )
 
 
 def ensure(chosen: str | None) -> str:
-    """Names a browser that starts, installed if need be.
+    """Returns a description of a browser that starts, which is installed when there is none.
 
     Raises:
         NoBrowserError: there is none, and none could be installed.
@@ -118,10 +118,10 @@ def ensure(chosen: str | None) -> str:
     if install_from_debian("chromium") and (found := find(chosen)):
         return found
     raise NoBrowserError(
-        "the agent needs a browser, and none could be installed. Any one of these helps:\n"
+        "the agent needs a browser, and none could be installed. Do one of these:\n"
         "  install Chrome or Chromium (Debian and Ubuntu: sudo apt-get install chromium)\n"
-        "  sudo .venv/bin/playwright install-deps chromium, if Playwright's is here and lacks libraries\n"
-        "  TESTCAST_AGENT_CHROMIUM=/path/to/chrome, if there is one that was not found"
+        "  if Playwright's is installed and lacks libraries: sudo .venv/bin/playwright install-deps chromium\n"
+        "  if there is a browser that was not found: set TESTCAST_AGENT_CHROMIUM=/path/to/chrome"
     )
 
 

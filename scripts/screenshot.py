@@ -1,7 +1,7 @@
-"""Takes a picture of each state of the dashboard: a real stack, real agents, the real page. Run by `make screenshot`.
+"""Takes a screenshot of each state of the dashboard, with a real stack and real agents. Run by `make screenshot`.
 
-Writes docs/<state>.png, of which the README shows dashboard.png and run.png. Takes about three minutes, since the
-agents really play.
+It writes docs/<state>.png; the README shows dashboard.png and run.png. It takes about three minutes, because the
+agents play real games.
 """
 
 import asyncio
@@ -29,33 +29,33 @@ DEADLINE_S = 180.0
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Waits for a condition, or ends the program."""
+    """Waits for a condition, and exits when it does not hold within `DEADLINE_S`."""
     deadline = time.monotonic() + DEADLINE_S
     while not await condition():
         if time.monotonic() > deadline:
-            sys.exit(f"screenshot: not within {DEADLINE_S:g} s: {what}")
+            sys.exit(f"screenshot: gave up after {DEADLINE_S:g} s: {what}")
         await asyncio.sleep(0.2)
 
 
 async def submit(http: httpx.AsyncClient, url: str, title: str, budget_s: int) -> str:
-    """Queues a run and returns its id."""
+    """Submits a game and returns the test id."""
     answer = await http.post("/rpc/submitTest", json={"gameUrl": url, "title": title, "budgetSeconds": budget_s})
     answer.raise_for_status()
     return str(answer.json()["testId"])
 
 
 def palette(full: Image.Image, colours: int) -> Image.Image:
-    """With fewer colours: half of them for what there is much of (the games), half for what is rare (our signs)."""
-    mine: list[int] = []
+    """The image with fewer colours: one half for the frequent ones (the games), one for the rare ones (badges)."""
+    chosen: list[int] = []
     for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE):
-        mine += (full.quantize(colours // 2, method).getpalette() or [])[: colours // 2 * 3]
+        chosen += (full.quantize(colours // 2, method).getpalette() or [])[: colours // 2 * 3]
     both = Image.new("P", (1, 1))
-    both.putpalette(mine)
+    both.putpalette(chosen)
     return full.quantize(palette=both, dither=Image.Dither.NONE)
 
 
 class Camera:
-    """One browser page, with a way to the edge whose sockets fail on demand."""
+    """A browser page whose WebSockets can be cut."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -63,28 +63,28 @@ class Camera:
         self._cut = False
 
     async def attach(self) -> None:
-        """To be called before the page is loaded."""
+        """Must be called before the page is loaded."""
         await self.page.route_web_socket("**/ws", self._on_socket)
 
     async def _on_socket(self, socket: WebSocketRoute) -> None:
         if self._cut:
-            await socket.close(code=1011, reason="cut for the picture")
+            await socket.close(code=1011, reason="cut for the screenshot")
         else:
             socket.connect_to_server()
             self._sockets.append(socket)
 
     async def cut(self) -> None:
-        """Every socket ends, and so does every new one."""
+        """Closes every socket, and every new one."""
         self._cut = True
         for socket in self._sockets:
-            await socket.close(code=1011, reason="cut for the picture")
+            await socket.close(code=1011, reason="cut for the screenshot")
 
-    async def pill(self, says: str) -> None:
-        """Waits for the connection's pill."""
-        await self.page.locator("#connection .pill-label", has_text=says).wait_for(timeout=DEADLINE_S * 1000)
+    async def connection_status(self, text: str) -> None:
+        """Waits until the connection status shows `text`."""
+        await self.page.locator("#connection", has_text=text).wait_for(timeout=DEADLINE_S * 1000)
 
     async def take(self, name: str) -> None:
-        """Writes docs/<name>.png, with as many colours as MAX_BYTES allow."""
+        """Writes docs/<name>.png, with as many colours as `MAX_BYTES` allow."""
         await self.page.evaluate("document.fonts.ready")
         full = Image.open(io.BytesIO(await self.page.screenshot(animations="disabled"))).convert("RGB")
         for colours in (256, 128, 64, 32):
@@ -97,7 +97,7 @@ class Camera:
 
 
 async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: str) -> None:
-    """Plays the runs and takes the pictures."""
+    """Has the runs played and takes the screenshots."""
     page = camera.page
 
     async def test(test_id: str) -> dict[str, Any]:
@@ -106,7 +106,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await page.goto(edge)
     await page.get_by_text("No tests yet").wait_for()
     await page.get_by_role("button", name="Test the demo game").wait_for()
-    await camera.pill("Live")
+    await camera.connection_status("Live")
     await camera.take("empty")
 
     finished = [
@@ -128,8 +128,19 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
         return (await test(running)).get("phase") in ("phase3", "phase4")
 
     await until(exploring, "a run is exploring")
+    await photograph_list(camera, running)
+    await photograph_runs(camera, edge, running, completed=finished[0], failed=finished[2])
+    await page.goto(edge)
+    await camera.connection_status("Live")
+    await page.locator(f'[data-test-id="{finished[0]}"] .screen img').wait_for(state="visible")
+    await photograph_an_outage(camera)
+
+
+async def photograph_list(camera: Camera, running: str) -> None:
+    """Takes the screenshots of the list: light, dark, with an open feed, and on a phone."""
+    page = camera.page
     await page.locator(f'[data-test-id="{running}"] .screen img').wait_for(state="visible")
-    await camera.pill("Live")
+    await camera.connection_status("Live")
     await camera.take("dashboard")
     await page.emulate_media(color_scheme="dark")
     await camera.take("dark")
@@ -143,11 +154,16 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await page.set_viewport_size(PHONE)
     await camera.take("phone")
     await page.set_viewport_size(SIZE)
+
+
+async def photograph_runs(camera: Camera, edge: str, running: str, **ended: str) -> None:
+    """Takes the screenshots of single runs: one that is running, and ended ones by status."""
+    page = camera.page
     await page.goto(f"{edge}/tests/{running}")
     await page.locator(".screen img").first.wait_for(state="visible")
     await page.locator(".line-action").first.wait_for()
     await camera.take("run")
-    for name, test_id in (("completed", finished[0]), ("failed", finished[2])):
+    for name, test_id in ended.items():
         await page.goto(f"{edge}/tests/{test_id}")
         await page.locator(".line-text").first.wait_for()
         await page.locator("main .badge", has_text=name).wait_for()
@@ -155,21 +171,22 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
             await page.locator(".screen img").first.wait_for(state="visible")
         await camera.take(name)
 
-    await page.goto(edge)
-    await camera.pill("Live")
-    await page.locator(f'[data-test-id="{finished[0]}"] .screen img').wait_for(state="visible")
+
+async def photograph_an_outage(camera: Camera) -> None:
+    """Takes the screenshots of a page that has lost its edge: reconnecting, then polling."""
+    page = camera.page
     await page.route("**/rpc/listTests*", lambda route: route.abort())
     await camera.cut()
-    await camera.pill("Reconnecting 3/10")
+    await camera.connection_status("Reconnecting 3/10")
     await page.locator("#connection").click()
     await camera.take("reconnecting")
     await page.unroute("**/rpc/listTests*")
-    await camera.pill("Polling")
+    await camera.connection_status("Polling")
     await camera.take("polling")
 
 
 async def main() -> None:
-    """Starts everything in a folder of its own, and stops all of it."""
+    """Starts a stack in a temporary directory, takes the screenshots and stops the stack."""
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as state_dir:
         stack = Stack(Path(state_dir))

@@ -1,8 +1,8 @@
-"""Makes .venv what the lock file says; does nothing when it already is. Standard library only.
+"""Makes .venv from the lock file, or brings it up to date. Standard library only.
 
-Run by `make setup` with a Python that stands outside the environment. A stamp inside .venv names what was
-installed. It is taken away before anything is changed and written at the very end, so an environment without a
-stamp was left half-made by somebody and is made anew from nothing.
+`make setup` runs it with a Python outside the environment. A stamp inside .venv holds a digest of what is installed.
+It is removed before anything is changed and written at the end, so an environment without a stamp is incomplete and
+is made again.
 """
 
 import contextlib
@@ -29,28 +29,28 @@ ENSURE_BROWSER = ROOT / "scripts" / "ensure_browser.py"
 
 
 class SetupError(Exception):
-    """The environment cannot be made; the message says what to do about it."""
+    """The environment cannot be made. The message says what to do."""
 
 
 @contextlib.contextmanager
 def only_one_setup() -> Iterator[None]:
-    """Holds the project's folder for this process; a second `make` waits until the first has finished."""
-    folder = os.open(ROOT, os.O_RDONLY)
+    """Locks the project's directory; a second `make` waits until the first has finished."""
+    directory = os.open(ROOT, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another make is setting up this folder; waiting for it")
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            say("another make is setting up this directory; waiting for it")
+            fcntl.flock(directory, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
 def wanted() -> str:
-    """What a finished environment's stamp must say: a digest of all that is installed.
+    """The stamp of an up-to-date environment: a digest of everything that is installed.
 
-    Of pyproject.toml only what is installed counts: a new lint rule is no reason to install again.
+    Of pyproject.toml it covers only what is installed, so that a new lint rule does not install again.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     installed = [project["build-system"], project["project"], project["tool"]["hatch"]]
@@ -61,10 +61,10 @@ def wanted() -> str:
 
 
 def finished() -> str | None:
-    """What the stamp of a finished environment says; None if there is none that can be used or brought up to date.
+    """The stamp of the environment; None when there is none that can be used or brought up to date.
 
-    It must still run (its Python may have been removed), stand where it was made (its scripts carry absolute
-    paths), and have the Python that was asked for, if one was.
+    It must run (its Python may have been removed), be in the place where it was made (its scripts contain absolute
+    paths), and have the Python that $PYTHON names, if it is set.
     """
     probe = "import sys; print(sys.prefix, sys._base_executable, sep='\\n')"
     try:
@@ -81,7 +81,7 @@ def finished() -> str | None:
 
 
 def make_venv() -> None:
-    """A new, empty environment in place of whatever is there."""
+    """Makes a new, empty environment, and removes the one that is there."""
     require_ensurepip()
     say(f"making .venv with Python {sys.version.split()[0]}")
     if VENV.is_symlink():
@@ -92,7 +92,7 @@ def make_venv() -> None:
 
 
 def require_ensurepip() -> None:
-    """Debian ships Python without ensurepip: as root we install it, anyone else is told what to type."""
+    """Debian ships Python without ensurepip: root installs it, other users are told the command."""
     if subprocess.run([sys.executable, "-c", "import venv, ensurepip"], capture_output=True).returncode == 0:
         return
     package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
@@ -106,26 +106,30 @@ def require_ensurepip() -> None:
 
 
 def install() -> None:
-    """The locked packages, each checked by its hash, then the project itself, editable."""
+    """Installs the locked packages, each checked by its hash, and then the project itself, editable."""
     # A pip configured for `--user` installs refuses to work inside an environment.
     environment = {**os.environ, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     pip = [str(VENV_PYTHON), "-m", "pip", "install", "--quiet"]
-    say("installing what requirements-dev.lock names; about a minute the first time")
-    # The lock holds every dependency, so nothing is left to resolve.
+    say("installing the packages of requirements-dev.lock; about a minute the first time")
+    # The lock names every dependency, so there is nothing to resolve.
     run([*pip, "--require-hashes", "--no-deps", "-r", str(LOCK)], environment)
-    # hatchling is in the lock: no second, unlocked environment to build in.
+    # hatchling is in the lock, so the build needs no second, unlocked environment.
     run([*pip, "--no-build-isolation", "--no-deps", "--editable", str(ROOT)], environment)
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    """Runs one command in the open; what it prints is the explanation if it fails."""
+    """Runs one command and shows its output.
+
+    Raises:
+        SetupError: it failed.
+    """
     result = subprocess.run(command, cwd=ROOT, env=environment)
     if result.returncode != 0:
         raise SetupError(f"failed (exit status {result.returncode}): {' '.join(command)}")
 
 
 def bring_up_to_date() -> bool:
-    """Makes the environment what is wanted; false if it was already."""
+    """Brings the environment up to date. Returns whether it had to be changed."""
     stamp, found = wanted(), finished()
     if found == stamp:
         return False
@@ -147,7 +151,7 @@ def main() -> int:
         say(str(error))
         return 1
     except KeyboardInterrupt:
-        say("interrupted; the next make starts it again")
+        say("interrupted; run make again")
         return 130
 
 

@@ -1,8 +1,8 @@
-"""What people type and import: the command `testcast`, and the Python API.
+"""The Python API, and the command `testcast`.
 
-    from testcast import TestRun, watch, submit
+    from testcast import TestRun, submit, watch
 
-`TestRun` publishes a run of an agent of one's own to the broker; `submit` and `watch` talk to an edge.
+`TestRun` publishes a run of your own agent to the broker. `submit` and `watch` use an edge.
 """
 
 from importlib import import_module
@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent_worker.publish.run import TestRun
     from broker.contract.errors import BadInput, NotFound, TestcastError
-    from testcast.client.edge import Watch, submit, watch
     from testcast.client.errors import ConnectionLost, EdgeRefused
     from testcast.client.events import Event, Reset, State
+    from testcast.client.rpc import submit
+    from testcast.client.watch import Watch, watch
 
 _HOMES = {
     "TestRun": "agent_worker.publish.run",
     "BadInput": "broker.contract.errors",
     "NotFound": "broker.contract.errors",
     "TestcastError": "broker.contract.errors",
-    "Watch": "testcast.client.edge",
-    "submit": "testcast.client.edge",
-    "watch": "testcast.client.edge",
+    "Watch": "testcast.client.watch",
+    "submit": "testcast.client.rpc",
+    "watch": "testcast.client.watch",
     "ConnectionLost": "testcast.client.errors",
     "EdgeRefused": "testcast.client.errors",
     "Event": "testcast.client.events",
@@ -47,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for, when it is: the command starts in a fifth of the time."""
+    """Imports a name when it is first used, so that the command starts in a fifth of the time."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

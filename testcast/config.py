@@ -1,4 +1,4 @@
-"""What the environment says to the command. The only file of this package that reads it."""
+"""The settings of the command. Only this file of the package reads the environment."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from broker.config import BrokerConfig, switch
 
 
 def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ) -> BrokerConfig:
-    """How to reach the broker; `nats_url` (the option `--nats`) goes before `TESTCAST_NATS_URL`.
+    """The settings of the broker; `nats_url` (the option `--nats`) replaces `TESTCAST_NATS_URL`.
 
     Raises:
-        InvalidSetting: naming the variable.
+        InvalidSetting: a value is invalid; the message names the variable.
     """
     return broker_config.load(environ if nats_url is None else {**environ, "TESTCAST_NATS_URL": nats_url})
 
 
 def names_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether `TESTCAST_NATS_URL` is set: then `up` uses that broker instead of starting one."""
+    """Whether `TESTCAST_NATS_URL` is set. `up` then uses that broker instead of starting one."""
     return bool(environ.get("TESTCAST_NATS_URL"))
 
 
 def allow_private(environ: Mapping[str, str] = os.environ) -> bool:
-    """`TESTCAST_AGENT_ALLOW_PRIVATE`: games at private addresses may be submitted and opened.
+    """`TESTCAST_AGENT_ALLOW_PRIVATE`: whether games at private addresses may be submitted.
 
     Raises:
-        InvalidSetting: it is neither yes nor no.
+        InvalidSetting: the value is neither yes nor no.
     """
     return switch("TESTCAST_AGENT_ALLOW_PRIVATE", False, environ)
 
 
 def for_child(settings: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment for a process that we start: ours, with `settings` (None: left as it is) on top."""
+    """The environment of a child process: this one, changed by `settings`. A value of None changes nothing."""
     return {**environ, **{name: str(value) for name, value in settings.items() if value is not None}}

@@ -1,4 +1,4 @@
-"""The gestures an agent knows. Pure values; browser.py carries them out."""
+"""The gestures that the agent can do. Pure values; browser.py carries them out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Box = tuple[float, float, float, float]
-"""Left, top, width, height; here in parts of the viewport, 0 to 1."""
+"""Left, top, width, height; in this file in parts of the viewport, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One gesture: keys held down, or the pointer used at a place given in parts of the viewport, 0 to 1."""
+    """One gesture: keys that are held down, or the pointer at a place in parts of the viewport, 0 to 1."""
 
     name: str
     kind: Literal["keys", "click", "drag", "move"]
@@ -25,7 +25,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Gestures that are tried together; `title` is what the feed calls it."""
+    """Gestures that are tried together; `title` is the group's name in the feed."""
 
     title: str
     actions: tuple[Action, ...]
@@ -33,12 +33,12 @@ class Group:
 
 
 def key(name: str, code: str | None = None) -> Action:
-    """Holding one key. `code` is Playwright's name where it differs from ours."""
+    """Holds one key. `code` is Playwright's name of the key where it differs from `name`."""
     return Action(name, "keys", (code or name,))
 
 
 def click(x: float, y: float, name: str = "click") -> Action:
-    """Pressing the pointer's main button at a place."""
+    """Presses the pointer's main button at a place."""
     return Action(name, "click", x=x, y=y)
 
 
@@ -50,7 +50,7 @@ WHOLE: Final[Box] = (0.0, 0.0, 1.0, 1.0)
 
 
 def groups(box: Box) -> tuple[Group, ...]:
-    """Everything worth trying on a game that fills `box`, the likeliest first."""
+    """All gestures that are tried on a game that fills `box`, the likeliest first."""
     left, top, width, height = box
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -85,12 +85,12 @@ def groups(box: Box) -> tuple[Group, ...]:
 
 
 def together(one: Action, other: Action) -> Action:
-    """Two gestures of keys as one, such as running and jumping."""
+    """Two gestures with keys as one, such as running and jumping."""
     return Action(f"{one.name}+{other.name}", "keys", (*one.keys, *other.keys))
 
 
 def can_join(one: Action, other: Action) -> bool:
-    """Whether `together` makes sense of them."""
+    """Whether the two can be done together: both use keys, none twice, and none against the other."""
     keys = {*one.keys, *other.keys}
     apart = len(keys) == len(one.keys) + len(other.keys) and not any(pair <= keys for pair in _OPPOSITES)
     return one.kind == other.kind == "keys" and apart

@@ -1,10 +1,12 @@
-"""The browser's only way out: a forward proxy, one per run, that looks at every address before it connects.
+"""The browser's only way out: a forward proxy, one per run, that judges every address before it connects.
 
-Why a proxy and not the browser's own request hooks: those see neither redirect hops nor web sockets nor what
-a service worker asks for, and they judge a *name* that the browser then resolves a second time. The gate
-resolves once, judges what came out and connects to exactly that, so a name that changes its mind between
-the look and the connect (DNS rebinding) gains nothing. https goes through as a tunnel: the gate sees host
-and port, never what is inside.
+The browser's own request hooks do not see redirects, WebSockets or the requests of a service worker, and they judge a
+name that the browser then resolves a second time. The proxy resolves a name once, judges the addresses and connects to
+one of exactly these, so a name whose addresses change between check and connect (DNS rebinding) gains nothing.
+
+https and WebSockets go through a tunnel (`CONNECT`): the proxy sees host and port, not what is inside. Plain http is
+parsed by h11 and written anew in both directions, so that this proxy, the browser and the game's server cannot take
+the same bytes for different messages (request smuggling).
 """
 
 from __future__ import annotations
@@ -15,18 +17,20 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
-from urllib.parse import urlsplit
+from typing import Final, NamedTuple, Self
 
+import h11
+
+from agent_worker.games.http_peer import MAX_HEAD_BYTES, Destination, Peer, end_to_end, parse_request
 from broker.contract.url_policy import GameUrlRefused, refuse_private
 
 DNS_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 8.0
-"""Less than the 15 s a page may take to load, so that the reason is known before the patience ends."""
-MAX_HEAD_BYTES: Final = 64 * 1024
+"""Less than the 15 s a page may take to load, so that the reason is known before the load times out."""
 MAX_CONNECTIONS: Final = 256
-"""Chromium opens at most 32 towards a proxy and one per web socket; more than this is a runaway page."""
-TROUBLE_HEADER: Final = "x-testcast-gate"
+"""Chromium opens at most 32 to a proxy and one per WebSocket. A page that needs more is out of control."""
+TROUBLE_HEADER: Final = "x-testcast-egress"
+"""Marks an answer of the proxy itself; its value is `Trouble.code`."""
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 """Host and port to IP addresses; raises OSError when there are none."""
@@ -36,9 +40,10 @@ Judge = Callable[[str, int, list[str]], None]
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A request that the gate did not carry.
+    """A request that the proxy did not carry, or whose answer it could not read.
 
-    `code` is `url_refused`, `dns_not_found`, `connection_refused`, `connect_timeout` or `connection_lost`.
+    `code` is `url_refused`, `dns_not_found`, `connection_refused`, `connect_timeout`, `connection_lost` or
+    `bad_answer`.
     """
 
     host: str
@@ -47,11 +52,28 @@ class Trouble:
     message: str
 
 
+class ProxyStatistics(NamedTuple):
+    """What a proxy did since it was made."""
+
+    open: int
+    """Connections of the browser that stand now."""
+    carried: int
+    """Requests and tunnels for which a connection was made."""
+    troubles: int
+    """Requests and tunnels that became a `Trouble`."""
+    malformed: int
+    """Connections that were closed for what is not a proxy request."""
+
+
 class _Stopped(Exception):
-    def __init__(self, status: str, trouble: Trouble) -> None:
+    def __init__(self, status: int, trouble: Trouble) -> None:
         super().__init__(trouble.message)
         self.status = status
         self.trouble = trouble
+
+
+_GONE: Final = (OSError, EOFError, h11.ProtocolError)
+"""The browser or the game's server went away, or broke the protocol, in the middle of an exchange."""
 
 
 def judge_public(host: str, port: int, addresses: list[str]) -> None:
@@ -70,11 +92,11 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class Gate:
+class EgressProxy:
     """A forward proxy on a loopback port of its own, alive inside `async with`.
 
-    `on_trouble` is called in the event loop, once per request that was not carried; it must not block.
-    Leaving the block closes every connection at once.
+    `on_trouble` is called in the event loop, once per `Trouble`; it must not block. Leaving the block closes every
+    connection at once.
     """
 
     def __init__(self, judge: Judge, on_trouble: Callable[[Trouble], None], resolver: Resolver = resolve) -> None:
@@ -84,10 +106,15 @@ class Gate:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.carried = 0
-        """Requests and tunnels that were let through; 0 before the first."""
+        """Requests and tunnels for which a connection was made; 0 before the first."""
+        self._troubles = self._malformed = 0
 
     def __repr__(self) -> str:
-        return f"<Gate {self.url if self._server else 'closed'} open={len(self._tasks)} carried={self.carried}>"
+        return f"<EgressProxy {self.url if self._server else 'closed'} {self.statistics()}>"
+
+    def statistics(self) -> ProxyStatistics:
+        """The counts since this object was made."""
+        return ProxyStatistics(len(self._tasks), self.carried, self._troubles, self._malformed)
 
     @property
     def url(self) -> str:
@@ -115,129 +142,141 @@ class Gate:
         self._tasks.add(task)
         try:
             if len(self._tasks) <= MAX_CONNECTIONS:
-                await self._serve(reader, writer)
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
-            pass  # the browser or the game's server went away in the middle: theirs to notice
+                await self._serve(Peer(h11.SERVER, reader, writer))
+        except _GONE:
+            pass  # the other side notices the closed connection
         except asyncio.CancelledError:
-            pass  # the run is over; nobody awaits this task but __aexit__
+            pass  # the run is over; only __aexit__ awaits this task
         finally:
             self._tasks.discard(task)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        method, target, headers = _parse_head(await reader.readuntil(b"\r\n\r\n"))
-        tunnel = method == "CONNECT"
-        parts = urlsplit(f"//{target}" if tunnel else target)
-        host, port = parts.hostname, parts.port or 80
-        if not host or (not tunnel and parts.scheme != "http"):
-            writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+    async def _serve(self, browser: Peer) -> None:
+        try:
+            request = await browser.next()
+            if not isinstance(request, h11.Request):
+                return  # closed before it asked for anything
+            destination = parse_request(request)
+        except h11.RemoteProtocolError as error:
+            self._malformed += 1
+            await browser.respond(error.error_status_hint or 400)
             return
         try:
-            upstream_reader, upstream = await self._connect(host, port)
+            upstream = await self._connect(destination.host, destination.port)
         except _Stopped as stopped:
-            self._on_trouble(stopped.trouble)
-            writer.write(_refusal(stopped))
-            await writer.drain()
+            await self._refuse(browser, stopped)
             return
         self.carried += 1
         try:
-            if tunnel:
-                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                await _both(_pipe(reader, upstream), _pipe(upstream_reader, writer))
+            if destination.tunnel:
+                await _tunnel(browser, upstream)
             else:
-                # One request per connection: a second one on it could be meant for another host.
-                path = target.split("/", 3)[3:] or [""]
-                upstream.write(_head(f"{method} /{path[0]} HTTP/1.1", headers))
                 await _both(
-                    _send_body(reader, upstream, headers),
-                    self._answer(upstream_reader, writer, host, port),
+                    _send_request(browser, upstream, request, destination),
+                    self._send_response(browser, upstream, destination),
                 )
         finally:
-            upstream.close()
+            upstream.writer.close()
 
-    async def _answer(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
+    async def _send_response(self, browser: Peer, upstream: Peer, destination: Destination) -> None:
+        """Carries the answer, which ends the browser's connection; an answer that does not come is a `Trouble`."""
         started = False
         try:
             while True:
-                head = await upstream.readuntil(b"\r\n\r\n")
-                lines = head.decode("latin-1").split("\r\n")
-                started = True
-                interim = lines[0].split(" ")[1:2][0].startswith("1")
-                writer.write(_head(lines[0], _fields(lines[1:])))
-                if not interim:
-                    break
-            await _pipe(upstream, writer)
-        except (OSError, EOFError, asyncio.LimitOverrunError, IndexError):
+                event = await upstream.next()
+                if isinstance(event, h11.Response):
+                    started = True
+                    headers = [*end_to_end(event.headers.raw_items(), TROUBLE_HEADER), (b"Connection", b"close")]
+                    await browser.send(
+                        h11.Response(status_code=event.status_code, reason=event.reason, headers=headers)
+                    )
+                elif isinstance(event, h11.InformationalResponse):
+                    headers = end_to_end(event.headers.raw_items())
+                    await browser.send(h11.InformationalResponse(status_code=event.status_code, headers=headers))
+                elif isinstance(event, h11.Data):
+                    await browser.send(h11.Data(data=event.data))
+                elif isinstance(event, h11.EndOfMessage):
+                    await browser.send(h11.EndOfMessage())
+                    return
+                else:
+                    raise EOFError
+        except _GONE as error:
             if started:
                 raise
-            trouble = Trouble(host, port, "connection_lost", f"{host}:{port} closed the connection unanswered")
-            self._on_trouble(trouble)
-            writer.write(_refusal(_Stopped("502 Bad Gateway", trouble)))
+            host, port = destination.host, destination.port
+            if isinstance(error, h11.RemoteProtocolError) and upstream.received:
+                trouble = Trouble(host, port, "bad_answer", f"{host}:{port} does not answer in HTTP ({error})")
+            else:
+                trouble = Trouble(host, port, "connection_lost", f"{host}:{port} closed the connection unanswered")
+            await self._refuse(browser, _Stopped(502, trouble))
 
-    async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        def stopped(status: str, code: str, message: str) -> _Stopped:
+    async def _refuse(self, browser: Peer, stopped: _Stopped) -> None:
+        self._troubles += 1
+        self._on_trouble(stopped.trouble)
+        headers = [
+            (TROUBLE_HEADER.encode(), stopped.trouble.code.encode()),
+            (b"Content-Type", b"text/plain; charset=utf-8"),
+            (b"Cache-Control", b"no-store"),
+        ]
+        await browser.respond(stopped.status, headers, stopped.trouble.message.encode())
+
+    async def _connect(self, host: str, port: int) -> Peer:
+        def stopped(status: int, code: str, message: str) -> _Stopped:
             return _Stopped(status, Trouble(host, port, code, message))
 
         try:
             addresses = await asyncio.wait_for(self._resolver(host, port), DNS_TIMEOUT_S)
-        except (OSError, UnicodeError):
-            raise stopped("502 Bad Gateway", "dns_not_found", f"the name {host} is not known") from None
-        except TimeoutError:
-            raise stopped("504 Gateway Timeout", "dns_not_found", f"no answer for the name {host}") from None
+        except (OSError, UnicodeError) as error:
+            if isinstance(error, TimeoutError):
+                raise stopped(504, "dns_not_found", f"no answer for the name {host}") from None
+            raise stopped(502, "dns_not_found", f"the name {host} is not known") from None
         try:
             self._judge(host, port, addresses)
         except GameUrlRefused as refused:
-            raise stopped("403 Forbidden", refused.code, refused.message) from None
+            raise stopped(403, refused.code, refused.message) from None
         failure: OSError | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 for address in addresses:
                     try:
-                        return await asyncio.open_connection(address, port, limit=MAX_HEAD_BYTES)
+                        streams = await asyncio.open_connection(address, port, limit=MAX_HEAD_BYTES)
+                        return Peer(h11.CLIENT, *streams)
                     except OSError as error:
                         failure = error
         except TimeoutError:
-            raise stopped("504 Gateway Timeout", "connect_timeout", f"{host}:{port} did not answer") from None
+            raise stopped(504, "connect_timeout", f"{host}:{port} did not answer") from None
         what = "connection refused" if isinstance(failure, ConnectionRefusedError) else "no connection"
-        raise stopped("502 Bad Gateway", "connection_refused", f"{host} found, {what} on port {port}")
+        raise stopped(502, "connection_refused", f"{host} found, {what} on port {port}")
 
 
-_HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "proxy-connection", "proxy-authorization", "te"})
+async def _send_request(browser: Peer, upstream: Peer, request: h11.Request, destination: Destination) -> None:
+    """Carries the request with its body; returns when the browser closes its connection.
+
+    There is one request per connection, since a second one could be meant for another host. The answer says so; what
+    the browser sends behind the request is read and dropped.
+    """
+    headers = [
+        (b"Host", destination.authority),
+        *end_to_end(request.headers.raw_items(), "host"),
+        (b"Connection", b"close"),
+    ]
+    with suppress(OSError):  # a server may answer before it has read the whole body: the answer counts
+        await upstream.send(h11.Request(method=request.method, target=destination.path, headers=headers))
+        while isinstance(event := await browser.next(), h11.Data):
+            await upstream.send(h11.Data(data=event.data))
+        if not isinstance(event, h11.EndOfMessage):
+            return
+        await upstream.send(h11.EndOfMessage())
+    while await browser.reader.read(65536):
+        pass
 
 
-def _parse_head(head: bytes) -> tuple[str, str, list[tuple[str, str]]]:
-    lines = head.decode("latin-1").split("\r\n")
-    method, target, _version = lines[0].split(" ", 2)
-    return method, target, _fields(lines[1:])
-
-
-def _fields(lines: list[str]) -> list[tuple[str, str]]:
-    pairs = (line.partition(":") for line in lines if line)
-    return [(name, value.strip()) for name, _, value in pairs]
-
-
-def _head(first: str, headers: list[tuple[str, str]]) -> bytes:
-    kept = [f"{name}: {value}" for name, value in headers if name.lower() not in _HOP_BY_HOP]
-    return "\r\n".join([first, *kept, "Connection: close", "", ""]).encode("latin-1")
-
-
-def _refusal(stopped: _Stopped) -> bytes:
-    body = stopped.trouble.message.encode()
-    return (
-        f"HTTP/1.1 {stopped.status}\r\n{TROUBLE_HEADER}: {stopped.trouble.code}\r\nContent-Type: text/plain\r\n"
-        f"Cache-Control: no-store\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    ).encode() + body
-
-
-async def _send_body(
-    reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, headers: list[tuple[str, str]]
-) -> None:
-    left = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
-    while left > 0 and (chunk := await reader.read(min(left, 65536))):
-        left -= len(chunk)
-        upstream.write(chunk)
-        await upstream.drain()
-    await reader.read(1)  # returns when the browser gives the request up (or, against the rules, goes on)
+async def _tunnel(browser: Peer, upstream: Peer) -> None:
+    await browser.next()  # the end of the CONNECT request, which has no body
+    await browser.send(h11.Response(status_code=200, reason=b"Connection established", headers=[]))
+    behind, _ = browser.http.trailing_data
+    upstream.writer.write(behind)
+    await _both(_pipe(browser.reader, upstream.writer), _pipe(upstream.reader, browser.writer))
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -247,7 +286,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _both(up: Awaitable[None], down: Awaitable[None]) -> None:
-    """Runs both ways until one ends; the other is then given up."""
+    """Runs both directions until one ends; the other is then cancelled."""
     tasks = [asyncio.ensure_future(up), asyncio.ensure_future(down)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -255,5 +294,5 @@ async def _both(up: Awaitable[None], down: Awaitable[None]) -> None:
         for task in tasks:
             task.cancel()
         for task in tasks:
-            with suppress(asyncio.CancelledError, OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+            with suppress(asyncio.CancelledError, *_GONE):
                 await task

@@ -1,9 +1,16 @@
-"""What playing needs from the rest of the worker, and nothing more: a job to play and a place to tell of it."""
+"""What playing a game needs from the rest of the worker: a job to play, and a run to publish to."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
+
+from broker.contract.errors import BadInput
+from broker.contract.url_policy import GameUrlRefused, check_game_url
+from broker.jetstream.runs import Job, make_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,38 +19,61 @@ class GameJob:
 
     Attributes:
         test_id: The run's id, for logs.
-        game_url: An address that `broker.gameurl.check_game_url` returned.
+        game_url: An address that `broker.contract.url_policy.check_game_url` returned.
         budget_s: Seconds from the start of `play` within which the verdict is published.
-        seed: What the exploring's choices follow from.
+        seed: Determines the choices made while exploring.
+        title: What viewers see as the run's title.
     """
 
     test_id: str
     game_url: str
     budget_s: float
     seed: int
+    title: str = ""
+
+    @property
+    def run_data(self) -> Mapping[str, object]:
+        """`data` of the run's first event, where nobody stored one before the job."""
+        return {"gameUrl": self.game_url, "title": self.title}
+
+
+def read_job(test_id: str, payload: bytes) -> GameJob:
+    """The job in `payload`. Everything is checked again: anybody may write to the queue.
+
+    Raises:
+        BadInput: code `invalid_job`, `invalid_url` or `url_refused`.
+    """
+    try:
+        job = msgspec.json.decode(payload, type=Job)
+        job = make_job(check_game_url(job.game_url), job.title, job.budget_seconds, job.seed)
+    except GameUrlRefused:
+        raise
+    except (BadInput, msgspec.MsgspecError) as error:
+        raise BadInput(f"The job cannot be read: {error}", "invalid_job") from None
+    return GameJob(test_id, job.game_url, job.budget_seconds, job.seed, job.title)
 
 
 class RunHandle(Protocol):
-    """Where a run is told, event by event.
+    """Where a game's test is published, event by event.
 
-    Every method returns when the event is safe (stored, or kept to be stored) and may wait for that. None is
-    called after `complete` or `fail`. Calls come from one task, one at a time.
+    Every method returns when the event is safe (stored, or kept to be stored) and may wait for that. None is called
+    after `complete` or `fail`. Calls come from one task, one at a time.
     """
 
     async def phase(self, n: int, message: str = ...) -> None:
-        """The run enters phase `n`, 1 to 4."""
+        """The run enters phase `n`: 1 load and validate, 2 discover controls, 3 explore gameplay, 4 evaluate."""
 
     async def progress(self, message: str, **data: object) -> None:
-        """Something worth a line in the feed."""
+        """A line in the feed."""
 
     async def action(self, action: str, message: str | None = None) -> None:
         """The agent does something to the game, such as "Testing WASD movement"."""
 
     async def complete(self, score: int, metrics: dict[str, object], message: str | None = None) -> None:
-        """The verdict: `score` 0 to 100, and what it rests on."""
+        """The verdict: `score` 0 to 100, and the metrics behind it."""
 
     async def fail(self, message: str, code: str) -> None:
         """There is no verdict on the game: it could not be played at all."""
 
-    async def shot(self, jpeg: bytes) -> None:
-        """The newest picture of the game, at most 64 KiB."""
+    async def screenshot(self, jpeg: bytes) -> None:
+        """The newest picture of the game, a JPEG of at most 64 KiB."""

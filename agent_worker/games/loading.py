@@ -5,21 +5,21 @@ from __future__ import annotations
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from agent_worker.errors import LoadFailed
 from agent_worker.games.egress_proxy import Trouble
+from agent_worker.games.errors import LoadFailed
 
 _PAGE_TYPES = ("text/html", "application/xhtml+xml", "image/svg+xml")
 
 
 def origin(url: str) -> tuple[str, int | None]:
-    """What a game has to stay on: host and port, where `www.` and the step from http to https do not count."""
+    """The host and port that a game has to stay on; `www.` and the step from http to https make no difference."""
     parts = urlsplit(url)
     port = None if parts.port in (80, 443) else parts.port
     return (parts.hostname or parts.scheme).removeprefix("www."), port
 
 
 def explain_status(status: int, text: str, content_type: str | None) -> LoadFailed | None:
-    """What is wrong with the answer's head, or None if it is a page."""
+    """What is wrong with the status or content type of an answer, or None if it is a page."""
     if status >= 400:
         known = {each.value: each.phrase for each in HTTPStatus}
         phrase = text or known.get(status, "")
@@ -35,13 +35,13 @@ def explain_status(status: int, text: str, content_type: str | None) -> LoadFail
 def explain_failure(
     url: str, error: str | None, trouble: Trouble | None, timeout_s: float, connected: bool = False
 ) -> LoadFailed:
-    """What to say when no answer came.
+    """Why a page could not be opened.
 
     Args:
         url: What was asked for.
-        error: Chromium's words for it, or None when the time was up.
-        trouble: What the gate says of it, if anything.
-        timeout_s: How long was waited.
+        error: Chromium's message, or None when the time was up.
+        trouble: The egress proxy's trouble with it, if any.
+        timeout_s: How long it was waited for.
         connected: Whether the game's server took a connection.
     """
     parts = urlsplit(url)
@@ -55,6 +55,8 @@ def explain_failure(
             return LoadFailed(
                 "game_unreachable", f"The game's host was not found ({trouble.message}). Is the address right?"
             )
+        if trouble.code == "bad_answer":
+            return LoadFailed("game_unreachable", f"The game's answer cannot be read ({trouble.message}).")
         hint = f" Is it running on port {trouble.port}?" if trouble.code != "connection_lost" else ""
         return LoadFailed("game_unreachable", f"The game did not answer ({trouble.message}).{hint}")
     if error is None:

@@ -1,4 +1,4 @@
-"""What a page tells of itself, as values. Pure; probe.js is where the facts come from."""
+"""What a page reports of itself, as values. Pure; probe.js collects it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that happened to the page without being asked for.
+    """Something that the agent did not ask for happened to the page.
 
     `kind` is `console`, `pageerror`, `request`, `refused`, `dialog`, `download`, `popup`, `left` or `crash`.
     """
@@ -20,7 +20,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """How the page's document came in. `finished` is false when parts of it were still loading at the end."""
+    """How the page's document loaded. `finished` is false when parts of it were still loading at the end."""
 
     url: str
     status: int
@@ -29,15 +29,15 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a page says of itself, over all its frames. Positions are viewport pixels.
+class PageState:
+    """What a page reports of itself, over all its frames. Positions are viewport pixels.
 
     Attributes:
-        frames: How often a next animation frame was asked for since the page began.
-        listens: Kinds of input events somebody listens to.
-        words: What is written on the page, and what was lately drawn on its canvases.
+        frames: Calls of requestAnimationFrame since the page began.
+        listens: Kinds of input events that have a listener.
+        words: The page's text, and the text that was drawn last on its canvases.
         canvases: Left, top, width and height of the visible ones.
-        buttons: Text and middle of what can be clicked.
+        buttons: Text and middle of each element that can be clicked.
         scroll: How far the page is scrolled.
     """
 
@@ -50,21 +50,21 @@ class Facts:
 
     @property
     def hears_keys(self) -> bool:
-        """Whether anybody listens to the keyboard."""
+        """Whether keyboard events have a listener."""
         return any(kind.startswith("key") for kind in self.listens)
 
 
-def merged(told: Sequence[dict[str, Any]]) -> Facts:
-    """One Facts from what the frames' probes say, the main frame's first; empty when none spoke."""
-    if not told:
-        return Facts()
-    main = told[0]
-    return Facts(
-        frames=sum(each["frames"] for each in told),
-        listens=frozenset(kind for each in told for kind in each["listens"]),
-        words="\n".join(each["words"] for each in told),
-        # Positions inside other frames are theirs, not the viewport's: their canvases count, their buttons cannot.
-        canvases=tuple((box[0], box[1], box[2], box[3]) for each in told for box in each["canvases"]),
+def merged(reports: Sequence[dict[str, Any]]) -> PageState:
+    """One state from the reports of the frames' probes, the main frame's first; empty when there is none."""
+    if not reports:
+        return PageState()
+    main = reports[0]
+    return PageState(
+        frames=sum(each["frames"] for each in reports),
+        listens=frozenset(kind for each in reports for kind in each["listens"]),
+        words="\n".join(each["words"] for each in reports),
+        # Positions in other frames are relative to them: their canvases still count, their buttons cannot be clicked.
+        canvases=tuple((box[0], box[1], box[2], box[3]) for each in reports for box in each["canvases"]),
         buttons=tuple((each["text"], each["x"], each["y"]) for each in main["buttons"]),
         scroll=(main["scroll"][0], main["scroll"][1]),
     )

@@ -1,7 +1,7 @@
-"""What can be told from pictures of a page alone. Pure: bytes in, numbers and bytes out.
+"""Comparing pictures of a page. Pure: bytes in, numbers and bytes out.
 
-A picture is compared as a small grey *thumb*: 320 x 180 values from 0 to 255. That is a quarter of the
-viewport each way, so a sprite of 24 pixels is still 6 x 6 of them, and comparing two takes under 1 ms.
+A picture is compared as a small grey *thumb*: 320 x 180 values from 0 to 255. That is a quarter of the viewport each
+way: a sprite of 24 pixels is still 6 x 6 of them, and comparing two thumbs takes under 1 ms.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 from PIL import Image, ImageChops
 
 THUMB_SIZE: Final = (320, 180)
-SHOT_SIZE: Final = (640, 360)
+SCREENSHOT_SIZE: Final = (640, 360)
 MAX_SHOT_BYTES: Final = 64 * 1024
-"""The broker's limit for one message (DESIGN section 3, SHOTS)."""
+"""The limit of the bucket SHOTS (broker/PROTOCOL.md)."""
 
 _NOISE_LEVELS: Final = 18
 """Grey levels within which two pixels count as the same: JPEG moves a flat pixel by up to about 10."""
@@ -24,21 +24,21 @@ _NOISE_LEVELS: Final = 18
 
 @dataclass(frozen=True, slots=True)
 class Thumb:
-    """A picture as 320 x 180 grey values, to be compared with others."""
+    """A picture as 320 x 180 grey values."""
 
     grey: Image.Image
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The darkest and brightest value each pixel took while nothing was done: what is normal."""
+    """The darkest and brightest value of each pixel while nothing was done: the usual range."""
 
     low: Image.Image
     high: Image.Image
 
 
 def thumb(jpeg: bytes) -> Thumb:
-    """Decodes a screenshot (JPEG or PNG of any size) to what comparisons need.
+    """Decodes a picture (JPEG or PNG of any size) for comparisons.
 
     Raises:
         OSError: The bytes are no picture.
@@ -54,7 +54,7 @@ def changed(one: Thumb, other: Thumb) -> float:
 
 
 def envelope(thumbs: Sequence[Thumb]) -> Envelope:
-    """What `thumbs` (at least one) span together."""
+    """The range that `thumbs` (at least one) span."""
     low = high = thumbs[0].grey
     for each in thumbs:
         low, high = ImageChops.darker(low, each.grey), ImageChops.lighter(high, each.grey)
@@ -62,7 +62,7 @@ def envelope(thumbs: Sequence[Thumb]) -> Envelope:
 
 
 def outside(normal: Envelope, seen: Thumb) -> float:
-    """Part of the pixels, 0 to 1, that `normal` does not explain."""
+    """Part of the pixels, 0 to 1, that are outside the range `normal`."""
     above = ImageChops.subtract(seen.grey, normal.high)
     below = ImageChops.subtract(normal.low, seen.grey)
     return _visible(ImageChops.lighter(above, below))
@@ -92,14 +92,14 @@ def signature(seen: Thumb) -> int:
     return number
 
 
-def shot(jpeg: bytes) -> bytes:
-    """The picture for the dashboard's card: JPEG, fitting into 640 x 360 and 64 KiB.
+def screenshot(jpeg: bytes) -> bytes:
+    """The picture for the dashboard's card: JPEG, at most 640 x 360 pixels and 64 KiB.
 
     Raises:
         OSError: The bytes are no picture.
     """
     picture: Image.Image = Image.open(io.BytesIO(jpeg))
-    picture.thumbnail(SHOT_SIZE, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    picture.thumbnail(SCREENSHOT_SIZE, Image.Resampling.LANCZOS, reducing_gap=2.0)
     picture = picture.convert("RGB")
     encoded = b""
     for quality in (80, 65, 50, 35, 20):

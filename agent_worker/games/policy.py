@@ -1,6 +1,6 @@
-"""What the agent decides, as pure functions over what it has seen: no clock, no page, no chance of its own.
+"""What the agent decides, as pure functions of what it has seen. The caller passes time and randomness in.
 
-Times are seconds on whatever clock the caller uses; parts of the picture are 0 to 1 (pictures.py).
+Times are seconds on the caller's clock; parts of the picture are 0 to 1 (pictures.py).
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent_worker.games.actions import Action, can_join, click, key, together
+from agent_worker.games.errors import PageHung, TimeUp
 
+REPLY_TIMEOUT_S: Final = 3.0
+"""A page that has not answered for this long hangs: its own script has not returned in all that time."""
 MIN_EFFECT: Final = 0.0006
-"""35 of the thumb's 57,600 pixels: less than a sprite of 24 viewport pixels leaves when it moves."""
+"""35 of the thumb's 57,600 pixels: a sprite of 24 viewport pixels that moves changes more."""
 CLEAR_FACTOR: Final = 1.25
 """How far above the loudest idle moment a control's effect must be."""
 RESTLESS: Final = 0.12
-"""A picture that changes by this much when left alone hides what a control does."""
+"""A picture that changes by this much when nothing is done hides the effect of a control."""
 LITTLE: Final = 0.15
-"""What is expected of a gesture that did nothing when it was tried: it may be needed later, as a pause ends."""
+"""Expected gain of a gesture that did nothing when it was tried: it may have an effect later, such as after a pause."""
 SUSPECT_S: Final = 0.8
-"""How long a picture may stand still about a script error before it is asked about."""
+"""How long a picture may stand still around a script error before the agent looks for the cause."""
 STILL: Final = 0.0004
-"""Below this two pictures are the same: JPEG and a blinking cursor leave less."""
+"""Below this two pictures are the same: JPEG noise and a blinking cursor change less."""
 
 _OVER: Final = re.compile(
     r"\b(game\s*over|you(?:'ve| have)? (?:died|lose|lost|crashed|are dead)|play again|try again)\b", re.I
@@ -43,9 +46,9 @@ class Plan:
         load_s: What loading may take.
         discover_until_s: When the search for controls ends.
         explore_until_s: When playing ends.
-        end_s: When even waiting for a page that does not answer ends.
+        end_s: When waiting for a page that does not answer ends.
         trial_s: How long one gesture is held and watched.
-        still_s: How long a picture has to stand still to be asked about.
+        still_s: How long a picture has to stand still before the agent looks for the cause.
     """
 
     load_s: float
@@ -57,9 +60,9 @@ class Plan:
 
 
 def plan(budget_s: float) -> Plan:
-    """Divides a budget (at least 5 s): loading gets half at most, controls until half, playing the rest.
+    """Divides a budget of at least 5 s: loading gets at most half, discovering ends at half, playing gets the rest.
 
-    What is kept for the verdict is a twentieth, 1.3 to 2 s. Short budgets get shorter trials, which see less.
+    A twentieth is kept for the verdict, 1.3 to 2 s. Short budgets get shorter trials, which see less.
     """
     return Plan(
         load_s=min(15.0, budget_s * 0.5),
@@ -71,23 +74,34 @@ def plan(budget_s: float) -> Plan:
     )
 
 
-def ordinary(noise: Sequence[float]) -> float:
-    """How much the picture changes when left alone, given what idle trials (at least one) have seen.
+def no_reply(left_s: float, while_doing: str) -> PageHung | TimeUp:
+    """What it means that a page did not answer: it hangs, unless the run's time ended before `REPLY_TIMEOUT_S`.
 
-    Where it is mostly calm, a round that ended or a scene that faded in during a trial does not count: that is
-    not how the picture is.
+    Args:
+        left_s: Seconds that were left of the run when the page was asked.
+        while_doing: What was asked of it.
+    """
+    if left_s < REPLY_TIMEOUT_S:
+        return TimeUp(f"the run's time ended while {while_doing}")
+    return PageHung(REPLY_TIMEOUT_S, while_doing)
+
+
+def ordinary(noise: Sequence[float]) -> float:
+    """How much the picture changes when nothing is done, given the results of idle trials (at least one).
+
+    Where most trials are calm, the others do not count: a round ended or a scene faded in during them.
     """
     calm_ones = [each for each in noise if calm(noise, each)]
     return max(calm_ones if len(calm_ones) * 2 >= len(noise) else noise)
 
 
 def threshold(noise: Sequence[float]) -> float:
-    """What a control's effect must exceed."""
+    """The part of the picture that a control's effect must exceed."""
     return ordinary(noise) * CLEAR_FACTOR + MIN_EFFECT
 
 
 def calm(noise: Sequence[float], now: float) -> bool:
-    """Whether the picture is about as quiet `now` as it has been at its quietest, so that a trial is worth it."""
+    """Whether the picture is about as quiet `now` as at its quietest, so that a trial can show an effect."""
     return now <= 2 * min(noise, default=now) + 4 * MIN_EFFECT
 
 
@@ -102,7 +116,7 @@ def over_words(words: str) -> frozenset[str]:
 
 
 def score_of(words: str) -> int | None:
-    """The first score that is written among `words`, or None."""
+    """The first score among `words`, or None."""
     match = _SCORE.search(words)
     return int(match[1] or match[2]) if match else None
 
@@ -112,14 +126,14 @@ Button = tuple[str, float, float]
 
 
 def start_gestures(buttons: Sequence[Button], viewport: tuple[int, int], middle: tuple[float, float]) -> list[Action]:
-    """What may begin a game, the likeliest first: a button that says so, Space, Enter, the middle."""
+    """Gestures that may begin a game, the likeliest first: a button that says so, Space, Enter, the middle."""
     return [*_buttons(buttons, _START_WORDS, viewport), key("Space"), click(*middle), key("Enter")]
 
 
 def restart_gestures(
     buttons: Sequence[Button], viewport: tuple[int, int], middle: tuple[float, float], known: Action | None
 ) -> list[Action]:
-    """What may begin the next round; what worked before (`known`) comes first."""
+    """Gestures that may begin the next round; the one that worked before (`known`) comes first."""
     x, y = middle
     tries = [
         *_buttons(buttons, _RESTART_WORDS, viewport),
@@ -140,7 +154,7 @@ def _buttons(buttons: Sequence[Button], wanted: re.Pattern[str], viewport: tuple
 
 @dataclass(slots=True)
 class Watch:
-    """Follows the picture through time and says when it stands still and whether that is strange."""
+    """Follows the picture through time: when it stands still, and whether it used to move by itself."""
 
     still_s: float
     changed_at: float
@@ -162,26 +176,26 @@ class Watch:
         return now - self.changed_at
 
     def stands_still(self, now: float, error_at: float = -math.inf) -> bool:
-        """Whether it is time to ask why nothing happens: sooner after a script error at `error_at`."""
+        """Whether it is time to look for the cause: sooner after a script error at `error_at`."""
         suspect = error_at > self.changed_at - SUSPECT_S
         return self.still_for(now) >= (min(SUSPECT_S, self.still_s) if suspect else self.still_s)
 
     @property
     def lively(self) -> bool:
-        """Whether the picture used to move when left alone, so that a standstill is a fault."""
+        """Whether the picture used to move when nothing was done, so that a standstill is a fault."""
         return self.alone_samples >= 3 and self.alone_moves * 2 > self.alone_samples
 
 
 @dataclass(slots=True)
 class Explorer:
-    """Chooses what to do next: mostly what has shown new scenes, sometimes anything, at times two keys at once.
+    """Chooses the next gesture: mostly what has shown new scenes, sometimes any, at times two keys at once.
 
     Equal seeds and equal gains give equal choices.
     """
 
     actions: Sequence[Action]
     prior: Mapping[str, float]
-    """How much each action, by name, is expected to bring; what is missing here, a little."""
+    """Expected gain of each action, by name; an action that is missing here has `LITTLE`."""
     rng: random.Random
     tries: dict[str, int] = field(default_factory=dict)
     gains: dict[str, float] = field(default_factory=dict)
@@ -196,7 +210,7 @@ class Explorer:
         return action, self.rng.choice((0.08, 0.15, 0.25, 0.4))
 
     def learn(self, action: Action, gain: float) -> None:
-        """What `action` brought: 1 for a scene never seen, less for a mere change, 0 for nothing."""
+        """The gain of `action`: 1 for a scene never seen, less for a mere change, 0 for nothing."""
         for name in action.name.split("+"):
             self.tries[name] = self.tries.get(name, 0) + 1
             self.gains[name] = self.gains.get(name, 0.0) + gain
@@ -207,6 +221,6 @@ class Explorer:
         return self.rng.choices(self.actions, [self._weight(each) for each in self.actions])[0]
 
     def _weight(self, action: Action) -> float:
-        # The prior counts like one try: what was never tried is not behind from the start.
+        # The prior counts like one try, so that an action that was never tried is not behind from the start.
         gain = self.prior.get(action.name, LITTLE) + self.gains.get(action.name, 0.0)
         return 0.05 + gain / (1 + self.tries.get(action.name, 0))

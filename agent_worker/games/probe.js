@@ -1,8 +1,9 @@
-// Runs in every frame before the game's own scripts. Remembers what cannot be asked for afterwards: which
-// words are drawn on canvases, whether a main loop runs, what kinds of input the page listens to.
+// Runs in every frame before the game's own scripts. Records what cannot be asked for afterwards: the text that is
+// drawn on canvases, whether a main loop runs, the kinds of input events that have listeners. window.__testcast()
+// returns the frame's state; page_state.py describes its fields.
 (() => {
   const KEPT_WORDS = 100;
-  const drawn = new Map(); // word -> when it was last drawn, oldest first
+  const drawn = new Map(); // text -> time of its last drawing, oldest first
   const listens = new Set();
   let frames = 0;
   let lastDrawn = 0;
@@ -48,12 +49,12 @@
     return found;
   }
 
-  function facts() {
+  function state() {
     const targets = [window, document, document.documentElement, document.body, ...document.querySelectorAll("canvas")];
     const kinds = ["keydown", "keyup", "keypress", "click", "mousedown", "pointerdown", "touchstart"];
     for (const kind of kinds) if (targets.some((target) => target && target["on" + kind])) listens.add(kind);
     if (document.querySelector("a, button, [onclick]")) listens.add("click");
-    // What was drawn last still stands there, however long ago; what went before it has been painted over.
+    // Text of the last frame that drew any is still visible; older text has been painted over.
     const fresh = [...drawn].filter(([, at]) => lastDrawn - at < 300).map(([word]) => word);
     const canvases = [...document.querySelectorAll("canvas")].map(visible).filter(Boolean);
     return {
@@ -66,5 +67,5 @@
     };
   }
 
-  Object.defineProperty(window, "__testcast", { value: facts });
+  Object.defineProperty(window, "__testcast", { value: state });
 })();

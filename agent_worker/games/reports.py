@@ -1,4 +1,4 @@
-"""What a game did unasked, told once each: a game that throws sixty errors a second gives one line. Pure."""
+"""Which incidents become a line in the feed: each once, so sixty equal errors a second make one line. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 MAX_TOLD_PER_KIND: Final = 8
-"""More different ones of a kind than this drown the feed; the verdict counts them all."""
+"""More different ones of a kind would drown the feed; the verdict counts them all."""
 
 _WORDS: Final = {
     "console": "Console error: {}",
@@ -28,13 +28,13 @@ class Ledger:
 
     counts: Counter[str] = field(default_factory=Counter)
     distinct: Counter[str] = field(default_factory=Counter)
-    """How many different ones of each kind were told, at most MAX_TOLD_PER_KIND."""
+    """How many different ones of each kind became a line, at most MAX_TOLD_PER_KIND."""
     _told: set[tuple[str, str]] = field(default_factory=set)
     last_error: str | None = None
     """The newest script error; None before the first."""
 
     def enter(self, kind: str, detail: str) -> str | None:
-        """Takes note of one incident; returns its line for the feed, or None if it was told or is one too many."""
+        """Counts one incident. Returns its line for the feed; None if it had one already, or its kind has too many."""
         self.counts[kind] += 1
         if kind == "pageerror":
             self.last_error = detail

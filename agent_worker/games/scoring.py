@@ -1,4 +1,4 @@
-"""The rubric: how what was found becomes 0 to 100 points, with the reasons. Pure.
+"""The rubric: turns the findings of a run into 0 to 100 points, with the reasons. Pure.
 
 | part        | max | what earns it                                                              |
 | ----------- | --- | -------------------------------------------------------------------------- |
@@ -8,9 +8,8 @@
 | playability |  25 | many scenes (10), playing to the end (5), a rising score (5), a next round (5) |
 | stability   |  20 | minus what broke: a hang or lost page all, a freeze 15, script errors 6 to 14, the rest 1 to 4 |
 
-Where the agent could not tell, a part gets about half and the reason says so: not knowing is neither the
-game's merit nor its fault. A game that breaks loses in several parts at once, because then its controls no
-longer control anything and nobody can play on.
+Where the agent could not find out, a part gets about half of its points and the reason says so. A game that breaks
+loses points in several parts: its controls no longer have an effect, and nobody can play on.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ class Findings:
     restless: bool = False
     tried: list[str] = field(default_factory=list)
     untried: list[str] = field(default_factory=list)
-    """Gestures for which there was no time, or which nobody listens to."""
+    """Gestures for which there was no time, or for which the page has no listener."""
     controls: dict[str, float] = field(default_factory=dict)
-    """Gestures that visibly do something, with the part of the picture that changed."""
+    """Gestures that change the picture, with the part of it that changed."""
     scrolls: list[str] = field(default_factory=list)
     """Gestures that only scroll the page."""
     actions: int = 0
@@ -48,7 +47,7 @@ class Findings:
     restarts: int = 0
     played_s: float = 0.0
     stuck: str | None = None
-    """Why playing ended early without the game being at fault for certain."""
+    """Why playing ended early, where the game is not certainly at fault."""
     freezes: int = 0
     freeze_note: str | None = None
     hung: str | None = None
@@ -64,7 +63,7 @@ class Findings:
 
     @property
     def broke(self) -> str | None:
-        """What ended the game for good, or None."""
+        """What broke the game, or None."""
         return self.hung or self.gone or self.freeze_note
 
 
@@ -78,7 +77,7 @@ class Part:
     reasons: list[str]
 
     def as_json(self) -> dict[str, object]:
-        """The form in which `data.metrics.rubric` carries it."""
+        """The part as an element of `data.metrics.rubric`."""
         return {"part": self.part, "score": self.score, "max": self.max, "reasons": self.reasons}
 
 
@@ -93,7 +92,7 @@ def total(parts: list[Part]) -> int:
 
 
 def unknowns(found: Findings) -> list[str]:
-    """What the verdict does not rest on, for want of knowing."""
+    """What the agent could not find out."""
     missing = ["whether it sounds right", "whether it is fun"]
     if found.best_score is None:
         missing.append("the score: none could be read")
@@ -109,7 +108,7 @@ def unknowns(found: Findings) -> list[str]:
 
 
 def controls_line(found: Findings) -> str:
-    """What the search for controls came to, for the feed."""
+    """The result of the search for controls, for the feed."""
     line = f"{len(found.controls)} of {len(found.tried)} gestures work: {', '.join(found.controls)}"
     if not found.controls:
         line = f"None of {len(found.tried)} gestures visibly does anything"

@@ -1,12 +1,11 @@
-"""What an agent has told and the broker has not stored yet: in order, bounded, and kept until it is (I1)."""
+"""The events of one run that the broker has not stored yet: in order, bounded, kept until they are stored."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
@@ -14,28 +13,21 @@ import orjson
 from agent_worker.publish.writer import Writer
 from broker.contract.errors import AlreadyEnded, BadInput, TestcastError
 from broker.contract.events import MAX_EVENT_BYTES, Event, check
-from broker.jetstream.api import Streams
-from broker.jetstream.picture_store import PictureStore
-from broker.jetstream.topology import MAX_SHOT_BYTES
-from broker.log import RateLimited
 
 MAX_PENDING_EVENTS: Final = 1_000
 MAX_PENDING_BYTES: Final = 4 << 20
-"""What is kept while the broker is away: minutes of a talkative agent, and little memory. Beyond it an agent waits."""
-SHOT_EVERY_S: Final = 1.0
-_LAST_SHOT_PATIENCE_S: Final = 1.0
+"""What is kept while the broker is away: several minutes of a busy agent, in little memory. Beyond it `put` waits."""
 
 _log = logging.getLogger("testcast.run")
-_limited = RateLimited(_log, per_s=5.0)
 
 
 def encode(event: Event) -> bytes:
-    """The event's bytes, after the door that every reader will check them at.
+    """The event as JSON bytes that pass the check every reader makes.
 
-    Half a surrogate pair, which a game's own messages may contain, becomes a question mark: no UTF-8 can carry it.
+    A lone surrogate, which text from a web page may contain, becomes a question mark: UTF-8 cannot carry it.
 
     Raises:
-        BadInput: it is no sound event, or larger than `MAX_EVENT_BYTES`.
+        BadInput: it is not a valid event, or larger than `MAX_EVENT_BYTES`.
     """
     try:
         try:
@@ -60,19 +52,29 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
+class OutboxStatistics(NamedTuple):
+    """Where an outbox stands."""
+
+    stored: int
+    """Events that the broker has acknowledged."""
+    pending: int
+    """Events that wait to be stored, in order."""
+    pending_bytes: int
+
+
 class Outbox:
     """Events on their way through one `Writer`. `send` is a task's body; the rest may be called from any task.
 
-    Bounded: `put` waits while `MAX_PENDING_EVENTS` or `MAX_PENDING_BYTES` are pending.
+    `put` waits while `MAX_PENDING_EVENTS` or `MAX_PENDING_BYTES` are pending.
     """
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self.pending_bytes = 0
         self.ended = False
-        """The last event was put in."""
+        """The run's last event was put in."""
         self.error: TestcastError | None = None
-        """Why nothing more can be written, though the last event was not stored."""
+        """Why nothing more can be written; None while it can, and when the last event was stored."""
         self.broken = asyncio.Event()
         """Set together with `error`."""
         self._pending: deque[bytes] = deque()
@@ -84,29 +86,33 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def statistics(self) -> OutboxStatistics:
+        """Where the outbox stands now."""
+        return OutboxStatistics(self.writer.stored, len(self._pending), self.pending_bytes)
+
     async def put(self, payload: bytes, *, last: bool) -> None:
-        """Takes one event over, to be stored behind those before it; returns when it is kept, not when it is stored.
+        """Takes one event, to be stored behind those before it. Returns when it is kept, not when it is stored.
 
         Raises:
             AlreadyEnded: the last one was put in already.
-            TestcastError: `error`, as it stands.
+            TestcastError: the value of `error`.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self.error or self.ended or self._has_room(len(payload)))
             if self.error is not None:
                 raise self.error
             if self.ended:
-                raise AlreadyEnded("this handle has told its last event already")
+                raise AlreadyEnded("this handle has published its last event already")
             self.ended = last
             self._pending.append(payload)
             self.pending_bytes += len(payload)
             self._changed.notify_all()
 
     async def flush(self) -> None:
-        """Waits until all that was put in is stored.
+        """Waits until everything that was put in is stored.
 
         Raises:
-            TestcastError: `error`, when some of it never will be.
+            TestcastError: the value of `error`, when some of it will never be stored.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self.error is not None or not self._pending)
@@ -114,7 +120,7 @@ class Outbox:
             raise self.error
 
     async def send(self) -> None:
-        """Stores what is pending, one after the other, until something is in the way for good."""
+        """Stores what is pending, one event after the other, until the writer is fenced or the broker refuses one."""
         while self.error is None:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._pending))
@@ -132,7 +138,7 @@ class Outbox:
                 self._changed.notify_all()
 
     async def break_off(self, error: TestcastError) -> None:
-        """Nothing more can be written; no error when the last event is stored already."""
+        """Ends the outbox: nothing more can be written. Sets no error when the last event is stored already."""
         async with self._changed:
             if self.error is None and (self._pending or not self.ended):
                 self.error = error
@@ -143,49 +149,3 @@ class Outbox:
         if not self._pending:
             return True
         return len(self._pending) < MAX_PENDING_EVENTS and self.pending_bytes + size <= MAX_PENDING_BYTES
-
-
-class Shots:
-    """The pictures of one run: of several within a second the newest is stored; what fails is dropped."""
-
-    def __init__(self, streams: Streams, test_id: str) -> None:
-        self.stored = 0
-        self._pictures = PictureStore(streams)
-        self._test_id = test_id
-        self._newest: bytes | None = None
-        self._came = asyncio.Event()
-
-    def __repr__(self) -> str:
-        return f"<Shots of {self._test_id} stored={self.stored}>"
-
-    def offer(self, jpeg: bytes) -> None:
-        """Takes the newest picture; what is no JPEG of at most `MAX_SHOT_BYTES` is dropped, with a line in the log."""
-        if not jpeg.startswith(b"\xff\xd8") or len(jpeg) > MAX_SHOT_BYTES:
-            _limited.warning("run %s: dropped a picture of %d bytes that is no small JPEG", self._test_id, len(jpeg))
-            return
-        self._newest = jpeg
-        self._came.set()
-
-    async def send(self) -> None:
-        """A task's body: stores what comes, at most one a second."""
-        while True:
-            await self._came.wait()
-            await self._store()
-            await asyncio.sleep(SHOT_EVERY_S)
-
-    async def send_last(self) -> None:
-        """Stores the picture that the run ended with, if that is quickly done."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_SHOT_PATIENCE_S):
-                await self._store()
-
-    async def _store(self) -> None:
-        jpeg, self._newest = self._newest, None
-        self._came.clear()
-        if jpeg is None:
-            return
-        try:
-            await self._pictures.put(self._test_id, jpeg)
-            self.stored += 1
-        except TestcastError as error:
-            _limited.info("run %s: a picture was not stored: %s", self._test_id, error)

@@ -1,4 +1,8 @@
-"""Who may write to a run, and how what is written gets stored exactly once (DESIGN 3 "Writers", I1 and I2).
+"""Who may write to a run, and how each event is stored exactly once.
+
+A publish names the sequence it expects to be the run's last, its writer, and a message id. The broker refuses it when
+another event came first; the writer then reads what came and either goes on or is fenced. broker/PROTOCOL.md has the
+rules.
 
 Pure: `History`, `remember`, `judge`. With I/O: `read_history` and `Writer`.
 """
@@ -37,7 +41,7 @@ class WriterId(NamedTuple):
 
 
 class History(NamedTuple):
-    """What a run's events say about the attempts at it, up to and including the one at `head`."""
+    """What a run's events, up to and including the one at `head`, say about the attempts at it."""
 
     head: int = 0
     """0 when nothing is stored."""
@@ -47,28 +51,28 @@ class History(NamedTuple):
 
     @property
     def next_attempt(self) -> int:
-        """The number of the attempt that would come now."""
+        """Number of the next attempt, from 1."""
         return max(self.attempts, default=0) + 1
 
     @property
     def lost(self) -> int:
-        """Attempts that ended neither with the run nor by handing it on, provided that none is still going on."""
+        """Attempts that ended neither with the run nor by handing it on. Assumes that none is still going on."""
         return len(self.attempts - self.handed_on)
 
     @property
     def last_handed_on(self) -> bool:
-        """The newest attempt was given up in good order."""
+        """The newest attempt handed the run on."""
         return bool(self.attempts) and max(self.attempts) in self.handed_on
 
 
 def writer_of(event: StoredEvent) -> WriterId | None:
-    """The writer that `event` names; None for an agent of another kind, which need not name one."""
+    """The writer that `event` names; None when it names none, which other publishers need not do."""
     found = _WRITER.fullmatch(event.writer or "")
     return WriterId(int(found[1]), found[2]) if found else None
 
 
 def remember(history: History, stored: StoredEvent) -> History:
-    """`history` with one more event. Only writers that name themselves count as attempts: nobody else is fenced."""
+    """`history` with one more event. Only writers that name themselves count as attempts: only they are fenced."""
     event, writer = runs.parse(stored.data), writer_of(stored)
     history = history._replace(head=stored.seq, ended=history.ended or (event is not None and event.terminal))
     if writer is None:
@@ -80,14 +84,14 @@ def remember(history: History, stored: StoredEvent) -> History:
 
 
 def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> int | None:
-    """What a writer does about events that were stored behind the head it knew, in order.
+    """Decides whether a writer may go on after events that were stored behind the head it knew, in order.
 
     Args:
         own: the writer that asks.
         msg_id: the publish that was refused, None when nothing was.
 
     Returns:
-        The sequence under which `msg_id` is stored, or None: only strangers wrote, go on from the new head.
+        The sequence under which `msg_id` is stored. None: only other publishers wrote, go on from the new head.
 
     Raises:
         Fenced: the run has ended, or another worker owns it.
@@ -126,8 +130,8 @@ async def read_history(log: EventLog, test_id: str) -> History:
 class Writer:
     """Writes one attempt's events, one at a time, each stored once and in order, until it is fenced.
 
-    `write` is for one task at a time; `look` may be called beside it. What has fenced a writer stays in the stream, so
-    `Fenced` once is `Fenced` for good.
+    `write` is for one task at a time; `look` may be called concurrently. The event that fenced a writer stays in the
+    stream, so a fenced writer stays fenced.
 
     Args:
         attempt: one more than the highest in the run's events; 1 on a new run.
@@ -137,30 +141,30 @@ class Writer:
     def __init__(self, log: EventLog, test_id: str, attempt: int, head: int) -> None:
         self.id = WriterId(attempt, secrets.token_hex(6))
         self.head = head
-        """The run's newest event as far as writing has shown."""
+        """Sequence of the run's newest event that writing has shown."""
         self.stored = 0
         """How many events this writer has stored."""
         self._log = log
-        self._test_id = test_id
-        self._seen = head  # looked at and judged harmless
+        self.test_id = test_id
+        self._seen = head  # events up to here do not fence this writer
         self._count = 0
         self._backoff = Backoff(_FIRST_RETRY_S, rng=random.Random())
 
     def __repr__(self) -> str:
-        return f"<Writer {self.id} of {self._test_id} head={self.head} stored={self.stored}>"
+        return f"<Writer {self.id} of {self.test_id} head={self.head} stored={self.stored}>"
 
     async def write(self, payload: bytes) -> int:
-        """Publishes until it is stored, however long the broker is away. Returns its sequence.
+        """Publishes until the event is stored, however long the broker is away. Returns its sequence.
 
         Raises:
             Fenced: this writer may not write any more.
-            BrokerRefused: the broker will never take it.
+            BrokerRefused: the broker will never accept the event.
         """
         self._count += 1
-        msg_id = f"{self._test_id}.{self.id.nonce}.{self._count}"
+        msg_id = f"{self.test_id}.{self.id.nonce}.{self._count}"
 
         def not_yet(error: Exception) -> None:
-            _limited.warning("run %s: event %d is not stored yet: %s", self._test_id, self._count, error)
+            _limited.warning("run %s: event %d is not stored yet: %s", self.test_id, self._count, error)
 
         seq = None
         while seq is None:
@@ -173,17 +177,17 @@ class Writer:
         return seq
 
     async def _try(self, payload: bytes, msg_id: str) -> int | None:
-        """One publish; None when a stranger's event came first and the head was moved to it."""
+        """One publish; None when another publisher's event came first and the head was moved to it."""
         try:
             ack = await self._log.append(
-                self._test_id, payload, msg_id=msg_id, expected_last=self.head, writer=str(self.id)
+                self.test_id, payload, msg_id=msg_id, expected_last=self.head, writer=str(self.id)
             )
             return ack.seq  # whether new or a duplicate: it is stored
         except WrongLastSequence as refusal:
             last = refusal.last
         if last is None:
-            last = await self._log.last(self._test_id)
-        stored_at = judge(await _events(self._log, self._test_id, self.head, last), self.id, msg_id)
+            last = await self._log.last(self.test_id)
+        stored_at = judge(await _events(self._log, self.test_id, self.head, last), self.id, msg_id)
         # Below our head when the stream has lost events (a wiped store): the run goes on from there.
         self.head = stored_at or last
         return stored_at
@@ -193,10 +197,10 @@ class Writer:
 
         Raises:
             Fenced: it does not.
-            BrokerUnavailable: nobody knows at the moment.
+            BrokerUnavailable: the leader does not answer.
         """
-        newest = await self._log.last(self._test_id)
+        newest = await self._log.last(self.test_id)
         after = max(self.head, self._seen)
         if newest > after:
-            judge(await _events(self._log, self._test_id, after, newest), self.id, None)
+            judge(await _events(self._log, self.test_id, after, newest), self.id, None)
             self._seen = newest

@@ -1,82 +1,43 @@
-"""The worker: takes jobs from the queue while it has a free slot, owns the runs behind them, and has them played.
+"""The worker: takes jobs from the queue, owns the runs behind them, and has a player play them.
 
-What is played, and how, is the player's; what a job's end means for queue and run is decided here (DESIGN 6, I2, I6).
+work/queue.py takes jobs, work/lease.py keeps and answers them, work/outcome.py decides what becomes of each. Here
+stands the order of these steps, and how they end when the worker stops.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import random
-from collections.abc import Callable, Coroutine
-from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-import msgspec
-
-from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.publish.outbox import encode
-from agent_worker.publish.run import TestRun
+from agent_worker.publish.run import DEFAULT_PHASES, TestRun
 from agent_worker.publish.writer import History, Writer, read_history
+from agent_worker.work.lease import Lease
+from agent_worker.work.outcome import Decision, End, Failure, Stopped, after_playing, before_playing, end_of
+from agent_worker.work.player import J, Player, ReadJob
+from agent_worker.work.queue import JobQueue, backoff
 from broker.clock import now_ms
 from broker.contract import subjects
-from broker.contract.errors import BadInput, BrokerUnavailable, Fenced, TestcastError
+from broker.contract.errors import BadInput, BrokerUnavailable, Fenced
 from broker.contract.events import Event
-from broker.contract.url_policy import GameUrlRefused, check_game_url
 from broker.jetstream import topology
 from broker.jetstream.api import Delivery
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
-from broker.jetstream.pull_consumer import PullConsumer, ack, ack_soon, in_progress, nak, term
-from broker.jetstream.runs import Job, make_job
-from broker.log import RateLimited
+from broker.retry import retry
 
-MAX_LOST_ATTEMPTS: Final = 3
 PLAYER_GRACE_S: Final = 30.0
-"""Beyond a job's budget: a player that is not done then never will be."""
-_PULL_S: Final = 5.0
+"""Beyond a job's budget: a player that takes longer is taken to hang."""
 _STOP_PLAYER_S: Final = 2.0
 _HAND_ON_S: Final = 3.0
-_RETRY_S: Final = 0.5
-_TRY_AGAIN_DELAY_S: Final = 1.0  # so that a broken worker is not the only one to try
-_RENEWALS_PER_LEASE: Final = 3  # two may be lost
+_RENEWALS_PER_LEASE: Final = 3
+"""Two renewals may be lost."""
 
 _log = logging.getLogger("testcast.worker")
-_limited = RateLimited(_log, per_s=5.0)
 
 T = TypeVar("T")
-
-
-class Player(Protocol):
-    """What plays one game; `tester.play` with a browser, or an agent of another kind."""
-
-    def __call__(self, run: RunHandle, job: GameJob, /) -> Coroutine[Any, Any, None]:
-        """Plays `job` and tells `run`; its last call is `run.complete` or `run.fail`.
-
-        Cancelled when the run is over or handed on; it has 2 s then to let go of what it holds.
-
-        Raises:
-            TryAgain: it could not play through no fault of the game; another attempt may.
-        """
-
-
-class TryAgain(Exception):
-    """This worker could not play the game, through no fault of the game's. Counts as a lost attempt."""
-
-
-class End(Enum):
-    """How a job's work ended, as far as the queue is concerned."""
-
-    STORED = "stored"
-    """The run's terminal event is stored by us."""
-    ENDED = "ended"
-    """Somebody else ended the run: cancelled, or given up as lost."""
-    FENCED = "fenced"
-    """Another worker owns the run, and its job."""
-    HANDED_ON = "handed on"
-    AGAIN = "again"
-    """Not done here; another attempt may."""
 
 
 class WorkerStatistics(NamedTuple):
@@ -87,193 +48,148 @@ class WorkerStatistics(NamedTuple):
     taken: int
     """Jobs that were delivered to it."""
     ends: dict[str, int]
-    """How many of them ended in each way, by `End`'s values."""
+    """How many of them ended in each way, by the values of `End`."""
 
 
-class _Lease:
-    """A worker's right to a job: the delivery that it answers for, which a redelivery replaces."""
-
-    def __init__(self, nats: Connection, delivered: Delivery) -> None:
-        self.delivered = delivered
-        self.run: TestRun | None = None
-        """The run as it is played under this lease."""
-        self._nats = nats
-
-    async def renew(self) -> None:
-        """Asks for another whole lease."""
-        await in_progress(self._nats, self.delivered)
-
-
-class Worker:
+class Worker(Generic[J]):
     """Plays jobs until told to stop.
 
     Args:
-        player: plays one game; called once per run that this worker owns.
+        player: plays one job; called once per run that this worker owns.
+        read_job: reads a job's payload.
         name: what viewers see as the run's worker.
         concurrency: how many runs at the same time.
+        phases: titles of the runs' phases, one to four.
     """
 
-    def __init__(self, nats: Connection, player: Player, *, name: str, concurrency: int) -> None:
-        self._nats = nats
+    def __init__(
+        self,
+        nats: Connection,
+        player: Player[J],
+        *,
+        read_job: ReadJob[J],
+        name: str,
+        concurrency: int,
+        phases: Sequence[str] = DEFAULT_PHASES,
+    ) -> None:
         self._log = JetStreamLog(nats)
         self._player = player
+        self._read_job = read_job
         self._name = name
-        self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(concurrency)
+        self._phases = phases
+        self._queue = JobQueue(self._log, self._take, slots=concurrency)
         self._stopping = asyncio.Event()
         self._lease_s: float = topology.LEASE_S
-        self._jobs: set[asyncio.Task[None]] = set()
-        self._playing: dict[str, _Lease] = {}
-        self._taken = 0
+        self._playing: dict[str, Lease] = {}
         self._ends = {end.value: 0 for end in End}
 
     def __repr__(self) -> str:
-        return f"<Worker {self._name} playing={len(self._playing)}/{self._concurrency} taken={self._taken}>"
+        concurrency, _, taken, _ = self._queue.statistics()
+        return f"<Worker {self._name} playing={len(self._playing)}/{concurrency} taken={taken}>"
 
     def statistics(self) -> WorkerStatistics:
-        """What it did so far."""
-        return WorkerStatistics(self._concurrency, len(self._playing), self._taken, dict(self._ends))
+        """The counts since this object was made."""
+        queue = self._queue.statistics()
+        return WorkerStatistics(queue.slots, len(self._playing), queue.taken, dict(self._ends))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set (or this is cancelled), then hands its runs on, within about 5 s."""
-        pull_consumer = PullConsumer(self._nats, subjects.JOBS, subjects.WORKERS)
-        pulling = asyncio.create_task(self._pull(pull_consumer))
+        """Works until `stop` is set or this is cancelled, then hands its runs on, within about 5 s."""
+        pulling = asyncio.create_task(self._pull())
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({pulling, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if pulling.done():
-                await pulling  # it never ends but by a fault of ours: raises that
+                await pulling  # it ends only by a fault of this package: raises that
         finally:
             self._stopping.set()
             pulling.cancel()
             stopped.cancel()
             await asyncio.gather(pulling, stopped, return_exceptions=True)
-            if self._jobs:
-                _log.info("handing %d runs on", len(self._jobs))
-                await asyncio.wait(self._jobs, timeout=_STOP_PLAYER_S + _HAND_ON_S)
-                await self._abandon()
-            with contextlib.suppress(BrokerUnavailable):
-                await pull_consumer.close()
+            if busy := self._queue.statistics().busy:
+                _log.info("handing %d runs on", busy)
+                await self._queue.drain(_STOP_PLAYER_S + _HAND_ON_S)
+                for lease in self._playing.values():
+                    if lease.run is not None:
+                        lease.run.leave()  # could not be handed on in time: left to its lease
+                await self._queue.abandon()
 
-    async def _abandon(self) -> None:
-        """What could not be handed on in time is left to its lease."""
-        for lease in self._playing.values():
-            if lease.run is not None:
-                lease.run.leave()
-        left = list(self._jobs)
-        for job in left:
-            job.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    async def _pull(self, pull_consumer: PullConsumer) -> None:
-        """Takes one job at a time, and only with a slot for it: what waits here would wait on a running lease."""
+    async def _pull(self) -> None:
         self._lease_s = await self._patiently(lambda: topology.lease_s(self._log.streams))
-        expires_s = min(_PULL_S, self._lease_s / 2)
-        clock = asyncio.get_running_loop().time
-        while True:
-            await self._slots.acquire()
-            asked_at = clock()
-            deliveries: list[Delivery] = []
-            try:
-                deliveries = await pull_consumer.pull(1, expires_s=expires_s)
-                if deliveries and clock() - asked_at > self._lease_s:
-                    # This process was stopped, and what lay in its socket may have been given to another since.
-                    _log.warning("stood still for %.0f s: left a job to its lease", clock() - asked_at)
-                    deliveries = []
-            except TestcastError as error:
-                _limited.warning("no jobs at the moment: %s", error)
-                await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1.5))
-            finally:
-                if not deliveries:
-                    self._slots.release()
-            for delivered in deliveries:
-                self._taken += 1
-                job = asyncio.create_task(self._take(delivered), name=delivered.subject)
-                self._jobs.add(job)
-                job.add_done_callback(self._done)
+        await self._queue.pull(self._lease_s)
 
-    def _done(self, job: asyncio.Task[None]) -> None:
-        self._jobs.discard(job)
-        self._slots.release()
-
-    async def _take(self, delivered: Delivery) -> None:
-        """One job, from delivery to answer. Raises nothing: a job must not take its worker down."""
-        test_id = subjects.test_id_of(delivered.subject)
-        lease = _Lease(self._nats, delivered)
+    async def _take(self, delivery: Delivery) -> None:
+        """One job, from delivery to answer. Raises nothing: a job must not end its worker."""
+        lease = Lease(self._log, delivery)
         try:
+            test_id = subjects.test_id_of(delivery.subject)
             if test_id is None:
-                _log.warning("a job on %r, which is no test's subject: removed", delivered.subject)
-                await term(self._nats, delivered)
+                _log.warning("a job on %r, which is no test's subject: removed", delivery.subject)
+                await lease.remove()
                 return
             mine = self._playing.get(test_id)
-            if mine is not None and mine.run is not None and mine.run.over is None:
-                # Our own lease ran out while we were stopped or cut off, and the job came back to us.
-                mine.delivered = delivered
+            if mine is not None and mine.holds:
+                mine.redelivered(delivery)
                 return
             end = await self._work(test_id, lease)
             self._ends[end.value] += 1
             _log.info("run %s: %s", test_id, end.value)
-            await self._answer(end, lease.delivered)
+            await self._answer(lease, end)
         except BrokerUnavailable as error:
-            _log.warning("job %s: left to its lease: %s", delivered.subject, error)
+            _log.warning("job %s: left to its lease: %s", delivery.subject, error)
         except Exception:
-            _log.exception("job %s", delivered.subject)
-            with contextlib.suppress(BrokerUnavailable):
-                await nak(self._nats, lease.delivered, delay_s=_TRY_AGAIN_DELAY_S)
+            _log.exception("job %s", delivery.subject)
+            try:
+                await lease.hand_back()
+            except BrokerUnavailable as error:
+                _log.warning("job %s: left to its lease: %s", delivery.subject, error)
 
-    async def _answer(self, end: End, delivered: Delivery) -> None:
-        if end is End.STORED:
-            await self._patiently(lambda: ack(self._log.streams, delivered))
-        elif end is End.ENDED:
-            await ack_soon(self._nats, [delivered])
-        elif end is End.HANDED_ON:
-            await nak(self._nats, delivered)
-            await self._nats.flush()
-        elif end is End.AGAIN:
-            await nak(self._nats, delivered, delay_s=_TRY_AGAIN_DELAY_S)
+    async def _answer(self, lease: Lease, end: End) -> None:
+        if end is End.STORED:  # the run is over: the job must not come back
+            await self._patiently(lambda: lease.answer(end))
+        else:
+            await lease.answer(end)
 
-    async def _work(self, test_id: str, lease: _Lease) -> End:
+    async def _work(self, test_id: str, lease: Lease) -> End:
         history = await self._patiently(lambda: read_history(self._log, test_id))
-        if history.ended:
-            return End.ENDED
-        if history.lost >= MAX_LOST_ATTEMPTS:
-            attempts = ", ".join(map(str, sorted(history.attempts - history.handed_on)))
-            message = f"Given up: three workers were lost on this run (attempts {attempts})"
-            return await self._give_up(test_id, history, message, "lost")
+        decision = before_playing(history)
+        if decision is not None:
+            return await self._give_up(test_id, history, decision)
         try:
-            job = _read_job(lease.delivered.data)
-        except GameUrlRefused as refused:
-            return await self._give_up(test_id, history, refused.message, refused.code)
-        except (BadInput, msgspec.MsgspecError) as error:
-            return await self._give_up(test_id, history, f"The job cannot be read: {error}", "invalid_job")
-        data = {} if history.head else {"gameUrl": job.game_url, "title": job.title}
+            job = self._read_job(test_id, lease.delivery.data)
+        except BadInput as refused:
+            failure = Failure(refused.public_message, refused.code)
+            return await self._give_up(test_id, history, Decision(End.STORED, failure))
         lease.run = run = TestRun.claim(
             self._log,
             test_id,
             worker=self._name,
             history=history,
-            data=data,
+            data={} if history.head else job.run_data,
             renew=lease.renew,
             beat_s=self._lease_s / _RENEWALS_PER_LEASE,
+            phases=self._phases,
         )
-        game = GameJob(test_id=test_id, game_url=job.game_url, budget_s=job.budget_seconds, seed=job.seed)
         try:
             async with run:
                 self._playing[test_id] = lease
-                _log.info("run %s: attempt %d of %s", test_id, run.attempt, job.game_url)
-                return await self._play(run, game)
+                _log.info("run %s: attempt %d", test_id, run.attempt)
+                return await self._play(run, job)
         except Fenced as fenced:
             _log.info("run %s: stopped playing: %s", test_id, fenced)
-            return End.ENDED if fenced.reason == "ended" else End.FENCED
+            return end_of(fenced)
         finally:
             if self._playing.get(test_id) is lease:
                 del self._playing[test_id]
 
-    async def _play(self, run: TestRun, game: GameJob) -> End:
-        """Lets the player play until it is done, or the run is over, or this worker stops, or time is up."""
-        player = asyncio.ensure_future(self._player(run, game))
+    async def _play(self, run: TestRun, job: J) -> End:
+        """Plays until the player is done, the run is over, this worker stops, or time is up.
+
+        Raises:
+            TestcastError: the run is over, and why.
+        """
+        player = asyncio.ensure_future(self._player(run, job))
         over, stopping = asyncio.ensure_future(run.wait_over()), asyncio.ensure_future(self._stopping.wait())
-        limit_s = game.budget_s + PLAYER_GRACE_S
+        limit_s = job.budget_s + PLAYER_GRACE_S
         try:
             await asyncio.wait({player, over, stopping}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             in_time = player.done()
@@ -284,29 +200,28 @@ class Worker:
         error = player.exception() if player.done() and not player.cancelled() else None
         if run.over is not None:
             raise run.over
-        if run.ended:
-            await self._settle(run, run.flush())
-            return End.STORED
-        if self._stopping.is_set():  # also where the player failed: a Ctrl-C that stops us may stop its browser as well
-            await self._settle(run, run.hand_on())
-            return End.HANDED_ON
-        if isinstance(error, TryAgain):
-            await run.progress(f"This worker cannot play on: {_told(error)}")
-            await run.flush()
-            run.leave()
-            return End.AGAIN
-        if not in_time:
-            message, code = f"The agent was still busy after {limit_s:g} s and was stopped", "agent_timeout"
-        elif error is not None:
+        decision = after_playing(Stopped(run.ended, self._stopping.is_set(), in_time, limit_s, error))
+        if error is not None and decision.failure is not None:
             _log.error("run %s: the player failed", run.test_id, exc_info=error)
-            message, code = f"The agent failed: {_told(error)}", "agent_error"
+        await self._carry_out(decision, run)
+        return decision.end
+
+    async def _carry_out(self, decision: Decision, run: TestRun) -> None:
+        """Writes what was decided to a run that this worker owns."""
+        if decision.failure is not None:
+            await run.fail(decision.failure.message, decision.failure.code)
+        elif decision.end is End.STORED:
+            await self._settle(run, run.flush())
+        elif decision.end is End.HANDED_ON:
+            await self._settle(run, run.hand_on())
         else:
-            message, code = "The agent ended without a result", "no_result"
-        await run.fail(message, code)
-        return End.STORED
+            if decision.remark is not None:
+                await run.progress(decision.remark)
+                await run.flush()
+            run.leave()
 
     async def _settle(self, run: TestRun, storing: Coroutine[Any, Any, None]) -> None:
-        """Waits until the run's last event is stored; not long when this worker stops and the broker is away."""
+        """Waits until the run's last event is stored; briefly when this worker stops and the broker is away."""
         try:
             async with asyncio.timeout(_HAND_ON_S if self._stopping.is_set() else None):
                 await storing
@@ -314,36 +229,32 @@ class Worker:
             run.leave()
             raise BrokerUnavailable("its last event could not be stored before this worker had to stop") from None
 
-    async def _give_up(self, test_id: str, history: History, message: str, code: str) -> End:
+    async def _give_up(self, test_id: str, history: History, decision: Decision) -> End:
         """Ends a run that nobody will play, with the right of its next attempt."""
+        if decision.failure is None:
+            return decision.end
+        message, code = decision.failure
         writer = Writer(self._log, test_id, history.next_attempt, history.head)
         event = Event(type="error", status="failed", message=message, timestamp=now_ms(), data={"code": code})
         try:
             await writer.write(encode(event))
         except Fenced as fenced:
-            return End.ENDED if fenced.reason == "ended" else End.FENCED
+            return end_of(fenced)
         _log.warning("run %s: %s", test_id, message)
-        return End.STORED
+        return decision.end
 
-    async def _patiently(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks again while the broker is away, until this worker stops.
 
         Raises:
             BrokerUnavailable: it stops.
         """
-        while True:
-            try:
-                return await ask()
-            except BrokerUnavailable:
-                if self._stopping.is_set():
-                    raise
-                await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1.5))
 
+        def unless_stopping(error: Exception) -> None:
+            if self._stopping.is_set():
+                raise error
 
-def _read_job(payload: bytes) -> Job:
-    """The job in `payload`, all of it checked again: anybody may write to the queue."""
-    job = msgspec.json.decode(payload, type=Job)
-    return make_job(check_game_url(job.game_url), job.title, job.budget_seconds, job.seed)
+        return await retry(ask, backoff=backoff(), source=self._log, on_failure=unless_stopping)
 
 
 async def _stop_player(player: asyncio.Future[None]) -> None:
@@ -353,8 +264,3 @@ async def _stop_player(player: asyncio.Future[None]) -> None:
     await asyncio.wait({player}, timeout=_STOP_PLAYER_S)
     if not player.done():
         _log.error("a player did not stop within %g s", _STOP_PLAYER_S)
-
-
-def _told(error: BaseException) -> str:
-    """What the feed says of an error: viewers read it."""
-    return (error.public_message if isinstance(error, TestcastError) else str(error)) or type(error).__name__

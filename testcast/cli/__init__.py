@@ -1,0 +1,1 @@
+"""The command `testcast`: what it accepts, prints and exits with."""

@@ -1,4 +1,4 @@
-"""What `submit`, `list`, `tail` and `doctor` do, over NATS or through an edge."""
+"""The commands `submit`, `list`, `tail` and `doctor`, over NATS or through an edge."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from broker.local.name_resolution import check_for_submit
 from testcast import config
 from testcast.cli import listing
 from testcast.cli.follow import Follow
-from testcast.cli.targets import edge_url
 from testcast.cli.terminal import Terminal
-from testcast.client.edge import Edge, Watch
-from testcast.client.edge import submit as submit_to_edge
-from testcast.client.errors import EXIT_COMPLETED, EXIT_FAILED
-from testcast.client.feed import DEFAULT_TIMEOUT_S, Tail
+from testcast.client.address import edge_url
+from testcast.client.rpc import RpcClient
+from testcast.client.rpc import submit as submit_to_edge
+from testcast.client.tail import DEFAULT_TIMEOUT_S, Tail
+from testcast.client.watch import Watch
+from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED
 from testcast.local.doctor import examine
 
-_CONNECT_S: Final = 3.0
+_CONNECT_TIMEOUT_S: Final = 3.0
 
 
-class Place(NamedTuple):
-    """Whom to ask: an edge, or else the broker."""
+class Server(NamedTuple):
+    """What a command connects to: exactly one of the two is set."""
 
     edge: str | None
+    """The edge's address."""
     broker: BrokerConfig | None
 
 
-class Submission(NamedTuple):
-    """What `submit` was asked for."""
+class SubmitRequest(NamedTuple):
+    """The options of `submit`."""
 
     game_url: str
     title: str | None
@@ -45,8 +47,8 @@ class Submission(NamedTuple):
     seed: int | None
 
 
-class Following(NamedTuple):
-    """What `tail` was asked for."""
+class TailRequest(NamedTuple):
+    """The options of `tail`."""
 
     test_id: str | None
     after: int | None
@@ -54,8 +56,8 @@ class Following(NamedTuple):
     timeout_s: float | None
 
 
-class Listing(NamedTuple):
-    """What `list` was asked for."""
+class ListRequest(NamedTuple):
+    """The options of `list`."""
 
     status: str | None
     limit: int
@@ -63,38 +65,37 @@ class Listing(NamedTuple):
 
 
 @asynccontextmanager
-async def _nats(place: Place) -> AsyncIterator[Connection]:
-    assert place.broker is not None
-    nats = await Connection.connect(place.broker.nats_url, name="testcast-cli", timeout_s=_CONNECT_S)
+async def _connection(server: Server) -> AsyncIterator[Connection]:
+    assert server.broker is not None
+    nats = await Connection.connect(server.broker.nats_url, name="testcast-cli", timeout_s=_CONNECT_TIMEOUT_S)
     try:
         yield nats
     finally:
         await nats.close()
 
 
-async def submit(asked: Submission, place: Place, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
-    """Submits; prints the test id, or with `follow` the run."""
-    if place.edge is not None:
+async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
+    """Submits a game; prints the test id, or with `follow` the run. Returns the exit status."""
+    if server.edge is not None:
         test_id = await submit_to_edge(
-            place.edge, asked.game_url, title=asked.title, budget_seconds=asked.budget_s, seed=asked.seed
+            server.edge, request.game_url, title=request.title, budget_seconds=request.budget_s, seed=request.seed
         )
     else:
-        url = await check_for_submit(asked.game_url, allow_private=config.allow_private())
-        job = runs.make_job(url, asked.title, asked.budget_s, asked.seed)
-        async with _nats(place) as nats:
-            assert place.broker is not None
-            await topology.apply(nats, replicas=place.broker.replicas)
+        url = await check_for_submit(request.game_url, allow_private=config.allow_private())
+        job = runs.make_job(url, request.title, request.budget_s, request.seed)
+        async with _connection(server) as nats:
+            assert server.broker is not None
+            await topology.apply(nats, replicas=server.broker.replicas)
             test_id = await runs.submit(JetStreamLog(nats), job)
     if not follow:
-        _told(test_id, place.edge, terminal, as_json=as_json)
-        return 0
-    terminal.note(
-        f"test {test_id}" if place.edge is None else f"test {test_id}\n{edge_url(place.edge)}/tests/{test_id}"
-    )
-    return await tail(Following(test_id, None, (), None), place, terminal, as_json=as_json)
+        _print_test_id(test_id, server.edge, terminal, as_json=as_json)
+        return EXIT_COMPLETED
+    page = "" if server.edge is None else f"\n{edge_url(server.edge)}/tests/{test_id}"
+    terminal.note(f"test {test_id}{page}")
+    return await tail(TailRequest(test_id, None, (), None), server, terminal, as_json=as_json)
 
 
-def _told(test_id: str, edge: str | None, terminal: Terminal, *, as_json: bool) -> None:
+def _print_test_id(test_id: str, edge: str | None, terminal: Terminal, *, as_json: bool) -> None:
     if as_json:
         terminal.raw(orjson.dumps({"testId": test_id}))
         return
@@ -104,56 +105,63 @@ def _told(test_id: str, edge: str | None, terminal: Terminal, *, as_json: bool) 
         terminal.note(f"follow it with: testcast tail {test_id}{through}")
 
 
-async def tail(asked: Following, place: Place, terminal: Terminal, *, as_json: bool) -> int:
-    """Follows one run or all."""
-    follow = Follow(terminal, asked.test_id, json=as_json, types=asked.types)
-    if asked.test_id is None and terminal.out.is_terminal:
-        since = "from now on" if asked.after is None else f"after {asked.after}"
-        terminal.note(f"all runs, {since}")
-    if place.edge is not None:
-        async with Edge(place.edge) as edge:  # a typing error is told at once, not after ten attempts
-            await (edge.call("getConfig") if asked.test_id is None else edge.call("getTest", testId=asked.test_id))
-        watch = Watch(place.edge, asked.test_id, after=asked.after, timeout_s=asked.timeout_s, on_state=follow.on_state)
-        return await follow.run(watch)
-    timeout_s = DEFAULT_TIMEOUT_S if asked.timeout_s is None else asked.timeout_s
-    async with _nats(place) as nats:
+async def tail(request: TailRequest, server: Server, terminal: Terminal, *, as_json: bool) -> int:
+    """Follows one run or all. Returns the exit status."""
+    test_id, after = request.test_id, request.after
+    follow = Follow(terminal, test_id, json=as_json, types=request.types)
+    if test_id is None and terminal.out.is_terminal:
+        since = "from now on" if after is None else f"after {after}"
+        terminal.note(f"following all runs {since}")
+    if server.edge is not None:
+        async with RpcClient(server.edge) as rpc:  # a wrong address or id is reported at once, not after ten attempts
+            await (rpc.call("getConfig") if test_id is None else rpc.call("getTest", testId=test_id))
         return await follow.run(
-            Tail(nats, asked.test_id, after=asked.after, timeout_s=timeout_s, on_state=follow.on_state)
+            Watch(server.edge, test_id, after=after, timeout_s=request.timeout_s, on_state=follow.on_state)
         )
+    timeout_s = DEFAULT_TIMEOUT_S if request.timeout_s is None else request.timeout_s
+    async with _connection(server) as nats:
+        source = Tail(
+            JetStreamLog(nats),
+            test_id,
+            after=after,
+            timeout_s=timeout_s,
+            on_state=follow.on_state,
+            address=nats.address,
+        )
+        return await follow.run(source)
 
 
-async def list_runs(asked: Listing, place: Place, terminal: Terminal, *, as_json: bool) -> int:
-    """Lists once, or as it changes."""
+async def list_runs(request: ListRequest, server: Server, terminal: Terminal, *, as_json: bool) -> int:
+    """Lists the newest runs, once or as they change. Returns the exit status."""
 
-    def wanted(found: Iterable[Snapshot]) -> listing.Runs:
-        return listing.choose(found, asked.status, asked.limit)
+    def select(found: Iterable[Snapshot]) -> listing.Runs:
+        return listing.choose(found, request.status, request.limit)
 
     async def show(source: listing.Source) -> None:
-        if asked.watch:
-            await listing.watch(source, wanted, terminal, json=as_json)
+        if request.watch:
+            await listing.watch(source, select, terminal, json=as_json)
         else:
-            listing.show(terminal, await listing.once(source, wanted), json=as_json)
+            listing.show(terminal, await listing.once(source, select), json=as_json)
 
-    if place.edge is not None:
-        async with Edge(place.edge) as edge:
-            await show(listing.EdgeSource(edge, asked.status, asked.limit))
+    if server.edge is not None:
+        async with RpcClient(server.edge) as rpc:
+            await show(listing.EdgeSource(rpc, request.status, request.limit))
     else:
-        async with _nats(place) as nats:
+        async with _connection(server) as nats:
             await show(listing.NatsSource(nats))
-    return 0
+    return EXIT_COMPLETED
 
 
 def doctor(terminal: Terminal) -> int:
-    """Prints what `examine` found. Returns 0 when nothing is missing, else 1."""
-    found = examine()
-    wide = max(len(each.name) for each in found)
-    for each in found:
+    """Prints the findings of the doctor. Returns 0 when nothing is missing, else 1."""
+    findings = examine()
+    width = max(len(each.name) for each in findings)
+    for each in findings:
         mark = ("  ✓ ", "green") if each.ok else ("  ✗ ", "bold red")
-        terminal.hang(Text.assemble(mark, (f"{each.name:{wide}}  ", "bold")), Text(each.detail))
+        terminal.indented(Text.assemble(mark, (f"{each.name:{width}}  ", "bold")), Text(each.detail))
         if each.remedy:
-            style = "bright_black" if each.ok else "yellow"
-            terminal.hang(Text(" " * (wide + 6)), Text(f"→ {each.remedy}", style=style))
-    missing = sum(not each.ok for each in found)
+            terminal.indented(Text(" " * (width + 6)), Text(f"→ {each.remedy}", style="yellow"))
+    missing = sum(not each.ok for each in findings)
     terminal.say()
-    terminal.say(f"{missing} of {len(found)} need attention" if missing else "all is there")
+    terminal.say(f"{missing} of {len(findings)} need attention" if missing else "nothing is missing")
     return EXIT_FAILED if missing else EXIT_COMPLETED

@@ -1,4 +1,4 @@
-"""Follows a run, or all runs, on the terminal, and says with its exit status how it ended."""
+"""Shows a run, or all runs, on the terminal, and returns the exit status."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from typing import Protocol
 
 from testcast.cli import lines
 from testcast.cli.terminal import Terminal
-from testcast.client.errors import EXIT_COMPLETED, EXIT_FAILED, EXIT_LOST, ConnectionLost
+from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Item, State, Verdict
+from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED, EXIT_LOST
 
 
 class Source(Protocol):
-    """Where items come from: a `Tail` over NATS or a `Watch` through an edge."""
+    """Where the items come from: a `Tail` over NATS or a `Watch` through an edge."""
 
     test_id: str | None
 
     @property
     def verdict(self) -> Verdict | None:
-        """How the run ended, None before."""
+        """How the run ended, None before that."""
 
     def __aiter__(self) -> AsyncIterator[Item]: ...
 
 
 class Follow:
-    """Prints what a source brings.
+    """Prints the items of a source.
 
     Args:
-        terminal: where.
+        terminal: where to print.
         test_id: the run, None for all.
-        json: one JSON object a line, as viewers get them.
+        json: print one JSON object per line, as viewers receive them.
         types: the event types to show; empty: all.
     """
 
@@ -41,16 +42,16 @@ class Follow:
         self._all = test_id is None
         self._json = json
         self._types = frozenset(types)
-        self._feed = lines.Feed(headings=test_id is not None, today=datetime.now().astimezone().date())
+        self._formatter = lines.Formatter(headings=test_id is not None, today=datetime.now().astimezone().date())
         self._started_ms: int | None = None
         self._end: Event | None = None
-        self._told_away = False
+        self._told_lost = False
 
     async def run(self, source: Source) -> int:
         """Follows until the run ends.
 
         Returns:
-            0 completed, 1 failed, 3 the connection was lost for good.
+            0 completed, 1 failed, 3 the connection was lost.
         """
         try:
             async for item in source:
@@ -58,30 +59,30 @@ class Follow:
         except ConnectionLost as error:
             self._terminal.error(error.message)
             if error.after is not None and source.test_id is not None:
-                self._terminal.note(f"go on later with: testcast tail {source.test_id} --after {error.after}")
+                self._terminal.note(f"resume with: testcast tail {source.test_id} --after {error.after}")
             return EXIT_LOST
         if source.verdict is None:
-            self._terminal.error("the feed ended without a verdict")
+            self._terminal.error("the events ended without a verdict")
             return EXIT_LOST
         if not self._json:
             self._summary(source.verdict)
         return EXIT_COMPLETED if source.verdict == "completed" else EXIT_FAILED
 
     def on_state(self, state: State) -> None:
-        """Tells that the connection went or came; a source's `on_state`."""
+        """Shows that the connection was lost or is back; the `on_state` of a source."""
         if state.kind == "live":
-            if self._told_away:
-                self._terminal.note(f"connected again after {state.waited_s:.0f} s", style="green")
-            self._told_away = False
+            if self._told_lost:
+                self._terminal.note(f"reconnected after {state.waited_s:.0f} s", style="green")
+            self._told_lost = False
             return
         attempt = f", attempt {state.attempt} in {state.retry_in_s:.0f} s" if state.attempt else ""
-        doing = "polling meanwhile" if state.kind == "polling" else f"waiting ({state.waited_s:.0f} s)"
+        doing = "polling" if state.kind == "polling" else f"waiting ({state.waited_s:.0f} s)"
         text = f"{state.detail}, {doing}{attempt}"
-        if not self._told_away:
-            self._told_away = True
+        if not self._told_lost:
+            self._told_lost = True
             if not self._terminal.err.is_terminal:
                 self._terminal.note(text)
-        self._terminal.passing(text)
+        self._terminal.transient(text)
 
     def _show(self, item: Item) -> None:
         if isinstance(item, Event):
@@ -93,7 +94,7 @@ class Follow:
         if self._json:
             self._terminal.raw(item.raw)
             return
-        for line in self._feed.lines(item):
+        for line in self._formatter.lines(item):
             self._terminal.line(line, with_run=self._all)
 
     def _remember(self, event: Event) -> None:

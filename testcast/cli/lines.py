@@ -1,4 +1,4 @@
-"""What an event looks like in a terminal: one line, with a phase's heading before it where one begins. Pure."""
+"""Formats events as lines of text: one line per event, and a heading where a phase begins. Pure."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from testcast.client.events import Event, Item, Reset
 
 PHASES: Final = ("Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score")
 MAX_TEXT_CHARS: Final = 2000
-"""An event may carry 60 KiB; nobody reads that in a line."""
+"""Longest text of a line. An event may carry 60 KiB."""
 
 Kind = Literal[
     "day", "phase", "queued", "running", "progress", "action", "problem", "error", "completed", "failed", "system"
 ]
 
-# What a terminal would obey instead of showing: C0, DEL, C1, and the marks that turn the direction of writing.
+# Characters that control a terminal: C0, DEL, C1, line separators, and the marks that change the writing direction.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _BREAKS = re.compile(r"[\r\n\t]+")
 
 
 class Line(NamedTuple):
-    """One line of a feed, without its colours."""
+    """One line, without colours."""
 
     kind: Kind
-    """What colours it."""
+    """Selects the colours."""
     text: str
     label: str = ""
-    """A word for its kind, at most 9 characters."""
+    """A word for the kind, at most 9 characters."""
     time: str = ""
-    """HH:MM:SS, local."""
+    """HH:MM:SS, local time."""
     phase: int = 0
     """1 to 4; 0 for none."""
     test_id: str | None = None
     detail: str = ""
-    """The game's own words or its address, where the text does not hold them."""
+    """What the game reported, or its address, unless the text contains it."""
 
 
-class Feed:
-    """Turns items into lines; remembers which phase each run is in, since a heading is due only when that changes.
+class Formatter:
+    """Turns items into lines. It remembers the phase of each run, because a heading comes only when the phase changes.
 
     Args:
-        headings: a heading at each phase; without them (several runs at once) a line only says its phase.
-        today: events of another day are preceded by a line that says which.
+        headings: print a heading at each phase. Without headings (several runs at once) each line names its phase.
+        today: the current day. A line with the date precedes the events of another day.
     """
 
     def __init__(self, *, headings: bool, today: date) -> None:
@@ -87,7 +87,7 @@ def _kind(event: Event) -> tuple[Kind, str]:
     if event.type == "error":
         return "error", "error"
     if event.status == "running" and event.phase is not None and not event.field("attempt"):
-        return "progress", "phase"  # a phase's first line, below its heading
+        return "progress", "phase"  # the first line of a phase, below the heading
     if event.status in ("queued", "running"):
         return event.status, event.status
     if isinstance(kind := event.field("kind"), str) and kind:
@@ -112,7 +112,7 @@ class Part(NamedTuple):
 
 
 def rubric(data: Any) -> list[Part]:
-    """The parts of a `complete` event's score; empty where its data has none, or has something else there."""
+    """The parts of the score in the data of a `complete` event; empty when the data has no valid ones."""
     metrics = data.get("metrics") if isinstance(data, dict) else None
     given = metrics.get("rubric") if isinstance(metrics, dict) else None
     parts = []
@@ -126,7 +126,7 @@ def rubric(data: Any) -> list[Part]:
 
 
 def score_of(event: Event) -> float | None:
-    """A `complete` event's score, 0 to 100; None where it gives none."""
+    """The score of a `complete` event, 0 to 100; None when the event has no valid one."""
     score = event.field("score")
     return score if _is_number(score) and 0 <= score <= 100 else None
 
@@ -136,28 +136,28 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def bar(share: float, width: int = 20) -> str:
-    """`share` of one as blocks, `width` cells wide."""
+    """A bar of `width` cells, filled by `share` (0 to 1)."""
     filled = round(min(1.0, max(0.0, share)) * width)
     return "█" * filled + "░" * (width - filled)
 
 
 def reset_text(reset: Reset) -> str:
-    """Why a feed starts again, for a person."""
+    """The text of a reset."""
     return {
-        "expired": "a gap: the events up to here are no longer kept; going on with the oldest one that is",
-        "ahead": "a gap: that position is past all that is stored; starting again from the first event",
-        "epoch": "a gap: the broker's history was replaced; starting again from the first event",
+        "expired": "gap: events before this line are no longer stored; continuing with the oldest stored event",
+        "ahead": "gap: the position is after the newest stored event; starting again from the first event",
+        "epoch": "gap: the broker's history was replaced; starting again from the first event",
     }[reset.reason]
 
 
 def clock(timestamp: int) -> str:
-    """`12:03:07`, local; dashes for what is no time."""
+    """A timestamp in ms as `12:03:07`, local time; dashes when it is out of range."""
     moment = at(timestamp)
     return "--:--:--" if moment is None else f"{moment:%H:%M:%S}"
 
 
 def at(timestamp: int) -> datetime | None:
-    """A timestamp in ms as a local time; None where it is too large for one."""
+    """A timestamp in ms as a local time; None when it is out of range."""
     try:
         return datetime.fromtimestamp(timestamp / 1000).astimezone()
     except (ValueError, OverflowError, OSError):
@@ -165,22 +165,22 @@ def at(timestamp: int) -> datetime | None:
 
 
 def duration(ms: float) -> str:
-    """`0:41`, `12:05` or `1:02:03`; below zero (two clocks that disagree) counts as zero."""
+    """`0:41`, `12:05` or `1:02:03`. A negative duration, from two clocks that disagree, is zero."""
     seconds = max(0, int(ms // 1000))
     hours, minutes = seconds // 3600, seconds // 60 % 60
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
 
 
 def phase_number(phase: str | None) -> int:
-    """1 to 4 of "phase1" to "phase4", 0 for none."""
+    """1 to 4 for "phase1" to "phase4", 0 for None."""
     return int(phase[-1]) if phase else 0
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal would obey."""
+    """`text` on one line, without characters that control a terminal."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ⏎ ", text.strip()))
 
 
 def shorten(text: str) -> str:
-    """`text`, or its beginning and how long it is."""
+    """`text`, or its beginning and its length when it is longer than `MAX_TEXT_CHARS`."""
     return text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]} … ({len(text):,} characters)"

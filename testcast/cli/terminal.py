@@ -1,6 +1,6 @@
-"""Where the command speaks: results on standard output, everything about how it goes on standard error.
+"""The output of the command: results on standard output, notes and errors on standard error.
 
-On a terminal coloured, aligned and wrapped under its own column; piped, the same lines plain and never broken.
+On a terminal, lines are coloured and wrapped under their column. In a pipe, the same lines are plain and not wrapped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LABEL: Final[dict[Kind, str]] = {
 }
 _TEXT: Final[dict[Kind, str]] = {"error": "red", "completed": "bold", "failed": "bold", "system": "magenta"}
 _ID_CHARS: Final = 8
-_MIN_TEXT_CHARS: Final = 24  # narrower than this, a hanging indent costs more than it gives
+_MIN_TEXT_CHARS: Final = 24  # below this width a line is not indented
 
 
 class _Console(Console):
@@ -49,22 +49,22 @@ class Terminal:
         atexit.register(self._clear)
 
     def say(self, text: str | Text = "", style: str = "") -> None:
-        """A line of the result."""
+        """Prints a line of the result."""
         self._clear()
         self.out.print(text, style=style or None, soft_wrap=True)
 
     def note(self, text: str | Text, style: str = "bright_black") -> None:
-        """A line about how it goes."""
-        self._pending = self.err.is_terminal  # also wipes the terminal's own "^C"
+        """Prints a line about the progress of the command, to standard error."""
+        self._pending = self.err.is_terminal  # also removes the "^C" that a terminal prints
         self._clear()
         self.err.print(text, style=style, soft_wrap=True)
 
     def error(self, message: str) -> None:
-        """What went wrong."""
+        """Prints an error, to standard error."""
         self.note(Text.assemble(("error: ", "bold red"), message), style="")
 
-    def passing(self, text: str) -> None:
-        """A note that the next one replaces; on a terminal only."""
+    def transient(self, text: str) -> None:
+        """Prints a note that the next line replaces; on a terminal only."""
         if self.err.is_terminal:
             shown = text[: max(1, self.err.width - 1)]
             self.err.file.write(f"\r\x1b[2K\x1b[33m{shown}\x1b[0m" if self.err.color_system else f"\r\x1b[2K{shown}")
@@ -78,13 +78,13 @@ class Terminal:
             self.err.file.flush()
 
     def raw(self, line: bytes) -> None:
-        """One line of JSON, bytes as they are."""
+        """Prints one line of JSON, byte for byte."""
         self._clear()
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
 
     def line(self, line: Line, *, with_run: bool = False) -> None:
-        """A line of a feed; `with_run` puts the run's id and phase in front."""
+        """Prints a line of an event; `with_run` adds the id and the phase of the run."""
         if line.kind in ("phase", "day"):
             self._heading(line)
             return
@@ -93,9 +93,9 @@ class Terminal:
             front.append(f"  {(line.test_id or '')[:_ID_CHARS]:{_ID_CHARS}}", style="bright_black")
             front.append(f"  {f'{line.phase}/4' if line.phase else '':3}", style="bright_black")
         front.append(f"  {line.label:9}  ", style=_LABEL[line.kind])
-        self.hang(front, Text(line.text, style=_TEXT.get(line.kind, "")))
+        self.indented(front, Text(line.text, style=_TEXT.get(line.kind, "")))
         if line.detail:
-            self.hang(Text(" " * front.cell_len), Text(line.detail, style="bright_black"))
+            self.indented(Text(" " * front.cell_len), Text(line.detail, style="bright_black"))
 
     def _heading(self, line: Line) -> None:
         if not self.out.is_terminal:
@@ -106,8 +106,8 @@ class Terminal:
         self.say()
         self.say(rule)
 
-    def hang(self, front: Text, text: Text) -> None:
-        """A line that on a terminal is wrapped under its own column: `text` behind `front`."""
+    def indented(self, front: Text, text: Text) -> None:
+        """Prints `front` and then `text`, which a terminal wraps under its own column."""
         room = self.out.width - front.cell_len
         if not self.out.is_terminal or room < _MIN_TEXT_CHARS:
             self.say(front + text)
@@ -116,7 +116,7 @@ class Terminal:
             self.say((front if number == 0 else Text(" " * front.cell_len)) + each)
 
     def verdict(self, completed: bool, words: str, score: float | None, parts: list[Part]) -> None:
-        """How a run ended: its score by parts, then the verdict."""
+        """Prints how a run ended: the parts of its score, then the verdict."""
         self.say()
         if score is not None:
             self.say(Text.assemble(("Score  ", "bold"), (f"{score:g}/100", f"bold {_score_style(score / 100)}")))
@@ -138,8 +138,8 @@ def _score_style(share: float) -> str:
     return "green" if share >= 0.7 else "yellow" if share >= 0.4 else "red"
 
 
-def give_up_stdout() -> None:
-    """After a broken pipe: nothing more can be said, and the interpreter's last flush must not complain about it."""
+def discard_stdout() -> None:
+    """Sends standard output to nowhere, after a broken pipe: the interpreter's last flush would fail."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -1,23 +1,15 @@
-"""What can go wrong for a viewer, beside what the broker's tree says, and what each means for the exit status."""
+"""The errors of a client, beside those of the broker's contract."""
 
 from __future__ import annotations
 
-from typing import Final
-
-from broker.contract.errors import BadInput, BrokerUnavailable, NotFound, TestcastError
-
-EXIT_COMPLETED: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_LOST: Final = 3
-EXIT_SIGNAL: Final = 128  # plus the signal's number, as a shell has it
+from broker.contract.errors import NotFound, TestcastError
 
 
 class ConnectionLost(TestcastError):
-    """The connection is gone and trying again was given up.
+    """The edge or the broker does not answer, and the client has stopped trying.
 
     Attributes:
-        after: position up to which everything was delivered; where to resume. None when nothing was.
+        after: position up to which everything was delivered; resume after it. None when nothing was delivered.
     """
 
     code = "connection_lost"
@@ -28,11 +20,11 @@ class ConnectionLost(TestcastError):
 
 
 class EdgeRefused(TestcastError):
-    """The edge answered with an error of its own; trying the same again will not help.
+    """The edge answered with an error. The same request fails again.
 
     Attributes:
-        code: the edge's word for it (`PROTOCOL.md`).
-        status: HTTP status or WebSocket close code.
+        code: the error code of the edge (`broker/PROTOCOL.md`).
+        status: HTTP status or WebSocket close code; 0 when the server is not an edge.
     """
 
     def __init__(self, message: str, code: str, status: int) -> None:
@@ -41,14 +33,10 @@ class EdgeRefused(TestcastError):
 
     @property
     def by_caller(self) -> bool:
-        """The request was at fault, not the edge."""
+        """Whether the request is at fault, not the edge."""
         return self.status in (400, 404, 413, 422, 4400, 4404)
 
 
-def exit_status(error: TestcastError) -> int:
-    """The command's exit status when it ends with `error`: 2 usage, 3 connection lost for good, else 1."""
-    if isinstance(error, BadInput | NotFound) or (isinstance(error, EdgeRefused) and error.by_caller):
-        return EXIT_USAGE
-    if isinstance(error, ConnectionLost | BrokerUnavailable):
-        return EXIT_LOST
-    return EXIT_FAILED
+def refused(code: str, message: str, status: int, test_id: str | None = None) -> TestcastError:
+    """Returns the error for an edge's refusal: `NotFound` for an unknown run, else `EdgeRefused`."""
+    return NotFound(test_id) if code == "not_found" and test_id is not None else EdgeRefused(message, code, status)

@@ -1,4 +1,4 @@
-"""What a viewer is handed, whichever way it came: events, resets, and the state of the connection. Pure."""
+"""What a client delivers, over NATS or through an edge: events, resets, and the state of the connection. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         test_id: the run.
-        seq: its position in the stream; grows within a run, with holes.
+        seq: its position in the stream. It grows within a run; numbers may be missing.
         type: "status", "progress", "complete" or "error".
         message: one line for a person.
         timestamp: milliseconds since 1970, by the publisher's clock.
         phase: "phase1" to "phase4", None when the event names none.
         status: "queued", "running", "completed", "failed"; None when the event changes none.
-        data: whatever the agent added; an object, if anything.
-        raw: the JSON object as viewers get it, with `testId` and `seq`, fields unknown to us included.
+        data: what the agent added, usually an object.
+        raw: the JSON object as viewers receive it, with `testId`, `seq` and every field that the publisher sent.
     """
 
     test_id: str
@@ -46,16 +46,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return messages.Event(type=self.type, message=self.message, timestamp=self.timestamp, status=self.status).end
 
     def field(self, name: str) -> Any:
-        """`data[name]`, or None where data is no object or has no such field."""
+        """`data[name]`, or None when `data` is not an object or has no such field."""
         return self.data.get(name) if isinstance(self.data, dict) else None
 
 
 class Reset(NamedTuple):
-    """The feed starts anew at the oldest retained event: what was shown before does not join on to what follows.
+    """Events are missing here: delivery starts again at the oldest retained event.
 
     Attributes:
-        reason: "expired" (events after the position are no longer kept, or it never was one of this run's), "ahead"
-            (the position is past all that is stored), "epoch" (the broker's history was replaced).
+        test_id: the run, None for all runs.
+        reason: "expired" (events after the position are no longer retained, or the position is not one of this run),
+            "ahead" (the position is after the newest event), "epoch" (the broker's history was replaced).
+        epoch: the epoch of the events that follow.
     """
 
     test_id: str | None
@@ -64,7 +66,7 @@ class Reset(NamedTuple):
 
     @property
     def raw(self) -> bytes:
-        """As a JSON object, for a reader of lines."""
+        """The reset as a JSON object."""
         given = {"type": "reset", "testId": self.test_id, "reason": self.reason, "epoch": self.epoch}
         return orjson.dumps({name: value for name, value in given.items() if value is not None})
 
@@ -73,14 +75,14 @@ Item = Event | Reset
 
 
 class State(NamedTuple):
-    """How the connection is; told whenever it changes, and about once a second while waiting.
+    """The state of the connection, reported when it changes and about once a second while there is none.
 
     Attributes:
-        kind: "live"; "waiting" (away, trying again); "polling" (away, asked over HTTP meanwhile).
+        kind: "live" (connected), "waiting" (not connected, trying again), "polling" (not connected, polled over HTTP).
         detail: what is wrong, in a few words; empty when live.
-        waited_s: how long nothing has come, seconds.
-        attempt: which attempt is next, 0 where they are not counted.
-        retry_in_s: when it is made, seconds.
+        waited_s: how long nothing was received, seconds.
+        attempt: number of the next attempt, 0 where attempts are not counted.
+        retry_in_s: seconds until that attempt.
     """
 
     kind: Literal["live", "waiting", "polling"]
@@ -91,7 +93,7 @@ class State(NamedTuple):
 
 
 def from_stored(test_id: str, seq: int, data: bytes) -> Event | None:
-    """The event in a message of the stream; None when it is malformed or of an unknown type: seen, and not shown."""
+    """The event in a message of the stream. None when it is malformed or of an unknown type: it is skipped."""
     try:
         checked = messages.check(data)
     except MalformedEvent:
@@ -102,7 +104,7 @@ def from_stored(test_id: str, seq: int, data: bytes) -> Event | None:
 
 
 def from_edge(raw: bytes) -> Event | None:
-    """The event in a viewer's JSON object; None when it is of a kind that this version does not know."""
+    """The event in a JSON object from an edge. None when this version does not know its form: it is skipped."""
     fields = orjson.loads(raw)
     try:
         event = messages.check(raw).event

@@ -1,6 +1,6 @@
-"""What a viewer of an edge knows, and what follows from each message: positions, items to hand out, what to send. Pure.
+"""The viewer's side of the edge protocol: what each message changes, delivers and requires to be sent. Pure.
 
-The same for a socket and for polling: a page of `getEvents` is a `sync` with its events, `listTests` a `tests`.
+Polling uses the same code: a page of `getEvents` is a `sync` with its events, and `listTests` is a `tests` message.
 """
 
 from __future__ import annotations
@@ -12,245 +12,247 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from broker.contract.errors import NotFound, TestcastError
+from broker.contract.errors import NotFound
 from testcast.client.backoff import retry_after_s
-from testcast.client.errors import EdgeRefused
+from testcast.client.errors import EdgeRefused, refused
 from testcast.client.events import Item, Reset, Verdict, from_edge
 
 _ENDED: Final = ("completed", "failed")
-_CHANNEL: Final = {"type": "subscribe", "channel": "tests"}
+_SUBSCRIBE_LIST: Final = {"type": "subscribe", "channel": "tests"}
 
 
 @dataclass(slots=True)
-class Seen:
-    """What was seen of one run."""
+class RunState:
+    """What a viewer knows of one run."""
 
     after: int = 0
-    """Position: everything up to it was handed out, or is not wanted."""
+    """Position: every event up to it was delivered, or is not wanted."""
     epoch: str | None = None
-    """None until the edge named it; a position goes out with the epoch it belongs to."""
+    """The epoch of `after`; None until the edge has named it."""
     head: int = 0
-    """What the edge has at least."""
+    """Newest position of the run that the edge is known to have."""
     known: int = 0
-    """Position of the newest event or snapshot that was read: an end after it would not be known."""
+    """Position of the newest event or snapshot that was read. Whether the run ended after it is unknown."""
     verdict: Verdict | None = None
     resumes: bool = False
-    """`after` is a position of the reader's, to be sent; not just where showing begins."""
+    """`after` is a position to resume, and is sent. Otherwise it only hides older events."""
 
     @property
     def done(self) -> bool:
-        """It has ended, and all of it was handed out."""
+        """The run has ended and all its events were delivered."""
         return self.verdict is not None and self.after >= self.head
 
 
 @dataclass(slots=True)
-class Taken:
+class Effects:
     """What follows from a message."""
 
     items: list[Item] = field(default_factory=list)
+    """What the caller delivers, in order."""
     send: list[bytes] = field(default_factory=list)
-    """Messages for the socket they came on; nothing to a poll."""
+    """Messages to send on the same socket. A poll ignores them."""
     delivered: bool = False
-    """An event, a sync, the list or a heartbeat came: the connection works."""
+    """The message shows that the connection works: an event, a sync, the list or a heartbeat."""
     retry_after_s: float | None = None
-    """From a goodbye: the edge is going, come back after so long."""
+    """The delay that a `goodbye` asks for: the edge is about to close the connection."""
 
 
 class Viewer:
-    """Follows one run, or (`test_id` None) every run that goes on now or is submitted later.
+    """Follows one run, or (`test_id` None) every run that is running now or submitted later.
 
     Args:
         test_id: the run.
-        after: the position to go on after; None: from the first event.
-        epoch: the life of the stream that `after` belongs to; None: the current one.
+        after: the position to resume after; None: from the first event.
+        epoch: the epoch that `after` belongs to; None: the current one.
     """
 
     def __init__(self, test_id: str | None, after: int | None = None, epoch: str | None = None) -> None:
         self.test_id = test_id
-        self.runs: dict[str, Seen] = {}
+        self.runs: dict[str, RunState] = {}
         self._listed = False
         if test_id is not None:
-            self.runs[test_id] = Seen(after=after or 0, epoch=epoch, resumes=bool(after))
+            self.runs[test_id] = RunState(after=after or 0, epoch=epoch, resumes=bool(after))
 
     def __repr__(self) -> str:
-        return f"<Viewer {self.test_id or 'all'} runs={len(self.runs)} done={self.done}>"
+        return f"<Viewer {self.test_id or 'all'} runs={len(self.runs)} position={self.position} done={self.done}>"
 
     @property
     def done(self) -> bool:
-        """Nothing more will come: the one run has ended and all of it was handed out."""
+        """The run has ended and all its events were delivered. Never true for all runs."""
         return self.test_id is not None and self.runs[self.test_id].done
 
     @property
     def verdict(self) -> Verdict | None:
-        """How the one run ended."""
+        """How the run ended; None before that, and for all runs."""
         return None if self.test_id is None else self.runs[self.test_id].verdict
 
     @property
     def position(self) -> int:
-        """Of the one run; 0 for all runs."""
+        """Position of the run; 0 for all runs."""
         return 0 if self.test_id is None else self.runs[self.test_id].after
 
-    def hello(self) -> list[bytes]:
-        """What to send on a new socket: each interest with its position."""
-        opening = [] if self.test_id is not None else [orjson.dumps(_CHANNEL)]
-        return opening + [self._subscribe(each) for each, seen in self.runs.items() if not seen.done]
+    def opening(self) -> list[bytes]:
+        """The messages to send on a new socket: each subscription with its position."""
+        opening = [] if self.test_id is not None else [orjson.dumps(_SUBSCRIBE_LIST)]
+        return opening + [self._subscribe(test_id) for test_id, run in self.runs.items() if not run.done]
 
     def _subscribe(self, test_id: str) -> bytes:
         return orjson.dumps({"type": "subscribe", "testId": test_id, **self.resume(test_id)})
 
     def resume(self, test_id: str) -> dict[str, Any]:
-        """The position of one run as `after` and `epoch`; empty while there is none."""
-        seen = self.runs[test_id]
-        if not seen.resumes or not seen.after:
+        """The position of a run as the parameters `after` and `epoch`; empty while there is no position to resume."""
+        run = self.runs[test_id]
+        if not run.resumes or not run.after:
             return {}
-        return {"after": seen.after} | ({} if seen.epoch is None else {"epoch": seen.epoch})
+        return {"after": run.after} | ({} if run.epoch is None else {"epoch": run.epoch})
 
-    def take(self, frame: str | bytes) -> Taken:
-        """One WebSocket message: an object, or an array of events.
+    def receive(self, frame: str | bytes) -> Effects:
+        """Takes one WebSocket message: an object, or an array of events.
 
         Raises:
-            NotFound: the edge does not know the one run.
-            EdgeRefused: the edge does not take what we sent, or this is no edge.
+            NotFound: the edge does not know the run.
+            EdgeRefused: the edge refuses what was sent, or the server is not an edge.
         """
-        taken = Taken()
+        effects = Effects()
         try:
             data = frame.encode() if isinstance(frame, str) else frame
             several = msgspec.json.decode(data, type=list[msgspec.Raw]) if data[:1] == b"[" else [data]
             for raw in map(bytes, several):
-                self._take(raw, orjson.loads(raw), taken)
+                self._message(raw, orjson.loads(raw), effects)
         except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
-            raise EdgeRefused(f"what answers there speaks another language: {error!r}", "bad_answer", 0) from None
-        return taken
+            raise _not_the_protocol(error) from None
+        return effects
 
-    def take_page(self, test_id: str, answer: Mapping[str, Any]) -> Taken:
-        """An answer to `getEvents`.
+    def receive_page(self, test_id: str, answer: Mapping[str, Any]) -> Effects:
+        """Takes a result of `getEvents`.
 
         Raises:
-            EdgeRefused: it is none.
+            EdgeRefused: it has not the form of such a result.
         """
-        taken = Taken()
+        effects = Effects()
         try:
-            self._sync({"testId": test_id, **answer}, taken)
+            self._sync({"testId": test_id, **answer}, effects)
             for event in answer["events"]:
-                self._event(orjson.dumps(event), event, taken)
-            if not answer.get("more"):  # malformed messages count as seen, and have no event that would say so
-                self._beat(test_id, answer.get("head"))
+                self._event(orjson.dumps(event), event, effects)
+            if not answer.get("more"):  # malformed messages have a position and no event, so the head is the position
+                self._heartbeat(test_id, answer.get("head"))
         except (ValueError, KeyError, TypeError) as error:
-            raise EdgeRefused(f"what answers there speaks another language: {error!r}", "bad_answer", 0) from None
-        return taken
+            raise _not_the_protocol(error) from None
+        return effects
 
-    def take_list(self, answer: Mapping[str, Any]) -> Taken:
-        """An answer to `listTests`."""
-        taken = Taken()
-        self._tests({"upserts": answer.get("tests", ())}, taken)
-        return taken
+    def receive_list(self, answer: Mapping[str, Any]) -> Effects:
+        """Takes a result of `listTests`."""
+        effects = Effects()
+        self._tests({"upserts": answer.get("tests", ())}, effects)
+        return effects
 
-    def behind(self) -> list[str]:
-        """The runs to ask `getEvents` for when there is no socket."""
+    def runs_to_poll(self) -> list[str]:
+        """The runs that have, or may have, events to fetch with `getEvents` while there is no socket."""
         if self.test_id is not None:
             return [] if self.done else [self.test_id]
-        return [each for each, seen in self.runs.items() if not seen.done and seen.head > seen.after]
+        return [test_id for test_id, run in self.runs.items() if not run.done and run.head > run.after]
 
-    def _take(self, raw: bytes, message: dict[str, Any], taken: Taken) -> None:
+    def _message(self, raw: bytes, message: dict[str, Any], effects: Effects) -> None:
         if "seq" in message and "testId" in message:
-            self._event(raw, message, taken)
+            self._event(raw, message, effects)
             return
         match message.get("type"):
             case "sync":
-                self._sync(message, taken)
+                self._sync(message, effects)
             case "heartbeat":
-                taken.delivered = True
-                self._beat(message.get("testId"), message.get("head"))
-                self._doubt(message.get("testId"), taken)
+                effects.delivered = True
+                self._heartbeat(message.get("testId"), message.get("head"))
+                self._ask_for_snapshot(message.get("testId"), effects)
             case "tests" if self.test_id is None:
-                self._tests(message, taken)
+                self._tests(message, effects)
             case "goodbye":
-                taken.retry_after_s = retry_after_s(message.get("retryAfterMs"))
+                effects.retry_after_s = retry_after_s(message.get("retryAfterMs"))
             case "error":
                 self._error(message)
-        # Anything else is younger than this version: not ours to judge.
+        # Every other type is from a newer version of the protocol and is ignored.
 
-    def _event(self, raw: bytes, message: dict[str, Any], taken: Taken) -> None:
-        taken.delivered = True
-        seen = self.runs.get(message["testId"])
-        if seen is None or message["seq"] <= seen.after:
+    def _event(self, raw: bytes, message: dict[str, Any], effects: Effects) -> None:
+        effects.delivered = True
+        run = self.runs.get(message["testId"])
+        if run is None or message["seq"] <= run.after:
             return
-        seen.after = seen.known = message["seq"]
-        seen.resumes = True
+        run.after = run.known = message["seq"]
+        run.resumes = True
         event = from_edge(raw)
         if event is None:
             return
-        taken.items.append(event)
-        seen.verdict = seen.verdict or event.ends
-        self._leave(event.test_id, seen, taken)
+        effects.items.append(event)
+        run.verdict = run.verdict or event.ends
+        self._unsubscribe_if_done(event.test_id, run, effects)
 
-    def _sync(self, message: dict[str, Any], taken: Taken) -> None:
-        taken.delivered = True
+    def _sync(self, message: dict[str, Any], effects: Effects) -> None:
+        effects.delivered = True
         test_id = message["testId"]
-        seen = self.runs.get(test_id)
-        if seen is None:
+        run = self.runs.get(test_id)
+        if run is None:
             return
-        epoch = message.get("epoch", seen.epoch)
-        if seen.epoch not in (None, epoch):
-            seen.after, seen.resumes = 0, False
-        seen.epoch = epoch
+        epoch = message.get("epoch", run.epoch)
+        if run.epoch not in (None, epoch):
+            run.after, run.resumes = 0, False
+        run.epoch = epoch
         snapshot = message.get("snapshot") or {}
-        # The snapshot may be ahead of what the edge has released to its viewers: what it counts is still to come.
-        seen.head = max(message.get("head") or 0, snapshot.get("seq") or 0)
+        # The snapshot may be ahead of the head that the edge has released to its viewers: those events still come.
+        run.head = max(message.get("head") or 0, snapshot.get("seq") or 0)
         if message["outcome"] == "reset":
-            seen.after, seen.verdict, seen.resumes = 0, None, False
-            taken.items.append(Reset(test_id, message.get("reason", "expired"), seen.epoch))
-        seen.known = max(seen.known, snapshot.get("seq") or 0)
+            run.after, run.verdict, run.resumes = 0, None, False
+            effects.items.append(Reset(test_id, message.get("reason", "expired"), run.epoch))
+        run.known = max(run.known, snapshot.get("seq") or 0)
         if snapshot.get("status") in _ENDED:
-            seen.verdict = snapshot["status"]
-        self._leave(test_id, seen, taken)
+            run.verdict = snapshot["status"]
+        self._unsubscribe_if_done(test_id, run, effects)
 
-    def _beat(self, test_id: str | None, head: int | None) -> None:
-        if test_id is not None and head is not None and (seen := self.runs.get(test_id)) is not None:
-            seen.after = max(seen.after, head)
+    def _heartbeat(self, test_id: str | None, head: int | None) -> None:
+        if test_id is not None and head is not None and (run := self.runs.get(test_id)) is not None:
+            run.after = max(run.after, head)
 
-    def _doubt(self, test_id: str | None, taken: Taken) -> None:
-        """Resumed at the head, with a snapshot from before it, and silence since: has it ended? The answer has one."""
-        seen = self.runs.get(test_id) if test_id is not None else None
-        if test_id is not None and seen is not None and seen.verdict is None and seen.known < seen.after:
-            taken.send.append(self._subscribe(test_id))
+    def _ask_for_snapshot(self, test_id: str | None, effects: Effects) -> None:
+        """Subscribes again when the run may have ended unnoticed: a resume at the head brought a snapshot older than
+        the position, and no event since. The edge answers with a current snapshot.
+        """
+        run = self.runs.get(test_id) if test_id is not None else None
+        if test_id is not None and run is not None and run.verdict is None and run.known < run.after:
+            effects.send.append(self._subscribe(test_id))
 
-    def _tests(self, message: Mapping[str, Any], taken: Taken) -> None:
-        """Every run that is new to us is followed: from now on if it was there before us, else from its first event."""
-        taken.delivered = True
+    def _tests(self, message: Mapping[str, Any], effects: Effects) -> None:
+        """Subscribes to every new run. Runs of the first list are followed from now on, others from their start."""
+        effects.delivered = True
         upserts: Iterable[dict[str, Any]] = message.get("upserts", ())
         for snapshot in upserts:
             test_id, seq = snapshot["testId"], snapshot["seq"]
-            if (seen := self.runs.get(test_id)) is not None:
-                seen.head = max(seen.head, seq)
+            if (run := self.runs.get(test_id)) is not None:
+                run.head = max(run.head, seq)
                 continue
-            self.runs[test_id] = seen = Seen(head=seq)
+            self.runs[test_id] = run = RunState(head=seq)
             if not self._listed:
-                seen.after = seq
-                seen.verdict = snapshot["status"] if snapshot.get("status") in _ENDED else None
-            if not seen.done:
-                taken.send.append(self._subscribe(test_id))
+                run.after = seq
+                run.verdict = snapshot["status"] if snapshot.get("status") in _ENDED else None
+            if not run.done:
+                effects.send.append(self._subscribe(test_id))
         self._listed = True
 
-    def _leave(self, test_id: str, seen: Seen, taken: Taken) -> None:
-        if self.test_id is None and seen.done:
-            taken.send.append(orjson.dumps({"type": "unsubscribe", "testId": test_id}))
+    def _unsubscribe_if_done(self, test_id: str, run: RunState, effects: Effects) -> None:
+        if self.test_id is None and run.done:
+            effects.send.append(orjson.dumps({"type": "unsubscribe", "testId": test_id}))
 
     def _error(self, message: dict[str, Any]) -> None:
         data = message.get("data") or {}
         code = str(data.get("code", "error"))
         test_id = message.get("testId")
-        if code == "broker_unavailable":  # it will be back; the edge says stale meanwhile
+        if code == "broker_unavailable":  # the edge goes on with the subscription when the broker is back
             return
         if code == "not_found" and test_id is not None:
             if test_id == self.test_id:
                 raise NotFound(test_id)
-            if (seen := self.runs.get(test_id)) is not None:  # gone since it was listed: nothing more to come
-                seen.verdict, seen.head = "failed", seen.after
+            if (run := self.runs.get(test_id)) is not None:  # its events were purged after it was listed
+                run.verdict, run.head = "failed", run.after
             return
         raise refused(code, str(message.get("message", code)), 4400)
 
 
-def refused(code: str, message: str, status: int, test_id: str | None = None) -> TestcastError:
-    """The error for an edge's refusal."""
-    return NotFound(test_id) if code == "not_found" and test_id is not None else EdgeRefused(message, code, status)
+def _not_the_protocol(error: Exception) -> EdgeRefused:
+    return EdgeRefused(f"the server does not speak the protocol of an edge: {error!r}", "bad_answer", 0)

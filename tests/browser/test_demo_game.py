@@ -37,8 +37,8 @@ async def test_a_sound_game_scores_well(server: GameServer, browser: Browser) ->
     assert run.lines[-1] == f"Test complete! Score: {run.score}/100"
     assert run.doing("Testing arrow keys")
     assert 15 <= len(run.data) <= 120
-    assert run.shots and all(len(shot) <= 64 * 1024 for shot in run.shots)
-    assert Image.open(io.BytesIO(run.shots[-1])).size == (640, 360)
+    assert run.screenshots and all(len(each) <= 64 * 1024 for each in run.screenshots)
+    assert Image.open(io.BytesIO(run.screenshots[-1])).size == (640, 360)
 
 
 async def test_its_controls_are_found(server: GameServer, browser: Browser) -> None:

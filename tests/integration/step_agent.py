@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sys
 
-from agent_worker.games.handle import GameJob, RunHandle
+from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.main import stop_on_signals
 from agent_worker.work.worker import Worker
 from broker.jetstream.connection import Connection
@@ -31,7 +31,7 @@ async def main(url: str, name: str, steps: int, stubborn: bool) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
     nats = await Connection.connect(url, name=name)
-    await Worker(nats, player, name=name, concurrency=2).run(stop)
+    await Worker(nats, player, read_job=read_job, name=name, concurrency=2).run(stop)
     await nats.close()
 
 

@@ -150,7 +150,7 @@ async def test_a_broker_that_dies_is_waited_for_and_nothing_is_lost(nats_server:
         await tail.line("Running")
         nats_server.child.signal(signal.SIGKILL)
         await nats_server.child.wait()
-        assert "broker away, waiting (0 s)" in await tail.note("away")
+        assert "the broker is unavailable, waiting (0 s)" in await tail.note("unavailable")
         await nats_server.start()
         await until(lambda: nats.connected)
         for message in ("one", "two"):
@@ -160,7 +160,7 @@ async def test_a_broker_that_dies_is_waited_for_and_nothing_is_lost(nats_server:
     await nats.close()
     assert result.code == 0
     assert re.findall(r"one|two|Done", result.out) == ["one", "two", "Done"]
-    assert "connected again after" in result.err
+    assert "reconnected after" in result.err
 
 
 async def test_a_broker_that_stays_away_is_given_up_with_the_position(nats_server: EmbeddedServer) -> None:

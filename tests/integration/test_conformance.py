@@ -22,9 +22,9 @@ from broker.contract import subjects
 from broker.jetstream.api import Streams
 from testcast import Event, Reset, watch
 from testcast.client.events import Item
-from testcast.client.feed import Tail
+from testcast.client.tail import Tail
 from tests.conftest import MakeEdge
-from tests.harness import EdgeProcess, Reader, begin, publish
+from tests.harness import EdgeProcess, Reader, begin, event_log, publish
 from tests.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +92,7 @@ async def by_watching(world: World, asked: Asked) -> Told:
 
 
 async def by_tail(world: World, asked: Asked) -> Told:
-    return await told(Tail(world.streams.nats, world.test_id, after=asked.after))
+    return await told(Tail(event_log(world.streams), world.test_id, after=asked.after))
 
 
 async def told(items: AsyncIterable[Item]) -> Told:

@@ -103,7 +103,7 @@ async def test_it_stays_after_the_run_and_shows_it_again_next_time(tmp_path: Pat
     first = Demo(tmp_path)
     async with first.command:
         await first.comes_up()
-        await first.command.line("Ctrl-C stops it all", within_s=60)
+        await first.command.line("Press Ctrl-C to stop everything", within_s=60)
         listed = (await http.get(f"{first.url}rpc/listTests")).json()["tests"]
         assert [each["title"] for each in listed] == ["Demo game"]
         first.command.signal(signal.SIGINT)
@@ -137,7 +137,7 @@ async def test_a_part_that_dies_ends_the_demo_with_its_name(tmp_path: Path) -> N
         os.kill(next(iter(processes("TESTCAST_EDGE_PORT", demo.port))), signal.SIGKILL)
         result = await demo.command.finish()
     assert result.code == 1
-    assert f"the edge-{demo.port} process ended by itself (exit -9)" in result.err
+    assert f"the edge-{demo.port} process exited unexpectedly (status -9)" in result.err
     await demo.is_gone()
 
 

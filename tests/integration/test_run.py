@@ -1,4 +1,4 @@
-"""TestRun against a real broker: stored once and in order through outages, and silent once fenced (I1, I2)."""
+"""TestRun against a real broker: stored once and in order through outages, and silent once fenced."""
 
 from __future__ import annotations
 
@@ -82,6 +82,32 @@ async def test_a_run_from_its_first_event_to_its_score(nats_server: EmbeddedServ
     assert (end.status, end.score, end.attempt, end.worker, end.title) == ("completed", 78, 1, "me", "My game")
     writers = {message.header("Testcast-Writer") for message in await stored(streams, run.test_id)}
     assert len(writers) == 1
+
+
+async def test_phases_are_data_of_the_run(streams: Streams) -> None:
+    async with TestRun.create(event_log(streams), title="Build", phases=["Compiling", "Linking"]) as run:
+        await run.phase(2)
+        await run.phase(1, "Compiling again")
+        for n in (0, 3, 1.5, "1"):
+            with pytest.raises(BadInput, match=r"phase: expected 1 to 2"):
+                await run.phase(n)  # type: ignore[arg-type]
+        await run.complete(score=1)
+    told = [(each.get("phase"), each["message"]) for each in await events(streams, run.test_id)]
+    assert told[2:4] == [("phase2", "Linking"), ("phase1", "Compiling again")]
+
+
+@pytest.mark.parametrize("phases", [[], ["a", "b", "c", "d", "e"], ["a", " "], "abc"])
+def test_there_are_one_to_four_phases_each_with_a_title(phases: Any) -> None:
+    with pytest.raises(BadInput, match="phases"):
+        TestRun.create("nats://127.0.0.1:1", title="Game", phases=phases)
+
+
+async def test_what_fails_a_run_is_told_without_the_brokers_words(streams: Streams) -> None:
+    error = BrokerUnavailable("no NATS server answers at nats://10.0.0.7:4222")
+    with pytest.raises(BrokerUnavailable):
+        async with TestRun.create(event_log(streams), title="Game") as run:
+            raise error
+    assert (await snapshot(streams, run.test_id)).error == f"The agent failed: {error.public_message}"
 
 
 async def test_leaving_with_an_exception_fails_the_run_with_its_reason(streams: Streams) -> None:
@@ -218,7 +244,7 @@ async def test_a_cancel_is_heard_at_once_and_nothing_is_written_after_it(nats: C
     assert (await messages(streams, run.test_id))[-1] == "Cancelled"
 
 
-async def test_an_end_without_a_nudge_is_seen_at_the_next_look(streams: Streams) -> None:
+async def test_an_end_without_a_wake_up_is_seen_at_the_next_look(streams: Streams) -> None:
     async with TestRun.create(event_log(streams), title="Game") as first:
         first.leave()
     history = await read_history(event_log(streams), first.test_id)
@@ -324,17 +350,17 @@ async def test_bad_events_are_refused_and_change_nothing(streams: Streams) -> No
     ]
 
 
-async def test_pictures_newest_wins_and_bad_ones_hurt_nobody(streams: Streams) -> None:
+async def test_screenshots_newest_wins_and_bad_ones_hurt_nobody(streams: Streams) -> None:
     async with TestRun.create(event_log(streams), title="Game") as run:
         for number in range(50):
-            await run.shot(JPEG + b"%d" % number)
-        await run.shot(JPEG + b"x" * 64 * 1024)
-        await run.shot(b"GIF89a")
+            await run.screenshot(JPEG + b"%d" % number)
+        await run.screenshot(JPEG + b"x" * 64 * 1024)
+        await run.screenshot(b"GIF89a")
         await run.complete(score=1)
     entry = await streams.kv_get(subjects.SHOTS, run.test_id)
     assert entry is not None
     assert entry.data == JPEG + b"49"
-    assert run.statistics().shots <= 2
+    assert run.statistics().screenshots <= 2
 
 
 async def test_what_cannot_be_joined(streams: Streams) -> None:

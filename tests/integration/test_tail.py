@@ -1,4 +1,4 @@
-"""A tail over NATS: what it does when the broker's live messages have holes, or are not the broker's."""
+"""A tail over NATS when live messages are missing, or were not sent by the stream."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
 from broker.local.embedded_server import EmbeddedServer
-from testcast.client import feed
+from testcast.client import tail as tailing
 from testcast.client.events import Event, Item
-from testcast.client.feed import Tail
+from testcast.client.tail import Tail
 from tests.harness import begin, publish, republish, until
 
 
@@ -43,7 +44,7 @@ class Collected:
 @asynccontextmanager
 async def collected(nats_url: str, test_id: str | None) -> AsyncIterator[Collected]:
     nats = await Connection.connect(nats_url, name="tail")
-    found = Collected(Tail(nats, test_id))
+    found = Collected(Tail(JetStreamLog(nats), test_id))
     try:
         yield found
     finally:
@@ -56,7 +57,7 @@ async def collected(nats_url: str, test_id: str | None) -> AsyncIterator[Collect
 async def test_missed_live_events_are_found_by_the_gap_they_leave(
     nats_server: EmbeddedServer, streams: Streams, monkeypatch: pytest.MonkeyPatch, every: bool
 ) -> None:
-    monkeypatch.setattr(feed, "SETTLE_S", 3600)
+    monkeypatch.setattr(tailing, "LEADER_CHECK_S", 3600)
     test_id = await begin(streams)
     async with collected(nats_server.url, None if every else test_id) as tail:
         await until(lambda: tail.source.position == 2, what="the splice")
@@ -88,7 +89,7 @@ async def test_a_last_event_that_was_missed_is_found_by_asking(
 async def test_events_that_are_gone_are_reported(
     nats_server: EmbeddedServer, streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "SETTLE_S", 3600)
+    monkeypatch.setattr(tailing, "LEADER_CHECK_S", 3600)
     test_id = await begin(streams)
     async with collected(nats_server.url, test_id) as tail:
         await tail.has("Queued", "Running")

@@ -1,4 +1,4 @@
-"""`watch` and `submit` against a real edge, with the connection failing on demand."""
+"""`watch` and `submit` against a real edge, through a proxy that cuts, stalls and refuses connections."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from broker.contract import ids
 from broker.contract.errors import BadInput, InvalidTestId, NotFound
 from broker.jetstream.api import Streams
 from testcast import ConnectionLost, EdgeRefused, Event, Reset, State, Watch, submit, watch
-from testcast.client import edge as client
+from testcast.client import watch as client
 from testcast.client.events import Item
+from testcast.client.rpc import RpcClient
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, begin, publish, until
 from tests.proxy import Proxy
@@ -58,7 +59,7 @@ async def seen(source: Watch) -> AsyncIterator[Seen]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of a hundredth: only time is another one."""
+    """Delays of 50 ms instead of seconds."""
     monkeypatch.setattr(client, "delay_s", lambda failures, chance: 0.05)
     monkeypatch.setattr(client, "POLL_EVERY_S", 0.05)
 
@@ -78,6 +79,7 @@ async def test_a_whole_run_live_with_its_verdict(stack: Stack, stack_streams: St
     assert (looking.test_id, looking.type, looking.phase) == (run, "progress", "phase1")
     assert b'"colour":"blue"' in looking.raw
     assert source.position == viewer.items[-1].seq  # type: ignore[union-attr]
+    assert source.statistics() == (source.position, 4, 0, 1, 0, 0)
     assert source.epoch
 
 
@@ -146,6 +148,8 @@ async def test_a_run_can_end_by_polling_alone(stack: Stack, stack_streams: Strea
         source = watch(proxy.url, run)
         assert len([each async for each in source]) == 3
     assert source.verdict == "completed"
+    numbers = source.statistics()
+    assert (numbers.events, numbers.connections, numbers.polls) == (3, 0, 1)
 
 
 @pytest.mark.usefixtures("quick")
@@ -176,7 +180,7 @@ async def test_a_half_open_connection_is_left(
         await viewer.has("Running")
         proxy.sockets = "stall"
         await publish(streams, run, "held")
-        await until(lambda: states and states[0].detail == "the edge has gone quiet", what="silence noticed")
+        await until(lambda: states and states[0].detail == "the edge does not respond", what="silence noticed")
         proxy.sockets = "pass"
         await viewer.has("held")
     assert viewer.messages == ["Queued", "Running", "held"]
@@ -201,7 +205,7 @@ async def test_an_edge_that_restarts_is_come_back_to(make_edge: MakeEdge, stream
 async def test_all_runs_from_now_on(make_edge: MakeEdge, streams: Streams) -> None:
     edge = await make_edge()
     old = await begin(streams, "old")
-    async with client.Edge(edge.url) as rpc:
+    async with RpcClient(edge.url) as rpc:
 
         async def listed() -> bool:
             return bool((await rpc.call("listTests"))["tests"])

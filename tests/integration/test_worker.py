@@ -1,4 +1,4 @@
-"""The worker against a real queue: leases, lost attempts, cancel, handing on, and jobs that make no sense (I2, I6)."""
+"""The worker against a real queue: leases, lost attempts, cancel, handing on, and jobs that make no sense."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
 
-from agent_worker.games.handle import GameJob, RunHandle
+from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.publish.run import TestRun
+from agent_worker.work import lease as lease_module
 from agent_worker.work import worker as worker_module
-from agent_worker.work.worker import Player, TryAgain, Worker
+from agent_worker.work.outcome import TryAgain
+from agent_worker.work.player import Player
+from agent_worker.work.worker import Worker
 from broker.clock import now_ms
 from broker.contract import ids, subjects
-from broker.contract.errors import NotFound
+from broker.contract.errors import BadInput, NotFound
 from broker.contract.events import Event
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
@@ -39,8 +42,11 @@ JOB = runs.make_job("https://game.example/", "Game", 5, 7)
 
 
 @contextlib.asynccontextmanager
-async def working(nats: Connection, player: Player, name: str = "w", concurrency: int = 2) -> AsyncIterator[Worker]:
-    worker, stop = Worker(nats, player, name=name, concurrency=concurrency), asyncio.Event()
+async def working(
+    nats: Connection, player: Player[GameJob], name: str = "w", concurrency: int = 2
+) -> AsyncIterator[Worker[GameJob]]:
+    worker = Worker(nats, player, read_job=read_job, name=name, concurrency=concurrency)
+    stop = asyncio.Event()
     task = asyncio.create_task(worker.run(stop))
     try:
         yield worker
@@ -119,6 +125,43 @@ async def plays(run: RunHandle, job: GameJob) -> None:
 async def hangs(run: RunHandle, job: GameJob) -> None:
     await run.progress("hanging")
     await asyncio.Event().wait()
+
+
+class Build(NamedTuple):
+    """A job of another kind than a game."""
+
+    budget_s: float
+    command: str
+
+    @property
+    def run_data(self) -> dict[str, object]:
+        return {"title": self.command, "gameUrl": ""}
+
+
+async def test_a_worker_plays_jobs_of_another_kind(nats: Connection, streams: Streams, look: Runs) -> None:
+    def read_build(test_id: str, payload: bytes) -> Build:
+        if payload != b"make all":
+            raise BadInput("no such command", "no_command")
+        return Build(5, payload.decode())
+
+    async def build(run: TestRun, job: Build) -> None:
+        await run.phase(2)
+        await run.complete(100, message=f"{job.command}: done")
+
+    phases = ("Compiling", "Linking")
+    worker = Worker(nats, build, read_job=read_build, name="builder", concurrency=1, phases=phases)
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    good, bad = ids.new_test_id(), ids.new_test_id()
+    await streams.store(subjects.job(good), b"make all")
+    await streams.store(subjects.job(bad), b"make nothing")
+    snapshot, failed = await look.ended(good), await look.ended(bad)
+    await look.no_jobs()
+    stop.set()
+    await asyncio.wait_for(task, 10)
+    assert (snapshot.status, snapshot.title, snapshot.score) == ("completed", "make all", 100)
+    assert await look.messages(good) == ["Started by builder", "Linking", "make all: done"]
+    assert (failed.status, failed.error) == ("failed", "no such command")
 
 
 async def test_a_job_is_played_to_its_end_and_gone(nats: Connection, streams: Streams, look: Runs) -> None:
@@ -380,10 +423,10 @@ async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
     async with working(nats, waits) as worker:
         test_id = await runs.submit(event_log(streams), JOB)
         await look.said(test_id, "playing")
-        await nak(nats, worker._playing[test_id].delivered)
+        await nak(nats, worker._playing[test_id].delivery)
 
         async def redelivered() -> bool:
-            return worker._playing[test_id].delivered.delivered == 2
+            return worker._playing[test_id].delivery.delivered == 2
 
         await eventually(redelivered, within_s=10)
         done.set()
@@ -469,7 +512,7 @@ async def test_a_player_that_never_ends_is_stopped(
 async def test_a_worker_that_cannot_play_gives_the_job_back_three_times(
     nats: Connection, streams: Streams, look: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "_TRY_AGAIN_DELAY_S", 0.05)
+    monkeypatch.setattr(lease_module, "AGAIN_DELAY_S", 0.05)
 
     async def cannot(run: RunHandle, job: GameJob) -> None:
         raise TryAgain("No Chromium could be started.")

@@ -1,4 +1,4 @@
-"""The page's table and Python's: the same numbers, the same waits."""
+"""The dashboard and the Python client use the same delays and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an event looks like in a terminal."""
+"""How events are formatted as lines."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def event(message: str = "hello", kind: str = "progress", **fields: Any) -> Even
     return Event(type=kind, message=message, **fields)  # type: ignore[arg-type]
 
 
-def feed(*, headings: bool = True) -> lines.Feed:
-    return lines.Feed(headings=headings, today=TODAY)
+def feed(*, headings: bool = True) -> lines.Formatter:
+    return lines.Formatter(headings=headings, today=TODAY)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_reset_is_a_line_that_says_why_and_headings_begin_again(reason: Any) -
     shown.lines(event(phase="phase2"))
     line = shown.lines(Reset(RUN, reason, "1"))[0]
     assert (line.kind, line.label) == ("system", "reset")
-    assert line.text.startswith("a gap: ")
+    assert line.text.startswith("gap: ")
     assert [each.kind for each in shown.lines(event(phase="phase2"))] == ["phase", "progress"]
 
 

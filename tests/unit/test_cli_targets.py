@@ -1,4 +1,4 @@
-"""What a person may type, how long to wait, and what an error means for the exit status."""
+"""Targets and addresses as they are typed, the delays between attempts, and the exit status of each error."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.contract.errors import BadInput, BrokerUnavailable, InvalidTestId, NotFound, QueueFull, TestcastError
-from testcast.cli.targets import complete_game_url, edge_url, is_local, parse_target
+from testcast.cli.targets import complete_game_url, parse_target
+from testcast.client.address import edge_url, is_local
 from testcast.client.backoff import DELAYS_S, MAX_ATTEMPTS, delay_s, retry_after_s
-from testcast.client.errors import ConnectionLost, EdgeRefused, exit_status
+from testcast.client.errors import ConnectionLost, EdgeRefused
+from testcast.exit_codes import exit_status
 
 RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 
@@ -86,13 +88,13 @@ def test_this_machine_is_told_from_others(url: str, local: bool) -> None:
     assert is_local(url) is local
 
 
-def test_the_waits_are_those_of_the_design() -> None:
+def test_the_delays_of_ten_attempts() -> None:
     longest = [delay_s(failures, 1.0) for failures in range(1, MAX_ATTEMPTS + 1)]
     assert longest == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30, 30, 30])
 
 
 @given(st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
-def test_a_wait_is_spread_over_a_fifth(failures: int, chance: float) -> None:
+def test_a_delay_is_spread_over_a_fifth(failures: int, chance: float) -> None:
     full = DELAYS_S[min(failures, 6) - 1]
     assert 0.8 * full <= delay_s(failures, chance) <= full
 

@@ -1,7 +1,8 @@
-"""What is typed wrongly: told in a sentence, exit status 2, and nothing is connected to."""
+"""Wrong usage is reported in a sentence with exit status 2, before any connection. Help and version."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """Runs a command line in this process: exit status, standard output, standard error."""
 
     def run(*argv: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["testcast", *argv])
+        monkeypatch.setattr(sys, "argv", ["/some/package/__main__.py", *argv])
         monkeypatch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -35,9 +36,9 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         (["tail", NO_SUCH_TEST.upper()], "is not a test id"),
         (["tail", NO_SUCH_TEST, "--after", "-1"], "--after"),
         (["tail", NO_SUCH_TEST, "--type", "weather"], "weather"),
-        (["tail", "http://127.0.0.1:1/other"], "no page of a dashboard"),
+        (["tail", "http://127.0.0.1:1/other"], "not a page of the dashboard"),
         (["tail", "http://127.0.0.1:1/", "--after", "3"], "needs a test id"),
-        (["tail", "--edge", "http://127.0.0.1:1", "--nats", "nats://127.0.0.1:1"], "not both"),
+        (["tail", "--edge", "http://127.0.0.1:1", "--nats", "nats://127.0.0.1:1"], "only one of them"),
         (["tail", "--nats", "127.0.0.1"], "no address like"),
         (["submit", "ftp://game.example/"], "Only http and https"),
         (["submit", "javascript:alert(1)"], ""),
@@ -62,6 +63,12 @@ def test_every_command_explains_itself(typed: Typed, command: str) -> None:
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: testcast {command}")
     assert command in typed("--help")[1]
+
+
+def test_the_program_is_called_testcast_however_it_is_started() -> None:
+    command = [sys.executable, "-m", "testcast", "tail", "--help"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert out.startswith("Usage: testcast tail ")
 
 
 def test_the_version_is_told(typed: Typed) -> None:

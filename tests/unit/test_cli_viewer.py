@@ -1,4 +1,4 @@
-"""What a viewer of an edge makes of each message."""
+"""The viewer's side of the edge protocol: what follows from each message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from broker.contract.errors import NotFound
 from testcast.client.errors import EdgeRefused
 from testcast.client.events import Event, Item, Reset
-from testcast.client.viewer import Taken, Viewer
+from testcast.client.viewer import Effects, Viewer
 
 RUN, OTHER, THIRD = (f"4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b1{n}" for n in range(3))
 
@@ -35,15 +35,15 @@ def snapshot(seq: int, status: str = "running", test_id: str = RUN) -> dict[str,
     return {"testId": test_id, "seq": seq, "status": status}
 
 
-def take(viewer: Viewer, *messages: Any) -> Taken:
+def take(viewer: Viewer, *messages: Any) -> Effects:
     """All that follows from several messages."""
-    whole = Taken()
+    whole = Effects()
     for each in messages:
-        taken = viewer.take(orjson.dumps(each))
-        whole.items += taken.items
-        whole.send += taken.send
-        whole.delivered |= taken.delivered
-        whole.retry_after_s = taken.retry_after_s
+        effects = viewer.receive(orjson.dumps(each))
+        whole.items += effects.items
+        whole.send += effects.send
+        whole.delivered |= effects.delivered
+        whole.retry_after_s = effects.retry_after_s
     return whole
 
 
@@ -57,8 +57,8 @@ def sent(messages: list[bytes]) -> list[dict[str, Any]]:
 
 def test_each_event_once_and_in_order_however_they_are_packed() -> None:
     viewer = Viewer(RUN)
-    taken = take(viewer, sync("live", 3), [event(1), event(3)], event(3), event(2), [event(5)])
-    assert seqs(taken.items) == [1, 3, 5]
+    effects = take(viewer, sync("live", 3), [event(1), event(3)], event(3), event(2), [event(5)])
+    assert seqs(effects.items) == [1, 3, 5]
     assert viewer.position == 5
 
 
@@ -67,36 +67,36 @@ def test_raw_is_what_the_edge_sent_unknown_fields_and_all() -> None:
         b'{"testId":"%b","seq":1,"type":"progress","message":"x","timestamp":1,"colour":"blue", "n":1.0}' % RUN.encode()
     )
     viewer = Viewer(RUN)
-    items = viewer.take(b"[" + raw + b"]").items + Viewer(RUN).take(raw.decode()).items
+    items = viewer.receive(b"[" + raw + b"]").items + Viewer(RUN).receive(raw.decode()).items
     assert [each.raw for each in items] == [raw, raw]
 
 
 def test_a_first_subscribe_has_no_position_and_a_later_one_has() -> None:
     viewer = Viewer(RUN)
-    assert sent(viewer.hello()) == [{"type": "subscribe", "testId": RUN}]
+    assert sent(viewer.opening()) == [{"type": "subscribe", "testId": RUN}]
     take(viewer, sync("live", 3), event(3))
-    assert sent(viewer.hello()) == [{"type": "subscribe", "testId": RUN, "after": 3, "epoch": "e1"}]
+    assert sent(viewer.opening()) == [{"type": "subscribe", "testId": RUN, "after": 3, "epoch": "e1"}]
 
 
 def test_a_given_position_goes_out_with_its_epoch() -> None:
-    assert sent(Viewer(RUN, 9, "e0").hello()) == [{"type": "subscribe", "testId": RUN, "after": 9, "epoch": "e0"}]
-    assert sent(Viewer(RUN, 9).hello()) == [{"type": "subscribe", "testId": RUN, "after": 9}]
+    assert sent(Viewer(RUN, 9, "e0").opening()) == [{"type": "subscribe", "testId": RUN, "after": 9, "epoch": "e0"}]
+    assert sent(Viewer(RUN, 9).opening()) == [{"type": "subscribe", "testId": RUN, "after": 9}]
 
 
 def test_a_reset_is_handed_out_and_events_come_again_from_the_first() -> None:
     viewer = Viewer(RUN, 40, "e0")
-    taken = take(viewer, sync("reset", 2, reason="epoch"), event(1), event(2))
-    assert seqs(taken.items) == ["epoch", 1, 2]
-    assert isinstance(taken.items[0], Reset)
-    assert taken.items[0].epoch == "e1"
+    effects = take(viewer, sync("reset", 2, reason="epoch"), event(1), event(2))
+    assert seqs(effects.items) == ["epoch", 1, 2]
+    assert isinstance(effects.items[0], Reset)
+    assert effects.items[0].epoch == "e1"
 
 
 def test_a_heartbeat_moves_the_position_past_what_was_malformed() -> None:
     viewer = Viewer(RUN)
-    taken = take(
+    effects = take(
         viewer, sync("live", 3), event(3), {"type": "heartbeat", "testId": RUN, "head": 8}, {"type": "heartbeat"}
     )
-    assert taken.delivered
+    assert effects.delivered
     assert viewer.position == 8
     assert seqs(take(viewer, event(8), event(9)).items) == [9]
 
@@ -164,39 +164,39 @@ def test_what_this_version_does_not_know_is_passed_over(unknown: dict[str, Any])
 
 
 @pytest.mark.parametrize("frame", [b"", b"hello", b"[1]", b"7", b"null", b'{"type":"sync"}', b'[{"testId":1}', b"\xff"])
-def test_another_language_is_an_error_of_its_own(frame: bytes) -> None:
-    with pytest.raises(EdgeRefused, match="another language"):
-        Viewer(RUN).take(frame)
+def test_what_is_not_the_protocol_is_an_error(frame: bytes) -> None:
+    with pytest.raises(EdgeRefused, match="does not speak the protocol"):
+        Viewer(RUN).receive(frame)
 
 
 def test_a_page_of_a_poll_is_a_sync_with_its_events() -> None:
     viewer = Viewer(RUN)
     page = sync("live", 4) | {"events": [event(1), event(3)], "more": True}
-    assert seqs(viewer.take_page(RUN, page).items) == [1, 3]
+    assert seqs(viewer.receive_page(RUN, page).items) == [1, 3]
     assert viewer.resume(RUN) == {"after": 3, "epoch": "e1"}
     page = sync("recovered", 9) | {"events": [event(5)], "more": False}
-    assert seqs(viewer.take_page(RUN, page).items) == [5]
+    assert seqs(viewer.receive_page(RUN, page).items) == [5]
     assert viewer.position == 9  # what lay between was malformed
 
 
 def test_all_runs_are_followed_from_now_on_and_new_ones_from_their_first_event() -> None:
     viewer = Viewer(None)
-    assert sent(viewer.hello()) == [{"type": "subscribe", "channel": "tests"}]
+    assert sent(viewer.opening()) == [{"type": "subscribe", "channel": "tests"}]
     first = {"type": "tests", "full": True, "upserts": [snapshot(5), snapshot(9, "completed", OTHER)], "removed": []}
     assert sent(take(viewer, first).send) == [{"type": "subscribe", "testId": RUN}]
     assert seqs(take(viewer, sync("live", 5), event(4), event(5), event(6)).items) == [6]
     news = {"type": "tests", "upserts": [snapshot(7), snapshot(8, "completed", THIRD)], "removed": []}
     assert sent(take(viewer, news).send) == [{"type": "subscribe", "testId": THIRD}]
-    taken = take(viewer, sync("live", 8, THIRD), event(7, THIRD), event(8, THIRD, "complete"))
-    assert seqs(taken.items) == [7, 8]
-    assert sent(taken.send) == [{"type": "unsubscribe", "testId": THIRD}]
-    assert sent(viewer.hello())[1:] == [{"type": "subscribe", "testId": RUN, "after": 6, "epoch": "e1"}]
+    effects = take(viewer, sync("live", 8, THIRD), event(7, THIRD), event(8, THIRD, "complete"))
+    assert seqs(effects.items) == [7, 8]
+    assert sent(effects.send) == [{"type": "unsubscribe", "testId": THIRD}]
+    assert sent(viewer.opening())[1:] == [{"type": "subscribe", "testId": RUN, "after": 6, "epoch": "e1"}]
     assert not viewer.done
 
 
 def test_polling_all_runs_asks_for_those_that_went_on() -> None:
     viewer = Viewer(None)
-    viewer.take_list({"tests": [snapshot(5), snapshot(6, test_id=OTHER)]})
-    assert viewer.behind() == []
-    viewer.take_list({"tests": [snapshot(9), snapshot(6, test_id=OTHER), snapshot(2, test_id=THIRD)]})
-    assert viewer.behind() == [RUN, THIRD]
+    viewer.receive_list({"tests": [snapshot(5), snapshot(6, test_id=OTHER)]})
+    assert viewer.runs_to_poll() == []
+    viewer.receive_list({"tests": [snapshot(9), snapshot(6, test_id=OTHER), snapshot(2, test_id=THIRD)]})
+    assert viewer.runs_to_poll() == [RUN, THIRD]

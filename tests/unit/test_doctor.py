@@ -1,4 +1,4 @@
-"""The doctor against the real machine, and against real faults: a taken port, a program that does not run."""
+"""The doctor on this machine, and with real faults: a taken port, a program that does not run."""
 
 import resource
 import socket

@@ -51,6 +51,22 @@ def test_testcast_needs_only_the_run_of_an_agent() -> None:
             assert agent <= {"agent_worker.publish.run"}, f"{path.name}: {agent}"
 
 
+def test_publish_and_work_know_no_game() -> None:
+    """`agent_worker/publish` and `work` serve an agent of any kind; `publish` does not know the queue either."""
+    room = ROOT / "agent_worker"
+    for path in sorted([*(room / "publish").rglob("*.py"), *(room / "work").rglob("*.py")]):
+        where = path.relative_to(ROOT).as_posix()
+        names = imported(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                assert node.level == 0, f"{where}: a relative import"
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        barred = ["agent_worker.games", "broker.contract.url_policy", "playwright", "PIL", "h11"]
+        barred += ["agent_worker.work"] if "/publish/" in where else []
+        found = {name for name in names for each in barred if f"{name}.".startswith(f"{each}.")}
+        assert not found, f"{where} imports {found}"
+
+
 @pytest.mark.parametrize(
     ("library", "home"),
     [("nats", "broker/jetstream/client.py"), ("playwright", "agent_worker/games/browser.py"), ("uvicorn", "ws_edge")],

@@ -69,7 +69,7 @@ def test_a_shot_always_fits(size: tuple[int, int]) -> None:
     noise = Image.frombytes("RGB", size, random.Random(1).randbytes(size[0] * size[1] * 3))
     out = io.BytesIO()
     noise.save(out, "JPEG", quality=95)
-    made = pictures.shot(out.getvalue())
+    made = pictures.screenshot(out.getvalue())
     assert len(made) <= pictures.MAX_SHOT_BYTES
     width, height = Image.open(io.BytesIO(made)).size
     assert width <= 640 and height <= 360 and abs(width / height - size[0] / size[1]) < 0.05

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent_worker.games import policy
 from agent_worker.games.actions import ARROWS, SPACE, WHOLE, Action, can_join, click, groups, key, largest, together
 from agent_worker.games.egress_proxy import Trouble
+from agent_worker.games.errors import PageHung, TimeUp
 from agent_worker.games.loading import explain_failure, explain_status, origin
 from agent_worker.games.reports import MAX_TOLD_PER_KIND, Ledger
 
@@ -22,6 +23,12 @@ def test_a_plan_is_in_order_and_within_the_budget(budget_s: float) -> None:
     assert plan.load_s <= budget_s / 2
     assert plan.discover_until_s < plan.explore_until_s < plan.end_s < budget_s
     assert 0.25 <= plan.trial_s <= 0.35
+
+
+@pytest.mark.parametrize(("left_s", "meaning"), [(0.0, TimeUp), (2.9, TimeUp), (3.0, PageHung), (600.0, PageHung)])
+def test_a_page_hangs_only_if_it_had_the_time_to_answer(left_s: float, meaning: type[Exception]) -> None:
+    silence = policy.no_reply(left_s, "pressing Space")
+    assert type(silence) is meaning and "pressing Space" in str(silence)
 
 
 def test_an_effect_has_to_exceed_what_happens_anyway() -> None:
@@ -160,6 +167,8 @@ def test_why_a_page_could_not_be_opened() -> None:
         (Trouble("b.example", 80, "url_refused", "It is private."), "url_refused", "redirects"),
         (Trouble("a.example", 3000, "dns_not_found", "unknown"), "game_unreachable", "host was not found"),
         (Trouble("a.example", 3000, "connection_refused", "refused"), "game_unreachable", "on port 3000?"),
+        (Trouble("a.example", 3000, "connection_lost", "closed"), "game_unreachable", "did not answer (closed)."),
+        (Trouble("a.example", 3000, "bad_answer", "no HTTP"), "game_unreachable", "cannot be read (no HTTP)."),
     ):
         failed = explain_failure(url, None, trouble, 15)
         assert failed.code == code and words in failed.message

@@ -1,4 +1,4 @@
-"""The writers' rule, cell by cell (DESIGN 3 "Writers")."""
+"""Who may write to a run (agent_worker/publish/writer.py), case by case."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""What can go wrong while playing, as one tree."""
+"""What can go wrong while a game is played, as one tree. The message of each says what to look at."""
 
 from __future__ import annotations
 
 
 class AgentError(Exception):
-    """Base of the errors of this package's playing part."""
+    """Base of the errors of this folder."""
 
 
 class BrowserMissing(AgentError):
-    """No Chromium could be started: the worker's host lacks something. The message says how to get it."""
+    """Chromium could not be started. The message says how to install it, or how to name another one."""
 
 
 class LoadFailed(AgentError):
-    """The game could not be opened: the address or the game's server is at fault.
+    """The game could not be opened: its address or its server is at fault.
 
     Attributes:
         code: `game_unreachable`, `http_<status>`, `load_timeout`, `not_html`, `tls_error` or `url_refused`.
@@ -26,11 +26,11 @@ class LoadFailed(AgentError):
 
 
 class PageHung(AgentError):
-    """The page's main thread did not answer in time: the game's fault.
+    """The page's main thread did not answer in time: the game is at fault.
 
     Attributes:
-        waited_s: For how long.
-        while_doing: What was asked of it.
+        waited_s: For how long it was waited.
+        while_doing: What was asked of the page.
     """
 
     def __init__(self, waited_s: float, while_doing: str) -> None:
@@ -44,4 +44,4 @@ class PageGone(AgentError):
 
 
 class TimeUp(AgentError):
-    """The run's time ended in the middle of waiting; that says nothing about the page."""
+    """The run's time ended while the page was waited for. Says nothing about the page."""

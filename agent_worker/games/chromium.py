@@ -1,0 +1,46 @@
+"""Which Chromium is started, and how. Knows no Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Final
+
+from agent_worker.games.errors import BrowserMissing
+
+VIEWPORT: Final = (1280, 720)
+"""16:9 like the dashboard's card; games made for desktops fit."""
+FLAGS: Final = (
+    "--disable-quic",  # QUIC does not go through a proxy
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",  # neither does WebRTC
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # anything else that avoids the proxy finds no host
+    "--enable-unsafe-swiftshader",  # WebGL without a graphics card
+    "--mute-audio",
+    "--no-first-run",
+    "--deny-permission-prompts",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SCREENCAST: Final = {"format": "jpeg", "quality": 70, "maxWidth": 640, "maxHeight": 360, "everyNthFrame": 3}
+"""At most 20 pictures a second, and none while nothing moves; scaled by the compositor, which is the cheapest place."""
+_CANDIDATES: Final = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
+
+
+def find_chromium(given: str | None = None) -> str | None:
+    """The browser to start: `given`, else an installed Chrome or Chromium, else None for Playwright's own.
+
+    Raises:
+        BrowserMissing: `given` is not a file that can be run.
+    """
+    if given:
+        if not os.access(given, os.X_OK):
+            raise BrowserMissing(f"TESTCAST_AGENT_CHROMIUM is {given!r}, which is not a program.")
+        return given
+    return next((found for name in _CANDIDATES if (found := shutil.which(name))), None)
+
+
+def arguments() -> list[str]:
+    """The command line of a browser for games. Chromium's sandbox does not work as root, as in most containers."""
+    sandbox = [] if hasattr(os, "geteuid") and os.geteuid() else ["--no-sandbox"]
+    return [*FLAGS, *sandbox]

@@ -1,0 +1,104 @@
+"""What becomes of a job: decides what is written to its run, and what the queue is told. Pure.
+
+`before_playing` decides from the run's history alone, `after_playing` from how the player stopped, `end_of` from what
+fenced the writer. work/worker.py carries the decisions out, work/lease.py answers the queue.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+from agent_worker.publish.run import public_reason
+from agent_worker.publish.writer import History
+from broker.contract.errors import Fenced
+
+MAX_LOST_ATTEMPTS: Final = 3
+"""A run that has cost this many workers their lives is the likely cause: it is not tried again."""
+
+
+class TryAgain(Exception):
+    """This worker could not play the job, and another attempt may succeed. Counts as a lost attempt."""
+
+
+class End(Enum):
+    """How a job's work ended, as far as the queue is concerned."""
+
+    STORED = "stored"
+    """This worker stored the run's terminal event."""
+    ENDED = "ended"
+    """Another writer ended the run: it was cancelled, or given up as lost."""
+    FENCED = "fenced"
+    """Another worker owns the run, and its job."""
+    HANDED_ON = "handed on"
+    """This worker stops; the next attempt goes on at once."""
+    AGAIN = "again"
+    """This worker could not play the job; another attempt may."""
+
+
+class Failure(NamedTuple):
+    """The content of an `error` event that ends a run."""
+
+    message: str
+    code: str
+
+
+class Decision(NamedTuple):
+    """What is written to a run before its job is answered with `end`."""
+
+    end: End
+    failure: Failure | None = None
+    """Ends the run as failed."""
+    remark: str | None = None
+    """A line for the feed, written before the run is left to the next attempt."""
+
+
+class Stopped(NamedTuple):
+    """How playing stopped, while this worker still owned the run."""
+
+    published_end: bool
+    """The player published the run's terminal event."""
+    worker_stops: bool
+    """The worker was told to stop."""
+    in_time: bool
+    """The player returned or raised within its limit."""
+    limit_s: float
+    error: BaseException | None = None
+    """What the player raised; None when it returned, or was cancelled."""
+
+
+def before_playing(history: History) -> Decision | None:
+    """Whether a job's run is over before it is played. None: play it."""
+    if history.ended:
+        return Decision(End.ENDED)
+    if history.lost >= MAX_LOST_ATTEMPTS:
+        attempts = ", ".join(map(str, sorted(history.attempts - history.handed_on)))
+        message = f"Given up: three workers were lost on this run (attempts {attempts})"
+        return Decision(End.STORED, Failure(message, "lost"))
+    return None
+
+
+def after_playing(stopped: Stopped) -> Decision:
+    """What a worker does about a run that it owns and whose player has stopped.
+
+    A terminal event that was published counts first. A stopping worker counts before the player's error: the signal
+    that stops the worker may have stopped its browser as well.
+    """
+    if stopped.published_end:
+        return Decision(End.STORED)
+    if stopped.worker_stops:
+        return Decision(End.HANDED_ON)
+    error = stopped.error
+    if isinstance(error, TryAgain):
+        return Decision(End.AGAIN, remark=f"This worker cannot play on: {public_reason(error)}")
+    if not stopped.in_time:
+        message = f"The agent was still busy after {stopped.limit_s:g} s and was stopped"
+        return Decision(End.STORED, Failure(message, "agent_timeout"))
+    if error is not None:
+        return Decision(End.STORED, Failure(f"The agent failed: {public_reason(error)}", "agent_error"))
+    return Decision(End.STORED, Failure("The agent ended without a result", "no_result"))
+
+
+def end_of(fenced: Fenced) -> End:
+    """How a job ends whose writer was fenced."""
+    return End.ENDED if fenced.reason == "ended" else End.FENCED

@@ -1,0 +1,220 @@
+"""The commands `demo`, `up` and `broker`: processes of testcast on this machine, until they are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from rich.text import Text
+
+from broker.config import BrokerConfig, redacted
+from broker.contract.errors import BadInput, TestcastError
+from broker.jetstream import runs
+from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
+from broker.local.embedded_server import port_is_free
+from testcast.cli.follow import Follow
+from testcast.cli.terminal import Terminal
+from testcast.client.rpc import submit
+from testcast.client.tail import Tail
+from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED
+from testcast.local.foreground import run
+from testcast.local.stack import HOST, PartFailed, Stack, exit_message
+
+_CANCEL_TIMEOUT_S: Final = 3.0
+_MAX_PORT: Final = 65535
+_T = TypeVar("_T")
+
+
+class DemoRequest(NamedTuple):
+    """The options of `demo`."""
+
+    once: bool
+    game_url: str | None
+    """None: the bundled demo game."""
+    port: int
+    seed: int | None
+    budget_s: float | None
+
+
+async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal) -> int:
+    """Starts everything, has one game tested and shows the run. Without `once` the dashboard then stays until a signal.
+
+    Returns:
+        The verdict of the run: 0 completed, 1 failed; 128 + the signal's number when it was stopped before that.
+
+    Raises:
+        BadInput: the port is taken, or the game's address is refused.
+        PartFailed, ServerNotStarted: a process does not start, or exited.
+    """
+    _check_ports(request.port, 1)
+    stack = Stack(settings.state_dir, settings.server_binary)
+
+    async def body() -> int:
+        _started(terminal, "broker", await stack.start_broker())
+        demo_game_url = await stack.start_game()
+        _started(terminal, "game", request.game_url or demo_game_url)
+        edge_url = await stack.start_edge(request.port, demo_game_url)
+        _started(terminal, "edge", edge_url)
+        stack.start_agent(allow_private=True)
+        _started(terminal, "agent", "started")
+        terminal.say()
+        terminal.say(Text.assemble(("  Watch it live  ", "bold"), ("→  ", "blue"), _link(edge_url)))
+        terminal.say()
+        status = await _play(stack, edge_url, request, demo_game_url, terminal)
+        if not request.once:
+            terminal.say()
+            terminal.say(
+                Text.assemble("The dashboard stays at ", _link(edge_url), ". Press Ctrl-C to stop everything.")
+            )
+            with contextlib.suppress(asyncio.CancelledError):  # the usual end: the status is the verdict
+                await _while_running(stack, asyncio.Event().wait())
+        return status
+
+    return await run(stack, body, lambda: _stopping(terminal))
+
+
+async def _play(stack: Stack, edge_url: str, request: DemoRequest, demo_game_url: str, terminal: Terminal) -> int:
+    """Submits the run through the edge and follows it over NATS. Cancels the run when the demo is stopped."""
+    nats = await Connection.connect(stack.nats_url, name="testcast-demo")
+    log = JetStreamLog(nats)
+    try:
+        test_id = await submit(
+            edge_url,
+            request.game_url or demo_game_url,
+            title=None if request.game_url else "Demo game",
+            seed=request.seed,
+            budget_seconds=request.budget_s,
+        )
+        follow = Follow(terminal, test_id)
+        try:
+            source = Tail(log, test_id, on_state=follow.on_state, address=nats.address)
+            return await _while_running(stack, follow.run(source))
+        except (asyncio.CancelledError, TestcastError):
+            # A job left in the queue would go to the agent of the next demo, whose game has another address.
+            with contextlib.suppress(TestcastError, TimeoutError):
+                async with asyncio.timeout(_CANCEL_TIMEOUT_S):
+                    await runs.cancel(log, test_id)
+            raise
+    finally:
+        await nats.close()
+
+
+class UpRequest(NamedTuple):
+    """The options of `up`."""
+
+    edges: int
+    agents: int
+    port: int
+    """Of the first edge; the others have the ports after it."""
+    nats_url: str | None
+    """A broker that is running already; None: start one."""
+
+
+async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> int:
+    """Starts a broker, edges and agents. When a process exits, that is reported and the others keep running.
+
+    Returns:
+        0 when stopped by a signal, 1 when the broker or every other process has exited.
+
+    Raises:
+        BadInput: a port is taken.
+        PartFailed, ServerNotStarted: a process does not start.
+    """
+    _check_ports(request.port, request.edges)
+    stack = Stack(settings.state_dir, settings.server_binary)
+
+    async def body() -> int:
+        if request.nats_url is None:
+            await stack.start_broker()
+        else:
+            stack.use_broker(request.nats_url)
+        _started(terminal, "broker", redacted(stack.nats_url))
+        for number in range(request.edges):
+            _started(terminal, "edge", await stack.start_edge(request.port + number) + "/")
+        for number in range(1, request.agents + 1):
+            stack.start_agent(number)
+        if request.agents:
+            _started(terminal, "agents", f"{request.agents} started")
+        terminal.say()
+        terminal.note(f"The logs are in {stack.dir / 'logs'}. Press Ctrl-C to stop everything.")
+        with contextlib.suppress(asyncio.CancelledError):  # the usual end
+            while stack.parts:
+                part = await stack.first_exit()
+                terminal.error(exit_message(part))
+                if part.kind == "broker":
+                    break
+            return EXIT_FAILED
+        return EXIT_COMPLETED
+
+    return await run(stack, body, lambda: _stopping(terminal))
+
+
+async def broker(host: str, port: int, data: Path | None, settings: BrokerConfig, terminal: Terminal) -> int:
+    """Runs a broker.
+
+    Returns:
+        0 when stopped by a signal, 1 when it exited.
+
+    Raises:
+        ServerNotStarted: the port or the data directory is taken, or there is no nats-server.
+    """
+    stack = Stack(settings.state_dir, settings.server_binary)
+
+    async def body() -> int:
+        _started(terminal, "broker", await stack.start_broker(port, data, host))
+        _started(terminal, "data", str(stack.dir))
+        with contextlib.suppress(asyncio.CancelledError):
+            terminal.error(exit_message(await stack.first_exit()))
+            return EXIT_FAILED
+        return EXIT_COMPLETED
+
+    return await run(stack, body, lambda: _stopping(terminal))
+
+
+async def _while_running(stack: Stack, work: Awaitable[_T]) -> _T:
+    """Returns the result of `work`, which is cancelled when a process of the stack exits.
+
+    Raises:
+        PartFailed: a process exited.
+    """
+    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(stack.first_exit())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise PartFailed(exit_message(watching.result()))
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+def _check_ports(first: int, count: int) -> None:
+    """Checks that the ports are free, before anything is started.
+
+    Raises:
+        BadInput: one is not; the message names the option.
+    """
+    for port in range(first, first + count):
+        if port > _MAX_PORT:
+            raise BadInput(f"port {port} does not exist: choose a lower one with --port")
+        if not port_is_free(HOST, port):
+            raise BadInput(
+                f"port {port} is taken by another program: choose another one with --port, say {port + 1000}"
+            )
+
+
+def _started(terminal: Terminal, name: str, where: str) -> None:
+    terminal.say(Text.assemble(("  ● ", "green"), (f"{name:8}", "bold"), (where, "bright_black")))
+
+
+def _stopping(terminal: Terminal) -> None:
+    terminal.note("stopping … (press Ctrl-C again to kill everything at once)")
+
+
+def _link(edge_url: str) -> tuple[str, str]:
+    return f"{edge_url}/", "bold underline cyan"

@@ -1,0 +1,143 @@
+"""The RPC of an edge over HTTP.
+
+test_id = await submit("http://127.0.0.1:8000", "https://my-game.example/")
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Final
+
+import httpx
+import orjson
+
+from testcast.client.address import edge_url, is_local
+from testcast.client.errors import ConnectionLost, EdgeRefused, refused
+
+_TIMEOUT_S: Final = 10.0
+_UNAVAILABLE_STATUSES: Final = (502, 503, 504)
+"""What a proxy answers while the edge behind it does not."""
+_UNAVAILABLE_CODES: Final = ("broker_unavailable", "broker_refused", "not_ready")
+"""What an edge answers while it has no broker."""
+
+
+class RpcClient:
+    """A client of an edge's RPC. It is an async context manager and keeps one HTTP connection open.
+
+    Args:
+        url: like "http://127.0.0.1:8000".
+
+    Raises:
+        BadInput: `url` is not an edge address.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = edge_url(url)
+        self._http = httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=not is_local(self.url))
+
+    def __repr__(self) -> str:
+        return f"<RpcClient {self.url}{' closed' if self._http.is_closed else ''}>"
+
+    async def __aenter__(self) -> RpcClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Calls `method` and returns its result. Parameters that are None are left out.
+
+        Raises:
+            NotFound: the edge knows no such run.
+            EdgeRefused: the edge refuses the call; `code` and the message say why.
+            ConnectionLost: nothing answers at the address, or the edge is unavailable for the moment.
+        """
+        given = {name: value for name, value in params.items() if value is not None}
+        try:
+            answer = await self._http.post(f"{self.url}/rpc/{method}", json=given)
+        except httpx.HTTPError as error:
+            raise _no_answer(self.url, error) from None
+        return result_of(answer.status_code, answer.content, self.url, given.get("testId"))
+
+    async def list_tests(
+        self, limit: int, status: str | None, etag: str | None
+    ) -> tuple[dict[str, Any] | None, str | None]:
+        """Returns the result of `listTests` and its ETag; None for the result when it has not changed since `etag`.
+
+        Raises:
+            EdgeRefused, ConnectionLost: as `call` does.
+        """
+        params: dict[str, str | int] = {"limit": limit} | ({} if status is None else {"status": status})
+        headers = {} if etag is None else {"If-None-Match": etag}
+        try:
+            answer = await self._http.get(f"{self.url}/rpc/listTests", params=params, headers=headers)
+        except httpx.HTTPError as error:
+            raise _no_answer(self.url, error) from None
+        if answer.status_code == 304:
+            return None, etag
+        return result_of(answer.status_code, answer.content, self.url, None), answer.headers.get("etag")
+
+
+def _no_answer(url: str, error: httpx.HTTPError) -> ConnectionLost:
+    return ConnectionLost(f"no edge answers at {url}: {error or type(error).__name__}")
+
+
+def result_of(status: int, content: bytes, url: str, test_id: str | None) -> dict[str, Any]:
+    """Returns the result in an HTTP response to an RPC.
+
+    Args:
+        status: the HTTP status.
+        content: the response's body.
+        url: the edge's address, for the error.
+        test_id: the run that the call was about, None for none.
+
+    Raises:
+        NotFound, EdgeRefused, ConnectionLost: as `RpcClient.call` does.
+    """
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        body = None
+    if 200 <= status < 300 and isinstance(body, dict):
+        return body
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        if status in _UNAVAILABLE_STATUSES:
+            raise ConnectionLost(f"no edge answers at {url}: HTTP {status}")
+        raise EdgeRefused(f"the server at {url} is not a testcast edge (HTTP {status})", "bad_answer", 0)
+    code, message = str(error.get("code", "error")), str(error.get("message", "refused"))
+    if code in _UNAVAILABLE_CODES:
+        raise ConnectionLost(f"the edge at {url} is unavailable: {message}")
+    raise refused(code, message, status, test_id)
+
+
+async def submit(
+    edge: str,
+    game_url: str,
+    *,
+    title: str | None = None,
+    budget_seconds: float | None = None,
+    seed: int | None = None,
+) -> str:
+    """Submits a game to be tested.
+
+    Args:
+        edge: the edge's address, like "http://127.0.0.1:8000".
+        game_url: the game's address, http or https.
+        title: the title that viewers see; the game's address when None.
+        budget_seconds: how long the agent may play, 5 to 600; 60 when None.
+        seed: the seed of the agent's random choices; drawn when None.
+
+    Returns:
+        The test id, for `watch`.
+
+    Raises:
+        BadInput: `edge` is not an edge address.
+        EdgeRefused: the edge refuses the game; `code` and the message say why.
+        ConnectionLost: nothing answers at `edge`.
+    """
+    async with RpcClient(edge) as rpc:
+        answer = await rpc.call("submitTest", gameUrl=game_url, title=title, budgetSeconds=budget_seconds, seed=seed)
+    return str(answer["testId"])

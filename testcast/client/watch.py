@@ -1,0 +1,301 @@
+"""Following runs through an edge, over a WebSocket and, while there is none, by polling.
+
+async for event in watch("http://127.0.0.1:8000", test_id):
+    print(event)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, NamedTuple
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI
+from websockets.frames import Close
+
+from broker.contract.ids import parse_test_id
+from testcast.client.address import edge_url, is_local
+from testcast.client.backoff import MAX_ATTEMPTS, POLL_AFTER_FAILURES, POLL_EVERY_S, SILENCE_S, delay_s
+from testcast.client.errors import ConnectionLost, EdgeRefused, refused
+from testcast.client.events import Item, Reset, State, Verdict
+from testcast.client.rpc import RpcClient
+from testcast.client.viewer import Effects, Viewer
+
+_OPEN_TIMEOUT_S: Final = 8.0
+_PAGE_EVENTS: Final = 500
+_LISTED_RUNS: Final = 100
+_TICK_S: Final = 1.0
+"""How often `on_state` is called while there is no connection."""
+_MAX_FRAME_BYTES: Final = 64 << 20
+"""An edge joins a page of a replay in one message: up to 500 events of up to 60 KiB each."""
+_RESTARTING: Final = 1012
+
+
+def watch(
+    edge: str,
+    test_id: str | None = None,
+    *,
+    after: int | None = None,
+    epoch: str | None = None,
+    on_state: Callable[[State], None] = lambda _state: None,
+) -> Watch:
+    """Follows a run through an edge, across lost connections: `async for item in watch(edge, test_id)`.
+
+    The items are `Event`s, each once and in order. A `Reset` comes where events are missing: what was delivered before
+    it does not join on to what follows. The iteration ends with the run; `Watch.verdict` then says how.
+
+    Args:
+        edge: the edge's address, like "http://127.0.0.1:8000".
+        test_id: the run; None for all that are running now or submitted later (then the iteration never ends).
+        after: the position (an event's `seq`) to resume after; None: from the first event.
+        epoch: the epoch that `after` belongs to (`Watch.epoch`); None: the current one.
+        on_state: called when the connection is lost and when it is back; runs on the loop and must not block.
+
+    Raises:
+        BadInput: `edge` is not an edge address, or `test_id` is not a test id.
+        NotFound, EdgeRefused: from the iteration: the edge has no such run, or refuses the connection.
+        ConnectionLost: from the iteration: 10 attempts in a row failed, and polling too.
+    """
+    return Watch(edge, test_id, after=after, epoch=epoch, on_state=on_state)
+
+
+class WatchStatistics(NamedTuple):
+    """A watch in numbers, since it was made."""
+
+    position: int
+    """As `Watch.position`."""
+    events: int
+    """Events delivered."""
+    resets: int
+    """Resets delivered."""
+    connections: int
+    """Sockets on which something was delivered."""
+    polls: int
+    """Polls that were answered."""
+    failures: int
+    """Failed attempts in a row; 0 while connected."""
+
+
+class Watch:
+    """An iterable over the items of a run; see `watch`. Iterate over it once.
+
+    Args:
+        timeout_s: raise `ConnectionLost` when nothing came for this long, seconds; None: after 10 attempts.
+        rng: spreads the delays between attempts.
+    """
+
+    def __init__(
+        self,
+        edge: str,
+        test_id: str | None,
+        *,
+        after: int | None = None,
+        epoch: str | None = None,
+        on_state: Callable[[State], None] = lambda _state: None,
+        timeout_s: float | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.edge = edge_url(edge)
+        self.test_id = None if test_id is None else parse_test_id(test_id)
+        self._viewer = Viewer(self.test_id, after, epoch)
+        self._on_state = on_state
+        self._timeout_s = timeout_s
+        self._rng = rng or random.Random()
+        self._failures = 0
+        self._last_message_at = 0.0
+        """When something was last delivered, by the loop's clock."""
+        self._connected = False
+        """Something was delivered on the current socket."""
+        self._told_lost = False
+        """`on_state` was told that there is no connection, and not yet that there is one again."""
+        self._polls_work = False
+        """The newest poll was answered: the edge can be reached, though no socket can be opened."""
+        self._retry_after_s: float | None = None
+        self._events = self._resets = self._connections = self._polls = 0
+
+    def __repr__(self) -> str:
+        state = "connected" if self._connected else f"failures={self._failures}"
+        return f"<Watch {self.edge} {self.test_id or 'all'} position={self.position} {state}>"
+
+    def statistics(self) -> WatchStatistics:
+        """The watch in numbers."""
+        return WatchStatistics(
+            self.position, self._events, self._resets, self._connections, self._polls, self._failures
+        )
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How the run ended; None before that, and for all runs."""
+        return self._viewer.verdict
+
+    @property
+    def position(self) -> int:
+        """Stream sequence up to which everything was delivered; resume with it as `after`. 0 for all runs."""
+        return self._viewer.position
+
+    @property
+    def epoch(self) -> str | None:
+        """The epoch that `position` belongs to; None until the edge has named it, and for all runs."""
+        return None if self.test_id is None else self._viewer.runs[self.test_id].epoch
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
+        self._last_message_at = _now()
+        async with RpcClient(self.edge) as rpc:
+            while not self._viewer.done:
+                why = "the edge closed the connection"
+                try:
+                    async with self._socket() as socket:
+                        async for item in self._listen(socket):
+                            yield self._counted(item)
+                except ConnectionClosed as error:
+                    why = closed_reason(error.rcvd, self.test_id)
+                except (OSError, InvalidHandshake, InvalidURI, InvalidProxy, TimeoutError) as error:
+                    why = failure_reason(error)
+                self._connected = False
+                if not self._viewer.done:
+                    async for item in self._until_next_attempt(rpc, why):
+                        yield self._counted(item)
+
+    def _counted(self, item: Item) -> Item:
+        if isinstance(item, Reset):
+            self._resets += 1
+        else:
+            self._events += 1
+        return item
+
+    def _socket(self) -> connect:
+        address = self.edge.replace("http", "ws", 1) + "/ws"
+        # No pings: the edge sends heartbeats, and any message shows that the connection works.
+        return connect(
+            address,
+            open_timeout=_OPEN_TIMEOUT_S,
+            ping_interval=None,
+            close_timeout=1,
+            compression=None,
+            max_size=_MAX_FRAME_BYTES,
+            proxy=None if is_local(self.edge) else True,
+            user_agent_header="testcast",
+        )
+
+    async def _listen(self, socket: ClientConnection) -> AsyncIterator[Item]:
+        for message in self._viewer.opening():
+            await socket.send(message.decode())
+        while not self._viewer.done:
+            async with asyncio.timeout(SILENCE_S):
+                frame = await socket.recv()
+            effects = self._viewer.receive(frame)
+            self._note(effects)
+            for item in effects.items:
+                yield item
+            for message in effects.send:
+                await socket.send(message.decode())
+
+    def _note(self, effects: Effects) -> None:
+        """Takes from a socket's message what it says about the connection."""
+        if effects.retry_after_s is not None:
+            self._retry_after_s = effects.retry_after_s
+        if not effects.delivered:
+            return
+        waited_s, self._last_message_at = _now() - self._last_message_at, _now()
+        self._failures = 0
+        self._polls_work = False
+        self._connections += not self._connected
+        self._connected = True
+        if self._told_lost:
+            self._told_lost = False
+            self._on_state(State("live", waited_s=waited_s))
+
+    async def _until_next_attempt(self, rpc: RpcClient, why: str) -> AsyncIterator[Item]:
+        """Waits until the next attempt is due. From the second failure on it polls meanwhile.
+
+        Raises:
+            ConnectionLost: there is no next attempt.
+        """
+        self._told_lost = True
+        asked, self._retry_after_s = self._retry_after_s, None
+        if asked is None:
+            self._failures += 1
+        self._give_up_if_due(why)
+        due = _now() + (delay_s(self._failures, self._rng.random()) if asked is None else asked)
+        polls = self._failures >= POLL_AFTER_FAILURES
+        next_poll = _now()
+        while (left_s := due - _now()) > 0 and not self._viewer.done:
+            if polls and _now() >= next_poll:
+                next_poll = _now() + POLL_EVERY_S
+                self._polls_work = False
+                with contextlib.suppress(ConnectionLost):
+                    async for item in self._poll(rpc):
+                        yield item
+                    self._polls_work = True
+                    self._polls += 1
+                    self._last_message_at = _now()
+            kind: Any = "polling" if polls and self._polls_work else "waiting"
+            self._on_state(State(kind, why, _now() - self._last_message_at, self._failures, left_s))
+            await asyncio.sleep(max(0.0, min(_TICK_S, due - _now())))
+
+    def _give_up_if_due(self, why: str) -> None:
+        silent_s = _now() - self._last_message_at
+        spent = self._timeout_s is not None and silent_s >= self._timeout_s
+        if spent or (self._failures > MAX_ATTEMPTS and not self._polls_work):
+            raise ConnectionLost(
+                f"lost the connection to the edge at {self.edge}: {why} "
+                f"({self._failures} attempts, nothing received for {silent_s:.0f} s)",
+                self.position or None,
+            )
+
+    async def _poll(self, rpc: RpcClient) -> AsyncIterator[Item]:
+        """Fetches everything new over HTTP."""
+        if self.test_id is None:
+            self._viewer.receive_list(await rpc.call("listTests", limit=_LISTED_RUNS))
+        for test_id in self._viewer.runs_to_poll():
+            more = True
+            while more:
+                answer = await rpc.call("getEvents", testId=test_id, limit=_PAGE_EVENTS, **self._viewer.resume(test_id))
+                more = bool(answer.get("more")) and bool(answer.get("events"))
+                for item in self._viewer.receive_page(test_id, answer).items:
+                    yield item
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def closed_reason(close: Close | None, test_id: str | None) -> str:
+    """Says why the socket was closed.
+
+    Args:
+        close: the edge's close frame; None when the connection ended without one.
+        test_id: the run that was followed.
+
+    Raises:
+        NotFound, EdgeRefused: the code is a 44xx, which the next attempt would get as well.
+    """
+    if close is None:
+        return "the connection broke"
+    if 4400 <= close.code < 4500:
+        code = "not_found" if close.code == 4404 else "refused"
+        raise refused(code, close.reason or f"the edge refused the connection ({close.code})", close.code, test_id)
+    return "the edge is restarting" if close.code == _RESTARTING else f"the edge closed the connection ({close.code})"
+
+
+def failure_reason(error: Exception) -> str:
+    """Says why an attempt failed.
+
+    Raises:
+        EdgeRefused: the next attempt would fail the same way.
+    """
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        if 400 <= status < 500 and status not in (408, 425, 429):
+            raise EdgeRefused(f"the edge refuses the WebSocket (HTTP {status})", "refused", status)
+        return f"the edge answers HTTP {status}"
+    if isinstance(error, InvalidURI | InvalidProxy):  # of a redirect, or in HTTP_PROXY
+        raise EdgeRefused(f"cannot open a WebSocket: {error}", "bad_address", 400)
+    if isinstance(error, TimeoutError):
+        return "the edge does not respond"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return str(error) or type(error).__name__
