@@ -79,9 +79,11 @@ class Camera:
         for socket in self._sockets:
             await socket.close(code=1011, reason="cut for the picture")
 
-    async def pill(self, says: str) -> None:
-        """Waits for the connection's pill."""
-        await self.page.locator("#connection .pill-label", has_text=says).wait_for(timeout=DEADLINE_S * 1000)
+    async def connection_status(self, says: str) -> None:
+        """Waits until the connection status shows a text."""
+        await self.page.locator("#connection .connection-status-label", has_text=says).wait_for(
+            timeout=DEADLINE_S * 1000
+        )
 
     async def take(self, name: str) -> None:
         """Writes docs/<name>.png, with as many colours as MAX_BYTES allow."""
@@ -106,7 +108,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await page.goto(edge)
     await page.get_by_text("No tests yet").wait_for()
     await page.get_by_role("button", name="Test the demo game").wait_for()
-    await camera.pill("Live")
+    await camera.connection_status("Live")
     await camera.take("empty")
 
     finished = [
@@ -129,7 +131,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
 
     await until(exploring, "a run is exploring")
     await page.locator(f'[data-test-id="{running}"] .screen img').wait_for(state="visible")
-    await camera.pill("Live")
+    await camera.connection_status("Live")
     await camera.take("dashboard")
     await page.emulate_media(color_scheme="dark")
     await camera.take("dark")
@@ -156,15 +158,15 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
         await camera.take(name)
 
     await page.goto(edge)
-    await camera.pill("Live")
+    await camera.connection_status("Live")
     await page.locator(f'[data-test-id="{finished[0]}"] .screen img').wait_for(state="visible")
     await page.route("**/rpc/listTests*", lambda route: route.abort())
     await camera.cut()
-    await camera.pill("Reconnecting 3/10")
+    await camera.connection_status("Reconnecting 3/10")
     await page.locator("#connection").click()
     await camera.take("reconnecting")
     await page.unroute("**/rpc/listTests*")
-    await camera.pill("Polling")
+    await camera.connection_status("Polling")
     await camera.take("polling")
 
 
