@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
 MANY = 300
 KEPT = 100
-"""The most events that a closed feed keeps (store.js)."""
+"""The most events that a closed feed keeps (view/feed-log.js)."""
 
 
 async def publish_many(streams: Streams, test_id: str, first: int, count: int) -> list[str]:

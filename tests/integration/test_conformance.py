@@ -158,8 +158,9 @@ async def test_the_resume_table(way: str, world: World) -> None:
 
 
 IN_THE_PAGE = """async ([id, after, epoch]) => {
-  const { Store } = await import("/store.js");
-  const store = new Store();
+  const { Store } = await import("/client/store.js");
+  const { FeedLog } = await import("/view/feed-log.js");
+  const store = new Store({ newFeed: () => new FeedLog() });
   if (after !== null) {  // what the page has applied before its connection was lost
     store.receive({ type: "sync", testId: id, outcome: "live", epoch, head: after, snapshot: null });
     store.receive({ type: "heartbeat", testId: id, head: after });
@@ -176,7 +177,7 @@ IN_THE_PAGE = """async ([id, after, epoch]) => {
       if (sync && store.position(id).seq >= sync.head) done();
     };
   });
-  const seqs = store.runs.get(id).lines.map((line) => line.seq).filter((seq) => seq > 0);
+  const seqs = store.runs.get(id).feed.lines.map((line) => line.seq).filter((seq) => seq > 0);
   return [sync.reason ?? null, [...new Set(seqs)]];
 }"""
 
