@@ -16,8 +16,9 @@ import httpx
 import orjson
 from websockets.asyncio.client import ClientConnection
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.contract.ports import Ack
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
@@ -179,4 +180,4 @@ class Reader:
 
 def event_bytes(message: str, kind: str = "progress", **fields: Any) -> bytes:
     """An event's JSON."""
-    return Event(type=kind, message=message, timestamp=now_ms(), **fields).encode()  # type: ignore[arg-type]
+    return Event(type=kind, message=message, timestamp=now_ms(), **fields).encode()

@@ -21,8 +21,8 @@ def card(page: Page, test_id: str) -> Locator:
     return page.locator(f'article[data-test-id="{test_id}"]')
 
 
-def pill(page: Page) -> Locator:
-    return page.locator("#connection .pill-label")
+def connection_status(page: Page) -> Locator:
+    return page.locator("#connection .connection-status-label")
 
 
 def badge(within: Locator) -> Locator:
@@ -77,7 +77,7 @@ async def open_feed(page: Page, test_id: str) -> Locator:
 async def opened(page: Page, url: str) -> None:
     """Goes there and waits until the socket delivers."""
     await page.goto(url)
-    await expect(pill(page)).to_have_text(re.compile(r"Live|All tests ended"))
+    await expect(connection_status(page)).to_have_text(re.compile(r"Live|All tests ended"))
 
 
 async def complete(streams: Streams, test_id: str, score: int = 78) -> None:

@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from broker.contract import ids
 from broker.jetstream.api import Streams
-from tests.browser.dashboard import badge, card, complete, open_feed, opened, pill
+from tests.browser.dashboard import badge, card, complete, connection_status, open_feed, opened
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, publish
 from tests.proxy import Proxy
@@ -92,7 +92,7 @@ async def test_reconnecting_with_its_panel_open(stack: Stack, stack_streams: Str
     await expect(page.locator("article.card").first).to_be_visible()
     proxy.fail("refuse")
     proxy.cut()
-    await expect(pill(page)).to_have_text(re.compile("^Reconnecting"))
+    await expect(connection_status(page)).to_have_text(re.compile("^Reconnecting"))
     await page.locator("#connection").click()
     await expect(page.get_by_role("dialog", name="Connection")).to_be_visible()
     await audit(page)

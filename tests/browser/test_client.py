@@ -97,7 +97,7 @@ async def test_an_origin_that_nobody_named_is_refused(page: Page, elsewhere: Els
 
 async def test_cross_origin_headers_are_for_named_origins_only(elsewhere: Elsewhere, stack: Stack) -> None:
     async with httpx.AsyncClient() as client:
-        for path in ("/testcast.js", "/connection.js", "/rpc/listTests"):
+        for path in ("/testcast.js", "/client/connection.js", "/rpc/listTests"):
             for edge, origin, allowed in (
                 (elsewhere.edge.url, elsewhere.url, elsewhere.url),
                 (elsewhere.edge.url, "http://evil.example", None),

@@ -1,4 +1,4 @@
-"""The page's way to the edge when it breaks: no line lost, none doubled, and the pill says which it is."""
+"""The page's way to the edge when it breaks: no line lost, none doubled, and the connection status says which it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
-from tests.browser.dashboard import LIVE, badge, card, complete, feed_lines, open_feed, opened, pill
+from tests.browser.dashboard import LIVE, badge, card, complete, connection_status, feed_lines, open_feed, opened
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, publish, until
 from tests.proxy import Proxy
@@ -43,7 +43,7 @@ async def test_reconnects_after_a_cut_without_a_lost_or_doubled_line(
             await publish(stack_streams, test_id, expected[-1])
         proxy.sockets = "pass"
         await expect(shown.locator(".line-system")).to_have_count(cut + 1)
-        await expect(pill(page)).to_have_text(LIVE)
+        await expect(connection_status(page)).to_have_text(LIVE)
     assert await feed_lines(shown) == expected
     assert await shown.locator(".line-system").all_text_contents() == ["recovered 4 events"] * 3
     assert console.count("reconnecting, attempt 1 of 10") == 3, "a delivery resets the count"
@@ -66,7 +66,7 @@ async def test_falls_back_to_polling_and_returns_without_a_lost_or_doubled_line(
     proxy.sockets = "refuse"
     proxy.cut()
     await tell("while nothing was there")
-    await expect(pill(page)).to_have_text(POLLING)
+    await expect(connection_status(page)).to_have_text(POLLING)
     await expect(shown.locator(".line-text").last).to_have_text(expected[-1])
     await tell("seen by polling")
     await expect(shown.locator(".line-text").last).to_have_text(expected[-1])
@@ -76,7 +76,7 @@ async def test_falls_back_to_polling_and_returns_without_a_lost_or_doubled_line(
     await expect(page.locator("#connection-panel")).to_contain_text("nothing is lost")
     proxy.sockets = "pass"
     await tell("just before the return")
-    await expect(pill(page)).to_have_text(LIVE)  # by the next attempt, in at most 8 s
+    await expect(connection_status(page)).to_have_text(LIVE)  # by the next attempt, in at most 8 s
     await tell("seen by the socket")
     await expect(shown.locator(".line[data-seq] .line-text").last).to_have_text(expected[-1])
     assert await feed_lines(shown) == expected
@@ -89,7 +89,7 @@ async def test_a_first_connection_without_sockets_polls(
     proxy.sockets = "refuse"
     test_id = await begin(stack_streams, "Never a socket")
     await page.goto(proxy.url)
-    await expect(pill(page)).to_have_text(POLLING)
+    await expect(connection_status(page)).to_have_text(POLLING)
     shown = await open_feed(page, test_id)
     await expect(shown.locator(".line-text").last).to_have_text("Running")
     await complete(stack_streams, test_id)
@@ -118,15 +118,15 @@ async def test_an_edge_that_is_gone_is_named_and_found_again(
         await until(partial(closed, attempt))
         await page.clock.run_for(20)  # a frame
         shown_wait = re.compile(rf"^Reconnecting {attempt}/10 · (\d+) s$")
-        await expect(pill(page)).to_have_text(shown_wait)
-        match = shown_wait.match(await pill(page).inner_text())
+        await expect(connection_status(page)).to_have_text(shown_wait)
+        match = shown_wait.match(await connection_status(page).inner_text())
         assert match is not None
         # By chance 0.8 to 1.0 of it, and up to 0.2 may have gone by since the last attempt failed.
         assert 0.6 * wait_s - 1 <= int(match[1]) <= wait_s
         await page.clock.run_for(wait_s * 1000)
     await until(lambda: console.count("socket closed") == 11)
     await page.clock.run_for(20)
-    await expect(pill(page)).to_have_text(re.compile(r"^Stale since \d\d:\d\d:\d\d$"))
+    await expect(connection_status(page)).to_have_text(re.compile(r"^Stale since \d\d:\d\d:\d\d$"))
     await expect(badge(shown)).to_have_text("running")
 
     await publish(stack_streams, test_id, "said to nobody")
@@ -135,7 +135,7 @@ async def test_an_edge_that_is_gone_is_named_and_found_again(
     await page.locator("#connection").click()
     try_now = page.get_by_role("button", name="Try now")
     await try_now.click()  # the page itself tries in 24 to 30 s
-    await expect(pill(page)).to_have_text(LIVE)
+    await expect(connection_status(page)).to_have_text(LIVE)
     await expect(try_now).to_be_hidden()
     await expect(shown.locator(".line[data-seq]").last).to_contain_text("said to nobody")
     assert await feed_lines(shown) == ["Queued", "Running", "said to nobody"]
@@ -184,7 +184,7 @@ async def test_a_frozen_page_with_a_sound_socket_keeps_it(
     await page.clock.fast_forward(3_600_000)
     await publish(stack_streams, test_id, "still here")
     await expect(shown.locator(".line-text").last).to_have_text("still here")
-    await expect(pill(page)).to_have_text(LIVE)
+    await expect(connection_status(page)).to_have_text(LIVE)
     assert (proxy.upgrades, console.count("socket given up")) == (1, 0)
 
 
@@ -200,10 +200,10 @@ async def test_a_lost_broker_is_named(page: Page, tmp_path: Path) -> None:
             shown = await open_feed(page, test_id)
             await expect(shown.locator(".line-text").last).to_have_text("Running")
             await server.stop()
-            await expect(pill(page)).to_have_text(re.compile(r"^Stale since \d\d:\d\d:\d\d$"))
+            await expect(connection_status(page)).to_have_text(re.compile(r"^Stale since \d\d:\d\d:\d\d$"))
             await expect(badge(shown)).to_have_text("running")
             await server.start()
-            await expect(pill(page)).to_have_text(LIVE)
+            await expect(connection_status(page)).to_have_text(LIVE)
             await until(lambda: nats.connected)
             await publish(streams, test_id, "after the outage")
             await expect(shown.locator(".line[data-seq] .line-text").last).to_have_text("after the outage")
@@ -218,9 +218,9 @@ async def test_an_ended_test_makes_no_attempts(
 ) -> None:
     test_id = await begin(stack_streams)
     await opened(page, f"{proxy.url}/tests/{test_id}")
-    await expect(pill(page)).to_have_text(LIVE)
+    await expect(connection_status(page)).to_have_text(LIVE)
     await complete(stack_streams, test_id)
-    await expect(pill(page)).to_have_text("All tests ended")
+    await expect(connection_status(page)).to_have_text("All tests ended")
     await expect(page.locator(".verdict")).to_contain_text("no reaction to the pointer")
     upgrades = proxy.upgrades
     await page.clock.install()
@@ -229,7 +229,7 @@ async def test_an_ended_test_makes_no_attempts(
     await page.clock.run_for(120_000)
     await page.evaluate("dispatchEvent(new Event('online')); document.dispatchEvent(new Event('visibilitychange'))")
     await page.clock.run_for(120_000)
-    await expect(pill(page)).to_have_text("All tests ended")
+    await expect(connection_status(page)).to_have_text("All tests ended")
     assert proxy.upgrades == upgrades
     assert console.count("reconnecting") == 0
 
@@ -241,7 +241,7 @@ async def test_no_such_test(stack: Stack, page: Page, proxy: Proxy, path: str, r
     await page.goto(f"{proxy.url}/tests/{path}")
     await expect(page.get_by_role("heading", name="No such test")).to_be_visible()
     await expect(page.get_by_role("alert")).to_contain_text(reason)
-    await expect(pill(page)).to_have_text("Not connected")
+    await expect(connection_status(page)).to_have_text("Not connected")
     assert proxy.upgrades == 0
 
 

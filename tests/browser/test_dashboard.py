@@ -14,7 +14,7 @@ from playwright.async_api import Locator, Page, Request, expect
 from broker.contract import ids, subjects
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
-from tests.browser.dashboard import badge, card, complete, feed_lines, height_of, open_feed, opened, pill
+from tests.browser.dashboard import badge, card, complete, connection_status, feed_lines, height_of, open_feed, opened
 from tests.conftest import Stack
 from tests.harness import begin, event_log, publish, until
 
@@ -192,7 +192,7 @@ async def test_an_ended_test_opened_late_shows_all_of_it(stack: Stack, stack_str
     expected = ["Queued", "Running", "The game reported an errorboom", "Test complete! Score 78/100"]
     assert await feed_lines(main) == expected
     await expect(main.locator(".verdict")).to_contain_text("first paint after 0.4 s")
-    await expect(pill(page)).to_have_text("All tests ended")
+    await expect(connection_status(page)).to_have_text("All tests ended")
     await expect(main.get_by_role("button", name="Test again")).to_be_visible()
 
 

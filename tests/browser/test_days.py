@@ -8,8 +8,8 @@ import orjson
 import pytest
 from playwright.async_api import Page, Route, WebSocket, expect
 
+from broker.clock import now_ms
 from broker.contract import subjects
-from broker.contract.events import now_ms
 from broker.jetstream.api import Streams
 from tests.browser.dashboard import badge, card, complete, open_feed, opened, scroll_through
 from tests.conftest import Stack
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
 MANY = 300
 KEPT = 100
-"""The most events that a closed feed keeps (store.js)."""
+"""The most events that a closed feed keeps (view/feed-log.js)."""
 
 
 async def publish_many(streams: Streams, test_id: str, first: int, count: int) -> list[str]:

@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
-from broker.contract.events import now_ms
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through

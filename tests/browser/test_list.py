@@ -16,13 +16,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
-from broker.contract.events import now_ms
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
-from tests.browser.dashboard import badge, card, complete, opened, pill
+from tests.browser.dashboard import badge, card, complete, connection_status, opened
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, publish, until
 
@@ -232,7 +232,7 @@ async def test_the_elapsed_time_stands_wrong_clocks(
     await card(page, wrong).scroll_into_view_if_needed()  # off the screen a card's clock stands
     await expect(card(page, wrong).locator(".elapsed")).to_have_text(re.compile(r"^[0-2]:[0-5]\d$"))
     await publish(stack_streams, right, "Phase 1", "status", status="running", phase="phase1")
-    await expect(pill(page)).to_have_text(re.compile(r"^Live · (\d{1,3} ms|[0-9.]{3} s)$"))
+    await expect(connection_status(page)).to_have_text(re.compile(r"^Live · (\d{1,3} ms|[0-9.]{3} s)$"))
 
 
 async def test_no_latency_from_clocks_that_disagree(stack: Stack, stack_streams: Streams, page: Page) -> None:
@@ -240,7 +240,7 @@ async def test_no_latency_from_clocks_that_disagree(stack: Stack, stack_streams:
     await opened(page, stack.edge_url)
     await publish(stack_streams, test_id, "From the future", "status", status="running", timestamp=now_ms() + 3_600_000)
     await expect(card(page, test_id).locator(".message")).to_have_text("From the future")
-    await expect(pill(page)).to_have_text("Live")
+    await expect(connection_status(page)).to_have_text("Live")
 
 
 async def test_recent_games(stack: Stack, page: Page) -> None:
@@ -309,9 +309,11 @@ async def test_the_first_load_is_small_and_quick(crowd: Crowd, page: Page) -> No
     assert min(took) < 1000
 
 
-async def test_modules_come_in_one_round(stack: Stack, page: Page) -> None:
+@pytest.mark.parametrize("of", ["the list", "a run"])
+async def test_modules_come_in_one_round(stack: Stack, stack_streams: Streams, page: Page, of: str) -> None:
     """No module waits until another one that imports it has been read: all are asked for by the document."""
-    await opened(page, stack.edge_url)
+    path = "/" if of == "the list" else f"/tests/{await begin(stack_streams)}"
+    await opened(page, stack.edge_url + path)
     asked, first_answer = await page.evaluate(
         """() => {
           const modules = performance.getEntriesByType("resource").filter((entry) => entry.name.endsWith(".js"));

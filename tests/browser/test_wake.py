@@ -18,7 +18,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
-from tests.browser.dashboard import LIVE, badge, card, complete, feed_lines, open_feed, opened, pill
+from tests.browser.dashboard import LIVE, badge, card, complete, connection_status, feed_lines, open_feed, opened
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, publish, until
 from tests.proxy import Proxy
@@ -94,7 +94,7 @@ async def test_current_within_two_seconds(
     )
     proxy.sockets = "pass"
     await page.evaluate(LOOKS["restored"])
-    await expect(pill(page)).to_have_text(LIVE)
+    await expect(connection_status(page)).to_have_text(LIVE)
     await publish(stack_streams, test_id, "afterwards")
     await expect(shown.locator(".line[data-seq] .line-text").last).to_have_text("afterwards")
     assert await feed_lines(shown) == ["Queued", "Running", "while nobody looked", "afterwards"]
@@ -114,7 +114,7 @@ async def test_a_frozen_tab_whose_connection_died(stack_streams: Streams, page: 
     await page.evaluate(LOOKS["visible"])
     newest = shown.locator(".line[data-seq] .line-text").last
     await expect(newest).to_have_text("while it was frozen", timeout=CURRENT_WITHIN_MS)
-    await expect(pill(page)).to_have_text(LIVE)
+    await expect(connection_status(page)).to_have_text(LIVE)
     assert await feed_lines(shown) == ["Queued", "Running", "while it was frozen"]
 
 
@@ -129,7 +129,7 @@ async def test_no_socket_in_the_back_forward_cache(stack_streams: Streams, page:
     await page.evaluate(LOOKS["restored"])
     newest = shown.locator(".line[data-seq] .line-text").last
     await expect(newest).to_have_text("while it was away", timeout=CURRENT_WITHIN_MS)
-    await expect(pill(page)).to_have_text(LIVE)
+    await expect(connection_status(page)).to_have_text(LIVE)
     assert proxy.upgrades == upgrades + 1
 
 
@@ -253,7 +253,7 @@ async def test_a_reset_is_shown_for_what_it_is(
         proxy.sockets = "pass"
         await expect(shown.locator(".line-system")).to_contain_text("no longer kept")
         assert await feed_lines(shown) == ["kept"]
-        await expect(pill(page)).to_have_text(LIVE)
+        await expect(connection_status(page)).to_have_text(LIVE)
     finally:
         await other.stop()
 
@@ -271,7 +271,7 @@ async def test_no_attempt_after_a_refusal(stack_streams: Streams, page: Page, pr
     await page.route_web_socket(re.compile("/ws$"), refuse)
     await begin(stack_streams)
     await page.goto(proxy.url)
-    await expect(pill(page)).to_have_text("Connection refused")
+    await expect(connection_status(page)).to_have_text("Connection refused")
     await page.clock.run_for(300_000)
     for look in LOOKS.values():
         await page.evaluate(look)
@@ -311,7 +311,7 @@ async def test_a_list_on_which_everything_has_ended_is_not_dead(
     looks: list[str] = []
     page.on("request", lambda request: looks.append(request.url) if "listTests" in request.url else None)
     await opened(page, proxy.url)
-    await expect(pill(page)).to_have_text("All tests ended")
+    await expect(connection_status(page)).to_have_text("All tests ended")
     upgrades = proxy.upgrades
     proxy.cut()
     await until(lambda: console.count("socket closed") + console.count("socket given up") == 1)
@@ -319,7 +319,7 @@ async def test_a_list_on_which_everything_has_ended_is_not_dead(
     await page.clock.run_for(65_000)
     await until(lambda: len(looks) == 2)
     assert (proxy.upgrades, console.count("reconnecting")) == (upgrades, 0)
-    await expect(pill(page)).to_have_text("All tests ended")
+    await expect(connection_status(page)).to_have_text("All tests ended")
 
     second = await begin(streams, "The second")
     await until(lambda: listed(proxy.url, second))  # the page's clock makes half a minute of no time at all
@@ -328,7 +328,7 @@ async def test_a_list_on_which_everything_has_ended_is_not_dead(
     else:
         await page.evaluate(LOOKS["visible"])
     await expect(badge(card(page, second))).to_have_text("running")
-    await expect(pill(page)).to_have_text(LIVE)
+    await expect(connection_status(page)).to_have_text(LIVE)
     assert proxy.upgrades == upgrades + 1
 
 
@@ -343,7 +343,7 @@ async def test_a_hidden_list_does_not_look(alone: Alone, page: Page, console: Co
     await page.clock.install()
     await complete(streams, await begin(streams))
     await opened(page, proxy.url)
-    await expect(pill(page)).to_have_text("All tests ended")
+    await expect(connection_status(page)).to_have_text("All tests ended")
     proxy.cut()
     await until(lambda: console.count("socket closed") + console.count("socket given up") == 1)
     looks: list[str] = []

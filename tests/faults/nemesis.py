@@ -107,7 +107,7 @@ class Nemesis:
 
     async def kill_follower(self) -> Strike:
         """kill -9 of another one."""
-        return await self._kill_node(await self._ordered_consumer())
+        return await self._kill_node(await self._follower())
 
     async def stop_leader(self) -> Strike:
         """SIGSTOP, and SIGCONT: it wakes as a leader that another has replaced."""
@@ -116,7 +116,7 @@ class Nemesis:
 
     async def stop_follower(self) -> Strike:
         """The same of a follower."""
-        follower = await self._ordered_consumer()
+        follower = await self._follower()
         return self._stop(follower.name, follower.signal)
 
     async def cut_leader_off(self) -> Strike:
@@ -129,7 +129,7 @@ class Nemesis:
 
         return Strike(leader.name, heal)
 
-    async def _ordered_consumer(self) -> BrokerNode:
+    async def _follower(self) -> BrokerNode:
         leader = await self._world.cluster.leader()
         return self._rng.choice([node for node in self._world.cluster.nodes if node is not leader])
 

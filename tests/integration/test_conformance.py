@@ -1,7 +1,6 @@
-"""The resume table of `broker/PROTOCOL.md`, for every way of asking.
-
-These are: the socket, `getEvents`, the Python client, the tail over NATS, the page's own store in a real browser, and
-the whole of /testcast.js in a browser and in Node, by socket and by polling.
+"""One resume table (broker/PROTOCOL.md), every way of asking: the socket, `getEvents`, the Python client, the tail over
+NATS, the page's own store in a real browser, and the whole of /testcast.js in a browser and in Node, by socket and by
+polling.
 """
 
 from __future__ import annotations
@@ -159,8 +158,9 @@ async def test_the_resume_table(way: str, world: World) -> None:
 
 
 IN_THE_PAGE = """async ([id, after, epoch]) => {
-  const { Store } = await import("/store.js");
-  const store = new Store();
+  const { Store } = await import("/client/store.js");
+  const { FeedLog } = await import("/view/feed-log.js");
+  const store = new Store({ newFeed: () => new FeedLog() });
   if (after !== null) {  // what the page has applied before its connection was lost
     store.receive({ type: "sync", testId: id, outcome: "live", epoch, head: after, snapshot: null });
     store.receive({ type: "heartbeat", testId: id, head: after });
@@ -177,7 +177,7 @@ IN_THE_PAGE = """async ([id, after, epoch]) => {
       if (sync && store.position(id).seq >= sync.head) done();
     };
   });
-  const seqs = store.runs.get(id).lines.map((line) => line.seq).filter((seq) => seq > 0);
+  const seqs = store.runs.get(id).feed.lines.map((line) => line.seq).filter((seq) => seq > 0);
   return [sync.reason ?? null, [...new Set(seqs)]];
 }"""
 

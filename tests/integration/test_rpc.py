@@ -174,7 +174,9 @@ async def test_head_page_files_and_health(client: httpx.AsyncClient) -> None:
     assert "<html" in (await client.get(f"/tests/{NO_SUCH_TEST}")).text
     assert (await client.get("/tests/bad")).status_code == 404
     assert (
-        (await client.get("/main.js")).headers["content-type"].startswith(("text/javascript", "application/javascript"))
+        (await client.get("/view/main.js"))
+        .headers["content-type"]
+        .startswith(("text/javascript", "application/javascript"))
     )
     assert (await client.get("/healthz")).status_code == 200
     assert (await client.get("/readyz")).json()["ready"] is True

@@ -1,4 +1,7 @@
-"""TestRun against a real broker: stored once and in order through outages, and silent once fenced."""
+"""TestRun against a real broker: stored once and in order through outages, and silent once fenced.
+
+Longer than 400 lines: many small tests that share the helpers at the top.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from agent_worker.publish import run as run_module
 from agent_worker.publish.outbox import MAX_PENDING_BYTES, MAX_PENDING_EVENTS
 from agent_worker.publish.run import TestRun
 from agent_worker.publish.writer import History, read_history
+from broker.clock import now_ms
 from broker.contract import ids, subjects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, InvalidTestId, NotFound
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.contract.ports import Ack
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs

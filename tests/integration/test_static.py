@@ -12,7 +12,7 @@ from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST
 
 UI = Path(__file__).parents[2] / "dashboard_ui"
-FILES = sorted(file.name for file in UI.iterdir())
+FILES = sorted(file.relative_to(UI).as_posix() for file in UI.rglob("*") if file.is_file())
 
 
 async def ask(stack: Stack, path: str, method: str = "GET", **headers: str) -> tuple[httpx.Response, bytes]:
@@ -37,7 +37,7 @@ async def test_each_file_comes_whole_plain_and_compressed(stack: Stack, name: st
     assert plain.headers["vary"] == compressed.headers["vary"] == "accept-encoding"
 
 
-@pytest.mark.parametrize("path", ["/", "/main.js", f"/tests/{NO_SUCH_TEST}"])
+@pytest.mark.parametrize("path", ["/", "/view/main.js", f"/tests/{NO_SUCH_TEST}"])
 async def test_files_are_revalidated_and_mostly_unchanged(stack: Stack, path: str) -> None:
     answer, _ = await ask(stack, path)
     assert answer.headers["cache-control"] == "no-cache"
@@ -52,9 +52,9 @@ async def test_files_are_revalidated_and_mostly_unchanged(stack: Stack, path: st
 
 @pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "gzip; q=0.00, identity", "xgzip"])
 async def test_only_clients_that_accept_gzip_get_it(stack: Stack, accepted: str) -> None:
-    answer, body = await ask(stack, "/main.js", accept_encoding=accepted)
+    answer, body = await ask(stack, "/view/main.js", accept_encoding=accepted)
     assert "content-encoding" not in answer.headers
-    assert body == (UI / "main.js").read_bytes()
+    assert body == (UI / "view/main.js").read_bytes()
 
 
 async def test_head_has_the_headers_and_no_body(stack: Stack) -> None:
@@ -69,7 +69,7 @@ async def test_head_has_the_headers_and_no_body(stack: Stack) -> None:
 
 async def test_types_and_security(stack: Stack) -> None:
     for name, media_type in {
-        "main.js": "text/javascript; charset=utf-8",
+        "view/main.js": "text/javascript; charset=utf-8",
         "style.css": "text/css; charset=utf-8",
         "": "text/html; charset=utf-8",
         "favicon.svg": "image/svg+xml",
@@ -81,16 +81,47 @@ async def test_types_and_security(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing.js", "/../pyproject.toml", "/%2e%2e/pyproject.toml", "/..%2fpyproject.toml"]
+    "path",
+    [
+        "/nothing.js",
+        "/main.js",
+        "/client",
+        "/client/nothing.js",
+        "/nothing/main.js",
+        "/view/../main.js",
+        "/../pyproject.toml",
+        "/%2e%2e/pyproject.toml",
+        "/..%2fpyproject.toml",
+        "/view/..%2findex.html",
+        "/view/%2e%2e/%2e%2e/pyproject.toml",
+        "/client/..%2f..%2fpyproject.toml",
+        "/client/%2fetc%2fpasswd",
+    ],
 )
 async def test_nothing_else_is_served(stack: Stack, path: str) -> None:
     answer, _ = await ask(stack, path)
     assert answer.status_code == 404
-    assert (await ask(stack, "/main.js", "POST"))[0].status_code == 405
+    assert (await ask(stack, "/view/main.js", "POST"))[0].status_code == 405
+
+
+async def test_the_public_addresses_of_the_client(stack: Stack) -> None:
+    """Other pages import /testcast.js and its types; all else may move."""
+    module, body = await ask(stack, "/testcast.js")
+    assert module.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert b'export * from "./client/testcast.js"' in body
+    types, body = await ask(stack, "/testcast.d.ts")
+    assert types.status_code == 200
+    assert body == (UI / "client/testcast.d.ts").read_bytes()
+    assert b"import" not in body.split(b"export", 1)[0], "complete by itself"
+
+
+async def test_a_run_s_page_with_a_slash_at_its_end(stack: Stack) -> None:
+    answer, _ = await ask(stack, f"/tests/{NO_SUCH_TEST}/")
+    assert (answer.status_code, answer.headers["location"]) == (307, f"{stack.edge_url}/tests/{NO_SUCH_TEST}")
 
 
 async def test_the_page_of_a_malformed_test_id_has_status_404(stack: Stack) -> None:
     answer, body = await ask(stack, "/tests/not-an-id")
     assert (answer.status_code, answer.headers["x-error"]) == (404, "invalid_test_id")
-    assert body == (UI / "index.html").read_bytes()
+    assert body == (UI / "run.html").read_bytes()
     assert "etag" not in answer.headers

@@ -29,6 +29,26 @@ async def run_on(edge: EdgeProcess, test_id: str) -> dict[str, Any]:
     return next((run for run in (await listing(edge))["tests"] if run["testId"] == test_id), {})
 
 
+async def test_an_event_of_an_unknown_type_reaches_viewers_and_changes_no_state(
+    streams: Streams, make_edge: MakeEdge
+) -> None:
+    edge = await make_edge()
+    test_id = await begin(streams)
+    async with connect(f"{edge.ws_url}?testId={test_id}") as connection:
+        reader = Reader(connection)
+        assert [event["message"] for event in await reader.events(2)] == ["Queued", "Running"]
+        shiny = {"type": "shiny", "level": [1], "status": "failed"}
+        ack = await streams.store(subjects.events(test_id), orjson.dumps(shiny))
+        assert await reader.events(1) == [{"testId": test_id, "seq": ack.seq} | shiny]
+
+        async def folded() -> bool:
+            return bool((await run_on(edge, test_id)).get("seq", 0) >= ack.seq)
+
+        await until(folded)
+    run = await run_on(edge, test_id)
+    assert (run["status"], run["message"], run["seq"]) == ("running", "Running", ack.seq)
+
+
 async def test_two_edges_fold_at_the_same_time_and_one_is_killed(streams: Streams, make_edge: MakeEdge) -> None:
     first, second = await make_edge(), await make_edge()
     ids = [await begin(streams, f"run {number}") for number in range(8)]

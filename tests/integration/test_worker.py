@@ -26,9 +26,10 @@ from agent_worker.work import worker as worker_module
 from agent_worker.work.outcome import TryAgain
 from agent_worker.work.player import Player
 from agent_worker.work.worker import Worker
+from broker.clock import now_ms
 from broker.contract import ids, subjects
 from broker.contract.errors import BadInput, NotFound
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams

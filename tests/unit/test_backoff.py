@@ -16,8 +16,8 @@ CHANCES = (0.0, 0.25, 0.999)
 
 def test_the_waits_and_limits_of_both_clients_are_one_table() -> None:
     script = f"""
-      const page = await import({json.dumps((UI / "connection.js").as_uri())});
-      const {{ POLL_MS }} = await import({json.dumps((UI / "transport.js").as_uri())});
+      const page = await import({json.dumps((UI / "client/connection.js").as_uri())});
+      const {{ POLL_MS }} = await import({json.dumps((UI / "client/polling.js").as_uri())});
       const {{ MAX_ATTEMPTS, POLL_AFTER_FAILURES, SILENCE_MS, MAX_RETRY_AFTER_MS }} = page;
       const waits = {json.dumps(CHANCES)}.map((c) => Array.from({{ length: 40 }}, (_, n) => page.backoffMs(n + 1, c)));
       const limits = {{ MAX_ATTEMPTS, POLL_AFTER_FAILURES, SILENCE_MS, MAX_RETRY_AFTER_MS, POLL_MS }};

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
@@ -57,6 +58,16 @@ def test_a_lock_holds_nothing_but_packages_versions_markers_and_hashes(name: str
 def test_a_lock_is_in_step_with_pyproject(lock: str, wanted: list[Requirement]) -> None:
     versions = locked(lock)
     assert [str(each) for each in wanted if not each.specifier.contains(versions.get(each.name, "0"))] == []
+
+
+@pytest.mark.parametrize(("name", "parts"), [("nats-py", 2), ("uvicorn", 2), ("websockets", 1)])
+def test_what_we_reach_into_is_capped_at_the_next_version_that_may_break_it(name: str, parts: int) -> None:
+    """nats-py's private names and uvicorn's protocols: the next minor; websockets' sans-I/O parser: the next major."""
+    (wanted,) = [each for each in requirements() if each.name == name]
+    release = Version(locked("requirements.lock")[name]).release[:parts]
+    beyond = ".".join(map(str, (*release[:-1], release[-1] + 1)))
+    assert wanted.specifier.contains(".".join(map(str, (*release, 99))))
+    assert not wanted.specifier.contains(beyond), f"{name} {beyond} would be installed"
 
 
 def test_the_locks_agree_on_versions() -> None:

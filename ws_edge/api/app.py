@@ -59,6 +59,7 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
             Route("/", static.page),
             Route("/tests/{test_id}", static.page),
             Route("/{name}", static.file),
+            Route("/{folder}/{name}", static.file),
         ],
         middleware=[cors] if origins else [],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},  # type: ignore[dict-item]

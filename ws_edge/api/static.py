@@ -18,6 +18,11 @@ from ws_edge.api.http_cache import if_none_match, matches
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "dashboard_ui"
 PAGE: Final = "index.html"
+RUN_PAGE: Final = "run.html"
+"""For a run of its own: the same page, with other modules to preload."""
+FOLDERS: Final = ("client", "view")
+ALIASES: Final = {"testcast.d.ts": "client/testcast.d.ts"}
+"""Public addresses of files that are in a folder. testcast.js is not one of them: its imports are relative."""
 _SECURITY: Final = {
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     "connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
@@ -37,14 +42,19 @@ class File(NamedTuple):
 
 
 def load(directory: Path = DIRECTORY) -> dict[str, File]:
-    """Every file of a directory by its name. A changed file is served after a restart of the edge."""
+    """Reads every file of the dashboard. An edge that runs does not see later changes.
+
+    Returns:
+        The files by their addresses without the leading slash, like "style.css" or "view/main.js".
+    """
     files = {}
-    for path in sorted(directory.iterdir()):
+    for path in sorted(path for folder in ("", *FOLDERS) for path in (directory / folder).iterdir()):
         if path.is_file() and not path.name.startswith("."):
             plain = path.read_bytes()
             etag = f'W/"{hashlib.blake2b(plain, digest_size=12).hexdigest()}"'
-            files[path.name] = File(_media_type(path.name), etag, plain, gzip.compress(plain, 9, mtime=0))
-    return files
+            address = path.relative_to(directory).as_posix()
+            files[address] = File(_media_type(path.name), etag, plain, gzip.compress(plain, 9, mtime=0))
+    return files | {public: files[address] for public, address in ALIASES.items()}
 
 
 class StaticStatistics(NamedTuple):
@@ -73,24 +83,25 @@ class Static:
         )
 
     async def page(self, request: Request) -> Response:
-        """The dashboard. A run's own page is the same document, with status 404 where its address holds no test id."""
+        """The dashboard, or a run's own page, with 404 if the id is not valid."""
         test_id = request.path_params.get("test_id")
         try:
             if test_id is not None:
                 ids.parse_test_id(test_id)
         except InvalidTestId as error:
-            response = _answer(request, self._files[PAGE], 404)
+            response = _answer(request, self._files[RUN_PAGE], 404)
             response.headers["x-error"] = error.code
             return response
-        return _answer(request, self._files[PAGE])
+        return _answer(request, self._files[PAGE if test_id is None else RUN_PAGE])
 
     async def file(self, request: Request) -> Response:
-        """One of the files.
+        """One of the files, by its name and its folder, if any.
 
         Raises:
-            HTTPException: 404, there is no file of that name.
+            HTTPException: 404, there is no such file.
         """
-        file = self._files.get(request.path_params["name"])
+        folder, name = request.path_params.get("folder"), request.path_params["name"]
+        file = self._files.get(f"{folder}/{name}" if folder else name)  # a look-up: no path reaches the file system
         if file is None:
             raise HTTPException(404)
         return _answer(request, file)

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as connection from "../../../dashboard_ui/connection.js";
+import * as connection from "../../../dashboard_ui/client/connection.js";
 
 const { IDLE, TABLE, polls, backoffMs } = connection;
 const NOW = 1_000_000;

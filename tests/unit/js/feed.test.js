@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fileName, groupOf, matches, plainText } from "../../../dashboard_ui/lines.js";
-import { MAX_PROBLEMS, note, problems } from "../../../dashboard_ui/problems.js";
-import { advance, phaseTimes, timeline } from "../../../dashboard_ui/timeline.js";
-import { Heights } from "../../../dashboard_ui/virtual.js";
+import { fileName, groupOf, matches, plainText } from "../../../dashboard_ui/view/lines.js";
+import { MAX_PROBLEMS, note, problems } from "../../../dashboard_ui/view/problems.js";
+import { advance, phaseTimes, timeline } from "../../../dashboard_ui/view/timeline.js";
+import { Heights } from "../../../dashboard_ui/view/virtual.js";
 
 /** The same numbers every time, mulberry32. */
 function random(seed) {

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { fold } from "../../../dashboard_ui/fold.js";
+import { fold } from "../../../dashboard_ui/client/fold.js";
 
 const runs = JSON.parse(readFileSync(0, "utf8"));
 process.stdout.write(JSON.stringify(runs.map(({ first, events }) => events.reduce(fold, first))));

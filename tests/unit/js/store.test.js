@@ -3,19 +3,24 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { KEPT, MAX_RUNS, MAX_SUBSCRIPTIONS, Store } from "../../../dashboard_ui/store.js";
+import { MAX_RUNS } from "../../../dashboard_ui/client/runs.js";
+import { MAX_SUBSCRIPTIONS, Store } from "../../../dashboard_ui/client/store.js";
+import { FeedLog, KEPT } from "../../../dashboard_ui/view/feed-log.js";
 
 const A = "11111111-1111-4111-8111-111111111111";
 const B = "22222222-2222-4222-8222-222222222222";
 
+/** A store with the feeds of the dashboard. */
+const newStore = (only = null) => new Store({ only, newFeed: (testId) => new FeedLog({ whole: testId === only }) });
+const ids = (store) => [...store.runs].map(({ id }) => id);
 const event = (seq, more = {}) => ({ testId: A, seq, type: "progress", message: `m${seq}`, timestamp: 1000 + seq, ...more });
 const sync = (more = {}) => ({ type: "sync", testId: A, outcome: "live", epoch: "e1", head: 0, snapshot: null, ...more });
 const snapshot = (id, seq, more = {}) => ({ testId: id, title: "T", gameUrl: "http://g/", status: "running", phase: null, message: "", seq, createdAt: 1, updatedAt: 1, attempt: 1, ...more });
-const seqs = (store, id = A) => store.runs.get(id).lines.filter((line) => line.kind === "progress").map((line) => line.seq);
-const texts = (store, kind) => store.runs.get(A).lines.filter((line) => line.kind === kind).map((line) => line.text);
+const seqs = (store, id = A) => store.runs.get(id).feed.lines.filter((line) => line.kind === "progress").map((line) => line.seq);
+const texts = (store, kind) => store.runs.get(A).feed.lines.filter((line) => line.kind === kind).map((line) => line.text);
 
 test("an event is taken once, whether it comes again by itself or in a batch", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive(event(3));
   store.receive([event(3), event(4), event(4), event(2), event(7)]);
@@ -25,14 +30,14 @@ test("an event is taken once, whether it comes again by itself or in a batch", (
 });
 
 test("a position exists only once the epoch is known", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(event(3));
   assert.equal(store.position(A), null);
   assert.equal(store.position(B), null);
 });
 
 test("the snapshot follows the events, and an older list does not turn it back", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive(event(3, { phase: "phase2" }));
   store.receive({ type: "tests", upserts: [snapshot(A, 2, { status: "queued" })], removed: [] });
@@ -45,7 +50,7 @@ test("the snapshot follows the events, and an older list does not turn it back",
 });
 
 test("a list that is ahead moves the card, and the feed still takes the events", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive({ type: "tests", upserts: [snapshot(A, 9, { status: "completed", score: 80 })] });
   store.receive([event(8), event(9)]);
@@ -54,25 +59,25 @@ test("a list that is ahead moves the card, and the feed still takes the events",
 });
 
 test("a full list replaces; what is pinned or open stays", () => {
-  const store = new Store();
+  const store = newStore();
   const C = "33333333-3333-4333-8333-333333333333";
   store.receive({ type: "tests", full: true, upserts: [snapshot(A, 1), snapshot(B, 2), snapshot(C, 3)] });
   store.pin(A);
   store.setOpened(B, true);
   store.receive({ type: "tests", full: true, upserts: [] });
-  assert.deepEqual([...store.runs.keys()].sort(), [A, B]);
-  assert.ok(store.takeDirty().includes(C), "whoever draws hears of the removed one");
+  assert.deepEqual(ids(store).sort(), [A, B]);
+  assert.ok(store.runs.takeDirty().includes(C), "whoever draws hears of the removed one");
 });
 
 test("removed ones go, the rest stays", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive({ type: "tests", full: true, upserts: [snapshot(A, 1), snapshot(B, 2)] });
   store.receive({ type: "tests", upserts: [], removed: [A] });
-  assert.deepEqual([...store.runs.keys()], [B]);
+  assert.deepEqual(ids(store), [B]);
 });
 
 test("recovered: exactly the events after the position, then a quiet line that counts them", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync({ head: 1 }));
   store.receive([event(1), event(2)]);
   store.receive(sync({ outcome: "recovered", head: 5 }));
@@ -80,11 +85,11 @@ test("recovered: exactly the events after the position, then a quiet line that c
   store.receive(event(6));
   assert.deepEqual(seqs(store), [1, 2, 3, 4, 5, 6]);
   assert.deepEqual(texts(store, "system"), ["recovered 3 events"]);
-  assert.equal(store.runs.get(A).lines.at(-2).kind, "system", "before the first live one");
+  assert.equal(store.runs.get(A).feed.lines.at(-2).kind, "system", "before the first live one");
 });
 
 test("recovered with nothing missed says nothing", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive(event(2));
   store.receive(sync({ outcome: "recovered", head: 2 }));
@@ -93,7 +98,7 @@ test("recovered with nothing missed says nothing", () => {
 });
 
 test("recovered up to a malformed event: the heartbeat ends it", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive(event(2));
   store.receive(sync({ outcome: "recovered", head: 4 }));
@@ -105,23 +110,23 @@ test("recovered up to a malformed event: the heartbeat ends it", () => {
 
 for (const reason of ["expired", "ahead", "epoch"]) {
   test(`reset (${reason}) throws the feed away, says so, and takes what is retained`, () => {
-    const store = new Store();
+    const store = newStore();
     store.receive(sync({ epoch: "old" }));
     store.receive([event(50), event(51)]);
-    const generation = store.runs.get(A).generation;
+    const generation = store.runs.get(A).feed.generation;
     store.receive(sync({ outcome: "reset", reason, epoch: "new", head: 8, snapshot: snapshot(A, 8, { status: "queued" }) }));
     store.receive([event(7), event(8)]);
     assert.deepEqual(seqs(store), [7, 8]);
     assert.equal(texts(store, "system").length, 1);
-    assert.ok(store.runs.get(A).generation > generation);
+    assert.ok(store.runs.get(A).feed.generation > generation);
     assert.deepEqual(store.position(A), { epoch: "new", seq: 8 });
-    assert.equal(store.runs.get(A).events, 2);
+    assert.equal(store.runs.get(A).feed.events, 2);
     assert.equal(store.runs.get(A).snapshot.status, "queued", "the reset's snapshot, though its seq is lower");
   });
 }
 
 test("a heartbeat moves the position on, never back, and means nothing for a run without a sync", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive(event(5));
   store.receive({ type: "heartbeat", testId: A, head: 9 });
@@ -132,7 +137,7 @@ test("a heartbeat moves the position on, never back, and means nothing for a run
 });
 
 test("stale is per source and ends with the next fresh message of it", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync({ stale: true }));
   store.receive({ type: "tests", upserts: [], stale: true });
   assert.equal(store.stale, true);
@@ -146,7 +151,7 @@ test("stale is per source and ends with the next fresh message of it", () => {
 });
 
 test("what counts as delivered", () => {
-  const store = new Store();
+  const store = newStore();
   const delivered = (message) => store.receive(message).delivered;
   for (const message of [sync(), event(1), [event(2)], { type: "tests", upserts: [] }, { type: "heartbeat" }]) assert.equal(delivered(message), true);
   for (const message of [{ type: "goodbye", retryAfterMs: 5 }, { type: "error", message: "no" }, { type: "error", testId: A, message: "no" }, { type: "news" }, [], null, 7, "x", [null, 3]]) {
@@ -155,23 +160,33 @@ test("what counts as delivered", () => {
 });
 
 test("a run's own error is an event; a control error is a refusal", () => {
-  const store = new Store();
+  const store = newStore();
   store.pin(A);
   store.receive(event(4, { type: "error", status: "failed", message: "no answer", data: { code: "unreachable" } }));
   assert.equal(store.runs.get(A).snapshot.status, "failed");
   store.receive({ type: "error", testId: A, message: "too many", timestamp: 1, data: { code: "too_many_subscriptions" } });
   assert.equal(store.runs.get(A).refusal, "too many");
-  assert.equal(store.runs.get(A).events, 1);
+  assert.equal(store.runs.get(A).feed.events, 1);
 });
 
 test("unknown types, broken events and unknown fields harm nothing", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive([{ type: "shiny", testId: A, seq: 1 }, { type: "progress", seq: 2 }, { type: "progress", testId: 3, seq: 2, message: "x" }, { type: "status", testId: A, seq: "4", message: "x" }, { type: "sync" }, event(9, { extra: [1] })]);
   assert.deepEqual(seqs(store), [9]);
 });
 
+test("an event of a type unknown to us moves the position and nothing else", () => {
+  const store = newStore();
+  store.pin(A);
+  store.receive([event(4, { type: "status", status: "running" }), { type: "shiny", testId: A, seq: 5, status: "failed" }]);
+  const run = store.runs.get(A);
+  assert.deepEqual([run.seq, run.snapshot.seq, run.snapshot.status, run.feed.events], [5, 5, "running", 1]);
+  store.receive({ type: "sync", testId: A, seq: 6, outcome: "reset" });
+  assert.equal(run.feed.events, 1, "what has a seq is an event, whatever its type");
+});
+
 test("news is what an edge does not hold back, and no replay", () => {
-  const store = new Store();
+  const store = newStore();
   assert.equal(store.receive(sync({ head: 5 })).news, null);
   assert.equal(store.receive(event(5, { type: "status", status: "running" })).news, null, "replay");
   assert.equal(store.receive(event(6)).news, null, "progress may have been held");
@@ -183,7 +198,7 @@ test("news is what an edge does not hold back, and no replay", () => {
 const page = (events, more = {}) => ({ outcome: "recovered", epoch: "e1", head: events.at(-1)?.seq ?? 0, events, more: false, ...more });
 
 test("socket, then polling, then socket: nothing twice, nothing lost", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive([event(1), event(2)]);
   assert.equal(store.page(A, store.position(A), page([event(3), event(4)], { more: true })), true);
@@ -195,7 +210,7 @@ test("socket, then polling, then socket: nothing twice, nothing lost", () => {
 });
 
 test("a page is thrown away when the position has moved since it was asked", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive(event(1));
   const asked = store.position(A);
@@ -205,7 +220,7 @@ test("a page is thrown away when the position has moved since it was asked", () 
 });
 
 test("a page's head is the position after it, past malformed events, and also when more follow", () => {
-  const store = new Store();
+  const store = newStore();
   store.pin(A);
   store.page(A, null, page([event(1)], { outcome: "live", head: 4, more: true }));
   assert.equal(store.position(A).seq, 4);
@@ -218,7 +233,7 @@ test("a page's head is the position after it, past malformed events, and also wh
 // ── interest ──
 
 test("subscribed: runs that have not ended, and ended ones only when their feed is open", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive({ type: "tests", full: true, upserts: [snapshot(A, 1), snapshot(B, 2, { status: "completed" })] });
   assert.deepEqual(store.subscriptions(), [A]);
   store.setOpened(B, true);
@@ -226,7 +241,7 @@ test("subscribed: runs that have not ended, and ended ones only when their feed 
 });
 
 test("more runs than one page may follow: the open ones and the newest", () => {
-  const store = new Store();
+  const store = newStore();
   const id = (n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
   for (let n = 0; n < MAX_SUBSCRIPTIONS + 20; n++) store.tests({ upserts: [snapshot(id(n), 1, { createdAt: n + 1 })] });
   store.setOpened(id(0), true);
@@ -236,7 +251,7 @@ test("more runs than one page may follow: the open ones and the newest", () => {
 });
 
 test("expecting: the first list, a run that goes on, an open feed that is not complete", () => {
-  const store = new Store();
+  const store = newStore();
   assert.equal(store.expecting, true, "nothing is known yet");
   store.receive({ type: "tests", full: true, upserts: [] });
   assert.equal(store.expecting, true, "an empty page waits for its first test");
@@ -252,7 +267,7 @@ test("expecting: the first list, a run that goes on, an open feed that is not co
 });
 
 test("a run's page expects only its own run", () => {
-  const store = new Store({ only: A });
+  const store = newStore(A);
   store.pin(A, snapshot(A, 3, { status: "completed" }));
   store.setOpened(A, true);
   store.receive({ type: "tests", full: true, upserts: [snapshot(B, 9)] });
@@ -264,7 +279,7 @@ test("a run's page expects only its own run", () => {
 });
 
 test("a run that the edge refuses to show is not waited for", () => {
-  const store = new Store({ only: A });
+  const store = newStore(A);
   store.pin(A, snapshot(A, 3, { status: "completed" }));
   store.setOpened(A, true);
   store.receive({ type: "error", testId: A, message: "no", data: { code: "not_found" } });
@@ -272,7 +287,7 @@ test("a run that the edge refuses to show is not waited for", () => {
 });
 
 test("a run's page whose run does not exist stops asking", () => {
-  const store = new Store({ only: A });
+  const store = newStore(A);
   store.pin(A);
   assert.equal(store.expecting, true);
   store.receive({ type: "error", testId: A, message: "there is no test", data: { code: "not_found" } });
@@ -280,9 +295,9 @@ test("a run's page whose run does not exist stops asking", () => {
 });
 
 test("newest first, and the same order every time", () => {
-  const store = new Store();
+  const store = newStore();
   store.tests({ upserts: [snapshot(B, 1, { createdAt: 5 }), snapshot(A, 1, { createdAt: 5 }), snapshot("33333333-3333-4333-8333-333333333333", 1, { createdAt: 9 })] });
-  assert.deepEqual(store.list().map((run) => run.id[0]), ["3", "1", "2"]);
+  assert.deepEqual(store.runs.newestFirst().map((run) => run.id[0]), ["3", "1", "2"]);
 });
 
 test("events in any mixture of sources: the same feed as from one", () => {
@@ -292,7 +307,7 @@ test("events in any mixture of sources: the same feed as from one", () => {
     const stored = [];
     for (let seq = 1; stored.length < 30; seq += 1 + Math.floor(random() * 3)) stored.push(event(seq));
     const head = stored.at(-1).seq;
-    const store = new Store();
+    const store = newStore();
     store.pin(A);
     while ((store.position(A)?.seq ?? 0) < head) {
       const position = store.position(A);
@@ -317,84 +332,82 @@ const phased = (seq) => event(seq, { phase: `phase${1 + Math.floor(seq / 100)}` 
 const all = (from, to) => Array.from({ length: to - from }, (_, i) => phased(from + i));
 
 test("a closed feed keeps its newest events, however many come, and counts them all", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   for (let seq = 1; seq < 300; seq++) {
     store.receive(phased(seq));
-    const run = store.runs.get(A);
-    assert.ok(run.log.length <= 2 * KEPT && run.lines.length <= 2 * KEPT + 5, `${run.log.length} events`);
-    assert.equal(run.log.at(-1).seq, seq);
-    assert.equal(run.events, seq);
-    assert.equal(run.log[0].seq, run.forgotten || 1);
+    const feed = store.runs.get(A).feed;
+    assert.ok(feed.log.length <= 2 * KEPT && feed.lines.length <= 2 * KEPT + 5, `${feed.log.length} events`);
+    assert.equal(feed.log.at(-1).seq, seq);
+    assert.equal(feed.events, seq);
+    assert.equal(feed.log[0].seq, feed.forgotten || 1);
   }
-  assert.ok(store.runs.get(A).forgotten > 100);
+  assert.ok(store.runs.get(A).feed.forgotten > 100);
   assert.equal(store.position(A).seq, 299, "where it goes on is another matter");
 });
 
 test("an open feed and a run's own page keep everything; closing lets go", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.setOpened(A, true);
   store.receive(all(1, 300));
-  assert.equal(store.runs.get(A).log.length, 299);
-  const { generation } = store.runs.get(A);
+  assert.equal(store.runs.get(A).feed.log.length, 299);
+  const { generation } = store.runs.get(A).feed;
   store.setOpened(A, false);
-  assert.equal(store.runs.get(A).log.length, KEPT);
-  assert.ok(store.runs.get(A).generation > generation, "whoever draws the feed draws it anew");
-  const page = new Store({ only: A });
+  assert.equal(store.runs.get(A).feed.log.length, KEPT);
+  assert.ok(store.runs.get(A).feed.generation > generation, "whoever draws the feed draws it anew");
+  const page = newStore(A);
   page.receive([sync(), ...all(1, 300)]);
-  assert.equal(page.runs.get(A).log.length, 299);
+  assert.equal(page.runs.get(A).feed.log.length, 299);
 });
 
 test("what was let go of comes back as if it had stayed, whatever has come meanwhile", () => {
-  const [store, stayed] = [new Store(), new Store()];
+  const [store, stayed] = [newStore(), newStore()];
   for (const each of [store, stayed]) each.receive(sync());
   stayed.setOpened(A, true);
   for (const each of [store, stayed]) each.receive(all(1, 250));
   store.setOpened(A, true);
-  const { forgotten } = store.runs.get(A);
-  assert.equal(store.runs.get(A).lines[0].kind, "system", "says that there is more");
+  const { forgotten } = store.runs.get(A).feed;
+  assert.equal(store.runs.get(A).feed.lines[0].kind, "system", "says that there is more");
   for (const each of [store, stayed]) each.receive(all(250, 260));
-  store.takeDirty();
-  store.restore(A, forgotten, all(1, 255));
-  assert.deepEqual(store.runs.get(A).lines, stayed.runs.get(A).lines);
-  assert.deepEqual(store.runs.get(A).log, stayed.runs.get(A).log);
-  assert.deepEqual(store.takeDirty(), [A]);
-  store.restore(A, forgotten, all(1, 255));
-  assert.equal(store.runs.get(A).log.length, 259, "not twice");
+  assert.equal(store.runs.get(A).feed.restore(forgotten, all(1, 255)), true);
+  assert.deepEqual(store.runs.get(A).feed.lines, stayed.runs.get(A).feed.lines);
+  assert.deepEqual(store.runs.get(A).feed.log, stayed.runs.get(A).feed.log);
+  assert.equal(store.runs.get(A).feed.restore(forgotten, all(1, 255)), false);
+  assert.equal(store.runs.get(A).feed.log.length, 259, "not twice");
 });
 
 test("what comes back too late is of no use: closed and cut again, or started again", () => {
-  const store = new Store();
+  const store = newStore();
   store.receive(sync());
   store.receive(all(1, 250));
-  const { forgotten } = store.runs.get(A);
+  const { forgotten } = store.runs.get(A).feed;
   store.setOpened(A, true);
   store.receive(all(250, 300));
   store.setOpened(A, false);
-  store.restore(A, forgotten, all(1, 300));
-  assert.equal(store.runs.get(A).log.length, KEPT);
+  store.runs.get(A).feed.restore(forgotten, all(1, 300));
+  assert.equal(store.runs.get(A).feed.log.length, KEPT);
   store.receive(sync({ outcome: "reset", reason: "epoch", epoch: "e2", head: 0 }));
-  assert.equal(store.runs.get(A).forgotten, 0);
-  store.restore(A, forgotten, all(1, 300));
-  assert.equal(store.runs.get(A).log.length, 0);
+  assert.equal(store.runs.get(A).feed.forgotten, 0);
+  store.runs.get(A).feed.restore(forgotten, all(1, 300));
+  assert.equal(store.runs.get(A).feed.log.length, 0);
 });
 
 test("a page does not collect runs for ever: the oldest that have ended go, and the list knows from where on it is whole", () => {
-  const store = new Store();
+  const store = newStore();
   const id = (n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
   const run = (n, more = {}) => snapshot(id(n), n, { createdAt: n, status: "completed", ...more });
   store.tests({ full: true, upserts: Array.from({ length: MAX_RUNS }, (_, i) => run(MAX_RUNS - i)) });
-  store.shed();
+  store.runs.shed();
   assert.equal(store.runs.size, MAX_RUNS, "so many may stay");
   store.tests({ upserts: [run(1, { seq: 2000, status: "running" }), run(MAX_RUNS + 1)] });
   store.setOpened(id(2), true);
   store.pin(id(3));
-  store.takeDirty();
-  store.shed();
+  store.runs.takeDirty();
+  store.runs.shed();
   const half = MAX_RUNS / 2;
   assert.equal(store.runs.size, half + 3);
   assert.ok([1, 2, 3].every((n) => store.runs.has(id(n))), "what goes on, is open or was asked for stays");
-  assert.equal(store.oldest.testId, store.list()[half - 1].id);
-  assert.equal(store.takeDirty().length, MAX_RUNS + 1 - half - 3, "whoever draws hears of each");
+  assert.equal(store.runs.oldest.testId, store.runs.newestFirst()[half - 1].id);
+  assert.equal(store.runs.takeDirty().length, MAX_RUNS + 1 - half - 3, "whoever draws hears of each");
 });

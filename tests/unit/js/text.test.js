@@ -1,12 +1,12 @@
-// What people read: lines of a feed, times, the pill.
+// What people read: lines of a feed, times, the connection status.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { IDLE } from "../../../dashboard_ui/connection.js";
-import * as format from "../../../dashboard_ui/format.js";
-import { MAX_LINE_CHARS, linesOf, resetLine } from "../../../dashboard_ui/lines.js";
-import { describe } from "../../../dashboard_ui/pill.js";
+import { IDLE } from "../../../dashboard_ui/client/connection.js";
+import * as format from "../../../dashboard_ui/view/format.js";
+import { MAX_LINE_CHARS, linesOf, resetLine } from "../../../dashboard_ui/view/lines.js";
+import { describe } from "../../../dashboard_ui/view/connection-status.js";
 
 const event = (more) => ({ testId: "x", seq: 1, type: "progress", message: "hello", timestamp: 5, ...more });
 const kinds = (more, phase = "") => linesOf(event(more), phase).map((line) => line.kind);
@@ -83,24 +83,24 @@ test("what was typed becomes an address", () => {
 });
 
 const NOW = new Date(2026, 0, 2, 12, 3, 7).getTime();
-const pill = (connection, more = {}) =>
+const label = (connection, more = {}) =>
   describe({ connection: { ...IDLE, wanted: true, ...connection }, now: NOW, freshAt: NOW, stale: false, pollAnswered: false, latencyMs: null, runs: 2, ...more }).label;
 
-test("the pill always says which it is", () => {
-  assert.equal(pill({ state: "connecting" }), "Connecting");
-  assert.equal(pill({ state: "live" }), "Live");
-  assert.equal(pill({ state: "live" }, { latencyMs: 42 }), "Live · 42 ms");
-  assert.equal(pill({ state: "live" }, { stale: true }), "Stale since 12:03:07");
-  assert.equal(pill({ state: "live", wanted: false }), "All tests ended");
-  assert.equal(pill({ state: "live", wanted: false }, { runs: 0 }), "Live");
-  assert.equal(pill({ state: "waiting", attempt: 3, failures: 2, deadlineAt: NOW + 3400 }), "Reconnecting 3/10 · 4 s");
-  assert.equal(pill({ state: "connecting", attempt: 3, failures: 2 }), "Reconnecting 3/10");
-  assert.equal(pill({ state: "waiting", attempt: 3, failures: 2 }, { pollAnswered: true }), "Polling every 3 s");
-  assert.equal(pill({ state: "connecting", attempt: 12, failures: 11 }, { pollAnswered: true }), "Polling every 3 s");
-  assert.equal(pill({ state: "waiting", attempt: 3, failures: 2 }, { pollAnswered: true, stale: true }), "Stale since 12:03:07");
-  assert.equal(pill({ state: "waiting", attempt: 1, failures: 0, deadlineAt: NOW + 900 }, { pollAnswered: true }), "Reconnecting 1/10 · 1 s", "an old poll is no polling");
-  assert.equal(pill({ state: "waiting", attempt: 11, failures: 10 }), "Stale since 12:03:07");
-  assert.equal(pill({ state: "waiting", attempt: 11, failures: 10 }, { freshAt: 0 }), "Edge not reachable");
-  assert.equal(pill({ state: "finished", wanted: false }), "All tests ended");
-  assert.equal(pill({ state: "refused", reason: "no" }), "Connection refused");
+test("the connection status always says which it is", () => {
+  assert.equal(label({ state: "connecting" }), "Connecting");
+  assert.equal(label({ state: "live" }), "Live");
+  assert.equal(label({ state: "live" }, { latencyMs: 42 }), "Live · 42 ms");
+  assert.equal(label({ state: "live" }, { stale: true }), "Stale since 12:03:07");
+  assert.equal(label({ state: "live", wanted: false }), "All tests ended");
+  assert.equal(label({ state: "live", wanted: false }, { runs: 0 }), "Live");
+  assert.equal(label({ state: "waiting", attempt: 3, failures: 2, deadlineAt: NOW + 3400 }), "Reconnecting 3/10 · 4 s");
+  assert.equal(label({ state: "connecting", attempt: 3, failures: 2 }), "Reconnecting 3/10");
+  assert.equal(label({ state: "waiting", attempt: 3, failures: 2 }, { pollAnswered: true }), "Polling every 3 s");
+  assert.equal(label({ state: "connecting", attempt: 12, failures: 11 }, { pollAnswered: true }), "Polling every 3 s");
+  assert.equal(label({ state: "waiting", attempt: 3, failures: 2 }, { pollAnswered: true, stale: true }), "Stale since 12:03:07");
+  assert.equal(label({ state: "waiting", attempt: 1, failures: 0, deadlineAt: NOW + 900 }, { pollAnswered: true }), "Reconnecting 1/10 · 1 s", "an old poll is no polling");
+  assert.equal(label({ state: "waiting", attempt: 11, failures: 10 }), "Stale since 12:03:07");
+  assert.equal(label({ state: "waiting", attempt: 11, failures: 10 }, { freshAt: 0 }), "Edge not reachable");
+  assert.equal(label({ state: "finished", wanted: false }), "All tests ended");
+  assert.equal(label({ state: "refused", reason: "no" }), "Connection refused");
 });

@@ -1,0 +1,75 @@
+/** Requests to an edge over HTTP: RPC calls and screenshots. */
+
+const TIMEOUT_MS = 10_000;
+
+/** The edge answered with an error. `status` is the HTTP status; 0 if the edge could not be reached. */
+export class RpcError extends Error {
+  /** @param {string} message @param {string} code @param {number} status */
+  constructor(message, code, status) {
+    super(message);
+    this.name = "RpcError";
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/**
+ * Calls an RPC method of an edge.
+ *
+ * @param {string} method
+ * @param {Record<string, any>} [params]
+ * @param {{get?: boolean, signal?: AbortSignal, base?: string}} [how] get: use GET, for the read-only methods;
+ *   base: the edge's origin, by default the page's
+ * @returns {Promise<any>} the edge's answer
+ * @throws {RpcError}
+ */
+export async function rpc(method, params = {}, { get = false, signal, base = "" } = {}) {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  /** @type {RequestInit} */
+  const init = {
+    signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    headers: { accept: "application/json" },
+  };
+  let url = `${base}/rpc/${method}`;
+  if (get) {
+    const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== undefined));
+    if (query.size) url += `?${query}`;
+  } else {
+    Object.assign(init, { method: "POST", body: JSON.stringify(params) });
+    init.headers = { ...init.headers, "content-type": "application/json" };
+  }
+  let response;
+  let body;
+  try {
+    response = await fetch(url, init);
+    body = await response.json();
+  } catch (error) {
+    if (response)
+      throw new RpcError(`The edge answered ${response.status} without a reason.`, "no_json", response.status);
+    throw new RpcError("The edge did not answer. Is it running?", "unreachable", 0);
+  }
+  if (response.ok) return body;
+  const { code = "error", message = `The edge answered ${response.status}.` } = body?.error ?? {};
+  throw new RpcError(message, code, response.status);
+}
+
+/**
+ * Fetches the newest picture of a run.
+ *
+ * @param {string} testId
+ * @param {string} etag of the known picture, or ""
+ * @returns {Promise<Screenshot>} never rejects
+ */
+export async function fetchScreenshot(testId, etag) {
+  try {
+    const response = await fetch(`/rpc/getShot?testId=${encodeURIComponent(testId)}`, {
+      headers: etag ? { "if-none-match": etag } : {},
+      cache: "no-store",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    const picture = response.status === 200 ? await response.blob() : null;
+    return { status: response.status, etag: response.headers.get("etag") ?? "", picture };
+  } catch {
+    return { status: 0, etag, picture: null };
+  }
+}

@@ -1,0 +1,154 @@
+/** The cards of the main page. Draws the cards on the screen at once and the others later. */
+
+import { now } from "../client/now.js";
+import { Card } from "./card.js";
+import { h } from "./dom.js";
+
+/** New cards per frame. Hundreds at once would delay the cards on the screen. */
+const NEW_PER_FRAME = 50;
+/** Cards off the screen are drawn in groups of this size, at this interval. */
+const FAR_AT_ONCE = 25;
+const FAR_EVERY_MS = 250;
+
+export class CardGrid {
+  /**
+   * @param {import("../client/runs.js").Runs<import("./feed-log.js").FeedLog>} runs
+   * @param {Actions} actions
+   * @param {(run: ShownRun) => boolean} shows whether the card of a run is visible
+   */
+  constructor(runs, actions, shows) {
+    this.runs = runs;
+    this.actions = actions;
+    this.shows = shows;
+    /** @type {Map<string, Card>} */
+    this.cards = new Map();
+    /** The visible cards. @type {Set<string>} */
+    this.shown = new Set();
+    /** Cards on or near the screen. Only these follow the clock and get screenshots. @type {Set<Element>} */
+    this.near = new Set();
+    /** Cards off the screen that do not show the current state of their runs. @type {Set<string>} */
+    this.outdated = new Set();
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    this.catchingUp = undefined;
+    this.watcher = new IntersectionObserver((entries) => this.scrolled(entries), { rootMargin: "200px" });
+    this.root = h("section.grid", { "aria-label": "Tests" });
+  }
+
+  /**
+   * Draws what has changed.
+   *
+   * @param {string[]} ids
+   * @returns {string[]} the ids that are left for the next frame
+   */
+  update(ids) {
+    let made = 0;
+    /** @type {string[]} */
+    const later = [];
+    const drawn = ids.filter((id) => {
+      const [run, card] = [this.runs.get(id), this.cards.get(id)];
+      if (!run || run.pinned) return true;
+      if (!card) return ++made <= NEW_PER_FRAME || void later.push(id);
+      if (this.near.has(card.root) || card.status !== run.snapshot.status) return true;
+      this.outdated.add(id);
+      return false;
+    });
+    this.draw(drawn);
+    if (this.outdated.size) this.catchingUp ??= setTimeout(() => this.catchUp(), FAR_EVERY_MS);
+    return later;
+  }
+
+  /** Draws some of the cards off the screen. */
+  catchUp() {
+    this.catchingUp = undefined;
+    this.draw([...this.outdated].slice(0, FAR_AT_ONCE));
+    if (this.outdated.size) this.catchingUp = setTimeout(() => this.catchUp(), FAR_EVERY_MS);
+  }
+
+  /** @param {string[]} ids */
+  draw(ids) {
+    let placed = true;
+    for (const id of ids) {
+      this.outdated.delete(id);
+      const run = this.runs.get(id);
+      let card = this.cards.get(id);
+      if (!run) {
+        if (card) this.remove(id, card);
+        continue;
+      }
+      if (!card) {
+        card = new Card(run, this.actions);
+        this.cards.set(id, card);
+        this.watcher.observe(card.root);
+        placed = false;
+      }
+      placed &&= card.createdAt === run.snapshot.createdAt;
+      card.update(run);
+      this.judge(run, card);
+    }
+    if (!placed) this.place();
+  }
+
+  /** @param {string} id @param {Card} card */
+  remove(id, card) {
+    this.watcher.unobserve(card.root);
+    this.near.delete(card.root);
+    this.shown.delete(id);
+    this.cards.delete(id);
+    card.screen.clear();
+    card.root.remove();
+  }
+
+  /** Puts the cards in order. Moves only those out of place: an element that is moved loses the focus. */
+  place() {
+    /** @type {Element|null} */
+    let at = this.root.firstElementChild;
+    for (const run of this.runs.newestFirst()) {
+      const root = this.cards.get(run.id)?.root;
+      if (!root) continue;
+      if (root === at) at = at.nextElementSibling;
+      else this.root.insertBefore(root, at);
+    }
+  }
+
+  /** Shows or hides every card, after another choice of runs. */
+  judgeAll() {
+    for (const [id, card] of this.cards) {
+      const run = this.runs.get(id);
+      if (run) this.judge(run, card);
+    }
+  }
+
+  /** @param {ShownRun} run @param {Card} card */
+  judge(run, card) {
+    const shown = this.shows(run);
+    if (card.root.hidden === shown) card.root.hidden = !shown;
+    if (shown) this.shown.add(run.id);
+    else this.shown.delete(run.id);
+  }
+
+  /** @param {IntersectionObserverEntry[]} entries */
+  scrolled(entries) {
+    for (const { target, isIntersecting } of entries) {
+      target.toggleAttribute("data-near", isIntersecting);
+      if (isIntersecting) this.near.add(target);
+      else this.near.delete(target);
+    }
+    const changed = entries.map(({ target }) => target.getAttribute("data-test-id") ?? "");
+    this.draw(changed.filter((id) => this.outdated.has(id)));
+    this.tick(now()); // the clocks of cards off the screen stand still
+  }
+
+  /** @returns {Array<[ShownRun, Card]>} the visible cards near the screen */
+  visible() {
+    return [...this.near].flatMap((root) => {
+      const id = root.getAttribute("data-test-id") ?? "";
+      const [run, card] = [this.runs.get(id), this.cards.get(id)];
+      return run && card && !card.root.hidden ? [/** @type {[ShownRun, Card]} */ ([run, card])] : [];
+    });
+  }
+
+  /** @param {number} at ms, by the edge's clock */
+  tick(at) {
+    for (const [run, card] of this.visible()) card.tick(run, at);
+  }
+}

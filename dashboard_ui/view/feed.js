@@ -1,0 +1,212 @@
+/**
+ * The Live Feed of one run. It follows the newest line until the reader scrolls up, and then counts the new lines.
+ *
+ * The line that the reader sees keeps its place on the screen, whatever is added or measured.
+ */
+
+import { behind } from "../client/runs.js";
+import { h, setText } from "./dom.js";
+import { FeedTools } from "./feed-tools.js";
+import { groupOf } from "./lines.js";
+import { Rows } from "./rows.js";
+
+/** The largest distance from the bottom that counts as being there, px: less than one line. */
+const BOTTOM_PX = 16;
+
+/** @typedef {{seq: number, kind: Line["kind"], offset: number}} Place a line, and its part above the screen, px */
+
+export class Feed {
+  /**
+   * @param {string} label the name of the list for screen readers
+   * @param {{say?: (text: string) => void}} [how] say: announces a text; adds search, copy and download
+   */
+  constructor(label, { say } = {}) {
+    /** @type {ShownRun|null} */
+    this.run = null;
+    this.generation = -1;
+    /** Whether the feed follows the newest line. */
+    this.stuck = true;
+    /** New lines since the reader has scrolled up. */
+    this.unseen = 0;
+    /** Lines of the run that were processed. */
+    this.taken = 0;
+    /** The seq of the newest of them. */
+    this.newest = 0;
+
+    this.tools = new FeedTools(() => this.narrow(), say);
+    this.rows = new Rows();
+    this.empty = h("p.feed-empty");
+    this.scroller = h(
+      "div.feed-scroll",
+      { tabindex: "0", role: "region", "aria-label": label },
+      this.rows.root,
+      this.empty,
+    );
+    this.jump = h("button.feed-jump", { hidden: true, onclick: () => this.toBottom() });
+    this.root = h("div.feed", this.tools.root, h("div.feed-box", this.scroller, this.jump));
+    this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    this.scroller.addEventListener("keydown", (event) => this.pressed(event));
+    new ResizeObserver(() => this.resized()).observe(this.scroller);
+  }
+
+  /** Draws what is new. To be called once a frame while the feed is visible. @param {ShownRun} run */
+  update(run) {
+    const { feed } = run;
+    this.run = run;
+    this.rows.width ||= this.scroller.clientWidth;
+    const place = feed.generation === this.generation ? null : this.begin(feed);
+    const { newest } = this; // a phase's heading has the seq of the line below it
+    for (; this.taken < feed.lines.length; this.taken++) {
+      const line = feed.lines[this.taken];
+      this.tools.count(groupOf(line));
+      if (this.tools.passes(line)) this.rows.push(line);
+      const seq = line.seq ?? 0;
+      if (seq > newest && !this.stuck && line.kind !== "phase" && this.tools.passes(line)) this.unseen++;
+      this.newest = Math.max(this.newest, seq);
+    }
+    if (place) this.goTo(place);
+    this.draw();
+  }
+
+  /**
+   * Starts again with other lines: dropped lines were restored, or the run's feed was reset.
+   *
+   * @param {import("./feed-log.js").FeedLog} feed
+   * @returns {Place|null} where the reader was, unless that is the bottom or no longer there
+   */
+  begin(feed) {
+    if (this.scroller.clientHeight === 0) this.stuck = true; // collapsed: it shows the newest line when it opens
+    const place = this.stuck ? null : this.place();
+    const goesOn = feed.lines.some(({ seq }) => seq === this.newest);
+    if (!goesOn) this.newest = 0;
+    if (!goesOn || this.stuck) this.unseen = 0;
+    Object.assign(this, { generation: feed.generation, taken: 0 });
+    this.tools.reset();
+    this.rows.clear();
+    return goesOn ? place : null;
+  }
+
+  /** Applies another filter or search. The reader stays at the same line if it is still shown. */
+  narrow() {
+    const place = this.place();
+    this.rows.clear();
+    const lines = this.run?.feed.lines.slice(0, this.taken) ?? [];
+    for (const line of lines) if (this.tools.passes(line)) this.rows.push(line);
+    this.unseen = 0;
+    if (this.stuck) this.draw();
+    else this.goTo(place);
+  }
+
+  /** @returns {Place} where the reader is */
+  place() {
+    const { rows } = this;
+    const { scrollTop } = this.scroller;
+    let line = rows.at(scrollTop);
+    while (line < rows.lines.length - 1 && !rows.lines[line].seq) line++; // a line without a seq may not be restored
+    const { seq = 0, kind = "system" } = rows.lines[line] ?? {};
+    return { seq, kind, offset: scrollTop - rows.top(line) };
+  }
+
+  /** Scrolls to a line, or to the last line before it that is shown. @param {Place} place */
+  goTo({ seq, kind, offset }) {
+    const { lines } = this.rows;
+    const same = lines.findIndex((line) => line.seq === seq && line.kind === kind);
+    if (same >= 0) this.show(same, offset);
+    else this.show(lines.findLastIndex((line) => (line.seq ?? Infinity) <= seq));
+  }
+
+  /** Draws the lines on the screen, measures the new ones, and repeats until nothing changes. */
+  draw() {
+    const { scroller, rows } = this;
+    const height = scroller.clientHeight;
+    if (height === 0) return; // collapsed: the ResizeObserver calls when it opens
+    // The second pass draws the lines that appear because others were lower than estimated. More are rare.
+    for (let pass = 0, settled = false; pass < 5 && !settled; pass++) {
+      const y = this.stuck ? rows.bottom(height) : scroller.scrollTop;
+      const read = rows.at(y);
+      const offset = y - rows.top(read);
+      settled = rows.show(y, height);
+      const goal = this.stuck ? scroller.scrollHeight - height : rows.top(read) + offset;
+      if (Math.abs(goal - scroller.scrollTop) >= 1) scroller.scrollTop = goal;
+    }
+    rows.finish();
+    this.tools.draw(this.run, rows.lines);
+    const words = this.emptyWords();
+    this.empty.hidden = !words;
+    setText(this.empty, words);
+    this.showJump();
+  }
+
+  /** The text in place of lines; "" if there are lines. */
+  emptyWords() {
+    const { run } = this;
+    if (!run) return "";
+    if (run.refusal !== null) return run.refusal;
+    if (!run.feed.lines.length) return behind(run) ? "Loading the feed…" : "Nothing yet. The first event appears here.";
+    return this.rows.lines.some(({ kind }) => kind !== "phase") ? "" : this.tools.nothing();
+  }
+
+  /** The browser would scroll to the estimated ends of the list. @param {KeyboardEvent} event */
+  pressed(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    if (event.key === "End") this.toBottom();
+    else if (event.key === "Home") this.show(0);
+    else return;
+    event.preventDefault();
+  }
+
+  scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    if (clientHeight === 0) return; // collapsed, not scrolled
+    this.stuck = scrollHeight - scrollTop - clientHeight < BOTTOM_PX;
+    if (this.stuck) this.unseen = 0;
+    this.draw();
+  }
+
+  resized() {
+    const { rows, scroller } = this;
+    const width = scroller.clientWidth;
+    if (width && rows.width && width !== rows.width) {
+      const read = rows.at(scroller.scrollTop);
+      rows.resize(width);
+      if (!this.stuck) this.show(read);
+    }
+    this.draw();
+  }
+
+  showJump() {
+    this.jump.hidden = this.stuck || this.unseen === 0;
+    setText(this.jump, `↓ ${this.unseen.toLocaleString("en")} new`);
+  }
+
+  toBottom() {
+    this.stuck = true;
+    this.unseen = 0;
+    this.draw();
+    this.scroller.focus({ preventScroll: true });
+  }
+
+  /** Scrolls to a line. @param {number} line @param {number} [offset] the part of it above the screen, px */
+  show(line, offset = 0) {
+    this.stuck = false;
+    // The lines above may be higher than estimated: the position of the line is known after they were drawn.
+    for (let pass = 0; pass < 3; pass++) {
+      this.rows.pad();
+      this.scroller.scrollTop = this.rows.top(Math.max(0, line)) + offset;
+      this.draw();
+    }
+    this.scrolled(); // the list may end before that position
+  }
+
+  /** Shows and highlights the line of an event. Removes the filter if it hides the line. @param {number} seq */
+  reveal(seq) {
+    const find = () => this.rows.lines.findIndex((line) => line.seq === seq && line.kind !== "phase");
+    if (find() < 0) this.tools.showAll();
+    const found = find();
+    if (found < 0) return;
+    this.show(Math.max(0, found - 2)); // with some of the lines before it
+    this.scroller.focus({ preventScroll: true });
+    this.root.scrollIntoView({ block: "nearest" });
+    this.rows.element(found)?.animate([{ background: "var(--amber-soft)" }, {}], { duration: 2000 });
+  }
+}

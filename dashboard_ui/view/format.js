@@ -1,0 +1,82 @@
+/** Texts for the reader: times, durations, hosts. Pure. */
+
+/** The names of the four phases. */
+export const PHASES = ["Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score"];
+
+/** @param {number} n */
+const two = (n) => String(n).padStart(2, "0");
+
+/** `12:03:07` in the reader's time zone; "--:--:--" if `ms` is not a time. @param {number} [ms] */
+export function clock(ms) {
+  const date = new Date(ms ?? NaN);
+  if (Number.isNaN(date.getTime())) return "--:--:--";
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** `0:41`, `12:05` or `1:02:03`. A negative duration (of two clocks that disagree) is zero. @param {number} ms */
+export function duration(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000)) || 0;
+  const [hours, minutes] = [Math.floor(s / 3600), Math.floor(s / 60) % 60];
+  return hours ? `${hours}:${two(minutes)}:${two(s % 60)}` : `${minutes}:${two(s % 60)}`;
+}
+
+/** `42 ms` or `1.2 s`. @param {number} ms */
+export const latency = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+/** The longest time without an event of a run that is not stalled, ms. */
+const QUIET_MS = 120_000;
+
+/**
+ * The time that a run has waited while it is queued; after that, the time from its start to its end or until now.
+ *
+ * The times are the agent's, whose clock may be hours off. Its last event is a lower bound of its clock and, while the
+ * run is not stalled, an upper bound too. A wrong clock causes an error of at most two minutes.
+ *
+ * @param {Snapshot} run
+ * @param {number} now ms, by the edge's clock
+ */
+export function elapsed(run, now) {
+  if (!run.createdAt) return "–";
+  const from = run.startedAt ?? run.createdAt;
+  if (run.finishedAt) return duration(run.finishedAt - from);
+  const said = run.updatedAt ?? from;
+  const latest = run.status === "running" && !run.stalled ? said + QUIET_MS : Infinity;
+  return duration(Math.min(Math.max(now, said), latest) - from);
+}
+
+/** An address that may become a link; null if it is not http(s). @param {unknown} url */
+export function webUrl(url) {
+  try {
+    const parsed = new URL(String(url));
+    return parsed.protocol === "http:" || parsed.protocol === "https:" ? parsed : null;
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Snapshot} run */
+export const host = (run) => webUrl(run.gameUrl)?.host || run.gameUrl || "no address";
+
+/** @param {Snapshot} run */
+export const titleOf = (run) => run.title || webUrl(run.gameUrl)?.host || `Test ${run.testId.slice(0, 8)}`;
+
+/** 1 to 4 for "phase1" to "phase4"; otherwise 0. @param {string|null|undefined} phase */
+export const phaseNumber = (phase) => Number(/^phase([1-4])$/.exec(phase ?? "")?.[1] ?? 0);
+
+/**
+ * Completes an address that was typed into the form. Without a scheme it becomes https; for localhost and IP addresses
+ * http. An invalid address is returned unchanged, and the edge reports the error.
+ *
+ * @param {string} typed
+ */
+export function completeUrl(typed) {
+  const text = typed.trim();
+  if (!text || /^[a-z][a-z0-9+.-]*:(?!\d)/i.test(text)) return text;
+  return /^(localhost|\d+\.\d+\.\d+\.\d+|\[)/i.test(text) ? `http://${text}` : `https://${text}`;
+}
+
+/** `1 event`, `2,000 events`. @param {number} n @param {string} noun */
+export const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+
+/** The reason of a failed call, for the reader. @param {unknown} error */
+export const reasonOf = (error) => (error instanceof Error ? error.message : String(error));

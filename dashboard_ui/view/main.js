@@ -1,0 +1,206 @@
+/** Sets up the page: the store, the transport and the elements that show them. Changes are drawn once per frame. */
+
+import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
+import { RpcError, fetchScreenshot, rpc } from "../client/rpc.js";
+import { Store } from "../client/store.js";
+import { Transport } from "../client/transport.js";
+import { ConnectionStatus } from "./connection-status.js";
+import { h, setText } from "./dom.js";
+import { fetchEarlier } from "./earlier.js";
+import { FeedLog } from "./feed-log.js";
+import { titleOf } from "./format.js";
+import { Screenshots } from "./screenshots.js";
+
+/** The test of a run's own page; null on the main page. */
+const testOfPage = /^\/tests\/([^/]+)\/?$/.exec(location.pathname)?.[1] ?? null;
+const store = new Store({ only: testOfPage, newFeed: (testId) => new FeedLog({ whole: testId === testOfPage }) });
+// The main page checks the list also after every test has ended. A run's own page does not.
+const transport = new Transport(store, { onChange: schedule, onNews: measure, looks: testOfPage === null });
+const screenshots = new Screenshots(fetchScreenshot);
+const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
+/** The last announced status of each run. @type {Map<string, Status>} */
+const announced = new Map();
+const connectionStatus = new ConnectionStatus({
+  onRetry: () => transport.retry(),
+  onChange: (label) => announce(`Connection: ${label}`),
+});
+
+const actions = {
+  say: announce,
+  open(/** @type {string} */ testId, /** @type {boolean} */ opened) {
+    store.setOpened(testId, opened);
+    transport.refresh();
+    if (opened) void fetchEarlier(store, testId, () => transport.refresh());
+  },
+  async cancel(/** @type {string} */ testId) {
+    await rpc("cancelTest", { testId });
+  },
+  async submit(/** @type {Record<string, any>} */ params) {
+    const { testId } = await rpc("submitTest", params);
+    if (testOfPage === null) await watchSubmitted(testId, params);
+    return testId;
+  },
+  async list(/** @type {Record<string, any>} */ params) {
+    const answer = await rpc("listTests", params, { get: true });
+    store.tests({ upserts: answer.tests, counts: answer.counts, stale: answer.stale });
+    transport.refresh();
+    return answer;
+  },
+  async demoGameUrl() {
+    return (await rpc("getConfig", {}, { get: true })).demoGameUrl;
+  },
+};
+
+// index.html preloads the modules of the main page, run.html those of a run's own page.
+const listPage = testOfPage === null ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
+const runPage = testOfPage === null ? null : new (await import("./run.js")).RunPage(testOfPage, actions);
+
+/**
+ * Watches a test on the page's socket, from its first event. Also available as `window.testcast.connectToTest`.
+ *
+ * @param {string} testRunId
+ * @returns {Promise<{url: string, snapshot: any, epoch: string, head: number}>} the edge's answer; `url` is for
+ *   callers that open their own socket
+ * @throws {RpcError} status 400: the id is not valid; 404: there is no such test; 0: the edge did not answer
+ */
+export async function connectToTest(testRunId) {
+  const answer = await rpc("connectToTest", { testId: testRunId });
+  store.pin(testRunId, answer.snapshot);
+  transport.refresh();
+  return answer;
+}
+
+/** Shows a test that the reader has submitted at once. @param {string} testId @param {any} params */
+async function watchSubmitted(testId, params) {
+  try {
+    await connectToTest(testId);
+  } catch {
+    // The test exists; only this request failed. The socket will bring the rest.
+    store.pin(testId, { testId, ...params, status: "queued", seq: 0, createdAt: edgeNow() });
+    transport.refresh();
+  }
+  if (transport.connection.state !== "live") transport.wake();
+  draw(); // the card must be there before the form reports success
+}
+
+// ── drawing ──
+
+let scheduled = false;
+/** @type {number|null} */
+let latencyMs = null;
+
+function schedule() {
+  if (scheduled) return;
+  scheduled = true;
+  requestAnimationFrame(draw);
+}
+
+function draw() {
+  scheduled = false;
+  const ids = store.runs.takeDirty();
+  for (const id of ids) announceStatus(id);
+  if (listPage) {
+    const before = listPage.grid.cards.size;
+    for (const id of listPage.update(ids)) store.runs.dirty.add(id);
+    if (store.runs.dirty.size) schedule();
+    if (listPage.grid.cards.size > before) queueMicrotask(tick); // requests the screenshots of new cards at once
+  } else if (runPage && testOfPage !== null && ids.includes(testOfPage)) {
+    const run = store.runs.get(testOfPage);
+    if (run?.refusal && !run.snapshot.createdAt) runPage.refuse(run.refusal);
+    else if (run) runPage.update(run);
+  }
+  drawConnectionStatus();
+}
+
+function drawConnectionStatus() {
+  connectionStatus.update({
+    connection: transport.connection,
+    now: Date.now(),
+    freshAt: transport.freshAt,
+    stale: store.stale,
+    pollAnswered: transport.polling.answered,
+    latencyMs,
+    runs: testOfPage === null ? store.runs.size : 1,
+  });
+}
+
+/** Measures the time from the publisher's clock to the painted screen. @param {RunEvent} event */
+function measure(event) {
+  requestAnimationFrame(() => {
+    // A task that starts after the callbacks of a frame runs after the frame was painted.
+    setTimeout(() => {
+      // The two clocks are the agent's and the edge's, which NTP usually keeps close. If they plainly disagree, the
+      // latency is unknown and no number is shown.
+      const ms = Math.round(edgeNow() - event.timestamp);
+      latencyMs = ms >= -clockError() && ms < 60_000 ? Math.max(1, ms) : null;
+      drawConnectionStatus();
+    });
+  });
+}
+
+function tick() {
+  if (document.hidden) return;
+  const now = Date.now();
+  const run = testOfPage === null ? undefined : store.runs.get(testOfPage);
+  listPage?.grid.tick(edgeNow());
+  if (runPage && run) runPage.tick(run, edgeNow());
+  drawConnectionStatus();
+  // Without a connection, every request for a screenshot would fail.
+  if (transport.connection.state === "live" || transport.polling.answered) {
+    screenshots.tick(listPage?.grid.visible() ?? (runPage && run ? [[run, runPage]] : []), now);
+  }
+}
+
+function syncClocks() {
+  if (!document.hidden) void compareClocks(() => rpc("getConfig", {}, { get: true })).then(tick);
+}
+
+// ── screen readers ──
+
+/** @param {string} text */
+function announce(text) {
+  setText(announcer, text);
+}
+
+/** Announces a change of a run's status. @param {string} id */
+function announceStatus(id) {
+  const run = store.runs.get(id);
+  if (!run) announced.delete(id);
+  if (!run || (testOfPage !== null && id !== testOfPage)) return;
+  const { status, score } = run.snapshot;
+  const before = announced.get(id);
+  if (before === status) return;
+  announced.set(id, status);
+  if (before === undefined && status !== "queued") return; // the run is older than the page
+  announce(`${titleOf(run.snapshot)}: ${status}${score === undefined ? "" : `, score ${Math.round(score)} of 100`}`);
+}
+
+// ── start ──
+
+async function startRunPage(/** @type {string} */ testId, /** @type {import("./run.js").RunPage} */ page) {
+  try {
+    await connectToTest(testId);
+  } catch (error) {
+    if (error instanceof RpcError && error.status >= 400 && error.status < 500) {
+      page.refuse(error.message);
+      drawConnectionStatus();
+      return;
+    }
+    store.pin(testId); // the edge did not answer: the socket keeps trying
+  }
+  store.setOpened(testId, true);
+  transport.start();
+}
+
+Object.assign(window, { testcast: { connectToTest } });
+document.querySelector("#connection-status")?.replaceWith(connectionStatus.root);
+document.querySelector("#main")?.replaceWith((listPage ?? runPage)?.root ?? "");
+document.body.append(announcer);
+drawConnectionStatus();
+setInterval(tick, 1000);
+syncClocks();
+setTimeout(syncClocks, 3000); // while the page loads, a round trip takes longer
+setInterval(syncClocks, 600_000);
+document.addEventListener("visibilitychange", syncClocks);
+if (runPage && testOfPage !== null) void startRunPage(testOfPage, runPage);
+else transport.start();

@@ -1,0 +1,201 @@
+/** The parts of a card and of a run's page: badge, phases, score, screenshot, the button that cancels. */
+
+import { ended } from "../client/fold.js";
+import { h, icon, setAttr, setText, svg } from "./dom.js";
+import { PHASES, clock, phaseNumber, reasonOf } from "./format.js";
+
+/** @returns {Part} the status, as a word and a colour */
+export function badge() {
+  const root = h("span.badge");
+  return {
+    root,
+    update({ status }) {
+      setAttr(root, "data-status", status);
+      setText(root, status);
+    },
+  };
+}
+
+/** @returns {Part} marks of an unusual run: a later attempt, no sign of life */
+export function marks() {
+  const attempt = h("span.mark", { hidden: true });
+  const stalled = h("span.mark.mark-stalled", { hidden: true });
+  return {
+    root: h("span.marks", attempt, stalled),
+    update(run) {
+      setAttr(attempt, "hidden", !(run.attempt && run.attempt > 1));
+      setText(attempt, `attempt ${run.attempt}`);
+      setAttr(stalled, "hidden", !run.stalled || ended(run));
+      setText(stalled, `stalled since ${clock(run.updatedAt ?? run.createdAt)}`);
+    },
+  };
+}
+
+/** @returns {Part} the phases as a row of dots */
+export function stepper() {
+  const steps = PHASES.map((name) => h("li.step", { title: name }, h("span.dot")));
+  const list = h("ol.steps", { "aria-hidden": "true" }, ...steps);
+  const label = h("span.phase");
+  return {
+    root: h("div.stepper", list, label),
+    update(run) {
+      const now = phaseNumber(run.phase);
+      steps.forEach((step, i) => {
+        const done = run.status === "completed" || i + 1 < now;
+        const current = i + 1 === now && !done;
+        setAttr(step, "data-step", done ? "done" : current ? (ended(run) ? "failed" : "current") : "ahead");
+        setAttr(step, "aria-current", current && "step");
+      });
+      setText(label, now ? `Phase ${now}/4` : run.status === "queued" ? "Not started" : "");
+    },
+  };
+}
+
+/** @param {number} score @returns {"good"|"fair"|"poor"} */
+const verdict = (score) => (score >= 70 ? "good" : score >= 40 ? "fair" : "poor");
+
+/**
+ * The valid parts of a score. An agent may publish anything.
+ *
+ * @param {Snapshot} run
+ * @returns {RubricPart[]}
+ */
+export function rubricOf(run) {
+  const rubric = run.metrics?.rubric;
+  if (!Array.isArray(rubric)) return [];
+  return rubric
+    .filter((part) => typeof part?.part === "string" && Number.isFinite(part.score) && part.max > 0)
+    .map(({ part, score, max, reasons }) => ({ part, score, max, reasons: Array.isArray(reasons) ? reasons : [] }));
+}
+
+/** The parts of a score with their reasons. @param {RubricPart[]} rubric @returns {HTMLElement} */
+export function rubricList(rubric) {
+  if (!rubric.length) return h("p", "The agent gave no parts of this score.");
+  const rows = rubric.map(({ part, score, max, reasons }) => {
+    const percent = Math.max(0, Math.min(100, (100 * score) / max));
+    const bar = h("span.gauge-fill", { "data-verdict": verdict(percent) });
+    bar.style.width = `${percent}%`;
+    return h(
+      "li.rubric-part",
+      h("span.rubric-name", part),
+      h("span.gauge", { "aria-hidden": "true" }, bar),
+      h("span.rubric-score", `${score}/${max}`),
+      ...reasons.map((reason) => h("span.rubric-reason", String(reason))),
+    );
+  });
+  return h("ul.rubric", ...rows);
+}
+
+/**
+ * The score as a ring. Its parts appear on hover, focus or tap.
+ *
+ * @param {{large?: boolean}} [how] large: for the run's own page, which shows the parts beside the ring
+ * @returns {Part}
+ */
+export function ring({ large = false } = {}) {
+  const circle = (/** @type {string} */ name) => svg("circle", { cx: 20, cy: 20, r: 17, pathLength: 100, class: name });
+  const arc = circle("ring-arc");
+  const picture = svg("svg", { viewBox: "0 0 40 40", "aria-hidden": "true" }, circle("ring-track"), arc);
+  const number = h("span.ring-number");
+  const parts = h("div.ring-parts", { role: "tooltip" });
+  const button = h("button.ring", picture, number);
+  const root = h("div", { class: large ? "score score-large" : "score", hidden: true }, button, !large && parts);
+  // Escape hides the parts, and the ring keeps the focus (WCAG 1.4.13).
+  button.addEventListener("keydown", (event) => event.key === "Escape" && root.classList.add("dismissed"));
+  for (const type of ["blur", "click", "pointerleave"])
+    button.addEventListener(type, () => root.classList.remove("dismissed"));
+  /** @type {Partial<Snapshot>} */
+  let drawn = {};
+  return {
+    root,
+    update(run) {
+      setAttr(root, "hidden", run.score === undefined);
+      if (run.score === undefined || (drawn.score === run.score && drawn.metrics === run.metrics)) return;
+      drawn = run;
+      const rubric = rubricOf(run);
+      const score = Math.round(run.score);
+      setText(number, String(score));
+      setAttr(root, "data-verdict", verdict(score));
+      const words = [`Score ${score} of 100`, ...rubric.map((p) => `${p.part} ${p.score} of ${p.max}`)];
+      setAttr(button, "aria-label", words.join(", "));
+      arc.style.strokeDasharray = `${score} 100`;
+      parts.replaceChildren(h("strong", `Score ${score}/100`), rubricList(rubric));
+    },
+  };
+}
+
+/**
+ * The newest screenshot of the game, or a placeholder.
+ *
+ * @returns {Part & {show: (picture: Blob, describe: string) => void, clear: () => void}} clear: releases the picture,
+ *   which the browser keeps otherwise until the page is closed
+ */
+export function screen() {
+  const image = h("img", { alt: "", hidden: true, draggable: "false" });
+  const words = h("span");
+  const empty = h("span.screen-empty", icon("game"), words);
+  let address = "";
+  return {
+    root: h("div.screen", empty, image),
+    update(run) {
+      const waiting = run.status === "queued" ? "Waiting for an agent" : "Waiting for the first screenshot";
+      setText(words, ended(run) ? "No screenshot" : waiting);
+    },
+    clear: () => URL.revokeObjectURL(address),
+    show(picture, describe) {
+      const next = URL.createObjectURL(picture);
+      const decoded = new Image();
+      decoded.src = next;
+      // The picture is replaced when the next one is decoded, so nothing flickers.
+      decoded.decode().then(
+        () => {
+          image.src = next;
+          image.alt = describe;
+          image.hidden = false;
+          empty.hidden = true;
+          if (address) URL.revokeObjectURL(address);
+          address = next;
+        },
+        () => URL.revokeObjectURL(next),
+      );
+    },
+  };
+}
+
+/**
+ * A button that asks for confirmation in its own place, without a dialog.
+ *
+ * @param {string} testId
+ * @param {Actions} actions
+ * @param {(reason: string) => void} onRefused
+ * @param {"quiet"|"secondary"} [look]
+ */
+export function cancelButton(testId, actions, onRefused, look = "quiet") {
+  const button = h("button", { class: `${look} cancel`, onclick: () => ask(true) }, "Cancel");
+  const yes = h("button", { class: `${look} cancel-yes` }, "Yes, cancel");
+  const no = h("button", { class: look, onclick: () => ask(false) }, "Keep it");
+  const question = h("span.confirm", { role: "group", "aria-label": "Cancel this run?", hidden: true });
+  question.append(h("span.confirm-words", "Cancel this run?"), yes, no);
+  const root = h("span.cancel-box", button, question);
+
+  /** The focus goes to "Keep it": a double click cancels nothing. @param {boolean} asking */
+  function ask(asking) {
+    button.hidden = asking;
+    question.hidden = !asking;
+    (asking ? no : button).focus({ preventScroll: true });
+  }
+  question.addEventListener("keydown", (event) => event.key === "Escape" && ask(false));
+  yes.addEventListener("click", async () => {
+    ask(false);
+    button.disabled = true;
+    setText(button, "Cancelling…");
+    try {
+      await actions.cancel(testId);
+    } catch (error) {
+      onRefused(reasonOf(error));
+    }
+    button.disabled = false;
+    setText(button, "Cancel");
+  });
+  return root;
+}

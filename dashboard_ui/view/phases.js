@@ -1,0 +1,120 @@
+/** The phases on a time line, each as long as it took. A click on a phase shows its first line in the feed. */
+
+import { h, setAttr, setText } from "./dom.js";
+import { PHASES, clock, duration } from "./format.js";
+import { advance, phaseTimes, timeline } from "./timeline.js";
+
+export class Phases {
+  /** @param {(seq: number) => void} reveal shows an event in the feed */
+  constructor(reveal) {
+    this.reveal = reveal;
+    this.line = timeline();
+    this.generation = -1;
+    this.taken = 0;
+    /** @type {Snapshot|null} */
+    this.run = null;
+    this.now = 0;
+    /** @type {Map<Span, {item: HTMLElement, button: HTMLElement}>} */
+    this.segments = new Map();
+    /** The phase that the reader points at. @type {Span|null} */
+    this.chosen = null;
+    this.bar = h("ol.segments", { "aria-label": "Phases on a time line" });
+    this.rest = [0, 1, 2, 3].map(() => h("li.segment.segment-ahead", { "aria-hidden": "true" }));
+    this.note = h("p.phase");
+    this.names = PHASES.map((name, i) => {
+      const time = h("span.phase-time");
+      return { root: h("li.phase-name", h("span.phase-number", String(i + 1)), h("span", name), time), time };
+    });
+    this.bar.append(...this.rest);
+    this.root = h(
+      "div.timeline",
+      this.note,
+      this.bar,
+      h("ul.phase-names", { "aria-hidden": "true" }, ...this.names.map(({ root }) => root)),
+    );
+  }
+
+  /** @param {ShownRun} run @param {number} now ms */
+  update(run, now) {
+    const { generation, log } = run.feed;
+    if (generation !== this.generation) Object.assign(this, { generation, line: timeline(), taken: 0 });
+    for (; this.taken < log.length; this.taken++) advance(this.line, log[this.taken]);
+    this.run = run.snapshot;
+    this.draw(now);
+  }
+
+  /** @param {number} now ms */
+  draw(now) {
+    this.now = now;
+    const { spans } = this.line;
+    for (const [span, { item }] of this.segments) {
+      if (spans.includes(span)) continue;
+      item.remove();
+      this.segments.delete(span);
+    }
+    for (const span of spans) this.drawSegment(span);
+    const reached = spans.at(-1)?.phase ?? 0;
+    // Future phases have no length yet. After the end of the run they are hidden.
+    this.rest.forEach((item, i) => (item.hidden = i < reached || this.line.ended));
+    const times = phaseTimes(this.line, now);
+    this.names.forEach(({ root, time }, i) => {
+      setText(time, times[i] === null ? "" : duration(times[i]));
+      setAttr(root, "data-step", this.line.running && i + 1 === reached ? "current" : null);
+    });
+    setText(this.note, this.chosen ? this.describe(this.chosen) : this.summary());
+  }
+
+  /** @param {Span} span */
+  drawSegment(span) {
+    let segment = this.segments.get(span);
+    if (!segment) {
+      const choose = (/** @type {Span|null} */ chosen) => {
+        this.chosen = chosen;
+        this.draw(this.now);
+      };
+      const button = h("button", {
+        onclick: () => this.reveal(span.seq),
+        onpointerenter: () => choose(span),
+        onpointerleave: () => choose(null),
+        onfocus: () => choose(span),
+        onblur: () => choose(null),
+      });
+      const before = this.line.spans[this.line.spans.indexOf(span) - 1];
+      const again = before ? before.attempt !== span.attempt : span.attempt > 1;
+      const item = h("li.segment", again && h("span.segment-attempt", `attempt ${span.attempt}`), button);
+      button.textContent = String(span.phase);
+      this.segments.set(span, (segment = { item, button }));
+      this.bar.insertBefore(item, this.rest[0]);
+    }
+    segment.item.style.flexGrow = String(Math.max(1, this.end(span) - span.from));
+    setAttr(segment.item, "data-step", this.stateOf(span));
+    setAttr(segment.button, "aria-label", this.describe(span));
+    setAttr(segment.button, "aria-current", this.current(span) && "step");
+  }
+
+  /** @param {Span} span */
+  current = (span) => this.line.running && span === this.line.spans.at(-1);
+  /** @param {Span} span */
+  end = (span) => (this.current(span) ? Math.max(span.to, this.now) : span.to);
+
+  /** @param {Span} span */
+  stateOf(span) {
+    if (this.current(span)) return "current";
+    const lost = this.line.spans[this.line.spans.indexOf(span) + 1]?.attempt !== span.attempt;
+    return lost && this.run?.status !== "completed" ? "failed" : "done";
+  }
+
+  /** @param {Span} span */
+  describe(span) {
+    const attempt = this.line.attempt > 1 ? `, attempt ${span.attempt}` : "";
+    const end = this.current(span) ? "now" : clock(span.to);
+    const took = duration(this.end(span) - span.from);
+    return `Phase ${span.phase}, ${PHASES[span.phase - 1]}${attempt}: ${clock(span.from)} to ${end}, ${took}`;
+  }
+
+  summary() {
+    const last = this.line.spans.at(-1);
+    if (!last) return this.run?.status === "queued" ? "Not started" : "";
+    return `Phase ${last.phase}/4`;
+  }
+}

@@ -1,0 +1,34 @@
+/** The problems of a game, each with its count and its first occurrence, folded from a run's events. Pure. */
+
+import { kindOf } from "./lines.js";
+
+/** The most different problems that are kept: a game may put a number into each of its errors. */
+export const MAX_PROBLEMS = 100;
+
+const NAMES = new Map([
+  ["console", "Console error"],
+  ["pageerror", "Script error"],
+  ["request", "Failed request"],
+  ["refused", "Refused request"],
+  ["freeze", "Freeze"],
+  ["crash", "Crash"],
+  ["blank", "Blank picture"],
+]);
+
+/** @returns {Problems} */
+export const problems = () => ({ found: new Map(), more: 0 });
+
+/** Adds the problem of an event, if it reports one. @param {Problems} all changed in place @param {RunEvent} event */
+export function note(all, event) {
+  const kind = kindOf(event);
+  // The page shows the event that ended the run elsewhere.
+  if ((kind !== "problem" && kind !== "error") || event.status === "failed") return;
+  const { data, message } = event;
+  const text = typeof data?.detail === "string" && data.detail ? data.detail : message;
+  const name = kind === "error" ? "Error" : (NAMES.get(data.kind) ?? "Problem");
+  const key = `${name}\n${text}`;
+  const known = all.found.get(key);
+  if (known) known.count++;
+  else if (all.found.size === MAX_PROBLEMS) all.more++;
+  else all.found.set(key, { name, text, count: 1, time: event.timestamp, seq: event.seq });
+}

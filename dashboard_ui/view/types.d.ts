@@ -1,0 +1,50 @@
+// Types shared by several modules of the dashboard, for the reader and for `tsc --checkJs`.
+// No browser loads this file. client/types.d.ts has the types of runs, events and the connection.
+
+/** A run with the lines of its feed, as the dashboard stores it. */
+type ShownRun = Run<import("./feed-log.js").FeedLog>;
+
+type RubricPart = { part: string; score: number; max: number; reasons: string[] };
+
+/** One line of a feed. */
+interface Line {
+  kind: "phase" | "status" | "progress" | "action" | "problem" | "error" | "complete" | "system";
+  text: string;
+  detail?: string; // the game's own message, shown below the text
+  time?: number;
+  seq?: number; // of the event that the line shows
+}
+
+/** A filter of a feed. */
+type Group = "all" | "steps" | "actions" | "problems";
+
+/** The time that one attempt spent in one phase; `seq` is that of its first event. */
+type Span = { phase: number; attempt: number; from: number; to: number; seq: number };
+type Timeline = { spans: Span[]; attempt: number; running: boolean; ended: boolean };
+
+/** A problem of the game; `time` and `seq` are those of its first occurrence. */
+type Problem = { name: string; text: string; count: number; time: number; seq: number };
+type Problems = { found: Map<string, Problem>; more: number };
+
+/** An element that shows a part of a snapshot. */
+type Part = { root: HTMLElement; update: (run: Snapshot) => void };
+
+/** An element that shows a run: a card or the run's own page. */
+interface View {
+  root: HTMLElement;
+  update(run: ShownRun): void;
+  tick(run: ShownRun, now: number): void; // called once a second, for what moves with the clock
+  showPicture(picture: Blob): void;
+}
+
+/** The actions of cards and pages. A promise rejects with the edge's reason. */
+interface Actions {
+  say(text: string): void; // announces a text to screen readers
+  open(testId: string, opened: boolean): void;
+  cancel(testId: string): Promise<void>;
+  submit(params: Record<string, any>): Promise<string>; // returns the id of the new test
+  demoGameUrl(): Promise<string | undefined>;
+  list(params: Record<string, any>): Promise<ListAnswer>; // a page of listTests, which the store has taken
+}
+
+type ListAnswer = { tests: Snapshot[]; nextCursor?: string };
