@@ -232,7 +232,8 @@ class ModelBroker:
             raise BrokerUnavailable("who answers is not the leader any more")
 
         def serve() -> int:
-            retained = self.life.retained(self.loop.now - self.deposed_s) if test_id == self.test_id else []
+            at = self.loop.now - (0.0 if confirmed else self.deposed_s)
+            retained = self.life.retained(at) if test_id == self.test_id else []
             return retained[-1].seq if retained else 0
 
         return await self.request(serve)

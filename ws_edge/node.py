@@ -15,7 +15,6 @@ from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotStore
 from ws_edge.access import Access, OpenAccess
-from ws_edge.api.response_cache import ResponseCache, ResponseCacheStatistics
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
 from ws_edge.fanout.replay import ReplayStatistics
@@ -50,7 +49,6 @@ class NodeStatistics(NamedTuple):
     reaper: ReaperStatistics
     tests: TestsChannelStatistics
     pictures: PicturesStatistics
-    response_cache: ResponseCacheStatistics
 
 
 class Node:
@@ -73,7 +71,6 @@ class Node:
         self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
-        self.response_cache = ResponseCache()
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -93,7 +90,6 @@ class Node:
             reaper=self.reaper.statistics(),
             tests=self.tests.statistics(),
             pictures=self.pictures.statistics(),
-            response_cache=self.response_cache.statistics(),
         )
 
     @property

@@ -6,14 +6,16 @@ Times are seconds on the caller's clock; parts of the picture are 0 to 1 (pictur
 from __future__ import annotations
 
 import math
-import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent_worker.games.actions import Action, can_join, click, key, together
 from agent_worker.games.errors import PageHung, TimeUp
+
+if TYPE_CHECKING:
+    import random
 
 REPLY_TIMEOUT_S: Final = 3.0
 """A page that has not answered for this long hangs: its own script has not returned in all that time."""

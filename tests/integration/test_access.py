@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from broker.contract import subjects
 from broker.jetstream.api import Streams
@@ -17,6 +17,7 @@ from tests.harness import begin, until
 from ws_edge.access import AccessDenied, Action, OpenAccess, Principal
 from ws_edge.api.app import make_app
 from ws_edge.api.methods import METHODS
+from ws_edge.api.response_cache import ResponseCache
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 
@@ -39,7 +40,7 @@ class Edge:
 
     def __init__(self, nats_url: str) -> None:
         self.node: Node
-        self._app: ASGIApp = make_app(nats_url, 1, EdgeConfig(allow_private=True), self._on_ready)
+        self._app = make_app(nats_url, 1, EdgeConfig(allow_private=True), self._on_ready)
         self._state: dict[str, Any] = {}
         self._stop = asyncio.Event()
         self._started = asyncio.Event()
@@ -63,6 +64,10 @@ class Edge:
             self._started.set()
 
         await self._app({"type": "lifespan", "state": self._state}, receive, send)
+
+    @property
+    def cache(self) -> ResponseCache:
+        return self._app.cache
 
     async def start(self) -> Edge:
         await self._started.wait()
@@ -113,7 +118,7 @@ async def test_what_one_was_told_is_not_told_to_another(edge: Edge, streams: Str
                 assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden"), name
                 assert not any(secret in refused.text for secret in (TITLE, test_id)), name
                 assert "etag" not in refused.headers
-        hits = node.response_cache.statistics().hits
+        hits = edge.cache.statistics().hits
         assert hits > 0, "something was answered from memory"
         for name, params in (("cancelTest", {"testId": test_id}), ("submitTest", {"gameUrl": "http://127.0.0.1:9/"})):
             refused = await bob.post(f"/rpc/{name}", json=params)

@@ -15,7 +15,7 @@ from tests.harness import NO_SUCH_TEST, free_port
 from ws_edge.access import ANONYMOUS, AccessDenied, Action, OpenAccess, Principal
 from ws_edge.api.app import make_app
 from ws_edge.api.methods import METHODS, RunParams
-from ws_edge.api.response_cache import CachedResponse
+from ws_edge.api.response_cache import CachedResponse, ResponseCache, ResponseCacheMiddleware
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.transport.requests import VERBS, Verb
@@ -72,8 +72,12 @@ async def node() -> AsyncIterator[Node]:
 
 
 @pytest.fixture
-async def client(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    app = make_app("", 1, EdgeConfig(), lambda _: None)
+def app() -> ResponseCacheMiddleware:
+    return make_app("", 1, EdgeConfig(), lambda _: None)
+
+
+@pytest.fixture
+async def client(app: ResponseCacheMiddleware, node: Node) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(on_node(app, node))
     async with httpx.AsyncClient(transport=transport, base_url="http://edge.example") as connected:
         yield connected
@@ -86,14 +90,14 @@ def on_node(app: ASGIApp, node: Node) -> ASGIApp:
     return with_state
 
 
-def keep_polls(node: Node) -> None:
+def keep_polls(cache: ResponseCache) -> None:
     """Puts an answer for each polled method into the response cache, as if somebody else had got it before."""
     for name, query in POLLED.items():
         method = METHODS[name]
         test_id = NO_SUCH_TEST if issubclass(method.params, RunParams) else None
         kept = CachedResponse(b'"kept"', SECRET.encode(), lambda: True, method.action, test_id)
-        node.response_cache.put({"path": f"/rpc/{name}", "query_string": query}, kept)
-    assert node.response_cache.statistics().responses == len(POLLED)
+        cache.put({"path": f"/rpc/{name}", "query_string": query}, kept)
+    assert cache.statistics().responses == len(POLLED)
 
 
 async def every_call(client: httpx.AsyncClient, **headers: str) -> dict[str, list[httpx.Response]]:
@@ -135,9 +139,9 @@ async def test_each_call_asks_once_for_its_action_and_run(node: Node, client: ht
 
 @pytest.mark.parametrize("if_none_match", ["", '"kept"', 'W/"kept"', "*"])
 async def test_who_is_refused_gets_nothing_also_when_it_is_in_memory(
-    node: Node, client: httpx.AsyncClient, if_none_match: str
+    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient, if_none_match: str
 ) -> None:
-    keep_polls(node)
+    keep_polls(app.cache)
     node.access = Asked(AccessDenied("not for you"))
     for name, answers in (await every_call(client, if_none_match=if_none_match)).items():
         for answer in answers:
@@ -146,19 +150,23 @@ async def test_who_is_refused_gets_nothing_also_when_it_is_in_memory(
             assert SECRET not in answer.text
             if answer.request.method != "HEAD":
                 assert answer.json() == {"error": {"code": "forbidden", "message": "not for you"}}
-    assert node.response_cache.statistics().hits == 0
+    assert app.cache.statistics().hits == 0
 
 
-async def test_a_wrong_proof_is_refused_everywhere(node: Node, client: httpx.AsyncClient) -> None:
-    keep_polls(node)
+async def test_a_wrong_proof_is_refused_everywhere(
+    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient
+) -> None:
+    keep_polls(app.cache)
     node.access = asked = Asked(proof=AccessDenied("this token is not valid"))
     for name, answers in (await every_call(client)).items():
         assert {answer.status_code for answer in answers} == {403}, name
     assert asked.questions == [], "never treated as anonymous"
 
 
-async def test_a_hidden_run_answers_like_one_that_does_not_exist(node: Node, client: httpx.AsyncClient) -> None:
-    keep_polls(node)
+async def test_a_hidden_run_answers_like_one_that_does_not_exist(
+    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient
+) -> None:
+    keep_polls(app.cache)
     node.access = Asked(NotFound(NO_SUCH_TEST))
     answer = await client.get("/rpc/getTest", params=RUN)
     assert (answer.status_code, answer.json()["error"]) == (
@@ -167,8 +175,10 @@ async def test_a_hidden_run_answers_like_one_that_does_not_exist(node: Node, cli
     )
 
 
-async def test_who_is_allowed_is_answered_from_memory(node: Node, client: httpx.AsyncClient) -> None:
-    keep_polls(node)
+async def test_who_is_allowed_is_answered_from_memory(
+    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient
+) -> None:
+    keep_polls(app.cache)
     node.access = asked = Asked()
     for name, query in POLLED.items():
         answer = await client.get(f"/rpc/{name}?{query.decode()}", headers={"x-name": "ann"})
@@ -181,27 +191,32 @@ async def test_who_is_allowed_is_answered_from_memory(node: Node, client: httpx.
             assert (other.status_code, other.text) == (200, SECRET)
     assert asked.questions[0] == (Principal("ann"), Action.LIST, None)
     assert asked.questions[-1] == (Principal("nobody"), Action.WATCH, NO_SUCH_TEST)
-    assert node.response_cache.statistics().hits == len(asked.questions) == 16
+    assert app.cache.statistics().hits == len(asked.questions) == 16
 
 
-async def test_by_default_everybody_is_anonymous_and_allowed(node: Node, client: httpx.AsyncClient) -> None:
+async def test_by_default_everybody_is_anonymous_and_allowed(
+    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient
+) -> None:
     assert isinstance(node.access, OpenAccess)
     assert node.access.identify(lambda _: "Bearer x") is ANONYMOUS
     for action in Action:
         node.access.authorize(ANONYMOUS, action, NO_SUCH_TEST)
-    keep_polls(node)
+    keep_polls(app.cache)
     assert (await client.get("/rpc/listTests")).text == SECRET
     assert (await client.get("/rpc/getConfig")).status_code == 200
 
 
-async def test_the_figures_of_a_node_are_plain_numbers_that_do_not_change(node: Node) -> None:
-    figures = node.statistics()
-    keep_polls(node)
-    assert (figures.response_cache.responses, node.statistics().response_cache.responses) == (0, 2)
+async def test_the_figures_of_a_node_are_plain_numbers_that_do_not_change(
+    app: ResponseCacheMiddleware, node: Node
+) -> None:
+    figures = app.cache.statistics()
+    keep_polls(app.cache)
+    assert (figures.responses, app.cache.statistics().responses) == (0, 2)
+    assert node.statistics() == node.statistics()
 
     def numbers(part: Any) -> list[Any]:
         return [number for each in part for number in numbers(each)] if isinstance(part, tuple) else [part]
 
     assert all(isinstance(number, int | float) for number in numbers(figures)), figures
     with pytest.raises(AttributeError):
-        figures.ready = True  # type: ignore[misc]
+        figures.responses = 1  # type: ignore[misc]

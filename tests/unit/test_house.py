@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,23 +14,6 @@ import pytest
 from tests.house import code, pages
 
 ROOT = Path(__file__).resolve().parents[2]
-
-# ---------------------------------------------------------------------------------------------------------------
-# TEMPORARY. Files that break a rule today and are being mended; to be emptied, never to be filled.
-# Rule -> paths. A rule is not checked for these files. Entries that are no longer needed are reported as a warning.
-# ---------------------------------------------------------------------------------------------------------------
-KNOWN: Final[Mapping[str, frozenset[str]]] = {
-    "rooms_of_the_edge": frozenset(
-        {
-            "ws_edge/node.py",
-        }
-    ),
-    "pure_modules_stay_pure": frozenset(
-        {
-            "agent_worker/games/policy.py",
-        }
-    ),
-}
 
 
 @cache
@@ -111,19 +93,12 @@ RULES: Final[tuple[tuple[code.Rule, Callable[[], Iterable[str]]], ...]] = (
 def test_the_repository_keeps(rule: code.Rule, paths: Callable[[], Iterable[str]]) -> None:
     found = {path: rule(path, tree()[path]) for path in paths()}
     assert found, "there is something to look at"
-    broken = {path for path, lines in found.items() if lines}
-    known = KNOWN.get(rule.__name__, frozenset())
-    if known:
-        warnings.warn(f"KNOWN, to be mended: {rule.__name__}: {', '.join(sorted(known & broken))}", stacklevel=1)
-    if known - broken:
-        warnings.warn(f"KNOWN no longer needed: {rule.__name__}: {', '.join(sorted(known - broken))}", stacklevel=1)
-    lines = [f"{path}: {line}" for path in sorted(broken - known) for line in found[path]]
+    lines = [f"{path}: {line}" for path in sorted(found) for line in found[path]]
     assert not lines, "\n".join(["", *lines])
 
 
 def test_there_is_no_import_cycle() -> None:
-    found = code.cycles({path: tree()[path] for path in production()})
-    assert [cycle for cycle in found if cycle not in KNOWN.get("cycles", frozenset())] == []
+    assert code.cycles({path: tree()[path] for path in production()}) == []
 
 
 def test_the_rules_name_what_there_is() -> None:

@@ -15,7 +15,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from broker.jetstream.connection import Connection
 from ws_edge.api import rpc
@@ -27,7 +26,9 @@ from ws_edge.node import Node
 _log = logging.getLogger("testcast.edge")
 
 
-def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callable[[Node], None]) -> ASGIApp:
+def make_app(
+    nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callable[[Node], None]
+) -> ResponseCacheMiddleware:
     """The edge as an ASGI application.
 
     Args:

@@ -86,6 +86,7 @@ class ResponseCacheMiddleware:
     """The application behind its response cache."""
 
     def __init__(self, app: ASGIApp) -> None:
+        self.cache = ResponseCache()
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,9 +100,10 @@ class ResponseCacheMiddleware:
                 asked = value if not asked else asked + b"," + value
             elif name == b"origin":  # the application adds what allows a page of another origin to read the answer
                 foreign = True
-        node = scope["state"]["node"]
-        response = None if foreign else node.response_cache.get(scope, node.access)
+        state = scope["state"]
+        response = None if foreign else self.cache.get(scope, state["node"].access)
         if response is None:
+            state["response_cache"] = self.cache  # where the application puts what may be sent again
             await self._app(scope, receive, send)
             return
         headers = [(b"cache-control", b"no-cache"), (b"etag", response.etag)]

@@ -46,9 +46,10 @@ async def serve(request: Request) -> Response:
         answer = await method.call(node, request, params)
     except TestcastError as error:
         return error_response(error.code, error.public_message)
-    if request.method == "GET" and answer.etag is not None and answer.is_current is not None:
+    cache = request.scope["state"].get("response_cache")
+    if cache is not None and answer.etag is not None and answer.is_current is not None:
         kept = CachedResponse(answer.etag.encode(), answer.body, answer.is_current, method.action, test_id)
-        node.response_cache.put(request.scope, kept)
+        cache.put(request.scope, kept)
     return _response(request, answer)
 
 
