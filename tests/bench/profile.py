@@ -57,9 +57,7 @@ async def profile(programs: Path, quick: bool) -> str:
     if picture.stat().st_size > _MAX_BYTES:
         raise SystemExit(f"bench: the flame graph is larger than {_MAX_BYTES} bytes and is not kept")
     if not quick:
-        drawn = picture.read_text("utf-8").replace(
-            str(Path(spy).parent) + "/", ""
-        )  # no path of this machine in the picture
+        drawn = picture.read_text("utf-8").replace(str(Path(spy).parent) + "/", "")  # removes this machine's path
         _PICTURE.write_text(drawn, "utf-8")
     return ""
 

@@ -1,4 +1,4 @@
-"""Who publishes and who watches: runs with a publisher process each, and a crowd of viewers of every kind."""
+"""The publishers and viewers of a test: runs with one publisher process each, and viewers of every kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ _ROOT: Final = Path(__file__).parents[2]
 
 
 class Life:
-    """One publisher process, from start to end."""
+    """One publisher process of a run, from start to end. A run may have several, one after the other.
+
+    Args:
+        number: from 1 within the run; a higher one takes the run over.
+    """
 
     def __init__(self, url: str, run: str, number: int, events_per_s: float, directory: Path) -> None:
         self.run = run
@@ -35,7 +39,7 @@ class Life:
         self.journal = directory / f"journal-{run[:8]}-{number}"
         argv = [url, run, str(number), str(events_per_s), str(self.journal)]
         env = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
-        env["PYTHONPATH"] = str(_ROOT)  # wherever the tests were started from
+        env["PYTHONPATH"] = str(_ROOT)  # independent of the working directory
         log = directory / f"publisher-{run[:8]}-{number}.log"
         self.child = Child([sys.executable, "-m", "tests.faults.publisher", *argv], log, env)
         self.killed = False
@@ -46,7 +50,7 @@ class Life:
         return f"<Life {self.number} of {self.run[:8]} {self.child!r}>"
 
     def facts(self) -> list[tuple[str, int, float]]:
-        """What it has journalled so far: what, which event, when; a line that is not whole is none yet."""
+        """The journal so far: (fact, number of the event, time) for each complete line."""
         with suppress(FileNotFoundError), self.journal.open("rb") as journal:
             journal.seek(self._read)
             whole = journal.read().rpartition(b"\n")[0]
@@ -55,18 +59,18 @@ class Life:
         return self._facts
 
     def has(self, fact: str) -> bool:
-        """Whether it has journalled such a line."""
+        """Whether the journal has this fact."""
         return any(each[0] == fact for each in self.facts())
 
     async def kill(self) -> None:
-        """kill -9."""
+        """Kills the process with -9 and waits for its end."""
         self.killed = True
         self.child.signal(signal.SIGKILL)
         await self.child.wait()
 
 
 class Publishing:
-    """The runs and the lives of their publishers; the last life of a run is the one that may write."""
+    """The runs and their publisher processes. Only the last process of a run may write."""
 
     def __init__(self, url: str, directory: Path, events_per_s: float) -> None:
         self._url = url
@@ -79,11 +83,11 @@ class Publishing:
 
     @property
     def runs(self) -> list[str]:
-        """Their ids."""
+        """Test ids of the runs."""
         return list(self.lives)
 
     async def begin(self, streams: Streams, count: int) -> None:
-        """Makes the runs and starts a publisher for each."""
+        """Creates `count` runs and starts a publisher for each."""
         for number in range(count):
             run = ids.new_test_id()
             data = {"title": f"Run {number}", "gameUrl": "http://game.example/"}
@@ -92,7 +96,7 @@ class Publishing:
             self.next_life(run)
 
     def next_life(self, run: str) -> Life:
-        """Starts another publisher for a run, which takes it over."""
+        """Starts another publisher, which takes the run over."""
         lives = self.lives[run]
         lives.append(Life(self._url, run, len(lives) + 1, self._events_per_s, self._directory))
         return lives[-1]
@@ -102,11 +106,11 @@ class Publishing:
         return self.lives[run][-1]
 
     def last_acked(self, run: str) -> float:
-        """When an event of this run's newest publisher was last acknowledged; 0.0 if never, or not lately."""
+        """Time of the last acknowledgement of the run's newest publisher; 0.0 if its last 50 facts have none."""
         return max((at for fact, _, at in self.current(run).facts()[-50:] if fact == "acked"), default=0.0)
 
     async def finish(self, within_s: float = 60.0) -> list[str]:
-        """Ends every run with a verdict. Returns what is wrong with publishers that ended in another way."""
+        """Ends every run with a verdict. Returns a complaint for each publisher that ended in another way."""
         for lives in self.lives.values():
             for life in lives:
                 life.child.signal(signal.SIGCONT)
@@ -122,7 +126,7 @@ class Publishing:
         return complaints
 
     def record(self, history: History) -> None:
-        """Adds what all publishers journalled to a history."""
+        """Adds the journals of all publishers to a history."""
         for life in (life for lives in self.lives.values() for life in lives):
             for fact, n, at in life.facts():
                 if fact == "told":
@@ -131,13 +135,13 @@ class Publishing:
                     history.acked.append(Acked(life.run, Mark(life.number, n), at))
 
     def kill(self) -> None:
-        """Whatever still runs."""
+        """Kills every publisher that still runs."""
         for life in (life for lives in self.lives.values() for life in lives):
             life.child.signal(signal.SIGKILL)
 
 
 async def record_stored(streams: Streams, runs: Sequence[str], history: History) -> None:
-    """Adds what the stream holds, read up to what its leader has."""
+    """Adds the stored events of the runs to a history, up to the leader's newest event."""
     for run in runs:
         last = await streams.last(subjects.EVENTS, subjects.events(run))
         after, head = 0, 0 if last is None else last.seq
@@ -151,11 +155,11 @@ async def record_stored(streams: Streams, runs: Sequence[str], history: History)
 
 
 class Crowd:
-    """All the viewers of a test, as tasks.
+    """All viewers of a test, as tasks.
 
     Args:
-        edges: their addresses, as viewers reach them.
-        nats_url: for the tail over NATS.
+        edges: the addresses at which viewers reach the edges.
+        nats_url: for `testcast tail` over NATS.
     """
 
     def __init__(self, history: History, runs: Sequence[str], edges: Sequence[str], nats_url: str) -> None:
@@ -170,34 +174,34 @@ class Crowd:
         return f"<Crowd {len(self.viewers)} viewers of {len(self._runs)} runs>"
 
     def gather(self, sockets: int, pollers: int, tails: int, pages: int, seed: int) -> None:
-        """Sends them in; every other socket watches all runs, the others and the rest one each."""
+        """Starts the viewers. Every other socket watches all runs; each other viewer watches one run."""
         for number in range(sockets):
             watched = self._runs if number % 2 else [self._pick(number // 2)]
             rng = random.Random(f"{seed}-{number}")
-            self._send_in(SocketViewer(f"socket-{number}", watched, self._history, self._edges, rng))
+            self._start(SocketViewer(f"socket-{number}", watched, self._history, self._edges, rng))
         for number in range(pollers):
-            self._send_in(Poller(f"poller-{number}", [self._pick(number)], self._history, self._edges))
+            self._start(Poller(f"poller-{number}", [self._pick(number)], self._history, self._edges))
         for number in range(tails):
             edge = self._edges[number % len(self._edges)]
             source = ("--edge", edge) if number % 2 else ("--nats", self._nats_url)
-            self._send_in(TailViewer(f"tail-{number}", self._pick(number), self._history, *source))
+            self._start(TailViewer(f"tail-{number}", self._pick(number), self._history, *source))
         for number in range(pages):
             edge = self._edges[number % len(self._edges)]
-            self._send_in(PageViewer(f"page-{number}", self._pick(number), self._history, edge))
+            self._start(PageViewer(f"page-{number}", self._pick(number), self._history, edge))
 
     def _pick(self, number: int) -> str:
         return self._runs[number % len(self._runs)]
 
-    def _send_in(self, viewer: Viewer) -> None:
+    def _start(self, viewer: Viewer) -> None:
         self.viewers.append(viewer)
         self._tasks[asyncio.create_task(viewer.watch(), name=viewer.name)] = viewer
 
     def behind(self, heads: dict[str, int]) -> list[Viewer]:
-        """Who lacks something of a run."""
+        """The viewers that lack an event of one of their runs."""
         return [each for each in self.viewers if any(each.position(run) < heads[run] for run in each.runs)]
 
     def complaints(self) -> list[str]:
-        """What is wrong with the viewers themselves: their code, their exit status, sockets refused for good."""
+        """Failures of the viewers themselves: exceptions, exit status, sockets refused for good."""
         found = []
         for task, viewer in self._tasks.items():
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -211,22 +215,22 @@ class Crowd:
         return found
 
     async def current(self, heads: dict[str, int], within_s: float) -> None:
-        """Waits until nobody is behind.
+        """Waits until no viewer is behind.
 
         Raises:
-            AssertionError: not within the deadline.
+            AssertionError: not within `within_s`.
         """
         await until(lambda: not self.behind(heads), within_s=within_s, what="every viewer current")
 
     async def leave(self) -> None:
-        """Sends them home."""
+        """Stops all viewers."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def heads(streams: Streams, runs: Sequence[str]) -> dict[str, int]:
-    """Each run's newest sequence, from the leader."""
+    """The newest sequence of each run, from the leader."""
     found = {}
     for run in runs:
         last = await streams.last(subjects.EVENTS, subjects.events(run))
