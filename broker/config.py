@@ -1,4 +1,4 @@
-"""What the environment says about the broker. The only file of this package that reads it."""
+"""Settings of the broker. The only file of this package that reads the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
 
 class BrokerConfig(NamedTuple):
-    """How to reach the broker, or where to keep one's own."""
+    """How to reach the broker, or where an embedded one keeps its data."""
 
     nats_url: str
     replicas: int
@@ -25,7 +25,7 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     """Reads `TESTCAST_NATS_URL`, `TESTCAST_NATS_REPLICAS`, `TESTCAST_STATE_DIR`, `NATS_SERVER`.
 
     Raises:
-        InvalidSetting: naming the variable.
+        InvalidSetting: a value makes no sense; the message names the variable.
     """
     url = environ.get("TESTCAST_NATS_URL") or DEFAULT_NATS_URL
     for each in url.split(","):
@@ -38,7 +38,7 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
 
 
 def redacted(url: str) -> str:
-    """Broker addresses (separated by commas) as they may be logged or shown: without user, password or token."""
+    """Returns broker addresses (separated by commas) without user, password and token, for logs and pages."""
     return ",".join(_without_credentials(each) for each in url.split(","))
 
 
@@ -48,10 +48,10 @@ def _without_credentials(url: str) -> str:
 
 
 def number(name: str, default: float, low: float, high: float, environ: Mapping[str, str] = os.environ) -> float:
-    """A number from the environment.
+    """Reads a number from the environment.
 
     Raises:
-        InvalidSetting: it is none, or not between `low` and `high`; the message names the variable.
+        InvalidSetting: it is not a number, or not between `low` and `high`; the message names the variable.
     """
     given = environ.get(name, "")
     if not given:
@@ -66,10 +66,10 @@ def number(name: str, default: float, low: float, high: float, environ: Mapping[
 
 
 def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
-    """A yes or no from the environment: 1/0, true/false, yes/no, on/off.
+    """Reads a switch from the environment: 1/0, true/false, yes/no, on/off.
 
     Raises:
-        InvalidSetting: anything else; the message names the variable.
+        InvalidSetting: it is something else; the message names the variable.
     """
     given = environ.get(name, "").strip().lower()
     if not given:

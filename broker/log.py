@@ -1,4 +1,4 @@
-"""Logging that cannot be made to flood: whoever sends bad input in a loop gets one line a while, with a count."""
+"""Rate-limited logging: bad input in a loop produces one line per interval, with a count."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 
 
 class RateLimited:
-    """A logger that lets one line through per interval and then says how many it held back.
+    """Passes one line per interval to a logger; the next line says how many were suppressed.
 
     Args:
-        logger: where the lines go.
+        logger: receives the lines.
         per_s: the shortest time between two lines, seconds.
     """
 
@@ -20,8 +20,11 @@ class RateLimited:
         self._next = 0.0
         self._held = 0
 
+    def __repr__(self) -> str:
+        return f"<RateLimited {self._logger.name} held={self._held}>"
+
     def log(self, level: int, text: str, *args: object, exc_info: bool = False) -> None:
-        """Logs, or counts when the last line is too recent."""
+        """Logs the line, or counts it when the last one is too recent."""
         now = time.monotonic()
         if now < self._next:
             self._held += 1
@@ -33,9 +36,9 @@ class RateLimited:
         self._logger.log(level, text, *args, exc_info=exc_info)
 
     def info(self, text: str, *args: object) -> None:
-        """At level INFO."""
+        """Logs at level INFO."""
         self.log(logging.INFO, text, *args)
 
     def warning(self, text: str, *args: object, exc_info: bool = False) -> None:
-        """At level WARNING."""
+        """Logs at level WARNING."""
         self.log(logging.WARNING, text, *args, exc_info=exc_info)

@@ -1,4 +1,4 @@
-"""Trying again: the one policy for everything that waits for the broker."""
+"""Retries: the one policy for everything that waits for the broker."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 FIRST_S: Final = 0.1
 LONGEST_S: Final = 2.0
-"""A broker that is back is used again within this time; most waits end earlier, with the reconnect."""
+"""A broker that is available again is used within this time. Most pauses end earlier, with the reconnect."""
 
 
 class Reconnects(Protocol):
-    """What tells that the broker is back: a connection, or an event log."""
+    """Something that reports reconnects: a connection, or an event log."""
 
     on_reconnect: list[Callable[[], None]]
 
@@ -28,7 +28,7 @@ class Backoff:
     Args:
         first_s: the first pause, seconds.
         longest_s: the longest pause, seconds.
-        rng: draws each pause from its upper half, so that many clients do not come back in step; None for no jitter.
+        rng: draws each pause from its upper half, so many clients do not retry in step. None: no jitter.
     """
 
     __slots__ = ("_first_s", "_longest_s", "_rng", "tries")
@@ -46,18 +46,18 @@ class Backoff:
         return f"<Backoff tries={self.tries}>"
 
     def next(self) -> float:
-        """The pause before the next try, seconds."""
+        """Returns the pause before the next try, seconds."""
         pause = min(self._longest_s, self._first_s * 2 ** min(self.tries, 16))
         self.tries += 1
         return pause if self._rng is None else self._rng.uniform(pause / 2, pause)
 
     def reset(self) -> None:
-        """The next pause is the first one again."""
+        """Starts over: the next pause is the first one."""
         self.tries = 0
 
 
 async def pause(delay_s: float, source: Reconnects | None = None) -> bool:
-    """Waits for `delay_s`, or until `source` has reconnected. Returns whether it has."""
+    """Waits for `delay_s`, or until `source` reconnects. Returns whether it has reconnected."""
     if source is None:
         await asyncio.sleep(delay_s)
         return False
@@ -85,11 +85,11 @@ async def retry(
 
     Args:
         work: one try.
-        on: the errors that are worth another try; every other one is raised.
-        within_s: no further try begins after this time, and the last error is raised. None: it tries for ever.
+        on: the errors that another try may cure; every other error is raised.
+        within_s: no try begins after this time, and the last error is raised. None: no limit.
         backoff: the pauses; default `Backoff()`.
-        source: a reconnect of it ends a pause, and starts the pauses over.
-        on_failure: called with each error that is followed by another try; raise from it to give up.
+        source: when it reconnects, a pause ends, and the next one is the shortest again.
+        on_failure: called with each error before the pause that follows it. It may raise to give up.
 
     Raises:
         Exception: one of `on`, when the time is up; whatever else `work` or `on_failure` raises.

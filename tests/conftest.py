@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
@@ -19,6 +20,10 @@ from tests.harness import EdgeProcess, until
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores SIGINT in background jobs. Commands under test that receive Ctrl-C would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+settings.register_profile("house", deadline=None)  # a busy machine takes as long as it takes
+settings.load_profile("house")
 
 
 @pytest.fixture

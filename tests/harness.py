@@ -10,14 +10,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import httpx
 import orjson
 from websockets.asyncio.client import ClientConnection
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.contract.ports import Ack
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
@@ -28,7 +29,11 @@ T = TypeVar("T")
 NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, what: str = "") -> T:
+@overload
+async def until(condition: Callable[[], Awaitable[T | None]], *, within_s: float = ..., what: str = ...) -> T: ...
+@overload
+async def until(condition: Callable[[], T | None], *, within_s: float = ..., what: str = ...) -> T: ...
+async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> Any:
     """Waits until the condition gives something true, and returns it.
 
     Raises:
@@ -179,4 +184,4 @@ class Reader:
 
 def event_bytes(message: str, kind: str = "progress", **fields: Any) -> bytes:
     """The JSON of an event."""
-    return Event(type=kind, message=message, timestamp=now_ms(), **fields).encode()  # type: ignore[arg-type]
+    return Event(type=kind, message=message, timestamp=now_ms(), **fields).encode()

@@ -1,8 +1,10 @@
 """A virtual clock, a model of the broker, and model viewers. A test controls them and checks any interleaving.
 
 Waiting takes no real time, and the same steps always give the same history. The broker is a model of what `EventLog`
-promises to a topic (a leader that answers correctly, replicas that lag, live messages that may be
-late, lost, doubled or out of order), and it remembers everything, so that viewers can be held to it.
+promises to a topic: a leader that answers correctly, replicas that lag, and live messages that may be late, lost,
+duplicated or out of order. It keeps every event, so that a test can check what each viewer received.
+
+Longer than 400 lines: the model's parts (loop, broker, transport, client) are only used together.
 """
 
 from __future__ import annotations
@@ -313,7 +315,7 @@ class ModelInterest:
         self._end()
 
 
-class ModelTransport:
+class ModelTransport(asyncio.Transport):
     """A transport whose peer reads only when told to. Buffer, water marks and callbacks behave as asyncio's.
 
     Args:
@@ -322,6 +324,7 @@ class ModelTransport:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, received: Callable[[bytes], None], high: int, low: int) -> None:
+        super().__init__()
         self._loop = loop
         self._received = received
         self._high, self._low = high, low
@@ -337,7 +340,7 @@ class ModelTransport:
         self.most_before = 0
         """The largest buffer size at the time of a write, bytes."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing:
             return
         self.largest = max(self.largest, len(data))

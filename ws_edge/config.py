@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from broker.config import number, switch
 from broker.contract.errors import InvalidSetting
-from ws_edge.transport.admission import Network
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PROGRESS_INTERVAL_S = 5.0
 

@@ -13,9 +13,10 @@ from agent_worker.publish.heartbeat import BEAT_S, Heartbeat, Renew
 from agent_worker.publish.outbox import Outbox, encode
 from agent_worker.publish.screenshots import Screenshots
 from agent_worker.publish.writer import History, Writer, read_history
+from broker.clock import now_ms
 from broker.contract import ids
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, NotFound, TestcastError
-from broker.contract.events import PHASES, Event, Phase, now_ms
+from broker.contract.events import PHASES, Event, Phase
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.retry import retry

@@ -7,9 +7,9 @@ import contextlib
 import logging
 from typing import Final, NamedTuple
 
-from broker.contract import subjects
 from broker.contract.errors import TestcastError
 from broker.jetstream.api import Streams
+from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.topology import MAX_SHOT_BYTES
 from broker.log import RateLimited
 
@@ -38,7 +38,7 @@ class Screenshots:
     """
 
     def __init__(self, streams: Streams, test_id: str) -> None:
-        self._streams = streams
+        self._pictures = PictureStore(streams)
         self._test_id = test_id
         self._newest: bytes | None = None
         self._came = asyncio.Event()
@@ -84,7 +84,7 @@ class Screenshots:
         if jpeg is None:
             return
         try:
-            await self._streams.kv_put(subjects.SHOTS, self._test_id, jpeg)
+            await self._pictures.put(self._test_id, jpeg)
             self._stored += 1
         except TestcastError as error:
             self._failed += 1

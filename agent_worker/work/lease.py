@@ -8,7 +8,7 @@ from agent_worker.publish.run import TestRun
 from agent_worker.work.outcome import End
 from broker.jetstream.api import Delivery
 from broker.jetstream.event_log import JetStreamLog
-from broker.jetstream.pull_consumer import ack, ack_soon, in_progress, nak
+from broker.jetstream.pull_consumer import ack, ack_soon, in_progress, nak, term
 
 AGAIN_DELAY_S: Final = 1.0
 """Before a job that failed here is delivered again, so that another worker may take it first."""
@@ -68,4 +68,4 @@ class Lease:
 
     async def remove(self) -> None:
         """Takes the job out of the queue for good: nobody can play it."""
-        await self._log.connection.publish(self.delivery.reply, b"+TERM")
+        await term(self._log.connection, self.delivery)

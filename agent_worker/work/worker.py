@@ -18,9 +18,10 @@ from agent_worker.work.lease import Lease
 from agent_worker.work.outcome import Decision, End, Failure, Stopped, after_playing, before_playing, end_of
 from agent_worker.work.player import J, Player, ReadJob
 from agent_worker.work.queue import JobQueue, backoff
+from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BadInput, BrokerUnavailable, Fenced
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.jetstream import topology
 from broker.jetstream.api import Delivery
 from broker.jetstream.connection import Connection

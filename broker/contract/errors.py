@@ -1,17 +1,17 @@
-"""What can go wrong, as one tree. Each error says who is at fault and carries what is needed to act on it."""
+"""The tree of errors. Each one says who is at fault and carries the data needed to act on it. Pure."""
 
 from __future__ import annotations
 
 
 class TestcastError(Exception):
-    """Base of all errors of ours.
+    """Base of all errors of testcast.
 
     Attributes:
-        code: short machine-readable name, stable; goes over the wire as `code`.
+        code: short, stable, machine-readable name; sent over the wire as `code`.
         message: one sentence for a person: what is wrong and, where it helps, what to do.
     """
 
-    __test__ = False  # the name begins with "Test": pytest would try to collect it
+    __test__ = False  # pytest would collect it for its name
     code = "internal"
 
     def __init__(self, message: str, code: str | None = None) -> None:
@@ -22,12 +22,12 @@ class TestcastError(Exception):
 
     @property
     def public_message(self) -> str:
-        """What a viewer of an edge may read: no address of the broker, no credential, none of the broker's words."""
+        """The message for viewers of an edge: without the broker's address, credentials or own words."""
         return self.message
 
 
 class BadInput(TestcastError):
-    """The caller's fault: nothing was changed, and the same call will fail again."""
+    """The caller's fault. Nothing was changed, and the same call will fail again."""
 
     code = "bad_input"
 
@@ -46,19 +46,23 @@ class InvalidTestId(BadInput):
 
 
 class MalformedEvent(BadInput):
-    """A message on `test.<id>.events` that is not an event (DESIGN 3): counted, logged, never forwarded."""
+    """A message on `test.<id>.events` that is not an event. It is counted and logged, and never forwarded."""
 
     code = "malformed_event"
 
 
 class InvalidSetting(BadInput):
-    """An environment variable or option with a value that makes no sense; the message names it."""
+    """An environment variable or option has a value that makes no sense; the message names it."""
 
     code = "invalid_setting"
 
 
 class NotFound(TestcastError):
-    """No event of such a test is stored."""
+    """No event is stored under this test id.
+
+    Attributes:
+        test_id: the id.
+    """
 
     code = "not_found"
 
@@ -68,33 +72,33 @@ class NotFound(TestcastError):
 
 
 class AlreadyEnded(TestcastError):
-    """The run has a terminal event already; nothing more can be done to it."""
+    """The run has a terminal event; it cannot be changed any more."""
 
     code = "already_ended"
 
 
 class QueueFull(TestcastError):
-    """The job queue has reached `max_msgs`: the submitter has to come back later."""
+    """The job queue is full. Submit again later."""
 
     code = "queue_full"
 
 
 class BrokerUnavailable(TestcastError):
-    """The broker did not answer, or has no leader at the moment. Trying again later is sound."""
+    """The broker did not answer, or has no leader at the moment. Try again later."""
 
     code = "broker_unavailable"
 
     @property
     def public_message(self) -> str:
-        """The message names servers and subjects, which are for logs and operators."""
+        """The message without server names and subjects, which are for logs and operators."""
         return "the broker is not available at the moment: try again in a few seconds"
 
 
 class BrokerRefused(TestcastError):
-    """The broker answered with an error of its own.
+    """The broker answered with an error.
 
     Attributes:
-        err_code: JetStream's error number, 0 when it named none.
+        err_code: JetStream's error number, 0 when there is none.
     """
 
     code = "broker_refused"
@@ -105,15 +109,15 @@ class BrokerRefused(TestcastError):
 
     @property
     def public_message(self) -> str:
-        """The message carries the broker's own words, which are for logs and operators."""
+        """The message without the broker's own words, which are for logs and operators."""
         return f"the broker refused the request (JetStream error {self.err_code})"
 
 
 class WrongLastSequence(BrokerRefused):
-    """A publish named an expected last sequence that is no longer the last (10071, in a cluster 10164).
+    """A publish expected a last sequence that is not the last one (10071; in a cluster also 10164).
 
     Attributes:
-        last: the last sequence as the broker names it, or None where it did not.
+        last: the last sequence as the broker names it, None where it names none.
     """
 
     def __init__(self, message: str, err_code: int, last: int | None) -> None:
@@ -122,7 +126,7 @@ class WrongLastSequence(BrokerRefused):
 
 
 class Fenced(TestcastError):
-    """This writer may not write to the run any more: a higher attempt owns it, or it has ended (DESIGN 3, Writers).
+    """This writer may not write to the run any more: another attempt owns it, or it has ended (PROTOCOL.md, Writers).
 
     Attributes:
         reason: "attempt" (another worker took over) or "ended" (a terminal event is stored).
@@ -136,6 +140,6 @@ class Fenced(TestcastError):
 
 
 class ServerNotStarted(TestcastError):
-    """The embedded nats-server could not be started; the message says why and what to do."""
+    """The embedded nats-server did not start; the message says why and what to do."""
 
     code = "server_not_started"

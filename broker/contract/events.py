@@ -1,13 +1,12 @@
-"""The event: its shape, and the door at which it is checked. Pure.
+"""The event: its shape, and the check that every reader applies to it. Pure.
 
-orjson reads (strict JSON, strict UTF-8, in every nested field, so that what is spliced into a WebSocket text frame is
-always sound); msgspec checks the shape of what was read. msgspec alone would skip unknown fields without looking at
-their bytes; pydantic does the same job at several times the cost per event.
+orjson reads the bytes: strict JSON and strict UTF-8 in every nested field, so the bytes can be spliced into a WebSocket
+text frame. msgspec then checks the shape of what was read. msgspec alone would skip unknown fields without looking at
+their bytes; pydantic does the same work at several times the cost per event.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -16,27 +15,42 @@ import orjson
 from broker.contract.errors import MalformedEvent
 
 EventType = Literal["status", "progress", "complete", "error"]
+"""The types this version knows. Events of other types pass through and change no state."""
 Phase = Literal["phase1", "phase2", "phase3", "phase4"]
 Status = Literal["queued", "running", "completed", "failed"]
 
+EVENT_TYPES: Final = frozenset[str](get_args(EventType))
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
-MAX_EVENT_BYTES: Final = 60 * 1024
-"""What we publish at most: the stream's 64 KiB less room for headers."""
 
+CONTROL_TYPES: Final = frozenset({"sync", "heartbeat", "tests", "goodbye"})
+"""Types of an edge's own messages. An event of such a type is malformed: a client that looks at `type` before `seq`
+would obey its publisher."""
+
+MAX_TYPE_CHARS: Final = 64
+"""Types are words. A longer one would fill the log lines and labels that show it."""
+
+MAX_EVENT_BYTES: Final = 60 * 1024
+"""The largest event that testcast publishes: the stream's limit of 64 KiB less room for headers."""
 
 MAX_DEPTH: Final = 64
-"""Objects and arrays within each other. Readers and writers of JSON give up at different depths (orjson writes 254 and
-reads 1,024, msgspec and `repr` end with Python's stack): an event that one of ours reads must suit all of them."""
+"""The deepest nesting of objects and arrays. Readers and writers of JSON give up at different depths (orjson writes 254
+and reads 1,024; msgspec and `repr` are limited by Python's stack): all of them can handle this one."""
 
-_SAFE_INT = 2**53 - 1  # what a browser's Number can carry
+_SAFE_INT: Final = 2**53 - 1
+"""The largest integer that a browser's Number represents exactly."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an agent publishes to `test.<id>.events` (DESIGN 3). Unknown extra fields pass through in the raw bytes."""
+    """What an agent publishes to `test.<id>.events`. Unknown fields are not kept here; they pass through in the bytes.
 
-    type: EventType
+    An event of a type outside `EVENT_TYPES` may lack a message or a timestamp; `check` fills in "" and 0.
+    """
+
+    type: str
+    """One of `EVENT_TYPES`, or a type of another version."""
     message: str
+    """One line for a person."""
     timestamp: Annotated[int, msgspec.Meta(ge=0, le=_SAFE_INT)]
     """Milliseconds since 1970, by the publisher's clock."""
     phase: Phase | None = None
@@ -44,13 +58,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: Any = None
 
     @property
+    def known(self) -> bool:
+        """Whether this version knows the type. An event of an unknown type changes no state."""
+        return self.type in EVENT_TYPES
+
+    @property
     def urgent(self) -> bool:
-        """Goes out at once; everything but `progress` does (DESIGN 3, Rate limit)."""
+        """Whether an edge sends the event immediately. Only `progress` is throttled."""
         return self.type != "progress"
 
     @property
     def terminal(self) -> bool:
-        """Ends the run."""
+        """Whether the event ends the run."""
         return self.end is not None
 
     @property
@@ -65,33 +84,28 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return None
 
     def field(self, name: str) -> Any:
-        """`data[name]`, or None where data is no object or has no such field."""
+        """Returns `data[name]`, or None where data is no object or has no such field."""
         return self.data.get(name) if isinstance(self.data, dict) else None
 
     def encode(self) -> bytes:
-        """The JSON bytes that go on the subject."""
+        """Returns the JSON bytes to publish."""
         return msgspec.json.encode(self)
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """An event that passed the door, with the bytes it came in."""
+    """A valid event, with the bytes it came in."""
 
     event: Event
     raw: bytes
     has_envelope_field: bool
-    """The publisher used `testId` or `seq` itself; ours have to replace them."""
-
-
-def now_ms() -> int:
-    """Wall clock, milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+    """The publisher used `testId` or `seq` itself; the edge's values replace them."""
 
 
 def check(raw: bytes) -> Checked:
     """Reads one message of `test.<id>.events`.
 
     Raises:
-        MalformedEvent: with a sentence that names the field and what is wrong with it.
+        MalformedEvent: it is not an event; the message names the field and what is wrong with it.
     """
     try:
         fields = orjson.loads(raw)
@@ -101,13 +115,36 @@ def check(raw: bytes) -> Checked:
         raise MalformedEvent(f"expected a JSON object, got {type(fields).__name__}")
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and not _is_shallow(fields):
         raise MalformedEvent(f"nested more than {MAX_DEPTH} deep")
+    kind = fields.get("type")
+    event = _of_unknown_type(kind, fields) if isinstance(kind, str) and kind not in EVENT_TYPES else _of_known(fields)
+    return Checked(event, raw, "testId" in fields or "seq" in fields)
+
+
+def _of_known(fields: dict[str, Any]) -> Event:
     try:
         event = msgspec.convert(fields, Event)
     except msgspec.ValidationError as error:
         raise MalformedEvent(str(error)) from None
     if event.type == "status" and event.status is None:
         raise MalformedEvent("Object of type 'status' missing required field `status`")
-    return Checked(event, raw, "testId" in fields or "seq" in fields)
+    return event
+
+
+def _of_unknown_type(kind: str, fields: dict[str, Any]) -> Event:
+    """Another version defines the other fields: none is required, and one of another kind than ours is left out."""
+    if kind in CONTROL_TYPES:
+        raise MalformedEvent(f"the type {kind!r} is reserved for the messages of an edge - at `$.type`")
+    if not 0 < len(kind) <= MAX_TYPE_CHARS:
+        raise MalformedEvent(f"expected a type of 1 to {MAX_TYPE_CHARS} characters, got {len(kind)} - at `$.type`")
+    message, timestamp = fields.get("message"), fields.get("timestamp")
+    if not isinstance(timestamp, int) or isinstance(timestamp, bool) or not 0 <= timestamp <= _SAFE_INT:
+        timestamp = 0
+    return Event(
+        type=kind,
+        message=message if isinstance(message, str) else "",
+        timestamp=timestamp,
+        data=fields.get("data"),
+    )
 
 
 def _is_shallow(value: Any) -> bool:
@@ -121,7 +158,7 @@ def _is_shallow(value: Any) -> bool:
 
 
 def for_viewer(test_id: str, seq: int, checked: Checked) -> bytes:
-    """The event as a viewer gets it: `testId` and `seq` in front, the publisher's bytes otherwise untouched."""
+    """Returns the event as a viewer receives it: `testId` and `seq` first, then the publisher's bytes unchanged."""
     raw = checked.raw
     if checked.has_envelope_field:
         fields = orjson.loads(raw)

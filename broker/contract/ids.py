@@ -1,4 +1,4 @@
-"""Test ids: UUIDs in canonical lower case, the same rule at every entry point. Pure."""
+"""Test ids: UUIDs in canonical lower case. Every entry point applies the same rule."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 
 
 def new_test_id() -> str:
-    """A fresh test id."""
+    """Returns a new random test id."""
     return str(uuid.uuid4())
 
 
 def is_test_id(text: str) -> bool:
-    """Whether `text` is a UUID in canonical lower case."""
+    """Returns whether `text` is a UUID in canonical lower case."""
     return _CANONICAL_UUID.fullmatch(text) is not None
 
 
@@ -24,7 +24,7 @@ def parse_test_id(given: object) -> str:
     """Returns `given` when it is a UUID in canonical lower case.
 
     Raises:
-        InvalidTestId: for everything else, whatever its type.
+        InvalidTestId: it is anything else, of any type.
     """
     if isinstance(given, str) and is_test_id(given):
         return given

@@ -1,7 +1,7 @@
-"""The event log as every other part sees it. Pure.
+"""The event log as every other package sees it. Pure.
 
-Two implementations stand behind `EventLog`: JetStream (`broker.jetstream.event_log`) and the model that the property
-tests drive (`tests/model.py`). Nothing outside `broker.jetstream` knows what carries the log.
+`EventLog` has two implementations: JetStream (`broker.jetstream.event_log`) and the model that the property tests drive
+(`tests/model.py`). Nothing outside `broker.jetstream` knows what stores the log.
 """
 
 from __future__ import annotations
@@ -16,109 +16,109 @@ class LiveEvent(NamedTuple):
     seq: int
     """Sequence in the stream."""
     predecessor: int
-    """Sequence of the event before it in the same run, 0 for a run's first: a gap shows in the next event."""
+    """Sequence of the event before it in the same run, 0 for a run's first. It reveals missed events."""
     data: bytes
-    """What the publisher sent."""
+    """The publisher's bytes."""
 
 
 class StoredEvent(NamedTuple):
-    """An event as the log keeps it."""
+    """An event as the log stores it."""
 
     test_id: str
-    """Empty where the subject names no run (`test.<no UUID>.events`)."""
+    """Empty where the subject names no valid id (`test.<not a UUID>.events`)."""
     seq: int
     data: bytes
     writer: str | None = None
-    """`<attempt>.<nonce>` of the writer, None where the publisher named none."""
+    """`<attempt>.<nonce>` of the writer, None where the publisher gave none."""
     msg_id: str | None = None
-    """What a repeated publish is recognised by, None where the publisher gave none."""
+    """The id by which a repeated publish is recognised, None where the publisher gave none."""
 
 
 class Page(NamedTuple):
-    """Consecutive events of one run, or of all: none is missing between them."""
+    """Consecutive events of one run, or of all runs: none is missing between them."""
 
     events: list[StoredEvent]
     complete: bool
-    """Nothing more was stored after them, as the answering replica saw it. Replicas may lag behind the leader."""
+    """Nothing was stored after them, as the answering replica saw it. Replicas may lag behind the leader."""
 
 
 class Heads(NamedTuple):
     """The log as its leader sees it."""
 
     epoch: str
-    """This life of the stream: an opaque word that changes when the stream is deleted and made again."""
+    """Names this life of the stream: an opaque word that changes when the stream is deleted and made again."""
     last_seq: int
     """The newest sequence of the whole log."""
     newest: Mapping[str, int] | None
-    """Newest sequence by test id, runs without events left out. None: the answering replica lags behind the leader."""
+    """Newest sequence by test id, of runs that have events. None: the answering replica lags behind the leader."""
 
 
 class Ack(NamedTuple):
-    """The log's word that an event is stored."""
+    """The log's confirmation that an event is stored."""
 
     seq: int
     duplicate: bool
-    """It was stored by an earlier try; `seq` is that one's."""
+    """An earlier try had stored it; `seq` is of that one."""
 
 
 class Interest(Protocol):
-    """Interest in live events. It outlives reconnects, and is silent while the connection is down."""
+    """Interest in live events. It survives reconnects; while the connection is down nothing is delivered."""
 
     async def confirm(self) -> None:
-        """Returns once the broker has taken the interest in: what is stored from now on is delivered.
+        """Returns once the broker knows of the interest: events stored from now on are delivered.
 
         Raises:
-            BrokerUnavailable: it cannot be reached.
+            BrokerUnavailable: the broker cannot be reached.
         """
 
     async def close(self) -> None:
-        """Ends it; no handler call follows. Harmless when it is closed or the connection is down."""
+        """Ends the interest; no handler call follows. Harmless when it is closed, or the connection is down."""
 
 
 OnLive = Callable[[str, LiveEvent], None]
-"""Called with the test id and the event, in the reading loop: must neither block nor raise."""
+"""Called with the test id and the event, in the reading loop. It must neither block nor raise."""
 
 
 class EventLog(Protocol):
     """The events of all runs, in one order.
 
-    Every method is called from the loop that made the log, and raises `BrokerUnavailable` when the broker, or a leader,
-    cannot be reached ("not now": the outcome is unknown) and `BrokerRefused` when the broker answers with an error.
-    None of them waits for longer than a few seconds.
+    Call the methods only from the loop that made the log. Each of them returns or raises within a few seconds. It
+    raises `BrokerUnavailable` when the broker, or a leader, cannot be reached (the outcome is then unknown), and
+    `BrokerRefused` when the broker answers with an error.
     """
 
     on_reconnect: list[Callable[[], None]]
-    """Called after each reconnect, when every interest stands again. Events stored meanwhile were not delivered."""
+    """Called after each reconnect, when every interest is restored. Events stored in between were not delivered."""
     on_disconnect: list[Callable[[], None]]
     """Called when the connection is lost."""
 
     @property
     def connected(self) -> bool:
-        """The connection is up, as far as this side knows."""
+        """Whether the connection is up, as far as this side knows."""
 
     async def follow(self, test_id: str | None, on_event: OnLive) -> Interest:
         """Delivers events as they are stored, of one run or of all (None).
 
-        A live event may be late, doubled or missing; `LiveEvent.predecessor` tells. Call `confirm` on the result
+        Live events may arrive late, twice or not at all; compare `LiveEvent.predecessor`. Call `confirm` on the result
         before relying on it.
         """
 
     async def read(self, test_id: str | None, after: int, limit: int, *, max_bytes: int = ...) -> Page:
         """Reads the retained events after sequence `after`, at most `limit` of them and about `max_bytes`.
 
-        Any replica answers, and may lag behind the leader: `broker.jetstream.scan` has the one policy for that.
+        Any replica answers, and it may lag behind the leader. Use `broker.jetstream.scan`, which waits for it.
         """
 
     async def last(self, test_id: str, *, confirmed: bool = False) -> int:
-        """Sequence of the run's newest event as the leader sees it, 0 when there is none.
+        """Returns the sequence of the run's newest event as the leader sees it, 0 when there is none.
 
         Args:
-            confirmed: only answer when no other leader can have stored anything meanwhile. A deposed leader keeps
-                answering for up to 10 s; ask for this where an old answer would do harm ("gone", "ahead").
+            confirmed: answer only when no other leader can have stored anything in the meantime. A deposed leader keeps
+                answering for up to 10 s; set this where an old answer would do harm ("not found", "ahead").
         """
 
     async def heads(self, test_ids: Sequence[str] = ()) -> Heads:
-        """The leader's view of the log and of some runs, at most `MAX_HEADS` of them."""
+        """Returns the leader's view of the log and of some runs, at most `MAX_HEADS` of them."""
 
     async def append(
         self,
@@ -132,15 +132,15 @@ class EventLog(Protocol):
         """Stores an event and returns once it is stored.
 
         Args:
-            msg_id: what the log recognises a repeated publish by.
-            expected_last: the run's newest sequence as the caller knows it, 0 for "none yet".
+            msg_id: the id by which the log recognises a repeated publish.
+            expected_last: the run's newest sequence as the caller knows it, 0 for "none yet". None: any.
             writer: `<attempt>.<nonce>` of the writer.
 
         Raises:
-            WrongLastSequence: `expected_last` is not the newest any more.
+            WrongLastSequence: `expected_last` is not the newest.
             BrokerUnavailable: no acknowledgement; the event may be stored all the same.
         """
 
 
 MAX_HEADS = 1024
-"""How many runs one `heads` may ask for."""
+"""The most runs that one `heads` may ask for."""

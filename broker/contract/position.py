@@ -1,4 +1,4 @@
-"""Positions, the resume table and the gap check (DESIGN 3 and 5). Pure."""
+"""Positions, the resume table and the gap check (the table in broker/PROTOCOL.md). Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Link = Literal["next", "old", "gap"]
 
 
 class Position(NamedTuple):
-    """What a viewer has applied: everything up to and including `seq` in this life of the stream.
+    """A viewer has applied everything up to and including `seq` in this life of the stream.
 
-    `epoch` None means "the current one": what a person types as `--after 120`.
+    An `epoch` of None means the current one, as in the option `--after 120`.
     """
 
     epoch: str | None
@@ -20,7 +20,7 @@ class Position(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The answer to a resume. The viewer gets, in order, what is retained after `after`."""
+    """The outcome of a resume. The viewer receives, in order, the retained events after `after`."""
 
     outcome: Outcome
     reason: Reason | None
@@ -28,14 +28,13 @@ class Decision(NamedTuple):
 
 
 def decide(asked: Position | None, epoch: str, head: int, *, retained: bool) -> Decision:
-    """The resume table.
+    """Decides how a viewer resumes.
 
     Args:
-        asked: the client's position, None when it has none. A seq of 0 has seen nothing, so it counts as none.
+        asked: the client's position, None when it has none. A seq of 0 counts as none: nothing was seen.
         epoch: this life of the stream.
-        head: the newest position known for the run, after a look at the leader when `asked` is past it.
-        retained: the event at `asked.seq` itself is still stored (or is the head); only looked at when
-            `0 < asked.seq < head`.
+        head: the run's newest position. The caller asks the leader first when `asked` is past the head it knows.
+        retained: whether the event at `asked.seq` itself is stored. It matters only when `0 < asked.seq < head`.
     """
     if asked is None:
         return Decision("live", None, 0)
@@ -51,16 +50,16 @@ def decide(asked: Position | None, epoch: str, head: int, *, retained: bool) -> 
 
 
 def link(tail: int, seq: int, predecessor: int) -> Link:
-    """How a live event fits behind the newest one seen.
+    """Decides how a live event follows the newest one received.
 
     Args:
-        tail: stream sequence of the newest event of this run that was seen.
-        seq: the live event's own sequence.
+        tail: stream sequence of the newest event of this run that was received.
+        seq: the live event's sequence.
         predecessor: the sequence of the event before it on its subject, as the broker names it.
 
     Returns:
-        "next" it follows directly; "old" it was seen already (a woken ex-leader can republish old ones);
-        "gap" something between was missed and has to be read from the stream first.
+        "next": it follows directly. "old": it was received already; a former leader that wakes up can republish old
+        events. "gap": events in between were missed, and have to be read from the stream first.
     """
     if seq <= tail:
         return "old"

@@ -1,4 +1,4 @@
-"""The snapshot: a run folded from its events, in order of seq (the table in DESIGN 3). Pure."""
+"""The snapshot: a run folded from its events, in order of their sequence (the table in broker/PROTOCOL.md). Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from broker.contract.events import Event, Phase, Status
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Folded state of one run, stamped with the position it was folded up to. Times in ms since 1970."""
+    """Folded state of one run, stamped with the position it was folded up to. Times are ms since 1970."""
 
     test_id: str
     title: str
@@ -29,23 +29,23 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     worker: str | None = None
     error: str | None = None
     stalled: bool = False
-    """Never stored: an edge adds it to a run that gave no sign of life for a while."""
+    """Never stored: an edge adds it to a run that has given no sign of life for 25 s."""
 
     @property
     def ended(self) -> bool:
-        """The run has a terminal event."""
+        """Whether the run has a terminal event."""
         return self.status in ("completed", "failed")
 
     def encode(self) -> bytes:
-        """The KV value, which is also what viewers get."""
+        """Returns the JSON bytes that are stored, and that viewers receive."""
         return msgspec.json.encode(self)
 
 
 def decode(value: bytes, test_id: str) -> Snapshot:
-    """Reads the KV value that `RUNS` holds under the key `test_id`.
+    """Reads the value that the bucket `RUNS` holds under the key `test_id`.
 
     Raises:
-        msgspec.MsgspecError: it is not a snapshot, or one of another run.
+        msgspec.MsgspecError: it is not a snapshot, or it is one of another run.
     """
     snapshot = msgspec.json.decode(value, type=Snapshot)
     if snapshot.test_id != test_id:
@@ -54,20 +54,21 @@ def decode(value: bytes, test_id: str) -> Snapshot:
 
 
 def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None) -> Snapshot | None:
-    """The snapshot after the event stored at `seq`.
+    """Returns the snapshot after the event stored at `seq`.
 
     Args:
         before: the snapshot so far, None before the first event.
         test_id: the run's id.
         seq: stream sequence of the event.
-        event: the event, or None for a malformed message, which counts as seen and changes nothing else.
+        event: the event, or None for a malformed message. A malformed message and an event of an unknown type move
+            the position and change nothing else.
 
     Returns:
-        The new snapshot; `before` itself when `seq` is not past it; None while only malformed messages were seen.
+        The new snapshot; `before` itself when `seq` is not past it; None before the first event of a known type.
     """
     if before is not None and seq <= before.seq:
         return before
-    if event is None:
+    if event is None or not event.known:
         return None if before is None else msgspec.structs.replace(before, seq=seq)
     if before is None:
         before = Snapshot(
@@ -110,7 +111,7 @@ def _status_after(status: Status, event: Event) -> Status:
 
 
 def _from_data(event: Event) -> dict[str, Any]:
-    """What an event's `data` says about the run, each field only where it has the right type."""
+    """Returns what an event's `data` says about the run; a field of the wrong type is left out."""
     found: dict[str, Any] = {}
     if event.type == "status":
         for field, name in (("title", "title"), ("gameUrl", "game_url"), ("worker", "worker")):

@@ -1,4 +1,4 @@
-"""Names of streams, consumers and subjects on the broker. Pure."""
+"""Names of streams, buckets, consumers and subjects on the broker. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from typing import Final
 from broker.contract.ids import is_test_id
 
 EVENTS: Final = "EVENTS"
+"""Stream of all events."""
 JOBS: Final = "JOBS"
+"""Stream behind the work queue."""
 RUNS: Final = "RUNS"
+"""Bucket of snapshots."""
 SHOTS: Final = "SHOTS"
+"""Bucket of screenshots."""
 PROJECTOR: Final = "projector"
+"""Durable consumer of `EVENTS`, shared by all edges."""
 WORKERS: Final = "workers"
+"""Durable consumer of `JOBS`, shared by all workers."""
 
 ALL_EVENTS: Final = "test.*.events"
 ALL_LIVE: Final = "test.*.live"
@@ -21,51 +27,47 @@ ALL_JOBS: Final = "jobs.test.*"
 
 
 def events(test_id: str) -> str:
-    """Where a run's events are published and stored."""
+    """Returns the subject that a run's events are published to and stored under."""
     return f"test.{test_id}.events"
 
 
 def live(test_id: str) -> str:
-    """Where the broker republishes what it has stored, with its sequence and its predecessor's."""
+    """Returns the subject that the broker republishes a run's stored events to, with their sequences."""
     return f"test.{test_id}.live"
 
 
 def control(test_id: str) -> str:
-    """Wake-ups for the worker that plays the run: "look at the stream"."""
+    """Returns the subject of wake-ups for the worker that plays a run: "read the stream now"."""
     return f"test.{test_id}.control"
 
 
 def alive(test_id: str) -> str:
-    """Signs of life of the agent that plays the run; not stored."""
+    """Returns the subject of an agent's signs of life. They are not stored."""
     return f"test.{test_id}.alive"
 
 
 def job(test_id: str) -> str:
-    """A run's place in the work queue."""
+    """Returns the subject of a run's job in the work queue."""
     return f"jobs.test.{test_id}"
 
 
-def kv(bucket: str, key: str) -> str:
-    """The subject under which a KV bucket keeps `key`."""
-    return f"$KV.{bucket}.{key}"
-
-
-def kv_stream(bucket: str) -> str:
-    """The stream behind a KV bucket."""
-    return f"KV_{bucket}"
-
-
 def test_id_of(subject: bytes | str) -> str | None:
-    """The test id in `test.<id>.*`, `jobs.test.<id>` or `$KV.<bucket>.<id>`; None where there is no valid one.
+    """Returns the test id in `test.<id>.*` or `jobs.test.<id>`, None where there is no valid one.
 
-    Takes bytes because a subject need not be UTF-8, and one that is not must not stop a reader.
+    Args:
+        subject: as it came from the broker. It need not be UTF-8: any client may publish under any bytes.
     """
     text = subject.decode("ascii", "replace") if isinstance(subject, bytes) else subject
     tokens = text.split(".")
     if len(tokens) != 3:
         return None
-    candidate = tokens[1] if tokens[0] == "test" else tokens[2]
+    if tokens[0] == "test":
+        candidate = tokens[1]
+    elif tokens[:2] == ["jobs", "test"]:
+        candidate = tokens[2]
+    else:
+        return None
     return candidate if is_test_id(candidate) else None
 
 
-test_id_of.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
+test_id_of.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it for its name

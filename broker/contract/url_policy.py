@@ -1,6 +1,6 @@
-"""Which game addresses may be opened: the one rule that the edge asks at submit and the agent asks again.
+"""Which game addresses may be opened. The edge applies this rule at submit, the agent before it opens an address.
 
-Pure. Names are resolved elsewhere; what they resolve to is judged here, so that both doors judge alike.
+Pure. Names are resolved elsewhere; this module judges what they resolve to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 from broker.contract.errors import BadInput
 
 MAX_URL_CHARS: Final = 2048
-"""Longer addresses are refused: browsers and proxies begin to disagree about them there."""
+"""Longer addresses are refused: browsers and proxies differ in what they accept."""
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _KEEP_IN_PATH: Final = "/%:@!$&'()*+,;=~-._[]|"
@@ -24,11 +24,11 @@ _SITE_LOCAL: Final = ipaddress.ip_network("fec0::/10")
 
 
 class GameUrlRefused(BadInput, ValueError):
-    """A game's address that will not be opened.
+    """A game's address that is not opened.
 
     Attributes:
-        code: `invalid_url` (it is no address of a web page) or `url_refused` (it is one that may not be opened).
-        message: What is wrong and what to do, for the person who typed it.
+        code: `invalid_url` (it is not the address of a web page) or `url_refused` (it may not be opened).
+        message: what is wrong and what to do, for the person who typed it.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -39,15 +39,15 @@ def check_game_url(url: str) -> str:
     """Returns `url` in its normal form: lower-case ASCII host, no default port, escaped path.
 
     Raises:
-        GameUrlRefused: It is too long, not http(s), has no usable host, or carries a name and password.
+        GameUrlRefused: it is too long, not http(s), has no usable host, or contains a name and password.
     """
     url = url.strip()
     if not url:
         raise _invalid("Give the address of a game.")
     if len(url) > MAX_URL_CHARS:
         raise _invalid(f"The address has {len(url)} characters; at most {MAX_URL_CHARS} are taken.")
-    # A browser drops tabs and newlines and reads "\" as "/", Python does not: what two readers of one
-    # address take for its host must be the same, so these are refused rather than repaired.
+    # A browser drops tabs and newlines and reads "\" as "/"; Python does not. Both must find the same host in an
+    # address, so these characters are refused rather than repaired.
     if any(char <= " " or char == "\\" or char == "\x7f" for char in url):
         raise _invalid("The address contains a space, a backslash or a control character.")
     try:
@@ -81,10 +81,10 @@ def host_of(url: str) -> tuple[str, int]:
 
 
 def address_allowed(ip: str) -> bool:
-    """Whether `ip` is on the public internet: not private, loopback, link-local, multicast or reserved.
+    """Returns whether `ip` is on the public internet: not private, loopback, link-local, multicast or reserved.
 
-    An IPv6 address that carries an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by both. What is no
-    IP address at all is not allowed.
+    An IPv6 address that contains an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by both. Text that is not an IP
+    address is not allowed.
     """
     try:
         address = ipaddress.ip_address(ip.partition("%")[0])
@@ -102,10 +102,10 @@ def address_allowed(ip: str) -> bool:
 
 
 def refuse_private(host: str, addresses: Iterable[str]) -> None:
-    """Judges what `host` resolves to; one address that is not public spoils it, since any may be used.
+    """Checks the addresses that `host` resolves to. All must be public, since any of them may be used.
 
     Raises:
-        GameUrlRefused: With code `url_refused`; also when there is no address at all.
+        GameUrlRefused: with code `url_refused`; also when there is no address at all.
     """
     found = list(addresses)
     for address in found:

@@ -3,8 +3,8 @@
 nats-py has no batched direct get, no way to ask the leader by subject, and an ordered consumer that loses the messages
 it drops.
 
-Direct gets are answered by any replica and may be stale by milliseconds (worst seen: 493 ms); `state` and `last` ask
-the leader.
+Any replica answers a direct get (`read`, `newest`), and its answer may be stale: by milliseconds usually, by 493 ms in
+the worst case measured. `state`, `last` and `at` ask the leader.
 """
 
 from __future__ import annotations
@@ -16,30 +16,28 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, WrongLastSequence
 from broker.contract.ports import Ack
+from broker.jetstream import kv
 from broker.jetstream.connection import Connection, to_json
 from broker.jetstream.parser import Message, header_value
 
 MAX_SUBJECTS_PER_NEWEST: Final = 1024
-"""The broker answers 413 beyond this many matching keys."""
+"""The broker answers 413 when more keys match."""
 
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
 EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 
 STREAM_FULL: Final = 10077
-"""A limit was reached: all messages or those of a subject, told apart by the description only; HTTP-like code 503."""
+"""A stream's limit was reached, of all messages or of one subject's; only the description tells which. Its code is 503,
+as for errors that pass."""
 
-_WRONG_LAST = {10071, 10164}
-_NOT_LEADER_YET = {
-    10008,
-    10158,
-    10023,
-    10074,
-}  # system unavailable, a publish under election, no space, no quorum
+_WRONG_LAST: Final = {10071, 10164}
+"""10164 occurs in clusters only."""
+_NOT_LEADER_YET: Final = {10008, 10158, 10023, 10074}
+"""System unavailable, a publish during an election, no space, no quorum."""
 _HEARD_NS: Final = 3_000_000_000
-"""Followers are heard from every second, and elect nobody else before 4 s without their leader."""
+"""Followers report every second, and elect another leader after 4 s without theirs at the earliest."""
 _LAST_IN_TEXT = re.compile(r"wrong last sequence: (\d+)")
 
 
@@ -47,14 +45,14 @@ class StreamState(NamedTuple):
     """A stream as its leader sees it."""
 
     epoch: str
-    """This life of the stream: its creation instant, an opaque word."""
+    """Names this life of the stream: its time of creation, to be treated as opaque."""
     first_seq: int
     last_seq: int
     messages: int
 
 
 class Stored(NamedTuple):
-    """A message as it is stored."""
+    """A stored message."""
 
     subject: str
     seq: int
@@ -62,17 +60,17 @@ class Stored(NamedTuple):
     data: bytes
 
     def header(self, name: str) -> str | None:
-        """Value of the header, or None."""
+        """Returns the header's value, or None."""
         value = header_value(self.headers, name.encode())
         return None if value is None else value.decode("utf-8", "replace")
 
 
 class Page(NamedTuple):
-    """Some of one subject's messages, in order, none missing between them."""
+    """Consecutive messages of one subject: none is missing between them."""
 
     messages: list[Stored]
     complete: bool
-    """Nothing more was stored behind them, as the answering replica saw it."""
+    """Nothing was stored after them, as the answering replica saw it."""
 
 
 class Newest(NamedTuple):
@@ -80,48 +78,57 @@ class Newest(NamedTuple):
 
     messages: list[Stored]
     up_to: int
-    """The stream sequence that the answer takes in."""
+    """The answer is complete up to this stream sequence."""
 
 
 class Delivery(NamedTuple):
-    """A message handed out by a pull consumer, with what is needed to answer for it."""
+    """A message delivered by a consumer, with what is needed to acknowledge it."""
 
     subject: str
     seq: int
-    """Of the stream."""
+    """Sequence in the stream."""
     delivered: int
-    """How often, this time included."""
+    """How often it was delivered, this time included."""
     number: int
-    """Of the consumer: its deliveries are counted without a gap."""
+    """Sequence in the consumer: its deliveries are counted without a gap."""
     pending: int
-    """Messages that the consumer had for somebody when it sent this one."""
+    """Messages that the consumer had left to deliver when it sent this one."""
     data: bytes
     headers: bytes
     reply: str
 
 
 class Streams:
-    """The stream API. Every method raises `BrokerUnavailable` when the broker, or a leader, is not there."""
+    """The stream API over one connection.
+
+    Streams are named as in `broker.contract.subjects`; sequences are stream sequences. Every method raises
+    `BrokerUnavailable` when the broker cannot be reached or has no leader, and `BrokerRefused` when it answers with an
+    error. Holds no state of its own: make as many as you like.
+    """
 
     def __init__(self, nats: Connection) -> None:
         self.nats = nats
+        """The connection, for messages that are not stored."""
+
+    def __repr__(self) -> str:
+        return f"<Streams {self.nats!r}>"
 
     async def api(self, name: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = 5.0) -> dict[str, Any]:
-        """One request to `$JS.API.<name>`.
+        """Sends one request to `$JS.API.<name>` and returns the answer.
 
         Raises:
-            BrokerRefused: the broker answered with an error; `err_code` says which.
+            BrokerRefused: the broker answered with an error; see its `err_code`.
         """
         payload = b"" if body is None else to_json(body)
         reply = await self.nats.request(f"$JS.API.{name}", payload, timeout_s=timeout_s)
         return _answer(reply.data)
 
     async def state(self, stream: str, *, timeout_s: float = 2.0) -> StreamState:
-        """The leader's view of a stream.
+        """Returns the leader's view of a stream.
 
         Raises:
             BrokerRefused: there is no such stream.
-            BrokerUnavailable: also when who answers has lost its followers: it may have been replaced, and not know.
+            BrokerUnavailable: also when the leader does not hear its followers: it may have been deposed.
         """
         info = await self._leader_info(stream, timeout_s)
         state = info["state"]
@@ -129,18 +136,18 @@ class Streams:
         return StreamState(epoch, state["first_seq"], state["last_seq"], state["messages"])
 
     async def last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
-        """The newest message of a subject, from the leader; None when there is none.
+        """Returns the newest message of a subject, from the leader; None when there is none.
 
-        A leader that was stopped, or is cut off from its peers, answers for up to 10 s as if nothing had happened.
-        Where an old answer would do harm, ask `last_confirmed`.
+        A deposed leader keeps answering for up to 10 s, for example after it was stopped or cut off from its peers. Use
+        `last_confirmed` where an old answer would do harm.
         """
         return await self._leader_get(stream, {"last_by_subj": subject}, timeout_s)
 
     async def last_confirmed(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
-        """Like `last`, and no other leader can have stored anything meanwhile.
+        """Like `last`, but only answers when no other leader can have stored anything in the meantime.
 
         Raises:
-            BrokerUnavailable: nobody can say so at the moment.
+            BrokerUnavailable: no leader can confirm that at the moment.
         """
         before = await self._leader_info(stream, timeout_s)
         found = await self.last(stream, subject, timeout_s=timeout_s)
@@ -157,7 +164,7 @@ class Streams:
         return info
 
     async def at(self, stream: str, seq: int, *, timeout_s: float = 2.0) -> Stored | None:
-        """The message at a sequence, from the leader; None when it is not retained."""
+        """Returns the message at a sequence, from the leader; None when it is not retained."""
         return await self._leader_get(stream, {"seq": seq}, timeout_s)
 
     async def _leader_get(self, stream: str, query: Mapping[str, Any], timeout_s: float) -> Stored | None:
@@ -184,16 +191,18 @@ class Streams:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 3.0,
     ) -> Ack:
-        """Publishes and waits until the stream has stored it.
+        """Publishes a message and returns once the stream has stored it.
 
         Args:
-            msg_id: what the stream recognises a repeated publish by.
-            expected_last: the subject's last sequence, 0 for "none yet"; anything else stored since is a refusal.
+            subject: one of a stream's subjects.
+            msg_id: identifies the message: the stream stores one of each id within its duplicate window.
+            expected_last: the subject's last sequence, 0 for "none yet"; the stream refuses when it has another.
+            headers: further headers.
 
         Raises:
-            WrongLastSequence: `expected_last` is not the last any more.
+            WrongLastSequence: `expected_last` is no longer the last.
             BrokerRefused: refused for another reason (full, too large).
-            BrokerUnavailable: no acknowledgement; it may be stored all the same.
+            BrokerUnavailable: no acknowledgement; the message may be stored all the same.
         """
         all_headers = dict(headers or {})
         if msg_id is not None:
@@ -214,7 +223,7 @@ class Streams:
         max_bytes: int = 4 << 20,
         timeout_s: float = 5.0,
     ) -> Page:
-        """The subject's messages behind sequence `after`, at most `limit` of them and about `max_bytes`, by direct get.
+        """Returns the subject's messages after sequence `after`, at most `limit` and about `max_bytes`, by direct get.
 
         Raises:
             BrokerUnavailable: no replica answered in time.
@@ -224,7 +233,7 @@ class Streams:
             f"$JS.API.DIRECT.GET.{stream}", to_json(query), _is_status, timeout_s=timeout_s
         )
         end = replies[-1]
-        if end.status == b"404":  # starts past the end
+        if end.status == b"404":  # `after` is at or past the end
             return Page([], True)
         if end.status != b"204":
             raise BrokerRefused(f"direct get on {stream}: {end.status!r} {end.description}")
@@ -232,7 +241,7 @@ class Streams:
         return Page(messages, int(end.header(b"Nats-Num-Pending") or 0) == 0)
 
     async def newest(self, stream: str, wanted: Sequence[str], *, timeout_s: float = 5.0) -> Newest:
-        """The newest message of each subject (at most `MAX_SUBJECTS_PER_NEWEST`), by direct get.
+        """Returns the newest message of each subject (at most `MAX_SUBJECTS_PER_NEWEST`), by direct get.
 
         Raises:
             BrokerUnavailable: no replica answered in time.
@@ -250,7 +259,7 @@ class Streams:
         return Newest(messages, int(end.header(b"Nats-UpTo-Sequence") or 0))
 
     async def delete(self, stream: str, seq: int) -> None:
-        """Removes one message; one that is gone already is fine."""
+        """Deletes one message. Harmless when it is gone already."""
         try:
             await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
         except BrokerRefused as error:
@@ -258,25 +267,25 @@ class Streams:
                 raise
 
     async def kv_get(self, bucket: str, key: str) -> Stored | None:
-        """The newest entry of a key, from the leader (its revision is `seq`); None when there is none."""
-        entry = await self.last(subjects.kv_stream(bucket), subjects.kv(bucket, key))
-        return entry if entry is not None and entry.header("KV-Operation") is None else None
+        """Returns the newest value of a key, from the leader (its revision is `seq`); None when there is none."""
+        entry = await self.last(kv.stream(bucket), kv.subject(bucket, key))
+        return entry if entry is not None and entry.header(kv.OPERATION_HEADER) is None else None
 
     async def kv_update(self, bucket: str, key: str, value: bytes, revision: int) -> int:
-        """Compare and set; revision 0 means "there is none yet". Returns the new revision.
+        """Sets a key whose newest revision is `revision` (0: it has none). Returns the new revision.
 
         Raises:
-            WrongLastSequence: somebody else was quicker.
+            WrongLastSequence: the key has another revision.
         """
-        return (await self.store(subjects.kv(bucket, key), value, expected_last=revision)).seq
+        return (await self.store(kv.subject(bucket, key), value, expected_last=revision)).seq
 
     async def kv_put(self, bucket: str, key: str, value: bytes) -> int:
-        """Sets, whatever was there. Returns the new revision."""
-        return (await self.store(subjects.kv(bucket, key), value)).seq
+        """Sets a key unconditionally. Returns the new revision."""
+        return (await self.store(kv.subject(bucket, key), value)).seq
 
 
 def delivery(message: Message) -> Delivery:
-    """Reads what a consumer says about a message in its reply subject (`$JS.ACK.…`, with or without a domain)."""
+    """Reads a consumer's message. Its reply subject (`$JS.ACK.…`, with or without a domain) carries the numbers."""
     reply = message.reply.decode("ascii", "replace")
     tokens = reply.split(".")
     delivered, seq, number, _, pending = tokens[6:11] if len(tokens) >= 11 else tokens[4:9]
@@ -290,7 +299,7 @@ def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:
 
 
 def _is_status(message: Message) -> bool:
-    # A stored message may carry an inline status of its publisher's, but always has its sequence as well.
+    # A stored message may carry an inline status of its publisher, but it has a sequence as well.
     return message.status is not None and message.header(b"Nats-Sequence") is None
 
 

@@ -1,14 +1,18 @@
-"""The one file that imports nats: nats-py's client with our reading in place of its own.
+"""nats-py's client with a reader of our own. The only file that imports nats, and that touches its private names.
 
-What comes from the broker is taken apart by `wire.py` in the very call in which it arrives: no task is woken for it, no
-queue holds it, nothing is decoded that nobody asks for. nats-py sees what is no message of ours (INFO, PING, errors),
-and does the rest: handshake, reconnecting, writing.
+Messages are parsed by `parser.py` in the call in which the transport delivers them: no task wakes up, no queue holds
+them, and nothing is decoded before someone asks for it. nats-py reads the rest (INFO, PING, errors), and does the
+handshake, the reconnecting and the writing.
+
+`tests/unit/test_nats_py_private_api.py` compares every private name used here with the installed nats-py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import ParseResult
 
@@ -20,16 +24,19 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from broker.jetstream.parser import Handler, Message, dispatch
 from broker.log import RateLimited
+from broker.retry import Backoff, retry
 
 __all__ = ["NatsClient", "NatsError", "NatsSubscription"]
 
 _PORT: Final = 4222
+"""Of a server whose address names none."""
 _RETRY_S: Final = 2.0
+"""Between two rounds of reconnecting, when one fails in a way that nats-py does not handle."""
 _limited = RateLimited(logging.getLogger("testcast.nats"), per_s=5.0)
 
 
 class _Parser(Parser):
-    """nats-py's parser, which sees only what is no whole message of ours."""
+    """nats-py's parser. It sees only what `dispatch` leaves over."""
 
     def reset(self) -> None:
         super().reset()
@@ -37,7 +44,7 @@ class _Parser(Parser):
 
     @property
     def idle(self) -> bool:
-        """It has nothing under way."""
+        """Whether nothing is left over from the bytes so far."""
         return not self.parsing and not self.buf and self.state == AWAITING_CONTROL_LINE
 
     async def parse(self, data: bytes = b"") -> None:
@@ -60,19 +67,19 @@ class _Parser(Parser):
 
 
 class _Reader(asyncio.StreamReader):
-    """Takes whole messages out of what arrives, before nats-py's reading task has to wake up for them."""
+    """Dispatches whole messages as they arrive, so nats-py's reading task does not wake up for them."""
 
     def __init__(self, client: NatsClient, limit: int) -> None:
         super().__init__(limit=limit)
         self._client = client
         self._tail = b""
-        """The beginning of a message."""
+        """The beginning of a message whose end has not arrived."""
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # transports give bytes
-        """Called by the transport with what has arrived."""
+        """Called by the transport with the bytes that have arrived."""
         client = self._client
         unread: bytearray = self._buffer  # type: ignore[attr-defined]
-        if unread or not client.parser.idle:  # nats-py has not read all that came before
+        if unread or not client.parser.idle:  # nats-py has earlier bytes to read first
             super().feed_data(data)
             return
         if self._tail:
@@ -88,14 +95,14 @@ class _Reader(asyncio.StreamReader):
 
 
 class _Tcp(TcpTransport):
-    """nats-py's transport around our reader; what goes through TLS is read by nats-py's own."""
+    """nats-py's transport around `_Reader`. After an upgrade to TLS, nats-py's own reader is in use."""
 
     def __init__(self, client: NatsClient) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._client = client
 
     def __bool__(self) -> bool:
-        return True  # or nats-py would put its own in this one's place
+        return True  # nats-py replaces a transport that is false
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         loop = asyncio.get_running_loop()
@@ -110,14 +117,56 @@ class _Tcp(TcpTransport):
 
 
 class NatsClient(Client):
-    """nats-py's client with our dispatch in place of its queues."""
+    """nats-py's client with `dispatch` in place of its queues."""
 
     def __init__(self) -> None:
         super().__init__()
         self.parser = self._ps = _Parser(self)
         self.handlers: dict[bytes, Handler] = {}
-        """By subscription id, as its digits."""
+        """By subscription id in decimal digits."""
         self.dropped = 0
+        """Messages whose handler raised, or that nats-py could not decode."""
+
+    def __repr__(self) -> str:
+        return f"<NatsClient subscriptions={len(self.handlers)} dropped={self.dropped}>"
+
+    @property
+    def reading_has_ended(self) -> bool:
+        """Whether the read loop has ended although the client calls itself connected. It does not recover by itself."""
+        reading = self._reading_task
+        return bool(self.is_connected and reading is not None and reading.done())
+
+    async def listen(self, subject: str, handler: Handler) -> NatsSubscription:
+        """Subscribes; `handler` is called with each message as it arrives.
+
+        Raises:
+            NatsError, OSError: the client is closed.
+        """
+        subscription = await self.subscribe(subject)
+        self.handlers[_sid(subscription)] = handler
+        while not subscription._pending_queue.empty():  # arrived between the SUB and the line above
+            early = subscription._pending_queue.get_nowait()
+            handler(Message(early.subject.encode(), early.reply.encode(), _raw_headers(early.headers), early.data))
+        return subscription
+
+    async def unlisten(self, subscription: NatsSubscription) -> None:
+        """Ends a subscription; no handler call follows. Harmless when it is closed, or the connection is down."""
+        self.handlers.pop(_sid(subscription), None)
+        with contextlib.suppress(NatsError, OSError):
+            await subscription.unsubscribe()
+
+    async def publish_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Sends several (subject, payload) in one write.
+
+        Raises:
+            NatsError, OSError: there is no connection.
+        """
+        commands = [b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(data), data) for subject, data in messages]
+        if commands:
+            await self._send_command(b"".join(commands))
+            await self._flush_pending()
+
+    # -- in place of nats-py's -----------------------------------------------------------------------------------
 
     async def _connect_to_server(self, s: Any) -> None:
         if s.uri.scheme in ("nats", "tls") and not isinstance(self._transport, _Tcp):
@@ -125,8 +174,8 @@ class NatsClient(Client):
         await super()._connect_to_server(s)
 
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
-        """What is pending goes first: nats-py's ping overtakes it, and so the answer would come before the interest
-        stands that `flush` was to wait for."""
+        """Writes what is pending first: nats-py's PING overtakes it, and `flush` would return before the broker knows
+        the subscriptions that it is called for."""
         pending, self._pending, self._pending_data_size = self._pending, [], 0
         if pending and self._transport is not None:
             self._transport.writelines(pending)
@@ -144,14 +193,23 @@ class NatsClient(Client):
             self.on_handler_error(message, error)
 
     def on_handler_error(self, message: Message, error: Exception) -> None:
-        """A message that could not be handled must not end the reading of the others."""
+        """Counts and logs a message whose handler raised; reading goes on."""
         self.dropped += 1
         _limited.warning("dropped a message on %r: %r", message.subject, error, exc_info=True)
 
     async def _attempt_reconnect(self) -> None:
-        while True:
-            try:
-                return await super()._attempt_reconnect()
-            except Exception as error:  # nothing that happens on the way back may end the way back
-                _limited.warning("reconnect failed in an unexpected way: %r", error)
-                await asyncio.sleep(_RETRY_S)
+        def on_failure(error: Exception) -> None:
+            _limited.warning("reconnect failed in an unexpected way: %r", error)
+
+        attempt = super()._attempt_reconnect  # whatever it raises, another round follows
+        await retry(attempt, on=(Exception,), backoff=Backoff(_RETRY_S, _RETRY_S), on_failure=on_failure)
+
+
+def _sid(subscription: NatsSubscription) -> bytes:
+    return b"%d" % subscription._id
+
+
+def _raw_headers(headers: dict[str, str] | None) -> bytes:
+    if not headers:
+        return b""
+    return b"NATS/1.0\r\n" + b"".join(f"{k}: {v}\r\n".encode() for k, v in headers.items()) + b"\r\n"

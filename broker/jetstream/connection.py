@@ -1,14 +1,15 @@
-"""A connection to the broker that does not die, lie or stall: what the rest of the house knows of NATS.
+"""The NATS connection that every other module uses. Requests fail immediately while it is disconnected.
 
-What nats-py 2.16 does on its own, and what stands here instead (`FACTS` of the project, tried on the real thing):
+It differs from nats-py 2.16, on which it is built, in four points:
 
-* its read loop ends without a word on an unexpected exception (one message on a non-UTF-8 subject is enough): messages
-  are dispatched by `client.py`, bytes for bytes, and nothing that a handler raises gets farther; a watchdog does the
-  rest;
-* it gives up reconnecting after 60 tries, in lockstep with everybody else: here for ever, with jitter;
-* it makes a task and a bounded queue per subscription and drops what does not fit: here handlers are plain functions,
-  called as a message arrives (`wire.py`), so nothing is queued and nothing is dropped on this side;
-* `request` while disconnected waits in a buffer and is sent much later: here it fails at once with `BrokerUnavailable`.
+* nats-py's read loop ends silently on an unexpected exception; one message on a non-UTF-8 subject is enough. Here
+  messages are dispatched as bytes by `client.py`, no handler's exception reaches the loop, and a watchdog reconnects
+  should it end all the same.
+* nats-py gives up reconnecting after 60 tries, and all clients try in lockstep. Here reconnecting never ends, with
+  jitter.
+* nats-py runs a task and a bounded queue per subscription and drops what does not fit. Here handlers are plain
+  functions, called as a message arrives (`parser.py`): nothing is queued or dropped on this side.
+* nats-py buffers a request made while disconnected and sends it much later. Here it raises `BrokerUnavailable`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -28,10 +29,14 @@ from broker.contract.errors import BrokerUnavailable, InvalidSetting, TestcastEr
 from broker.jetstream.client import NatsClient, NatsError, NatsSubscription
 from broker.jetstream.parser import Handler, Message
 from broker.log import RateLimited
+from broker.retry import Backoff, retry
 
-_PING_INTERVAL_S: Final = 5  # two unanswered pings: a dead link is found in 10 to 15 s instead of 6 minutes
+_PING_INTERVAL_S: Final = 5
+"""A connection ends after two unanswered pings, so a dead link is found in 10 to 15 s. nats-py's default takes 6
+minutes."""
 _RECONNECT_MIN_S: Final = 0.05
-_RECONNECT_MAX_S: Final = 2.0  # a restarted broker is wanted back within 3 s
+_RECONNECT_MAX_S: Final = 2.0
+"""A restarted broker is in use again within 3 s."""
 _WATCHDOG_S: Final = 1.0
 _NO_RESPONDERS: Final = b"503"
 
@@ -40,36 +45,51 @@ _limited = RateLimited(_log, per_s=5.0)
 
 
 class Subscription:
-    """Interest in one subject. `close()` ends it; no handler call follows."""
+    """Interest in one subject."""
 
-    __slots__ = ("_nats", "_subscription")
+    __slots__ = ("_client", "_subscription")
 
-    def __init__(self, nats: Connection, subscription: NatsSubscription) -> None:
-        self._nats = nats
+    def __init__(self, client: NatsClient, subscription: NatsSubscription) -> None:
+        self._client = client
         self._subscription = subscription
 
+    def __repr__(self) -> str:
+        return f"<Subscription {self._subscription.subject}>"
+
     async def close(self) -> None:
-        """Gives the interest up; harmless when closed already or disconnected."""
-        self._nats._client.handlers.pop(_sid(self._subscription), None)
-        with contextlib.suppress(NatsError, OSError):
-            await self._subscription.unsubscribe()
+        """Ends the interest; no handler call follows. Harmless when it is closed already, or disconnected."""
+        await self._client.unlisten(self._subscription)
+
+
+class ConnectionStatistics(NamedTuple):
+    """A connection at one moment."""
+
+    connected: bool
+    reconnects: int
+    """Times the connection came back after it was lost."""
+    dropped: int
+    """Messages whose handler raised, or that nats-py could not decode."""
+    subscriptions: int
+    waiting_requests: int
+    """Requests whose replies have not all arrived."""
 
 
 class Connection:
-    """One connection to the broker, kept up for ever.
+    """One connection to the broker. It reconnects for as long as it is open.
 
-    Methods may be called from the loop that connected it only. `BrokerUnavailable` means "not now": nothing is known
-    about whether a request was carried out. After `close()` every call raises it.
+    Call its methods only from the loop that connected it. `BrokerUnavailable` means "not now": whether a request was
+    carried out is unknown. After `close()` every method raises it.
     """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self.address = redacted(url)
-        """Where the broker is, without credentials: the only form that may be logged or shown."""
+        """The broker's address without credentials: the only form that may be logged or shown."""
         self.name = name
         self.on_reconnect: list[Callable[[], None]] = []
-        """Called after each reconnect, when the subscriptions stand again."""
+        """Called after each reconnect, when the subscriptions are restored."""
         self.on_disconnect: list[Callable[[], None]] = []
+        """Called when the connection is lost."""
         self._client = NatsClient()
         self._replies: dict[bytes, Handler] = {}
         self._waiting: set[asyncio.Future[list[Message]]] = set()
@@ -78,24 +98,33 @@ class Connection:
         self._rng = random.Random()
         self._open = False
         """The first connection has been made."""
+        self._reconnects = 0
         self._closing = False
         self._watchdog: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "disconnected"
-        return f"<Connection {self.name} {self.address} {state} dropped={self._client.dropped}>"
+        return f"<Connection {self.name} {self.address} {state} reconnects={self._reconnects} dropped={self.dropped}>"
+
+    def statistics(self) -> ConnectionStatistics:
+        """Returns the connection's state and counts."""
+        client = self._client
+        return ConnectionStatistics(
+            self.connected, self._reconnects, client.dropped, len(client.handlers), len(self._waiting)
+        )
 
     @classmethod
     async def connect(cls, url: str, *, name: str, timeout_s: float | None = 5.0) -> Connection:
-        """Connects, trying again with jitter until `timeout_s` have passed (None: for ever).
+        """Connects, with retries.
 
         Args:
-            url: `nats://host:port`, several separated by commas.
-            name: how the connection is called in the broker's monitoring.
+            url: `nats://host:port`, or several separated by commas.
+            name: the connection's name in the broker's monitoring.
+            timeout_s: how long to try; None: forever.
 
         Raises:
-            BrokerUnavailable: nothing answered in time.
-            InvalidSetting: the address is not one.
+            BrokerUnavailable: no server answered in time.
+            InvalidSetting: the address is malformed, or the server refused the connection.
         """
         nats = cls(url, name)
         try:
@@ -110,20 +139,22 @@ class Connection:
 
     @classmethod
     def dial(cls, url: str, *, name: str) -> Connection:
-        """Starts connecting, for as long as it takes, and returns at once; until `connected`, nothing is available."""
+        """Returns immediately and connects in the background, forever. Until `connected`, every method raises."""
         nats = cls(url, name)
         nats._watchdog = asyncio.create_task(nats._dial(), name=f"{name}-nats-watchdog")
         return nats
 
     async def _dial(self) -> None:
-        while True:
-            try:
-                await self._connect(self._url.split(","))
-                break
-            except TestcastError as error:  # a server that refuses us may be told to take us
-                _log.error("%s", error)
-                self._client = NatsClient()
-                await asyncio.sleep(_RECONNECT_MAX_S)
+        def on_failure(error: Exception) -> None:
+            _log.error("%s", error)
+            self._client = NatsClient()
+
+        await retry(
+            lambda: self._connect(self._url.split(",")),
+            on=(TestcastError,),  # an operator may change a server that refuses this client
+            backoff=Backoff(_RECONNECT_MAX_S, _RECONNECT_MAX_S, self._rng),
+            on_failure=on_failure,
+        )
         self._notify(self.on_reconnect)
         await self._watch()
 
@@ -135,13 +166,14 @@ class Connection:
             if self._closing:
                 return
             _log.warning("lost the broker at %s", self.address)
-            for waiting in self._waiting:  # their answers went with the connection: no use in waiting for them
+            for waiting in self._waiting:  # their replies are lost with the connection
                 if not waiting.done():
                     waiting.set_exception(BrokerUnavailable(f"lost the broker at {self.address}"))
             self._notify(self.on_disconnect)
 
         async def on_reconnected() -> None:
-            _log.info("the broker at %s is back", self.address)
+            _log.info("reconnected to the broker at %s", self.address)
+            self._reconnects += 1
             self._notify(self.on_reconnect)
 
         def next_server(servers: list[Any], _info: Mapping[str, Any]) -> tuple[Any, float]:
@@ -163,7 +195,7 @@ class Connection:
                 ping_interval=_PING_INTERVAL_S,
                 max_outstanding_pings=2,
             )
-        except ValueError:  # its text may quote any part of the address, the password among them
+        except ValueError:  # its text may quote any part of the address, including the password
             raise InvalidSetting(
                 f"cannot connect to {self.address!r}: not an address like {DEFAULT_NATS_URL}"
             ) from None
@@ -174,7 +206,7 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """The link to the broker is up, as far as this side knows."""
+        """Whether the connection is up, as far as this side knows."""
         return self._open and bool(self._client.is_connected)
 
     @property
@@ -183,7 +215,7 @@ class Connection:
         return self._client.dropped
 
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
-        """Sends and forgets: nobody says whether it arrived.
+        """Sends a message. Delivery is not confirmed.
 
         Raises:
             BrokerUnavailable: there is no connection.
@@ -191,19 +223,12 @@ class Connection:
         await self._guard(lambda: self._client.publish(subject, payload, reply=reply))
 
     async def publish_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Sends several (subject, payload) in one write, and forgets.
+        """Sends several (subject, payload) in one write. Delivery is not confirmed.
 
         Raises:
             BrokerUnavailable: there is no connection.
         """
-        commands = [b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(data), data) for subject, data in messages]
-
-        async def send() -> None:
-            await self._client._send_command(b"".join(commands))
-            await self._client._flush_pending()
-
-        if commands:
-            await self._guard(send)
+        await self._guard(lambda: self._client.publish_many(messages))
 
     async def request(
         self,
@@ -213,10 +238,10 @@ class Connection:
         headers: dict[str, str] | None = None,
         timeout_s: float = 5.0,
     ) -> Message:
-        """Sends and waits for one reply.
+        """Sends a request and returns its one reply.
 
         Raises:
-            BrokerUnavailable: no connection, nobody listens, or no reply in time.
+            BrokerUnavailable: no connection, no subscriber, or no reply in time.
         """
         replies = await self.collect(subject, payload, lambda _reply: True, headers=headers, timeout_s=timeout_s)
         return replies[-1]
@@ -230,10 +255,10 @@ class Connection:
         headers: dict[str, str] | None = None,
         timeout_s: float = 5.0,
     ) -> list[Message]:
-        """Sends and gathers replies until `is_last` says so of one; that one is the list's last.
+        """Sends a request and returns its replies, up to and including the first for which `is_last` is true.
 
         Raises:
-            BrokerUnavailable: no connection, nobody listens, or not all in time.
+            BrokerUnavailable: no connection, no subscriber, or not all replies in time.
         """
         done: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         replies: list[Message] = []
@@ -264,36 +289,33 @@ class Connection:
             self._replies.pop(token, None)
 
     async def subscribe(self, subject: str, handler: Handler) -> Subscription:
-        """Registers interest; it outlives reconnects. Returns when the command is written; `flush()` makes sure.
+        """Subscribes. The subscription survives reconnects. Call `flush` to be sure that the broker has taken it in.
 
         Raises:
-            BrokerUnavailable: the connection is closed (while it is merely down, it stands after the reconnect).
+            BrokerUnavailable: the connection is closed, or was never made. While it is down this succeeds, and the
+                subscription takes effect with the reconnect.
         """
         if not self._open:
             raise BrokerUnavailable(f"not connected to the broker at {self.address} yet")
         return await self._subscribe(subject, handler)
 
     async def _subscribe(self, subject: str, handler: Handler) -> Subscription:
+        client = self._client
         try:
-            subscription = await self._client.subscribe(subject)
+            return Subscription(client, await client.listen(subject, handler))
         except (NatsError, OSError) as error:
             raise BrokerUnavailable(f"cannot subscribe to {subject}: {error or repr(error)}") from None
-        self._client.handlers[_sid(subscription)] = handler
-        while not subscription._pending_queue.empty():  # came between the command and the line above
-            early = subscription._pending_queue.get_nowait()
-            handler(Message(early.subject.encode(), early.reply.encode(), _raw_headers(early.headers), early.data))
-        return Subscription(self, subscription)
 
     async def flush(self, timeout_s: int = 5) -> None:
-        """Waits until the broker has taken in all that was sent before.
+        """Returns once the broker has processed everything sent before.
 
         Raises:
-            BrokerUnavailable: it did not say so in time.
+            BrokerUnavailable: no answer in time.
         """
         await self._guard(lambda: self._client.flush(timeout=timeout_s))
 
     async def close(self) -> None:
-        """Ends the connection. What was published is sent first, within a second."""
+        """Closes the connection. Published messages are sent first, for at most 1 s."""
         self._closing = True
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -324,25 +346,14 @@ class Connection:
                 _log.exception("a connection callback failed")
 
     async def _watch(self) -> None:
-        """Finds a read loop that has ended while the client still calls itself connected."""
+        """Reconnects when the read loop has ended and the client has not noticed."""
         while True:
             await asyncio.sleep(_WATCHDOG_S)
-            reading = self._client._reading_task
-            if self._client.is_connected and reading is not None and reading.done():
+            if self._client.reading_has_ended:
                 _log.error("the broker connection's reading task has ended: reconnecting")
                 await self._client.force_reconnect()
 
 
-def _sid(subscription: NatsSubscription) -> bytes:
-    return b"%d" % subscription._id
-
-
-def _raw_headers(headers: dict[str, str] | None) -> bytes:
-    if not headers:
-        return b""
-    return b"NATS/1.0\r\n" + b"".join(f"{k}: {v}\r\n".encode() for k, v in headers.items()) + b"\r\n"
-
-
 def to_json(value: object) -> bytes:
-    """A request to the broker's API, whose field names stay as they are."""
+    """Returns the body of a request to the broker's API."""
     return orjson.dumps(value)

@@ -1,4 +1,4 @@
-"""The event log on JetStream: the stream `EVENTS`, its live republish, direct gets, and looks at its leader."""
+"""The event log on JetStream: the stream `EVENTS`, its republished live events, direct gets and leader requests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
 
 WRITER_HEADER: Final = "Testcast-Writer"
+"""`<attempt>.<nonce>` of the writer."""
 _SEQ: Final = b"Nats-Sequence"
 _PREDECESSOR: Final = b"Nats-Last-Sequence"
 
@@ -24,14 +25,14 @@ class JetStreamLog:
         self.on_reconnect: list[Callable[[], None]] = connection.on_reconnect
         self.on_disconnect: list[Callable[[], None]] = connection.on_disconnect
         self.streams = Streams(connection)
-        """The API below this log, for what is no event: jobs, pictures, settings."""
+        """The stream API of the same connection, for what is not an event: jobs, pictures, settings."""
 
     def __repr__(self) -> str:
         return f"<JetStreamLog {self.connection!r}>"
 
     @property
     def connected(self) -> bool:
-        """The connection is up, as far as this side knows."""
+        """Whether the connection is up, as far as this side knows."""
         return self.connection.connected
 
     async def follow(self, test_id: str | None, on_event: OnLive) -> Interest:
@@ -94,7 +95,7 @@ class _LiveInterest:
 def _one_run(test_id: str, on_event: OnLive) -> Callable[[Message], None]:
     def on_message(message: Message) -> None:
         seq, predecessor = message.header(_SEQ) or b"", message.header(_PREDECESSOR) or b""
-        if seq.isdigit() and predecessor.isdigit():  # otherwise a client published here, not the stream
+        if seq.isdigit() and predecessor.isdigit():  # without them it was published by a client, not by the stream
             on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data))
 
     return on_message

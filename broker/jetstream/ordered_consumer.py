@@ -1,7 +1,7 @@
-"""An ordered look at a stream: every message from a point on, each once, in order, across broker restarts.
+"""An ordered consumer of a stream: every message from a point on, each once, in order, across broker restarts.
 
-nats-py's ordered consumers and KV watches lose what they drop, and were blind for 19 s after a broker's death of half a
-second. This one tracks the sequences itself, hears a heartbeat every second, and starts again from where it was.
+nats-py's ordered consumers and KV watches lose the messages they drop, and stall for 19 s after the broker was down for
+half a second. This one tracks the sequences itself, expects a heartbeat every second, and resumes where it was.
 """
 
 from __future__ import annotations
@@ -10,30 +10,44 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from broker.contract.errors import TestcastError
 from broker.jetstream.api import Stored, Streams, delivery
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
 from broker.log import RateLimited
+from broker.retry import retry
 
 _HEARTBEAT_S: Final = 1.0
 _SILENCE_S: Final = 3.0
+"""After three missed heartbeats the consumer is made anew."""
 _log = logging.getLogger("testcast.ordered_consumer")
 _limited = RateLimited(_log, per_s=5.0)
 
 
+class OrderedConsumerStatistics(NamedTuple):
+    """An ordered consumer at one moment."""
+
+    last_seq: int
+    """Stream sequence of the newest message that was delivered, 0 before the first."""
+    restarts: int
+    """Times the consumer was made anew: after a reconnect, a missed message or silence."""
+    resets: int
+    """Times the stream had been deleted and made again."""
+
+
 class OrderedConsumer:
-    """Follows one stream's subject filter, newest-per-subject first, then everything.
+    """Delivers the newest message of each subject, then every message, of one stream and subject filter.
 
     Args:
         nats: the connection.
         stream: stream name.
         subject: filter.
-        on_message: called in order with each message.
-        on_current: called when all that was stored at the start has been delivered, and after each restart again.
-        on_reset: called before a restart from the beginning (the stream is another one now); forget everything.
+        on_message: called with each message, in order, in the reading loop: it must neither block nor raise.
+        on_current: called when everything stored at the start has been delivered, and again after each restart.
+        on_reset: called before a restart from the beginning, because the stream was deleted and made again: forget
+            everything.
     """
 
     def __init__(
@@ -58,20 +72,26 @@ class OrderedConsumer:
         self._heard = 0.0
         self._broken = asyncio.Event()
         self._generation = 0
+        self._resets = 0
 
     def __repr__(self) -> str:
-        return f"<OrderedConsumer {self._stream} seq={self._last_seq} restarts={max(0, self._generation - 1)}>"
+        numbers = self.statistics()
+        return f"<OrderedConsumer {self._stream} seq={numbers.last_seq} restarts={numbers.restarts}>"
+
+    def statistics(self) -> OrderedConsumerStatistics:
+        """Returns the consumer's position and counts."""
+        return OrderedConsumerStatistics(self._last_seq, max(0, self._generation - 1), self._resets)
 
     async def run(self) -> None:
-        """Follows until cancelled."""
+        """Delivers messages until cancelled."""
+
+        def on_failure(error: Exception) -> None:
+            _limited.warning("following %s: %s", self._stream, error)
+
         self._nats.on_reconnect.append(self._broken.set)
         try:
             while True:
-                try:
-                    await self._follow_once()
-                except TestcastError as error:
-                    _limited.warning("following %s: %s", self._stream, error)
-                    await asyncio.sleep(0.5)
+                await retry(self._follow_once, on=(TestcastError,), source=self._nats, on_failure=on_failure)
         finally:
             self._nats.on_reconnect.remove(self._broken.set)
 
@@ -80,6 +100,7 @@ class OrderedConsumer:
         state = await self._streams.state(self._stream)
         if self._epoch is not None and (state.epoch != self._epoch or state.last_seq < self._last_seq):
             self._last_seq = 0
+            self._resets += 1
             self._on_reset()
         self._epoch = state.epoch
         self._generation += 1
@@ -101,7 +122,7 @@ class OrderedConsumer:
                 self._on_current()
             while not self._broken.is_set():
                 if loop.time() - self._heard > _SILENCE_S:
-                    _limited.info("%s has gone quiet: following it anew", self._stream)
+                    _limited.info("no heartbeat from %s for %g s: restarting its consumer", self._stream, _SILENCE_S)
                     return
                 try:
                     async with asyncio.timeout(_HEARTBEAT_S):
@@ -135,7 +156,7 @@ class OrderedConsumer:
             last_consumer_seq = message.header(b"Nats-Last-Consumer")
             if message.status == b"100" and int(last_consumer_seq or 0) == self._consumer_seq:
                 return
-            self._broken.set()  # something was missed on the way, or the consumer is gone
+            self._broken.set()  # a message was lost on the way, or the consumer is gone
             return
         taken = delivery(message)
         if taken.number != self._consumer_seq + 1:
@@ -151,5 +172,5 @@ class OrderedConsumer:
 async def _close_quietly(subscription: Subscription) -> None:
     try:
         await subscription.close()
-    except TestcastError as error:  # the connection is gone, and the subscription with it
+    except TestcastError as error:  # the connection is closed, and the subscription with it
         _log.debug("closing a subscription: %s", error)

@@ -1,8 +1,8 @@
-"""What the broker sends, taken apart: whole messages out of a buffer of bytes. Pure.
+"""Parses what the broker sends: whole messages out of a buffer of bytes. Pure.
 
-nats-py matches every line against eight patterns in turn, keeps each message in a growing array and awaits its own
-dispatch: 10 µs and more a message. This finds the line's end, splits it and calls the handler: about 1.5 µs. It knows
-messages only; everything else (INFO, PING, errors, what is malformed) is left for nats-py to read.
+nats-py matches every line against eight patterns in turn, collects each message in a growing array and awaits its own
+dispatch: 10 µs and more per message. This parser finds the end of the line, splits it and calls the handler: about
+1.5 µs. It parses messages only; everything else (INFO, PING, errors, malformed input) is left to nats-py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 
 class Message(NamedTuple):
-    """A message as it came, nothing decoded: a subject need not be UTF-8, and headers are parsed only when asked."""
+    """A message as it arrived. Nothing is decoded: a subject need not be UTF-8, and headers are parsed on demand."""
 
     subject: bytes
     reply: bytes
@@ -20,23 +20,23 @@ class Message(NamedTuple):
     data: bytes
 
     def header(self, name: bytes) -> bytes | None:
-        """Value of the last header `name` (the broker puts its own behind the publisher's), or None."""
+        """Returns the value of the last header `name`, or None. The broker's own headers follow the publisher's."""
         return header_value(self.headers, name)
 
     @property
     def status(self) -> bytes | None:
-        """The three digits of an inline status ("204", "503" …), None on an ordinary message."""
+        """The three digits of an inline status ("204", "503", …); None on an ordinary message."""
         head = self.headers[:12]
         return head[9:12] if len(head) == 12 and head[8:9] == b" " and head[9:12].isdigit() else None
 
     @property
     def description(self) -> str:
-        """What stands behind the status."""
+        """The text after the status."""
         return self.headers[12 : self.headers.find(b"\r\n")].strip().decode("utf-8", "replace")
 
 
 Handler = Callable[[Message], None]
-"""Called in the reading loop: must not block, and should not raise (what it raises is logged and dropped)."""
+"""Called in the reading loop. It must not block or raise; an exception is logged and the message dropped."""
 
 _M: Final = ord("M")
 _H: Final = ord("H")
@@ -44,7 +44,7 @@ _END: Final = b"\r\n"
 
 
 def header_value(headers: bytes, name: bytes) -> bytes | None:
-    """Value of the last header `name` in a raw NATS header block, or None."""
+    """Returns the value of the last header `name` in a raw NATS header block, or None."""
     start = headers.rfind(b"\r\n" + name + b":")
     if start < 0:
         return None
@@ -53,20 +53,20 @@ def header_value(headers: bytes, name: bytes) -> bytes | None:
 
 
 class Taken(NamedTuple):
-    """How far a buffer was taken apart."""
+    """How far a buffer was parsed."""
 
     upto: int
-    """Bytes taken."""
+    """Bytes parsed."""
     partial: bool
-    """What follows is nothing, or the beginning of a message: more has to come. Else it is not for us."""
+    """The rest is empty, or the beginning of a message: more bytes are needed. Otherwise the rest is for nats-py."""
 
 
 def dispatch(buffer: bytes, handlers: Mapping[bytes, Handler], on_error: Callable[[Message, Exception], None]) -> Taken:
     """Calls the handler of each whole message at the beginning of `buffer`, in order.
 
     Args:
-        handlers: by subscription id, as its digits; a message of another subscription ends the taking.
-        on_error: told what a handler has raised.
+        handlers: by subscription id in decimal digits. Parsing stops at a message of any other subscription.
+        on_error: called with a message and what its handler raised.
     """
     at, size = 0, len(buffer)
     while at < size:

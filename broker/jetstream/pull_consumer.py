@@ -1,4 +1,4 @@
-"""Pulling from a durable consumer: the work queue's jobs, the projector's hints."""
+"""Pulling from a durable consumer: jobs from the work queue, hints for the projector."""
 
 from __future__ import annotations
 
@@ -6,24 +6,39 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from broker.contract.errors import BrokerUnavailable
 from broker.jetstream.api import Delivery, Streams, delivery
 from broker.jetstream.connection import Connection, Subscription, to_json
 from broker.jetstream.parser import Message
 
+_ACK: Final = b"+ACK"
+_NAK: Final = b"-NAK"
+_IN_PROGRESS: Final = b"+WPI"
+_TERM: Final = b"+TERM"
 _GRACE_S: Final = 2.0
-"""How much longer than asked for the broker's "nothing came" may take."""
+"""How much later than asked for the broker may answer that nothing came."""
 _REST_S: Final = 0.5
-"""For what was pending to arrive behind the first message; what comes later is the next pull's."""
+"""How long the pending messages may take to arrive after the first; later ones are left to the next pull."""
+
+
+class PullConsumerStatistics(NamedTuple):
+    """A pull consumer at one moment."""
+
+    pulls: int
+    """Requests sent."""
+    delivered: int
+    """Messages that arrived."""
+    waiting: int
+    """Messages that arrived and were not taken yet."""
 
 
 class PullConsumer:
-    """One reader of a pull consumer. Not for two tasks at once.
+    """One reader of a durable consumer. Only one task may pull at a time.
 
-    A message that arrives after its pull was given up is kept and handed out by the next one, or handed back by
-    `close`: the broker has counted it as delivered, and would hand it to nobody else before its `ack_wait` is over.
+    A message that arrives after its pull was cancelled is kept. The next pull returns it, or `close` hands it back: the
+    broker counts it as delivered, and delivers it to no other reader before its `ack_wait` has passed.
     """
 
     def __init__(self, nats: Connection, stream: str, consumer: str) -> None:
@@ -32,6 +47,7 @@ class PullConsumer:
         self._name = f"{stream}/{consumer}"
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._count = 0
+        self._delivered = 0
         self._arrived: deque[Delivery] = deque()
         self._changed = asyncio.Event()
         self._ended: Message | None = None
@@ -39,11 +55,18 @@ class PullConsumer:
         self._subscription: Subscription | None = None
         nats.on_disconnect.append(self._on_disconnect)
 
-    async def pull(self, batch: int, *, expires_s: float) -> list[Delivery]:
-        """Up to `batch` messages, as soon as there is one; empty when none came within `expires_s`.
+    def __repr__(self) -> str:
+        return f"<PullConsumer {self._name} delivered={self._delivered} waiting={len(self._arrived)}>"
 
-        One is asked for first, and then what is pending behind it: a request for more than there is would stand, and
-        have the broker send each new message by itself the moment it is stored.
+    def statistics(self) -> PullConsumerStatistics:
+        """Returns the consumer's counts."""
+        return PullConsumerStatistics(self._count, self._delivered, len(self._arrived))
+
+    async def pull(self, batch: int, *, expires_s: float) -> list[Delivery]:
+        """Returns up to `batch` messages as soon as there is one; none when none came within `expires_s`.
+
+        The first request is for one message, the second for those pending after it. A request for more than there are
+        would stay open, and the broker would send each new message by itself the moment it is stored.
 
         Raises:
             BrokerUnavailable: no connection, no such consumer, or it has no leader.
@@ -72,10 +95,10 @@ class PullConsumer:
         await self._nats.publish(self._request, to_json(query), reply=f"{self._inbox}.{self._count}")
 
     async def _until_arrived(self, count: int, within_s: float, *, to_the_last: bool = False) -> bool:
-        """Whether so many are here within that time, or it is known that they will not come.
+        """Returns whether `count` messages arrived within that time, or the broker has said that they will not.
 
         Args:
-            to_the_last: a message with nothing pending behind it is the last: another reader took some of them.
+            to_the_last: stop at a message with nothing pending after it: another reader took some of them.
         """
         try:
             async with asyncio.timeout(within_s):
@@ -89,7 +112,7 @@ class PullConsumer:
         return True
 
     async def close(self) -> None:
-        """Ends the interest and hands back what nobody took."""
+        """Unsubscribes and hands back the messages that were not taken."""
         self._nats.on_disconnect.remove(self._on_disconnect)
         if self._subscription is not None:
             await self._subscription.close()
@@ -102,6 +125,7 @@ class PullConsumer:
     def _on_message(self, message: Message) -> None:
         if message.reply.startswith(b"$JS.ACK."):
             self._arrived.append(delivery(message))
+            self._delivered += 1
         elif message.status == b"100" or not message.subject.endswith(b".%d" % self._count):
             return
         else:
@@ -114,25 +138,30 @@ class PullConsumer:
 
 
 async def ack(streams: Streams, delivered: Delivery) -> None:
-    """Says "done", and waits until the broker has heard it.
+    """Acknowledges a message, and returns once the broker has confirmed it.
 
     Raises:
-        BrokerUnavailable: it may not have.
+        BrokerUnavailable: no confirmation; the message may be delivered again.
     """
-    await streams.nats.request(delivered.reply, b"+ACK")
+    await streams.nats.request(delivered.reply, _ACK)
 
 
 async def ack_soon(nats: Connection, delivered: Sequence[Delivery]) -> None:
-    """Says "done" without waiting: where a second delivery does no harm."""
-    await nats.publish_many([(each.reply, b"+ACK") for each in delivered])
+    """Acknowledges messages without confirmation, where a second delivery does no harm."""
+    await nats.publish_many([(each.reply, _ACK) for each in delivered])
 
 
 async def nak(nats: Connection, delivered: Delivery, *, delay_s: float = 0.0) -> None:
-    """Hands it back, to be delivered again after `delay_s`."""
-    payload = b"-NAK" if not delay_s else b"-NAK " + to_json({"delay": int(delay_s * 1e9)})
+    """Hands a message back, to be delivered again after `delay_s`."""
+    payload = _NAK if not delay_s else _NAK + b" " + to_json({"delay": int(delay_s * 1e9)})
     await nats.publish(delivered.reply, payload)
 
 
 async def in_progress(nats: Connection, delivered: Delivery) -> None:
     """Renews the lease for another `ack_wait`."""
-    await nats.publish(delivered.reply, b"+WPI")
+    await nats.publish(delivered.reply, _IN_PROGRESS)
+
+
+async def term(nats: Connection, delivered: Delivery) -> None:
+    """Removes a message that no reader can handle: it is not delivered again."""
+    await nats.publish(delivered.reply, _TERM)

@@ -1,4 +1,4 @@
-"""What can be done to a run from outside: submit, read, cancel. Shared by edge, command and worker."""
+"""Submitting, reading and cancelling runs. Used by edges, workers and the command line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 import orjson
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
 from broker.contract.errors import (
     AlreadyEnded,
@@ -21,7 +22,7 @@ from broker.contract.errors import (
     QueueFull,
     WrongLastSequence,
 )
-from broker.contract.events import Event, check, now_ms
+from broker.contract.events import Event, check
 from broker.contract.ports import EventLog
 from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream.api import STREAM_FULL, Streams
@@ -30,6 +31,7 @@ from broker.jetstream.scan import pages
 from broker.retry import retry
 
 May = Callable[[Snapshot | None], None]
+"""Called with a run's snapshot before the run is ended; raises to prevent it."""
 
 MIN_BUDGET_S: Final = 5
 MAX_BUDGET_S: Final = 600
@@ -37,13 +39,13 @@ DEFAULT_BUDGET_S: Final = 60
 MAX_TITLE_CHARS: Final = 200
 
 _PATIENCE_S: Final = 2.0
-"""For storing one event or job. Who submits waits for the answer."""
+"""How long to retry storing one event or job. The submitter waits for the answer."""
 _MAX_CONFLICTS: Final = 8
-"""Other publishes that may come between the look at a run and the event that ends it."""
+"""Tries to end a run that others write to: each lost race means that another event was stored in between."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a worker needs to play a run; the payload of a job, and the `data` of the run's first event."""
+    """What a worker needs to play a run. It is the payload of a job, and the `data` of the run's first event."""
 
     game_url: str
     title: str
@@ -52,16 +54,22 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Run(NamedTuple):
-    """A run as its events tell it."""
+    """A run as its events describe it."""
 
     snapshot: Snapshot | None
-    """None when only malformed messages are stored."""
+    """None when no event of a known type is stored."""
     head: int
     """Sequence of its newest stored message."""
 
 
 def make_job(game_url: str, title: str | None, budget_seconds: float | None, seed: int | None) -> Job:
-    """A job with its defaults filled in. The address has to be checked before (`broker.gameurl`).
+    """Returns a job with defaults filled in.
+
+    Args:
+        game_url: an address that `broker.contract.url_policy.check_game_url` returned.
+        title: 1 to `MAX_TITLE_CHARS` characters; None: the address without its scheme.
+        budget_seconds: `MIN_BUDGET_S` to `MAX_BUDGET_S`.
+        seed: 0 to 2^53-1; None: a random one.
 
     Raises:
         BadInput: naming the field and what it may be.
@@ -84,8 +92,8 @@ async def submit(log: JetStreamLog, job: Job) -> str:
     """Stores the run's first event, then its job. Returns the test id.
 
     Raises:
-        QueueFull: the queue took no job; the run was stored and then ended as failed.
-        BrokerUnavailable: the broker is away; where the first event was stored, the run stays queued.
+        QueueFull: the queue is full. The run was stored, and then ended as failed.
+        BrokerUnavailable: the broker cannot be reached. If the first event was stored, the run stays queued.
     """
     test_id = ids.new_test_id()
     data = msgspec.to_builtins(job)
@@ -102,7 +110,7 @@ async def submit(log: JetStreamLog, job: Job) -> str:
 
 
 async def _store_first(log: EventLog, test_id: str, queued: Event) -> int:
-    """Stores a new run's first event. The id is new, so whatever is stored under it is this event."""
+    """Stores a new run's first event, once. The id is new: anything already stored under it is this event."""
     try:
         ack = await log.append(test_id, queued.encode(), msg_id=f"{test_id}.submit.1", expected_last=0)
     except WrongLastSequence as error:  # an earlier try was stored, and its acknowledgement lost
@@ -116,7 +124,7 @@ async def _store_job(streams: Streams, test_id: str, job: Job) -> None:
     except BrokerRefused as error:
         if error.err_code != STREAM_FULL or "per subject" not in str(error):
             raise
-        # The queue holds one job of a run: an earlier try was stored.
+        # The queue holds one job per run: an earlier try was stored.
 
 
 def _failed(message: str, code: str) -> Event:
@@ -124,16 +132,16 @@ def _failed(message: str, code: str) -> Event:
 
 
 async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, known_last: int | None = None) -> Run:
-    """Folds a run from its events, up to its newest one.
+    """Reads a run by folding its events, up to its newest one.
 
     Args:
         since: a snapshot to start from; only the events after it are read.
-        known_last: the sequence of an event that is known to be stored. The run is read at least so far, and the leader
-            is not asked.
+        known_last: the sequence of an event that is known to be stored. The run is read at least up to it, and the
+            leader is not asked.
 
     Raises:
         NotFound: nothing is stored under this id.
-        BrokerUnavailable: no leader, or the replicas stay behind it for seconds.
+        BrokerUnavailable: no leader, or the replicas lag behind it for `scan.MAX_LAG_S`.
     """
     if known_last is None:
         known_last = await log.last(test_id)
@@ -148,7 +156,7 @@ async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, kn
 
 
 def parse(raw: bytes) -> Event | None:
-    """The event in `raw`, None when it is malformed."""
+    """Returns the event in `raw`, None when it is malformed."""
     try:
         return check(raw).event
     except MalformedEvent:
@@ -163,16 +171,20 @@ async def end(
     since: Snapshot | None = None,
     may: May | None = None,
 ) -> Snapshot:
-    """Writes a terminal event at the run's current head, for a caller that does not own the run (cancel, reaper).
+    """Stores a terminal event after the run's newest one, for a caller that does not own the run (cancel, reaper).
 
     Args:
-        may: called with the snapshot at the head before each try; may raise to give up.
+        event: the terminal event.
+        since: a snapshot to start reading from.
+        may: called with the newest snapshot before each try; what it raises is raised.
 
     Returns:
-        The snapshot after it.
+        The snapshot after the event.
 
     Raises:
-        NotFound, AlreadyEnded, BrokerUnavailable.
+        NotFound: there is no such run.
+        AlreadyEnded: it has a terminal event.
+        BrokerUnavailable: no leader, or other publishers were first `_MAX_CONFLICTS` times in a row.
     """
     nonce = secrets.token_hex(4)
     for _ in range(_MAX_CONFLICTS):
@@ -188,24 +200,24 @@ async def end(
         after = fold(run.snapshot, test_id, ack.seq, event)
         assert after is not None
         return after
-    raise BrokerUnavailable(f"test {test_id} is being written to too quickly to end it")
+    raise BrokerUnavailable(f"test {test_id} has too many other writers at the moment to be ended")
 
 
 async def cancel(log: JetStreamLog, test_id: str) -> Snapshot:
-    """Ends a run as cancelled, takes its job out of the queue and wakes the worker that plays it.
+    """Ends a run as cancelled, removes its job from the queue and wakes the worker that plays it.
 
     Raises:
-        NotFound, AlreadyEnded, BrokerUnavailable.
+        NotFound, AlreadyEnded, BrokerUnavailable: see `end`.
     """
     snapshot = await end(log, test_id, _failed("Cancelled", "cancelled"))
-    with contextlib.suppress(BrokerUnavailable):  # the event is what counts; the rest only makes it quick
+    with contextlib.suppress(BrokerUnavailable):  # the stored event decides; the rest only speeds it up
         await log.connection.publish(subjects.control(test_id), orjson.dumps({"reason": "cancelled"}))
         await drop_job(log.streams, test_id)
     return snapshot
 
 
 async def drop_job(streams: Streams, test_id: str) -> None:
-    """Takes a run's job out of the queue, wherever it stands; harmless when there is none."""
+    """Removes a run's job from the queue. Harmless when there is none."""
     job = await streams.last(subjects.JOBS, subjects.job(test_id))
     if job is not None:
         await streams.delete(subjects.JOBS, job.seq)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Final
 
 from broker.contract.errors import BrokerUnavailable
-from broker.contract.ports import EventLog, Page
+from broker.contract.ports import EventLog, Page, StoredEvent
 
 PAGE_EVENTS: Final = 500
 PAGE_BYTES: Final = 512 * 1024
@@ -70,13 +70,24 @@ async def pages(
         up_to = (await log.heads()).last_seq if test_id is None else await log.last(test_id, confirmed=True)
 
 
+async def first_page(
+    log: EventLog, test_id: str | None, after: int, up_to: int = 0, *, limit: int = PAGE_EVENTS
+) -> list[StoredEvent]:
+    """The events of the first page of `pages`; empty when nothing is retained after `after`.
+
+    Raises:
+        BrokerUnavailable: the replicas have lagged behind the leader for `MAX_LAG_S`.
+    """
+    async with aclosing(pages(log, test_id, after, up_to, limit=limit)) as found:
+        async for page in found:
+            return page.events
+    return []
+
+
 async def retains(log: EventLog, test_id: str | None, seq: int, head: int) -> bool:
     """Returns whether the event at `seq`, which is older than the run's newest event at `head`, is still stored.
 
     Raises:
         BrokerUnavailable: the replicas have lagged behind the leader for `MAX_LAG_S`.
     """
-    async with aclosing(pages(log, test_id, seq - 1, head, limit=1)) as found:
-        async for page in found:
-            return page.events[0].seq == seq
-    return False
+    return any(event.seq == seq for event in await first_page(log, test_id, seq - 1, head, limit=1))

@@ -1,22 +1,23 @@
-"""The bucket `RUNS`: one folded snapshot per run, written by the projector only, watched by every edge."""
+"""The bucket `RUNS`: one folded snapshot per run, written by the projector only and watched by every edge."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from broker.contract import snapshot as snapshots
 from broker.contract import subjects
+from broker.contract.ids import is_test_id
 from broker.contract.snapshot import Snapshot
+from broker.jetstream import kv
 from broker.jetstream.api import Stored, Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.log import RateLimited
 
-_OPERATION: Final = "KV-Operation"
 _limited = RateLimited(logging.getLogger("testcast.snapshots"), per_s=10.0)
 
 
@@ -26,7 +27,7 @@ class SnapshotChange(NamedTuple):
     test_id: str
     revision: int
     kind: Literal["written", "removed", "unreadable"]
-    """An unreadable value is no snapshot, or another run's: it was forged or damaged, and the next fold replaces it."""
+    """An unreadable value is not a snapshot, or is one of another run: forged or damaged. The next fold replaces it."""
     snapshot: Snapshot | None
     """Only with "written"."""
 
@@ -42,25 +43,26 @@ class SnapshotStore:
         return f"<SnapshotStore {subjects.RUNS}>"
 
     async def get(self, test_id: str) -> tuple[Snapshot | None, int]:
-        """The stored snapshot and its revision, from the leader. The snapshot is None where there is none (revision 0
-        when nothing was ever written), or none that can be read.
+        """Returns the stored snapshot and its revision, from the leader.
+
+        The snapshot is None where there is none, or none that can be read. The revision is 0 when nothing was written.
 
         Raises:
             BrokerUnavailable: no leader.
         """
-        entry = await self._streams.last(subjects.kv_stream(subjects.RUNS), subjects.kv(subjects.RUNS, test_id))
+        entry = await self._streams.last(kv.stream(subjects.RUNS), kv.subject(subjects.RUNS, test_id))
         if entry is None:
             return None, 0
         return _change(test_id, entry).snapshot, entry.seq
 
     async def put(self, snapshot: Snapshot, revision: int) -> int:
-        """Compares and sets: writes when the newest revision is still `revision`. Returns the new one.
+        """Writes the snapshot if the newest revision is still `revision`. Returns the new revision.
 
         Raises:
-            WrongLastSequence: somebody else was quicker.
+            WrongLastSequence: another writer was first.
             BrokerUnavailable: no acknowledgement; it may be written all the same.
         """
-        subject = subjects.kv(subjects.RUNS, snapshot.test_id)
+        subject = kv.subject(subjects.RUNS, snapshot.test_id)
         return (await self._streams.store(subject, snapshot.encode(), expected_last=revision)).seq
 
     def watch(
@@ -69,28 +71,31 @@ class SnapshotStore:
         on_current: Callable[[], None],
         on_reset: Callable[[], None],
     ) -> OrderedConsumer:
-        """Every run's newest snapshot, then every change, in order of revision. `run()` of the result does the work.
+        """Delivers every run's newest snapshot, then every change, in order of revision.
 
         Args:
             on_change: called with each revision.
-            on_current: called when all that was stored at the start is delivered, and after each restart again.
-            on_reset: called when the bucket is another one now: what was delivered before is void.
+            on_current: called when everything stored at the start has been delivered, and again after each restart.
+            on_reset: called when the bucket was deleted and made again: what was delivered before is void.
+
+        Returns:
+            The consumer. Nothing is delivered until its `run()` is running.
         """
 
         def on_message(entry: Stored) -> None:
-            test_id = subjects.test_id_of(entry.subject)
-            if test_id is not None:
-                on_change(_change(test_id, entry))
+            key = kv.key_of(entry.subject)
+            if is_test_id(key):
+                on_change(_change(key, entry))
 
-        bucket, every = subjects.kv_stream(subjects.RUNS), subjects.kv(subjects.RUNS, ">")
+        bucket, every = kv.stream(subjects.RUNS), kv.subject(subjects.RUNS, ">")
         return OrderedConsumer(self._connection, bucket, every, on_message, on_current, on_reset)
 
 
 def _change(test_id: str, entry: Stored) -> SnapshotChange:
-    if entry.header(_OPERATION) is not None or not entry.data:
+    if entry.header(kv.OPERATION_HEADER) is not None or not entry.data:
         return SnapshotChange(test_id, entry.seq, "removed", None)
     try:
         return SnapshotChange(test_id, entry.seq, "written", snapshots.decode(entry.data, test_id))
     except msgspec.MsgspecError as error:
-        _limited.warning("the snapshot stored for test %s is not one: %s", test_id, error)
+        _limited.warning("the snapshot stored for test %s cannot be read: %s", test_id, error)
         return SnapshotChange(test_id, entry.seq, "unreadable", None)

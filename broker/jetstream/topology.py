@@ -1,6 +1,6 @@
-"""Everything that stands on the broker, declared in one place and applied as often as one likes.
+"""The streams, buckets and consumers on the broker, declared in one place.
 
-Two parts that start at the same moment both apply it, and both find it done.
+`apply` is idempotent: two processes that start at the same moment may both call it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
+from broker.jetstream import kv
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.log import RateLimited
+from broker.retry import Backoff, retry
 
 DAY_S: Final = 24 * 3600
 RETENTION_S: Final = 7 * DAY_S
@@ -25,17 +27,21 @@ MAX_EVENTS_PER_RUN: Final = 20_000
 MAX_QUEUED_JOBS: Final = 10_000
 MAX_SHOT_BYTES: Final = 64 * 1024
 
-_NAME_IN_USE = 10058  # a stream of this name with another configuration
-_NO_PEERS = 10005  # a cluster whose nodes have not all found each other yet, or one with fewer nodes than replicas
-_CONSUMER_EXISTS = {10148, 10013, 10105}
-_NS = 1_000_000_000
+_NAME_IN_USE: Final = 10058
+"""A stream of this name has another configuration."""
+_NO_PEERS: Final = 10005
+"""The cluster's nodes have not all found each other yet, or it has fewer nodes than replicas."""
+_CONSUMER_EXISTS: Final = {10148, 10013, 10105}
+_NS: Final = 1_000_000_000
+_LONGEST_PAUSE_S: Final = 0.5
+"""Elections of a cluster that starts take 1 to 3 s, and every process waits for them."""
 
 _log = logging.getLogger("testcast.topology")
 _limited = RateLimited(_log, per_s=10.0)
 
 
 def streams(replicas: int) -> list[dict[str, Any]]:
-    """The streams, as the broker's API takes them."""
+    """Returns the configurations of the streams, as the broker's API takes them."""
     return [
         {
             "name": subjects.EVENTS,
@@ -64,14 +70,14 @@ def streams(replicas: int) -> list[dict[str, Any]]:
             "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
         },
         _bucket(subjects.RUNS, replicas, max_value_bytes=256 * 1024),
-        _bucket(subjects.SHOTS, replicas, max_value_bytes=MAX_SHOT_BYTES + 1024),  # the header's room
+        _bucket(subjects.SHOTS, replicas, max_value_bytes=MAX_SHOT_BYTES + 1024),  # room for headers
     ]
 
 
 def _bucket(name: str, replicas: int, max_value_bytes: int) -> dict[str, Any]:
     return {
-        "name": subjects.kv_stream(name),
-        "subjects": [subjects.kv(name, ">")],
+        "name": kv.stream(name),
+        "subjects": [kv.subject(name, ">")],
         "retention": "limits",
         "storage": "file",
         "num_replicas": replicas,
@@ -86,7 +92,7 @@ def _bucket(name: str, replicas: int, max_value_bytes: int) -> dict[str, Any]:
 
 
 def consumers() -> list[tuple[str, dict[str, Any]]]:
-    """The durable pull consumers, each with its stream."""
+    """Returns the durable pull consumers as (stream, configuration)."""
     return [
         (
             subjects.EVENTS,
@@ -96,7 +102,7 @@ def consumers() -> list[tuple[str, dict[str, Any]]]:
                 "ack_policy": "explicit",
                 "ack_wait": 10 * _NS,
                 "max_ack_pending": 20_000,
-                "headers_only": True,  # an event is a hint that a snapshot is behind; the reading is done elsewhere
+                "headers_only": True,  # an event is a hint that a snapshot is out of date; its data is read elsewhere
             },
         ),
         (
@@ -106,7 +112,7 @@ def consumers() -> list[tuple[str, dict[str, Any]]]:
                 "deliver_policy": "all",
                 "ack_policy": "explicit",
                 "ack_wait": LEASE_S * _NS,
-                "max_deliver": 20,  # a backstop: attempts are counted in the run's own events
+                "max_deliver": 20,  # a safety net: attempts are counted in the run's own events
                 "max_ack_pending": 10_000,
             },
         ),
@@ -114,39 +120,44 @@ def consumers() -> list[tuple[str, dict[str, Any]]]:
 
 
 async def apply(nats: Connection, *, replicas: int = 1, lease_s: float | None = None, timeout_s: float = 30.0) -> None:
-    """Makes the broker hold the streams, buckets and consumers, whatever of them it holds already.
+    """Creates or updates the streams, buckets and consumers.
 
     Args:
-        lease_s: how long a worker that has died keeps its jobs; None: what stands, `LEASE_S` where nothing does.
+        replicas: copies of each stream, 1 to 5. A stream that has more keeps them.
+        lease_s: how long a worker that has died keeps its jobs, seconds. None: unchanged, or `LEASE_S` at first.
+        timeout_s: how long to try while the broker elects leaders.
 
     Raises:
-        BrokerUnavailable: no leader took the requests within `timeout_s`.
-        BrokerRefused: something of the same name stands in the way and cannot be changed into ours.
+        BrokerUnavailable: no leader accepted the requests within `timeout_s`.
+        BrokerRefused: a stream or consumer of the same name exists and cannot be changed into this one.
     """
     api = Streams(nats)
-    deadline = asyncio.get_running_loop().time() + timeout_s
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + timeout_s
+
+    async def apply_one(work: Callable[[], Awaitable[None]]) -> None:
+        await retry(
+            work,
+            on=(BrokerUnavailable, BrokerRefused),
+            within_s=deadline - clock(),
+            backoff=Backoff(longest_s=_LONGEST_PAUSE_S),
+            source=nats,
+            on_failure=_raise_unless_it_passes,
+        )
+
     for config in streams(replicas):
-        await _until(deadline, partial(_apply_stream, api, config))
+        await apply_one(partial(_apply_stream, api, config))
     for stream, config in consumers():
         lease = {"ack_wait": int(lease_s * _NS)} if stream == subjects.JOBS and lease_s is not None else {}
-        await _until(deadline, partial(_apply_consumer, api, stream, config, lease))
+        await apply_one(partial(_apply_consumer, api, stream, config, lease))
     _log.debug("topology applied with %d replica(s)", replicas)
 
 
-async def _until(deadline: float, attempt: Callable[[], Awaitable[None]]) -> None:
-    """Tries again while the broker is electing leaders, or its cluster is still coming together."""
-    while True:
-        try:
-            return await attempt()
-        except (BrokerUnavailable, BrokerRefused) as error:
-            young = isinstance(error, BrokerRefused) and error.err_code == _NO_PEERS
-            if isinstance(error, BrokerRefused) and not young:
-                raise
-            if asyncio.get_running_loop().time() >= deadline:
-                raise
-            if young:
-                _limited.warning("the broker's cluster has too few nodes at the moment: %s", error)
-            await asyncio.sleep(0.2)
+def _raise_unless_it_passes(error: Exception) -> None:
+    if isinstance(error, BrokerRefused):
+        if error.err_code != _NO_PEERS:
+            raise error
+        _limited.warning("the broker's cluster has too few nodes at the moment: %s", error)
 
 
 async def _apply_stream(api: Streams, config: dict[str, Any]) -> None:
@@ -155,7 +166,7 @@ async def _apply_stream(api: Streams, config: dict[str, Any]) -> None:
     except BrokerRefused as error:
         if error.err_code != _NAME_IN_USE:
             raise
-        # Somebody may have given it more replicas since; an edge that starts with the default must not take them away.
+        # It may have been given more replicas; an edge that starts with the default of 1 must not remove them.
         standing = (await api.api(f"STREAM.INFO.{config['name']}"))["config"]["num_replicas"]
         wanted = config | {"num_replicas": max(standing, config["num_replicas"])}
         await api.api(f"STREAM.UPDATE.{config['name']}", wanted)
@@ -175,6 +186,6 @@ async def _apply_consumer(api: Streams, stream: str, config: dict[str, Any], lea
 
 
 async def lease_s(api: Streams) -> float:
-    """How long a worker keeps a job that it does not renew, seconds, as it is set on the broker."""
+    """Returns how long a worker keeps a job that it does not renew, seconds, as set on the broker."""
     info = await api.api(f"CONSUMER.INFO.{subjects.JOBS}.{subjects.WORKERS}")
     return float(info["config"]["ack_wait"]) / _NS

@@ -1,4 +1,4 @@
-"""Child processes that do not outlive us: the embedded broker, edges and agents started by the command."""
+"""Child processes that end with their parent: the embedded broker, and edges and agents started by a command."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Child:
-    """One child process in a session of its own, so that a Ctrl-C on the terminal reaches only its parent, which then
-    stops its children in the right order. On Linux the kernel ends it when the parent dies without a word.
+    """One child process, started by the constructor in a session of its own.
+
+    A Ctrl-C on the terminal therefore reaches only the parent, which stops its children in the right order. On Linux
+    the kernel terminates the child when the parent dies.
 
     Args:
         argv: the command.
-        log: file that takes its output, appended to; None to leave it where the parent's goes.
-        env: the whole environment, None for the parent's.
-        pass_fds: open files that it inherits under the same numbers.
+        log: the file its output is appended to; None: the parent's output.
+        env: the whole environment; None: the parent's.
+        pass_fds: open file descriptors that it inherits.
     """
 
     def __init__(
@@ -58,17 +60,17 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """None while it runs; the negative number of the signal that ended it."""
         return self._process.poll()
 
     def signal(self, number: int) -> None:
-        """Sends a signal; harmless when it has ended."""
+        """Sends a signal. Harmless when the process has ended."""
         with contextlib.suppress(ProcessLookupError):
             if self.exit_code is None:
                 self._process.send_signal(number)
 
     async def stop(self, timeout_s: float = 10.0) -> int:
-        """SIGTERM, then SIGKILL after `timeout_s`. Returns the exit code."""
+        """Sends SIGTERM, and SIGKILL to its process group after `timeout_s`. Returns the exit code."""
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(timeout_s):
@@ -79,13 +81,13 @@ class Child:
             return await self.wait()
 
     async def wait(self) -> int:
-        """Waits for its end. Returns the exit code."""
+        """Waits until the process has ended. Returns the exit code."""
         while (code := self.exit_code) is None:
             await asyncio.sleep(0.02)
         return code
 
     def last_lines(self, count: int = 8) -> str:
-        """The end of its log, for an error message."""
+        """Returns the last lines of its log, for an error message; "" without a log."""
         if self.log is None:
             return ""
         with contextlib.suppress(OSError):

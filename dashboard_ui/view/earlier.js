@@ -1,5 +1,6 @@
 /** Fetches the events that a closed feed has dropped. */
 
+import { isKnown } from "../client/fold.js";
 import { POLL_MS } from "../client/polling.js";
 import { rpc } from "../client/rpc.js";
 
@@ -24,7 +25,7 @@ export async function fetchEarlier(store, testId, onRestored) {
       const from = after ? { after, epoch } : {};
       const answer = await rpc("getEvents", { testId, ...from, limit: PAGE_LIMIT }, { get: true });
       if (answer.epoch !== epoch) return; // the socket will report the new epoch, and the feed starts again
-      for (const event of answer.events) events.push({ testId, ...event });
+      for (const event of answer.events.filter(isKnown)) events.push({ testId, ...event });
       after = answer.more && answer.head > after ? answer.head : forgotten;
     }
   } catch {

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from broker.contract.events import now_ms
+from broker.clock import now_ms
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 import orjson
@@ -93,10 +93,12 @@ class State(NamedTuple):
 
 
 def from_stored(test_id: str, seq: int, data: bytes) -> Event | None:
-    """The event in a message of the stream. None when it is malformed: it is skipped, and the position passes it."""
+    """The event in a message of the stream. None when it is malformed or of an unknown type: it is skipped."""
     try:
         checked = messages.check(data)
     except MalformedEvent:
+        return None
+    if not checked.event.known:
         return None
     return _made(test_id, seq, checked.event, messages.for_viewer(test_id, seq, checked))
 
@@ -108,6 +110,8 @@ def from_edge(raw: bytes) -> Event | None:
         event = messages.check(raw).event
     except MalformedEvent:
         return None
+    if not event.known:
+        return None
     return _made(fields["testId"], fields["seq"], event, raw)
 
 
@@ -115,7 +119,7 @@ def _made(test_id: str, seq: int, event: messages.Event, raw: bytes) -> Event:
     return Event(
         test_id=test_id,
         seq=seq,
-        type=event.type,
+        type=cast(EventType, event.type),  # it is known
         message=event.message,
         timestamp=event.timestamp,
         phase=event.phase,

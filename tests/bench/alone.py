@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -19,7 +20,7 @@ from broker.contract import subjects
 from broker.jetstream.parser import Message
 from broker.local.child_process import Child
 from tests.bench import report
-from tests.bench.compare import Load, measure, running
+from tests.bench.compare import Workload, measure, running
 from tests.bench.host import SERVER_CORE, cpu_s, on_cores, open_sockets, pss_kb
 from tests.bench.peers import Edge, FourEdges, TwoEdges
 from tests.bench.programs import Figures, open_load, polls, pour
@@ -119,7 +120,7 @@ async def growth(programs: Path, quick: bool) -> str:
     rows = []
     for kind in (Edge, TwoEdges):
         for size in sizes:
-            cell = await measure(kind, Load(size, 100 if size <= 1_000 else 4, seconds=2 if quick else 4), programs)
+            cell = await measure(kind, Workload(size, 100 if size <= 1_000 else 4, seconds=2 if quick else 4), programs)
             report.say(f"{kind.name}, {size}: {cell.delivery_us:.2f} µs a delivery, {cell.memory_mb:.0f} MB")
             rows.append(
                 [
@@ -148,7 +149,7 @@ async def growth(programs: Path, quick: bool) -> str:
 
 async def opening(programs: Path, quick: bool) -> str:
     """10,000 viewers open their connections to one process as fast as it accepts them."""
-    cells = [await measure(Edge, Load(10_000, 4, seconds=1), programs) for _ in range(1 if quick else 3)]
+    cells = [await measure(Edge, Workload(10_000, 4, seconds=1), programs) for _ in range(1 if quick else 3)]
     for cell in cells:
         report.say(f"opened in {cell.open_s:.2f} s, {cell.handshake_us:.0f} µs each, refused {cell.refused}")
     head = ["opened and subscribed, s", "CPU each, µs", "KB each", "refused with 503, and come back"]
@@ -179,7 +180,7 @@ async def polling(programs: Path, quick: bool) -> str:
             argv += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error"]
             child = Child(on_cores(SERVER_CORE, argv), edge.directory / "hello.log")
             try:
-                await until(lambda port=port: _answers(port), within_s=20)
+                await until(partial(_answers, port), within_s=20)
                 bare.append(await _poll(programs, [child.pid], "-p", port, "-d", seconds))
             finally:
                 await child.stop(1)

@@ -22,7 +22,7 @@ _MOST_SAMPLES: Final = 500_000
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """One column: the number of viewers and the events per second; 0 is full rate."""
 
     viewers: int
@@ -37,8 +37,13 @@ class Load:
         return round(self.per_s * self.seconds) if self.per_s else peer.full_rate_events
 
 
-COLUMNS: Final = (Load(500, 100), Load(1_000, 400), Load(1_000, 0), Load(10_000, 4, seconds=5))
-QUICK: Final = (Load(500, 100, seconds=2), Load(1_000, 400, seconds=1.5), Load(1_000, 0), Load(10_000, 4, seconds=2))
+COLUMNS: Final = (Workload(500, 100), Workload(1_000, 400), Workload(1_000, 0), Workload(10_000, 4, seconds=5))
+QUICK: Final = (
+    Workload(500, 100, seconds=2),
+    Workload(1_000, 400, seconds=1.5),
+    Workload(1_000, 0),
+    Workload(10_000, 4, seconds=2),
+)
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,14 @@ class Row:
     """The cells of one peer in all rounds."""
 
     peer: type[Peer]
-    cells: dict[Load, list[Cell]] = field(default_factory=dict)
+    cells: dict[Workload, list[Cell]] = field(default_factory=dict)
     absent: str = ""
 
-    def figure(self, load: Load, name: str) -> float:
+    def figure(self, load: Workload, name: str) -> float:
         """The median over the rounds."""
-        return median(getattr(cell, name) for cell in self.cells[load])
+        return float(median(getattr(cell, name) for cell in self.cells[load]))
 
-    def whole(self, load: Load) -> bool:
+    def whole(self, load: Workload) -> bool:
         """Whether all deliveries were complete in every round."""
         return all(cell.whole for cell in self.cells[load])
 
@@ -95,7 +100,7 @@ async def running(kind: type[Peer], programs: Path) -> AsyncIterator[Peer]:
             await peer.stop()
 
 
-async def measure(kind: type[Peer], load: Load, programs: Path) -> Cell:
+async def measure(kind: type[Peer], load: Workload, programs: Path) -> Cell:
     """Measures one cell."""
     events = load.events(kind)
     every = max(1, load.viewers * events // _MOST_SAMPLES) | 1  # odd, so that the samples cover all viewers
@@ -151,42 +156,15 @@ async def compare(programs: Path, kinds: Sequence[type[Peer]], rounds: int, quic
 def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
     """The tables for BENCHMARKS.md."""
     loads = QUICK if quick else COLUMNS
-    flood, crowd = loads[2], loads[3]
     present = [row for row in rows if row.cells]
     lines = [
         "Server CPU per delivery, µs:",
         "",
-        *report.table(
-            ["", *map(str, loads), "handshake, µs", "KB a connection"],
-            [
-                [
-                    row.peer.name,
-                    *(report.figure(row.figure(load, "delivery_us"), row.whole(load)) for load in loads),
-                    report.figure(row.figure(crowd, "handshake_us")),
-                    report.figure(row.figure(crowd, "kb")),
-                ]
-                for row in present
-            ],
-        ),
+        *_costs(present, loads),
         "",
         "Latency from publication to the viewer, ms (p50 / p99), and deliveries per second and core at full rate:",
         "",
-        *report.table(
-            ["", *(str(load) for load in loads if load.per_s), "deliveries/s"],
-            [
-                [
-                    row.peer.name,
-                    *(
-                        f"{report.figure(row.figure(load, 'p50_ms'))} / {report.figure(row.figure(load, 'p99_ms'))}"
-                        f"{'' if row.whole(load) else ' !'}"
-                        for load in loads
-                        if load.per_s
-                    ),
-                    f"{row.figure(flood, 'per_s'):,.0f}{'' if row.whole(flood) else ' !'}",
-                ]
-                for row in present
-            ],
-        ),
+        *_speeds(present, loads),
     ]
     ours = next((row for row in present if row.peer is Edge), None)
     if ours is not None:
@@ -210,8 +188,43 @@ def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
     return "\n".join(lines)
 
 
-def _ratios(ours: Row, other: Row, loads: Sequence[Load]) -> list[str]:
-    def ratio(load: Load, name: str, mark: bool = False) -> str:
+def _costs(rows: Sequence[Row], loads: Sequence[Workload]) -> list[str]:
+    largest = loads[3]
+    return report.table(
+        ["", *map(str, loads), "handshake, µs", "KB a connection"],
+        [
+            [
+                row.peer.name,
+                *(report.figure(row.figure(load, "delivery_us"), row.whole(load)) for load in loads),
+                report.figure(row.figure(largest, "handshake_us")),
+                report.figure(row.figure(largest, "kb")),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _speeds(rows: Sequence[Row], loads: Sequence[Workload]) -> list[str]:
+    full_rate, paced = loads[2], [load for load in loads if load.per_s]
+    return report.table(
+        ["", *map(str, paced), "deliveries/s"],
+        [
+            [
+                row.peer.name,
+                *(
+                    f"{report.figure(row.figure(load, 'p50_ms'))} / {report.figure(row.figure(load, 'p99_ms'))}"
+                    f"{'' if row.whole(load) else ' !'}"
+                    for load in paced
+                ),
+                f"{row.figure(full_rate, 'per_s'):,.0f}{'' if row.whole(full_rate) else ' !'}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _ratios(ours: Row, other: Row, loads: Sequence[Workload]) -> list[str]:
+    def ratio(load: Workload, name: str, mark: bool = False) -> str:
         theirs = other.figure(load, name)
         return report.figure(ours.figure(load, name) / theirs, not mark or other.whole(load)) if theirs > 0 else NONE
 

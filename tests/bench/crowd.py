@@ -52,13 +52,14 @@ class Viewer(asyncio.Protocol):
             self._again()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
         resume = f"&after={self.position}&epoch={self.epoch}" if self.position else ""
         request = (
             f"GET /ws?testId={self._test_id}{resume} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket"
             "\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        self.transport.write(request.encode())
+        transport.write(request.encode())
 
     def data_received(self, data: bytes) -> None:
         crowd = self._crowd

@@ -300,7 +300,7 @@ async def publish(
     Args:
         quiet: disables Python's garbage collection, whose pauses would count as latency of the page.
     """
-    published = []
+    published: list[Any] = []
     pick = random.Random(7)
     if quiet:
         gc.collect()

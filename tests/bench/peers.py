@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import shutil
 import socket
@@ -24,9 +25,10 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer, find_binary
-from scripts import debian
 from tests.bench.host import SERVER_CORE, on_cores
 from tests.harness import EdgeProcess, begin, free_port, until
+
+debian = importlib.import_module("scripts.debian")  # the scripts are no package: each is run by itself
 
 HERE = Path(__file__).parent
 

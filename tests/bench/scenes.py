@@ -17,7 +17,7 @@ from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
-from tests.bench.crowd import Crowd
+from tests.bench.crowd import Crowd, Viewer
 from tests.harness import EdgeProcess, begin, event_bytes, publish
 
 _NO_ADDRESS_LIMIT = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0"}
@@ -66,7 +66,11 @@ async def storm(size: int) -> None:
         first.child.signal(signal.SIGKILL)
         began = time.monotonic()
         times: dict[int, float] = {}
-        crowd.on_event = lambda viewer, _seq: times.setdefault(id(viewer), time.monotonic() - began)
+
+        def note(viewer: Viewer, _seq: int) -> None:
+            times.setdefault(id(viewer), time.monotonic() - began)
+
+        crowd.on_event = note
         for number in range(5):
             await publish(streams, test_id, f"while away {number}")
         final = (await publish(streams, test_id, "last")).seq

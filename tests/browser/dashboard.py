@@ -29,6 +29,13 @@ def badge(within: Locator) -> Locator:
     return within.locator(".badge")
 
 
+async def height_of(shown: Locator) -> float:
+    """Its height on the screen, CSS pixels."""
+    box = await shown.bounding_box()
+    assert box is not None, "it is not on the screen"
+    return box["height"]
+
+
 async def feed_lines(within: Locator) -> list[str]:
     """The texts of the feed's lines, in order, without headings and the page's own remarks."""
     found: list[str] = await within.locator(".line[data-seq] .line-text").all_text_contents()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,10 @@ async def test_an_edge_that_is_gone_is_named_and_found_again(
     stack_streams: Streams, page: Page, proxy: Proxy, console: Console
 ) -> None:
     """The whole way down and back, with the page's clock in our hands."""
+
+    def closed(count: int) -> bool:
+        return console.count("socket closed") == count
+
     await page.clock.install()
     test_id = await begin(stack_streams)
     await opened(page, proxy.url)
@@ -110,7 +115,7 @@ async def test_an_edge_that_is_gone_is_named_and_found_again(
     proxy.fail("refuse")
     proxy.cut()
     for attempt, wait_s in enumerate((1, 2, 4, 8, 16, 30, 30, 30, 30, 30), start=1):
-        await until(lambda n=attempt: console.count("socket closed") == n)
+        await until(partial(closed, attempt))
         await page.clock.run_for(20)  # a frame
         shown_wait = re.compile(rf"^Reconnecting {attempt}/10 · (\d+) s$")
         await expect(connection_status(page)).to_have_text(shown_wait)
@@ -241,7 +246,7 @@ async def test_no_such_test(stack: Stack, page: Page, proxy: Proxy, path: str, r
 
 
 async def test_connect_to_test(stack: Stack, stack_streams: Streams, page: Page, proxy: Proxy) -> None:
-    """The seed's function: asks the RPC, then watches on the page's one socket, also a run that has ended."""
+    """`connectToTest`: asks the RPC, then watches on the page's one socket, also a run that has ended."""
     test_id = await begin(stack_streams, "Watched by name")
     await opened(page, proxy.url)
 

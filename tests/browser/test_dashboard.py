@@ -14,7 +14,7 @@ from playwright.async_api import Locator, Page, Request, expect
 from broker.contract import ids, subjects
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
-from tests.browser.dashboard import badge, card, complete, connection_status, feed_lines, open_feed, opened
+from tests.browser.dashboard import badge, card, complete, connection_status, feed_lines, height_of, open_feed, opened
 from tests.conftest import Stack
 from tests.harness import begin, event_log, publish, until
 
@@ -115,10 +115,10 @@ async def test_feed_expands_sticks_and_lets_go(stack: Stack, stack_streams: Stre
     await expect(toggle).to_have_attribute("aria-expanded", "false")
     await expect(toggle).to_contain_text("(42)")
     await expect(shown.locator(".feed")).to_be_hidden()
-    height = (await shown.bounding_box() or {})["height"]
+    height = await height_of(shown)
     await publish(stack_streams, test_id, "a message so long that it can not stand on one line of a card " * 9)
     await expect(toggle).to_contain_text("(43)")
-    assert (await shown.bounding_box() or {})["height"] == height, "a card never jumps when a message comes"
+    assert await height_of(shown) == height, "a card never jumps when a message comes"
 
     await toggle.focus()
     await page.keyboard.press("Enter")
@@ -216,11 +216,11 @@ async def test_cancel(stack: Stack, stack_streams: Streams, page: Page) -> None:
     await opened(page, stack.edge_url)
     shown = card(page, test_id)
     ask = shown.get_by_role("button", name="Cancel", exact=True)
-    height = (await shown.bounding_box() or {})["height"]
+    height = await height_of(shown)
     await ask.focus()
     await page.keyboard.press("Enter")
     await expect(shown.get_by_role("group", name="Cancel this run?")).to_be_visible()
-    assert (await shown.bounding_box() or {})["height"] == height
+    assert await height_of(shown) == height
     await expect(shown.get_by_role("button", name="Keep it")).to_be_focused()
     await page.keyboard.press("Escape")
     await expect(ask).to_be_focused()

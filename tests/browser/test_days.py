@@ -8,8 +8,8 @@ import orjson
 import pytest
 from playwright.async_api import Page, Route, WebSocket, expect
 
+from broker.clock import now_ms
 from broker.contract import subjects
-from broker.contract.events import now_ms
 from broker.jetstream.api import Streams
 from tests.browser.dashboard import badge, card, complete, open_feed, opened, scroll_through
 from tests.conftest import Stack

@@ -1,4 +1,7 @@
-"""The Live Feed and a run's own page, in a real browser: thousands of lines, what is shown of them, what is taken."""
+"""The Live Feed and a run's own page, in a real browser: thousands of lines, what is shown of them, what is taken.
+
+Longer than 400 lines: many small tests that share the helpers at the top.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
-from broker.contract.events import now_ms
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through

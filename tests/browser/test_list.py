@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
-from broker.contract.events import now_ms
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -197,7 +198,7 @@ async def test_what_is_off_the_screen_does_not_move(crowd: Crowd, page: Page) ->
     moving = "document.getAnimations().filter(({ animationName }) => animationName === 'pulse').length"
     for down, count in ((0, 1), (900, 0), (0, 1)):
         await page.evaluate(f"scrollTo({{ top: {down}, behavior: 'instant' }})")
-        await until(lambda count=count: page.evaluate(f"{moving} === {count}"), what=f"{count} dots that move")
+        await until(partial(page.evaluate, f"{moving} === {count}"), what=f"{count} dots that move")
     await publish(crowd.streams, going, "Cancelled", "error", status="failed")
     await expect(badge(card(page, going))).to_have_text("failed")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,9 +47,13 @@ async def watched(streams: Streams, page: Page, proxy: Proxy) -> tuple[str, Loca
 async def fail_times(page: Page, proxy: Proxy, console: Console, times: int) -> None:
     """Lets this many attempts fail; the page then waits for the next."""
     before = console.count("socket closed")
+
+    def closed(count: int) -> bool:
+        return console.count("socket closed") == count
+
     proxy.cut()
     for n in range(1, times + 2):
-        await until(lambda n=n: console.count("socket closed") == before + n)
+        await until(partial(closed, before + n))
         if n <= times:
             await page.clock.run_for(1000 * WAITS_S[min(n, len(WAITS_S)) - 1])
 
@@ -152,6 +157,9 @@ async def test_polling_every_three_seconds_and_a_socket_every_thirty(
         nonlocal polls
         polls += "listTests" in url
 
+    def more_than(count: int) -> bool:
+        return polls > count
+
     page.on("requestfinished", lambda request: count(request.url))
     await page.clock.pause_at(await page.evaluate("Date.now() + 500"))
     proxy.sockets = "refuse"
@@ -164,7 +172,7 @@ async def test_polling_every_three_seconds_and_a_socket_every_thirty(
         before = polls
         await page.clock.run_for(2_900)
         assert polls - before <= 2, "one is due, and one may have been on its way"
-        await until(lambda before=before: _further(page, lambda: polls > before))
+        await until(partial(_further, page, partial(more_than, before)))
     attempts = console.count("reconnecting")
     closed = console.count("socket closed")
     await page.clock.run_for(30_000)

@@ -20,8 +20,9 @@ import orjson
 
 from agent_worker.main import stop_on_signals
 from agent_worker.publish.run import TestRun
+from broker.clock import now_ms
 from broker.contract.errors import BrokerUnavailable, Fenced
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 
 _TICK_S = 0.005
 _URGENT_EVERY = 25

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -142,13 +143,13 @@ async def agent_killed(directory: Path, seed: int, rounds: int) -> Report:
             first = _worker(url, directory, f"first-{number}")
             second = None
             try:
-                await until(lambda t=test_id: _attempt(streams, t, 1), within_s=20, what="attempt 1")
+                await until(partial(_attempt, streams, test_id, 1), within_s=20, what="attempt 1")
                 second = _worker(url, directory, f"second-{number}")
                 first.signal(signal.SIGKILL)
                 died = time.monotonic()
-                await until(lambda t=test_id: _is_stalled(world, t), within_s=60, what="stalled")
+                await until(partial(_is_stalled, world, test_id), within_s=60, what="stalled")
                 stalled.append(time.monotonic() - died)
-                await until(lambda t=test_id: _attempt(streams, t, 2), within_s=90, what="attempt 2")
+                await until(partial(_attempt, streams, test_id, 2), within_s=90, what="attempt 2")
                 again.append(time.monotonic() - died)
                 await runs.cancel(event_log(streams), test_id)
             finally:

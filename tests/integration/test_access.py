@@ -46,7 +46,7 @@ class Edge:
         self._life = asyncio.create_task(self._live())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope | {"state": dict(self._state)}, receive, send)
+        await self._app({**scope, "state": dict(self._state)}, receive, send)
 
     def _on_ready(self, node: Node) -> None:
         self.node = node

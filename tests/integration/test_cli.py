@@ -1,4 +1,7 @@
-"""The command from the outside, with a real broker and real edges."""
+"""The command from the outside, with a real broker and real edges.
+
+Longer than 400 lines: many small tests that share the helpers at the top.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""One resume table, every way of asking (DESIGN 3): the socket, `getEvents`, the Python client, the tail over NATS, the
-page's own store in a real browser, and the whole of /testcast.js in a browser and in Node, by socket and by polling.
+"""One resume table (broker/PROTOCOL.md), every way of asking: the socket, `getEvents`, the Python client, the tail over
+NATS, the page's own store in a real browser, and the whole of /testcast.js in a browser and in Node, by socket and by
+polling.
 """
 
 from __future__ import annotations

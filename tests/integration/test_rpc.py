@@ -101,15 +101,15 @@ async def test_the_list_in_pages_by_status_and_with_304(client: httpx.AsyncClien
     for test_id in made:
         await listed(client, test_id, "running")
     seen: list[str] = []
-    cursor: dict[str, str] = {}
+    asked: dict[str, str] = {"limit": "2", "status": "running"}
     while True:
-        answer = await client.get("/rpc/listTests", params={"limit": 2, "status": "running"} | cursor)
+        answer = await client.get("/rpc/listTests", params=asked)
         page = answer.json()
         assert len(page["tests"]) <= 2 and {run["status"] for run in page["tests"]} <= {"running"}
         seen += [run["testId"] for run in page["tests"]]
         if "nextCursor" not in page:
             break
-        cursor = {"cursor": page["nextCursor"]}
+        asked["cursor"] = page["nextCursor"]
     assert len(seen) == len(set(seen)) == page["counts"]["running"]
     assert [each for each in seen if each in made] == made[::-1], "newest first"
 

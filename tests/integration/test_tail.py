@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import nats as nats_py
 import pytest
 
 from broker.contract import subjects
@@ -111,15 +112,21 @@ async def test_what_others_publish_on_the_live_subject_is_not_believed(
         await nats.publish(subjects.live(test_id), forged)
         await nats.publish(subjects.live(test_id), b"\xff")
         headers = {"Nats-Sequence": "900", "Nats-Last-Sequence": "899"}
-        await nats._client.publish(subjects.live(test_id), forged, headers=headers)
+        forger = await nats_py.connect(nats_server.url)
+        await forger.publish(subjects.live(test_id), forged, headers=headers)
+        await forger.flush()
+        await forger.close()
         await publish(streams, test_id, "true")
         await tail.has("Queued", "Running", "true")
 
 
-async def test_malformed_events_are_passed_over(nats_server: EmbeddedServer, streams: Streams) -> None:
+async def test_events_that_are_malformed_or_of_an_unknown_type_are_passed_over(
+    nats_server: EmbeddedServer, streams: Streams
+) -> None:
     test_id = await begin(streams)
     async with collected(nats_server.url, test_id) as tail:
         await streams.store(subjects.events(test_id), b"not json")
+        await streams.store(subjects.events(test_id), b'{"type":"shiny","status":"failed"}')
         await publish(streams, test_id, "Done", "complete")
         await tail.task
         assert tail.messages == ["Queued", "Running", "Done"]

@@ -112,6 +112,7 @@ async def test_a_cut_connection_resumes_each_event_once(stack: Stack, stack_stre
         for number in range(12):
             await publish(stack_streams, run, f"step {number}")
             if number % 4 == 1:
+                await viewer.has(f"step {number}")
                 proxy.cut()
         await publish(stack_streams, run, "Done", "complete")
         await viewer.task

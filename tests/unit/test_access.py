@@ -81,7 +81,7 @@ async def client(node: Node) -> AsyncIterator[httpx.AsyncClient]:
 
 def on_node(app: ASGIApp, node: Node) -> ASGIApp:
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope | {"state": {"node": node}}, receive, send)
+        await app({**scope, "state": {"node": node}}, receive, send)
 
     return with_state
 

@@ -16,7 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from tests.bench import host, report
 from tests.bench.programs import Load, open_load, pour
-from tests.harness import free_port
+from tests.harness import free_port, until
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 FIRST = 1_000_001
@@ -42,20 +42,26 @@ async def crowd(programs: Path, handler: Handler, *arguments: object, viewers: i
     async with serve(handler, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
         port = server.sockets[0].getsockname()[1]
         async with open_load(programs, "-p", port, "-n", viewers, *arguments) as load:
-            assert (await load.line(10))["open"] == viewers
+            assert (await load.line(30))["open"] == viewers
             yield load
 
 
 async def figures(programs: Path, messages: Sequence[str | Sequence[str]], expected: int) -> dict[str, Any]:
-    """What is counted when one viewer is sent these; a sequence of pieces goes as one fragmented message."""
+    """What is counted when one viewer is sent these; a sequence of pieces goes as one fragmented message.
+
+    Nothing is sent before the generator has printed that its viewer is open: latencies are counted from its last line.
+    """
+    opened = asyncio.Event()
 
     async def handler(connection: ServerConnection) -> None:
+        await opened.wait()
         for message in messages:
             await connection.send(message)
         await connection.wait_closed()
 
     async with crowd(programs, handler) as load:
-        return await load.received(expected, 5)
+        opened.set()
+        return await load.received(expected, 20)
 
 
 async def test_counts_events_one_to_a_frame_and_joined(programs: Path) -> None:
@@ -102,9 +108,13 @@ async def test_detects(
 
 
 async def test_latency_is_the_age_of_the_record(programs: Path) -> None:
-    got = await figures(programs, [event(0, 1.0), event(1, 1.0), event(2, 3.0)], 3)
-    assert got["p50_ms"] == pytest.approx(1000, rel=0.1)
-    assert got["max_ms"] == pytest.approx(3000, rel=0.05)
+    """An event grows older until it is read: by some time that is less than the test has taken."""
+    began = time.monotonic()
+    got = await figures(programs, [event(0, 10.0), event(1, 10.0), event(2, 30.0)], 3)
+    took_ms = 1000 * (time.monotonic() - began)
+    bucket = 0.04  # a median is known within its bucket of the histogram, 1/32 wide
+    assert 10_000 * (1 - bucket) <= got["p50_ms"] <= (10_000 + took_ms) * (1 + bucket)
+    assert 30_000 * (1 - bucket) <= got["max_ms"] <= (30_000 + took_ms) * (1 + bucket)
     assert got["samples"] == 3
 
 
@@ -120,7 +130,7 @@ async def test_open_means_greeted_and_pings_are_answered(programs: Path) -> None
         await connection.wait_closed()
 
     async with crowd(programs, handler, "-s", "SUB a\\r\\n", "-w", "hello", viewers=3) as load:
-        assert (await load.received(1, 5))["least"] == 1
+        assert (await load.received(1, 20))["least"] == 1
     assert heard == ["SUB a\r\n"] * 3
 
 
@@ -135,13 +145,11 @@ async def test_refused_viewers_come_back(programs: Path) -> None:
         "127.0.0.1",
         0,
         compression=None,
-        process_request=lambda connection, _: (
-            connection.respond(503, "later") if next(answers, 0) else None  # type: ignore[arg-type]
-        ),
+        process_request=lambda connection, _: connection.respond(503, "later") if next(answers, 0) else None,
     ) as server:
         port = server.sockets[0].getsockname()[1]
         async with open_load(programs, "-p", port, "-n", 2) as load:
-            opened = await load.line(10)
+            opened = await load.line(30)
     assert (opened["open"], opened["refused"]) == (2, 2)
 
 
@@ -155,9 +163,13 @@ async def test_a_viewer_that_got_less_is_told(programs: Path) -> None:
         await connection.wait_closed()
 
     async with crowd(programs, handler, viewers=2) as load:
-        got = await load.received(3, 0.3)
-        assert (got["events"], got["least"]) == (5, 2)
-        assert (await load.received(2, 5))["least"] == 2
+        assert (await load.received(2, 20))["least"] == 2
+
+        async def all_five() -> dict[str, Any] | None:
+            got = await load.received(3, 0.1)
+            return got if got["events"] == 5 else None
+
+        assert (await until(all_five))["least"] == 2
 
 
 async def test_pour_and_floor_and_load_agree(programs: Path) -> None:
@@ -166,9 +178,9 @@ async def test_pour_and_floor_and_load_agree(programs: Path) -> None:
     floor = await asyncio.create_subprocess_exec(programs / "floor", str(port))
     try:
         async with open_load(programs, "-p", port, "-n", 20) as load:
-            await load.line(10)
+            await load.line(30)
             sent = await pour(programs, "-m", "lines", "-p", port, "-n", 500, "-z", 180)
-            got = await load.received(500, 10)
+            got = await load.received(500, 30)
     finally:
         floor.kill()
         await floor.wait()
@@ -188,7 +200,7 @@ async def test_pace(programs: Path) -> None:
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         sent = await pour(programs, "-m", "lines", "-p", port, "-n", 200, "-r", 500, "-z", 150)
-        lines = await asyncio.wait_for(taken, 10)
+        lines = await asyncio.wait_for(taken, 30)
     events = [json.loads(line) for line in lines[1:]]
     assert lines[0] == b"PUBLISH\n"
     assert {len(line) for line in lines[1:]} == {151}

@@ -89,7 +89,9 @@ def see_what_is_not_stored(history: History) -> None:
 
 def see_another_event_in_its_place(history: History) -> None:
     at = index_of(history, "b", 5)
-    history.shown[at] = history.shown[at]._replace(mark=Mark(1, 6))
+    seen = history.shown[at]
+    assert isinstance(seen, Seen)
+    history.shown[at] = seen._replace(mark=Mark(1, 6))
 
 
 def reset(history: History) -> None:

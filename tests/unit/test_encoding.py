@@ -100,7 +100,7 @@ def test_viewers_of_two_encodings_get_the_same_events(lines: LinesEncoding) -> N
         publish(number)
     viewers = [MemoryViewer(ENCODINGS[name]) for name in ("websocket", "lines", "lines", "websocket")]
     for viewer in viewers:
-        viewer.session = loop.call(lambda viewer=viewer: hub.subscribe(viewer, TEST_ID, Position(None, 2)))
+        viewer.session = loop.call(partial(hub.subscribe, viewer, TEST_ID, Position(None, 2)))
         loop.run_for(0.2)
     framed = lines.frames
     for number in range(5, 10):

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
@@ -59,6 +60,16 @@ def test_a_lock_is_in_step_with_pyproject(lock: str, wanted: list[Requirement]) 
     assert [str(each) for each in wanted if not each.specifier.contains(versions.get(each.name, "0"))] == []
 
 
+@pytest.mark.parametrize(("name", "parts"), [("nats-py", 2), ("uvicorn", 2), ("websockets", 1)])
+def test_what_we_reach_into_is_capped_at_the_next_version_that_may_break_it(name: str, parts: int) -> None:
+    """nats-py's private names and uvicorn's protocols: the next minor; websockets' sans-I/O parser: the next major."""
+    (wanted,) = [each for each in requirements() if each.name == name]
+    release = Version(locked("requirements.lock")[name]).release[:parts]
+    beyond = ".".join(map(str, (*release[:-1], release[-1] + 1)))
+    assert wanted.specifier.contains(".".join(map(str, (*release, 99))))
+    assert not wanted.specifier.contains(beyond), f"{name} {beyond} would be installed"
+
+
 def test_the_locks_agree_on_versions() -> None:
     everything = locked("requirements-dev.lock")
     for name in LOCKS:
@@ -89,8 +100,18 @@ def dry_run(*arguments: str) -> str:
 
 def test_make_test_runs_every_check() -> None:
     steps = dry_run("test")
-    for step in ("ruff check .", "ruff format --check .", "/mypy", "/pytest"):
+    for step in ("ruff check .", "ruff format --check .", "/mypy", "/tsc -p tests/node", "/pytest"):
         assert step in steps
+
+
+def test_make_check_runs_the_same_checks_and_the_unit_tests_alone() -> None:
+    checks, everything = dry_run("check").splitlines(), dry_run("test").splitlines()
+    assert checks[-1].split() == [".venv/bin/pytest", "tests/unit"]
+    assert checks[:-1] == everything[: len(checks) - 1]
+
+
+def test_make_test_with_arguments_runs_what_they_choose() -> None:
+    assert dry_run("test", "ARGS=tests/unit -k fold").splitlines()[-1] == ".venv/bin/pytest tests/unit -k fold"
 
 
 def test_make_demo_passes_its_arguments_on() -> None:

@@ -1,9 +1,10 @@
-"""The fold: the table in DESIGN 3, row by row, and what holds for every history."""
+"""The fold: the table in broker/PROTOCOL.md row by row, and what holds for every history."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,8 @@ ID = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 
 
 def event(kind: str, **fields: Any) -> Event:
-    return Event(type=kind, **({"message": kind, "timestamp": 1000} | fields))  # type: ignore[arg-type]
+    given: dict[str, Any] = {"message": kind, "timestamp": 1000} | fields
+    return Event(type=kind, **given)
 
 
 def folded(*events: Event | None) -> Snapshot:
@@ -78,6 +80,14 @@ def test_a_malformed_message_counts_as_seen() -> None:
     assert fold(None, ID, 1, None) is None
 
 
+def test_an_event_of_an_unknown_type_moves_the_position_only() -> None:
+    shiny = event("shiny", phase="phase2", status="failed", timestamp=9000, data={"title": "U", "score": 1})
+    before = folded(QUEUED, event("progress"))
+    assert fold(before, ID, 3, shiny) == msgspec.structs.replace(before, seq=3)
+    assert fold(None, ID, 1, shiny) is None
+    assert folded(shiny, QUEUED) == folded(None, QUEUED)
+
+
 def test_an_event_at_or_below_the_position_changes_nothing() -> None:
     run = folded(QUEUED, event("progress"))
     assert fold(run, ID, 2, event("complete")) is run
@@ -85,7 +95,7 @@ def test_an_event_at_or_below_the_position_changes_nothing() -> None:
 
 events = st.builds(
     Event,
-    type=st.sampled_from(["status", "progress", "complete", "error"]),
+    type=st.sampled_from(["status", "progress", "complete", "error", "shiny"]),
     message=st.text(max_size=5),
     timestamp=st.integers(0, 2**53 - 1),
     phase=st.none() | st.sampled_from(PHASES),

@@ -49,7 +49,9 @@ def frame(payload: bytes, opcode: int = 1, *, fin: bool = True, rsv: int = 0, ma
     return head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
 
-ids = st.sampled_from([TEST_ID, TEST_ID, NO_SUCH_TEST, TEST_ID.upper().replace("0", "A"), "", 7, None, [[]], "é" * 90])
+ids: st.SearchStrategy[Any] = st.sampled_from(
+    [TEST_ID, TEST_ID, NO_SUCH_TEST, TEST_ID.upper().replace("0", "A"), "", 7, None, [[]], "é" * 90]
+)
 deep = st.sampled_from([64, 250, 1000, 1023, 2000]).map(lambda depth: b"[" * depth + b"]" * depth)
 junk = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70).map(lambda n: n % 2**53) | st.text(max_size=8),
@@ -163,7 +165,7 @@ class House:
         self.loop = VirtualLoop()
         self.broker = ModelBroker(self.loop, TEST_ID)
         config = EdgeConfig(progress_interval_s=0.0, high_water_bytes=4096, max_subscriptions=3)
-        hub: Hub = self.loop.call(lambda: Hub(self.broker, config, SimpleNamespace(snapshot=lambda _id: None)))  # type: ignore[arg-type]
+        hub: Hub = self.loop.call(lambda: Hub(self.broker, config, SimpleNamespace(snapshot=lambda _id: None)))
         self.node = SimpleNamespace(
             hub=hub,
             log=self.broker,
@@ -214,7 +216,7 @@ class Client:
         self.transport = ModelTransport(self.loop, self._received, 1 << 16, 1 << 14)
         self.transport.on_resume = self.socket.resume_writing
         self.transport.on_lost = self._on_lost
-        self.loop.call(lambda: self.socket.connection_made(self.transport))  # type: ignore[arg-type]
+        self.loop.call(lambda: self.socket.connection_made(self.transport))
         self.loop.call(lambda: self.socket.data_received(UPGRADE))
         self.loop.turns(2)
         self.transport.room(room)

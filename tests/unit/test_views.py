@@ -12,9 +12,9 @@ import msgspec
 import orjson
 import pytest
 
+from broker.clock import now_ms
 from broker.contract import ids, subjects
 from broker.contract.errors import BadInput
-from broker.contract.events import now_ms
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.snapshot_store import SnapshotChange
 from tests.model import VirtualLoop

@@ -81,7 +81,7 @@ def history(*messages: StoredEvent) -> History:
 
 
 def test_attempts_are_counted_by_their_writers() -> None:
-    handover = {"type": "status", "status": "queued", "data": {"handover": True}}
+    handover: dict[str, Any] = {"type": "status", "status": "queued", "data": {"handover": True}}
     told = [
         stranger(1, type="status", status="queued"),
         message(2, "1.a"),

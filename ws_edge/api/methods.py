@@ -10,12 +10,13 @@ import msgspec
 import orjson
 from starlette.requests import Request
 
+from broker.clock import now_ms
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
-from broker.contract.events import Status, check, for_viewer, now_ms
+from broker.contract.events import Status, check, for_viewer
 from broker.contract.position import Decision, Position, decide
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
-from broker.jetstream.scan import pages, retains
+from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
 from ws_edge.access import Action
 from ws_edge.node import Node
@@ -146,15 +147,16 @@ async def _decide(node: Node, test_id: str, asked: Position | None, epoch: str, 
 
 async def _read_page(node: Node, test_id: str, after: int, last: int, limit: int) -> tuple[list[orjson.Fragment], int]:
     """One page of events as viewers get them, and the position after it."""
-    events, head = [], after
-    async for page in pages(node.log, test_id, after, last, limit=limit):
-        for stored in page.events:
-            head = stored.seq
-            try:
-                events.append(orjson.Fragment(for_viewer(test_id, stored.seq, check(stored.data))))
-            except BadInput:
-                continue  # a malformed event moves the position and is not shown
-        break
+    events: list[orjson.Fragment] = []
+    if after >= last:
+        return events, after
+    head = after
+    for stored in await first_page(node.log, test_id, after, last, limit=limit):
+        head = stored.seq
+        try:
+            events.append(orjson.Fragment(for_viewer(test_id, stored.seq, check(stored.data))))
+        except BadInput:
+            continue  # a malformed event moves the position and is not shown
     return events, head
 
 

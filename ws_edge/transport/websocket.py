@@ -24,8 +24,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as FrameParser
 
+from broker.clock import now_ms
 from broker.contract.errors import BadInput, NotFound, TestcastError
-from broker.contract.events import now_ms
 from broker.contract.position import Position
 from ws_edge.access import ANONYMOUS, AccessDenied
 from ws_edge.encoding import ENCODINGS, Encoding

@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BadInput
-from broker.contract.events import STATUSES, now_ms
+from broker.contract.events import STATUSES
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message

@@ -5,20 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
-from broker.contract import subjects
 from broker.jetstream.api import Streams
+from broker.jetstream.picture_store import Picture, PictureStore
 
 _FRESH_S: Final = 0.9
 """Agents publish at most one picture a second, and pages ask for one as often."""
 _MAX_HELD: Final = 256
 """At most 64 KiB each: 16 MiB."""
-
-
-class Picture(NamedTuple):
-    """A JPEG and its revision in the bucket."""
-
-    jpeg: bytes
-    revision: int
 
 
 class PicturesStatistics(NamedTuple):
@@ -32,7 +25,7 @@ class Pictures:
     """The pictures of one edge. They are read from any replica: a picture may be a moment old."""
 
     def __init__(self, streams: Streams) -> None:
-        self._streams = streams
+        self._store = PictureStore(streams)
         self._held: dict[str, tuple[float, asyncio.Task[Picture | None]]] = {}
         """By test id: when the read began, loop time, and the read."""
         self._reads = 0
@@ -59,9 +52,7 @@ class Pictures:
 
     async def _read(self, test_id: str) -> Picture | None:
         self._reads += 1
-        subject = subjects.kv(subjects.SHOTS, test_id)
-        found = (await self._streams.newest(subjects.kv_stream(subjects.SHOTS), [subject])).messages
-        return Picture(found[0].data, found[0].seq) if found else None
+        return await self._store.newest(test_id)
 
     def _forget_stale(self, now: float) -> None:
         if len(self._held) >= _MAX_HELD:

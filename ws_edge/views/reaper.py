@@ -10,8 +10,9 @@ import asyncio
 import logging
 from typing import Final, NamedTuple
 
+from broker.clock import now_ms
 from broker.contract.errors import AlreadyEnded, NotFound, TestcastError
-from broker.contract.events import Event, now_ms
+from broker.contract.events import Event
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.event_log import JetStreamLog

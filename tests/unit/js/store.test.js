@@ -175,6 +175,16 @@ test("unknown types, broken events and unknown fields harm nothing", () => {
   assert.deepEqual(seqs(store), [9]);
 });
 
+test("an event of a type unknown to us moves the position and nothing else", () => {
+  const store = newStore();
+  store.pin(A);
+  store.receive([event(4, { type: "status", status: "running" }), { type: "shiny", testId: A, seq: 5, status: "failed" }]);
+  const run = store.runs.get(A);
+  assert.deepEqual([run.seq, run.snapshot.seq, run.snapshot.status, run.feed.events], [5, 5, "running", 1]);
+  store.receive({ type: "sync", testId: A, seq: 6, outcome: "reset" });
+  assert.equal(run.feed.events, 1, "what has a seq is an event, whatever its type");
+});
+
 test("news is what an edge does not hold back, and no replay", () => {
   const store = newStore();
   assert.equal(store.receive(sync({ head: 5 })).news, null);

@@ -15,7 +15,8 @@ from broker.jetstream.api import Stored, Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.parser import Message
-from broker.jetstream.pull_consumer import PullConsumer, ack, nak
+from broker.jetstream.picture_store import PictureStore
+from broker.jetstream.pull_consumer import PullConsumer, ack, nak, term
 from broker.local.embedded_server import EmbeddedServer, find_binary
 from tests.harness import begin, event_bytes, free_port, publish, until
 
@@ -120,6 +121,9 @@ async def test_interest_outlives_a_broker_that_is_killed(nats_server: EmbeddedSe
     await until(lambda: event_count(heard, b"after") == 1)
     page = await streams.read(subjects.EVENTS, subjects.events(test_id), 0, 10)
     assert [message.seq for message in page.messages][-1] == stored.seq and len(page.messages) == 3
+    assert nats.statistics() == (True, 1, 0, 2, 0)  # connected, reconnects, dropped, subscriptions, waiting requests
+    assert repr(nats).endswith("connected reconnects=1 dropped=0>")
+    assert nats_server.statistics() == (True, nats_server.port, 2)
 
 
 def event_count(heard: list[bytes], message: bytes) -> int:
@@ -133,17 +137,19 @@ async def test_a_request_that_waits_when_the_broker_dies_fails_at_once(
     pulling = asyncio.create_task(pull_consumer.pull(1, expires_s=30))
     waiting = asyncio.create_task(nats.request("nobody.answers.here.but.us", timeout_s=30))
     await nats.subscribe("nobody.answers.here.but.us", lambda _message: None)
+    await until(lambda: nats.statistics().waiting_requests == 1)
     nats_server.child.signal(signal.SIGKILL)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):  # each would wait for 30 s
         for task in (pulling, waiting):
             with pytest.raises(BrokerUnavailable):
                 await task
+    assert not nats.statistics().connected
+    assert nats.statistics().waiting_requests == 0
 
 
 async def test_nobody_listens_is_said_at_once(nats: Connection) -> None:
-    async with asyncio.timeout(1):
-        with pytest.raises(BrokerUnavailable, match="nobody answers"):
-            await nats.request("nobody.listens")
+    with pytest.raises(BrokerUnavailable, match="nobody answers"):  # another error says that it was waited for
+        await nats.request("nobody.listens")
 
 
 async def test_no_broker_is_said_in_time() -> None:
@@ -216,7 +222,30 @@ async def test_a_job_that_is_handed_back_comes_again(nats: Connection, streams: 
     await ack(streams, second)
     assert await pull_consumer.pull(1, expires_s=0.1) == []
     assert (await streams.state(subjects.JOBS)).messages == 0
+    assert pull_consumer.statistics() == (3, 2, 0)  # pulls, delivered, waiting
     await pull_consumer.close()
+
+
+async def test_a_job_that_is_terminated_does_not_come_again(nats: Connection, streams: Streams) -> None:
+    await streams.store(subjects.job("x"), b"{}")
+    pull_consumer = PullConsumer(nats, subjects.JOBS, subjects.WORKERS)
+    (first,) = await pull_consumer.pull(1, expires_s=2)
+    await term(nats, first)
+
+    async def is_gone() -> bool:
+        return (await streams.state(subjects.JOBS)).messages == 0
+
+    await until(is_gone)
+    await pull_consumer.close()
+
+
+async def test_the_newest_picture_of_a_run(streams: Streams) -> None:
+    store = PictureStore(streams)
+    assert await store.newest("x") is None
+    revisions = [await store.put("x", jpeg) for jpeg in (b"one", b"two")]
+    assert await store.newest("x") == (b"two", revisions[1])
+    assert revisions[0] < revisions[1]
+    assert await store.newest("y") is None
 
 
 async def test_a_pull_takes_what_is_there_and_leaves_no_request_standing(nats: Connection, streams: Streams) -> None:
@@ -265,6 +294,8 @@ async def test_a_follower_misses_nothing_across_restarts_and_a_new_stream(
     await streams.kv_put("RUNS", "d", b"d1")
     await until(lambda: seen[-1] == "d1")
     assert resets == [3]
+    assert ordered_consumer.statistics().resets == 1
+    assert ordered_consumer.statistics().restarts >= 2
     following.cancel()
 
 

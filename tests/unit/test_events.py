@@ -1,4 +1,4 @@
-"""The door: what is an event, and how it reaches a viewer."""
+"""What is an event, and how it reaches a viewer (broker/contract/events.py)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.contract.errors import InvalidTestId, MalformedEvent
-from broker.contract.events import check, for_viewer
+from broker.contract.events import CONTROL_TYPES, EVENT_TYPES, MAX_DEPTH, MAX_TYPE_CHARS, check, for_viewer
 from broker.contract.ids import parse_test_id
 from broker.contract.subjects import test_id_of
 
 ID = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 GOOD = {"type": "progress", "message": "m", "timestamp": 1}
+
+
+def nested(depth: int) -> list[object]:
+    value: list[object] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
 
 
 @pytest.mark.parametrize(
@@ -25,7 +32,12 @@ GOOD = {"type": "progress", "message": "m", "timestamp": 1}
         (b'"text"', "expected a JSON object"),
         (b"{}", "type"),
         (b'{"type":"progress","message":"m","timestamp":1,"x":"\xff"}', "not JSON"),
-        (orjson.dumps(GOOD | {"type": "nope"}), "type"),
+        (orjson.dumps(GOOD | {"type": ""}), "type"),
+        (orjson.dumps(GOOD | {"type": "x" * (MAX_TYPE_CHARS + 1)}), "type"),
+        (orjson.dumps(GOOD | {"type": 3}), "type"),
+        (orjson.dumps(GOOD | {"type": None}), "type"),
+        *((orjson.dumps(GOOD | {"type": kind}), "reserved") for kind in sorted(CONTROL_TYPES)),
+        (orjson.dumps({"type": "shiny", "deep": nested(MAX_DEPTH)}), "nested"),
         (orjson.dumps(GOOD | {"message": 3}), "message"),
         (orjson.dumps(GOOD | {"timestamp": "now"}), "timestamp"),
         (orjson.dumps(GOOD | {"timestamp": -1}), "timestamp"),
@@ -38,6 +50,38 @@ GOOD = {"type": "progress", "message": "m", "timestamp": 1}
 def test_a_malformed_message_is_named(raw: bytes, names: str) -> None:
     with pytest.raises(MalformedEvent, match=names):
         check(raw)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "timestamp"),
+    [
+        ({}, "", 0),
+        ({"message": "m", "timestamp": 7}, "m", 7),
+        ({"message": ["m"], "timestamp": "now"}, "", 0),
+        ({"timestamp": -1}, "", 0),
+        ({"timestamp": True}, "", 0),
+        ({"timestamp": 2**53}, "", 0),
+        ({"phase": "phase9", "status": {"odd": 1}}, "", 0),
+        ({"phase": "phase2", "status": "failed"}, "", 0),
+    ],
+)
+def test_an_event_of_an_unknown_type_needs_nothing_else(
+    fields: dict[str, object], message: str, timestamp: int
+) -> None:
+    """Another version defines what is in it: a publisher and an edge of two versions may work side by side."""
+    checked = check(orjson.dumps({"type": "shiny", "data": [1]} | fields))
+    event = checked.event
+    assert (event.type, event.known, event.message, event.timestamp) == ("shiny", False, message, timestamp)
+    assert (event.phase, event.status, event.end, event.data) == (None, None, None, [1])
+    assert event.urgent, "only progress is throttled"
+    shown = orjson.loads(for_viewer(ID, 7, checked))
+    assert shown == {"testId": ID, "seq": 7, "type": "shiny", "data": [1]} | fields
+
+
+def test_the_types_of_this_version() -> None:
+    for kind in EVENT_TYPES:
+        assert check(orjson.dumps(GOOD | {"type": kind, "status": "running"})).event.known
+    assert not EVENT_TYPES & CONTROL_TYPES
 
 
 def test_unknown_fields_pass_through() -> None:
@@ -80,6 +124,7 @@ def test_ids_in_subjects() -> None:
     assert parse_test_id(ID) == ID
     assert test_id_of(f"test.{ID}.events") == ID
     assert test_id_of(f"jobs.test.{ID}".encode()) == ID
-    assert test_id_of(f"$KV.RUNS.{ID}") == ID
+    assert test_id_of(f"$KV.RUNS.{ID}") is None
+    assert test_id_of(f"jobs.other.{ID}") is None
     assert test_id_of(b"test.\xff\xfe.events") is None
     assert test_id_of("test.a.b.c") is None
