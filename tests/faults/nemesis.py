@@ -176,7 +176,7 @@ class Nemesis:
         await self._world.publishing.current(run).kill()
 
         async def heal() -> None:
-            self._world.publishing.next_life(run)
+            self._world.publishing.start_next(run)
 
         return Strike(run[:8], heal)
 
@@ -190,7 +190,7 @@ class Nemesis:
         publishing, run = self._world.publishing, self._run()
         old = publishing.current(run)
         old.child.signal(signal.SIGSTOP)
-        publishing.next_life(run)
+        publishing.start_next(run)
 
         async def heal() -> None:
             began = time.monotonic()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ _PAGE: Final = 500
 _ROOT: Final = Path(__file__).parents[2]
 
 
-class Life:
+class Publisher:
     """One publisher process of a run, from start to end. A run may have several, one after the other.
 
     Args:
@@ -47,7 +48,7 @@ class Life:
         self._read = 0
 
     def __repr__(self) -> str:
-        return f"<Life {self.number} of {self.run[:8]} {self.child!r}>"
+        return f"<Publisher {self.number} of {self.run[:8]} {self.child!r}>"
 
     def facts(self) -> list[tuple[str, int, float]]:
         """The journal so far: (fact, number of the event, time) for each complete line."""
@@ -69,22 +70,22 @@ class Life:
         await self.child.wait()
 
 
-class Publishing:
+class Publishers:
     """The runs and their publisher processes. Only the last process of a run may write."""
 
     def __init__(self, url: str, directory: Path, events_per_s: float) -> None:
         self._url = url
         self._directory = directory
         self._events_per_s = events_per_s
-        self.lives: dict[str, list[Life]] = {}
+        self.by_run: dict[str, list[Publisher]] = {}
 
     def __repr__(self) -> str:
-        return f"<Publishing {[lives[-1] for lives in self.lives.values()]}>"
+        return f"<Publishers {[publishers[-1] for publishers in self.by_run.values()]}>"
 
     @property
     def runs(self) -> list[str]:
         """Test ids of the runs."""
-        return list(self.lives)
+        return list(self.by_run)
 
     async def begin(self, streams: Streams, count: int) -> None:
         """Creates `count` runs and starts a publisher for each."""
@@ -92,18 +93,18 @@ class Publishing:
             run = ids.new_test_id()
             data = {"title": f"Run {number}", "gameUrl": "http://game.example/"}
             await publish(streams, run, "Queued", "status", status="queued", data=data)
-            self.lives[run] = []
-            self.next_life(run)
+            self.by_run[run] = []
+            self.start_next(run)
 
-    def next_life(self, run: str) -> Life:
+    def start_next(self, run: str) -> Publisher:
         """Starts another publisher, which takes the run over."""
-        lives = self.lives[run]
-        lives.append(Life(self._url, run, len(lives) + 1, self._events_per_s, self._directory))
-        return lives[-1]
+        publishers = self.by_run[run]
+        publishers.append(Publisher(self._url, run, len(publishers) + 1, self._events_per_s, self._directory))
+        return publishers[-1]
 
-    def current(self, run: str) -> Life:
+    def current(self, run: str) -> Publisher:
         """The publisher that may write."""
-        return self.lives[run][-1]
+        return self.by_run[run][-1]
 
     def last_acked(self, run: str) -> float:
         """Time of the last acknowledgement of the run's newest publisher; 0.0 if its last 50 facts have none."""
@@ -111,33 +112,36 @@ class Publishing:
 
     async def finish(self, within_s: float = 60.0) -> list[str]:
         """Ends every run with a verdict. Returns a complaint for each publisher that ended in another way."""
-        for lives in self.lives.values():
-            for life in lives:
-                life.child.signal(signal.SIGCONT)
-            lives[-1].child.signal(signal.SIGTERM)
+        for publishers in self.by_run.values():
+            for publisher in publishers:
+                publisher.child.signal(signal.SIGCONT)
+            publishers[-1].child.signal(signal.SIGTERM)
         complaints = []
-        for life in (life for lives in self.lives.values() for life in lives):
+        for publisher in self._all():
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
-                    await life.child.wait()
-            wanted = "ended" if life is self.current(life.run) else "fenced"
-            if not life.killed and not life.has(wanted):
-                complaints.append(f"{life!r} is not {wanted}: {life.child.last_lines(3)}")
+                    await publisher.child.wait()
+            wanted = "ended" if publisher is self.current(publisher.run) else "fenced"
+            if not publisher.killed and not publisher.has(wanted):
+                complaints.append(f"{publisher!r} is not {wanted}: {publisher.child.last_lines(3)}")
         return complaints
 
     def record(self, history: History) -> None:
         """Adds the journals of all publishers to a history."""
-        for life in (life for lives in self.lives.values() for life in lives):
-            for fact, n, at in life.facts():
+        for publisher in self._all():
+            for fact, n, at in publisher.facts():
                 if fact == "told":
-                    history.told.append(Told(life.run, Mark(life.number, n), at))
+                    history.told.append(Told(publisher.run, Mark(publisher.number, n), at))
                 elif fact == "acked":
-                    history.acked.append(Acked(life.run, Mark(life.number, n), at))
+                    history.acked.append(Acked(publisher.run, Mark(publisher.number, n), at))
+
+    def _all(self) -> Iterator[Publisher]:
+        return itertools.chain.from_iterable(self.by_run.values())
 
     def kill(self) -> None:
         """Kills every publisher that still runs."""
-        for life in (life for lives in self.lives.values() for life in lives):
-            life.child.signal(signal.SIGKILL)
+        for publisher in self._all():
+            publisher.child.signal(signal.SIGKILL)
 
 
 async def record_stored(streams: Streams, runs: Sequence[str], history: History) -> None:

@@ -14,7 +14,7 @@ from tests.faults.checker import History
 from tests.faults.cluster import Cluster
 from tests.faults.link import CLEAR, Link, Weather
 from tests.faults.viewers import BEAT_S
-from tests.faults.workload import Crowd, Publishing, heads
+from tests.faults.workload import Crowd, Publishers, heads
 from tests.harness import EdgeProcess, until
 
 
@@ -100,7 +100,7 @@ class World:
         self.history = History()
         self.cluster = Cluster(directory / "cluster", size.brokers)
         self.edges = [Edge(f"edge-{number}", self.cluster, directory, size) for number in range(size.edges)]
-        self.publishing = Publishing(self.cluster.url, directory, size.events_per_s)
+        self.publishing = Publishers(self.cluster.url, directory, size.events_per_s)
         self.crowd: Crowd
         self._stack = AsyncExitStack()
 
