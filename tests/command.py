@@ -1,4 +1,4 @@
-"""The command as a person or a script has it: a process, its lines, its exit status, and what it leaves behind."""
+"""Runs the `testcast` command as a process: its output lines, its exit status, and the processes that it leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Result(NamedTuple):
-    """How a command ended."""
+    """Exit status and remaining output of a command."""
 
     code: int
     out: str
@@ -19,7 +19,12 @@ class Result(NamedTuple):
 
 
 class Command:
-    """`python -m testcast …`, in a session of its own. An async context manager, which kills what is left of it."""
+    """`python -m testcast …` in a session of its own. An async context manager that kills the session at the end.
+
+    Args:
+        argv: arguments of the command.
+        settings: environment variables in addition to the inherited ones, without inherited `TESTCAST_…`.
+    """
 
     def __init__(self, *argv: str, **settings: str) -> None:
         self.argv = argv
@@ -42,7 +47,11 @@ class Command:
             await self.process.wait()
 
     async def line(self, wanted: str = "", *, within_s: float = 30.0) -> str:
-        """The next line of standard output that has `wanted` in it."""
+        """The next line of standard output that contains `wanted`.
+
+        Raises:
+            AssertionError: no such line within `within_s`, or before the end of the process.
+        """
         assert self.process.stdout is not None
         try:
             async with asyncio.timeout(within_s):
@@ -55,7 +64,11 @@ class Command:
         raise AssertionError(f"no line with {wanted!r}: {await self.finish()}")
 
     async def note(self, wanted: str = "", *, within_s: float = 30.0) -> str:
-        """The next line of standard error that has `wanted` in it."""
+        """The next line of standard error that contains `wanted`.
+
+        Raises:
+            AssertionError: no such line within `within_s`, or before the end of the process.
+        """
         assert self.process.stderr is not None
         seen = []
         try:
@@ -69,11 +82,11 @@ class Command:
         raise AssertionError(f"no note with {wanted!r} before its end: {seen}")
 
     def signal(self, number: int) -> None:
-        """As from a terminal or a supervisor: to the process itself."""
+        """Sends a signal to the process itself, not to its children."""
         self.process.send_signal(number)
 
     async def finish(self, *, within_s: float = 30.0) -> Result:
-        """Waits for its end; the output is what was not read before."""
+        """Waits for the end of the process. The result has the output that was not read before."""
         async with asyncio.timeout(within_s):
             out, err = await self.process.communicate()
         assert self.process.returncode is not None
@@ -81,15 +94,15 @@ class Command:
 
 
 async def run(*argv: str, **settings: str) -> Result:
-    """Runs a command to its end."""
+    """Runs a command and waits for its end."""
     async with Command(*argv, **settings) as command:
         return await command.finish()
 
 
 def processes(variable: str, value: object) -> dict[int, str]:
-    """Process ids and command lines of those whose environment has this variable with this value.
+    """Process ids and command lines of the processes whose environment has this variable with this value.
 
-    A process passes its environment on: that finds what a command has started, and what that has started.
+    A process inherits its parent's environment, so this finds the processes that a command started, directly or not.
     """
     marker = f"{variable}={value}".encode()
     found = {}
@@ -98,10 +111,10 @@ def processes(variable: str, value: object) -> dict[int, str]:
             if marker in (each / "environ").read_bytes().split(b"\0"):
                 found[int(each.name)] = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
         except OSError:
-            continue  # ended, or not ours to look at
-    return {pid: argv for pid, argv in found.items() if argv}  # a zombie has no command line any more
+            continue  # ended, or not readable
+    return {pid: argv for pid, argv in found.items() if argv}  # a zombie has no command line
 
 
 def left_behind(state_dir: Path) -> list[str]:
-    """Command lines of all processes that were started with this state directory."""
+    """Command lines of all running processes that were started with this state directory."""
     return list(processes("TESTCAST_STATE_DIR", state_dir).values())

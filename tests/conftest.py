@@ -1,4 +1,4 @@
-"""Fixtures: a broker of one's own, or a stack (broker and edge) shared by the tests that do it no harm."""
+"""Fixtures: a broker for one test, or a stack (broker and edge) shared by the tests that do not disturb it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from broker.local.embedded_server import EmbeddedServer
 from tests.harness import EdgeProcess, until
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it puts in the background like this, and the commands that get Ctrl-C here would inherit it.
+    # A shell ignores SIGINT in background jobs. Commands under test that receive Ctrl-C would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -28,7 +28,7 @@ settings.load_profile("house")
 
 @pytest.fixture
 async def nats_server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    """A broker of this test's own, the topology applied."""
+    """A broker for this test alone, with the topology applied."""
     async with EmbeddedServer(tmp_path / "nats") as server:
         prepare = await Connection.connect(server.url, name="prepare")
         await topology.apply(prepare)
@@ -52,12 +52,12 @@ def streams(nats: Connection) -> Streams:
 
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[Any]]:
-    """`harness.until`, for tests that like it as a fixture."""
+    """`harness.until` as a fixture."""
     return until
 
 
 class Stack(NamedTuple):
-    """A broker and an edge that all tests of a session share; every test brings its own test ids."""
+    """A broker and an edge that all tests of a session share. Every test uses its own test ids."""
 
     nats_url: str
     edge: EdgeProcess
@@ -75,7 +75,7 @@ class Stack(NamedTuple):
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The shared stack. Progress messages are not paced on it."""
+    """The shared stack. Its progress messages are not throttled."""
     directory = tmp_path_factory.mktemp("stack")
     server = EmbeddedServer(directory / "nats")
     asyncio.run(server.start())
@@ -103,7 +103,7 @@ MakeEdge = Callable[..., Awaitable[EdgeProcess]]
 async def make_edge(
     nats_server: EmbeddedServer, tmp_path: Path
 ) -> AsyncIterator[Callable[..., Awaitable[EdgeProcess]]]:
-    """Starts edges on `nats_server`, with settings of the test's own; stops them afterwards."""
+    """Starts edges on `nats_server` with the given settings, and stops them after the test."""
     started: list[EdgeProcess] = []
 
     async def make(**settings: str) -> EdgeProcess:

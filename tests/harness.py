@@ -1,4 +1,4 @@
-"""What tests stand on: a real broker, real edges as processes, and waiting for conditions instead of sleeping."""
+"""Helpers for tests: waiting for conditions, edges as processes, publishing runs, reading sockets."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: s
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
+    """A port of 127.0.0.1 that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class EdgeProcess:
-    """A real edge: uvicorn in a process of its own.
+    """A real edge in a process of its own.
 
     Args:
-        nats_url: its broker.
-        directory: where its log goes.
-        settings: `TESTCAST_…` variables, beyond those of a quick and open test edge.
+        nats_url: address of its broker.
+        directory: directory for its log.
+        settings: `TESTCAST_…` variables that override the defaults for tests (no throttle, private addresses allowed).
     """
 
     def __init__(self, nats_url: str, directory: Path, **settings: str) -> None:
@@ -81,17 +81,21 @@ class EdgeProcess:
         self.child: Child
 
     def spawn(self) -> None:
-        """Starts it."""
+        """Starts the process without waiting."""
         self.child = Child([sys.executable, "-m", "ws_edge"], self.log, self._env)
 
     async def start(self) -> EdgeProcess:
-        """Starts it and waits until it is ready."""
+        """Starts the process and waits until it is ready."""
         self.spawn()
         await self.until_ready()
         return self
 
     async def until_ready(self) -> None:
-        """Waits until it may be sent viewers."""
+        """Waits until `/readyz` answers 200.
+
+        Raises:
+            AssertionError: the process ended, or it is not ready within 20 s.
+        """
         async with httpx.AsyncClient() as client:
             await until(lambda: self._ready(client), within_s=20, what=f"edge ready; its log: {self.log}")
 
@@ -103,17 +107,17 @@ class EdgeProcess:
             return False
 
     async def stop(self) -> int:
-        """SIGTERM, and waits."""
+        """Sends SIGTERM and waits. Returns the exit status."""
         return await self.child.stop(15)
 
 
 def event_log(streams: Streams) -> JetStreamLog:
-    """The event log on the connection of `streams`."""
+    """An event log on the connection of `streams`."""
     return JetStreamLog(streams.nats)
 
 
 async def publish(streams: Streams, test_id: str, message: str, kind: str = "progress", **fields: Any) -> Ack:
-    """What an agent in any language does: one JSON message on the subject."""
+    """Publishes an event as an agent in any language does: one JSON message on the subject of the run."""
     event = {"type": kind, "message": message, "timestamp": now_ms()} | fields
     return await streams.store(subjects.events(test_id), orjson.dumps(event))
 
@@ -122,7 +126,7 @@ _begun_ms = 0
 
 
 async def begin(streams: Streams, title: str = "A game") -> str:
-    """A new run by a foreign agent: queued, then running. No two begin in the same millisecond: one is newer."""
+    """Starts a run: queued, then running. Returns its test id. No two runs begin in the same millisecond."""
     global _begun_ms
     test_id = ids.new_test_id()
     _begun_ms = max(_begun_ms + 1, now_ms())
@@ -133,7 +137,7 @@ async def begin(streams: Streams, title: str = "A game") -> str:
 
 
 async def republish(streams: Streams, on: bool) -> None:
-    """Switches the broker's live messages off, as a cluster's faults do, and on."""
+    """Switches the broker's live messages off or on. Without them an edge behaves as after faults of a cluster."""
     config: dict[str, Any] = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
     config.pop("republish", None)
     if on:
@@ -142,12 +146,12 @@ async def republish(streams: Streams, on: bool) -> None:
 
 
 async def say(connection: ClientConnection, message: dict[str, Any]) -> None:
-    """Sends a client message."""
+    """Sends a client message on a socket."""
     await connection.send(orjson.dumps(message).decode())
 
 
 class Reader:
-    """Reads a socket message by message, arrays taken apart."""
+    """Reads a socket message by message. Splits arrays into their messages."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -162,7 +166,7 @@ class Reader:
         return self._ready.pop(0)
 
     async def events(self, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
-        """The next `count` events; control messages in between are skipped."""
+        """The next `count` events. Skips control messages."""
         found: list[dict[str, Any]] = []
         while len(found) < count:
             message = await self.next(within_s)
@@ -171,7 +175,7 @@ class Reader:
         return found
 
     async def control(self, kind: str, within_s: float = 10.0) -> dict[str, Any]:
-        """The next control message of this type; others and events are skipped."""
+        """The next control message of this type. Skips events and other control messages."""
         while True:
             message = await self.next(within_s)
             if message["type"] == kind and "seq" not in message:
@@ -179,5 +183,5 @@ class Reader:
 
 
 def event_bytes(message: str, kind: str = "progress", **fields: Any) -> bytes:
-    """An event's JSON."""
+    """The JSON of an event."""
     return Event(type=kind, message=message, timestamp=now_ms(), **fields).encode()

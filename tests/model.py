@@ -1,8 +1,8 @@
-"""A broker, a clock and viewers that do what a test tells them: properties of all interleavings, without a sleep.
+"""A virtual clock, a model of the broker, and model viewers. A test controls them and checks any interleaving.
 
-The clock is virtual: waiting costs nothing, and the same steps always give the same history. The broker is a model of
-what `EventLog` promises to a topic (a leader that is right, replicas that lag, live messages that may be
-late, lost, doubled or out of order), and it remembers everything, so that viewers can be held to it.
+Waiting takes no real time, and the same steps always give the same history. The broker is a model of what `EventLog`
+promises to a topic: a leader that answers correctly, replicas that lag, and live messages that may be late, lost,
+duplicated or out of order. It keeps every event, so that a test can check what each viewer received.
 
 Longer than 400 lines: the model's parts (loop, broker, transport, client) are only used together.
 """
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop without I/O whose clock jumps to the next timer."""
+    """An event loop without I/O. Its clock jumps to the next timer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,9 +39,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.now
 
     def select(self, timeout: float | None) -> list[Any]:
-        assert timeout is not None, "nothing will ever happen again"
+        assert timeout is not None, "no callback and no timer is left: the test waits forever"
         self._busy = 0 if timeout > 0 else self._busy + 1
-        assert self._busy < 2000, "the loop is kept busy for ever"
+        assert self._busy < 2000, "callbacks keep the loop busy forever"
         self.now += max(0.0, timeout)
         return []
 
@@ -49,7 +49,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         pass
 
     def call(self, work: Callable[[], Any]) -> Any:
-        """Runs `work` as a callback of the loop, in one turn of it; what it schedules is left for the next."""
+        """Runs `work` in one turn of the loop. Callbacks that it schedules run in the next turn."""
         result: list[Any] = []
         self.call_soon(lambda: result.append(work()))
         self.turns(1)
@@ -57,25 +57,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return result[0]
 
     def turns(self, count: int) -> None:
-        """Some turns of the loop; no time passes while there is something to do."""
+        """Runs `count` turns of the loop. No virtual time passes."""
         for _ in range(count):
             self.call_soon(self.stop)
             self.run_forever()
         self.check()
 
     def run_for(self, seconds: float) -> None:
-        """Lets virtual time pass."""
+        """Lets `seconds` of virtual time pass."""
         self.call_later(seconds, self.stop)
         self.run_forever()
         self.check()
 
     def check(self) -> None:
-        """Nothing may have gone wrong behind everybody's back."""
+        """Raises AssertionError if a callback or task failed with an unhandled exception."""
         for context in self.errors:
             raise AssertionError(f"in the loop: {context}") from context.get("exception")
 
     def finish(self) -> None:
-        """Ends what is left, and the loop."""
+        """Cancels the remaining tasks and closes the loop."""
         tasks = asyncio.all_tasks(self)
         for task in tasks:
             task.cancel()
@@ -85,7 +85,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class Kept(NamedTuple):
-    """A stored event, and what it really is."""
+    """A stored event, whether its payload is valid, and when it was stored."""
 
     seq: int
     predecessor: int
@@ -95,14 +95,14 @@ class Kept(NamedTuple):
 
 
 class Life:
-    """One life of the stream, never forgetting: what is gone is below `floor`."""
+    """The stream between two recreations, one epoch. Keeps purged events too; they are the ones up to `floor`."""
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
         self.events: list[Kept] = []
         self.last_seq = 0
         self.floor = 0
-        """Events up to here are gone."""
+        """Events up to this sequence are purged."""
         self._floors: list[tuple[float, int]] = []
         self._lasts: list[tuple[float, int]] = [(0.0, 0)]
 
@@ -114,7 +114,7 @@ class Life:
         return kept
 
     def pass_over(self, count: int, now: float) -> None:
-        """Other runs' events."""
+        """Advances the sequence by events of other runs."""
         self.last_seq += count
         self._lasts.append((now, self.last_seq))
 
@@ -123,7 +123,7 @@ class Life:
         self._floors.append((now, self.floor))
 
     def retained(self, at: float = float("inf")) -> list[Kept]:
-        """As a replica saw it that had applied everything up to a moment."""
+        """The retained events as a replica has them that applied everything up to the time `at`."""
         floor = max((seq for when, seq in self._floors if when <= at), default=0)
         return [event for event in self.events if event.stored_at <= at and event.seq > floor]
 
@@ -131,7 +131,7 @@ class Life:
         return max((seq for when, seq in self._lasts if when <= at), default=0)
 
     def valid(self, after: int, up_to: float = float("inf")) -> list[int]:
-        """Valid events in a stretch, also those that are gone."""
+        """Sequences of the valid events in (after, up_to], including purged ones."""
         return [event.seq for event in self.events if event.valid and after < event.seq <= up_to]
 
     def valid_retained(self, after: int, up_to: float = float("inf")) -> list[int]:
@@ -139,7 +139,7 @@ class Life:
 
 
 class ModelBroker:
-    """The event log (`broker.contract.ports.EventLog`) of one run."""
+    """A model of `broker.contract.ports.EventLog` with one run."""
 
     def __init__(self, loop: VirtualLoop, test_id: str) -> None:
         self.loop = loop
@@ -151,11 +151,11 @@ class ModelBroker:
         self.lives = {"1": self.life}
         self.latency_s = 0.001
         self.lags_s = [0.0]
-        """Replicas answer in turn, each this far behind its leader."""
+        """Replicas answer in turn; each is this many seconds behind the leader."""
         self.deposed_s = 0.0
-        """Who answers for the leader was replaced that long ago: only `last_confirmed` finds out."""
+        """If not 0, a leader that was deposed this long ago answers. Only `last(confirmed=True)` detects it."""
         self.failing = 0
-        """So many requests are not answered."""
+        """Number of further requests that fail."""
         self.max_page_bytes = 1 << 20
         self.reads = 0
         self._turn = 0
@@ -163,17 +163,17 @@ class ModelBroker:
         self._waiting: set[asyncio.Future[None]] = set()
         self._in_flight: list[asyncio.TimerHandle] = []
 
-    # -- what a test does ----------------------------------------------------------------------------------------
+    # -- controlled by the test ----------------------------------------------------------------------------------
 
     def put(self, raw: bytes, valid: bool, deliveries_s: list[float]) -> Kept:
-        """Stores an event; its live message goes out so many times, each so much later."""
+        """Stores an event, and sends its live message once for each delay in `deliveries_s`."""
         kept = self.life.store(raw, valid, self.loop.now)
         for delay in deliveries_s:
             self.deliver(kept, delay)
         return kept
 
     def deliver(self, kept: Kept, delay_s: float) -> None:
-        """Sends the live message, not necessarily for the first time."""
+        """Sends the live message of a stored event, also repeatedly."""
         self._in_flight.append(self.loop.call_later(delay_s, self._deliver, kept))
 
     def _deliver(self, kept: Kept) -> None:
@@ -184,7 +184,7 @@ class ModelBroker:
             handler(self.test_id, event)
 
     def recreate(self) -> None:
-        """The stream is deleted and made anew. Live messages of its former life are lost, answers under way are not."""
+        """Deletes and recreates the stream. Live messages in flight are lost; answers in flight arrive."""
         for timer in self._in_flight:
             timer.cancel()
         self.life = Life(str(int(self.life.epoch) + 1))
@@ -214,7 +214,7 @@ class ModelBroker:
     async def read(self, test_id: str | None, after: int, limit: int, *, max_bytes: int = 4 << 20) -> Page:
         def serve() -> Page:
             self.reads += 1
-            stored = self.life.retained(self._moment()) if test_id == self.test_id else []
+            stored = self.life.retained(self._replica_time()) if test_id == self.test_id else []
             behind = [event for event in stored if event.seq > after]
             taken: list[StoredEvent] = []
             size = 0
@@ -229,7 +229,7 @@ class ModelBroker:
 
     async def last(self, test_id: str, *, confirmed: bool = False) -> int:
         if confirmed and self.deposed_s:
-            raise BrokerUnavailable("who answers is not the leader any more")
+            raise BrokerUnavailable("the answering node is not the leader any more")
 
         def serve() -> int:
             at = self.loop.now - (0.0 if confirmed else self.deposed_s)
@@ -247,7 +247,7 @@ class ModelBroker:
             return Heads(epoch, last_seq, {})
 
         def of_replica() -> Heads:
-            at = self._moment()
+            at = self._replica_time()
             if self.life.last_at(at) < last_seq:
                 return Heads(epoch, last_seq, None)
             retained = self.life.retained(at)
@@ -267,18 +267,22 @@ class ModelBroker:
         return await self.request(lambda: Ack(self.put(payload, True, [0.0]).seq, False))
 
     async def request(self, serve: Callable[[], T]) -> T:
-        """There and back, unless the connection is lost on the way."""
+        """Serves a request after half the latency and returns the answer after the other half.
+
+        Raises:
+            BrokerUnavailable: not connected, the connection was lost meanwhile, or `failing` is not 0.
+        """
         if not self.connected:
             raise BrokerUnavailable("not connected")
-        await self._way()
+        await self._travel()
         if self.failing:
             self.failing -= 1
             raise BrokerUnavailable("no answer")
         answer = serve()
-        await self._way()
+        await self._travel()
         return answer
 
-    async def _way(self) -> None:
+    async def _travel(self) -> None:
         arrived: asyncio.Future[None] = self.loop.create_future()
         self._waiting.add(arrived)
         timer = self.loop.call_later(self.latency_s / 2, _arrive, arrived)
@@ -288,7 +292,7 @@ class ModelBroker:
             timer.cancel()
             self._waiting.discard(arrived)
 
-    def _moment(self) -> float:
+    def _replica_time(self) -> float:
         self._turn += 1
         return self.loop.now - self.lags_s[self._turn % len(self.lags_s)]
 
@@ -313,10 +317,10 @@ class ModelInterest:
 
 
 class ModelTransport(asyncio.Transport):
-    """A transport whose peer reads when it is told to; buffer size, water marks and callbacks as asyncio's.
+    """A transport whose peer reads only when told to. Buffer, water marks and callbacks behave as asyncio's.
 
     Args:
-        received: gets the bytes that have gone through.
+        received: called with the bytes that the peer has read.
         high, low: the water marks, bytes.
     """
 
@@ -335,7 +339,7 @@ class ModelTransport(asyncio.Transport):
         self.largest = 0
         """The largest write so far, bytes."""
         self.most_before = 0
-        """The most there was in the buffer when something was written, bytes."""
+        """The largest buffer size at the time of a write, bytes."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing:
@@ -348,12 +352,12 @@ class ModelTransport(asyncio.Transport):
             self._paused = True
 
     def straight(self, data: bytes) -> int:
-        """`os.write` to its descriptor: takes what there is room for.
+        """`os.write` to the socket's descriptor. Returns how many bytes the kernel took.
 
         Raises:
-            BlockingIOError: there is none.
+            BlockingIOError: there is no room.
         """
-        assert not self._buffer, "overtakes what waits"
+        assert not self._buffer, "overtakes buffered bytes"
         taken = min(len(data), self._room)
         if not taken:
             raise BlockingIOError
@@ -381,7 +385,7 @@ class ModelTransport(asyncio.Transport):
         self.reading = True
 
     def close(self) -> None:
-        """Closes when the buffer has drained."""
+        """Closes the transport when the buffer is empty."""
         self._closing = True
         self._lose()
 
@@ -396,7 +400,7 @@ class ModelTransport(asyncio.Transport):
             self._loop.call_soon(lost)
 
     def room(self, size: float) -> None:
-        """The peer takes so many more bytes, and no more for now."""
+        """The peer reads up to `size` more bytes."""
         self._room = size
         if self._move() and self._paused and len(self._buffer) <= self._low:
             self._paused = False
@@ -415,7 +419,7 @@ class ModelTransport(asyncio.Transport):
 
 
 class FrameReader:
-    """A client's half of RFC 6455: text messages as JSON, arrays taken apart."""
+    """The client side of RFC 6455. Passes each JSON message to `on_message`, also those in arrays."""
 
     def __init__(self, on_message: Callable[[dict[str, Any]], None]) -> None:
         self._parser = FrameParser(CLIENT, state=OPEN, max_size=None)

@@ -1,4 +1,4 @@
-"""A TCP proxy that stands between a browser and an edge, and fails on demand."""
+"""A TCP proxy between a browser and an edge that fails on demand."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from types import TracebackType
 from typing import Literal, Self
 
 Mode = Literal["pass", "refuse", "stall", "drop"]
-"""pass: forward; refuse: a new connection is reset; stall: bytes are held, the connection stays (half-open); drop: the
-first bytes of an answer (of a socket: the upgrade) come through, then the connection is reset."""
+"""The behaviour of a proxy.
+
+* pass: bytes are forwarded.
+* refuse: new connections are reset.
+* stall: connections stay open, but bytes are held back (half-open).
+* drop: the first bytes of an answer are forwarded (for a socket, the upgrade), then the connection is reset.
+"""
 
 
 class Proxy:
-    """Forwards to one port of this machine. WebSockets and plain HTTP can fail apart from each other.
+    """Forwards to one port of this machine. WebSockets and plain HTTP have separate modes.
 
-    Use as an async context manager. The modes may be changed at any time: `refuse` concerns new connections (see `cut`
-    for those that stand), `stall` all of them, and what was held goes on with `pass`.
+    An async context manager. The modes may be changed at any time. `refuse` affects new connections (`cut` resets the
+    existing ones), and `stall` affects all of them. `pass` forwards the bytes that were held back.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
@@ -27,7 +32,7 @@ class Proxy:
         self.http: Mode = "pass"
         self.port = 0
         self.upgrades = 0
-        """WebSocket upgrades that were asked for, whatever became of them."""
+        """Number of requested WebSocket upgrades, with any result."""
 
     def __repr__(self) -> str:
         return f"<Proxy {self.port} sockets={self.sockets} http={self.http} links={len(self._links)}>"
@@ -38,12 +43,12 @@ class Proxy:
         return f"http://{self._host}:{self.port}"
 
     def lead_to(self, port: int) -> None:
-        """To another edge from now on, as a load balancer does; what stands stays where it is."""
+        """Forwards new connections to another edge, as a load balancer does. Existing connections stay."""
         self._target = (self._host, port)
 
     @property
     def open_sockets(self) -> int:
-        """WebSocket connections that stand."""
+        """Number of open WebSocket connections."""
         return sum(link.upgrade for link in self._links)
 
     async def __aenter__(self) -> Self:
@@ -60,11 +65,11 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def fail(self, mode: Mode) -> None:
-        """Both kinds at once."""
+        """Sets the mode of WebSockets and plain HTTP."""
         self.sockets = self.http = mode
 
     def cut(self) -> None:
-        """Resets every connection that stands, as a pulled cable or a killed proxy does: no close frame."""
+        """Resets every open connection without a close frame, as a killed proxy does."""
         for link in self._links:
             link.abort()
 
@@ -87,7 +92,7 @@ class Proxy:
                 group.create_task(self._pump(link, reader, requests))
                 group.create_task(self._pump(link, answers, writer))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ExceptionGroup):
-            pass  # either side is gone: so is the other
+            pass  # one side ended, so the other is closed
         finally:
             link.abort()
             del self._links[link]
@@ -96,12 +101,12 @@ class Proxy:
         while data := await source.read(65_536):
             await self._unstalled(link)
             if self._mode(link) == "refuse" and not link.upgrade:
-                break  # a kept-alive connection would carry the next request past the mode
+                break  # a persistent connection would forward the next request in spite of the mode
             sink.write(data)
             await sink.drain()
             if self._mode(link) == "drop" and sink is link.client:
                 break
-        raise ConnectionResetError  # one side has ended: the other ends with it
+        raise ConnectionResetError  # one side ended: close the other too
 
     async def _unstalled(self, link: _Link) -> None:
         while self._mode(link) == "stall":
@@ -112,7 +117,7 @@ class Proxy:
 
 
 class _Link:
-    """One connection: the client's side and, once it stands, the edge's."""
+    """One connection: the client's side and, once connected, the edge's side."""
 
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.client = client

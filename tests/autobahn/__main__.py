@@ -1,6 +1,6 @@
-"""Autobahn|Testsuite's fuzzing client against an echo made of the edge's socket; exit status 1 if a case failed.
+"""Runs the Autobahn Testsuite's fuzzing client against an echo server made of the edge's socket.
 
-The suite runs under Python 2.7 only. Without one this ends with status 2.
+Exit status 1 if a case failed. The suite needs Python 2.7; without one the exit status is 2.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.autobahn.echo import echo
 from ws_edge.transport.listener import listen
 
 SUITE = "autobahntestsuite==25.10.1"
-"""The last one; it pins most of what it stands on, and pip takes the newest of the rest that knows Python 2.7."""
+"""The last release. It pins most of its dependencies; pip takes the newest of the others that support Python 2.7."""
 GROUPS = {
     "1": "framing",
     "2": "pings",
@@ -38,15 +38,15 @@ GROUPS = {
 }
 VERDICTS = ("OK", "NON-STRICT", "INFORMATIONAL", "FAILED")
 _OF_CLOSING = {"WRONG CODE": "NON-STRICT", "FAILED BY CLIENT": "NON-STRICT"}
-"""What the suite says of how a case was closed, beside the four verdicts and UNCLEAN."""
+"""The suite's verdicts on closing in addition to `VERDICTS`; any other word, such as UNCLEAN, counts as FAILED."""
 
 
 class CannotRun(Exception):
-    """The suite could not be run; says what is missing."""
+    """The suite cannot run; the message says what is missing."""
 
 
 class Case(NamedTuple):
-    """How one case went."""
+    """The result of one case."""
 
     number: str
     verdict: str
@@ -54,7 +54,7 @@ class Case(NamedTuple):
 
 
 def python2() -> str:
-    """A Python 2.7 with pip. Each candidate is run, since a pyenv shim may exist and fail.
+    """Finds a Python 2.7 with pip. Each candidate is executed, because a pyenv shim can exist and still fail.
 
     Raises:
         CannotRun: there is none.
@@ -63,13 +63,14 @@ def python2() -> str:
     for candidate in [shutil.which("python2.7"), *sorted(pyenv.glob("versions/2.7*/bin/python2.7"))]:
         if candidate and subprocess.run([candidate, "-c", "import pip"], capture_output=True).returncode == 0:
             return str(candidate)
-    raise CannotRun("no Python 2.7 with pip, neither on PATH nor from pyenv (`pyenv install 2.7.18` makes one)")
+    raise CannotRun("no Python 2.7 with pip, neither on PATH nor from pyenv (`pyenv install 2.7.18` installs one)")
 
 
 def install(python: str, directory: Path) -> None:
-    """Installs the suite below `directory`, unless it is there.
+    """Installs the suite below `directory` if it is missing.
 
-    As a user's site, which Python 2.7 reads with its .pth files (zope.interface needs its own) and without virtualenv.
+    The directory becomes a user site, so no virtualenv is required. Python 2.7 reads the .pth files of a user site,
+    which zope.interface needs.
 
     Raises:
         CannotRun: pip failed.
@@ -90,10 +91,10 @@ def _environment(directory: Path) -> dict[str, str]:
 
 
 async def fuzz(python: str, directory: Path, cases: list[str]) -> list[Case]:
-    """Runs the cases, one after the other.
+    """Runs the cases in sequence. Returns their results, sorted by number.
 
     Raises:
-        CannotRun: the suite broke off.
+        CannotRun: the suite ended early.
     """
     [listening] = listen("127.0.0.1", 0)
     report, spec, log = directory / "report", directory / "spec.json", directory / "wstest.log"
@@ -112,7 +113,7 @@ async def fuzz(python: str, directory: Path, cases: list[str]) -> list[Case]:
         raise CannotRun(f"wstest ended with status {status}:\n{said[-2000:]}")
     found = sorted(_read(report), key=lambda case: [int(part) for part in case.number.split(".")])
     if f"will run {len(found)} test cases" not in said:
-        raise CannotRun(f"wstest broke off after {len(found)} cases:\n{said[-2000:]}")
+        raise CannotRun(f"wstest ended early, after {len(found)} cases:\n{said[-2000:]}")
     return found
 
 
@@ -135,23 +136,23 @@ def _verdict(word: str) -> str:
 
 
 def table(cases: list[Case]) -> str:
-    """Counts per group, and what is to be said of single cases."""
+    """The counts per group, and the reason for each case that is not strict or failed."""
     counts = Counter((case.number.split(".")[0], case.verdict) for case in cases)
     lines = [f"{'':24}" + "".join(f"{verdict:>15}" for verdict in VERDICTS)]
     for group in dict.fromkeys(case.number.split(".")[0] for case in cases):
         numbers = "".join(f"{counts[group, verdict]:>15}" for verdict in VERDICTS)
         lines.append(f"{group:>2} {GROUPS.get(group, ''):21}" + numbers)
-    lines.append("12, 13 (compression) are left out: the edge does not offer it.")
+    lines.append("12 and 13 (compression) are not run: the edge does not offer it.")
     told = [case for case in cases if case.verdict in ("NON-STRICT", "FAILED")]
     lines += [f"{case.number}: {case.verdict}: {case.reason}" for case in told]
     return "\n".join(lines)
 
 
 def main() -> int:
-    """From the command line."""
+    """Runs the command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.autobahn", description=__doc__)
-    parser.add_argument("case", nargs="*", help="like 7.9.1 or '6.*'; without it all but compression")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the suite and its report (HTML) there")
+    parser.add_argument("case", nargs="*", help="such as 7.9.1 or '6.*'; default: all except compression")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the suite and its HTML report in DIR")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="testcast-autobahn-") as temporary:
         directory = (options.keep or Path(temporary)).resolve()

@@ -1,4 +1,4 @@
-"""An echo server made of the edge's own socket. Frames and closing are those of `ViewerSocket`."""
+"""An echo server made of the edge's socket class. `ViewerSocket` handles frames and closing."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ws_edge.transport.requests import ClientRequest
 from ws_edge.views.tests_channel import TestsChannel
 
 _MAX_MESSAGE_BYTES = 16 << 20
-"""The suite's largest message (9.1.6)."""
+"""Size of the suite's largest message (case 9.1.6)."""
 _BINARY = b"\x82"
 
 
 class EchoSocket(websocket.ViewerSocket):
-    """Lifts the edge's own restrictions (JSON, text only), and none of RFC 6455's."""
+    """Removes the edge's own restrictions (JSON, text only) and keeps those of RFC 6455."""
 
     __slots__ = ("_binary",)
 
@@ -48,15 +48,18 @@ class EchoSocket(websocket.ViewerSocket):
             self.write(echo)
 
     def _execute(self, request: ClientRequest) -> None:
-        """A client message is text like any other."""
+        """Ignores the request: a client message is echoed like any other text."""
 
     def _refuse(self, error: BadInput) -> None:
-        """So is text that is no client message."""
+        """Ignores the error: text that is no client message is echoed too."""
 
 
 @contextlib.asynccontextmanager
 async def echo(listening: socket.socket) -> AsyncIterator[None]:
-    """Serves the echo behind the edge's accept protocol, under uvicorn, while the block runs. Needs its own process."""
+    """Serves the echo with the edge's accept protocol under uvicorn while the block runs.
+
+    Replaces globals of the edge's modules, so it needs a process of its own.
+    """
     websocket.MAX_MESSAGE_BYTES = _MAX_MESSAGE_BYTES  # type: ignore[misc]
     accept.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
     config = EdgeConfig()

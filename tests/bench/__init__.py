@@ -1,1 +1,1 @@
-"""Figures: `python -m tests.bench NAME`. Not tests: they print what they measured, and BENCHMARKS.md keeps it."""
+"""Benchmarks: `python -m tests.bench NAME` measures one part, prints the figures and writes them to BENCHMARKS.md."""

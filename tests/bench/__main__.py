@@ -1,4 +1,4 @@
-"""What fan-out costs: `make bench`, or a part alone: `python -m tests.bench peers --quick`."""
+"""Measures what fan-out costs. `make bench` runs the standard parts, `python -m tests.bench peers --quick` one part."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def _stalled(options: argparse.Namespace, _programs: Path) -> str:
 
 
 def _alone(scene: Callable[[Path, bool], Awaitable[str]]) -> Part:
-    """One of the edge's own scenes."""
+    """Wraps a part that takes only the C programs and `--quick`."""
     return lambda options, programs: scene(programs, options.quick)
 
 
@@ -48,7 +48,7 @@ async def _sockets(options: argparse.Namespace, programs: Path) -> str:
 
 
 async def _page(options: argparse.Namespace, programs: Path) -> str:
-    """The browser's part, by itself: the others do without Playwright."""
+    """Imported here, because the other parts need no Playwright."""
     return str(await importlib.import_module("tests.bench.page").page(programs, options.quick, options.minutes))
 
 
@@ -66,20 +66,20 @@ PARTS: dict[str, Part] = {
     "stalled": _stalled,
 }
 STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "profile")
-"""What `make bench` runs; the others have to be asked for."""
+"""The parts that `make bench` runs. The others run only when named."""
 
 
 def main() -> None:
-    """Runs the parts asked for, one after the other."""
+    """Runs the requested parts in sequence."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=PARTS, help=f"without it: {', '.join(STANDARD)}")
+    parser.add_argument("part", nargs="?", choices=PARTS, help=f"default: {', '.join(STANDARD)}")
     parser.add_argument("numbers", nargs="*", type=int, help="storm: viewers; stalled: viewers, events")
-    parser.add_argument("--quick", action="store_true", help="shorter and once: to see that it works; writes no page")
-    parser.add_argument("--rounds", type=int, default=0, help="how often each cell is measured (3; quick: 1)")
-    parser.add_argument("--only", default=",".join(SHORT_NAMES), help="peers: these, comma-separated")
-    parser.add_argument("--earlier", type=Path, help="peers: a checkout of an earlier commit, as a row of its own")
-    parser.add_argument("--minutes", type=float, default=0, help="sockets, page: how long they are held, or it stands")
-    parser.add_argument("--print", action="store_true", help="write no page")
+    parser.add_argument("--quick", action="store_true", help="a short check; does not write BENCHMARKS.md")
+    parser.add_argument("--rounds", type=int, default=0, help="measurements per cell (default 3; with --quick 1)")
+    parser.add_argument("--only", default=",".join(SHORT_NAMES), help="peers: only these, comma-separated")
+    parser.add_argument("--earlier", type=Path, help="peers: adds a row for the edge of this checkout")
+    parser.add_argument("--minutes", type=float, default=0, help="sockets, page: how long to measure")
+    parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -91,7 +91,7 @@ async def _run(options: argparse.Namespace) -> None:
         programs = Path(name)
         await asyncio.to_thread(host.build, programs)
         for part in [options.part] if options.part else STANDARD:
-            if part not in ("storm", "stalled", "page"):  # these are many processes themselves
+            if part not in ("storm", "stalled", "page"):  # these use both cores for their own processes
                 host.prepare()
             body = await PARTS[part](options, programs)
             if body:

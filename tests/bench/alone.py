@@ -1,4 +1,7 @@
-"""The edge's own scenes, each on a fresh broker and edge: many runs, a rush, polls, growth, many sockets."""
+"""Benchmarks of the edge alone: many runs, a rush of viewers, polls, growth, many sockets.
+
+Each function measures on a fresh broker and edge, and returns its part of BENCHMARKS.md as Markdown.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,22 @@ from broker.contract import subjects
 from broker.jetstream.parser import Message
 from broker.local.child_process import Child
 from tests.bench import report
-from tests.bench.compare import Load, measure, running
+from tests.bench.compare import Workload, measure, running
 from tests.bench.host import SERVER_CORE, cpu_s, on_cores, open_sockets, pss_kb
 from tests.bench.peers import Edge, FourEdges, TwoEdges
 from tests.bench.programs import Figures, open_load, polls, pour
-from tests.bench.programs import Load as Crowd
+from tests.bench.programs import Load as LoadGenerator
 from tests.bench.report import NONE
 from tests.harness import free_port, until
 from ws_edge.fanout.replay import PAGE
 
 _TOPICS = 1_000
 _PAST = 1_000
+"""Events that the run has before the viewers join."""
 
 
 async def topics(programs: Path, quick: bool) -> str:
-    """Many runs at once, each with a few viewers, at more and more events a second until the edge is full."""
+    """Many runs with a few viewers each, at increasing event rates until p99 exceeds 1 s."""
     viewers_each = 10
     rates = (1_000, 4_000) if quick else (1_000, 2_000, 4_000, 6_000, 8_000, 12_000, 16_000)
     seconds = 2 if quick else 5
@@ -72,12 +76,12 @@ async def topics(programs: Path, quick: bool) -> str:
                 if got["p99_ms"] > 1_000:
                     break
     head = ["events/s", "deliveries/s", "p50, ms", "p99, ms", "lost, twice or out of order", "CPU", "µs an event"]
-    text = f"{_TOPICS:,} runs with {viewers_each} viewers each, the events spread evenly over the runs:"
+    text = f"{_TOPICS:,} runs with {viewers_each} viewers each; events are spread evenly over the runs:"
     return "\n".join([text, "", *report.table(head, rows)])
 
 
 async def join(programs: Path, quick: bool) -> str:
-    """Everybody opens the same long run at once."""
+    """All viewers open the same long run at the same time."""
     viewers, rows = 1_000, []
     for _ in range(1 if quick else 3):
         async with running(Edge, programs) as edge:
@@ -87,9 +91,9 @@ async def join(programs: Path, quick: bool) -> str:
 
             def on_read(asked: Message) -> None:
                 nonlocal reads
-                reads += orjson.loads(asked.data)["batch"] == PAGE  # else the settle check's, or the projector's
+                reads += orjson.loads(asked.data)["batch"] == PAGE  # other batch sizes: the leader check, the projector
 
-            # A plain subscriber hears what is asked of the stream, beside the stream itself.
+            # A core subscription also receives the requests to the stream's API.
             await edge.nats.subscribe(f"$JS.API.DIRECT.GET.{subjects.EVENTS}", on_read)
             await edge.nats.flush()
             before = cpu_s(edge.pids())
@@ -111,12 +115,12 @@ async def join(programs: Path, quick: bool) -> str:
 
 
 async def growth(programs: Path, quick: bool) -> str:
-    """From one viewer to ten thousand, in one process and in two."""
+    """From 1 to 10,000 viewers, on one process and on two."""
     sizes = (1, 100, 10_000) if quick else (1, 10, 100, 1_000, 10_000)
     rows = []
     for kind in (Edge, TwoEdges):
         for size in sizes:
-            cell = await measure(kind, Load(size, 100 if size <= 1_000 else 4, seconds=2 if quick else 4), programs)
+            cell = await measure(kind, Workload(size, 100 if size <= 1_000 else 4, seconds=2 if quick else 4), programs)
             report.say(f"{kind.name}, {size}: {cell.delivery_us:.2f} µs a delivery, {cell.memory_mb:.0f} MB")
             rows.append(
                 [
@@ -140,12 +144,12 @@ async def growth(programs: Path, quick: bool) -> str:
         "memory, MB",
         "KB a viewer",
     ]
-    return "\n".join(["One run, all processes together:", "", *report.table(head, rows)])
+    return "\n".join(["One run; CPU and memory are summed over all processes:", "", *report.table(head, rows)])
 
 
 async def opening(programs: Path, quick: bool) -> str:
-    """Ten thousand viewers come to one process as fast as it takes them."""
-    cells = [await measure(Edge, Load(10_000, 4, seconds=1), programs) for _ in range(1 if quick else 3)]
+    """10,000 viewers open their connections to one process as fast as it accepts them."""
+    cells = [await measure(Edge, Workload(10_000, 4, seconds=1), programs) for _ in range(1 if quick else 3)]
     for cell in cells:
         report.say(f"opened in {cell.open_s:.2f} s, {cell.handshake_us:.0f} µs each, refused {cell.refused}")
     head = ["opened and subscribed, s", "CPU each, µs", "KB each", "refused with 503, and come back"]
@@ -156,12 +160,12 @@ async def opening(programs: Path, quick: bool) -> str:
     ]
     line = [*map(report.figure, row), f"{median(cell.refused for cell in cells):.0f}"]
     return "\n".join(
-        ["10,000 viewers of one run, 200 handshakes under way at a time:", "", *report.table(head, [line])]
+        ["10,000 viewers open one run, 200 handshakes in flight at a time:", "", *report.table(head, [line])]
     )
 
 
 async def polling(programs: Path, quick: bool) -> str:
-    """An unchanged list (304) beside the least that an ASGI application can answer, on the same uvicorn."""
+    """An unchanged list (304), compared with a minimal ASGI application on the same uvicorn."""
     seconds, rounds = (1, 1) if quick else (3, 3)
     ours: list[tuple[Figures, float]] = []
     bare: list[tuple[Figures, float]] = []
@@ -170,7 +174,7 @@ async def polling(programs: Path, quick: bool) -> str:
             assert isinstance(edge, Edge)
             await edge.begin(50)
             target = "/rpc/listTests?limit=50"
-            etag = await _settled_etag(f"{edge.process.url}{target}", 50)
+            etag = await _stable_etag(f"{edge.process.url}{target}", 50)
             ours.append(await _poll(programs, edge.pids(), "-p", edge.port, "-u", target, "-t", etag, "-d", seconds))
             argv = [sys.executable, "-m", "uvicorn", "tests.bench.plain_app:hello", "--port", str(port := free_port())]
             argv += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error"]
@@ -193,10 +197,11 @@ async def polling(programs: Path, quick: bool) -> str:
     answers, unchanged = (sum(run[key] for run, _ in ours) for key in ("answers", "unchanged"))
     ratio = median(a["per_s"] / b["per_s"] for (a, _), (b, _) in zip(ours, bare, strict=True))
     note = (
-        f"Ratio of the rates {report.figure(ratio)} (wanted: 0.8 or more); {answers - unchanged} answers were not 304."
+        f"The ratio of the rates is {report.figure(ratio)} (wanted: 0.8 or more). "
+        f"Answers other than 304: {answers - unchanged}."
     )
     report.say(note)
-    text = "32 connections, one request at a time on each; a list of 50 runs that does not change:"
+    text = "32 connections with one request at a time on each; the list of 50 runs does not change:"
     return "\n".join([text, "", *report.table(["", "answers/s", "CPU, µs", "p99, ms"], rows), "", note])
 
 
@@ -206,8 +211,8 @@ async def _poll(programs: Path, pids: Sequence[int], *arguments: object) -> tupl
     return got, cpu_s(pids) - before
 
 
-async def _settled_etag(url: str, runs: int) -> str:
-    """The list's ETag once it has all runs, and has said the same for a second."""
+async def _stable_etag(url: str, runs: int) -> str:
+    """The list's ETag, once it has all runs and has not changed for a second."""
     async with httpx.AsyncClient() as client:
         etag, same = "", 0
         async with asyncio.timeout(20):
@@ -228,19 +233,19 @@ async def _answers(port: int) -> bool:
 
 
 async def sockets(programs: Path, quick: bool, minutes: float) -> str:
-    """Fifty thousand open at once, on four processes; held for some minutes of heartbeats."""
+    """50,000 open sockets on four processes, held for `minutes` of heartbeats."""
     total, crowds = (8_000, 2) if quick else (50_000, 4)
     async with running(FourEdges, programs) as edge, contextlib.AsyncExitStack() as stack:
         assert isinstance(edge, FourEdges)
         before_mb = pss_kb(edge.pids()) / 1024
         loads = []
         for index in range(crowds):
-            # 28,000 ports to an address, and 20,000 files to a process
+            # an address has 28,000 ports, a process may open 20,000 files
             arguments = ["-n", total // crowds, "-b", 2 + index, "-i", 200]
             loads.append(await stack.enter_async_context(open_load(programs, *edge.viewers(), *arguments)))
         opened = await asyncio.gather(*(load.line(within_s=90) for load in loads))
         open_s, count = max(each["open_s"] for each in opened), sum(each["open"] for each in opened)
-        report.say(f"{count} open in {open_s:.1f} s; refused and come back {sum(each['refused'] for each in opened)}")
+        report.say(f"{count} open in {open_s:.1f} s; refused and retried: {sum(each['refused'] for each in opened)}")
         shares = sorted(open_sockets(pid) for pid in edge.pids())
         first = await _one_event(programs, edge, loads, 0)
         rows = [["at once", *first]]
@@ -250,17 +255,19 @@ async def sockets(programs: Path, quick: bool, minutes: float) -> str:
         after_mb = pss_kb(edge.pids()) / 1024
     head = ["", "still open", "one event reached all in, ms", "half of them in, ms", "without it"]
     text = (
-        f"{total:,} sockets of one run on {edge.workers} processes, all open after {open_s:.1f} s; the memory of the "
-        f"processes was {before_mb:.0f} MB before and {after_mb:.0f} MB with them: "
-        f"{(after_mb - before_mb) * 1024 / total:.1f} KB each. A process has {shares[0]:,} to {shares[-1]:,} of them."
+        f"{total:,} sockets of one run on {edge.workers} processes. All are open after {open_s:.1f} s. The processes "
+        f"use {before_mb:.0f} MB before and {after_mb:.0f} MB with the sockets: "
+        f"{(after_mb - before_mb) * 1024 / total:.1f} KB per socket. "
+        f"Each process has {shares[0]:,} to {shares[-1]:,} of them."
     )
     return "\n".join([text, "", *report.table(head, rows)])
 
 
-async def _one_event(programs: Path, edge: Edge, loads: Sequence[Crowd], had: int) -> list[str]:
+async def _one_event(programs: Path, edge: Edge, loads: Sequence[LoadGenerator], had: int) -> list[str]:
+    """Publishes one event. Returns the cells: open sockets, ms until all and half of them have it, who lacks it."""
     await pour(programs, *edge.publisher(), "-n", 1, "-o", had)
     got = await asyncio.gather(*(load.received(had + 1, 30) for load in loads))
     slowest, middle = max(each["max_ms"] for each in got), max(each["p50_ms"] for each in got)
     still, missing = sum(each["open"] for each in got), sum(each["least"] <= had for each in got)
-    report.say(f"{still} open, one event reached all in {slowest:.0f} ms; load generators that miss it: {missing}")
+    report.say(f"{still} open, one event reached all in {slowest:.0f} ms; load generators without it: {missing}")
     return [f"{still:,}", report.figure(slowest), report.figure(middle), "none" if not missing else "some !"]

@@ -1,4 +1,4 @@
-"""The edge beside its peers, in one run: each cell on a fresh server, the peers in turn, round by round."""
+"""Compares the edge with other servers. Each cell uses a fresh server; the servers take turns in every round."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.bench.programs import open_load, pour
 from tests.bench.report import NONE, TIMES
 
 _GRACE_S: Final = 10.0
-"""How much longer than the publishing itself a peer may take."""
+"""How long a peer may take in addition to the time of publishing."""
 _MOST_SAMPLES: Final = 500_000
 
 
 @dataclass(frozen=True)
-class Load:
-    """One column: so many viewers, so many events a second; 0 is full rate."""
+class Workload:
+    """One column: the number of viewers and the events per second; 0 is full rate."""
 
     viewers: int
     per_s: float
@@ -33,59 +33,64 @@ class Load:
         return f"{self.viewers:,} {TIMES} {self.per_s:g}/s" if self.per_s else f"{self.viewers:,}, full rate"
 
     def events(self, peer: type[Peer]) -> int:
-        """How many are published."""
-        return round(self.per_s * self.seconds) if self.per_s else peer.flood_events
+        """How many events are published."""
+        return round(self.per_s * self.seconds) if self.per_s else peer.full_rate_events
 
 
-COLUMNS: Final = (Load(500, 100), Load(1_000, 400), Load(1_000, 0), Load(10_000, 4, seconds=5))
-QUICK: Final = (Load(500, 100, seconds=2), Load(1_000, 400, seconds=1.5), Load(1_000, 0), Load(10_000, 4, seconds=2))
+COLUMNS: Final = (Workload(500, 100), Workload(1_000, 400), Workload(1_000, 0), Workload(10_000, 4, seconds=5))
+QUICK: Final = (
+    Workload(500, 100, seconds=2),
+    Workload(1_000, 400, seconds=1.5),
+    Workload(1_000, 0),
+    Workload(10_000, 4, seconds=2),
+)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one server did under one load."""
+    """The measurements of one server under one load."""
 
     open_s: float
     handshake_us: float
-    """Server CPU per connection that was opened, its subscription included."""
+    """Server CPU per opened connection, including its subscription."""
     refused: int
     kb: float
-    """Server memory per open connection, before any event."""
+    """Server memory per open connection, before the first event."""
     delivery_us: float
     """Server CPU per delivery."""
     event_us: float
     per_s: float
-    """Deliveries a second while they came."""
+    """Deliveries per second, from the first to the last."""
     p50_ms: float
     p99_ms: float
     whole: bool
-    """Every viewer had every event, in order."""
+    """Whether every viewer had every event, in order."""
     client_us: float
     """The load generator's own CPU per delivery."""
     memory_mb: float
-    """The whole server, with its connections, after the events."""
+    """Memory of the whole server with its connections, after the events."""
 
 
 @dataclass
 class Row:
-    """One peer's cells of all rounds."""
+    """The cells of one peer in all rounds."""
 
     peer: type[Peer]
-    cells: dict[Load, list[Cell]] = field(default_factory=dict)
+    cells: dict[Workload, list[Cell]] = field(default_factory=dict)
     absent: str = ""
 
-    def figure(self, load: Load, name: str) -> float:
+    def figure(self, load: Workload, name: str) -> float:
         """The median over the rounds."""
         return float(median(getattr(cell, name) for cell in self.cells[load]))
 
-    def whole(self, load: Load) -> bool:
-        """In every round."""
+    def whole(self, load: Workload) -> bool:
+        """Whether all deliveries were complete in every round."""
         return all(cell.whole for cell in self.cells[load])
 
 
 @contextlib.asynccontextmanager
 async def running(kind: type[Peer], programs: Path) -> AsyncIterator[Peer]:
-    """One server, with files in memory, stopped at the end however it ends."""
+    """Runs one server, with its files in memory, and stops it when the block ends."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir=MEMORY) as name:
         peer = kind(Path(name), programs)
         try:
@@ -95,10 +100,10 @@ async def running(kind: type[Peer], programs: Path) -> AsyncIterator[Peer]:
             await peer.stop()
 
 
-async def measure(kind: type[Peer], load: Load, programs: Path) -> Cell:
-    """One cell."""
+async def measure(kind: type[Peer], load: Workload, programs: Path) -> Cell:
+    """Measures one cell."""
     events = load.events(kind)
-    every = max(1, load.viewers * events // _MOST_SAMPLES) | 1  # odd: it must not fall in step with the viewers
+    every = max(1, load.viewers * events // _MOST_SAMPLES) | 1  # odd, so that the samples cover all viewers
     async with running(kind, programs) as peer:
         pids = peer.pids()
         cpu_before, kb_before = cpu_s(pids), pss_kb(pids)
@@ -126,7 +131,7 @@ async def measure(kind: type[Peer], load: Load, programs: Path) -> Cell:
 
 
 async def compare(programs: Path, kinds: Sequence[type[Peer]], rounds: int, quick: bool) -> list[Row]:
-    """All peers under all loads, the peers in turn, so that noise hits all alike."""
+    """Measures all peers under all loads. The peers take turns, so that noise affects all of them."""
     rows = [Row(kind) for kind in kinds]
     for number in range(rounds):
         for load in QUICK if quick else COLUMNS:
@@ -149,7 +154,7 @@ async def compare(programs: Path, kinds: Sequence[type[Peer]], rounds: int, quic
 
 
 def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
-    """The section of BENCHMARKS.md."""
+    """The tables for BENCHMARKS.md."""
     loads = QUICK if quick else COLUMNS
     present = [row for row in rows if row.cells]
     lines = [
@@ -157,7 +162,7 @@ def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
         "",
         *_costs(present, loads),
         "",
-        "From publishing to the viewer, ms (p50 / p99), and deliveries a second and core at full rate:",
+        "Latency from publication to the viewer, ms (p50 / p99), and deliveries per second and core at full rate:",
         "",
         *_speeds(present, loads),
     ]
@@ -165,8 +170,8 @@ def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
     if ours is not None:
         lines += [
             "",
-            "The edge's figure divided by the peer's (CPU per delivery, then handshake, memory, p99 at the most "
-            "viewers; below 1 the edge is the cheaper one):",
+            "The edge's figure divided by the peer's: CPU per delivery, then handshake, memory and p99 with "
+            f"{loads[3].viewers:,} viewers. Below 1 the edge costs less:",
             "",
             *report.table(
                 ["edge ÷", *map(str, loads), "handshake", "KB", "p99"],
@@ -175,32 +180,32 @@ def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
         ]
     lines += [
         "",
-        f"Median of {rounds} round{'s' if rounds > 1 else ''}; `!`: not every viewer had every event, in order, within "
-        f"{_GRACE_S:g} s of the last. Full rate is {Edge.flood_events:,} events for the edge and nats-server, which "
-        f"join them, and {Peer.flood_events:,} for the others.",
+        f"Median of {rounds} round{'s' if rounds > 1 else ''}. `!`: some viewer did not have every event, in order, "
+        f"within {_GRACE_S:g} s of the last. Full rate is {Edge.full_rate_events:,} events for the edge and "
+        f"nats-server, which join events, and {Peer.full_rate_events:,} for the others.",
         *(f"Left out: {row.peer.name}: {row.absent}." for row in rows if row.absent),
     ]
     return "\n".join(lines)
 
 
-def _costs(rows: Sequence[Row], loads: Sequence[Load]) -> list[str]:
-    crowd = loads[3]
+def _costs(rows: Sequence[Row], loads: Sequence[Workload]) -> list[str]:
+    largest = loads[3]
     return report.table(
         ["", *map(str, loads), "handshake, µs", "KB a connection"],
         [
             [
                 row.peer.name,
                 *(report.figure(row.figure(load, "delivery_us"), row.whole(load)) for load in loads),
-                report.figure(row.figure(crowd, "handshake_us")),
-                report.figure(row.figure(crowd, "kb")),
+                report.figure(row.figure(largest, "handshake_us")),
+                report.figure(row.figure(largest, "kb")),
             ]
             for row in rows
         ],
     )
 
 
-def _speeds(rows: Sequence[Row], loads: Sequence[Load]) -> list[str]:
-    flood, paced = loads[2], [load for load in loads if load.per_s]
+def _speeds(rows: Sequence[Row], loads: Sequence[Workload]) -> list[str]:
+    full_rate, paced = loads[2], [load for load in loads if load.per_s]
     return report.table(
         ["", *map(str, paced), "deliveries/s"],
         [
@@ -211,15 +216,15 @@ def _speeds(rows: Sequence[Row], loads: Sequence[Load]) -> list[str]:
                     f"{'' if row.whole(load) else ' !'}"
                     for load in paced
                 ),
-                f"{row.figure(flood, 'per_s'):,.0f}{'' if row.whole(flood) else ' !'}",
+                f"{row.figure(full_rate, 'per_s'):,.0f}{'' if row.whole(full_rate) else ' !'}",
             ]
             for row in rows
         ],
     )
 
 
-def _ratios(ours: Row, other: Row, loads: Sequence[Load]) -> list[str]:
-    def ratio(load: Load, name: str, mark: bool = False) -> str:
+def _ratios(ours: Row, other: Row, loads: Sequence[Workload]) -> list[str]:
+    def ratio(load: Workload, name: str, mark: bool = False) -> str:
         theirs = other.figure(load, name)
         return report.figure(ours.figure(load, name) / theirs, not mark or other.whole(load)) if theirs > 0 else NONE
 

@@ -1,8 +1,8 @@
-"""A crowd of viewers in one process, cheap enough to be many: sockets that resume, and count what they get.
+"""Many cheap viewers in one process: sockets that resume and count the events they receive.
 
-A viewer here follows the protocol as far as the figures need it: it opens a socket for one test from its position,
-takes the sequences out of what arrives (one that is cut in two by the network is not counted), and comes back after a
-loss with the backoff of the page. tests/faults has viewers that account for every event.
+A viewer implements the part of the protocol that the benchmarks need. It opens a socket for one test from its position,
+extracts the sequences from the received bytes, and reconnects with the backoff of the page. A sequence that is split
+between two reads is not counted; the viewers in tests/faults account for every event.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Viewer(asyncio.Protocol):
     """One viewer.
 
     Args:
-        test_id: what it watches.
-        crowd: where it counts, and which edges there are.
+        test_id: the test that it watches.
+        crowd: holds the counters and the ports of the edges.
     """
 
     __slots__ = ("_crowd", "_head", "_ports", "_test_id", "attempt", "epoch", "position", "timed", "transport")
@@ -38,10 +38,10 @@ class Viewer(asyncio.Protocol):
         self.position = 0
         self.epoch = ""
         self.timed = False
-        """Its latencies are taken."""
+        """Whether its latencies are recorded."""
 
     async def connect(self) -> None:
-        """One attempt; what becomes of it is told by callbacks."""
+        """Makes one attempt. The callbacks below report the result."""
         crowd = self._crowd
         port = crowd.rng.choice(crowd.ports)
         self._head = b""
@@ -101,7 +101,12 @@ class Viewer(asyncio.Protocol):
 
 
 class Crowd:
-    """Many viewers of one test."""
+    """Many viewers of one test, and their counters.
+
+    Args:
+        ports: of the edges; each attempt uses a random one.
+        size: number of viewers.
+    """
 
     def __init__(self, test_id: str, ports: Sequence[int], size: int, seed: int = 1) -> None:
         self.rng = random.Random(seed)
@@ -115,20 +120,24 @@ class Crowd:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, viewer: Viewer) -> None:
-        """One attempt of one viewer."""
+        """Starts one attempt of one viewer."""
         task = asyncio.get_running_loop().create_task(viewer.connect())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def gather(self, at_once: int = 200) -> None:
-        """Opens every socket, some at a time."""
+        """Opens all sockets, `at_once` of them at a time."""
         for begin in range(0, len(self.viewers), at_once):
             for viewer in self.viewers[begin : begin + at_once]:
                 self.start(viewer)
             await self.current(0, self.viewers[begin : begin + at_once])
 
     async def current(self, seq: int, viewers: Sequence[Viewer] | None = None, within_s: float = 120.0) -> None:
-        """Waits until each of them is past `seq`."""
+        """Waits until the position of each viewer is past `seq`.
+
+        Raises:
+            SystemExit: not within `within_s`.
+        """
         deadline = time.monotonic() + within_s
         while not all(viewer.position > seq for viewer in viewers or self.viewers):
             if time.monotonic() > deadline:
@@ -137,7 +146,7 @@ class Crowd:
             await asyncio.sleep(0.02)
 
     def disperse(self) -> None:
-        """Everybody leaves."""
+        """Closes all sockets for good."""
         self.closing = True
         for viewer in self.viewers:
             if viewer.transport is not None:

@@ -1,4 +1,4 @@
-// The peer in Node: one core subscription at nats-server, and `ws` sends each message to each client.
+// The Node server of the comparison: one core NATS subscription; `ws` sends each message to each client.
 //   node fanout.mjs WS_PORT NATS_PORT
 import net from "node:net";
 import { WebSocketServer } from "../node/node_modules/ws/wrapper.mjs";

@@ -1,7 +1,7 @@
-"""The machine that measures: who runs on which core, what a process has used, and the C programs of tests/bench/c.
+"""The measuring machine: cores, CPU and memory of processes, and the build of the C programs in tests/bench/c.
 
-The server under test has the first core to itself; whatever serves the measuring (broker, publisher, load generator,
-this program) runs on the second. Linux only: the figures are read from /proc.
+The server under test runs alone on the first core. Broker, publisher, load generator and this program run on the
+second core. Linux only: the figures are read from /proc.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import Final
 SERVER_CORE: Final = "0"
 MEASURING_CORE: Final = 1
 MEMORY: Final = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
-"""Where files go that must not cost a disk's time; None: where temporary files always go."""
+"""Directory in memory for files of a measurement; None for the default temporary directory."""
 _SOURCES: Final = Path(__file__).parent / "c"
 _PROGRAMS: Final = ("load", "pour", "floor", "polls")
 
 
 def prepare() -> None:
-    """Binds this process, and so its children, to the second core.
+    """Binds this process and its children to the second core.
 
     Raises:
-        SystemExit: this machine cannot measure.
+        SystemExit: no Linux, no taskset, or fewer than two cores.
     """
     if not Path("/proc/self/stat").exists() or shutil.which("taskset") is None:
         sys.exit("bench: needs Linux: /proc, and taskset (package util-linux)")
     if (os.cpu_count() or 1) < 2:
-        sys.exit("bench: needs two cores, one for the server and one for who measures it")
+        sys.exit("bench: needs two cores, one for the server and one for the measuring programs")
     os.sched_setaffinity(0, {MEASURING_CORE})
 
 
 def build(into: Path) -> None:
-    """Compiles the C programs.
+    """Compiles the C programs into the directory `into`.
 
     Raises:
-        SystemExit: there is no compiler.
+        SystemExit: there is no compiler, or a program does not compile.
     """
     compiler = shutil.which("cc")
     if compiler is None:
@@ -54,14 +54,14 @@ def build(into: Path) -> None:
 
 
 def on_cores(cores: str, argv: Iterable[str]) -> list[str]:
-    """The command, on these cores: from its first instruction on, since Go and libuv count cores as they start."""
+    """The command, bound to these cores from its start, because Go and libuv count the cores when they start."""
     return ["taskset", "-c", cores, *argv]
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds that these processes have used, all threads, user and system.
+    """CPU seconds that these processes have used: user and system time of all threads.
 
-    From schedstat, which counts nanoseconds; /proc/<pid>/stat shows the same time in steps of 10 ms.
+    Read from schedstat, which counts nanoseconds; /proc/<pid>/stat has a resolution of 10 ms.
     """
     return sum(
         int(thread.read_text().split()[0]) / 1e9
@@ -71,7 +71,7 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 
 def pss_kb(pids: Iterable[int]) -> int:
-    """Memory of these processes, pages that they share counted once."""
+    """Memory of these processes, KB. Pages that they share count once."""
     return sum(
         int(line.split()[1])
         for pid in pids
@@ -81,12 +81,12 @@ def pss_kb(pids: Iterable[int]) -> int:
 
 
 def open_sockets(pid: int) -> int:
-    """How many sockets a process has open."""
+    """Number of open sockets of a process."""
     return sum(str(each.readlink()).startswith("socket:") for each in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def described() -> str:
-    """The machine and its software, one sentence."""
+    """The machine and its software, in one line."""
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         "unknown CPU",

@@ -1,7 +1,7 @@
 // @ts-nocheck
-// Runs in the measured page before its own modules: notes what is painted when. page.py reads `window.probe`.
+// Runs in the measured page before the page's modules and records when changes are painted. page.py reads `window.probe`.
 (() => {
-  // What is said of a frame is said by a task behind it: the frame's own style, layout and paint are done by then.
+  // A task behind a frame records the frame's time: style, layout and paint of the frame are done when the task runs.
   const { port1, port2 } = new MessageChannel();
   const waiting = [];
   port2.onmessage = () => waiting.shift()();
@@ -11,10 +11,10 @@
   const probe = (window.probe = {
     /** [test id, text, painted, a frame later], ms since 1970. */
     paints: [],
-    /** How long each task of 50 ms and more took, ms. */
+    /** Duration of each task of 50 ms or more, ms. */
     long: [],
     frames: 0,
-    /** When the first and the hundredth card were painted, ms since the navigation began. */
+    /** When the first and the hundredth card were painted, ms since the start of the navigation. */
     first: 0,
     hundredth: 0,
   });
@@ -33,12 +33,12 @@
     if (cards >= 100) afterNextFrame(() => (probe.hundredth ||= performance.now()));
   });
   observer.observe(document, { subtree: true, childList: true });
-  /** Looks at no card any more: with hundreds of them that costs more than the page itself. */
+  /** Stops observing cards: with hundreds of cards the observer costs more than the page itself. */
   probe.leave = () => observer.disconnect();
 
   new PerformanceObserver((list) => {
     for (const { duration } of list.getEntries()) probe.long.push(duration);
   }).observe({ type: "longtask" });
-  /** From now on every frame is counted, and none left out for want of a change. */
+  /** Counts every frame from now on. Requests a new frame each time, so that unchanged frames count too. */
   probe.count = () => (probe.frames++, requestAnimationFrame(probe.count));
 })();

@@ -1,7 +1,7 @@
-"""The dashboard in a real Chromium: from publishing to the painted card, a busy page over minutes, the first load.
+"""The dashboard in a real Chromium: latency to the painted card, a busy page over minutes, the first load.
 
-Chromium has the second core to itself, with all its processes: it draws in software. Edge, broker, publisher and this
-program share the first. The page runs as it is delivered, page.js beside it; the two clocks are one machine's.
+Chromium runs with all its processes on the second core and renders in software. Edge, broker, publisher and this
+program share the first core. The page is unmodified; page.js runs beside it and uses the clock of the same machine.
 """
 
 from __future__ import annotations
@@ -37,21 +37,25 @@ _WORDS: Final = ("Testing WASD movement", "Clicking the play button", "The score
 _TAKEN: Final = """[...document.querySelectorAll(".toggle .count")]
   .reduce((sum, count) => sum + Number(count.textContent.replace(/\\D/g, "")), 0)"""
 _TICK_S: Final = 0.01
-_KEPT_SHARE: Final = 0.05
-"""A second among the slowest so many is what the frame rate is told by."""
+_SLOWEST_SHARE: Final = 0.05
+"""The table shows the frame rate that this share of all seconds does not exceed."""
 
 
 class Published(NamedTuple):
-    """One event."""
+    """One published event."""
 
     test_id: str
     text: str
     at: float
-    """Right before it was written, ms since 1970."""
+    """Time right before it was written, ms since 1970."""
 
 
 async def page(_programs: Path, quick: bool, minutes: float) -> str:
-    """All three, each on a fresh edge."""
+    """Measures all three, each on a fresh edge.
+
+    Args:
+        minutes: how long the busy page is measured; 0 for one minute.
+    """
     os.sched_setaffinity(0, {int(SERVER_CORE)})
     loads = await first_load(3 if quick else 10)
     paints = await painting(5 if quick else 30)
@@ -59,32 +63,32 @@ async def page(_programs: Path, quick: bool, minutes: float) -> str:
     return "\n\n".join([paints, busy, loads])
 
 
-# -- from publishing to the painted card ---------------------------------------------------------------------------
+# -- latency to the painted card -----------------------------------------------------------------------------------
 
 
 async def painting(seconds: float, runs: int = 20, per_s: float = 5.0) -> str:
-    """Every event of some running tests, all of whose cards are on the screen."""
+    """Latency of every event of some running tests whose cards are all on the screen."""
     async with edge_and_chromium() as (edge, chromium):
         ids = await edge.begin(runs)
         async with opened(chromium, edge, height=1600) as shown:
-            await until(lambda: cards(shown, runs), what="every run has its card")
-            await publish(edge, ids, runs * per_s, 2)  # until the page's code is warm
+            await until(lambda: cards(shown, runs), what="a card for every run")
+            await publish(edge, ids, runs * per_s, 2)  # warms up the page's code
             await shown.evaluate("probe.paints.length = 0")
             published = await publish(edge, ids, runs * per_s, seconds, quiet=True)
             last = published[-1]
-            await until(lambda: painted(shown, last), what="the last event is painted")
+            await until(lambda: painted(shown, last), what="the last event painted")
             ways = waits(published, await shown.evaluate("probe.paints"))
     rows = [[name, f"{len(ms):,}", *map(report.figure, spread(ms))] for name, ms in ways.items()]
     report.say(f"painted: {rows}")
     text = (
-        f"From the moment before an event is published to the painted card, {runs} running tests with {per_s:g} events "
-        f"a second each, {seconds:g} s, ms:"
+        f"Time from just before an event is published to the painted card, ms. {runs} running tests with {per_s:g} "
+        f"events a second each, for {seconds:g} s:"
     )
     return "\n".join([text, "", *report.table(["", "events", "p50", "p99", "longest"], rows)])
 
 
 def waits(published: Iterable[Published], paints: Iterable[Sequence[Any]]) -> dict[str, list[float]]:
-    """How long each event took, ms. One that a newer event of its run overtook within a frame took as long as that."""
+    """Latency of each event, ms. If a newer event replaced it within a frame, the newer event's paint counts."""
     order: dict[str, list[Published]] = defaultdict(list)
     for event in published:
         order[event.test_id].append(event)
@@ -104,7 +108,7 @@ def waits(published: Iterable[Published], paints: Iterable[Sequence[Any]]) -> di
 
 
 async def painted(shown: Page, event: Published) -> bool:
-    """Whether the page has painted it."""
+    """Whether the page has painted this event."""
     return bool(
         await shown.evaluate(
             "([id, text]) => probe.paints.some((p) => p[0] === id && p[1] === text && p[3])", event[:2]
@@ -116,7 +120,7 @@ async def painted(shown: Page, event: Published) -> bool:
 
 
 async def busy_page(minutes: float, runs: int = 500, per_s: float = 1_000) -> str:
-    """Five hundred cards, all of whose runs go on."""
+    """500 cards whose runs all receive events."""
     step = min(60.0, minutes * 60)
     rows = []
     async with edge_and_chromium() as (edge, chromium):
@@ -141,7 +145,7 @@ async def busy_page(minutes: float, runs: int = 500, per_s: float = 1_000) -> st
         "",
         "events taken",
         "frames/s",
-        f"slowest {_KEPT_SHARE:.0%} of seconds",
+        f"slowest {_SLOWEST_SHARE:.0%} of seconds",
         "longest task, ms",
         "over 50 / 100 ms",
         "main thread busy",
@@ -149,7 +153,8 @@ async def busy_page(minutes: float, runs: int = 500, per_s: float = 1_000) -> st
         "DOM nodes",
     ]
     text = (
-        f"{runs} cards of running tests, {per_s:,.0f} events a second in all, 100 of the runs followed event by event:"
+        f"{runs} cards of running tests, {per_s:,.0f} events a second in total. "
+        "The page follows 100 of the runs event by event:"
     )
     return "\n".join([text, "", *report.table(head, rows)])
 
@@ -157,7 +162,7 @@ async def busy_page(minutes: float, runs: int = 500, per_s: float = 1_000) -> st
 async def busy_part(
     edge: Edge, shown: Page, tools: CDPSession, ids: Sequence[str], per_s: float, seconds: float
 ) -> list[str]:
-    """One stretch of it, as a row's cells."""
+    """Measures the busy page for `seconds`. Returns the cells of one row."""
     await shown.evaluate("probe.long.length = 0")
     before, had, began = await figures(tools), await shown.evaluate(_TAKEN), time.monotonic()
     publishing = asyncio.create_task(publish(edge, ids, per_s, seconds, quiet=True))
@@ -173,7 +178,7 @@ async def busy_part(
     long = await shown.evaluate("probe.long")
     parts = {name: (after[name] - before[name]) / passed for name in after if name.endswith("Duration")}
     report.say("busy: " + ", ".join(f"{name} {share:.1%}" for name, share in parts.items() if share > 0.001))
-    slow = sorted(rates)[: max(1, round(len(rates) * _KEPT_SHARE))]
+    slow = sorted(rates)[: max(1, round(len(rates) * _SLOWEST_SHARE))]
     return [
         f"{await shown.evaluate(_TAKEN) - had:,}",
         report.figure(mean(rates)),
@@ -185,7 +190,7 @@ async def busy_part(
 
 
 async def all_cards(shown: Page, runs: int) -> None:
-    """Turns the pages of the list to their end."""
+    """Loads the list page by page until all cards are shown."""
     more = shown.get_by_role("button", name="Show more")
     for count in itertools.count(100, 100):
         await until(lambda count=count: cards(shown, min(count, runs)), within_s=20, what="a page of cards")  # type: ignore[misc]
@@ -195,8 +200,8 @@ async def all_cards(shown: Page, runs: int) -> None:
 
 
 async def memory(tools: CDPSession) -> list[str]:
-    """JS heap after a collection, MB, and the number of nodes."""
-    for _ in range(2):  # what the first lets go of in the page's own tables goes with the second
+    """Two cells: JS heap after a garbage collection, MB, and the number of DOM nodes."""
+    for _ in range(2):  # the second one collects what the first has released from the page's tables
         await tools.send("HeapProfiler.collectGarbage")
     used = await tools.send("Runtime.getHeapUsage")
     nodes = (await tools.send("Memory.getDOMCounters"))["nodes"]
@@ -204,7 +209,7 @@ async def memory(tools: CDPSession) -> list[str]:
 
 
 async def figures(tools: CDPSession) -> dict[str, float]:
-    """What Chromium counts of a page, seconds among it."""
+    """Chromium's performance metrics of the page; durations in seconds."""
     await tools.send("Performance.enable", {"timeDomain": "timeTicks"})
     metrics = (await tools.send("Performance.getMetrics"))["metrics"]
     return {each["name"]: each["value"] for each in metrics}
@@ -214,7 +219,7 @@ async def figures(tools: CDPSession) -> dict[str, float]:
 
 
 async def first_load(times: int, runs: int = 100) -> str:
-    """The page with a hundred runs, nothing in the cache."""
+    """First load of the page with `runs` runs and an empty cache."""
     firsts, hundredths, sizes = [], [], []
     async with edge_and_chromium() as (edge, chromium):
         await edge.begin(runs)
@@ -238,16 +243,16 @@ async def first_load(times: int, runs: int = 100) -> str:
             report.figure(max(sizes) / 1024),
         ],
     ]
-    text = f"The first load, {runs} running tests, an empty cache, from the beginning of the navigation, {times} times:"
+    text = f"First load with {runs} running tests and an empty cache, from the start of the navigation, {times} times:"
     return "\n".join([text, "", *report.table(["", "median", "most"], rows)])
 
 
-# -- what they share -----------------------------------------------------------------------------------------------
+# -- shared parts --------------------------------------------------------------------------------------------------
 
 
 @contextlib.asynccontextmanager
 async def edge_and_chromium() -> AsyncIterator[tuple[Edge, Browser]]:
-    """A fresh broker and edge on this program's core, a fresh Chromium on the other."""
+    """A fresh broker and edge on this program's core, and a fresh Chromium on the other core."""
     async with running(Edge, Path()) as edge, async_playwright() as driver:
         assert isinstance(edge, Edge)
         pinned = edge.directory / "chromium"
@@ -264,7 +269,11 @@ async def edge_and_chromium() -> AsyncIterator[tuple[Edge, Browser]]:
 
 @contextlib.asynccontextmanager
 async def opened(chromium: Browser, edge: Edge, *, height: int = 1080, goto: bool = True) -> AsyncIterator[Page]:
-    """The list in a fresh context, its animations as everybody sees them."""
+    """The list in a fresh browser context, with animations enabled.
+
+    Raises:
+        SystemExit: the page raised an error.
+    """
     context = await chromium.new_context(viewport={"width": 1920, "height": height})
     await context.add_init_script(path=_PROBE)
     shown = await context.new_page()
@@ -275,21 +284,21 @@ async def opened(chromium: Browser, edge: Edge, *, height: int = 1080, goto: boo
     yield shown
     await context.close()
     if errors:
-        raise SystemExit(f"bench: the page has failed: {errors[0]}")
+        raise SystemExit(f"bench: the page raised an error: {errors[0]}")
 
 
 async def cards(shown: Page, count: int) -> bool:
-    """Whether so many cards are shown."""
+    """Whether at least `count` cards are shown."""
     return bool(await shown.evaluate("document.querySelectorAll('article.card:not([hidden])').length") >= count)
 
 
 async def publish(
     edge: Edge, ids: Sequence[str], per_s: float, seconds: float, *, quiet: bool = False
 ) -> list[Published]:
-    """Progress of the runs in turn, at a steady pace, each stamped right before it is written.
+    """Publishes progress of the runs in turn at a steady rate. Each event is stamped right before it is written.
 
     Args:
-        quiet: without collections of garbage, which would be taken for the page's doing.
+        quiet: disables Python's garbage collection, whose pauses would count as latency of the page.
     """
     published: list[Any] = []
     pick = random.Random(7)
@@ -313,6 +322,6 @@ async def publish(
 
 
 def spread(ms: Sequence[float]) -> tuple[float, float, float]:
-    """Median, 99th percentile, longest."""
+    """Median, 99th percentile and maximum."""
     ordered = sorted(ms)
     return median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))], ordered[-1]

@@ -1,7 +1,7 @@
-"""The systems that are compared: each a small class that starts one server on the first core, alone.
+"""The compared systems. Each is a small class that starts one server, alone on the first core.
 
-All fan one topic out to WebSockets on loopback. Those that stand on NATS have a nats-server on the other core, its
-store in memory, so that no disk is measured.
+Every server sends one topic to WebSockets on loopback. Servers that read from NATS use a nats-server on the other core,
+with its store in memory, so that no disk is measured.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ HERE = Path(__file__).parent
 
 
 class Unavailable(Exception):
-    """This peer cannot be had on this machine; the message says why."""
+    """This peer cannot run on this machine; the message gives the reason."""
 
 
 class Peer:
     """One server.
 
     Args:
-        directory: of its own, for its files; in memory.
-        programs: where the C programs are.
+        directory: a directory of its own for its files, in memory.
+        programs: directory of the compiled C programs.
     """
 
     name: ClassVar[str]
-    flood_events: ClassVar[int] = 1_000
-    """How many events at full rate: what takes a second or so. Who joins events needs more of them."""
+    full_rate_events: ClassVar[int] = 1_000
+    """Number of events at full rate, enough for about a second. A server that joins events needs more of them."""
 
     def __init__(self, directory: Path, programs: Path) -> None:
         self.directory = directory
@@ -57,27 +57,27 @@ class Peer:
         self._child: Child
 
     async def start(self) -> None:
-        """Starts it and waits until it takes connections.
+        """Starts the server and waits until it accepts connections.
 
         Raises:
-            Unavailable: it cannot be had here.
+            Unavailable: it cannot run on this machine.
         """
         raise NotImplementedError
 
     def pids(self) -> list[int]:
-        """The processes that are measured."""
+        """Ids of the measured processes."""
         return [self._child.pid]
 
     def viewers(self) -> list[str]:
-        """Arguments of the load generator."""
+        """Arguments for the load generator (c/load.c)."""
         return ["-p", str(self.port)]
 
     def publisher(self) -> list[str]:
-        """Arguments of the publisher."""
+        """Arguments for the publisher (c/pour.c)."""
         raise NotImplementedError
 
     async def stop(self) -> None:
-        """Stops all that was started, however far it has come."""
+        """Stops everything that was started, also after a failed start."""
         await self._started.aclose()
 
     async def _serve(self, argv: Sequence[str], **env: str) -> None:
@@ -88,7 +88,7 @@ class Peer:
 
 
 class Floor(Peer):
-    """A C loop of `send`; events come over TCP, without a broker."""
+    """A loop of `send` in C. Events arrive over TCP, without a broker."""
 
     name = "C, one `send` per delivery"
 
@@ -100,7 +100,7 @@ class Floor(Peer):
 
 
 class Nchan(Peer):
-    """Nchan in nginx, one worker; events come by HTTP POST on one kept connection."""
+    """Nchan in nginx with one worker. Events arrive by HTTP POST on one persistent connection."""
 
     name = "Nchan on nginx"
 
@@ -110,7 +110,7 @@ class Nchan(Peer):
                 await asyncio.to_thread(debian.install, package)
         binary, module = shutil.which("nginx"), _nchan_module()
         if binary is None or module is None:
-            raise Unavailable("needs Debian's or Ubuntu's packages nginx and libnginx-mod-nchan")
+            raise Unavailable("needs the packages nginx and libnginx-mod-nchan of Debian or Ubuntu")
         config = self.directory / "nginx.conf"
         config.write_text(
             f"load_module {module};\nuser root;\ndaemon off;\nmaster_process off;\nworker_rlimit_nofile 20000;\n"
@@ -132,10 +132,10 @@ class Nchan(Peer):
 
 
 class NatsSockets(Peer):
-    """nats-server's own WebSocket listener: viewers speak its protocol, and have no history."""
+    """nats-server's own WebSocket listener. Viewers speak the NATS protocol and get no history."""
 
     name = "nats-server, its WebSocket listener"
-    flood_events = 10_000
+    full_rate_events = 10_000
 
     async def start(self) -> None:
         self._nats_port = free_port()
@@ -156,7 +156,7 @@ class NatsSockets(Peer):
 
 
 class OnNats(Peer):
-    """A server that takes its events from a nats-server on the other core."""
+    """Base of the servers that read their events from a nats-server on the other core."""
 
     async def start(self) -> None:
         self.broker = EmbeddedServer(self.directory / "nats")
@@ -170,7 +170,7 @@ class OnNats(Peer):
 
 
 class Node(OnNats):
-    """Node's `ws`: one subscription, `client.send` for each client."""
+    """Node with `ws`: one NATS subscription, one `client.send` for each client."""
 
     name = "Node, ws"
 
@@ -183,7 +183,7 @@ class Node(OnNats):
 
 
 class Plain(OnNats):
-    """Starlette and uvicorn, a NATS subscription per client."""
+    """Starlette on uvicorn, with a NATS subscription for each client."""
 
     name = "Starlette, a NATS subscription per client"
 
@@ -196,13 +196,13 @@ class Plain(OnNats):
 
 
 class Edge(OnNats):
-    """Ours: events go into the stream and come back; replay, limits, projector and all as they are by default."""
+    """The edge. Events are stored in the stream first; replay, limits and projector have their default settings."""
 
     name = "testcast edge"
-    flood_events = 10_000
+    full_rate_events = 10_000
     workers: ClassVar[int] = 1
     checkout: ClassVar[Path | None] = None
-    """The checkout whose code runs; None for this one."""
+    """The checkout whose code runs; None for this checkout."""
 
     async def start(self) -> None:
         await super().start()
@@ -211,20 +211,20 @@ class Edge(OnNats):
         await topology.apply(self.nats)
         self.streams = Streams(self.nats)
         self.test_id = await begin(self.streams)
-        open_door = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0", "TESTCAST_EDGE_WORKERS": str(self.workers)}
-        self.process = _PinnedEdge(self.broker.url, self.directory, **open_door)
+        settings = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0", "TESTCAST_EDGE_WORKERS": str(self.workers)}
+        self.process = _PinnedEdge(self.broker.url, self.directory, **settings)
         self.process.checkout = self.checkout
         self.port = self.process.port
         self.process.spawn()
         self._started.push_async_callback(self.process.child.stop, 0)
         await self.process.until_ready()
-        up = "Application startup complete"  # the port answers as soon as one of them is there
+        up = "Application startup complete"  # the port answers as soon as one process is up
         await until(
             lambda: self.process.log.read_text().count(up) >= self.workers, within_s=20, what="all processes up"
         )
 
     async def begin(self, runs: int) -> list[str]:
-        """So many runs that go on, all of them in the list."""
+        """Starts `runs` runs and waits until the list has them. Returns their test ids."""
         ids = list(await asyncio.gather(*(begin(self.streams, f"Game {n}") for n in range(runs))))
         async with httpx.AsyncClient() as client:
 
@@ -249,26 +249,28 @@ class Edge(OnNats):
 
 
 class EarlierEdge(Edge):
-    """The edge of an earlier commit, from a checkout of its own (`--earlier`)."""
+    """The edge of another checkout, usually of an earlier commit (`--earlier`)."""
 
     name = "testcast edge, earlier"
 
 
 class TwoEdges(Edge):
-    """The same, in two processes on both cores."""
+    """The edge with two processes, on both cores."""
 
     name = "testcast edge, 2 processes"
     workers = 2
 
 
 class FourEdges(Edge):
-    """The same, in four processes."""
+    """The edge with four processes, on both cores."""
 
     name = "testcast edge, 4 processes"
     workers = 4
 
 
 class _PinnedEdge(EdgeProcess):
+    """An edge on the first core, or on both cores if it has several processes."""
+
     checkout: Path | None = None
 
     def spawn(self) -> None:
@@ -298,7 +300,7 @@ def _listens(port: int) -> bool:
 
 def _ended(child: Child) -> bool:
     if child.exit_code is not None:
-        raise Unavailable(f"ended at once: {child.last_lines(4)}")
+        raise Unavailable(f"the server ended at once: {child.last_lines(4)}")
     return False
 
 

@@ -1,6 +1,6 @@
-"""The plain way in Python, as tutorials have it: Starlette, a NATS subscription for each client, `send_text`.
+"""A plain Python server, as in common tutorials: Starlette, a NATS subscription for each client, `send_text`.
 
-Also the least that an ASGI server can answer, to hold the edge's polls against.
+`hello` is a minimal ASGI application, with which the edge's polls are compared.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ app = Starlette(lifespan=_lifespan, routes=[WebSocketRoute("/ws", _watch)])
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
-    """A bare ASGI application: two dictionaries and out."""
+    """A minimal ASGI application: every answer is two dictionaries."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] == "lifespan.startup":
             await send({"type": "lifespan.startup.complete"})

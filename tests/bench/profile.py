@@ -1,4 +1,4 @@
-"""Where the edge's time goes: py-spy's flame graph of 1,000 viewers at 400 events a second, as docs/profile.svg."""
+"""Profiles the edge: py-spy's flame graph of 1,000 viewers at 400 events a second, written to docs/profile.svg."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ _PER_S: Final = 400
 
 
 async def profile(programs: Path, quick: bool) -> str:
-    """Records one run of the edge while events flow; the publisher goes on for longer than the recording."""
+    """Records an edge while events flow. The publisher runs longer than the recording.
+
+    Returns:
+        An empty string: BENCHMARKS.md has no generated text for this part.
+
+    Raises:
+        SystemExit: py-spy failed, or the flame graph is too large.
+    """
     spy = await asyncio.to_thread(_installed)
     seconds = 3 if quick else 10
     events = _PER_S * (seconds + 5)
@@ -31,7 +38,7 @@ async def profile(programs: Path, quick: bool) -> str:
         pouring = asyncio.create_task(pour(programs, *edge.publisher(), "-n", events, "-r", _PER_S))
         command = [spy, "record", "--pid", str(edge.pids()[0]), "--duration", str(seconds), "--rate", "200"]
         command += ["--function", "--nonblocking", "--output", str(picture)]
-        for native in (["--native"], []):  # what uvloop and the kernel take; not every machine lets us look
+        for native in (["--native"], []):  # native frames show uvloop and the kernel; not every machine permits them
             recorder = await asyncio.create_subprocess_exec(
                 *(command if not native else [each for each in command if each != "--nonblocking"] + native),
                 stdout=subprocess.DEVNULL,
@@ -46,17 +53,17 @@ async def profile(programs: Path, quick: bool) -> str:
         got = await crowd.received(events, within_s=20)
     report.say(f"profile: {picture.stat().st_size / 1024:.0f} KB, {'with' if native else 'without'} native frames")
     if got["least"] != events:
-        report.say("not every viewer had every event: the recorder stops the process for each sample")
+        report.say("some viewers did not have every event: the recorder stops the process for each sample")
     if picture.stat().st_size > _MAX_BYTES:
-        raise SystemExit(f"bench: the flame graph is larger than {_MAX_BYTES} bytes: not kept")
+        raise SystemExit(f"bench: the flame graph is larger than {_MAX_BYTES} bytes and is not kept")
     if not quick:
-        drawn = picture.read_text("utf-8").replace(str(Path(spy).parent) + "/", "")  # whose machine it was is no matter
+        drawn = picture.read_text("utf-8").replace(str(Path(spy).parent) + "/", "")  # removes this machine's path
         _PICTURE.write_text(drawn, "utf-8")
     return ""
 
 
 def _installed() -> str:
-    """py-spy, put into this environment if it is not there; nothing but this part of the benchmark needs it."""
+    """Installs py-spy into this environment if it is missing, since only this part needs it. Returns its path."""
     program = Path(sys.executable).with_name("py-spy")
     if not program.exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", _PY_SPY]

@@ -1,4 +1,4 @@
-"""The load generator, the publisher and the poller, as Python sees them. What each does stands in its C file's head."""
+"""Runs the C programs: load generator, publisher and poller. The head of each C file describes its arguments."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 from typing import Any
 
 Figures = dict[str, Any]
-"""One JSON line of a program."""
+"""One JSON line that a program printed."""
 
 
 class Load:
-    """Many viewers. Use `open_load`."""
+    """A running load generator. Use `open_load` to start one."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def line(self, within_s: float) -> Figures:
-        """The next line it prints.
+        """The next line that it prints.
 
         Raises:
-            SystemExit: not within that time, or it has ended.
+            SystemExit: no line within `within_s`, or the program ended.
         """
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(within_s):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise SystemExit(f"bench: not done after {within_s:g} s: {await self._state()}") from None
+            raise SystemExit(f"bench: load generator not done after {within_s:g} s: {await self._state()}") from None
         if not line:
-            raise SystemExit(f"bench: the load generator has ended ({await self._process.wait()})")
+            raise SystemExit(f"bench: the load generator ended with status {await self._process.wait()}")
         return dict(json.loads(line))
 
     async def _state(self) -> str:
@@ -41,10 +41,10 @@ class Load:
         self._process.stdin.write(b"report\n")
         with contextlib.suppress(TimeoutError):
             return (await asyncio.wait_for(self._process.stdout.readline(), 5)).decode()
-        return "the load generator is mute"
+        return "the load generator does not answer"
 
     async def received(self, events: int, within_s: float) -> Figures:
-        """Waits until each viewer has had so many events since the start, at most so long."""
+        """Waits until each viewer has had `events` events since the start, at most `within_s`. Returns its report."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"await {events} {within_s}\n".encode())
         return await self.line(within_s + 30)
@@ -52,7 +52,10 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def open_load(programs: Path, *arguments: object) -> AsyncIterator[Load]:
-    """A load generator that is opening its connections; `line` tells when it has. They end with the block."""
+    """Starts a load generator, which opens its connections; its first `line` reports that all are open.
+
+    The connections are closed when the block ends.
+    """
     process = await _start(programs / "load", arguments)
     try:
         yield Load(process)
@@ -63,12 +66,12 @@ async def open_load(programs: Path, *arguments: object) -> AsyncIterator[Load]:
 
 
 async def pour(programs: Path, *arguments: object, within_s: float = 120.0) -> Figures:
-    """Publishes; returns when all is answered."""
+    """Publishes events with `pour`. Returns its report when every event is acknowledged."""
     return await _finished(programs / "pour", arguments, within_s)
 
 
 async def polls(programs: Path, *arguments: object, within_s: float = 60.0) -> Figures:
-    """Asks over and over."""
+    """Polls with `polls` for the given time. Returns its report."""
     return await _finished(programs / "polls", arguments, within_s)
 
 
@@ -88,5 +91,5 @@ async def _finished(program: Path, arguments: Sequence[object], within_s: float)
         with contextlib.suppress(ProcessLookupError):
             process.kill()
     if process.returncode:
-        raise SystemExit(f"bench: {program.name} has failed ({process.returncode})")
+        raise SystemExit(f"bench: {program.name} ended with status {process.returncode}")
     return dict(json.loads(output))

@@ -1,4 +1,4 @@
-"""What the crowd is put through."""
+"""Two benchmarks with many viewers: a mass reconnect (`storm`), and a viewer that stops reading (`stalled`)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from broker.local.embedded_server import EmbeddedServer
 from tests.bench.crowd import Crowd, Viewer
 from tests.harness import EdgeProcess, begin, event_bytes, publish
 
-_OPEN_DOOR = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0"}
-"""The whole crowd comes from one address."""
+_NO_ADDRESS_LIMIT = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0"}
+"""All viewers connect from one address."""
 
 
 @asynccontextmanager
 async def stack(edges: int) -> AsyncIterator[tuple[Streams, list[EdgeProcess]]]:
-    """A broker and some edges."""
+    """Runs a broker and `edges` edges."""
     with tempfile.TemporaryDirectory() as name:
         async with EmbeddedServer(Path(name) / "nats") as server:
             nats = await Connection.connect(server.url, name="bench")
             await topology.apply(nats)
-            started = [await EdgeProcess(server.url, Path(name), **_OPEN_DOOR).start() for _ in range(edges)]
+            started = [await EdgeProcess(server.url, Path(name), **_NO_ADDRESS_LIMIT).start() for _ in range(edges)]
             try:
                 yield Streams(nats), started
             finally:
@@ -41,18 +41,18 @@ async def stack(edges: int) -> AsyncIterator[tuple[Streams, list[EdgeProcess]]]:
 
 
 def rss_kb(pid: int) -> int:
-    """Resident memory of a process."""
+    """Resident memory of a process, KB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def socket_kb() -> int:
-    """What the kernel holds for TCP on this machine."""
+    """Memory that the kernel uses for TCP on this machine, KB."""
     line = next(each for each in Path("/proc/net/sockstat").read_text().splitlines() if each.startswith("TCP:"))
     return int(line.split()[-1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 async def storm(size: int) -> None:
-    """All viewers of an edge are thrown off at once by kill -9, and come back on another."""
+    """Kills an edge with -9. All of its viewers reconnect to another edge."""
     async with stack(2) as (streams, (first, second)):
         test_id = await begin(streams)
         crowd = Crowd(test_id, [first.port], size)
@@ -88,7 +88,7 @@ async def storm(size: int) -> None:
 
 
 async def stalled(size: int, events: int) -> None:
-    """One viewer among many stops reading; the others' latency and the edge's memory with it and without it."""
+    """Measures the other viewers' latency and the edge's memory, with and without a viewer that stops reading."""
     for who in ("nobody", "one"):
         async with stack(1) as (streams, (edge,)):
             test_id = await begin(streams)
@@ -99,7 +99,7 @@ async def stalled(size: int, events: int) -> None:
                 assert still.transport is not None
                 still.transport.pause_reading()
             rest = crowd.viewers[1:]
-            for viewer in rest[:100]:  # the clock is the costly part of this crowd
+            for viewer in rest[:100]:  # taking the time is costly, so 100 viewers do it
                 viewer.timed = True
             last = await _pour(streams, test_id, 200)
             await crowd.current(last - 1, rest)
@@ -118,13 +118,13 @@ async def stalled(size: int, events: int) -> None:
                 began = time.monotonic()
                 still.transport.resume_reading()
                 await crowd.current(last - 1)
-                print(f"it read again and was current after {time.monotonic() - began:.1f} s; resets {crowd.resets}")
+                print(f"it resumed and was current after {time.monotonic() - began:.1f} s; resets {crowd.resets}")
             print(f"duplicates {crowd.duplicates}")
             crowd.disperse()
 
 
 async def _pour(streams: Streams, test_id: str, count: int, per_s: float = 100.0) -> int:
-    """Publishes at a steady pace, each message the moment of its publishing in ns. Returns the last sequence."""
+    """Publishes at a steady rate; each message is its time of publication in ns. Returns the last sequence."""
     began, last = time.monotonic(), 0
     for number in range(count):
         ack = await streams.store(subjects.events(test_id), event_bytes(str(time.time_ns()), data="x" * 200))

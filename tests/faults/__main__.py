@@ -15,17 +15,19 @@ from tests.faults.world import Size
 
 
 def main() -> int:
-    """From the command line."""
+    """Runs the command line. Returns the exit status."""
     standard = Size()
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=len(KINDS))
-    parser.add_argument("--length", type=float, default=5.0, metavar="S", help="how long a fault is held, on average")
-    parser.add_argument("--kind", action="append", metavar="WORDS", help="only kinds with these words; may be repeated")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep stores, logs and journals there")
+    parser.add_argument("--length", type=float, default=5.0, metavar="S", help="average duration of a fault")
+    parser.add_argument(
+        "--kind", action="append", metavar="WORDS", help="only kinds that contain WORDS; may be repeated"
+    )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep stores, logs and journals in DIR")
     for name, value in standard._asdict().items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    parser.add_argument("--scenario", choices=SCENARIOS, help="one fault, --rounds times over, and its figures")
+    parser.add_argument("--scenario", choices=SCENARIOS, help="repeat one fault --rounds times and print its figures")
     args = parser.parse_args()
     size = Size(*(getattr(args, name) for name in Size._fields))
     kinds = [kind for kind in KINDS if not args.kind or any(words in kind for words in args.kind)]
@@ -45,7 +47,7 @@ def main() -> int:
 
 
 def scenario(name: str, directory: Path, seed: int, rounds: int) -> int:
-    """Measures, prints the figures; 1 when a promise was not kept or anything was lost."""
+    """Measures a scenario and prints its figures. Returns 1 for a violation or a missed promise, otherwise 0."""
     figures, verdict = asyncio.run(SCENARIOS[name](directory, seed, rounds))
     for figure in figures:
         print(figure)

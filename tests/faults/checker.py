@@ -1,8 +1,8 @@
-"""Reconciles what was told, what is stored and what each viewer saw. Pure.
+"""Compares what was published, what is stored and what each viewer saw. Pure.
 
-A viewer must have seen exactly what the stream holds of its runs, each event once, in order. Since nothing is removed
-from the stream while the kit runs, the resume table gives no reason for a `reset`: each one is a violation, unless its
-reason is expected. Times are seconds of one monotonic clock that all processes of the machine share.
+A viewer must have seen exactly the stored events of its runs, each event once, in order. Nothing is removed from the
+stream while the kit runs, so the resume table gives no reason for a `reset`: every reset is a violation unless its
+reason is expected. Times are seconds of the monotonic clock, which all processes of the machine share.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 LATE_S: Final = 1.0
-"""An event that a viewer has within this time of being told has been delayed by nothing worth mention."""
-_BEFORE_S: Final = 2.0  # what was on its way when a fault came counts as its victim too
+"""An event that a viewer has within this time of its publication is not late."""
+_BEFORE_S: Final = 2.0  # events published this long before a fault may be delayed by it
 
 
 class Mark(NamedTuple):
-    """An event's number: publishers count from 1 in each of their lives."""
+    """The number of an event: the publisher process of its run (`life`, from 1), and `n`, from 1 in each process."""
 
     life: int
     n: int
 
 
 class Told(NamedTuple):
-    """A publisher gave an event to its handle."""
+    """A publisher passed an event to its `TestRun`. The event may still be lost if the publisher dies."""
 
     run: str
     mark: Mark
@@ -34,7 +34,7 @@ class Told(NamedTuple):
 
 
 class Acked(NamedTuple):
-    """The handle learned that it is stored."""
+    """The publisher's `TestRun` learned that the event is stored."""
 
     run: str
     mark: Mark
@@ -42,7 +42,7 @@ class Acked(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """An event in the stream; `mark` None for one that nobody numbered (queued, attempt, verdict)."""
+    """An event in the stream. `mark` is None for an event without a number (queued, attempt, verdict)."""
 
     run: str
     seq: int
@@ -50,7 +50,7 @@ class Stored(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """An event as it reached a viewer."""
+    """An event that a viewer received."""
 
     viewer: str
     run: str
@@ -60,7 +60,7 @@ class Seen(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """A viewer was told to forget what it had seen of a run."""
+    """A viewer received `reset` for a run and discarded what it had seen."""
 
     viewer: str
     run: str
@@ -69,9 +69,9 @@ class Reset(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What the nemesis did; `healed` is when it gave in (restarted, woke, cleared), `until` when all were current.
+    """A fault of the nemesis: `healed` is when it was undone, `until` when every viewer was current again.
 
-    Between `until` and the next fault there must be more than `LATE_S`, so that what comes late has one fault only.
+    More than `LATE_S` must pass between `until` and the next fault, so that a late event belongs to one fault only.
     """
 
     kind: str
@@ -83,7 +83,7 @@ class Fault(NamedTuple):
 
 @dataclass
 class History:
-    """Everything that was recorded. `watching`: the runs of each viewer; `shown` is in the order of arrival."""
+    """Everything that was recorded. `watching` has the runs of each viewer; `shown` is in order of arrival."""
 
     watching: dict[str, frozenset[str]] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
@@ -94,7 +94,7 @@ class History:
 
 
 class Violation(NamedTuple):
-    """Something that must not be."""
+    """One violation of what must hold."""
 
     what: str
     """"lost", "duplicated", "out of order", "phantom" or "reset"."""
@@ -104,43 +104,43 @@ class Violation(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """How long after a fault things were as before, seconds; infinite where they never were."""
+    """Recovery times after a fault, in seconds; infinite if there was no recovery."""
 
     fault: Fault
     by_viewer: dict[str, float]
-    """Until each viewer was current again: its runs have told something since, it has that, and nothing comes late any
-    more."""
+    """Time until each viewer was current again: it has a newer event of each of its runs, and no event is late."""
     publishing_s: float
-    """Until an event that was told after the fault was acknowledged, in every run."""
+    """Time until every run had an acknowledgement for an event published after the fault began."""
 
     @property
     def took_s(self) -> float:
-        """Until every viewer was current again."""
+        """Time until every viewer was current again."""
         return max(self.by_viewer.values(), default=0.0)
 
 
 class Verdict(NamedTuple):
-    """What the checker found."""
+    """The result of a check."""
 
     acked: int
     stored: int
     deliveries: int
     violations: list[Violation]
     longest_wait_s: float
-    """Longest time that an acknowledged event took to a viewer: it was without news that was there to be had."""
+    """Longest time between the acknowledgement of an event and its arrival at a viewer."""
     longest_wait_of: str
+    """The viewer that waited that long."""
     recoveries: list[Recovery]
 
     def count(self, what: str) -> int:
-        """How many violations of this sort."""
+        """Number of violations of this kind."""
         return sum(violation.what == what for violation in self.violations)
 
 
 def check(history: History, *, may_reset: frozenset[str] = frozenset()) -> Verdict:
-    """The verdict on a history.
+    """Checks a history.
 
     Args:
-        may_reset: reasons of `reset` that what was done to the stream explains.
+        may_reset: the reasons of `reset` that are expected.
     """
     stored: dict[str, list[Stored]] = defaultdict(list)
     for event in sorted(history.stored, key=lambda each: each.seq):
@@ -159,7 +159,7 @@ def check(history: History, *, may_reset: frozenset[str] = frozenset()) -> Verdi
 
 
 def _judge_stream(history: History, stored: dict[str, list[Stored]]) -> Iterable[Violation]:
-    """What was acknowledged is stored, once, in the order in which it was told, and nothing else is."""
+    """Checks that acknowledged events are stored, and that stored events were published, once and in this order."""
     told = {(each.run, each.mark) for each in history.told}
     found: dict[tuple[str, Mark], int] = {}
     for run, events in stored.items():
@@ -168,7 +168,7 @@ def _judge_stream(history: History, stored: dict[str, list[Stored]]) -> Iterable
             if event.mark is None:
                 continue
             if (run, event.mark) not in told:
-                yield Violation("phantom", "stream", f"{run} {event.seq}: {event.mark} was never told")
+                yield Violation("phantom", "stream", f"{run} {event.seq}: {event.mark} was never published")
             if (run, event.mark) in found:
                 first = found[run, event.mark]
                 yield Violation("duplicated", "stream", f"{run} {event.seq}: {event.mark} is at {first} already")
@@ -188,7 +188,7 @@ def _judge_stream(history: History, stored: dict[str, list[Stored]]) -> Iterable
 def _judge_viewer(
     viewer: str, run: str, stored: Sequence[Stored], shown: Sequence[Seen | Reset], may_reset: frozenset[str]
 ) -> Iterable[Violation]:
-    """Exactly what is stored, once, in order."""
+    """Checks that the viewer saw exactly the stored events, each once, in order."""
     marks = {event.seq: event.mark for event in stored}
     seen: set[int] = set()
     newest = 0
@@ -212,7 +212,7 @@ def _judge_viewer(
 
 
 def _first_seen(history: History) -> dict[tuple[str, Mark], dict[str, float]]:
-    """Of each numbered event, when each viewer had it first."""
+    """For each numbered event, the time at which each viewer first had it."""
     arrivals: dict[tuple[str, Mark], dict[str, float]] = defaultdict(dict)
     for item in history.shown:
         if isinstance(item, Seen) and item.mark is not None:
@@ -252,6 +252,6 @@ def _recovery(history: History, fault: Fault) -> Recovery:
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """The smallest of `values` that at least `q` of them do not exceed; NaN of none."""
+    """The smallest of `values` that at least the share `q` of them does not exceed; NaN if `values` is empty."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else math.nan

@@ -1,7 +1,7 @@
-"""Three nats-servers as processes, that can be killed, stopped, cut off from each other, and started again.
+"""Three nats-server processes that can be killed, stopped, cut off from each other, and restarted.
 
-Every pair of nodes speaks over a `Link` of ours, so that a node can be cut off from its peers while its clients still
-reach it. Ports and stores stay the same over a restart.
+Each pair of nodes is connected through a `Link`, so a node can be cut off from its peers while its clients still reach
+it. Ports and stores stay the same across a restart.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ jetstream {{ store_dir: "{store}" }}
 cluster {{
   name: testcast-faults
   listen: 127.0.0.1:{route_port}
-  advertise: "{nowhere}"  # peers use the links below, and no way of their own
-  no_advertise: true      # clients too
+  advertise: "{nowhere}"  # peers connect only through the links below
+  no_advertise: true      # clients do not learn other addresses
   pool_size: 1
   connect_retries: 1000000
   routes: [{route}]
@@ -56,7 +56,7 @@ class BrokerNode:
         self.config = directory / f"{name}.conf"
         self.store = directory / name
         self.links: list[Link] = []
-        """To each of its peers."""
+        """The links to its peers."""
         self.child: Child | None = None
 
     def __repr__(self) -> str:
@@ -68,35 +68,35 @@ class BrokerNode:
         return f"nats://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Starts it, the first time or again, on the same port and store."""
+        """Starts or restarts the server on the same port and store."""
         self.child = Child([find_binary(), "-c", str(self.config)], self.log)
 
     async def kill(self) -> None:
-        """kill -9."""
+        """Kills the server with -9 and waits for its end."""
         assert self.child is not None
         self.child.signal(signal.SIGKILL)
         await self.child.wait()
 
     def signal(self, number: int) -> None:
-        """SIGSTOP, SIGCONT."""
+        """Sends a signal: SIGSTOP or SIGCONT."""
         assert self.child is not None
         self.child.signal(number)
 
     def set_peers(self, weather: Weather) -> None:
-        """What its links to the other nodes are like; its clients are not concerned."""
+        """Sets the weather of its links to the other nodes. Its clients are not affected."""
         for link in self.links:
             link.weather = weather
 
 
 class Cluster:
-    """The nodes, the topology applied with as many replicas. An async context manager.
+    """The nodes, with the topology applied at one replica per node. An async context manager.
 
     Args:
         size: 3, or 1 for a broker without a cluster.
     """
 
     def __init__(self, directory: Path, size: int = 3) -> None:
-        assert size in (1, 3), f"a ring of {size} is not all pairs"
+        assert size in (1, 3), f"a ring of {size} nodes does not connect all pairs"
         directory.mkdir(parents=True, exist_ok=True)
         self.nodes = [BrokerNode(f"n{number}", directory) for number in range(size)]
         self.nats: Connection
@@ -108,11 +108,11 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """All of its addresses."""
+        """The addresses of all nodes, comma-separated."""
         return ",".join(node.url for node in self.nodes)
 
     def node(self, name: str) -> BrokerNode:
-        """By its name."""
+        """The node with this name."""
         return next(node for node in self.nodes if node.name == name)
 
     async def __aenter__(self) -> Self:
@@ -132,7 +132,7 @@ class Cluster:
     async def _configure(self) -> None:
         for node, peer in zip(
             self.nodes, self.nodes[1:] + self.nodes[:1], strict=True
-        ):  # of three, a ring is all pairs
+        ):  # with three nodes, a ring connects all pairs
             config, route = _ALONE, ""
             if peer is not node:
                 link = await self._stack.enter_async_context(Link(peer.route_port))
@@ -151,7 +151,7 @@ class Cluster:
         await self._stack.aclose()
 
     async def leader(self, stream: str = subjects.EVENTS) -> BrokerNode:
-        """Who leads a stream now; waits for an election."""
+        """The node that leads a stream. Waits for an election if there is none."""
         if len(self.nodes) == 1:
             return self.nodes[0]
 
@@ -166,7 +166,11 @@ class Cluster:
         return self.node(await until(ask, within_s=30, what=f"a leader of {stream}") or "")
 
     async def whole(self, within_s: float = 60.0) -> None:
-        """Waits until every stream has a leader and all replicas are current."""
+        """Waits until every stream has a leader and all replicas are current.
+
+        Raises:
+            AssertionError: not within `within_s`.
+        """
         names = [config["name"] for config in topology.streams(len(self.nodes))]
 
         async def current() -> bool:

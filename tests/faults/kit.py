@@ -1,4 +1,4 @@
-"""A whole test: the world, some rounds of faults, the end, the verdict, the table."""
+"""A whole test: starts the world, injects the faults, ends the runs, checks the history, prints the table."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _END_S = 60.0
 
 
 class Outcome(NamedTuple):
-    """What came of a test."""
+    """The result of a test."""
 
     verdict: Verdict
     complaints: list[str]
-    """Parts that did not do what they should, beside what the checker found."""
+    """Failures of the parts themselves, in addition to what the checker found."""
     took_s: float
 
     @property
     def clean(self) -> bool:
-        """No violation and no complaint."""
+        """Whether there is no violation and no complaint."""
         return not self.verdict.violations and not self.complaints
 
 
@@ -45,12 +45,13 @@ async def run(
     kinds: Sequence[str] = tuple(KINDS),
     say: Callable[[str], None] = lambda _line: None,
 ) -> Outcome:
-    """One test from start to verdict.
+    """Runs one test.
 
     Args:
-        rounds: how many faults, each kind as often as the others.
-        length_s: how long a fault is held, on average.
-        say: told about each round.
+        rounds: number of faults; the kinds occur equally often.
+        length_s: average duration of a fault.
+        kinds: the kinds of faults to inject.
+        say: called with one line for each round.
     """
     started, complaints = time.monotonic(), []
     async with World(directory, size, seed) as world:
@@ -73,12 +74,12 @@ async def _behind(world: World) -> list[str]:
     try:
         found = world.crowd.behind(await heads(world.cluster.streams, world.publishing.runs))
     except Exception as error:
-        return [f"nobody knows: {error}"]
+        return [f"unknown: {error}"]
     return [str(viewer) for viewer in found]
 
 
 async def _end(world: World) -> list[str]:
-    """Ends the runs, waits until everybody has everything, and records the rest of the history."""
+    """Ends the runs, waits until every viewer is current, and records the rest of the history. Returns complaints."""
     complaints = await world.publishing.finish()
     streams, runs = world.cluster.streams, world.publishing.runs
     try:
@@ -94,7 +95,7 @@ async def _end(world: World) -> list[str]:
 
 
 async def _disagreements(world: World) -> list[str]:
-    """Edges whose view of a run is not the fold of its events."""
+    """Complaints about edges whose snapshot of a run is not the fold of its events."""
     complaints = []
     async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
         for test_id in world.publishing.runs:
@@ -128,9 +129,10 @@ _HEAD = """\
 
 
 def table(outcome: Outcome, size: Size) -> str:
-    """The figures, for a person and for BENCHMARKS.md.
+    """The table and the totals, as in BENCHMARKS.md.
 
-    Sockets may go to another edge, and are counted one by one; a page and a tail are bound to theirs, and wait for it.
+    The columns for sockets take each socket as one value, since a socket may move to another edge. Pages and tails stay
+    with their edge and wait for it, so they count only in "every viewer current".
     """
     verdict = outcome.verdict
     by_kind: dict[str, list[Recovery]] = {}

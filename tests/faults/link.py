@@ -1,4 +1,4 @@
-"""A TCP link that fails on demand: cut, half-open, delayed, narrow. It knows nothing of what goes through it."""
+"""A TCP proxy that fails on demand: cut, half-open, delayed, throttled. It does not parse what it forwards."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import asyncio
 from typing import Final, NamedTuple, Self
 
 _CHUNK_BYTES: Final = 16 * 1024
-_QUEUED: Final = 64  # chunks on their way: what a delayed link holds before it holds its sender back
+_QUEUED: Final = 64  # chunks in flight: a delayed link buffers this many before it stops reading
 
 
 class Weather(NamedTuple):
-    """What a link is like at the moment."""
+    """The condition of a link."""
 
     cut: bool = False
-    """Connections are reset, new ones refused."""
+    """Existing connections are reset, new ones are refused."""
     stalled: bool = False
-    """Half-open: connections stand and are taken, nothing goes through; it does when the weather clears."""
+    """Half-open: connections stay open and are accepted, but bytes are held back until this ends."""
     delay_s: float = 0.0
-    """Each way."""
+    """Delay in each direction."""
     bytes_per_s: float = 0.0
-    """Each way and connection; 0 for no limit."""
+    """Limit per direction and connection; 0 for no limit."""
 
 
 CLEAR: Final = Weather()
+"""A link without faults."""
 
 
 class Link:
-    """Forwards to one port of this machine; `weather` may be changed at any time. An async context manager."""
+    """Forwards to one port of this machine. `weather` may be set at any time. An async context manager."""
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
@@ -42,7 +43,7 @@ class Link:
 
     @property
     def weather(self) -> Weather:
-        """As it is now."""
+        """The current condition. Setting it affects existing connections too."""
         return self._weather
 
     @weather.setter
@@ -81,7 +82,7 @@ class Link:
                 group.create_task(self._carry(reader, onward))
                 group.create_task(self._carry(answers, writer))
         except (OSError, ExceptionGroup, asyncio.CancelledError):
-            pass  # one side is gone: so is the other
+            pass  # one side ended, so the other is closed
         finally:
             for each in filter(None, (writer, onward)):
                 each.transport.abort()
@@ -89,7 +90,7 @@ class Link:
             self._tasks.discard(task)
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        """One direction; raises when either side ends."""
+        """Forwards one direction. Raises when either side ends."""
         way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_QUEUED)
         clock = asyncio.get_running_loop().time
 

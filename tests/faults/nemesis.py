@@ -1,4 +1,4 @@
-"""What happens to the parts: a seeded schedule of kills, stops, cuts and bad weather, each healed again."""
+"""Injects faults by a seeded schedule: kills, stops, cut and impaired links. Each fault is healed again."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.faults.link import CLEAR, Weather
 from tests.faults.world import Edge, World
 from tests.harness import until
 
-_PAUSE_S: Final = 1.5 * LATE_S  # what is late after it is the next fault's doing
+_PAUSE_S: Final = 1.5 * LATE_S  # an event that is late after this pause belongs to the next fault
 _DELAY: Final = Weather(delay_s=0.4)
-_NARROW: Final = Weather(bytes_per_s=6_000)  # a few events a second, and a replay of them hardly at all
-_TRICKLE: Final = Weather(bytes_per_s=1_200)  # less than what a viewer of every run is sent
+_NARROW: Final = Weather(bytes_per_s=6_000)  # enough for a few events a second, not for a quick replay
+_TRICKLE: Final = Weather(bytes_per_s=1_200)  # less than a viewer of every run receives
 _STALLED: Final = Weather(stalled=True)
 _CUT: Final = Weather(cut=True)
 
 _PARTS: Final = ("edge-broker", "viewer-edge", "broker", "edge", "agent")
-"""First words of the kinds, in the order in which two are healed: what starts again needs the others."""
+"""First words of the kinds, in the order in which two faults are healed: a restarted part needs the earlier ones."""
 
 
 def _part(kind: str) -> str:
@@ -31,7 +31,7 @@ def _part(kind: str) -> str:
 
 
 class Strike(NamedTuple):
-    """One fault in place: what it hit, and how to heal it."""
+    """A fault in place: its target, and the function that heals it."""
 
     target: str
     heal: Callable[[], Awaitable[None]]
@@ -41,7 +41,7 @@ class Nemesis:
     """Injects faults, one round after the other. The same seed gives the same schedule of kinds, targets and lengths.
 
     Args:
-        length_s: how long a fault is held, on average: half to one and a half times as long.
+        length_s: average duration of a fault; each lasts 0.5 to 1.5 times as long.
     """
 
     def __init__(self, world: World, seed: int, length_s: float) -> None:
@@ -53,17 +53,17 @@ class Nemesis:
         return f"<Nemesis of {self._world!r}>"
 
     def schedule(self, rounds: int, kinds: list[str]) -> list[str]:
-        """`rounds` kinds, each as often as the others, give or take one, shuffled."""
+        """Returns `rounds` kinds in random order. The counts of two kinds differ by at most one."""
         deck: list[str] = []
         while len(deck) < rounds:
             deck += self._rng.sample(kinds, len(kinds))
         return deck[:rounds]
 
     async def strike(self, kind: str, settle_s: float = 60.0) -> Fault:
-        """One fault, from injection until every viewer is current again.
+        """Injects one fault, heals it, and waits until every viewer is current again.
 
         Raises:
-            AssertionError: they are not, `settle_s` after it was healed.
+            AssertionError: some viewer is not current `settle_s` after the fault was healed.
         """
         held_s = self._rng.uniform(0.5, 1.5) * self._length_s
         began = time.monotonic()
@@ -78,7 +78,7 @@ class Nemesis:
         return Fault(kind, strike.target, began, healed, current_at)
 
     async def two_at_once(self) -> Strike:
-        """Two kinds of different parts, in place together."""
+        """Two faults of different parts at the same time."""
         pair: list[str] = []
         while len({_part(kind) for kind in pair}) < 2:
             pair = self._rng.sample([kind for kind in KINDS if _part(kind) in _PARTS], 2)
@@ -91,7 +91,7 @@ class Nemesis:
         return Strike(" and ".join(f"{kind} {strike.target}" for kind, strike in strikes.items()), heal)
 
     def _stop(self, target: str, signal_to: Callable[[int], None]) -> Strike:
-        """SIGSTOP, and SIGCONT."""
+        """SIGSTOP; healed by SIGCONT."""
         signal_to(signal.SIGSTOP)
 
         async def heal() -> None:
@@ -106,21 +106,21 @@ class Nemesis:
         return await self._kill_node(await self._world.cluster.leader())
 
     async def kill_follower(self) -> Strike:
-        """kill -9 of another one."""
+        """kill -9 of a node that does not lead EVENTS."""
         return await self._kill_node(await self._follower())
 
     async def stop_leader(self) -> Strike:
-        """SIGSTOP, and SIGCONT: it wakes as a leader that another has replaced."""
+        """SIGSTOP of the leader; healed by SIGCONT. It resumes as a deposed leader."""
         leader = await self._world.cluster.leader()
         return self._stop(leader.name, leader.signal)
 
     async def stop_follower(self) -> Strike:
-        """The same of a follower."""
+        """SIGSTOP of a follower; healed by SIGCONT."""
         follower = await self._follower()
         return self._stop(follower.name, follower.signal)
 
     async def cut_leader_off(self) -> Strike:
-        """The leader loses its peers and keeps its clients: they ask one who does not know that it leads no more."""
+        """Cuts the leader off from its peers. Its clients still ask it, and it does not know that it is deposed."""
         leader = await self._world.cluster.leader()
         leader.set_peers(_CUT)
 
@@ -144,13 +144,13 @@ class Nemesis:
     # -- edges ---------------------------------------------------------------------------------------------------
 
     async def kill_edge(self) -> Strike:
-        """kill -9."""
+        """kill -9; healed by a restart on the same port."""
         edge = self._edge()
         await edge.kill()
         return Strike(edge.name, edge.start)
 
     async def drain_edge(self) -> Strike:
-        """SIGTERM."""
+        """SIGTERM; healed by a restart on the same port."""
         edge = self._edge()
         edge.signal(signal.SIGTERM)
 
@@ -161,7 +161,7 @@ class Nemesis:
         return Strike(edge.name, heal)
 
     async def stop_edge(self) -> Strike:
-        """SIGSTOP, and SIGCONT."""
+        """SIGSTOP; healed by SIGCONT."""
         edge = self._edge()
         return self._stop(edge.name, edge.signal)
 
@@ -171,26 +171,26 @@ class Nemesis:
     # -- publishers ----------------------------------------------------------------------------------------------
 
     async def kill_agent(self) -> Strike:
-        """kill -9; the run's next attempt takes it over."""
+        """kill -9; healed by the next attempt, which takes the run over."""
         run = self._run()
         await self._world.publishing.current(run).kill()
 
         async def heal() -> None:
-            self._world.publishing.next_life(run)
+            self._world.publishing.start_next(run)
 
         return Strike(run[:8], heal)
 
     async def stop_agent(self) -> Strike:
-        """SIGSTOP, and SIGCONT, nobody having taken its run."""
+        """SIGSTOP; healed by SIGCONT, before another publisher takes the run over."""
         run = self._run()
         return self._stop(run[:8], self._world.publishing.current(run).child.signal)
 
     async def zombie_agent(self) -> Strike:
-        """SIGSTOP; another takes its run over; SIGCONT: the first may write nothing more, and ends."""
+        """SIGSTOP, and another publisher takes the run over. After SIGCONT the first one is fenced and ends."""
         publishing, run = self._world.publishing, self._run()
         old = publishing.current(run)
         old.child.signal(signal.SIGSTOP)
-        publishing.next_life(run)
+        publishing.start_next(run)
 
         async def heal() -> None:
             began = time.monotonic()

@@ -1,9 +1,10 @@
-"""A publisher as a process of its own, to be killed and stopped: numbered events through `TestRun`, and a journal.
+"""A publisher process that the nemesis kills and stops. It publishes numbered events with `TestRun`.
 
     python -m tests.faults.publisher NATS_URL TEST_ID LIFE EVENTS_PER_S JOURNAL
 
-The journal takes one line per fact, written before (`told`) or after (`acked`) it, straight to the kernel: a kill -9
-loses no line. SIGTERM ends the run with a verdict.
+LIFE is the number of this process among the publishers of the run. The journal has one line per fact: `told` is written
+before an event is published, `acked` after its acknowledgement. Lines go directly to the kernel, so kill -9 loses none.
+SIGTERM ends the run with a verdict.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ _URGENT_EVERY = 25
 
 
 class Journal:
-    """Appends facts to a file."""
+    """Appends facts to a file, unbuffered."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def write(self, fact: str, n: int = 0) -> None:
-        """One line: what, which event, when."""
+        """Writes one line: the fact, the event's number, the monotonic time."""
         os.write(self._file, orjson.dumps([fact, n, time.monotonic()]) + b"\n")
 
 
 async def publish(
     url: str, test_id: str, life: int, events_per_s: float, journal: Journal, stop: asyncio.Event
 ) -> None:
-    """Tells events until `stop` is set, then the verdict; returns early when fenced."""
+    """Publishes events until `stop` is set, and then the verdict. Returns early when fenced."""
     while True:
         run = TestRun.join(url, test_id, worker=f"publisher-{life}")
         try:
@@ -81,14 +82,14 @@ async def publish(
 
 
 def _event(n: int, data: dict[str, int]) -> Event:
-    """Progress, and now and then something urgent, which has to overtake nothing."""
+    """A progress event, or at every 25th number a status event, which must not overtake the others."""
     if n % _URGENT_EVERY:
         return Event(type="progress", message=f"event {data['life']}.{n}", timestamp=now_ms(), data=data)
     return Event(type="status", status="running", message=f"event {data['life']}.{n}", timestamp=now_ms(), data=data)
 
 
 async def main() -> None:
-    """From the command line."""
+    """Runs the command line."""
     url, test_id, life, events_per_s, journal = sys.argv[1:]
     stop = asyncio.Event()
     stop_on_signals(stop)

@@ -1,7 +1,7 @@
-"""Single figures: one fault, some times over, and how long it took those it concerned.
+"""Scenarios: each repeats one fault and measures the recovery of the parts that it affects.
 
-`python -m tests.faults --scenario NAME [--rounds N]`; each says what was promised and ends with status 1 when that was
-not kept.
+`python -m tests.faults --scenario NAME [--rounds N]` prints each figure with its promised value. The exit status is 1
+if a promise was not kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GAP_S: Final = 3.0
 
 
 class Figure(NamedTuple):
-    """Something measured, and what was promised for it."""
+    """Measured values in seconds, and the promised limit."""
 
     name: str
     values: list[float]
@@ -40,7 +40,7 @@ class Figure(NamedTuple):
 
     @property
     def kept(self) -> bool:
-        """p99 is within the promise."""
+        """Whether p99 is within the promise."""
         return self.promised_s is None or quantile(self.values, 0.99) <= self.promised_s
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ Scenario = Callable[[Path, int, int], Coroutine[Any, Any, Report]]
 
 
 async def edge_killed(directory: Path, seed: int, rounds: int) -> Report:
-    """kill -9 of an edge: its viewers are current on another one."""
+    """kill -9 of an edge: time until its viewers are current on another one."""
     size = Size(events_per_s=10, sockets=200, pollers=0, tails=0, pages=0)
     victims: list[set[str]] = []
     async with World(directory, size, seed) as world:
@@ -70,7 +70,7 @@ async def edge_killed(directory: Path, seed: int, rounds: int) -> Report:
 
 
 async def edge_drained(directory: Path, seed: int, rounds: int) -> Report:
-    """SIGTERM of an edge: nobody without news for more than a second beyond the hint, which is at most a second."""
+    """SIGTERM of an edge: no viewer waits more than 1 s beyond the retry hint, which is at most 1 s."""
     size = Size(events_per_s=10, sockets=200, pollers=0, tails=0, pages=0)
     async with World(directory, size, seed) as world:
         for number in range(rounds):
@@ -86,7 +86,7 @@ async def edge_drained(directory: Path, seed: int, rounds: int) -> Report:
 
 
 async def leader_killed(directory: Path, seed: int, rounds: int) -> Report:
-    """kill -9 of the node that leads EVENTS: publishing again, viewers current."""
+    """kill -9 of the node that leads EVENTS: time until all runs publish and all viewers are current."""
     size = Size(events_per_s=10, sockets=100, pollers=0, tails=0, pages=0)
     async with World(directory, size, seed) as world:
         for _ in range(rounds):
@@ -104,7 +104,7 @@ async def leader_killed(directory: Path, seed: int, rounds: int) -> Report:
 
 
 async def broker_restarted(directory: Path, seed: int, rounds: int) -> Report:
-    """kill -9 of a single broker, 3 s away: viewers and lists current after it is back."""
+    """kill -9 of a single broker, restarted after 3 s: time until viewers and lists are current."""
     size = Size(brokers=1, events_per_s=10, sockets=100, pollers=0, tails=0, pages=0)
     lists: list[float] = []
     async with World(directory, size, seed) as world:
@@ -133,7 +133,7 @@ async def broker_restarted(directory: Path, seed: int, rounds: int) -> Report:
 
 
 async def agent_killed(directory: Path, seed: int, rounds: int) -> Report:
-    """kill -9 of the worker that plays a run: its card says stalled, and another makes the next attempt."""
+    """kill -9 of the worker that plays a run: time until the card shows stalled and another worker begins attempt 2."""
     stalled, again = [], []
     size = Size(brokers=1, edges=1, runs=0, sockets=0, pollers=0, tails=0, pages=0)
     async with World(directory, size, seed) as world:
@@ -203,7 +203,7 @@ async def _answers(port: int) -> bool:
 
 
 async def _until_listed(world: World, before: dict[str, int]) -> float:
-    """Seconds until every edge's list is not stale and has something newer of each run."""
+    """Seconds until every edge's list is not stale and has a newer event of each run."""
     since = time.monotonic()
     async with httpx.AsyncClient(trust_env=False) as http:
         for edge in world.edges:

@@ -1,6 +1,6 @@
-"""Those who watch: raw sockets, pollers, the command's tail, a page in a real browser. Each notes down what reached it.
+"""The kinds of viewers: raw sockets, pollers, `testcast tail`, a page in a real browser. Each records what it receives.
 
-None of them removes a duplicate or sorts: what the edge sends is what the checker gets.
+No viewer removes duplicates or sorts, so the checker gets exactly what the edge sent.
 """
 
 from __future__ import annotations
@@ -26,41 +26,41 @@ from tests.command import Command
 from tests.faults.checker import History, Mark, Reset, Seen
 
 BEAT_S: Final = 2.0
-"""Heartbeats of the kit's edges: an eighth of the default, so that half-open sockets are found within a round."""
-SILENCE_S: Final = 5.0  # two and a half beats; the contract's 35 s, shrunk likewise
+"""Heartbeat interval of the kit's edges. An eighth of the default, so that a round detects half-open sockets."""
+SILENCE_S: Final = 5.0  # two and a half heartbeats, as the contract's 35 s
 _POLL_S: Final = 0.7
 _OPEN_S: Final = 5.0
 _CHROMIUM: Final = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 
 
 class Viewer(Protocol):
-    """One who watches some runs until told to stop."""
+    """A viewer of some runs."""
 
     name: str
     runs: frozenset[str]
 
     async def watch(self) -> None:
-        """Watches; cancelled at the end."""
+        """Watches until it is cancelled."""
 
     def position(self, run: str) -> int:
-        """Sequence of the newest event of this run that it has, 0 for none."""
+        """Sequence of the newest event of this run that it has; 0 for none."""
 
 
 class Place(NamedTuple):
-    """A run as a viewer stands in it."""
+    """A viewer's position in a run."""
 
     after: int = 0
     epoch: str | None = None
 
 
 def mark_of(event: dict[str, Any]) -> Mark | None:
-    """The number that its publisher gave an event."""
+    """The number that the publisher gave an event; None if it has none."""
     data = event.get("data")
     return Mark(data["life"], data["n"]) if isinstance(data, dict) and "life" in data else None
 
 
 class _Watcher:
-    """What all of them share: a name, their runs, where they stand, and the history they write to."""
+    """Base of the viewers: a name, the runs, the position in each run, and the history to which it writes."""
 
     def __init__(self, name: str, runs: Sequence[str], history: History) -> None:
         self.name = name
@@ -95,7 +95,7 @@ class _Watcher:
 
 
 class SocketViewer(_Watcher):
-    """A WebSocket that follows the contract: positions, heartbeats, goodbyes, and another edge each time."""
+    """A WebSocket that follows the protocol (positions, heartbeats, goodbye) and reconnects to another edge."""
 
     def __init__(
         self, name: str, runs: Sequence[str], history: History, edges: Sequence[str], rng: random.Random
@@ -107,11 +107,11 @@ class SocketViewer(_Watcher):
         self._failures = 0
         self._retry_after_s: float | None = None
         self.refused = 0
-        """Sockets that were refused or closed with a 44xx: none should be."""
+        """Number of sockets closed with a 44xx code; should be 0."""
 
     @property
     def edge(self) -> str:
-        """The address it is at, or tries."""
+        """The address of the edge that it uses or tries."""
         return self._edges[self._at]
 
     async def watch(self) -> None:
@@ -157,7 +157,7 @@ class SocketViewer(_Watcher):
 
 
 class Poller(_Watcher):
-    """`getEvents`, over and over, each time of another edge."""
+    """Calls `getEvents` repeatedly, each time at another edge."""
 
     def __init__(self, name: str, runs: Sequence[str], history: History, edges: Sequence[str]) -> None:
         super().__init__(name, runs, history)
@@ -208,7 +208,7 @@ class TailViewer(_Watcher):
 
 
 def _mark_in(text: str) -> Mark | None:
-    """The same, from the event's message: a page does not show `data`."""
+    """The number of an event, from its message, since a page does not show `data`."""
     found = re.fullmatch(r"event (\d+)\.(\d+)", text)
     return Mark(int(found[1]), int(found[2])) if found else None
 
@@ -225,7 +225,7 @@ new MutationObserver((changes) => {
 
 
 class PageViewer(_Watcher):
-    """The dashboard's page of one run in a real Chromium: every line that enters its feed, as it enters it."""
+    """The dashboard's page of one run in a real Chromium. Records each line when it enters the feed."""
 
     def __init__(self, name: str, run: str, history: History, edge: str) -> None:
         super().__init__(name, [run], history)
@@ -243,7 +243,7 @@ class PageViewer(_Watcher):
                 await browser.close()
 
     async def _look(self, browser: Browser) -> None:
-        page = await browser.new_page(viewport={"width": 1280, "height": 12_000})  # 500 lines stand in it at once
+        page = await browser.new_page(viewport={"width": 1280, "height": 12_000})  # tall enough for 500 lines
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         await page.add_init_script(_OBSERVE)
         await page.goto(self._url)

@@ -1,13 +1,14 @@
-"""Who publishes and who watches: runs with a publisher process each, and a crowd of viewers of every kind."""
+"""The publishers and viewers of a test: runs with one publisher process each, and viewers of every kind."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,8 +27,12 @@ _PAGE: Final = 500
 _ROOT: Final = Path(__file__).parents[2]
 
 
-class Life:
-    """One publisher process, from start to end."""
+class Publisher:
+    """One publisher process of a run, from start to end. A run may have several, one after the other.
+
+    Args:
+        number: from 1 within the run; a higher one takes the run over.
+    """
 
     def __init__(self, url: str, run: str, number: int, events_per_s: float, directory: Path) -> None:
         self.run = run
@@ -35,7 +40,7 @@ class Life:
         self.journal = directory / f"journal-{run[:8]}-{number}"
         argv = [url, run, str(number), str(events_per_s), str(self.journal)]
         env = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
-        env["PYTHONPATH"] = str(_ROOT)  # wherever the tests were started from
+        env["PYTHONPATH"] = str(_ROOT)  # independent of the working directory
         log = directory / f"publisher-{run[:8]}-{number}.log"
         self.child = Child([sys.executable, "-m", "tests.faults.publisher", *argv], log, env)
         self.killed = False
@@ -43,10 +48,10 @@ class Life:
         self._read = 0
 
     def __repr__(self) -> str:
-        return f"<Life {self.number} of {self.run[:8]} {self.child!r}>"
+        return f"<Publisher {self.number} of {self.run[:8]} {self.child!r}>"
 
     def facts(self) -> list[tuple[str, int, float]]:
-        """What it has journalled so far: what, which event, when; a line that is not whole is none yet."""
+        """The journal so far: (fact, number of the event, time) for each complete line."""
         with suppress(FileNotFoundError), self.journal.open("rb") as journal:
             journal.seek(self._read)
             whole = journal.read().rpartition(b"\n")[0]
@@ -55,89 +60,92 @@ class Life:
         return self._facts
 
     def has(self, fact: str) -> bool:
-        """Whether it has journalled such a line."""
+        """Whether the journal has this fact."""
         return any(each[0] == fact for each in self.facts())
 
     async def kill(self) -> None:
-        """kill -9."""
+        """Kills the process with -9 and waits for its end."""
         self.killed = True
         self.child.signal(signal.SIGKILL)
         await self.child.wait()
 
 
-class Publishing:
-    """The runs and the lives of their publishers; the last life of a run is the one that may write."""
+class Publishers:
+    """The runs and their publisher processes. Only the last process of a run may write."""
 
     def __init__(self, url: str, directory: Path, events_per_s: float) -> None:
         self._url = url
         self._directory = directory
         self._events_per_s = events_per_s
-        self.lives: dict[str, list[Life]] = {}
+        self.by_run: dict[str, list[Publisher]] = {}
 
     def __repr__(self) -> str:
-        return f"<Publishing {[lives[-1] for lives in self.lives.values()]}>"
+        return f"<Publishers {[publishers[-1] for publishers in self.by_run.values()]}>"
 
     @property
     def runs(self) -> list[str]:
-        """Their ids."""
-        return list(self.lives)
+        """Test ids of the runs."""
+        return list(self.by_run)
 
     async def begin(self, streams: Streams, count: int) -> None:
-        """Makes the runs and starts a publisher for each."""
+        """Creates `count` runs and starts a publisher for each."""
         for number in range(count):
             run = ids.new_test_id()
             data = {"title": f"Run {number}", "gameUrl": "http://game.example/"}
             await publish(streams, run, "Queued", "status", status="queued", data=data)
-            self.lives[run] = []
-            self.next_life(run)
+            self.by_run[run] = []
+            self.start_next(run)
 
-    def next_life(self, run: str) -> Life:
-        """Starts another publisher for a run, which takes it over."""
-        lives = self.lives[run]
-        lives.append(Life(self._url, run, len(lives) + 1, self._events_per_s, self._directory))
-        return lives[-1]
+    def start_next(self, run: str) -> Publisher:
+        """Starts another publisher, which takes the run over."""
+        publishers = self.by_run[run]
+        publishers.append(Publisher(self._url, run, len(publishers) + 1, self._events_per_s, self._directory))
+        return publishers[-1]
 
-    def current(self, run: str) -> Life:
+    def current(self, run: str) -> Publisher:
         """The publisher that may write."""
-        return self.lives[run][-1]
+        return self.by_run[run][-1]
 
     def last_acked(self, run: str) -> float:
-        """When an event of this run's newest publisher was last acknowledged; 0.0 if never, or not lately."""
+        """Time of the last acknowledgement of the run's newest publisher; 0.0 if its last 50 facts have none."""
         return max((at for fact, _, at in self.current(run).facts()[-50:] if fact == "acked"), default=0.0)
 
     async def finish(self, within_s: float = 60.0) -> list[str]:
-        """Ends every run with a verdict. Returns what is wrong with publishers that ended in another way."""
-        for lives in self.lives.values():
-            for life in lives:
-                life.child.signal(signal.SIGCONT)
-            lives[-1].child.signal(signal.SIGTERM)
+        """Ends every run with a verdict. Returns a complaint for each publisher that ended in another way."""
+        for publishers in self.by_run.values():
+            for publisher in publishers:
+                publisher.child.signal(signal.SIGCONT)
+            publishers[-1].child.signal(signal.SIGTERM)
         complaints = []
-        for life in (life for lives in self.lives.values() for life in lives):
+        for publisher in self._all():
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
-                    await life.child.wait()
-            wanted = "ended" if life is self.current(life.run) else "fenced"
-            if not life.killed and not life.has(wanted):
-                complaints.append(f"{life!r} is not {wanted}: {life.child.last_lines(3)}")
+                    await publisher.child.wait()
+            wanted = "ended" if publisher is self.current(publisher.run) else "fenced"
+            if not publisher.killed and not publisher.has(wanted):
+                complaints.append(f"{publisher!r} is not {wanted}: {publisher.child.last_lines(3)}")
         return complaints
 
     def record(self, history: History) -> None:
-        """Adds what all publishers journalled to a history."""
-        for life in (life for lives in self.lives.values() for life in lives):
-            for fact, n, at in life.facts():
+        """Adds the journals of all publishers to a history."""
+        for publisher in self._all():
+            for fact, n, at in publisher.facts():
                 if fact == "told":
-                    history.told.append(Told(life.run, Mark(life.number, n), at))
+                    history.told.append(Told(publisher.run, Mark(publisher.number, n), at))
                 elif fact == "acked":
-                    history.acked.append(Acked(life.run, Mark(life.number, n), at))
+                    history.acked.append(Acked(publisher.run, Mark(publisher.number, n), at))
+
+    def _all(self) -> Iterator[Publisher]:
+        return itertools.chain.from_iterable(self.by_run.values())
 
     def kill(self) -> None:
-        """Whatever still runs."""
-        for life in (life for lives in self.lives.values() for life in lives):
-            life.child.signal(signal.SIGKILL)
+        """Kills every publisher that still runs."""
+        for publisher in self._all():
+            publisher.child.signal(signal.SIGKILL)
 
 
 async def record_stored(streams: Streams, runs: Sequence[str], history: History) -> None:
-    """Adds what the stream holds, read up to what its leader has."""
+    """Adds the stored events of the runs to a history, up to the leader's newest event."""
     for run in runs:
         last = await streams.last(subjects.EVENTS, subjects.events(run))
         after, head = 0, 0 if last is None else last.seq
@@ -151,11 +159,11 @@ async def record_stored(streams: Streams, runs: Sequence[str], history: History)
 
 
 class Crowd:
-    """All the viewers of a test, as tasks.
+    """All viewers of a test, as tasks.
 
     Args:
-        edges: their addresses, as viewers reach them.
-        nats_url: for the tail over NATS.
+        edges: the addresses at which viewers reach the edges.
+        nats_url: for `testcast tail` over NATS.
     """
 
     def __init__(self, history: History, runs: Sequence[str], edges: Sequence[str], nats_url: str) -> None:
@@ -170,34 +178,34 @@ class Crowd:
         return f"<Crowd {len(self.viewers)} viewers of {len(self._runs)} runs>"
 
     def gather(self, sockets: int, pollers: int, tails: int, pages: int, seed: int) -> None:
-        """Sends them in; every other socket watches all runs, the others and the rest one each."""
+        """Starts the viewers. Every other socket watches all runs; each other viewer watches one run."""
         for number in range(sockets):
             watched = self._runs if number % 2 else [self._pick(number // 2)]
             rng = random.Random(f"{seed}-{number}")
-            self._send_in(SocketViewer(f"socket-{number}", watched, self._history, self._edges, rng))
+            self._start(SocketViewer(f"socket-{number}", watched, self._history, self._edges, rng))
         for number in range(pollers):
-            self._send_in(Poller(f"poller-{number}", [self._pick(number)], self._history, self._edges))
+            self._start(Poller(f"poller-{number}", [self._pick(number)], self._history, self._edges))
         for number in range(tails):
             edge = self._edges[number % len(self._edges)]
             source = ("--edge", edge) if number % 2 else ("--nats", self._nats_url)
-            self._send_in(TailViewer(f"tail-{number}", self._pick(number), self._history, *source))
+            self._start(TailViewer(f"tail-{number}", self._pick(number), self._history, *source))
         for number in range(pages):
             edge = self._edges[number % len(self._edges)]
-            self._send_in(PageViewer(f"page-{number}", self._pick(number), self._history, edge))
+            self._start(PageViewer(f"page-{number}", self._pick(number), self._history, edge))
 
     def _pick(self, number: int) -> str:
         return self._runs[number % len(self._runs)]
 
-    def _send_in(self, viewer: Viewer) -> None:
+    def _start(self, viewer: Viewer) -> None:
         self.viewers.append(viewer)
         self._tasks[asyncio.create_task(viewer.watch(), name=viewer.name)] = viewer
 
     def behind(self, heads: dict[str, int]) -> list[Viewer]:
-        """Who lacks something of a run."""
+        """The viewers that lack an event of one of their runs."""
         return [each for each in self.viewers if any(each.position(run) < heads[run] for run in each.runs)]
 
     def complaints(self) -> list[str]:
-        """What is wrong with the viewers themselves: their code, their exit status, sockets refused for good."""
+        """Failures of the viewers themselves: exceptions, exit status, sockets refused for good."""
         found = []
         for task, viewer in self._tasks.items():
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -211,22 +219,22 @@ class Crowd:
         return found
 
     async def current(self, heads: dict[str, int], within_s: float) -> None:
-        """Waits until nobody is behind.
+        """Waits until no viewer is behind.
 
         Raises:
-            AssertionError: not within the deadline.
+            AssertionError: not within `within_s`.
         """
         await until(lambda: not self.behind(heads), within_s=within_s, what="every viewer current")
 
     async def leave(self) -> None:
-        """Sends them home."""
+        """Stops all viewers."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def heads(streams: Streams, runs: Sequence[str]) -> dict[str, int]:
-    """Each run's newest sequence, from the leader."""
+    """The newest sequence of each run, from the leader."""
     found = {}
     for run in runs:
         last = await streams.last(subjects.EVENTS, subjects.events(run))

@@ -1,4 +1,4 @@
-"""Everything that can fail, with the links between: a cluster, edges behind proxies, publishers, viewers."""
+"""Everything that can fail, running together: a cluster, edges behind links, publishers, viewers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tests.faults.checker import History
 from tests.faults.cluster import Cluster
 from tests.faults.link import CLEAR, Link, Weather
 from tests.faults.viewers import BEAT_S
-from tests.faults.workload import Crowd, Publishing, heads
+from tests.faults.workload import Crowd, Publishers, heads
 from tests.harness import EdgeProcess, until
 
 
 class Size(NamedTuple):
-    """How much of everything."""
+    """The number of each part, and the settings of the test."""
 
     brokers: int = 3
     """3, or 1 for a broker without a cluster."""
     edges: int = 3
     runs: int = 3
     events_per_s: float = 4.0
-    """Of each run."""
+    """Rate of each run."""
     sockets: int = 50
     pollers: int = 4
     tails: int = 2
-    """The first over NATS, the second through an edge, and so on."""
+    """Tails alternate between NATS and an edge."""
     pages: int = 1
     pace_s: float = 0.25
     """`TESTCAST_EDGE_PROGRESS_INTERVAL_S`."""
@@ -39,7 +39,7 @@ class Size(NamedTuple):
 
 
 class Edge:
-    """An edge, its links to the broker's nodes, and the link through which viewers come."""
+    """An edge, its links to the broker's nodes, and the link through which viewers connect."""
 
     def __init__(self, name: str, cluster: Cluster, directory: Path, size: Size) -> None:
         self.name = name
@@ -59,11 +59,11 @@ class Edge:
 
     @property
     def url(self) -> str:
-        """As viewers reach it."""
+        """The address at which viewers reach it."""
         return f"http://127.0.0.1:{self.front.port}"
 
     async def open(self, stack: AsyncExitStack) -> None:
-        """Starts it behind its links."""
+        """Starts the links and the edge; `stack` stops them."""
         for link in self.to_broker:
             await stack.enter_async_context(link)
         url = ",".join(f"nats://127.0.0.1:{link.port}" for link in self.to_broker)
@@ -73,26 +73,26 @@ class Edge:
         await self.start()
 
     async def start(self) -> None:
-        """Starts it, the first time or again, on the same port."""
+        """Starts or restarts the edge on the same port."""
         await self.process.start()
 
     async def kill(self) -> None:
-        """kill -9."""
+        """Kills the edge with -9 and waits for its end."""
         self.process.child.signal(signal.SIGKILL)
         await self.process.child.wait()
 
     def signal(self, number: int) -> None:
-        """SIGSTOP, SIGCONT, SIGTERM."""
+        """Sends a signal: SIGSTOP, SIGCONT or SIGTERM."""
         self.process.child.signal(number)
 
     def set_broker_weather(self, weather: Weather) -> None:
-        """What its way to the broker is like."""
+        """Sets the weather of its links to the broker."""
         for link in self.to_broker:
             link.weather = weather
 
 
 class World:
-    """An async context manager: on entering everything runs and every viewer is current."""
+    """All parts of a test. An async context manager: on entry everything runs and every viewer is current."""
 
     def __init__(self, directory: Path, size: Size, seed: int) -> None:
         self.size = size
@@ -100,7 +100,7 @@ class World:
         self.history = History()
         self.cluster = Cluster(directory / "cluster", size.brokers)
         self.edges = [Edge(f"edge-{number}", self.cluster, directory, size) for number in range(size.edges)]
-        self.publishing = Publishing(self.cluster.url, directory, size.events_per_s)
+        self.publishing = Publishers(self.cluster.url, directory, size.events_per_s)
         self.crowd: Crowd
         self._stack = AsyncExitStack()
 
@@ -132,10 +132,10 @@ class World:
         await self._stack.aclose()
 
     async def settled(self, since: float, within_s: float) -> None:
-        """Waits until every run has an event acknowledged after `since`, and every viewer everything stored by then.
+        """Waits until every run has an acknowledgement after `since` and every viewer has what was stored by then.
 
         Raises:
-            AssertionError: not in time.
+            AssertionError: not within `within_s`.
         """
         deadline = time.monotonic() + within_s
         runs = self.publishing.runs
@@ -150,7 +150,7 @@ class World:
         await self.crowd.current(found, max(1.0, deadline - time.monotonic()))
 
     async def heads(self) -> dict[str, int] | None:
-        """Each run's newest sequence; None while there is no leader."""
+        """The newest sequence of each run; None while there is no leader."""
         try:
             return await heads(self.cluster.streams, self.publishing.runs)
         except BrokerUnavailable:

@@ -1,9 +1,9 @@
-/* floor: what fan-out costs at least, as long as each delivery is one `send`: no broker, no protocol but the frame.
+/* floor: the lowest cost of fan-out with one `send` per delivery. It has no broker and no protocol except the frame.
  *
  *   floor PORT
  *
- * A connection that says "PUBLISH" gives events, one a line; every other one is a viewer and is answered with a fixed
- * 101. Each event becomes one frame, and is sent to each viewer. A viewer whose socket is full is waited for.
+ * A connection that sends "PUBLISH" provides events, one per line. Every other connection is a viewer and gets a fixed
+ * 101 response. Each event becomes one frame and is sent to each viewer. If a viewer's socket is full, floor waits.
  */
 #include "net.h"
 
@@ -29,7 +29,7 @@ static void deliver(const char *event, size_t size) {
     for (size_t done = 0; done < head + size;) {
       ssize_t wrote = send(viewers[i], frame + done, head + size - done, MSG_NOSIGNAL);
       if (wrote > 0) done += wrote;
-      else if (errno != EAGAIN) break; /* gone: its own event will say so */
+      else if (errno != EAGAIN) break; /* the peer is gone: epoll reports it */
       else poll(&(struct pollfd){viewers[i], POLLOUT, 0}, 1, -1);
     }
 }
@@ -44,7 +44,7 @@ static void take(int fd) {
     else if (got >= 8 && !memcmp(request, "PUBLISH\n", 8)) {
       publisher = fd, have = got - 8;
       memcpy(in, request + 8, have);
-    } else if (got > 3 && !memcmp(request, "GET ", 4) && count < MOST) { /* whole: the load generator's is one segment */
+    } else if (got > 3 && !memcmp(request, "GET ", 4) && count < MOST) { /* complete: the load generator sends one segment */
       if (send(fd, ACCEPT, sizeof ACCEPT - 1, MSG_NOSIGNAL) > 0) viewers[count++] = fd;
     }
     if (fd != publisher) return;

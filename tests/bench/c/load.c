@@ -1,25 +1,25 @@
-/* load: opens many WebSocket connections from one thread, counts and times the events that each receives.
+/* load: opens many WebSocket connections from one thread; counts and times the events that each one receives.
  *
  *   load -p PORT [-u TARGET] [-l FILE] [-n CONNECTIONS] [-i IN_FLIGHT] [-b SOURCE] [-s TEXT]... [-w TEXT] [-e EVERY]
  *
  *   -u TARGET     request target; "%s" in it becomes a line of the list
  *   -l FILE       the list: connection i takes line i modulo their number
- *   -i IN_FLIGHT  handshakes under way at once (default 200)
- *   -b SOURCE     connects from 127.0.0.SOURCE (default 1)
- *   -s TEXT       a text frame to send once open ("\r\n" is unescaped); may be given again
- *   -w TEXT       a connection counts as open only when it has received this (a subscription that stands)
- *   -e EVERY      take the latency of one in so many events (default 1)
+ *   -i IN_FLIGHT  handshakes in flight at a time (default 200)
+ *   -b SOURCE     connect from 127.0.0.SOURCE (default 1)
+ *   -s TEXT       a text frame to send once open ("\r\n" is unescaped); may be repeated
+ *   -w TEXT       a connection counts as open when it has received TEXT, which confirms its subscription
+ *   -e EVERY      record the latency of one in EVERY events (default 1)
  *
- * It prints one JSON line when all connections are open, and then obeys lines on standard input:
+ * It prints one JSON line when all connections are open. It then reads commands from standard input:
  *
- *   await EVENTS SECONDS   until each connection has had EVENTS in all, at most so long; prints one JSON line
- *   report                 prints that line at once; `pending` in it are connections that are not open yet
+ *   await EVENTS SECONDS   wait until each connection has had EVENTS in total, at most SECONDS; print one JSON line
+ *   report                 print that line at once; its `pending` counts connections that are not open yet
  *
- * Counts are since the start, latencies and the span of arrival since the last line. It ends with its input.
+ * Counts are since the start; latencies and the span of arrival are since the last line. It ends at the end of its input.
  *
- * It has to cost less than what it measures. So: reads of up to 256 KB into one buffer; frames are walked, not copied;
- * the place of the next event's record is guessed from the distance of the last two, and searched for only when the
- * guess is wrong. A record cut in two by the network, by a fragment or by a frame is carried over (at most 35 bytes).
+ * It must use less CPU than the server that it measures. It reads up to 256 KB into one buffer and parses frames without
+ * copying them. It guesses the position of the next event's record from the distance of the last two, and searches only
+ * if the guess is wrong. A record split by the network, a fragment or a frame is carried over (at most 35 bytes).
  */
 #include "net.h"
 
@@ -31,10 +31,10 @@ typedef struct {
   uint8_t state, opcode, header_size, control_size, carry_size;
   uint8_t header[14], control[125];
   char carry[RECORD - 1];
-  uint16_t stride; /* bytes from one record to the next, as last seen; 0: unknown */
+  uint16_t stride; /* bytes between the last two records; 0: unknown */
   uint64_t left;   /* payload bytes of the current frame still to come */
   uint32_t events, next_n;
-  char *head; /* of the answer to the upgrade, while it comes */
+  char *head; /* of the response to the upgrade, until it is complete */
   int head_size;
 } Connection;
 
@@ -52,7 +52,7 @@ static uint64_t began_ns, read_ns, first_ns, last_ns;
 static uint32_t histogram[BUCKETS];
 static uint64_t samples, slowest_us;
 
-/* Latencies: 32 buckets for each power of two of microseconds, so within 3 % at any size. */
+/* Latencies: 32 buckets per power of two of microseconds, so the error is within 3 %. */
 static int bucket_of(uint64_t us) {
   if (us < 32) return us;
   int power = 63 - __builtin_clzll(us);
@@ -70,13 +70,13 @@ static double percentile_ms(double share) {
 }
 
 static void say_frame(int fd, int opcode, const void *payload, size_t size) {
-  uint8_t frame[8 + 4096] = {0x80 | opcode}; /* the mask is zero: allowed, and nothing to compute */
+  uint8_t frame[8 + 4096] = {0x80 | opcode}; /* a mask of zero is allowed and needs no computation */
   size_t at = 2;
   if (size > 4000) return;
   if (size < 126) frame[1] = 0x80 | size;
   else frame[1] = 0x80 | 126, frame[2] = size >> 8, frame[3] = size, at = 4;
   memcpy(frame + at + 4, payload, size);
-  if (send(fd, frame, at + 4 + size, MSG_NOSIGNAL) < 0) { /* the peer is gone: epoll will tell */ }
+  if (send(fd, frame, at + 4 + size, MSG_NOSIGNAL) < 0) { /* the peer is gone: epoll reports it */ }
 }
 
 static void begin(int index) {
@@ -100,7 +100,7 @@ static void is_open(Connection *c) {
   opened++, pending--;
 }
 
-static uint32_t number_at(const char *p) { /* seven digits behind `"n":` */
+static uint32_t number_at(const char *p) { /* the seven digits after `"n":` */
   uint32_t n = 0;
   for (int i = 4; i < NS_AT; i++) n = n * 10 + (p[i] - '0');
   return n;
@@ -109,7 +109,7 @@ static uint32_t number_at(const char *p) { /* seven digits behind `"n":` */
 static int record_at(const char *p) { return !memcmp(p, "\"n\":", 4) && !memcmp(p + NS_AT, ",\"ns\":", 6); }
 
 static void counted(Connection *c, const char *record, uint32_t n) {
-  if (n < c->next_n) { /* twice, or late: not another event */
+  if (n < c->next_n) { /* a duplicate, or out of order: not counted as an event */
     disorders++;
     return;
   }
@@ -124,15 +124,15 @@ static void counted(Connection *c, const char *record, uint32_t n) {
   if (us > slowest_us) slowest_us = us;
 }
 
-/* Finds the records in a piece of payload, the carried bytes in front of it (they may be put over what was read
- * before: HEADROOM sees to it that there is room at the buffer's start). */
+/* Finds the records in a piece of payload. The carried bytes are copied in front of the piece, over bytes that were
+ * handled before; HEADROOM reserves space at the start of the buffer. */
 static void scan(Connection *c, char *piece, size_t size) {
   char *from = piece - c->carry_size, *end = piece + size, *p = from;
   memcpy(from, c->carry, c->carry_size);
   if (c->state == GREETING) {
     if (memmem(from, end - from, welcome, strlen(welcome))) is_open(c);
   }
-  char *last = NULL; /* the last record found; a wrong guess goes back to it */
+  char *last = NULL; /* the last record found, from which the next one is guessed */
   while (end - p >= RECORD) {
     if (last && c->stride && end - last >= c->stride + RECORD) {
       char *guess = last + c->stride;
@@ -156,7 +156,7 @@ static void scan(Connection *c, char *piece, size_t size) {
     p = found + RECORD;
   }
   size_t rest = end - p;
-  if (c->state == GREETING) rest = end - from < RECORD - 1 ? end - from : RECORD - 1; /* it may be cut in two as well */
+  if (c->state == GREETING) rest = end - from < RECORD - 1 ? end - from : RECORD - 1; /* the welcome may be split as well */
   memcpy(c->carry, end - rest, rest);
   c->carry_size = rest;
 }
@@ -194,7 +194,7 @@ static void receive(Connection *c, char *p, size_t size) {
       }
       p += piece;
       if (!c->left) frame_ended(c);
-    } else if (!c->header_size && end - p >= 10) { /* the common case: the header is there as a whole */
+    } else if (!c->header_size && end - p >= 10) { /* the common case: the header is complete */
       int size = header_bytes(p[1]);
       frame_began(c, (uint8_t *)p);
       p += size;
@@ -208,7 +208,7 @@ static void receive(Connection *c, char *p, size_t size) {
   }
 }
 
-/* Refused, as a viewer may be: it comes back. */
+/* The server refused the connection; as a viewer does, it tries again later. */
 static void try_again(int index) {
   end(all + index);
   failed--, refused++;
@@ -232,7 +232,7 @@ static void ask(int index) {
   watch(ep, c->fd, EPOLLIN, index, EPOLL_CTL_MOD);
 }
 
-/* The answer to the upgrade: frames may follow in the same bytes. */
+/* The response to the upgrade; frames may follow in the same read. */
 static void answered(int index, char *buffer, ssize_t size) {
   Connection *c = all + index;
   int old = c->head_size, take = size < MAX_HEAD - old ? size : MAX_HEAD - old;
@@ -325,7 +325,7 @@ static void options(int argc, char **argv) {
   if (!port || count < 1 || !every || (welcome && strlen(welcome) >= RECORD)) exit(2);
 }
 
-/* The next line of standard input, if there is one; 0 at its end. */
+/* Handles the next line of standard input, if there is one. Returns 0 at the end of the input. */
 static int obey(double *deadline) {
   static char line[256];
   static size_t have;

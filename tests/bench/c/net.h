@@ -1,8 +1,8 @@
-/* What the four programs of the benchmark share: clocks, sockets, and the record that every event carries.
+/* Shared by the four programs of the benchmark: clocks, sockets, and the record in every event.
  *
- * An event is JSON, and somewhere in it stands a record of fixed width, `"n":1000001,"ns":1700000000000000000`: its
- * number on its topic, counted from 1,000,001, and the moment of its publishing (CLOCK_REALTIME, nanoseconds). So any
- * server between the publisher and the load generator can be checked for losses and timed, whatever it wraps around it.
+ * An event is JSON and contains a record of fixed width, `"n":1000001,"ns":1700000000000000000`: its number on its topic,
+ * counted from 1,000,001, and its time of publication (CLOCK_REALTIME, nanoseconds). The load generator searches for the
+ * record, so it can check and time every server between itself and the publisher, whatever the server adds to the event.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_N = 1000001, RECORD = 36, NS_AT = 11 }; /* RECORD bytes in all; `,"ns":` stands at NS_AT */
+enum { FIRST_N = 1000001, RECORD = 36, NS_AT = 11 }; /* a record has RECORD bytes; `,"ns":` is at offset NS_AT */
 
 static inline void die(const char *what) { perror(what); exit(2); }
 
@@ -43,14 +43,14 @@ static inline double cpu_s(void) {
   return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-static inline void more_files(void) { /* the soft limit is often 1,024, the hard one is what counts */
+static inline void more_files(void) { /* the soft limit is often 1,024; raise it to the hard limit */
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* A non-blocking connection to 127.0.0.1:port from 127.0.0.`source`: each source address has 28,000 ports of its own. */
+/* A non-blocking connection to 127.0.0.1:port from 127.0.0.`source`: each source address has its own 28,000 ports. */
 static inline int dial(int port, int source) {
   int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   if (fd < 0) die("socket");

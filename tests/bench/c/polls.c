@@ -1,8 +1,9 @@
-/* polls: asks one question over and over on a few connections that are kept, one request at a time on each.
+/* polls: repeats one request on a few persistent connections, one request at a time on each.
  *
  *   polls -p PORT -u TARGET [-t ETAG] [-n CONNECTIONS] [-d SECONDS]
  *
- * Prints one JSON line: answers, answers of status 304, seconds, answers a second, latencies in ms.
+ * Prints one JSON line: answers, answers with status 304, lost connections, seconds, answers per second, latencies in
+ * ms, CPU seconds.
  */
 #include "net.h"
 
@@ -20,7 +21,7 @@ static int by_size(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-/* Bytes of the answer at the front of what has come; 0 while it is not whole. */
+/* Size of the answer at the start of the received bytes; 0 while it is incomplete. */
 static int whole(Connection *c) {
   c->in[c->have] = 0;
   char *blank = strstr(c->in, "\r\n\r\n"), *length;

@@ -1,18 +1,18 @@
-/* pour: publishes numbered events (net.h) to one server, at a pace or as fast as that one takes them.
+/* pour: publishes numbered events (net.h) to one server, at a fixed rate or as fast as the server accepts them.
  *
  *   pour -m MODE -p PORT [-l FILE] [-u SUBJECT] -n EVENTS [-r PER_S] [-f IN_FLIGHT] [-z BYTES] [-o OFFSET]
  *
- *   -m MODE       lines: one a line (the floor) · nats: PUB · jetstream: PUB, acknowledged · http: POST
- *   -l FILE       topics, one a line; event i goes to topic i modulo their number, each with its own count
+ *   -m MODE       lines: one per line (for floor) · nats: PUB · jetstream: PUB, acknowledged · http: POST
+ *   -l FILE       topics, one per line; event i goes to topic i modulo their number; each topic has its own count
  *   -u SUBJECT    subject or path, "%s" in it becomes the topic
- *   -n EVENTS     in all
- *   -r PER_S      0 (default): as fast as it goes
- *   -f IN_FLIGHT  at most so many unanswered (default 256)
- *   -z BYTES      of one event (default 180)
- *   -o OFFSET     events that each topic has had already
+ *   -n EVENTS     in total
+ *   -r PER_S      events per second; 0 (default): as fast as possible
+ *   -f IN_FLIGHT  at most this many unacknowledged events (default 256)
+ *   -z BYTES      size of one event (default 180)
+ *   -o OFFSET     number of events that each topic has already
  *
- * At a pace an event bears the moment at which it was due, so that a publisher held up by its server cannot hide it.
- * Prints one JSON line at the end, when all is answered.
+ * At a fixed rate an event carries the time at which it was due, so that a delayed publisher cannot hide its delay.
+ * Prints one JSON line at the end, when every event is acknowledged.
  */
 #include "net.h"
 
@@ -62,7 +62,7 @@ static long count_of(const char *text, size_t length, const char *what, size_t n
   long found = 0;
   size_t width = strlen(what);
   for (const char *p = text; (p = memmem(p, text + length - p, what, width)); p += width)
-    found += (size_t)(p - text) + width > new_from; /* else it was counted with the last bytes */
+    found += (size_t)(p - text) + width > new_from; /* otherwise it was counted in the previous read */
   return found;
 }
 
