@@ -118,7 +118,7 @@ async def test_malformed_events_count_as_seen_and_stop_nothing(stack: Stack, sta
     async with connect(f"{stack.ws_url}?testId={test_id}") as connection:
         reader = Reader(connection)
         await reader.events(2)
-        for raw in (b"nonsense", b"\xff\xfe", b'{"type":"odd","message":"m","timestamp":1}', b"[]", b""):
+        for raw in (b"nonsense", b"\xff\xfe", b'{"type":7,"message":"m","timestamp":1}', b"[]", b""):
             await stack_streams.store(subjects.events(test_id), raw)
         await stack_streams.nats.publish("test.\u00ff.events", b"{}")
         stored = await publish(stack_streams, test_id, "after the noise")
