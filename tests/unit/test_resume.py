@@ -14,7 +14,6 @@ from ws_edge.fanout.resume import (
     READ_ENDS,
     READ_STARTS,
     Act,
-    Known,
     LeaderWord,
     Plan,
     Stage,
@@ -32,8 +31,15 @@ class Page(NamedTuple):
         return seq in self.seqs
 
 
-KNOWN = Known(epoch="e", received=20, released=18, first=0, ring_after=10)
-FIRST_AT_8 = KNOWN._replace(first=8)
+def positions(first: int = 0) -> Continuity:
+    order = Continuity()
+    order.received, order.released, order.first = 20, 18, first
+    return order
+
+
+RING_AFTER = 10
+KNOWN = positions()
+FIRST_AT_8 = positions(first=8)
 PAGE = Page((4, 6, 8))
 WORD = LeaderWord(newest=6, received=9)
 LIVE, RECOVERED = Decision("live", None, 0), "recovered"
@@ -74,20 +80,22 @@ def reset(reason: str) -> Plan:
         (Position("e", 15), FIRST_AT_8, None, None, recovered(15)),
     ],
 )
-def test_a_resume(asked: Position | None, known: Known, word: LeaderWord | None, page: Page | None, plan: Plan) -> None:
-    assert plan_resume(asked, known, word, page) == plan
+def test_a_resume(
+    asked: Position | None, known: Continuity, word: LeaderWord | None, page: Page | None, plan: Plan
+) -> None:
+    assert plan_resume(asked, "e", known, RING_AFTER, word, page) == plan
 
 
 @pytest.mark.parametrize(
     ("cursor", "word", "page", "plan"),
     [
-        (18, None, None, Plan(Act.REST, 18)),
-        (19, None, None, Plan(Act.REST, 19)),  # another edge released more
-        (17, None, None, Plan(Act.RING, 17)),
-        (10, None, None, Plan(Act.RING, 10)),
+        (18, None, None, Plan(Act.REST)),
+        (19, None, None, Plan(Act.REST)),  # another edge released more
+        (17, None, None, Plan(Act.RING)),
+        (10, None, None, Plan(Act.RING)),
         (9, None, None, Plan(Act.READ, 9)),
-        (6, None, PAGE, Plan(Act.PAGE, 6)),
-        (0, None, PAGE, Plan(Act.PAGE, 0)),  # a new viewer: nothing can be gone before the first
+        (6, None, PAGE, Plan(Act.PAGE)),
+        (0, None, PAGE, Plan(Act.PAGE)),  # a new viewer: nothing can be gone before the first
         (5, None, PAGE, reset("expired")),
         (7, WORD, None, reset("expired")),
         (6, WORD, None, Plan(Act.SKIP, 9)),
@@ -97,7 +105,7 @@ def test_a_resume(asked: Position | None, known: Known, word: LeaderWord | None,
     ],
 )
 def test_a_catch_up(cursor: int, word: LeaderWord | None, page: Page | None, plan: Plan) -> None:
-    assert plan_catch_up(cursor, KNOWN, word, page) == plan
+    assert plan_catch_up(cursor, KNOWN, RING_AFTER, word, page) == plan
 
 
 def test_a_read_ends_where_it_started() -> None:

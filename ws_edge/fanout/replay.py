@@ -81,12 +81,15 @@ class Replay:
 
     def cached(self, test_id: str, cursor: int) -> ReplayPage | None:
         """A page at hand that has something after `cursor`, or None."""
-        starts = (start for start in self._starts.get(test_id, ()) if start <= cursor)
-        start = max((start for start in starts if self._pages[test_id, start].last > cursor), default=None)
-        if start is None:
-            return None
-        self._pages.move_to_end((test_id, start))
-        return self._pages[test_id, start]
+        found: ReplayPage | None = None
+        for start in self._starts.get(test_id, ()):
+            if start <= cursor and (found is None or start > found.start):
+                page = self._pages[test_id, start]
+                if page.entries and page.entries[-1].seq > cursor:
+                    found = page
+        if found is not None:
+            self._pages.move_to_end((test_id, found.start))
+        return found
 
     def request(self, test_id: str, cursor: int, on_page: Callable[[ReplayPage], None]) -> None:
         """Reads the page around `cursor`; calls `on_page` once it is here, whoever asked first.

@@ -12,7 +12,7 @@ The stages of a session:
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from broker.contract.position import Decision, Position, decide
 
@@ -42,16 +42,13 @@ class LeaderWord(NamedTuple):
     received: int
 
 
-class Known(NamedTuple):
-    """What the topic knows."""
+class Order(Protocol):
+    """The positions of the topic (`continuity.Continuity`)."""
 
-    epoch: str
     received: int
     released: int
     first: int
     """No event before it is retained; 0 when that is not known of any."""
-    ring_after: int
-    """The ring holds everything after this sequence."""
 
 
 class PageView(Protocol):
@@ -88,48 +85,62 @@ class Plan(NamedTuple):
     decision: Decision | None = None
 
 
-def plan_resume(asked: Position | None, known: Known, word: LeaderWord | None, page: PageView | None) -> Plan:
+_RING: Final = Plan(Act.RING)
+_PAGE: Final = Plan(Act.PAGE)
+_ASK: Final = Plan(Act.ASK)
+_REST: Final = Plan(Act.REST)
+
+
+def plan_resume(
+    asked: Position | None, epoch: str, order: Order, ring_after: int, word: LeaderWord | None, page: PageView | None
+) -> Plan:
     """The next act for a session whose position has not been judged.
 
     Args:
         asked: the client's position, None for none.
+        epoch: this life of the stream.
+        order: the topic's positions.
+        ring_after: the ring holds everything after this sequence.
         word: the leader's word, None when it was not asked.
         page: the page at hand that reaches beyond `asked`, None when there is none.
     """
     retained = True
-    if asked is not None and asked.seq and asked.epoch in (None, known.epoch):
-        if asked.seq > known.received and word is None:
-            return Plan(Act.ASK)
-        if asked.seq < known.first:
+    if asked is not None and asked.seq and asked.epoch in (None, epoch):
+        if asked.seq > order.received and word is None:
+            return _ASK
+        if asked.seq < order.first:
             retained = False
-        elif asked.seq < known.ring_after:
+        elif asked.seq < ring_after:
             found = _retained(asked.seq, word, page)
             if found is None:
                 return Plan(Act.READ, asked.seq)
             retained = found
-    decision = decide(asked, known.epoch, known.received, retained=retained)
+    decision = decide(asked, epoch, order.received, retained=retained)
     return Plan(Act.SYNC, decision.after, decision)
 
 
-def plan_catch_up(cursor: int, known: Known, word: LeaderWord | None, page: PageView | None) -> Plan:
+def plan_catch_up(cursor: int, order: Order, ring_after: int, word: LeaderWord | None, page: PageView | None) -> Plan:
     """The next act for a session that has a cursor.
 
     Args:
+        order: the topic's positions.
+        ring_after: the ring holds everything after this sequence.
+        word: the leader's word, None when it was not asked.
         page: the page at hand that reaches beyond `cursor`, None when there is none.
     """
-    if cursor >= known.released:  # past it, where another edge's throttle was ahead of this one's
-        return Plan(Act.REST, cursor)
-    if cursor >= known.ring_after:
-        return Plan(Act.RING, cursor)
+    if cursor >= order.released:  # past it, where another edge's throttle was ahead of this one's
+        return _REST
+    if cursor >= ring_after:
+        return _RING
     retained = _retained(cursor, word, page)
     if retained is None:
         return Plan(Act.READ, cursor)
     if cursor and not retained:
         return Plan(Act.SYNC, 0, Decision("reset", "expired", 0))
     if page is not None:
-        return Plan(Act.PAGE, cursor)
+        return _PAGE
     assert word is not None  # without it, what is not on a page is not known
-    return Plan(Act.SKIP, min(known.released, word.received))
+    return Plan(Act.SKIP, min(order.released, word.received))
 
 
 def _retained(seq: int, word: LeaderWord | None, page: PageView | None) -> bool | None:

@@ -26,7 +26,7 @@ from ws_edge.fanout.batch import BatchCache
 from ws_edge.fanout.continuity import Continuity, Verdict
 from ws_edge.fanout.repair import LogSource, Repair
 from ws_edge.fanout.replay import Replay, ReplayPage
-from ws_edge.fanout.resume import READ_ENDS, READ_STARTS, Act, Known, Plan, Stage, plan_catch_up, plan_resume
+from ws_edge.fanout.resume import READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
 from ws_edge.fanout.ring import Entry, Ring, entry_of
 from ws_edge.fanout.session import Audience, Session, Viewer
 from ws_edge.fanout.throttle import Throttle
@@ -170,38 +170,37 @@ class Topic:
     def _carry_out(self, session: Session) -> bytes | None:
         """Does what comes next for a session. Returns the bytes to write, None when it has to wait or has all."""
         plan, page = self._plan(session)
-        match plan.act:
-            case Act.RING:
-                return self._next_batch(session, self._ring.entries)
-            case Act.PAGE:
-                assert page is not None
-                return self._next_batch(session, page.entries)
-            case Act.SKIP:
-                session.cursor = plan.cursor
-                return b""
-            case Act.SYNC:
-                assert plan.decision is not None
-                if plan.decision.reason == "expired":  # nor is anything before it retained, whatever a page says
-                    self._services.replay.forget(self.test_id, self._place_of(session))
-                session.stage, session.cursor = Stage.BEHIND, plan.cursor
-                return self._sync(session.viewer.encoding, plan.decision.outcome, plan.decision.reason)
-            case Act.READ:
-                self._read_page(session, plan.cursor)
-            case Act.ASK:
-                self._repair.ask_leader()
-            case Act.REST:
-                pass
+        act = plan.act
+        if act is Act.REST:
+            return None
+        if act is Act.RING:
+            return self._next_batch(session, self._ring.entries)
+        if act is Act.PAGE:
+            assert page is not None
+            return self._next_batch(session, page.entries)
+        if act is Act.SYNC:
+            assert plan.decision is not None
+            if plan.decision.reason == "expired":  # nor is anything before it retained, whatever a page says
+                self._services.replay.forget(self.test_id, self._place_of(session))
+            session.stage, session.cursor = Stage.BEHIND, plan.cursor
+            return self._sync(session.viewer.encoding, plan.decision.outcome, plan.decision.reason)
+        if act is Act.SKIP:
+            session.cursor = plan.cursor
+            return b""
+        if act is Act.READ:
+            self._read_page(session, plan.cursor)
+        else:
+            self._repair.ask_leader()
         return None
 
     def _plan(self, session: Session) -> tuple[Plan, ReplayPage | None]:
-        order, page = self.order, None
-        known = Known(self.epoch, order.received, order.released, order.first, self._ring.after)
+        order, ring_after, page = self.order, self._ring.after, None
         place = self._place_of(session)
-        if place < self._ring.after:
+        if place < ring_after:
             page = self._services.replay.cached(self.test_id, place)
         if session.stage is Stage.ASKED:
-            return plan_resume(session.asked, known, session.word, page), page
-        return plan_catch_up(session.cursor, known, session.word, page), page
+            return plan_resume(session.asked, self.epoch, order, ring_after, session.word, page), page
+        return plan_catch_up(session.cursor, order, ring_after, session.word, page), page
 
     def _place_of(self, session: Session) -> int:
         if session.stage in _UNDECIDED:

@@ -75,16 +75,18 @@ def parse_query(query: Sequence[tuple[str, str]]) -> Opening:
     Raises:
         BadInput: naming the field and what is wrong with it.
     """
-    after = _only(query, "after")
-    asked = _position(None if after is None else _number(after), _only(query, "epoch"))
-    return Opening([ids.parse_test_id(value) for name, value in query if name == "testId"], asked)
-
-
-def _only(query: Sequence[tuple[str, str]], name: str) -> str | None:
-    values = [value for key, value in query if key == name]
-    if len(values) > 1:
-        raise _malformed(f"{name}: given {len(values)} times")
-    return values[0] if values else None
+    test_ids: list[str] = []
+    single: dict[str, str] = {}
+    for name, value in query:
+        if name == "testId":
+            test_ids.append(ids.parse_test_id(value))
+        elif name == "after" or name == "epoch":
+            if name in single:
+                raise _malformed(f"{name}: given more than once")
+            single[name] = value
+    after = single.get("after")
+    asked = None if after is None else _position(_number(after), single.get("epoch"))
+    return Opening(test_ids, asked)
 
 
 def _number(text: str) -> int:
