@@ -8,6 +8,8 @@ import { behind } from "./runs.js";
 export const POLL_MS = 3000;
 /** Delay of the second request of a look: by then the list contains what was published just before the first. */
 const LOOK_AGAIN_MS = 1000;
+/** Running tests whose events a look requests although the list shows nothing new: the list is folded with a delay. */
+const LOOK_EVENTS_LIMIT = 16;
 /** Runs that one poll of the list returns, newest first; as many as on the socket. */
 const LIST_LIMIT = 100;
 const PAGE_LIMIT = 1000;
@@ -56,18 +58,21 @@ export class Polling {
   /** Asks now, and once more a second later. A round in progress is aborted: its connection may be dead. */
   look() {
     if (pageHidden()) return;
-    void this.ask();
+    void this.ask(LOOK_EVENTS_LIMIT);
     clearTimeout(this.lookTimer);
     this.lookTimer = setTimeout(() => this.round ?? this.ask(), LOOK_AGAIN_MS);
   }
 
-  /** One round of requests. While polling runs, the next one starts 3 s after this one started. */
-  async ask() {
+  /**
+   * One round of requests. While polling runs, the next one starts 3 s after this one started.
+   * @param {number} [unlisted] running tests whose events are requested although the list shows nothing new
+   */
+  async ask(unlisted = 0) {
     clearTimeout(this.pollTimer);
     this.round?.abort();
     const round = (this.round = new AbortController());
     const startedAt = performance.now();
-    const answered = await this.poll(round.signal).then(
+    const answered = await this.poll(round.signal, unlisted).then(
       () => true,
       () => false,
     );
@@ -78,8 +83,12 @@ export class Polling {
     this.hooks.onRound(answered);
   }
 
-  /** Gets the list, and the events of the watched runs that have moved on. @param {AbortSignal} signal */
-  async poll(signal) {
+  /**
+   * Gets the list, and the events of the watched runs that have moved on.
+   * @param {AbortSignal} signal
+   * @param {number} unlisted
+   */
+  async poll(signal, unlisted) {
     const how = { get: true, signal, base: this.base };
     const tests = this.list ? await this.pollList(how) : [];
     for (const testId of this.store.subscriptions()) {
@@ -89,7 +98,8 @@ export class Polling {
         // A run that is older than the page of the list is requested by its id.
         if (this.list && !ended(run.snapshot) && !tests.some((test) => test.testId === testId))
           this.store.runs.merge(run, (await rpc("getTest", { testId }, how)).test);
-        for (let more = !this.list || behind(run); more && !signal.aborted;) more = await this.pollEvents(testId, how);
+        let more = !this.list || behind(run) || (!ended(run.snapshot) && unlisted-- > 0);
+        while (more && !signal.aborted) more = await this.pollEvents(testId, how);
       } catch (error) {
         if (!(error instanceof RpcError) || error.status !== 404) throw error;
         this.store.refused({ testId, message: error.message });
