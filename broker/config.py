@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from typing import NamedTuple
 from broker.contract.errors import InvalidSetting
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
+
+
+_SCHEME = re.compile(r"(\w+://)")
 
 
 class BrokerConfig(NamedTuple):
@@ -39,12 +43,9 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
 
 def redacted(url: str) -> str:
     """Returns broker addresses (separated by commas) without user, password and token, for logs and pages."""
-    return ",".join(_without_credentials(each) for each in url.split(","))
-
-
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}".partition("?")[0]
+    # Everything up to the last @ of an address is dropped: a password may contain any character, a comma too.
+    pieces = [piece if piece.endswith("://") else piece.rpartition("@")[2] for piece in _SCHEME.split(url)]
+    return ",".join(each.partition("?")[0] for each in "".join(pieces).split(","))
 
 
 def number(name: str, default: float, low: float, high: float, environ: Mapping[str, str] = os.environ) -> float:

@@ -101,9 +101,10 @@ async def retry(
         try:
             return await work()
         except on as error:
-            if deadline is not None and clock() >= deadline:
+            delay_s = pauses.next()
+            if deadline is not None and clock() + delay_s > deadline:
                 raise
             if on_failure is not None:
                 on_failure(error)
-        if await pause(pauses.next(), source):
+        if await pause(delay_s, source):
             pauses.reset()

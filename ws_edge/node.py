@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
-from broker.jetstream.connection import Connection
+from broker.jetstream.connection import Connection, ConnectionStatistics
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotStore
+from broker.retry import Backoff
 from ws_edge.access import Access, OpenAccess
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
@@ -32,6 +33,8 @@ _COME_BACK_MS: Final = (100, 1000)
 """When a viewer is told to come back: drawn for each, so that they do not arrive together."""
 _DRAIN_LOOK_S: Final = 0.05
 _REPAIR_S: Final = 5.0
+_RESTART_S: Final = 1.0
+_LONGEST_RESTART_S: Final = 30.0
 _log = logging.getLogger("testcast.edge")
 
 
@@ -41,6 +44,9 @@ class NodeStatistics(NamedTuple):
     ready: bool
     draining: bool
     stale: bool
+    failed: int
+    """Parts that have failed and wait to be started again."""
+    connection: ConnectionStatistics
     hub: HubStatistics
     replay: ReplayStatistics
     admission: AdmissionStatistics
@@ -60,6 +66,8 @@ class Node:
         self.config = config
         self.access: Access = OpenAccess()
         self.draining = False
+        self.failed: set[str] = set()
+        """Parts that have failed and wait to be started again."""
         self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
         store = SnapshotStore(nats)
         self.catalogue = Catalogue(nats, store, self.tests.changed)
@@ -82,6 +90,8 @@ class Node:
             ready=self.ready,
             draining=self.draining,
             stale=self.stale,
+            failed=len(self.failed),
+            connection=self.nats.statistics(),
             hub=self.hub.statistics(),
             replay=self.hub.replay.statistics(),
             admission=self.admission.statistics(),
@@ -100,7 +110,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """A load balancer may send viewers here."""
-        return self.nats.connected and self.catalogue.filled.is_set() and not self.draining
+        return self.nats.connected and self.catalogue.filled.is_set() and not self.draining and not self.failed
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
@@ -116,23 +126,35 @@ class Node:
 
     async def start(self) -> None:
         """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
-        self._run("hub", self.hub.run())
-        self._run("tests", self.tests.run(self.catalogue))
-        self._run("topology", self._start_views())
+        self._run("hub", self.hub.run)
+        self._run("tests", partial(self.tests.run, self.catalogue))
+        self._run("topology", self._start_views)
 
     async def _start_views(self) -> None:
         """The views read streams, so they start once the streams are declared."""
         await self._declare(timeout_s=float("inf"))
-        self._run("catalogue", self.catalogue.run())
+        self._run("catalogue", self.catalogue.run)
         if self.config.projector:
-            self._run("projector", self.projector.run())
+            self._run("projector", self.projector.run)
         if self.config.reaper:
-            self._run("reaper", self.reaper.run())
+            self._run("reaper", self.reaper.run)
 
-    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        task.add_done_callback(_report)
-        self._tasks.append(task)
+    def _run(self, name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._supervise(name, part), name=name))
+
+    async def _supervise(self, name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs a part, and starts it again when it fails. The node is not ready meanwhile."""
+        backoff = Backoff(_RESTART_S, _LONGEST_RESTART_S)
+        while True:
+            try:
+                await part()
+                return
+            except Exception:
+                delay_s = backoff.next()
+                _log.critical("%s has failed; it is started again in %g s", name, delay_s, exc_info=True)
+            self.failed.add(name)
+            await asyncio.sleep(delay_s)
+            self.failed.discard(name)
 
     async def drain(self) -> None:
         """Sends every viewer to another node, in batches, and returns when all have gone or `drain_s` is over."""
@@ -158,9 +180,3 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.hub.close()
         await self.nats.close()
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """No part ends by itself, but for the one that starts the views."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("%s has stopped", task.get_name(), exc_info=task.exception())

@@ -215,10 +215,17 @@ class TestRun:
             raise
         self._opened = box = Outbox(writer)
         self._screenshots = Screenshots(self._log.streams, self.test_id)
-        assert self._heartbeat is not None
-        parts = (box.send(), self._heartbeat.run(box.break_off), self._screenshots.send())
+        parts = (box.send(), self._keep(box), self._screenshots.send())
         self._tasks = [asyncio.create_task(part) for part in parts]
         return self
+
+    async def _keep(self, box: Outbox) -> None:
+        assert self._heartbeat is not None
+        try:
+            await self._heartbeat.run(box.break_off)
+        except Exception as error:  # without a heartbeat the run would be lost to another worker unnoticed
+            _log.exception("run %s: the heartbeat failed", self.test_id)
+            await box.break_off(TestcastError(f"the run's heartbeat failed: {error!r}"))
 
     async def _begin(self) -> Writer:
         history = self._history or (History() if self._first else await self._read())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from broker.contract import subjects
+from broker.contract.errors import BrokerUnavailable
 from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
 from broker.jetstream.api import MSG_ID_HEADER, Stored, Streams
 from broker.jetstream.connection import Connection, Subscription
@@ -58,7 +59,10 @@ class JetStreamLog:
         state = await self.streams.state(subjects.EVENTS)
         if not test_ids:
             return Heads(state.epoch, state.last_seq, {})
-        newest = await self.streams.newest(subjects.EVENTS, [subjects.events(test_id) for test_id in test_ids])
+        try:
+            newest = await self.streams.newest(subjects.EVENTS, [subjects.events(test_id) for test_id in test_ids])
+        except BrokerUnavailable:  # no replica answers; the leader has, and what it said counts
+            return Heads(state.epoch, state.last_seq, None)
         if newest.up_to < state.last_seq:
             return Heads(state.epoch, state.last_seq, None)
         by_run = {subjects.test_id_of(message.subject) or "": message.seq for message in newest.messages}

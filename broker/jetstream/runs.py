@@ -38,8 +38,10 @@ MAX_BUDGET_S: Final = 600
 DEFAULT_BUDGET_S: Final = 60
 MAX_TITLE_CHARS: Final = 200
 
-_PATIENCE_S: Final = 2.0
-"""How long to retry storing one event or job. The submitter waits for the answer."""
+_ELECTION_S: Final = 10.0
+"""A cluster elects a leader within this time. A submitter waits for it."""
+_DISCONNECTED_S: Final = 2.0
+"""How long a submitter waits for a connection: longer would not help where the broker is away."""
 _MAX_CONFLICTS: Final = 8
 """Tries to end a run that others write to: each lost race means that another event was stored in between."""
 
@@ -98,15 +100,20 @@ async def submit(log: JetStreamLog, job: Job) -> str:
     test_id = ids.new_test_id()
     data = msgspec.to_builtins(job)
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
-    head = await retry(lambda: _store_first(log, test_id, queued), within_s=_PATIENCE_S, source=log)
+    head = await retry(lambda: _store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
     try:
-        await retry(lambda: _store_job(log.streams, test_id, job), within_s=_PATIENCE_S, source=log)
+        await retry(lambda: _store_job(log.streams, test_id, job), within_s=_ELECTION_S, source=log)
     except BrokerRefused as error:
         refused = QueueFull("the job queue is full: try again in a minute") if error.err_code == STREAM_FULL else error
-        message = f"The job could not be queued: {refused.public_message}"
+        full = isinstance(refused, QueueFull)
+        message = refused.message if full else f"The job could not be queued: {refused.public_message}"
         await log.append(test_id, _failed(message, refused.code).encode(), expected_last=head)
         raise refused from None
     return test_id
+
+
+def _patience_s(log: EventLog) -> float:
+    return _ELECTION_S if log.connected else _DISCONNECTED_S
 
 
 async def _store_first(log: EventLog, test_id: str, queued: Event) -> int:
@@ -152,6 +159,8 @@ async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, kn
         for event in page.events:
             snapshot = fold(snapshot, test_id, event.seq, parse(event.data))
             seen = event.seq
+    if not seen or (since is not None and seen < known_last and not await log.last(test_id, confirmed=True)):
+        raise NotFound(test_id)  # purged while it was read
     return Run(snapshot, seen)
 
 

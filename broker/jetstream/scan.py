@@ -17,6 +17,7 @@ from broker.contract.ports import EventLog, Page, StoredEvent
 PAGE_EVENTS: Final = 500
 PAGE_BYTES: Final = 512 * 1024
 """Live events of the same connection wait while a page is received."""
+_MAX_PAGE_BYTES: Final = 8 << 20
 LAG_PAUSE_S: Final = 0.05
 MAX_LAG_S: Final = 5.0
 """Ten times the worst lag measured."""
@@ -57,11 +58,12 @@ async def pages(
         if page.events and page.events[-1].seq > after:
             after = page.events[-1].seq
             deadline = clock() + MAX_LAG_S
-        elif not page.complete:
+            if not page.complete:
+                continue
+        elif not page.complete and max_bytes < _MAX_PAGE_BYTES:
             max_bytes *= 2  # the overlapping event fills a page by itself
-        if not page.complete:
             continue
-        if after >= up_to:
+        if page.complete and after >= up_to:
             return
         if clock() >= deadline:
             raise BrokerUnavailable("the replicas lag behind the leader of the event stream")

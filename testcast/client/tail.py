@@ -200,8 +200,9 @@ class Tail:
             raise
         self._head = head
         if self._epoch is None:
-            self._epoch = heads.epoch
-            return await self._begin(head)
+            reset = await self._begin(head, heads.epoch)
+            self._epoch = heads.epoch  # only now: a beginning that failed is tried again
+            return reset
         if heads.epoch != self._epoch or head < self.position:
             reason: Reason = "ahead" if heads.epoch == self._epoch else "epoch"
             self._epoch = heads.epoch
@@ -219,21 +220,22 @@ class Tail:
             raise ConnectionLost(f"test {test_id} is no longer stored by {self._broker}: its history is gone")
         return last
 
-    async def _begin(self, head: int) -> Reset | None:
+    async def _begin(self, head: int, epoch: str) -> Reset | None:
         """Sets the position from which the first read starts."""
         if self._after is None:
             self.position = head if self.test_id is None else 0
             return None
         retained = 0 < self._after < head and await retains(self._log, self.test_id, self._after, head)
-        decision = decide(Position(None, self._after), self._epoch or "", head, retained=retained)
-        self.position = decision.after
+        decision = decide(Position(None, self._after), epoch, head, retained=retained)
         if decision.outcome == "reset":
             assert decision.reason is not None
-            return Reset(self.test_id, decision.reason, self._epoch)
+            self.position = decision.after
+            return Reset(self.test_id, decision.reason, epoch)
         if self.test_id is not None and decision.after:  # the run may have ended before the position
             run = await runs.read(self._log, self.test_id)
             if run.snapshot is not None and run.snapshot.ended:
                 self.verdict = "completed" if run.snapshot.status == "completed" else "failed"
+        self.position = decision.after
         return None
 
     def _restart(self) -> None:

@@ -26,6 +26,8 @@ GAME = "http://game.example/"
         ("nats://alice:s3cr3t@broker:4222", "nats://broker:4222"),
         ("nats://t0ken@broker", "nats://broker"),
         ("nats://alice:s3@cr3t@a:1,tls://bob:hush@b:2", "nats://a:1,tls://b:2"),
+        ("nats://alice:s3,cr3t@a:1,nats://b:2", "nats://a:1,nats://b:2"),
+        ("nats://alice:s3cr3t,@a:1,bob:hush@b:2", "nats://b:2"),
         ("alice:s3cr3t@broker:4222", "broker:4222"),
         ("wss://broker/path?jwt=s3cr3t", "wss://broker/path"),
         ("nats://[::1]:4222", "nats://[::1]:4222"),

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from broker.contract.errors import NotFound
+from broker.contract.errors import BrokerUnavailable, NotFound
 from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Item, State
 from testcast.client.tail import LEADER_CHECK_S, Tail
@@ -196,3 +196,35 @@ def test_a_position_after_the_end_of_a_run_ends_the_tail(loop: VirtualLoop) -> N
     tailed.put("broken", kind="error", status="failed")
     tailed.start()
     assert (tailed.messages, tailed.task.done(), tailed.tail.verdict) == ([], True, "failed")
+
+
+@pytest.mark.parametrize("lost", range(1, 7))
+def test_a_tail_after_a_position_starts_there_although_its_first_questions_fail(loop: VirtualLoop, lost: int) -> None:
+    """Whichever of its first requests is not answered."""
+    tailed = Tailed(loop, after=5)
+    for number in range(1, 8):
+        tailed.put(f"{number}")
+    answered = tailed.broker.request
+    count = 0
+
+    async def request(serve: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == lost:
+            raise BrokerUnavailable("no answer")
+        return await answered(serve)
+
+    tailed.broker.request = request  # type: ignore[method-assign]
+    tailed.start()
+    loop.run_for(5)
+    assert tailed.messages == ["6", "7"]
+
+
+def test_a_tail_after_the_end_of_a_run_ends_although_its_first_questions_fail(loop: VirtualLoop) -> None:
+    tailed = Tailed(loop, after=2)
+    tailed.put("one")
+    tailed.put("two", kind="complete")
+    tailed.broker.failing = 2
+    tailed.start()
+    loop.run_for(5)
+    assert (tailed.messages, tailed.tail.verdict, tailed.task.done()) == ([], "completed", True)

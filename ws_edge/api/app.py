@@ -76,12 +76,14 @@ async def _healthz(_request: Request) -> Response:
 async def _readyz(request: Request) -> Response:
     """Viewers may be sent here."""
     node: Node = request.state.node
-    body = {
+    body: dict[str, Any] = {
         "ready": node.ready,
         "broker": node.nats.connected,
         "catalogue": node.catalogue.filled.is_set(),
         "draining": node.draining,
     }
+    if node.failed:
+        body["failed"] = sorted(node.failed)
     return Response(orjson.dumps(body), status_code=200 if node.ready else 503, media_type="application/json")
 
 

@@ -196,16 +196,20 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         try:
             opening = parse_query(request.query)
             self._named_in_url = len(opening.test_ids)
-            for test_id in opening.test_ids:
-                self._node.access.authorize(self._principal, VERBS["subscribe"], test_id)
-                self._subscribe(test_id, opening.asked)
         except BadInput as error:
             self._refuse(error)
-        except AccessDenied as error:
-            self._send_error(error.code, error.message)
-            self.close(NOT_ALLOWED, error.message)
-        except NotFound as error:
-            self._missing(error.test_id)
+            return
+        for test_id in opening.test_ids:
+            try:
+                self._node.access.authorize(self._principal, VERBS["subscribe"], test_id)
+            except NotFound:
+                self._missing(test_id)
+            except AccessDenied as error:
+                self._send_error(error.code, error.message, test_id)
+                self.close(NOT_ALLOWED, error.message)
+                return
+            else:
+                self._subscribe(test_id, opening.asked)
 
     # -- frames in -----------------------------------------------------------------------------------------------
 

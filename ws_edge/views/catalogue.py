@@ -163,24 +163,29 @@ class Catalogue:
 
     async def run(self) -> None:
         """Keeps the catalogue current until cancelled."""
-        loop = asyncio.get_running_loop()
         self._nats.on_disconnect.append(self._on_disconnect)
         alive = await self._nats.subscribe(subjects.ALL_ALIVE, self._on_alive)
-        following = loop.create_task(self._watch.run())
         try:
-            while True:
-                await asyncio.sleep(_SWEEP_S)
-                self._sweep(loop.time())
+            async with asyncio.TaskGroup() as group:  # neither is of use without the other
+                group.create_task(self._watch.run(), name="catalogue-watch")
+                group.create_task(self._sweeps(), name="catalogue-sweeps")
         finally:
-            following.cancel()
+            self._on_disconnect()  # what is known is stale from now on, until the watch is current again
             self._nats.on_disconnect.remove(self._on_disconnect)
             await alive.close()
+
+    async def _sweeps(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self._sweep(loop.time())
 
     # -- changes -------------------------------------------------------------------------------------------------
 
     def _on_snapshot(self, change: SnapshotChange) -> None:
         self.revision = change.revision
         if change.kind == "unreadable":
+            self.version += 1  # the ETag names the revision
             return
         test_id = change.test_id
         if change.snapshot is None:
