@@ -13,6 +13,7 @@ from agent_worker.publish.heartbeat import BEAT_S, Heartbeat, Renew
 from agent_worker.publish.outbox import Outbox, encode
 from agent_worker.publish.screenshots import Screenshots
 from agent_worker.publish.writer import History, Writer, read_history
+from broker import identity
 from broker.clock import now_ms
 from broker.contract import ids
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, NotFound, TestcastError
@@ -140,7 +141,7 @@ class TestRun:
             raise BadInput("title: expected a name for the run")
         data = {"title": title, "gameUrl": game_url}
         queued = Event(type="status", status="queued", message=f"Queued: {title}", timestamp=now_ms(), data=data)
-        return cls(broker, ids.new_test_id(), worker=worker, first=queued, phases=phases)
+        return cls(broker, identity.new_test_id(), worker=worker, first=queued, phases=phases)
 
     @classmethod
     def join(
