@@ -107,8 +107,8 @@ def test_the_rules_name_what_there_is() -> None:
     """A rule about a file that was renamed would hold for ever."""
     for pattern in [*code.PURE, *(home for homes in code.HOMES.values() for home in homes), code.DOCTOR]:
         assert any(code.matches(path, [pattern]) for path in tree()), pattern
-    for folder, rooms in code.APART.items():
-        for room in (folder, *(f"{each.replace('.', '/')}/" for each in rooms)):
+    for folder, barred in code.APART.items():
+        for room in (folder, *(f"{each.replace('.', '/')}/" for each in barred)):
             assert any(path.startswith(room) for path in tree()), room
     rooms = {path.split("/")[1].removesuffix(".py") for path in production() if path.startswith("ws_edge/")}
     starters = {"main", "supervisor", "__main__", "__init__"}
