@@ -16,8 +16,9 @@ import httpx
 import orjson
 from websockets.asyncio.client import ClientConnection
 
+from broker import identity
 from broker.clock import now_ms
-from broker.contract import ids, subjects
+from broker.contract import subjects
 from broker.contract.events import Event
 from broker.contract.ports import Ack
 from broker.jetstream import topology
@@ -128,7 +129,7 @@ _begun_ms = 0
 async def begin(streams: Streams, title: str = "A game") -> str:
     """Starts a run: queued, then running. Returns its test id. No two runs begin in the same millisecond."""
     global _begun_ms
-    test_id = ids.new_test_id()
+    test_id = identity.new_test_id()
     _begun_ms = max(_begun_ms + 1, now_ms())
     data = {"title": title, "gameUrl": "http://game.example/"}
     await publish(streams, test_id, "Queued", "status", status="queued", data=data, timestamp=_begun_ms)

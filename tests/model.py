@@ -351,7 +351,7 @@ class ModelTransport(asyncio.Transport):
         if len(self._buffer) > self._high:
             self._paused = True
 
-    def straight(self, data: bytes) -> int:
+    def write_direct(self, data: bytes) -> int:
         """`os.write` to the socket's descriptor. Returns how many bytes the kernel took.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The edge: stateless nodes that fan a run's events out to its viewers. It imports `broker` and nothing else of ours.
+"""The edge: stateless nodes that fan a run's events out to its viewers. Of this project it imports only `broker`.
 
 The rooms, each of which imports only those before it:
 

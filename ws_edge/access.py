@@ -69,10 +69,10 @@ class Access(Protocol):
 
 
 class OpenAccess:
-    """Allows everything to everybody."""
+    """Allows everything to everyone."""
 
     def identify(self, header: Callable[[str], str | None]) -> Principal:
-        """Everybody is anonymous."""
+        """Everyone is anonymous."""
         return ANONYMOUS
 
     def authorize(self, principal: Principal, action: Action, test_id: str | None) -> None:

@@ -69,7 +69,7 @@ class WorkerPool:
         """Passes a signal on to every process. The first one drains them, a second one ends them at once."""
         self._stopping = True
         for each in self._listening:
-            each.close()  # or connections would wait in the queue of a socket that nobody accepts from
+            each.close()  # or connections would wait in the queue of a socket that no process accepts from
         for child in self._children:
             child.signal(number)
 

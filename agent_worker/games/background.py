@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits: the reactions to a page's events."""
+"""Tasks that no caller awaits: the reactions to a page's events."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class GameJob:
 
     @property
     def run_data(self) -> Mapping[str, object]:
-        """`data` of the run's first event, where nobody stored one before the job."""
+        """`data` of the run's first event, where none was stored before the job."""
         return {"gameUrl": self.game_url, "title": self.title}
 
 

@@ -9,7 +9,7 @@
 | stability   |  20 | minus what broke: a hang or lost page all, a freeze 15, script errors 6 to 14, the rest 1 to 4 |
 
 Where the agent could not find out, a part gets about half of its points and the reason says so. A game that breaks
-loses points in several parts: its controls no longer have an effect, and nobody can play on.
+loses points in several parts: its controls no longer have an effect, and it cannot be played any further.
 """
 
 from __future__ import annotations

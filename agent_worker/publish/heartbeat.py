@@ -1,4 +1,4 @@
-"""Keeping a run: looks whether the writer still owns it, renews its lease and gives signs of life."""
+"""Keeping a run: checks that the writer still owns it, renews its lease and gives signs of life."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class HeartbeatStatistics(NamedTuple):
     """How often a heartbeat did what."""
 
     beats: int
-    """Looks that showed the run still ours, each followed by a sign of life."""
+    """Ownership checks that succeeded, each followed by a sign of life."""
     wake_ups: int
     """Messages on the run's control subject."""
     failures: int
-    """Looks that the broker did not answer."""
+    """Ownership checks that the broker did not answer."""
 
 
 class Heartbeat:
-    """Looks every `every_s`, and after each wake-up, whether the run still belongs to `writer`.
+    """Checks every `every_s`, and after each wake-up, that `writer` still owns the run.
 
     Args:
         worker: name of the worker, part of the sign of life.
-        renew: renews the lease; called after each look that showed the run still ours. None: there is no lease.
-        every_s: seconds between two looks.
+        renew: renews the lease; called after each ownership check that succeeded. None: there is no lease.
+        every_s: seconds between two checks.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Heartbeat:
             self._wake_ups = None
 
     async def run(self, on_fenced: Callable[[Fenced], Awaitable[None]]) -> None:
-        """A task's body: beats until the run belongs to somebody else, and tells `on_fenced`."""
+        """A task's body: beats until another worker owns the run, and calls `on_fenced`."""
         clock = asyncio.get_running_loop().time
         retries = Backoff(min(_FIRST_RETRY_S, self._every_s), self._every_s)
         delay_s = self._every_s
@@ -110,7 +110,7 @@ class Heartbeat:
                 return
             except TestcastError as error:
                 self._failures += 1
-                _limited.warning("run %s: cannot ask whether it is still ours: %s", self._writer.test_id, error)
+                _limited.warning("run %s: the ownership check failed: %s", self._writer.test_id, error)
                 delay_s = retries.next()
             else:
                 retries.reset()

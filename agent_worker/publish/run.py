@@ -13,6 +13,7 @@ from agent_worker.publish.heartbeat import BEAT_S, Heartbeat, Renew
 from agent_worker.publish.outbox import Outbox, encode
 from agent_worker.publish.screenshots import Screenshots
 from agent_worker.publish.writer import History, Writer, read_history
+from broker import identity
 from broker.clock import now_ms
 from broker.contract import ids
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, NotFound, TestcastError
@@ -140,7 +141,7 @@ class TestRun:
             raise BadInput("title: expected a name for the run")
         data = {"title": title, "gameUrl": game_url}
         queued = Event(type="status", status="queued", message=f"Queued: {title}", timestamp=now_ms(), data=data)
-        return cls(broker, ids.new_test_id(), worker=worker, first=queued, phases=phases)
+        return cls(broker, identity.new_test_id(), worker=worker, first=queued, phases=phases)
 
     @classmethod
     def join(
@@ -179,7 +180,7 @@ class TestRun:
         Args:
             history: what the worker has read of the run; with nothing stored, the run begins with this attempt.
             data: further fields of the attempt's first event.
-            renew: renews the lease; called every `beat_s`, each time after a look that showed the run still ours.
+            renew: renews the lease; called every `beat_s`, each time after an ownership check that succeeded.
         """
         return cls(
             log,
@@ -344,13 +345,13 @@ class TestRun:
         await self.flush()
 
     async def hand_on(self, message: str = "Handed on: this worker is shutting down") -> None:
-        """Gives the run back: the next attempt goes on with it, and this one does not count as lost."""
+        """Gives the run back: the next attempt continues it, and this one does not count as lost."""
         data = {"handover": True, "attempt": self.attempt, "worker": self.worker}
         await self._tell("status", message, status="queued", data=data, last=True)
         await self.flush()
 
     def leave(self) -> None:
-        """Leaving the block then writes nothing and waits for nothing: another attempt will go on with the run."""
+        """Leaving the block then writes nothing and waits for nothing: another attempt continues the run."""
         self._left = True
 
     async def publish(self, event: Event) -> None:

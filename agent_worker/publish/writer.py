@@ -1,7 +1,7 @@
 """Who may write to a run, and how each event is stored exactly once.
 
 A publish names the sequence it expects to be the run's last, its writer, and a message id. The broker refuses it when
-another event came first; the writer then reads what came and either goes on or is fenced. broker/PROTOCOL.md has the
+another event came first; the writer then reads what came and either continues or is fenced. broker/PROTOCOL.md has the
 rules.
 
 Pure: `History`, `remember`, `judge`. With I/O: `read_history` and `Writer`.
@@ -84,14 +84,14 @@ def remember(history: History, stored: StoredEvent) -> History:
 
 
 def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> int | None:
-    """Decides whether a writer may go on after events that were stored behind the head it knew, in order.
+    """Decides whether a writer may continue after events stored after its last known head, in order.
 
     Args:
         own: the writer that asks.
         msg_id: the publish that was refused, None when nothing was.
 
     Returns:
-        The sequence under which `msg_id` is stored. None: only other publishers wrote, go on from the new head.
+        The sequence under which `msg_id` is stored. None: only other publishers wrote, continue from the new head.
 
     Raises:
         Fenced: the run has ended, or another worker owns it.
@@ -188,7 +188,7 @@ class Writer:
         if last is None:
             last = await self._log.last(self.test_id)
         stored_at = judge(await _events(self._log, self.test_id, self.head, last), self.id, msg_id)
-        # Below our head when the stream has lost events (a wiped store): the run goes on from there.
+        # Below the known head when the stream has lost events (a wiped store): the run continues from there.
         self.head = stored_at or last
         return stored_at
 

@@ -67,5 +67,5 @@ class Lease:
         await nak(self._log.connection, self.delivery, delay_s=AGAIN_DELAY_S)
 
     async def remove(self) -> None:
-        """Takes the job out of the queue for good: nobody can play it."""
+        """Takes the job out of the queue for good: no worker can play it."""
         await term(self._log.connection, self.delivery)

@@ -14,7 +14,7 @@ from agent_worker.publish.writer import History
 from broker.contract.errors import Fenced
 
 MAX_LOST_ATTEMPTS: Final = 3
-"""A run that has cost this many workers their lives is the likely cause: it is not tried again."""
+"""After this many lost attempts the run itself is the likely cause. It is not tried again."""
 
 
 class TryAgain(Exception):
@@ -31,7 +31,7 @@ class End(Enum):
     FENCED = "fenced"
     """Another worker owns the run, and its job."""
     HANDED_ON = "handed on"
-    """This worker stops; the next attempt goes on at once."""
+    """This worker stops; the next attempt continues at once."""
     AGAIN = "again"
     """This worker could not play the job; another attempt may."""
 

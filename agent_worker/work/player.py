@@ -17,7 +17,7 @@ class Job(Protocol):
 
     @property
     def run_data(self) -> Mapping[str, object]:
-        """`data` of the run's first event, where nobody stored one before the job."""
+        """`data` of the run's first event, where none was stored before the job."""
 
 
 J = TypeVar("J", bound=Job)

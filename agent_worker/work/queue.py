@@ -44,7 +44,7 @@ class QueueStatistics(NamedTuple):
     taken: int
     """Jobs that were delivered and taken."""
     left: int
-    """Jobs that were delivered while this process stood still, and left to their lease."""
+    """Jobs that were delivered while this process was paused, and left to expire and be redelivered."""
 
 
 class JobQueue:
@@ -73,7 +73,7 @@ class JobQueue:
         return QueueStatistics(self._count, len(self._jobs), self._taken, self._left)
 
     async def pull(self, lease_s: float) -> None:
-        """Takes jobs until cancelled; the jobs that were taken go on.
+        """Takes jobs until cancelled; the jobs that were taken continue.
 
         Args:
             lease_s: how long the broker leaves a job that is not renewed with its worker.
@@ -107,7 +107,7 @@ class JobQueue:
             return None
         if clock() - asked_at > lease_s:
             # The process was stopped. What lay in its socket may have been delivered to another worker since.
-            _log.warning("stood still for %.0f s: left a job to its lease", clock() - asked_at)
+            _log.warning("process paused for %.0f s; the job is left to expire and be redelivered", clock() - asked_at)
             self._left += 1
             return None
         return deliveries[0]

@@ -211,16 +211,16 @@ class Worker(Generic[J]):
         if decision.failure is not None:
             await run.fail(decision.failure.message, decision.failure.code)
         elif decision.end is End.STORED:
-            await self._settle(run, run.flush())
+            await self._finish_storing(run, run.flush())
         elif decision.end is End.HANDED_ON:
-            await self._settle(run, run.hand_on())
+            await self._finish_storing(run, run.hand_on())
         else:
             if decision.remark is not None:
                 await run.progress(decision.remark)
                 await run.flush()
             run.leave()
 
-    async def _settle(self, run: TestRun, storing: Coroutine[Any, Any, None]) -> None:
+    async def _finish_storing(self, run: TestRun, storing: Coroutine[Any, Any, None]) -> None:
         """Waits until the run's last event is stored; briefly when this worker stops and the broker is away."""
         try:
             async with asyncio.timeout(_HAND_ON_S if self._stopping.is_set() else None):
@@ -230,7 +230,7 @@ class Worker(Generic[J]):
             raise BrokerUnavailable("its last event could not be stored before this worker had to stop") from None
 
     async def _give_up(self, test_id: str, history: History, decision: Decision) -> End:
-        """Ends a run that nobody will play, with the right of its next attempt."""
+        """Ends a run that no worker will play, with the right of its next attempt."""
         if decision.failure is None:
             return decision.end
         message, code = decision.failure

@@ -25,7 +25,7 @@ STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 CONTROL_TYPES: Final = frozenset({"sync", "heartbeat", "tests", "goodbye"})
 """Types of an edge's own messages. An event of such a type is malformed: a client that looks at `type` before `seq`
-would obey its publisher."""
+would treat it as a control message."""
 
 MAX_TYPE_CHARS: Final = 64
 """Types are words. A longer one would fill the log lines and labels that show it."""
@@ -131,7 +131,7 @@ def _of_known(fields: dict[str, Any]) -> Event:
 
 
 def _of_unknown_type(kind: str, fields: dict[str, Any]) -> Event:
-    """Another version defines the other fields: none is required, and one of another kind than ours is left out."""
+    """Another version defines the other fields: none is required, and one of an unexpected type is left out."""
     if kind in CONTROL_TYPES:
         raise MalformedEvent(f"the type {kind!r} is reserved for the messages of an edge - at `$.type`")
     if not 0 < len(kind) <= MAX_TYPE_CHARS:

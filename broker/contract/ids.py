@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import re
-import uuid
 
 from broker.contract.errors import InvalidTestId
 
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
-
-
-def new_test_id() -> str:
-    """Returns a new random test id."""
-    return str(uuid.uuid4())
 
 
 def is_test_id(text: str) -> bool:

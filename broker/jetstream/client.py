@@ -193,7 +193,7 @@ class NatsClient(Client):
             self.on_handler_error(message, error)
 
     def on_handler_error(self, message: Message, error: Exception) -> None:
-        """Counts and logs a message whose handler raised; reading goes on."""
+        """Counts and logs a message whose handler raised; reading continues."""
         self.dropped += 1
         _limited.warning("dropped a message on %r: %r", message.subject, error, exc_info=True)
 

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 import msgspec
 import orjson
 
+from broker import identity
 from broker.clock import now_ms
-from broker.contract import ids, subjects
+from broker.contract import subjects
 from broker.contract.errors import (
     AlreadyEnded,
     BadInput,
@@ -97,7 +98,7 @@ async def submit(log: JetStreamLog, job: Job) -> str:
         QueueFull: the queue is full. The run was stored, and then ended as failed.
         BrokerUnavailable: the broker cannot be reached. If the first event was stored, the run stays queued.
     """
-    test_id = ids.new_test_id()
+    test_id = identity.new_test_id()
     data = msgspec.to_builtins(job)
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
     head = await retry(lambda: _store_first(log, test_id, queued), within_s=_patience_s(log), source=log)

@@ -76,7 +76,7 @@ class SnapshotStore:
         Args:
             on_change: called with each revision.
             on_current: called when everything stored at the start has been delivered, and again after each restart.
-            on_reset: called when the bucket was deleted and made again: what was delivered before is void.
+            on_reset: called when the bucket was deleted and made again: what was delivered before must be discarded.
 
         Returns:
             The consumer. Nothing is delivered until its `run()` is running.

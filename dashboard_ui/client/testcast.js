@@ -56,7 +56,7 @@ class Viewer {
     if (!this.url.startsWith("http")) throw new TypeError("url: an edge's address, like https://testcast.example/");
     this.hooks = { onEvent, onReset, onRun, onRefused, onConnection };
     this.store = new WatchedStore(list);
-    this.transport = new Transport(this.store, { base: this.url, list, onChange: () => this.settle() });
+    this.transport = new Transport(this.store, { base: this.url, list, onChange: () => this.dispatch() });
     /** @type {Map<string, Set<Reading>>} */
     this.readings = new Map();
     /** The last snapshot of each run that `onRun` received. @type {Map<string, Snapshot>} */
@@ -155,7 +155,7 @@ class Viewer {
   }
 
   /** Passes on what is new in the store and the connection, in the order of arrival. */
-  settle() {
+  dispatch() {
     const { store, hooks, transport } = this;
     for (let item; (item = store.queue.shift());) {
       for (const reading of this.readings.get(item.testId) ?? []) reading.push(item);

@@ -53,7 +53,7 @@ function describeLive(health) {
     return say(
       "stale",
       staleSince(health),
-      "The edge answers, but can't reach the broker. The page shows the state at that time and goes on by itself.",
+      "The edge answers, but can't reach the broker. The page shows the state at that time and updates when the broker is back.",
     );
   if (!connection.wanted && runs > 0)
     return say("ended", ENDED, "Nothing more is expected. The page stays connected: a new test appears by itself.");

@@ -243,7 +243,7 @@ class Viewer:
         data = message.get("data") or {}
         code = str(data.get("code", "error"))
         test_id = message.get("testId")
-        if code == "broker_unavailable":  # the edge goes on with the subscription when the broker is back
+        if code == "broker_unavailable":  # the edge resumes the subscription when the broker is back
             return
         if code == "not_found" and test_id is not None:
             if test_id == self.test_id:

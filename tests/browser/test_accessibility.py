@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from playwright.async_api import Page, expect
 
-from broker.contract import ids
+from broker import identity
 from broker.jetstream.api import Streams
 from tests.browser.dashboard import badge, card, complete, connection_status, open_feed, opened
 from tests.conftest import Stack
@@ -37,7 +37,7 @@ async def audit(page: Page) -> None:
 
 async def all_statuses(streams: Streams) -> dict[str, str]:
     """A run of every kind that a card knows: also a second attempt, long texts, a score."""
-    queued = ids.new_test_id()
+    queued = identity.new_test_id()
     await publish(streams, queued, "Queued", "status", status="queued", data={"title": "Waiting", "gameUrl": "x"})
     running, done, lost = [await begin(streams, title) for title in ("Going", "Done " * 30, "Lost")]
     await publish(streams, running, "Again", "status", status="running", phase="phase3", data={"attempt": 2})

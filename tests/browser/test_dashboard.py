@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from playwright.async_api import Locator, Page, Request, expect
 
-from broker.contract import ids, subjects
+from broker import identity
+from broker.contract import subjects
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
 from tests.browser.dashboard import badge, card, complete, connection_status, feed_lines, height_of, open_feed, opened
@@ -64,7 +65,7 @@ async def test_a_score_without_parts(stack: Stack, stack_streams: Streams, page:
 async def test_badge_colours(stack: Stack, stack_streams: Streams, page: Page) -> None:
     """Gray, blue, green, red, with a fade of 200 ms; the word always stands beside the colour."""
     done, lost = await begin(stack_streams), await begin(stack_streams)
-    queued = ids.new_test_id()
+    queued = identity.new_test_id()
     await publish(stack_streams, queued, "Queued", "status", status="queued")
     await opened(page, stack.edge_url)
     await complete(stack_streams, done)
@@ -157,7 +158,7 @@ async def from_bottom_is_large(scroll: Locator) -> bool:
 @pytest.mark.parametrize("own_page", [False, True], ids=["card", "page"])
 async def test_markup_in_every_field_is_text(stack: Stack, stack_streams: Streams, page: Page, own_page: bool) -> None:
     evil = '<img src=x onerror="window.broken=1"><script>window.broken=1</script><b>\'"&amp;'
-    test_id = ids.new_test_id()
+    test_id = identity.new_test_id()
     about = {"title": f"T{evil}", "gameUrl": f"javascript:window.broken=1//{evil}", "worker": f"W{evil}"}
     await publish(stack_streams, test_id, f"Q{evil}", "status", status="queued", data=about)
     started = about | {"attempt": 2}
@@ -239,7 +240,7 @@ async def test_cancel(stack: Stack, stack_streams: Streams, page: Page) -> None:
 
 
 async def test_filters_and_search(stack: Stack, stack_streams: Streams, page: Page) -> None:
-    mark = ids.new_test_id()[:8]
+    mark = identity.new_test_id()[:8]
     going, done = await begin(stack_streams, f"Going {mark}"), await begin(stack_streams, f"Done {mark}")
     await complete(stack_streams, done)
     await opened(page, stack.edge_url)

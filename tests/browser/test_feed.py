@@ -15,8 +15,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
+from broker import identity
 from broker.clock import now_ms
-from broker.contract import ids, subjects
+from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through
@@ -441,7 +442,7 @@ async def on_screen(within: Locator, text: str) -> bool:
 async def test_markup_in_the_new_places_is_text(stack: Stack, stack_streams: Streams, page: Page) -> None:
     """Every field of every type of event: in the feed, the problems, the time line, the search, the file's name."""
     evil = '<img src=x onerror="window.broken=1"><script>window.broken=1</script><b>\'"&amp;'
-    test_id = ids.new_test_id()
+    test_id = identity.new_test_id()
     about = {"title": f"T{evil}", "gameUrl": f"javascript:window.broken=1//{evil}", "worker": evil}
     await publish(stack_streams, test_id, f"Q{evil}", "status", status="queued", data=about)
     await publish(stack_streams, test_id, f"R{evil}", "status", status="running", phase="phase1", data=about)

@@ -16,8 +16,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
+from broker import identity
 from broker.clock import now_ms
-from broker.contract import ids, subjects
+from broker.contract import subjects
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -44,7 +45,7 @@ class Crowd:
     async def fill(self) -> None:
         start = now_ms() - RUNS * 60_000
         for n in range(RUNS):
-            test_id, at = ids.new_test_id(), start + n * 60_000
+            test_id, at = identity.new_test_id(), start + n * 60_000
             data = {"title": f"Game {n:03}", "gameUrl": f"http://game-{n % 7}.example/"}
             await self.store(test_id, at, {"type": "status", "status": "queued", "message": "Queued", "data": data})
             if n < FAILED:
@@ -220,7 +221,7 @@ async def test_the_elapsed_time_stands_wrong_clocks(
     stack: Stack, stack_streams: Streams, page: Page, skew_ms: int
 ) -> None:
     """The reader's clock two hours off in either direction, and an agent's clock as far off: seconds all the same."""
-    right, wrong = await begin(stack_streams), ids.new_test_id()
+    right, wrong = await begin(stack_streams), identity.new_test_id()
     far = now_ms() + (skew_ms or 7_200_000)
     for n, status in enumerate(("queued", "running")):
         event = {"type": "status", "status": status, "message": status, "timestamp": far + n * 1000}

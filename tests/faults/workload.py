@@ -15,7 +15,8 @@ from typing import Final
 
 import orjson
 
-from broker.contract import ids, subjects
+from broker import identity
+from broker.contract import subjects
 from broker.jetstream import runs as broker_runs
 from broker.jetstream.api import Streams
 from broker.local.child_process import Child
@@ -90,7 +91,7 @@ class Publishers:
     async def begin(self, streams: Streams, count: int) -> None:
         """Creates `count` runs and starts a publisher for each."""
         for number in range(count):
-            run = ids.new_test_id()
+            run = identity.new_test_id()
             data = {"title": f"Run {number}", "gameUrl": "http://game.example/"}
             await publish(streams, run, "Queued", "status", status="queued", data=data)
             self.by_run[run] = []

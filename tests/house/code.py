@@ -51,6 +51,14 @@ NOT_FOR_AGENTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Room of `agent_worker` -> what it must not import."""
 
+APART: Final[Mapping[str, tuple[str, ...]]] = {
+    "broker/jetstream/": ("broker.local",),
+    "broker/local/": ("broker.jetstream",),
+    "agent_worker/games/": ("agent_worker.work",),
+    "agent_worker/work/": ("agent_worker.games",),
+}
+"""Folder -> the rooms beside it that it must not import."""
+
 PURE: Final = (
     "broker/contract/*.py",
     "ws_edge/encoding/*.py",
@@ -81,6 +89,7 @@ IMPURE: Final = frozenset(
             "select",
             "selectors",
             "signal",
+            "uuid",
         ),
         *("socket", "ssl", "subprocess", "threading", "time", "uvloop"),
     }
@@ -217,6 +226,19 @@ def publish_and_work_know_no_game(path: str, source: str) -> list[str]:
     return [f"imports {name}" for name in sorted(names) if any(f"{name}.".startswith(f"{each}.") for each in barred)]
 
 
+def rooms_stay_apart(path: str, source: str) -> list[str]:
+    """Rooms that stand side by side do not import each other (`APART`)."""
+    barred = next((rooms for folder, rooms in APART.items() if path.startswith(folder)), ())
+    names = imports(path, source)
+    return [f"imports {name}" for name in sorted(names) if any(f"{name}.".startswith(f"{each}.") for each in barred)]
+
+
+def no_star_imports(path: str, source: str) -> list[str]:
+    """No `from module import *`: it hides which names a file uses from every other rule."""
+    found = (node for node in ast.walk(_parsed(source)) if isinstance(node, ast.ImportFrom))
+    return [f"line {node.lineno}: import *" for node in found if any(each.name == "*" for each in node.names)]
+
+
 def _shortest(names: Iterable[str]) -> set[str]:
     """Without the names that only continue another one."""
     every = set(names)
@@ -224,8 +246,9 @@ def _shortest(names: Iterable[str]) -> set[str]:
 
 
 def only_config_reads_the_environment(path: str, source: str) -> list[str]:
-    """Only a package's `config.py` reads environment variables, in whatever form."""
-    if path.endswith("/config.py"):
+    """Only the `config.py` directly below a package reads environment variables, in whatever form."""
+    package, _, rest = path.partition("/")
+    if package in PACKAGES and rest == "config.py":
         return []
     broken: list[str] = []
     for node in ast.walk(_parsed(source)):
@@ -260,9 +283,21 @@ def pure_modules_stay_pure(path: str, source: str) -> list[str]:
         if not matches(as_file, PURE) and not matches(owner, PURE):
             broken.append(f"imports {name}, which is not pure")
     attributes = (node for node in ast.walk(_parsed(source)) if isinstance(node, ast.Attribute))
-    clocks = (node for node in attributes if node.attr in _CLOCKS and _name(node.value) in ("datetime", "date"))
+    dates = _names_of_dates(source)
+    clocks = (node for node in attributes if node.attr in _CLOCKS and _name(node.value) in dates)
     broken += [f"line {node.lineno}: {_name(node.value)}.{node.attr} reads the clock" for node in clocks]
     return broken
+
+
+def _names_of_dates(source: str) -> set[str]:
+    """`datetime`, `date`, and every alias under which the source imports them or assigns them to a name."""
+    names = {"datetime", "date"}
+    for node in ast.walk(_parsed(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "datetime":
+            names |= {alias.asname for alias in node.names if alias.name in ("datetime", "date") and alias.asname}
+        elif isinstance(node, ast.Assign) and _name(node.value) in names:
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
 
 
 def one_place_knows_a_library(path: str, source: str) -> list[str]:
@@ -281,8 +316,13 @@ def only_jetstream_speaks_nats(path: str, source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and id(node) not in prose and isinstance(node.value, str | bytes):
             text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
-            broken += [f"line {node.lineno}: {text[:40]!r}" for word in ONLY_JETSTREAM_SAYS if word in text]
+            broken += [f"line {node.lineno}: {text[:40]!r}" for word in ONLY_JETSTREAM_SAYS if _says(text, word)]
     return broken
+
+
+def _says(text: str, word: str) -> bool:
+    """Header names (`Nats-`, `KV-`) are compared case-insensitively; the program `nats-server` is no header."""
+    return word.lower() in text.replace("nats-server", "").lower() if word.endswith("-") else word in text
 
 
 def functions_are_short(path: str, source: str) -> list[str]:

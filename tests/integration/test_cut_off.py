@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from broker.contract import ids, subjects
+from broker import identity
+from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -52,7 +53,7 @@ async def test_a_leader_without_followers_is_not_believed(tmp_path: Path) -> Non
                 await streams.last_confirmed(subjects.EVENTS, subjects.events(test_id))
             answer = await http.post(f"{edge.url}/rpc/getEvents", json=ahead)
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "broker_unavailable")
-            unknown = {"testId": ids.new_test_id()}
+            unknown = {"testId": identity.new_test_id()}
             assert (await http.post(f"{edge.url}/rpc/getEvents", json=unknown)).status_code == 503
 
             leader.set_peers(CLEAR)

@@ -84,11 +84,11 @@ async def test_a_second_signal_ends_at_once(streams: Streams, make_edge: MakeEdg
     for workers in ("1", "2"):
         edge = await make_edge(TESTCAST_EDGE_WORKERS=workers, TESTCAST_EDGE_DRAIN_S="600")
         test_id = await begin(streams)
-        deaf = []
+        stalled = []
         for _ in range(5):
             connection = await connect(f"{edge.ws_url}?testId={test_id}")
             connection.transport.pause_reading()  # it will not answer the goodbye
-            deaf.append(connection)
+            stalled.append(connection)
         edge.child.signal(signal.SIGTERM)
         each_drains = partial(log_has, edge, "draining: ", int(workers))
         await until(each_drains)
@@ -96,7 +96,7 @@ async def test_a_second_signal_ends_at_once(streams: Streams, make_edge: MakeEdg
         async with asyncio.timeout(30):
             await edge.child.wait()
         assert not re.search("drained [1-9]", edge.log.read_text()), "it did not wait for the viewers"
-        for connection in deaf:
+        for connection in stalled:
             connection.transport.abort()
 
 

@@ -10,7 +10,8 @@ import httpx
 import orjson
 import pytest
 
-from broker.contract import ids, subjects
+from broker import identity
+from broker.contract import subjects
 from broker.jetstream.api import Streams
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, begin, publish, until
@@ -59,7 +60,7 @@ async def test_submit_queues_a_run_and_cancel_ends_it(client: httpx.AsyncClient,
 
 
 async def test_an_agent_that_only_publishes_json_gets_a_card(client: httpx.AsyncClient, stack_streams: Streams) -> None:
-    test_id = ids.new_test_id()
+    test_id = identity.new_test_id()
     await publish(stack_streams, test_id, "Hello from Lua")
     run = await listed(client, test_id, "running")
     assert (run["message"], run["title"]) == ("Hello from Lua", f"Test {test_id[:8]}")

@@ -17,8 +17,9 @@ from agent_worker.publish import run as run_module
 from agent_worker.publish.outbox import MAX_PENDING_BYTES, MAX_PENDING_EVENTS
 from agent_worker.publish.run import TestRun
 from agent_worker.publish.writer import History, read_history
+from broker import identity
 from broker.clock import now_ms
-from broker.contract import ids, subjects
+from broker.contract import subjects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fenced, InvalidTestId, NotFound
 from broker.contract.events import Event
 from broker.contract.ports import Ack
@@ -160,8 +161,8 @@ async def test_nothing_is_lost_doubled_or_reordered_while_the_broker_is_killed(n
     assert told[2:-1] == [f"step {number}" for number in range(300)]
 
 
-class Deaf(JetStreamLog):
-    """The event log, heard badly: every second acknowledgement is lost on the way back."""
+class LosesAcks(JetStreamLog):
+    """The event log; every second acknowledgement is lost."""
 
     calls = 0
 
@@ -174,7 +175,7 @@ class Deaf(JetStreamLog):
 
 
 async def test_a_lost_acknowledgement_is_no_second_event(nats: Connection, streams: Streams) -> None:
-    async with TestRun.create(Deaf(nats), title="Game", worker="me") as run:
+    async with TestRun.create(LosesAcks(nats), title="Game", worker="me") as run:
         for number in range(20):
             await run.progress(f"step {number}")
         await run.complete(score=1)
@@ -370,7 +371,7 @@ async def test_what_cannot_be_joined(streams: Streams) -> None:
     with pytest.raises(InvalidTestId):
         TestRun.join(event_log(streams), "../etc/passwd")
     with pytest.raises(NotFound):
-        async with TestRun.join(event_log(streams), ids.new_test_id()):
+        async with TestRun.join(event_log(streams), identity.new_test_id()):
             pytest.fail("opened")
     async with TestRun.create(event_log(streams), title="Game") as run:
         await run.complete(score=1)
@@ -384,7 +385,7 @@ async def test_what_cannot_be_joined(streams: Streams) -> None:
 async def test_without_streams_opening_says_what_is_missing(tmp_path: Any) -> None:
     async with EmbeddedServer(tmp_path / "bare") as server:
         first = Event(type="status", status="queued", message="Queued", timestamp=now_ms())
-        run = TestRun(server.url, ids.new_test_id(), worker=None, first=first, patience_s=0.3)
+        run = TestRun(server.url, identity.new_test_id(), worker=None, first=first, patience_s=0.3)
         with pytest.raises(BrokerUnavailable, match="has an edge or"):
             async with run:
                 pytest.fail("opened")

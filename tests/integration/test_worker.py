@@ -26,8 +26,9 @@ from agent_worker.work import worker as worker_module
 from agent_worker.work.outcome import TryAgain
 from agent_worker.work.player import Player
 from agent_worker.work.worker import Worker
+from broker import identity
 from broker.clock import now_ms
-from broker.contract import ids, subjects
+from broker.contract import subjects
 from broker.contract.errors import BadInput, NotFound
 from broker.contract.events import Event
 from broker.contract.snapshot import Snapshot
@@ -155,7 +156,7 @@ async def test_a_worker_plays_jobs_of_another_kind(nats: Connection, streams: St
     worker = Worker(nats, build, read_job=read_build, name="builder", concurrency=1, phases=phases)
     stop = asyncio.Event()
     task = asyncio.create_task(worker.run(stop))
-    good, bad = ids.new_test_id(), ids.new_test_id()
+    good, bad = identity.new_test_id(), identity.new_test_id()
     await streams.store(subjects.job(good), b"make all")
     await streams.store(subjects.job(bad), b"make nothing")
     snapshot, failed = await look.ended(good), await look.ended(bad)
@@ -451,7 +452,7 @@ async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
 async def test_a_job_that_makes_no_sense_ends_its_run_with_the_reason(
     nats: Connection, streams: Streams, look: Runs, payload: bytes, code: str
 ) -> None:
-    test_id = ids.new_test_id()
+    test_id = identity.new_test_id()
     async with working(nats, plays):
         await streams.store(subjects.job(test_id), payload)
         assert (await look.ended(test_id)).status == "failed"
@@ -469,7 +470,7 @@ async def test_a_job_under_no_tests_subject_is_removed(nats: Connection, streams
 
 
 async def test_a_job_alone_makes_a_run(nats: Connection, streams: Streams, look: Runs) -> None:
-    test_id = ids.new_test_id()
+    test_id = identity.new_test_id()
     async with working(nats, plays):
         await streams.store(subjects.job(test_id), b'{"gameUrl": "https://GAME.example", "title": "By hand"}')
         snapshot = await look.ended(test_id)

@@ -12,11 +12,12 @@ import pytest
 
 from agent_worker.publish.heartbeat import Heartbeat
 from agent_worker.publish.writer import WriterId
-from broker.contract import ids, subjects
+from broker import identity
+from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable, Fenced
 from tests.harness import until
 
-TEST_ID = ids.new_test_id()
+TEST_ID = identity.new_test_id()
 NEVER_S = 3600.0
 FENCED = Fenced("another worker has taken the run over", "attempt")
 

@@ -77,6 +77,8 @@ RULES: Final[tuple[tuple[code.Rule, Callable[[], Iterable[str]]], ...]] = (
     (code.who_imports_whom, production),
     (code.rooms_of_the_edge, production),
     (code.publish_and_work_know_no_game, production),
+    (code.rooms_stay_apart, production),
+    (code.no_star_imports, python),
     (code.only_config_reads_the_environment, production),
     (code.pure_modules_stay_pure, production),
     (code.one_place_knows_a_library, production),
@@ -105,6 +107,9 @@ def test_the_rules_name_what_there_is() -> None:
     """A rule about a file that was renamed would hold for ever."""
     for pattern in [*code.PURE, *(home for homes in code.HOMES.values() for home in homes), code.DOCTOR]:
         assert any(code.matches(path, [pattern]) for path in tree()), pattern
+    for folder, barred in code.APART.items():
+        for room in (folder, *(f"{each.replace('.', '/')}/" for each in barred)):
+            assert any(path.startswith(room) for path in tree()), room
     rooms = {path.split("/")[1].removesuffix(".py") for path in production() if path.startswith("ws_edge/")}
     starters = {"main", "supervisor", "__main__", "__init__"}
     assert rooms - starters == code.EDGE_MAY_IMPORT.keys()
@@ -134,6 +139,12 @@ BROKEN: Final[tuple[tuple[code.Rule, str, str], ...]] = (
     (code.publish_and_work_know_no_game, "agent_worker/work/worker.py", "from broker.contract import url_policy"),
     (code.publish_and_work_know_no_game, "agent_worker/work/worker.py", "import playwright.async_api"),
     (code.publish_and_work_know_no_game, "agent_worker/publish/run.py", "from agent_worker.work import queue"),
+    (code.rooms_stay_apart, "broker/jetstream/api.py", "from broker.local import embedded_server"),
+    (code.rooms_stay_apart, "broker/local/embedded_server.py", "from ..jetstream.client import Client"),
+    (code.rooms_stay_apart, "agent_worker/games/player.py", "from agent_worker.work.outcome import TryAgain"),
+    (code.rooms_stay_apart, "agent_worker/work/worker.py", "from agent_worker import games"),
+    (code.no_star_imports, "ws_edge/node.py", "from os import *"),
+    (code.only_config_reads_the_environment, "ws_edge/api/config.py", "import os\nx = os.environ"),
     (code.only_config_reads_the_environment, "ws_edge/api/rpc.py", "import os\nx = os.environ['A']"),
     (code.only_config_reads_the_environment, "ws_edge/api/rpc.py", "import os\nx = os.environ.get('A')"),
     (code.only_config_reads_the_environment, "ws_edge/api/rpc.py", "import os as o\nx = o.environb"),
@@ -146,13 +157,28 @@ BROKEN: Final[tuple[tuple[code.Rule, str, str], ...]] = (
     (code.only_config_reads_the_environment, "testcast/cli/main.py", "option('--url', envvar='A')"),
     *(
         (code.pure_modules_stay_pure, "broker/contract/snapshot.py", f"import {name}")
-        for name in ("asyncio", "time", "random", "socket", "os", "threading", "subprocess", "os.path", "asyncio.tasks")
+        for name in (
+            "asyncio",
+            "time",
+            "random",
+            "socket",
+            "os",
+            "threading",
+            "subprocess",
+            "os.path",
+            "asyncio.tasks",
+            "uuid",
+            "secrets",
+        )
     ),
     (code.pure_modules_stay_pure, "broker/contract/ports.py", "import logging"),
     (code.pure_modules_stay_pure, "ws_edge/encoding/sse.py", "from time import monotonic"),
     (code.pure_modules_stay_pure, "ws_edge/fanout/throttle.py", "def late():\n    import asyncio"),
     (code.pure_modules_stay_pure, "ws_edge/fanout/resume.py", "from datetime import datetime\nx = datetime.now()"),
     (code.pure_modules_stay_pure, "ws_edge/fanout/resume.py", "import datetime\nx = datetime.datetime.utcnow()"),
+    (code.pure_modules_stay_pure, "ws_edge/fanout/resume.py", "from datetime import datetime as dt\nx = dt.now()"),
+    (code.pure_modules_stay_pure, "ws_edge/fanout/resume.py", "import datetime as d\nx = d.date.today()"),
+    (code.pure_modules_stay_pure, "ws_edge/fanout/resume.py", "import datetime as d\nD = d.datetime\nx = D.now()"),
     (code.pure_modules_stay_pure, "agent_worker/games/policy.py", "from random import choice"),
     (code.pure_modules_stay_pure, "broker/contract/ports.py", "from broker.jetstream.api import Streams"),
     (code.pure_modules_stay_pure, "ws_edge/access.py", "from ws_edge import node"),
@@ -162,6 +188,8 @@ BROKEN: Final[tuple[tuple[code.Rule, str, str], ...]] = (
     (code.one_place_knows_a_library, "ws_edge/transport/accept.py", "import starlette.requests"),
     (code.only_jetstream_speaks_nats, "ws_edge/fanout/topic.py", "x = message.header(b'Nats-Sequence')"),
     (code.only_jetstream_speaks_nats, "ws_edge/views/catalogue.py", "x = 'KV-Operation'"),
+    (code.only_jetstream_speaks_nats, "ws_edge/views/catalogue.py", "x = b'nats-expected-last-sequence'"),
+    (code.only_jetstream_speaks_nats, "ws_edge/views/catalogue.py", "x = 'kv-operation'"),
     (code.only_jetstream_speaks_nats, "agent_worker/work/worker.py", "x = b'+TERM'"),
     (code.only_jetstream_speaks_nats, "broker/contract/subjects.py", "x = f'$KV.{bucket}'"),
     (code.only_jetstream_speaks_nats, "testcast/local/doctor.py", "x = f'$JS.API.STREAM.INFO.{name}'"),
@@ -223,6 +251,7 @@ KEPT: Final[tuple[tuple[code.Rule, str, str], ...]] = (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  import random",
     ),
     (code.pure_modules_stay_pure, "ws_edge/fanout/throttle.py", "from broker.contract.events import Event"),
+    (code.only_jetstream_speaks_nats, "testcast/local/doctor.py", "x = 'nats-server'"),
     (code.only_jetstream_speaks_nats, "ws_edge/node.py", '"""No Nats-Sequence here."""'),
     (code.functions_are_short, "broker/log.py", "def long():\n" + "    pass\n" * 49),
     (code.files_are_short, "broker/log.py", '"""Long.\n\nLonger than 400 lines: one table.\n"""\n' + "x = 1\n" * 400),

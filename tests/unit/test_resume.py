@@ -14,7 +14,7 @@ from ws_edge.fanout.resume import (
     READ_ENDS,
     READ_STARTS,
     Act,
-    LeaderWord,
+    LeaderAnswer,
     Plan,
     Stage,
     plan_catch_up,
@@ -41,7 +41,7 @@ RING_AFTER = 10
 KNOWN = positions()
 FIRST_AT_8 = positions(first=8)
 PAGE = Page((4, 6, 8))
-WORD = LeaderWord(newest=6, received=9)
+ANSWER = LeaderAnswer(newest=6, received=9)
 LIVE, RECOVERED = Decision("live", None, 0), "recovered"
 
 
@@ -58,7 +58,7 @@ def reset(reason: str) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("asked", "known", "word", "page", "plan"),
+    ("asked", "known", "answer", "page", "plan"),
     [
         (None, KNOWN, None, None, sync(LIVE)),
         (Position("e", 0), KNOWN, None, None, sync(LIVE)),
@@ -68,26 +68,26 @@ def reset(reason: str) -> Plan:
         (Position(None, 15), KNOWN, None, None, recovered(15)),  # in the ring: retained, no need to read
         (Position("e", 10), KNOWN, None, None, recovered(10)),  # the ring begins behind it
         (Position("e", 21), KNOWN, None, None, Plan(Act.ASK)),
-        (Position("e", 21), KNOWN, LeaderWord(20, 20), None, reset("ahead")),
+        (Position("e", 21), KNOWN, LeaderAnswer(20, 20), None, reset("ahead")),
         (Position("e", 6), KNOWN, None, None, Plan(Act.READ, 6)),
         (Position("e", 6), KNOWN, None, PAGE, recovered(6)),
         (Position("e", 5), KNOWN, None, PAGE, reset("expired")),
-        (Position("e", 6), KNOWN, WORD, None, recovered(6)),  # the last one retained
-        (Position("e", 7), KNOWN, WORD, None, reset("expired")),
-        (Position("e", 5), KNOWN, WORD, None, Plan(Act.READ, 5)),  # before what the word is about
-        (Position("e", 9), KNOWN, WORD, None, Plan(Act.READ, 9)),  # after it
+        (Position("e", 6), KNOWN, ANSWER, None, recovered(6)),  # the last one retained
+        (Position("e", 7), KNOWN, ANSWER, None, reset("expired")),
+        (Position("e", 5), KNOWN, ANSWER, None, Plan(Act.READ, 5)),  # before what the answer is about
+        (Position("e", 9), KNOWN, ANSWER, None, Plan(Act.READ, 9)),  # after it
         (Position("e", 7), FIRST_AT_8, None, None, reset("expired")),
         (Position("e", 15), FIRST_AT_8, None, None, recovered(15)),
     ],
 )
 def test_a_resume(
-    asked: Position | None, known: Continuity, word: LeaderWord | None, page: Page | None, plan: Plan
+    asked: Position | None, known: Continuity, answer: LeaderAnswer | None, page: Page | None, plan: Plan
 ) -> None:
-    assert plan_resume(asked, "e", known, RING_AFTER, word, page) == plan
+    assert plan_resume(asked, "e", known, RING_AFTER, answer, page) == plan
 
 
 @pytest.mark.parametrize(
-    ("cursor", "word", "page", "plan"),
+    ("cursor", "answer", "page", "plan"),
     [
         (18, None, None, Plan(Act.REST)),
         (19, None, None, Plan(Act.REST)),  # another edge released more
@@ -97,15 +97,15 @@ def test_a_resume(
         (6, None, PAGE, Plan(Act.PAGE)),
         (0, None, PAGE, Plan(Act.PAGE)),  # a new viewer: nothing can be gone before the first
         (5, None, PAGE, reset("expired")),
-        (7, WORD, None, reset("expired")),
-        (6, WORD, None, Plan(Act.SKIP, 9)),
-        (0, LeaderWord(0, 9), None, Plan(Act.SKIP, 9)),
-        (0, LeaderWord(0, 30), None, Plan(Act.SKIP, 18)),  # never past what was released
-        (0, WORD, None, Plan(Act.READ, 0)),
+        (7, ANSWER, None, reset("expired")),
+        (6, ANSWER, None, Plan(Act.SKIP, 9)),
+        (0, LeaderAnswer(0, 9), None, Plan(Act.SKIP, 9)),
+        (0, LeaderAnswer(0, 30), None, Plan(Act.SKIP, 18)),  # never past what was released
+        (0, ANSWER, None, Plan(Act.READ, 0)),
     ],
 )
-def test_a_catch_up(cursor: int, word: LeaderWord | None, page: Page | None, plan: Plan) -> None:
-    assert plan_catch_up(cursor, KNOWN, RING_AFTER, word, page) == plan
+def test_a_catch_up(cursor: int, answer: LeaderAnswer | None, page: Page | None, plan: Plan) -> None:
+    assert plan_catch_up(cursor, KNOWN, RING_AFTER, answer, page) == plan
 
 
 def test_a_read_ends_where_it_started() -> None:

@@ -132,7 +132,7 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
     return [part for part in [*parts, data] if part]
 
 
-# -- the house it comes to ----------------------------------------------------------------------------------------
+# -- the edge it connects to ---------------------------------------------------------------------------------------
 
 
 class Logged(logging.Handler):
@@ -158,7 +158,7 @@ class Heard(NamedTuple):
 CANCELLED = Event(type="error", status="failed", message="Cancelled", timestamp=1, data={"code": "cancelled"})
 
 
-class House:
+class FakeEdge:
     """A node's parts that a socket touches, with one test of three events."""
 
     def __init__(self) -> None:
@@ -193,12 +193,12 @@ class House:
         return Client(self, room)
 
     def judge(self) -> None:
-        """Everybody has gone."""
+        """All viewers have gone."""
         self.loop.run_for(12.0)
         hub = self.node.hub
         assert (self.node.admission.open, len(hub.sockets), len(self.server_state.connections)) == (0, 0, 0)
         assert not hub.topics and "listeners=0" in repr(self.node.tests)
-        assert len(hub._tasks) <= 2, "the hub's own, and a settle check at most"
+        assert len(hub._tasks) <= 2, "the hub's own, and a leader check at most"
         assert len(self.logged.records) <= 3, [record.getMessage() for record in self.logged.records]
         assert not any(record.exc_info for record in self.logged.records)
 
@@ -206,13 +206,13 @@ class House:
 class Client:
     """One connection."""
 
-    def __init__(self, house: House, room: float) -> None:
-        self.house, self.loop = house, house.loop
+    def __init__(self, edge: FakeEdge, room: float) -> None:
+        self.edge, self.loop = edge, edge.loop
         self.messages: list[dict[str, Any]] = []
         self.frames = FrameReader(self.messages.append)
         self.head = b""
         self.lost = False
-        self.socket = ViewerSocket(SimpleNamespace(), house.server_state, {"node": house.node})  # type: ignore[arg-type]
+        self.socket = ViewerSocket(SimpleNamespace(), edge.server_state, {"node": edge.node})  # type: ignore[arg-type]
         self.transport = ModelTransport(self.loop, self._received, 1 << 16, 1 << 14)
         self.transport.on_resume = self.socket.resume_writing
         self.transport.on_lost = self._on_lost
@@ -262,15 +262,15 @@ class Client:
 
 def listen(said: list[bytes], sizes: list[int]) -> Heard:
     """A client says this, cut like that, on a node of its own."""
-    house = House()
+    edge = FakeEdge()
     try:
-        client = house.client()
+        client = edge.client()
         client.says(cut(b"".join(said), sizes))
         heard = client.goes()
-        house.judge()
+        edge.judge()
         return heard
     finally:
-        house.close()
+        edge.close()
 
 
 quick = settings(
@@ -296,9 +296,9 @@ def test_however_it_is_cut(said: list[bytes], sizes: list[int]) -> None:
 @given(said, st.integers(0, 3000))
 def test_a_client_that_talks_and_does_not_listen_is_not_read_from(said: list[bytes], room: int) -> None:
     """Answers to what it says are bounded: what it says without end is not taken in."""
-    house = House()
+    edge = FakeEdge()
     try:
-        client = house.client(room)
+        client = edge.client(room)
         talk = [frame(b'{"type":"unsubscribe","testId":"%b"}' % TEST_ID.encode()), frame(b"ping" * 30, 9), *said]
         for _ in range(60):
             client.says([each for each in talk for _ in range(4)])
@@ -307,13 +307,13 @@ def test_a_client_that_talks_and_does_not_listen_is_not_read_from(said: list[byt
         client.loop.run_for(11.0)
         client.loop.call(partial(client.transport.room, float("inf")))
         client.goes()
-        house.judge()
+        edge.judge()
     finally:
-        house.close()
+        edge.close()
 
 
 def test_what_is_sound_is_answered() -> None:
-    """The fuzz's own house works: a subscribe brings the run, in one piece or byte by byte."""
+    """The fake edge works: a subscribe brings the run, in one piece or byte by byte."""
     subscribe = frame(b'{"type":"subscribe","testId":"%b"}' % TEST_ID.encode())
     for sizes in ([], [0], [1, 1, 5]):
         heard = listen([subscribe, frame(b"hello", 9)], sizes)

@@ -1,4 +1,4 @@
-"""The spine under every interleaving: real hub, topic and replay against a model broker, on a clock that jumps.
+"""The fan-out under every interleaving: real hub, topic and replay against a model broker, on a virtual clock.
 
 Each viewer is judged by what its transport received, frame by frame, as it comes:
 
@@ -7,7 +7,7 @@ Each viewer is judged by what its transport received, frame by frame, as it come
 * a heartbeat's head never passes an event that the viewer has not got;
 * `reset` comes only for a reason the resume table knows;
 
-and when all is well again and everybody reads: nobody lacks a retained event.
+and when all faults are healed and every viewer reads: none lacks a retained event.
 
 Longer than 400 lines: one state machine, whose rules share its state.
 """
@@ -70,7 +70,7 @@ LOUD: Final = Loud()
 
 
 class Descriptors:
-    """In place of `os`, where frames go straight to the kernel."""
+    """In place of `os`, where frames go directly to the kernel."""
 
     def __init__(self) -> None:
         self.viewers: dict[int, ModelViewer] = {}
@@ -78,7 +78,7 @@ class Descriptors:
     def write(self, fd: int, data: bytes) -> int:
         viewer = self.viewers[fd]
         assert viewer.fd == fd and not viewer.left, "by a way that is closed"
-        return viewer.transport.straight(data)
+        return viewer.transport.write_direct(data)
 
 
 DESCRIPTORS: Final = Descriptors()
@@ -205,7 +205,7 @@ class ModelViewer(SocketWriter):
 
 
 class Spine(RuleBasedStateMachine):
-    """One test, its broker, a node, and whatever may happen to them."""
+    """One test, its broker, a node, and the faults that may happen to them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -365,7 +365,7 @@ class Spine(RuleBasedStateMachine):
     @precondition(lambda self: self.caught_up)
     @rule(data=st.data())
     def subscribe_again(self, data: st.DataObject) -> None:
-        """On the same socket, which may be open straight to the kernel, and may be full."""
+        """On the same socket, which may be open directly to the kernel, and may be full."""
         self._subscribe_again(data.draw(st.sampled_from(self.caught_up)))
 
     def _subscribe_again(self, viewer: ModelViewer) -> None:

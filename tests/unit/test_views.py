@@ -12,8 +12,9 @@ import msgspec
 import orjson
 import pytest
 
+from broker import identity
 from broker.clock import now_ms
-from broker.contract import ids, subjects
+from broker.contract import subjects
 from broker.contract.errors import BadInput
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.snapshot_store import SnapshotChange
@@ -85,7 +86,7 @@ class World:
         self._count += 1
         now = now_ms()
         defaults: dict[str, Any] = {
-            "test_id": ids.new_test_id(),
+            "test_id": identity.new_test_id(),
             "title": title,
             "status": "running",
             "seq": self._count,

@@ -2,7 +2,7 @@
 
 Every page without a socket asks every 3 s and nearly always gets the same answer. The cache stands before starlette, so
 that a body is encoded once per change and a 304 costs one look-up. It refuses nothing itself: a request that it does
-not know, or whose caller is not allowed the answer, goes on to the application, which says what is wrong.
+not know, or whose caller is not allowed the answer, is passed on to the application, which says what is wrong.
 """
 
 from __future__ import annotations

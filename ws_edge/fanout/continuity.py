@@ -94,7 +94,7 @@ class Continuity:
         self.held[:count] = [event for event in self.held[:count] if event.seq <= newest]
 
     def start(self, received: int) -> None:
-        """Everything before is void; the next event follows `received`."""
+        """Discards everything before; the next event follows `received`."""
         self.received = self.released = received
         self.first = 0
 

@@ -1,6 +1,6 @@
 """The hub: the topics of one node, and everything that has to happen to all of them once in a while.
 
-Sockets and topics carry no timers for heartbeats, deadlines or checks: the hub goes through them in cohorts.
+Sockets and topics carry no timers for heartbeats, deadlines or checks: the hub sweeps all of them periodically.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Hub:
         return topic.add(viewer, asked)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Runs a short piece of work that belongs to nobody who could await it."""
+        """Runs a background task that no caller awaits."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

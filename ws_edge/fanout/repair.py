@@ -23,7 +23,7 @@ from broker.jetstream.scan import LAG_PAUSE_S, PAGE_EVENTS, pages
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 from ws_edge.fanout.continuity import Continuity
-from ws_edge.fanout.resume import LeaderWord
+from ws_edge.fanout.resume import LeaderAnswer
 from ws_edge.fanout.session import Session
 
 _RETRY_S: Final = 0.25
@@ -59,7 +59,7 @@ class Repaired(Protocol):
         """Receives the next event in order."""
 
     def resume_all(self, received: int) -> None:
-        """What is held does not lead on to the event after `received`: every viewer resumes."""
+        """What is held is not continuous with the event after `received`: every viewer resumes."""
 
     def on_opened(self, epoch: str, received: int, fallback: Snapshot | None) -> None:
         """Interest stands, and `received` is the newest event."""
@@ -71,7 +71,7 @@ class Repaired(Protocol):
         """Nothing is known to be missing."""
 
     def pump_all(self) -> None:
-        """Lets the viewers go on."""
+        """Pumps every session that is behind."""
 
 
 class Repair:
@@ -100,8 +100,10 @@ class Repair:
         self._start(partial(self._catch_up, newest))
 
     def ask_leader(self) -> None:
-        """Starts a look at the leader, for a position past everything known here or events that a read did not find.
-        Its word is left with every session that is behind."""
+        """Starts asking the leader, for a position past everything known here or events that a read did not find.
+
+        Stores the answer in every session that is behind.
+        """
         self._start(self._ask_leader)
 
     def abandon(self) -> None:
@@ -130,7 +132,7 @@ class Repair:
         self._topic.pump_all()
 
     def _on_failure(self, error: Exception) -> None:
-        # Also after an error of our own: a topic that stops repairing itself would lose events without a word.
+        # Also after an unexpected error: a topic that stops repairing itself would lose events silently.
         expected = isinstance(error, TestcastError)
         _limited.warning("topic %s: %s", self._topic.test_id, error, exc_info=not expected)
 
@@ -200,5 +202,5 @@ class Repair:
             await self._catch_up(newest)
             return
         for session in asking:
-            session.word = LeaderWord(newest, received)
+            session.leader_answer = LeaderAnswer(newest, received)
         await asyncio.sleep(LAG_PAUSE_S)

@@ -92,7 +92,7 @@ class Replay:
         return found
 
     def request(self, test_id: str, cursor: int, on_page: Callable[[ReplayPage], None]) -> None:
-        """Reads the page around `cursor`; calls `on_page` once it is here, whoever asked first.
+        """Reads the page around `cursor`; calls `on_page` when it is read; concurrent requests share one read.
 
         `on_page` may find nothing after the cursor in it: then the replica that answered lags, or nothing is retained.
         While the broker is away the read is tried again for ever.
@@ -114,7 +114,7 @@ class Replay:
 
         Args:
             up_to: the events up to here are gone, and the pages that begin with them. None: the topic is gone, or the
-                stream is another one, so reads under way are given up too, and whoever waits has to ask again.
+                stream is another one, so reads under way are given up too, and waiting sessions must request again.
         """
         for key, page in list(self._pages.items()):
             if key[0] == test_id and (up_to is None or not page.entries or page.entries[0].seq <= up_to):
@@ -131,7 +131,7 @@ class Replay:
 
     async def _read(self, key: tuple[str, int]) -> None:
         test_id, start = key
-        # Also after an error of our own: whoever waits for this page would wait for ever.
+        # Also after an unexpected error: otherwise sessions waiting for this page never resume.
         page = await retry(
             partial(self._read_page, test_id, start),
             on=(Exception,),

@@ -1,4 +1,4 @@
-"""What a viewer that is behind gets next. Pure: the topic asks, and does what it is told.
+"""What a viewer that is behind gets next. Pure: the topic carries out the returned plan.
 
 The stages of a session:
 
@@ -35,8 +35,8 @@ READ_STARTS = {Stage.ASKED: Stage.JUDGING, Stage.BEHIND: Stage.READING}
 READ_ENDS = {started: before for before, started in READ_STARTS.items()}
 
 
-class LeaderWord(NamedTuple):
-    """What the leader said: of all events up to `received` only those up to `newest` are retained. It stays true."""
+class LeaderAnswer(NamedTuple):
+    """The leader's answer: of all events up to `received` only those up to `newest` are retained. It stays true."""
 
     newest: int
     received: int
@@ -62,13 +62,13 @@ class Act(Enum):
     """What the topic does for a session."""
 
     SYNC = "sync"
-    """Write the `sync` that `decision` says, and go on from its position."""
+    """Write the `sync` that `decision` says, and continue from its position."""
     RING = "ring"
     """Send from the ring."""
     PAGE = "page"
     """Send from the page at hand."""
     SKIP = "skip"
-    """Nothing is retained up to `cursor`: go on there."""
+    """Nothing is retained up to `cursor`: continue there."""
     READ = "read"
     """Read the page around `cursor` first."""
     ASK = "ask"
@@ -92,7 +92,12 @@ _REST: Final = Plan(Act.REST)
 
 
 def plan_resume(
-    asked: Position | None, epoch: str, order: Order, ring_after: int, word: LeaderWord | None, page: PageView | None
+    asked: Position | None,
+    epoch: str,
+    order: Order,
+    ring_after: int,
+    answer: LeaderAnswer | None,
+    page: PageView | None,
 ) -> Plan:
     """The next act for a session whose position has not been judged.
 
@@ -101,17 +106,17 @@ def plan_resume(
         epoch: this life of the stream.
         order: the topic's positions.
         ring_after: the ring holds everything after this sequence.
-        word: the leader's word, None when it was not asked.
+        answer: the leader's answer, None when it was not asked.
         page: the page at hand that reaches beyond `asked`, None when there is none.
     """
     retained = True
     if asked is not None and asked.seq and asked.epoch in (None, epoch):
-        if asked.seq > order.received and word is None:
+        if asked.seq > order.received and answer is None:
             return _ASK
         if asked.seq < order.first:
             retained = False
         elif asked.seq < ring_after:
-            found = _retained(asked.seq, word, page)
+            found = _retained(asked.seq, answer, page)
             if found is None:
                 return Plan(Act.READ, asked.seq)
             retained = found
@@ -119,34 +124,36 @@ def plan_resume(
     return Plan(Act.SYNC, decision.after, decision)
 
 
-def plan_catch_up(cursor: int, order: Order, ring_after: int, word: LeaderWord | None, page: PageView | None) -> Plan:
+def plan_catch_up(
+    cursor: int, order: Order, ring_after: int, answer: LeaderAnswer | None, page: PageView | None
+) -> Plan:
     """The next act for a session that has a cursor.
 
     Args:
         order: the topic's positions.
         ring_after: the ring holds everything after this sequence.
-        word: the leader's word, None when it was not asked.
+        answer: the leader's answer, None when it was not asked.
         page: the page at hand that reaches beyond `cursor`, None when there is none.
     """
     if cursor >= order.released:  # past it, where another edge's throttle was ahead of this one's
         return _REST
     if cursor >= ring_after:
         return _RING
-    retained = _retained(cursor, word, page)
+    retained = _retained(cursor, answer, page)
     if retained is None:
         return Plan(Act.READ, cursor)
     if cursor and not retained:
         return Plan(Act.SYNC, 0, Decision("reset", "expired", 0))
     if page is not None:
         return _PAGE
-    assert word is not None  # without it, what is not on a page is not known
-    return Plan(Act.SKIP, min(order.released, word.received))
+    assert answer is not None  # without it, what is not on a page is not known
+    return Plan(Act.SKIP, min(order.released, answer.received))
 
 
-def _retained(seq: int, word: LeaderWord | None, page: PageView | None) -> bool | None:
+def _retained(seq: int, answer: LeaderAnswer | None, page: PageView | None) -> bool | None:
     """Whether the event at `seq`, which is not in the ring, is retained; None when that has to be read."""
     if page is not None:
         return page.holds(seq)
-    if word is not None and word.newest <= seq < word.received:
-        return word.newest == seq
+    if answer is not None and answer.newest <= seq < answer.received:
+        return answer.newest == seq
     return None

@@ -58,7 +58,7 @@ class Ring:
         return f"<Ring after={self.after} entries={len(self.entries)} bytes={self.bytes}>"
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """Adds what follows. The oldest quarter makes room at once, so that a long life costs little."""
+        """Adds what follows. Drops the oldest quarter at a time, so trimming is amortised."""
         self.entries.extend(entries)
         self.bytes += sum(len(entry.body) for entry in entries)
         if self.bytes > self._max_bytes or len(self.entries) > self._max_entries:

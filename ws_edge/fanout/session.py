@@ -9,7 +9,7 @@ from typing import Protocol
 
 from broker.contract.position import Position
 from ws_edge.encoding import Encoding
-from ws_edge.fanout.resume import LeaderWord, Stage
+from ws_edge.fanout.resume import LeaderAnswer, Stage
 
 
 class Viewer(Protocol):
@@ -60,7 +60,7 @@ class Owner(Protocol):
 class Session:
     """One viewer's interest in one topic."""
 
-    __slots__ = ("asked", "cursor", "live", "place", "stage", "topic", "viewer", "word")
+    __slots__ = ("asked", "cursor", "leader_answer", "live", "place", "stage", "topic", "viewer")
 
     def __init__(self, topic: Owner, viewer: Viewer, asked: Position | None) -> None:
         self.topic = topic
@@ -69,7 +69,7 @@ class Session:
         self.cursor = 0
         """Everything up to here has been written; meaningful while `stage` is BEHIND or READING."""
         self.stage = Stage.ASKED
-        self.word: LeaderWord | None = None
+        self.leader_answer: LeaderAnswer | None = None
         """What the leader said about this session's position; None when it was not asked."""
         self.live: LiveSessions | None = None
         """The live sessions that it is one of; None while it is not live."""

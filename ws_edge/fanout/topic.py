@@ -131,7 +131,10 @@ class Topic:
             self._on_quiet(self)
 
     def pump(self, session: Session) -> None:
-        """Writes what a session lacks, until its buffer is full or it is current. Called whenever that may go on."""
+        """Writes what a session lacks, until its buffer is full or it is current.
+
+        Called when the viewer may have room or new data.
+        """
         if session not in self.behind or session.stage in READ_ENDS or self.state != "open":
             return
         out: list[bytes] = []
@@ -146,7 +149,7 @@ class Topic:
             self.live.add(session)
 
     def pump_all(self) -> None:
-        """Lets everybody who is behind go on."""
+        """Pumps every session that is behind."""
         for session in tuple(self.behind):
             self.pump(session)
 
@@ -199,8 +202,8 @@ class Topic:
         if place < ring_after:
             page = self._services.replay.cached(self.test_id, place)
         if session.stage is Stage.ASKED:
-            return plan_resume(session.asked, self.epoch, order, ring_after, session.word, page), page
-        return plan_catch_up(session.cursor, order, ring_after, session.word, page), page
+            return plan_resume(session.asked, self.epoch, order, ring_after, session.leader_answer, page), page
+        return plan_catch_up(session.cursor, order, ring_after, session.leader_answer, page), page
 
     def _place_of(self, session: Session) -> int:
         if session.stage in _UNDECIDED:
@@ -210,7 +213,7 @@ class Topic:
     def _next_batch(self, session: Session, entries: list[Entry]) -> bytes:
         released = self.order.released
         frame, cursor = self._batches.frame(session.viewer.encoding, entries, session.cursor, released)
-        # When nothing comes before the head although the entries go on behind it, it is not retained any more.
+        # When nothing comes before the head although entries follow it, it is not retained any more.
         session.cursor = cursor if cursor > session.cursor else released
         return frame
 
@@ -328,7 +331,7 @@ class Topic:
             self._repair.catch_up()
 
     def restart(self) -> None:
-        """The stream is another one now: everything known is void, and every viewer is told `reset epoch`."""
+        """The stream was recreated. Discards all state and tells every viewer `reset epoch`."""
         if self.state in ("missing", "closed"):
             return
         self.resume_all(0)
@@ -369,7 +372,7 @@ class Topic:
         self.check_at = self._loop.time() + LEADER_CHECK_AFTER_SPLICE_S
 
     def resume_all(self, received: int) -> None:
-        """What is held here does not lead on to what comes next: every viewer resumes, from where it is."""
+        """What is held here is not continuous with what comes next: every viewer resumes from its position."""
         for session in self.live:
             session.cursor = self.order.released
         self.behind.update(self.live)
@@ -377,7 +380,7 @@ class Topic:
         for session in self.behind:
             if session.stage not in _UNDECIDED:
                 session.asked = Position(self.epoch, session.cursor)
-            session.stage, session.word = Stage.ASKED, None
+            session.stage, session.leader_answer = Stage.ASKED, None
         self._services.replay.forget(self.test_id)
         self._forget_events(received)
 

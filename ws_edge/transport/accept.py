@@ -1,10 +1,10 @@
 """What a new connection is handed to first. WebSocket upgrades are answered here; everything else is uvicorn's.
 
-A crowd that comes back opens thousands of sockets a second, and what uvicorn's HTTP protocol prepares for a request
+After a node fails, thousands of viewers reconnect per second, and what uvicorn's HTTP protocol prepares for a request
 (parser, flow control, addresses, an ASGI scope) costs more than the handshake itself. A request that is whole, asks for
-`/ws` and looks like every browser's is read here, and its connection never becomes HTTP. Any other request (in pieces,
-malformed, with a body, for another path) goes to uvicorn's protocol. An upgrade that comes in pieces still becomes a
-socket there.
+`/ws` and has the plain form that browsers send is read here, and its connection never becomes HTTP. Any other request
+(in pieces, malformed, with a body, for another path) goes to uvicorn's protocol. An upgrade that comes in pieces still
+becomes a socket there.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AcceptProtocol(asyncio.Protocol):
         return "<AcceptProtocol>"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Starts the deadline: a connection that sends nothing is as good as half a request."""
+        """Starts the deadline: a connection that sends nothing is treated as an incomplete request."""
         self._transport = cast(asyncio.Transport, transport)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # a union of uvicorn's own classes
         self._pending[self] = asyncio.get_running_loop().time() + HEADER_S

@@ -69,7 +69,7 @@ class Admission:
         return None
 
     def leave(self, address: str) -> None:
-        """Uncounts a socket that was let in."""
+        """Releases the slot of an accepted socket."""
         self.open -= 1
         left = self._by_address[address] - 1
         if left:
@@ -98,7 +98,7 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Netwo
     Args:
         peer: the address at the other end of the connection.
         forwarded_for: the X-Forwarded-For header, None when there is none.
-        trusted: the proxies whose word counts. Each trusted hop, from the nearest on, may name the one before it.
+        trusted: the proxies whose header is trusted. Each trusted hop, from the nearest on, may name the one before it.
 
     Returns:
         The first address, seen from here, that is no trusted proxy.

@@ -63,7 +63,7 @@ class DeadlineHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def too_late(self) -> None:
-        """The deadline has passed. Nobody would read an answer to half a request."""
+        """The deadline has passed. The client would not read a response to an incomplete request."""
         self.transport.abort()
 
     @property

@@ -8,7 +8,7 @@ protocol of our own (figures in BENCHMARKS.md):
 * frames are built once per event by the topic and written here as they are;
 * a frame parser (from the `websockets` package) exists only while the client is saying something, since most clients
   speak once;
-* there is no timer, task or queue per socket: the hub goes through the sockets in cohorts.
+* there is no timer, task or queue per socket: the hub sweeps all of them periodically.
 
 Where uvicorn hands the upgrade on, only the 101 is written at once: the transport's protocol is set after that call,
 and a write before it never reports `pause_writing`.
@@ -121,7 +121,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # a union of uvicorn's own classes
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended, whoever ended it."""
+        """The connection is closed, by either side."""
         self.close_direct()
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
@@ -143,7 +143,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         return False
 
     def resume_writing(self) -> None:
-        """The transport has drained: sessions that are behind go on."""
+        """The transport has drained: sessions that are behind continue."""
         if self._paused and not self.transport.is_closing():
             self._paused = False
             self._track_partial_frame()
@@ -266,7 +266,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
     def _on_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
             self._leave()
-            if self.closing_since:  # the answer to ours
+            if self.closing_since:  # the reply to our close frame
                 self._end()
             return
         if self.closing_since or frame.opcode in (Opcode.PING, Opcode.PONG):

@@ -1,7 +1,7 @@
 """The projector: folds stored events into the snapshots of `RUNS`. It runs in every edge, without a leader.
 
 The shared consumer delivers hints: "there is an event at this sequence". A hint is acknowledged once the run's snapshot
-has reached that sequence, whoever wrote the snapshot. So a projector may be killed anywhere: its hints go to another.
+has reached that sequence, by any edge. A projector can be killed at any time: its hints go to another.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Projector:
                 await pull_consumer.close()
 
     async def _try_to_repair(self) -> None:
-        """A deleted stream takes its consumer along, and whoever creates the stream again may not know of it."""
+        """Deleting a stream deletes its consumer, and recreating the stream does not recreate the consumer."""
         if self._nats.connected:
             with contextlib.suppress(TestcastError):
                 await self._repair()

@@ -42,7 +42,7 @@ class TestsChannelStatistics(NamedTuple):
 
 
 class TestsChannel:
-    """Everybody on this node who watches the list.
+    """All viewers on this node that watch the list.
 
     A listener whose write buffer is beyond `high_water_bytes` when the list changes misses the change, and gets the
     whole list once it has room.

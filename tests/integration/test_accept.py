@@ -1,4 +1,4 @@
-"""What an edge does against crowds and against those who only half speak."""
+"""What an edge does with very many connections and with clients that send incomplete requests."""
 
 from __future__ import annotations
 
