@@ -135,7 +135,7 @@ async def compare(programs: Path, kinds: Sequence[type[Peer]], rounds: int, quic
     rows = [Row(kind) for kind in kinds]
     for number in range(rounds):
         for load in QUICK if quick else COLUMNS:
-            for row in rows:
+            for row in rows if number % 2 == 0 else reversed(rows):  # nobody is always the first after a pause
                 if row.absent:
                     continue
                 try:
