@@ -1,7 +1,7 @@
 """The event log as every other package sees it. Pure.
 
 `EventLog` has two implementations: JetStream (`broker.jetstream.event_log`) and the model that the property tests drive
-(`tests/model.py`). Nothing outside `broker.jetstream` knows what stores the log.
+(`tests/model.py`). The fan-out, the writer of an agent and the tail work with this, and know nothing of NATS.
 """
 
 from __future__ import annotations
