@@ -29,7 +29,8 @@ def main() -> int:
         reached = 1 - len(missing) / len(statements) if statements else 1.0
         if reached < LOW:
             low.append((reached, Path(path).relative_to(Path.cwd()).as_posix()))
-    print(f"coverage of the production code: {total:.1f} % of lines; files below {LOW:.0%}: {len(low) or 'none'}")
+    print(f"coverage of the production code by unit and integration tests: {total:.1f} % of lines")
+    print(f"files below {LOW:.0%}: {len(low) or 'none'}")
     for reached, name in sorted(low):
         print(f"  {reached:4.0%}  {name}")
     return 0
