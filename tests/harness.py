@@ -7,7 +7,6 @@ import inspect
 import os
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -25,6 +24,7 @@ from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.event_log import JetStreamLog
 from broker.local.child_process import Child
+from tests.fair_clock import fair_time
 
 T = TypeVar("T")
 NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
@@ -40,13 +40,13 @@ async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: s
     Raises:
         AssertionError: not within the deadline.
     """
-    deadline = time.monotonic() + within_s
+    deadline = fair_time() + within_s
     while True:
         result = condition()
         found = await result if inspect.isawaitable(result) else result
         if found:
             return found
-        if time.monotonic() > deadline:
+        if fair_time() > deadline:
             raise AssertionError(f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}")
         await asyncio.sleep(0.02)
 
