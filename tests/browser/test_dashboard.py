@@ -244,6 +244,7 @@ async def test_filters_and_search(stack: Stack, stack_streams: Streams, page: Pa
     going, done = await begin(stack_streams, f"Going {mark}"), await begin(stack_streams, f"Done {mark}")
     await complete(stack_streams, done)
     await opened(page, stack.edge_url)
+    await expect(page.get_by_label("Search tests")).to_be_visible()  # with the list, which may come after the socket
     await page.keyboard.press("/")
     await expect(page.get_by_label("Search tests")).to_be_focused()
     await page.keyboard.type(mark)
