@@ -15,8 +15,8 @@ from agent_worker.games.errors import BrowserMissing
 from agent_worker.games.handle import GameJob
 from agent_worker.games.page_state import Incident
 from agent_worker.games.player import play
-from tests.games.playing import Answer, GameServer, OnlyThese, Written, game_server, played, played_until
 from tests.fair_clock import fair_time
+from tests.games.playing import Answer, GameServer, OnlyThese, Written, game_server, played, played_until
 
 MOVING = """<body style="margin:0"><canvas id=c width=1280 height=720></canvas><script>
   const x = c.getContext("2d"); let at = 600;
