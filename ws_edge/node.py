@@ -72,7 +72,7 @@ class Node:
         self.draining = False
         self.failed: set[str] = set()
         """Parts that have failed and wait to be started again."""
-        self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
+        self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale_for_s)
         store = SnapshotStore(nats)
         self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
@@ -121,7 +121,17 @@ class Node:
     @property
     def stale(self) -> bool:
         """What this node shows may be old: the broker, or its leader, is away."""
-        return self.hub.stale or self.catalogue.stale_for_s is not None
+        return self.stale_for_s is not None
+
+    @property
+    def stale_for_s(self) -> float | None:
+        """Since when it may be old, seconds ago; None while it is current."""
+        ages = (self.hub.stale_for_s, self.catalogue.stale_for_s)
+        return max((age for age in ages if age is not None), default=None)
+
+    def broker_ms(self) -> int | None:
+        """The broker's time, ms since 1970, with which the times of snapshots can be compared; None when unknown."""
+        return self.broker_clock.now_ms(asyncio.get_running_loop().time())
 
     @property
     def ready(self) -> bool:

@@ -305,7 +305,7 @@ class Viewer:
 
 @pytest.fixture
 def channel(loop: VirtualLoop, world: World) -> TestsChannel:
-    channel = TestsChannel(1000, lambda: world.catalogue.stale_for_s is not None)
+    channel = TestsChannel(1000, lambda: world.catalogue.stale_for_s)
     world.told.append(channel.changed)
     loop.create_task(channel.run(world.catalogue))
     return channel
@@ -360,7 +360,7 @@ def test_word_that_the_list_is_stale_and_current_again(world: World, channel: Te
     for lost in world.broker.on_disconnect:
         world.loop.call(lost)
     world.loop.run_for(6)
-    assert viewer.got[-1]["stale"] is True
+    assert viewer.got[-1]["stale"] is True and 5000 <= viewer.got[-1]["ageMs"] < 5500, "since when it is true"
     world.loop.call(world.broker.on_current)
     world.loop.run_for(0.3)
     assert "stale" not in viewer.got[-1] and len(viewer.got) == 3

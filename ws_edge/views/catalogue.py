@@ -239,6 +239,8 @@ class Catalogue:
         test_id = change.test_id
         if change.kind == "unreadable":
             self._doubt(test_id)
+            if test_id in self._revisions:
+                self.lose(test_id)
             self.version += 1  # the ETag names the revision
             return
         if change.snapshot is None:

@@ -149,17 +149,22 @@ class Refill:
         """
         self._looks += 1
         loop = asyncio.get_running_loop()
-        resets = self._catalogue.resets
+        resets, held = self._catalogue.resets, sum(revision > 0 for _, revision in self._catalogue.all())
         events, stored = await self._log.state(), await self._store.state()
         self._clock.set(events.now_ms, loop.time())
         self._doubt_by_numbers(events, stored)
         seen = _Seen((events.epoch, events.last_seq), (stored.epoch, stored.last_seq, stored.messages), resets)
-        lost = stored.messages < self._messages or events.epoch != self._epoch
-        another = self._seen is None or lost or (self._seen.runs[0], self._seen.resets) != (stored.epoch, resets)
+        lost = stored.messages < max(held, self._messages) or events.epoch != self._epoch
+        another = (
+            self._seen is None
+            or self._missing > 0
+            or lost
+            or (self._seen.runs[0], self._seen.resets) != (stored.epoch, resets)
+        )
         self._messages, self._epoch = stored.messages, events.epoch
-        if another or self._missing or (seen != self._seen and loop.time() >= self._survey_due):
+        if another or (seen != self._seen and loop.time() >= self._survey_due):
             began = loop.time()
-            await self._survey(events.epoch, at_once=another)
+            await self._survey(events.epoch, stored.last_seq, at_once=another)
             self._seen = seen if not self._missing else None
             self._survey_due = loop.time() + max(_SURVEY_S, _COST * (loop.time() - began))
         await self._fold_what_stays_behind(events.epoch)
@@ -168,37 +173,34 @@ class Refill:
     def _doubt_by_numbers(self, events: StreamState, stored: StreamState) -> None:
         """A snapshot past the newest event, of another life of the stream, or of an entry that is gone, is doubted."""
         for run, revision in self._catalogue.all():
-            if run.epoch != events.epoch or run.seq > events.last_seq or 0 < revision < stored.first_seq:
+            if 0 < revision < stored.first_seq:
+                self._catalogue.lose(run.test_id)
+            if run.epoch != events.epoch or run.seq > events.last_seq or revision < stored.first_seq:
                 self._catalogue.doubted.add(run.test_id)
 
-    async def _survey(self, epoch: str, *, at_once: bool) -> None:
+    async def _survey(self, epoch: str, last_revision: int, *, at_once: bool) -> None:
         """Finds the runs that are missing, behind, or in the bucket without an event."""
         self._surveys += 1
         newest, revisions = await self._log.newest_of_all(), await self._store.revisions()
         self._nothing = {each: seq for each, seq in self._nothing.items() if newest.get(each) == seq}
-        missing = self._missing_in(newest, revisions, epoch)
+        for run, revision in self._catalogue.all():
+            if 0 < revision <= last_revision and run.test_id not in revisions:
+                self._catalogue.lose(run.test_id)
+        missing = self._missing_of(newest, epoch)
         if missing and at_once:
             await asyncio.sleep(_SETTLE_S)
-            missing = self._missing_in({each: newest[each] for each in missing}, revisions, epoch)
+            missing = self._missing_of(missing, epoch)
             await self._fold_missing(missing)
         self._behind = (asyncio.get_running_loop().time(), missing | self._behind_of(newest))
-        if at_once and not missing:
-            self._catalogue.compared(behind=False)
-        self._missing = len([each for each in missing if self._is_wrong(each, newest[each], epoch)]) if at_once else 0
+        if at_once:
+            self._missing = len([each for each in missing if self._is_wrong(each, newest[each], epoch)])
+            self._catalogue.compared(behind=self._missing > 0)
         held = {*revisions, *(run.test_id for run, _ in self._catalogue.all())}
         self._catalogue.doubted.update(each for each in held if each not in newest)
 
-    def _missing_in(self, newest: dict[str, int], revisions: dict[str, int], epoch: str) -> dict[str, int]:
+    def _missing_of(self, newest: dict[str, int], epoch: str) -> dict[str, int]:
         """The runs of `newest` that the bucket does not hold, or holds from another life of the stream."""
-        surveyed = max(revisions.values(), default=0)
-        found = {}
-        for test_id, seq in newest.items():
-            known = self._catalogue.stored(test_id)
-            if known is not None and 0 < known[1] <= surveyed and test_id not in revisions:
-                self._catalogue.lose(test_id)
-            if self._is_wrong(test_id, seq, epoch):
-                found[test_id] = seq
-        return found
+        return {test_id: seq for test_id, seq in newest.items() if self._is_wrong(test_id, seq, epoch)}
 
     def _is_wrong(self, test_id: str, seq: int, epoch: str) -> bool:
         if self._nothing.get(test_id) == seq or self._refuses(test_id):
