@@ -12,9 +12,9 @@ from starlette.requests import Request
 
 from broker.clock import now_ms
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
-from broker.contract.events import Status, check, for_viewer
+from broker.contract.events import check, for_viewer
 from broker.contract.position import Decision, Position, decide
-from broker.contract.snapshot import Snapshot
+from broker.contract.snapshot import ListStatus, Snapshot
 from broker.jetstream import runs
 from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
@@ -39,7 +39,7 @@ class ListTests(Params):
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: str | None = None
-    status: Status | None = None
+    status: ListStatus | None = None
     query: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
 
@@ -91,15 +91,15 @@ async def list_tests(node: Node, _request: Request, params: ListTests) -> Answer
     """The newest runs, a page at a time, with the counts by status. From memory, also while the broker is away."""
     if not node.catalogue.filled.is_set():
         raise BrokerUnavailable("this node has not reached the broker yet, so it does not know the list")
-    stale_for_s = node.catalogue.stale_for_s
     query = f"{params.limit} {params.cursor} {params.status} {params.query}"
     etag = None if node.stale else node.catalogue.etag(node.hub.epoch, query)
     listing = node.catalogue.listing(params.limit, params.cursor, params.status, params.query)
     answer: dict[str, Any] = {"tests": to_json(listing.tests), "counts": listing.counts, "epoch": node.hub.epoch}
     if listing.next_cursor is not None:
         answer["nextCursor"] = listing.next_cursor
-    if node.stale:
-        answer |= {"stale": True, "ageMs": int((stale_for_s or 0) * 1000)}
+    stale_for_s = node.stale_for_s
+    if stale_for_s is not None:
+        answer |= {"stale": True, "ageMs": int(stale_for_s * 1000)}
     return Answer(orjson.dumps(answer), etag, is_current=_while_unchanged(node))
 
 
@@ -202,7 +202,7 @@ async def get_picture(node: Node, _request: Request, params: RunParams) -> Answe
 
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
     """What the page needs to know of this installation."""
-    answer: dict[str, Any] = {"now": now_ms()}
+    answer: dict[str, Any] = {"now": node.broker_ms() or now_ms()}
     if node.config.demo_game_url is not None:
         answer["demoGameUrl"] = node.config.demo_game_url
     return Answer(orjson.dumps(answer))
