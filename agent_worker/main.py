@@ -22,6 +22,7 @@ from broker.contract.errors import TestcastError
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
 from broker.retry import retry
+from broker.version import VERSION
 
 _CONNECT_S: Final = 2.0
 _PREPARE_S: Final = 5.0
@@ -70,7 +71,8 @@ async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> N
                 raise TryAgain(str(error)) from error
 
         worker = Worker(nats, player, read_job=read_job, name=config.name, concurrency=config.concurrency)
-        _log.info("worker %s takes jobs from %s, %d at a time", config.name, nats.address, config.concurrency)
+        place = (config.name, nats.address, config.concurrency)
+        _log.info("testcast %s: worker %s takes jobs from %s, %d at a time", VERSION, *place)
         await worker.run(stop)
 
 

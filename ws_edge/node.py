@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -14,6 +15,7 @@ from broker.jetstream import runs, topology
 from broker.jetstream.connection import Connection, ConnectionStatistics
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotStore
+from broker.jetstream.write_check import WriteCheck
 from broker.retry import Backoff
 from ws_edge.access import Access, OpenAccess
 from ws_edge.config import EdgeConfig
@@ -35,7 +37,11 @@ _DRAIN_LOOK_S: Final = 0.05
 _REPAIR_S: Final = 5.0
 _RESTART_S: Final = 1.0
 _LONGEST_RESTART_S: Final = 30.0
+_PROVEN_S: Final = 5.0
+"""A part that was started again counts as failed until it has run for this long."""
 _log = logging.getLogger("testcast.edge")
+
+Part = Callable[[], Coroutine[Any, Any, None]]
 
 
 class NodeStatistics(NamedTuple):
@@ -44,6 +50,8 @@ class NodeStatistics(NamedTuple):
     ready: bool
     draining: bool
     stale: bool
+    degraded: int
+    """How many reasons there are for which this node serves less than it should."""
     failed: int
     """Parts that have failed and wait to be started again."""
     connection: ConnectionStatistics
@@ -90,6 +98,7 @@ class Node:
             ready=self.ready,
             draining=self.draining,
             stale=self.stale,
+            degraded=len(self.degraded),
             failed=len(self.failed),
             connection=self.nats.statistics(),
             hub=self.hub.statistics(),
@@ -109,8 +118,27 @@ class Node:
 
     @property
     def ready(self) -> bool:
-        """A load balancer may send viewers here."""
-        return self.nats.connected and self.catalogue.filled.is_set() and not self.draining and not self.failed
+        """A load balancer may send viewers here: this node serves as well as any other could.
+
+        A broker that is away is away for every node, and each of them still answers with what it knows.
+        """
+        return self.catalogue.filled.is_set() and not self.draining and not self.failed
+
+    @property
+    def degraded(self) -> list[str]:
+        """What this node cannot do at the moment, one plain sentence each, for viewers and operators alike."""
+        reasons: list[str] = []
+        stale_for_s = self.catalogue.stale_for_s
+        if not self.nats.connected and (stale_for_s is not None or not self.catalogue.filled.is_set()):
+            reasons.append("the broker cannot be reached: events and lists may be old, and nothing can be submitted")
+        elif self.hub.stale:
+            reasons.append("the event stream has no leader: events may be old, and nothing can be submitted")
+        if stale_for_s is not None:
+            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - stale_for_s))
+            reasons.append(f"the list of tests is old: it was last current at {since}")
+        if self.nats.connected and self.nats.storage.refusing:
+            reasons.append(self.nats.storage.summary)
+        return reasons
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
@@ -128,7 +156,7 @@ class Node:
         """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
         self._run("hub", self.hub.run)
         self._run("tests", partial(self.tests.run, self.catalogue))
-        self._run("topology", self._start_views)
+        self._run("topology", self._start_views, ends=True)
 
     async def _start_views(self) -> None:
         """The views read streams, so they start once the streams are declared."""
@@ -136,25 +164,38 @@ class Node:
         self._run("catalogue", self.catalogue.run)
         if self.config.projector:
             self._run("projector", self.projector.run)
+            self._run("write check", WriteCheck(self.nats).run)
         if self.config.reaper:
             self._run("reaper", self.reaper.run)
 
-    def _run(self, name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self._supervise(name, part), name=name))
+    def _run(self, name: str, part: Part, *, ends: bool = False) -> None:
+        """Starts a part.
 
-    async def _supervise(self, name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs a part, and starts it again when it fails. The node is not ready meanwhile."""
+        Args:
+            ends: it is done when it returns. Any other part runs until it is cancelled.
+        """
+        work = self._supervise(name, part, ends)
+        self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+
+    async def _supervise(self, name: str, part: Part, ends: bool) -> None:
+        """Runs a part, and starts it again when it fails. The node is not ready until it runs again for a while."""
         backoff = Backoff(_RESTART_S, _LONGEST_RESTART_S)
+        loop = asyncio.get_running_loop()
         while True:
+            proven = loop.call_later(_PROVEN_S, self.failed.discard, name)
             try:
                 await part()
-                return
+                if ends:
+                    self.failed.discard(name)
+                    return
+                raise RuntimeError(f"{name} has ended by itself")
             except Exception:
                 delay_s = backoff.next()
                 _log.critical("%s has failed; it is started again in %g s", name, delay_s, exc_info=True)
+            finally:
+                proven.cancel()
             self.failed.add(name)
             await asyncio.sleep(delay_s)
-            self.failed.discard(name)
 
     async def drain(self) -> None:
         """Sends every viewer to another node, in batches, and returns when all have gone or `drain_s` is over."""

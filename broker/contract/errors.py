@@ -94,6 +94,17 @@ class BrokerUnavailable(TestcastError):
         return "the broker is not available at the moment: try again in a few seconds"
 
 
+class StorageFull(BrokerUnavailable):
+    """The broker answers and cannot store anything: its disk is full, or a limit of its storage is reached."""
+
+    code = "storage_full"
+
+    @property
+    def public_message(self) -> str:
+        """The message without server names and subjects, which are for logs and operators."""
+        return "the broker cannot store anything at the moment: its disk is full, or its storage limit is reached"
+
+
 class BrokerRefused(TestcastError):
     """The broker answered with an error.
 

@@ -16,10 +16,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, WrongLastSequence
+from broker.contract import subjects
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, StorageFull, WrongLastSequence
 from broker.contract.ports import Ack
 from broker.jetstream import kv
-from broker.jetstream.connection import Connection, to_json
+from broker.jetstream.connection import Connection, NoAnswer, to_json
 from broker.jetstream.parser import Message, header_value
 
 MAX_SUBJECTS_PER_NEWEST: Final = 1024
@@ -34,8 +35,13 @@ as for errors that pass."""
 
 _WRONG_LAST: Final = {10071, 10164}
 """10164 occurs in clusters only."""
-_NOT_LEADER_YET: Final = {10008, 10158, 10023, 10074}
-"""System unavailable, a publish during an election, no space, no quorum."""
+_NOT_LEADER_YET: Final = {10008, 10158, 10074}
+"""System unavailable, a publish during an election, no quorum."""
+_STORAGE: Final = {10002, 10023, 10047}
+"""A limit of the account, of the server's memory or disk, or of what is reserved on its disk."""
+_FULL_OF_BYTES: Final = ("no space left", "maximum bytes", "resource limits exceeded", "disk quota")
+"""In descriptions. A disk that is full has no number of its own: its error is passed on by what met it."""
+_WRITE_CHECK_S: Final = 1.0
 _HEARD_NS: Final = 3_000_000_000
 """Followers report every second, and elect another leader after 4 s without theirs at the earliest."""
 _LAST_IN_TEXT = re.compile(r"wrong last sequence: (\d+)")
@@ -202,8 +208,42 @@ class Streams:
         Raises:
             WrongLastSequence: `expected_last` is no longer the last.
             BrokerRefused: refused for another reason (full, too large).
+            StorageFull: the broker has no room, or answers everything but this.
             BrokerUnavailable: no acknowledgement; the message may be stored all the same.
         """
+        storage, stream = self.nats.storage, _stream_of(subject)
+        try:
+            ack = await self._store(subject, payload, msg_id, expected_last, headers, timeout_s)
+        except NoAnswer as silence:
+            reason = await self._full_disk(stream, silence)
+            if reason is None:
+                raise
+            storage.refused(stream, reason, silent=True)
+            raise StorageFull(reason) from None
+        except StorageFull as error:
+            storage.refused(stream, error.message)
+            raise
+        storage.stored(stream)
+        return ack
+
+    async def _full_disk(self, stream: str, silence: NoAnswer) -> str | None:
+        """Why a write was not answered, when the same stream answers reads: a nats-server that has met a full disk
+        answers no write to the stream until it is restarted. None: the stream does not answer at all."""
+        try:
+            await self.state(stream, timeout_s=_WRITE_CHECK_S)
+        except (BrokerUnavailable, BrokerRefused):
+            return None
+        return f"{silence.message}, while {stream} answers reads: the broker's disk may be full or was full"
+
+    async def _store(
+        self,
+        subject: str,
+        payload: bytes,
+        msg_id: str | None,
+        expected_last: int | None,
+        headers: Mapping[str, str] | None,
+        timeout_s: float,
+    ) -> Ack:
         all_headers = dict(headers or {})
         if msg_id is not None:
             all_headers[MSG_ID_HEADER] = msg_id
@@ -293,6 +333,12 @@ def delivery(message: Message) -> Delivery:
     return Delivery(subject, int(seq), int(delivered), int(number), int(pending), message.data, message.headers, reply)
 
 
+def _stream_of(subject: str) -> str:
+    """The stream that stores a subject of the topology."""
+    tokens = subject.split(".")
+    return {"$KV": kv.stream(tokens[1]), "jobs": subjects.JOBS}.get(tokens[0], subjects.EVENTS)
+
+
 def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:
     cluster = info.get("cluster") or {}
     return cluster.get("leader"), cluster.get("leader_since")
@@ -318,6 +364,8 @@ def _answer(data: bytes) -> dict[str, Any]:
     if code in _WRONG_LAST:
         found = _LAST_IN_TEXT.search(text)
         raise WrongLastSequence(text, code, int(found[1]) if found else None)
+    if code in _STORAGE or any(words in text.lower() for words in _FULL_OF_BYTES):
+        raise StorageFull(f"the broker has no room to store this: {text} (JetStream error {code})")
     if code != STREAM_FULL and (code in _NOT_LEADER_YET or error.get("code") == 503):
         raise BrokerUnavailable(f"the broker has no leader at the moment: {text}")
     raise BrokerRefused(text, code)

@@ -28,6 +28,7 @@ from broker.config import DEFAULT_NATS_URL, redacted
 from broker.contract.errors import BrokerUnavailable, InvalidSetting, TestcastError
 from broker.jetstream.client import NatsClient, NatsError, NatsSubscription
 from broker.jetstream.parser import Handler, Message
+from broker.jetstream.storage_health import StorageHealth
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 
@@ -42,6 +43,10 @@ _NO_RESPONDERS: Final = b"503"
 
 _log = logging.getLogger("testcast.nats")
 _limited = RateLimited(_log, per_s=5.0)
+
+
+class NoAnswer(BrokerUnavailable):
+    """The connection is up, and no reply came in time."""
 
 
 class Subscription:
@@ -90,6 +95,8 @@ class Connection:
         """Called after each reconnect, when the subscriptions are restored."""
         self.on_disconnect: list[Callable[[], None]] = []
         """Called when the connection is lost."""
+        self.storage = StorageHealth()
+        """What became of the writes on this connection."""
         self._client = NatsClient()
         self._replies: dict[bytes, Handler] = {}
         self._waiting: set[asyncio.Future[list[Message]]] = set()
@@ -258,7 +265,7 @@ class Connection:
         """Sends a request and returns its replies, up to and including the first for which `is_last` is true.
 
         Raises:
-            BrokerUnavailable: no connection, no subscriber, or not all replies in time.
+            BrokerUnavailable: no connection, no subscriber, or not all replies in time (`NoAnswer`).
         """
         done: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         replies: list[Message] = []
@@ -283,7 +290,7 @@ class Connection:
             async with asyncio.timeout(timeout_s):
                 return await done
         except TimeoutError:
-            raise BrokerUnavailable(f"no answer on {subject} within {timeout_s:g} s") from None
+            raise NoAnswer(f"no answer on {subject} within {timeout_s:g} s") from None
         finally:
             self._waiting.discard(done)
             self._replies.pop(token, None)

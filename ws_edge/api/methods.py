@@ -18,6 +18,7 @@ from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
+from broker.version import VERSION
 from ws_edge.access import Action
 from ws_edge.node import Node
 from ws_edge.views.catalogue import to_json
@@ -100,12 +101,19 @@ async def list_tests(node: Node, _request: Request, params: ListTests) -> Answer
         answer["nextCursor"] = listing.next_cursor
     if node.stale:
         answer |= {"stale": True, "ageMs": int((stale_for_s or 0) * 1000)}
+    if degraded := node.degraded:
+        answer["degraded"], etag = degraded, None
     return Answer(orjson.dumps(answer), etag, is_current=_while_unchanged(node))
 
 
 def _while_unchanged(node: Node) -> Callable[[], bool]:
     version, epoch = node.catalogue.version, node.hub.epoch
-    return lambda: node.catalogue.version == version and node.hub.epoch == epoch and not node.stale
+
+    def is_current() -> bool:
+        same = node.catalogue.version == version and node.hub.epoch == epoch
+        return same and not node.stale and not node.degraded
+
+    return is_current
 
 
 async def get_test(node: Node, _request: Request, params: RunParams) -> Answer:
@@ -202,7 +210,9 @@ async def get_picture(node: Node, _request: Request, params: RunParams) -> Answe
 
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
     """What the page needs to know of this installation."""
-    answer: dict[str, Any] = {"now": now_ms()}
+    answer: dict[str, Any] = {"now": now_ms(), "version": VERSION}
+    if degraded := node.degraded:
+        answer["degraded"] = degraded
     if node.config.demo_game_url is not None:
         answer["demoGameUrl"] = node.config.demo_game_url
     return Answer(orjson.dumps(answer))
