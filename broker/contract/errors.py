@@ -46,9 +46,17 @@ class InvalidTestId(BadInput):
 
 
 class MalformedEvent(BadInput):
-    """A message on `test.<id>.events` that is not an event. It is counted and logged, and never forwarded."""
+    """A message on `test.<id>.events` that is not an event. It is counted and logged, and never forwarded.
+
+    Attributes:
+        reason: what is wrong with it, in words that are the same for every such message: what it is counted under.
+    """
 
     code = "malformed_event"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
 
 
 class InvalidSetting(BadInput):
