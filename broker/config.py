@@ -16,6 +16,22 @@ DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 _SCHEME = re.compile(r"(\w+://)")
 
 
+MAX_REPLICAS = 5
+DEFAULT_MAX_AGE_S = 7 * 24 * 3600
+_MIN_AGE_S = 1.0
+_LONGEST_AGE_S = 100 * 365 * 24 * 3600
+_MOST_BYTES = 2**62
+
+
+class StreamSettings(NamedTuple):
+    """How a stream is made. One that stands keeps what it has."""
+
+    max_age_s: float = DEFAULT_MAX_AGE_S
+    """How long events, snapshots and pictures are kept, seconds; 0: for ever."""
+    max_bytes: int = 0
+    """How large the stream of events may become; the oldest events go first. 0: unlimited."""
+
+
 class BrokerConfig(NamedTuple):
     """How to reach the broker, or where an embedded one keeps its data."""
 
@@ -23,6 +39,27 @@ class BrokerConfig(NamedTuple):
     replicas: int
     state_dir: Path
     server_binary: str | None
+
+
+def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
+    """Reads `TESTCAST_EVENTS_MAX_AGE_S`, `TESTCAST_EVENTS_MAX_BYTES`.
+
+    Raises:
+        InvalidSetting: a value makes no sense; the message names the variable.
+    """
+    max_age_s = number("TESTCAST_EVENTS_MAX_AGE_S", DEFAULT_MAX_AGE_S, 0, _LONGEST_AGE_S, environ)
+    if 0 < max_age_s < _MIN_AGE_S:
+        raise InvalidSetting(f"TESTCAST_EVENTS_MAX_AGE_S: {max_age_s:g} is less than {_MIN_AGE_S:g}; 0 keeps for ever")
+    return StreamSettings(max_age_s, whole("TESTCAST_EVENTS_MAX_BYTES", 0, 0, _MOST_BYTES, environ))
+
+
+def replicas(environ: Mapping[str, str] = os.environ) -> int:
+    """Reads `TESTCAST_NATS_REPLICAS`.
+
+    Raises:
+        InvalidSetting: it is no whole number from 1 to `MAX_REPLICAS`.
+    """
+    return whole("TESTCAST_NATS_REPLICAS", 1, 1, MAX_REPLICAS, environ)
 
 
 def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
@@ -35,10 +72,11 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     for each in url.split(","):
         if not each.startswith(("nats://", "tls://", "ws://", "wss://")):
             raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(each)!r} is no address like {DEFAULT_NATS_URL}")
-    replicas = number("TESTCAST_NATS_REPLICAS", 1, 1, 5, environ)
+    copies = replicas(environ)
+    streams(environ)  # a wrong value is told at the start, not when a stream is made
     home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
     state_dir = Path(environ.get("TESTCAST_STATE_DIR") or Path(home) / "testcast")
-    return BrokerConfig(url, int(replicas), state_dir, environ.get("NATS_SERVER") or None)
+    return BrokerConfig(url, copies, state_dir, environ.get("NATS_SERVER") or None)
 
 
 def redacted(url: str) -> str:
@@ -64,6 +102,18 @@ def number(name: str, default: float, low: float, high: float, environ: Mapping[
     if not low <= value <= high:
         raise InvalidSetting(f"{name}: {given} is not between {low:g} and {high:g}")
     return value
+
+
+def whole(name: str, default: int, low: int, high: int, environ: Mapping[str, str] = os.environ) -> int:
+    """Reads a whole number from the environment.
+
+    Raises:
+        InvalidSetting: it is not one, or not between `low` and `high`; the message names the variable.
+    """
+    value = number(name, default, low, high, environ)
+    if value != int(value):
+        raise InvalidSetting(f"{name}: {value:g} is not a whole number")
+    return int(value)
 
 
 def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) -> bool:

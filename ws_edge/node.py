@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from broker.contract.snapshot import Snapshot
-from broker.jetstream import runs, topology
+from broker.jetstream import runs
 from broker.jetstream.connection import Connection, ConnectionStatistics
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotStore
+from broker.jetstream.topology import Topology
 from broker.jetstream.write_check import WriteCheck
 from broker.retry import Backoff
 from ws_edge.access import Access, OpenAccess
@@ -34,7 +35,6 @@ _DRAIN_PAUSE_S: Final = 0.2
 _COME_BACK_MS: Final = (100, 1000)
 """When a viewer is told to come back: drawn for each, so that they do not arrive together."""
 _DRAIN_LOOK_S: Final = 0.05
-_REPAIR_S: Final = 5.0
 _RESTART_S: Final = 1.0
 _LONGEST_RESTART_S: Final = 30.0
 _PROVEN_S: Final = 5.0
@@ -81,9 +81,9 @@ class Node:
         self.catalogue = Catalogue(nats, store, self.tests.changed)
         self.hub = Hub(self.log, config, self.catalogue)
         self.hub.listeners = self.tests
-        self._declare = partial(topology.apply, nats, replicas=replicas)
-        repair = partial(self._declare, timeout_s=_REPAIR_S)
-        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair)
+        self.topology = Topology(nats, replicas=replicas)
+        """Its `problems` say why a stream or consumer cannot be declared at the moment."""
+        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, self.topology.again)
         self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
@@ -156,11 +156,7 @@ class Node:
         """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
         self._run("hub", self.hub.run)
         self._run("tests", partial(self.tests.run, self.catalogue))
-        self._run("topology", self._start_views, ends=True)
-
-    async def _start_views(self) -> None:
-        """The views read streams, so they start once the streams are declared."""
-        await self._declare(timeout_s=float("inf"))
+        self._run("topology", self.topology.until_standing, ends=True)
         self._run("catalogue", self.catalogue.run)
         if self.config.projector:
             self._run("projector", self.projector.run)

@@ -113,6 +113,22 @@ class StorageFull(BrokerUnavailable):
         return "the broker cannot store anything at the moment: its disk is full, or its storage limit is reached"
 
 
+class NotThere(BrokerUnavailable):
+    """A stream, bucket or consumer is not there: it was deleted, or never made.
+
+    Attributes:
+        certain: the broker says so. Otherwise nobody answers, which may also mean that there is no leader right now.
+    """
+
+    def __init__(self, message: str, *, certain: bool) -> None:
+        super().__init__(message)
+        self.certain = certain
+
+
+class LoginRefused(BrokerUnavailable):
+    """The broker does not accept this client: its user, password, token, key or certificate."""
+
+
 class BrokerRefused(TestcastError):
     """The broker answered with an error.
 
@@ -130,6 +146,15 @@ class BrokerRefused(TestcastError):
     def public_message(self) -> str:
         """The message without the broker's own words, which are for logs and operators."""
         return f"the broker refused the request (JetStream error {self.err_code})"
+
+
+class NotPermitted(BrokerRefused):
+    """The broker does not let this user publish on a subject. An operator can permit it."""
+
+    @property
+    def public_message(self) -> str:
+        """The message without the subject, which is for logs and operators."""
+        return "the broker does not permit this request to the user that this server connects as"
 
 
 class WrongLastSequence(BrokerRefused):

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, StorageFull, WrongLastSequence
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotThere, StorageFull, WrongLastSequence
 from broker.contract.ports import Ack
 from broker.jetstream import kv
 from broker.jetstream.connection import Connection, NoAnswer, to_json
 from broker.jetstream.parser import Message, header_value
+
+T = TypeVar("T")
 
 MAX_SUBJECTS_PER_NEWEST: Final = 1024
 """The broker answers 413 when more keys match."""
@@ -35,13 +37,15 @@ as for errors that pass."""
 
 _WRONG_LAST: Final = {10071, 10164}
 """10164 occurs in clusters only."""
-_NOT_LEADER_YET: Final = {10008, 10158, 10074}
-"""System unavailable, a publish during an election, no quorum."""
+_NOT_LEADER_YET: Final = {10008, 10158}
+"""System unavailable, a publish during an election."""
 _STORAGE: Final = {10002, 10023, 10047}
 """A limit of the account, of the server's memory or disk, or of what is reserved on its disk."""
 _FULL_OF_BYTES: Final = ("no space left", "maximum bytes", "resource limits exceeded", "disk quota")
 """In descriptions. A disk that is full has no number of its own: its error is passed on by what met it."""
 _WRITE_CHECK_S: Final = 1.0
+_NOT_THERE: Final = {10059, 10014}
+"""No such stream, no such consumer."""
 _HEARD_NS: Final = 3_000_000_000
 """Followers report every second, and elect another leader after 4 s without theirs at the earliest."""
 _LAST_IN_TEXT = re.compile(r"wrong last sequence: (\d+)")
@@ -110,11 +114,17 @@ class Streams:
     Streams are named as in `broker.contract.subjects`; sequences are stream sequences. Every method raises
     `BrokerUnavailable` when the broker cannot be reached or has no leader, and `BrokerRefused` when it answers with an
     error. Holds no state of its own: make as many as you like.
+
+    A stream or consumer that is not there is declared again (`Connection.mend`), and the request is sent once more.
+
+    Args:
+        mends: False for the one that declares.
     """
 
-    def __init__(self, nats: Connection) -> None:
+    def __init__(self, nats: Connection, *, mends: bool = True) -> None:
         self.nats = nats
         """The connection, for messages that are not stored."""
+        self._mends = mends
 
     def __repr__(self) -> str:
         return f"<Streams {self.nats!r}>"
@@ -124,16 +134,40 @@ class Streams:
 
         Raises:
             BrokerRefused: the broker answered with an error; see its `err_code`.
+            NotThere: there is no such stream or consumer, and it could not be declared again.
         """
-        payload = b"" if body is None else to_json(body)
-        reply = await self.nats.request(f"$JS.API.{name}", payload, timeout_s=timeout_s)
-        return _answer(reply.data)
+        return await self._ask(f"$JS.API.{name}", b"" if body is None else to_json(body), timeout_s)
+
+    async def _ask(
+        self, subject: str, payload: bytes, timeout_s: float, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        async def work() -> dict[str, Any]:
+            reply = await self.nats.request(subject, payload, headers=headers, timeout_s=timeout_s)
+            return _answer(reply.data, subject)
+
+        return await self._mended(work)
+
+    async def _direct(self, stream: str, query: Mapping[str, Any], timeout_s: float) -> list[Message]:
+        """The replies to a direct get, the last of them a status."""
+
+        async def work() -> list[Message]:
+            subject = f"$JS.API.DIRECT.GET.{stream}"
+            return await self.nats.collect(subject, to_json(query), _is_status, timeout_s=timeout_s)
+
+        return await self._mended(work)
+
+    async def _mended(self, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await work()
+        except NotThere:
+            if not self._mends or not await self.nats.mend():
+                raise
+        return await work()
 
     async def state(self, stream: str, *, timeout_s: float = 2.0) -> StreamState:
         """Returns the leader's view of a stream.
 
         Raises:
-            BrokerRefused: there is no such stream.
             BrokerUnavailable: also when the leader does not hear its followers: it may have been deposed.
         """
         info = await self._leader_info(stream, timeout_s)
@@ -249,8 +283,7 @@ class Streams:
             all_headers[MSG_ID_HEADER] = msg_id
         if expected_last is not None:
             all_headers[EXPECTED_LAST_HEADER] = str(expected_last)
-        reply = await self.nats.request(subject, payload, headers=all_headers or None, timeout_s=timeout_s)
-        answer = _answer(reply.data)
+        answer = await self._ask(subject, payload, timeout_s, all_headers or None)
         return Ack(answer["seq"], bool(answer.get("duplicate")))
 
     async def read(
@@ -269,9 +302,7 @@ class Streams:
             BrokerUnavailable: no replica answered in time.
         """
         query = {"seq": after + 1, "batch": limit, "max_bytes": max_bytes, "next_by_subj": subject}
-        replies = await self.nats.collect(
-            f"$JS.API.DIRECT.GET.{stream}", to_json(query), _is_status, timeout_s=timeout_s
-        )
+        replies = await self._direct(stream, query, timeout_s)
         end = replies[-1]
         if end.status == b"404":  # `after` is at or past the end
             return Page([], True)
@@ -287,9 +318,7 @@ class Streams:
             BrokerUnavailable: no replica answered in time.
         """
         query = {"multi_last": list(wanted), "batch": MAX_SUBJECTS_PER_NEWEST}
-        replies = await self.nats.collect(
-            f"$JS.API.DIRECT.GET.{stream}", to_json(query), _is_status, timeout_s=timeout_s
-        )
+        replies = await self._direct(stream, query, timeout_s)
         end = replies[-1]
         if end.status == b"404":
             return Newest([], int(end.header(b"Nats-UpTo-Sequence") or 0))
@@ -355,7 +384,7 @@ def _stored(message: Message) -> Stored:
     return Stored(subject.decode("utf-8", "replace"), seq, message.headers, message.data)
 
 
-def _answer(data: bytes) -> dict[str, Any]:
+def _answer(data: bytes, subject: str) -> dict[str, Any]:
     answer: dict[str, Any] = orjson.loads(data)
     error = answer.get("error")
     if error is None:
@@ -366,6 +395,8 @@ def _answer(data: bytes) -> dict[str, Any]:
         raise WrongLastSequence(text, code, int(found[1]) if found else None)
     if code in _STORAGE or any(words in text.lower() for words in _FULL_OF_BYTES):
         raise StorageFull(f"the broker has no room to store this: {text} (JetStream error {code})")
+    if code in _NOT_THERE:
+        raise NotThere(f"{text} ({subject})", certain=True)
     if code != STREAM_FULL and (code in _NOT_LEADER_YET or error.get("code") == 503):
         raise BrokerUnavailable(f"the broker has no leader at the moment: {text}")
     raise BrokerRefused(text, code)

@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from broker.config import DEFAULT_NATS_URL, redacted
-from broker.contract.errors import BrokerUnavailable, InvalidSetting, TestcastError
+from broker.contract.errors import BrokerUnavailable, InvalidSetting, NotThere, TestcastError
 from broker.jetstream.client import NatsClient, NatsError, NatsSubscription
 from broker.jetstream.parser import Handler, Message
 from broker.jetstream.storage_health import StorageHealth
@@ -97,6 +97,8 @@ class Connection:
         """Called when the connection is lost."""
         self.storage = StorageHealth()
         """What became of the writes on this connection."""
+        self.mend_with: Callable[[], Awaitable[bool]] | None = None
+        """Declares the streams, buckets and consumers again and returns whether they stand; None: not by this one."""
         self._client = NatsClient()
         self._replies: dict[bytes, Handler] = {}
         self._waiting: set[asyncio.Future[list[Message]]] = set()
@@ -275,7 +277,8 @@ class Connection:
                 return
             replies.append(message)
             if message.status == _NO_RESPONDERS and not message.data:
-                done.set_exception(BrokerUnavailable(f"nobody answers on {subject}: no leader, or no such stream"))
+                nobody = f"nobody answers on {subject}: no leader, or no such stream"
+                done.set_exception(NotThere(nobody, certain=False))
             elif is_last(message):
                 done.set_result(replies)
 
@@ -312,6 +315,11 @@ class Connection:
             return Subscription(client, await client.listen(subject, handler))
         except (NatsError, OSError) as error:
             raise BrokerUnavailable(f"cannot subscribe to {subject}: {error or repr(error)}") from None
+
+    async def mend(self) -> bool:
+        """Called by whoever meets a stream, bucket or consumer that is not there. It is declared again, once for all
+        who call at the same time. Returns whether it is worth trying once more; never raises."""
+        return self.mend_with is not None and await self.mend_with()
 
     async def flush(self, timeout_s: int = 5) -> None:
         """Returns once the broker has processed everything sent before.

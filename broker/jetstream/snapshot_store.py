@@ -70,13 +70,17 @@ class SnapshotStore:
         on_change: Callable[[SnapshotChange], None],
         on_current: Callable[[], None],
         on_reset: Callable[[], None],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> OrderedConsumer:
         """Delivers every run's newest snapshot, then every change, in order of revision.
 
         Args:
             on_change: called with each revision.
             on_current: called when everything stored at the start has been delivered, and again after each restart.
-            on_reset: called when the bucket was deleted and made again: what was delivered before must be discarded.
+            on_reset: called when the bucket was deleted and made again, by this process or another: what was delivered
+                before must be discarded, and the bucket is to be filled from the events.
+            on_lost: called when the bucket does not answer, as when it was deleted: what was delivered is out of date
+                until `on_current`.
 
         Returns:
             The consumer. Nothing is delivered until its `run()` is running.
@@ -88,7 +92,7 @@ class SnapshotStore:
                 on_change(_change(key, entry))
 
         bucket, every = kv.stream(subjects.RUNS), kv.subject(subjects.RUNS, ">")
-        return OrderedConsumer(self._connection, bucket, every, on_message, on_current, on_reset)
+        return OrderedConsumer(self._connection, bucket, every, on_message, on_current, on_reset, on_lost)
 
 
 def _change(test_id: str, entry: Stored) -> SnapshotChange:

@@ -23,6 +23,11 @@ def nested(depth: int) -> list[object]:
     return value
 
 
+NO_TIMES: list[object] = ["2026-01-02T03:04:05Z", "1767323045000", 1767323045000.5, None, True, [1], {"ms": 1}]
+NO_PHASES: list[object] = ["phase9", "Phase1", "", 1, ["phase1"], {}]
+NO_STATUSES: list[object] = ["done", "Running", 1, False, []]
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -57,19 +62,16 @@ def nested(depth: int) -> list[object]:
         (orjson.dumps(GOOD | {"message": {"text": "m"}}), "`message` is not a string"),
         *(
             (orjson.dumps(GOOD | {"timestamp": value}), "`timestamp` is not a whole number of milliseconds")
-            for value in ("2026-01-02T03:04:05Z", "1767323045000", 1767323045000.5, None, True, [1], {"ms": 1})
+            for value in NO_TIMES
         ),
         (orjson.dumps(GOOD | {"timestamp": -1}), "`timestamp` is not between 0 and 2^53-1"),
         (orjson.dumps(GOOD | {"timestamp": 2**53}), "`timestamp` is not between 0 and 2^53-1"),
-        *(
-            (orjson.dumps(GOOD | {"phase": value}), "`phase` is not one of phase1 … phase4")
-            for value in ("phase9", "Phase1", "", 1, ["phase1"], {})
-        ),
+        *((orjson.dumps(GOOD | {"phase": value}), "`phase` is not one of phase1 … phase4") for value in NO_PHASES),
         (orjson.dumps(GOOD | {"type": "status"}), "`status` is missing"),
         (orjson.dumps(GOOD | {"type": "status", "status": None}), "`status` is missing"),
         *(
             (orjson.dumps(GOOD | {"status": value}), "`status` is not one of queued, running, completed, failed")
-            for value in ("done", "Running", 1, False, [])
+            for value in NO_STATUSES
         ),
     ],
 )

@@ -41,7 +41,7 @@ def told(entries: Iterable[Passed]) -> dict[str, Any] | None:
 class UnreadableStatistics(NamedTuple):
     """What could not be read since the start of the node, each event counted once."""
 
-    count: int
+    events: int
     by_reason: dict[str, int]
 
 

@@ -91,7 +91,7 @@ class Projector:
         store: SnapshotStore,
         catalogue: Catalogue,
         since: Callable[[str, int], Sequence[HeldEvent] | None],
-        repair: Callable[[], Awaitable[None]],
+        repair: Callable[[], Awaitable[object]],
     ) -> None:
         self._log = log
         self._nats = log.connection
