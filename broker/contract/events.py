@@ -128,7 +128,7 @@ def check(raw: bytes) -> Checked:
         raise _not_json(raw, error) from None
     if not isinstance(fields, dict):
         raise MalformedEvent("it is not a JSON object", f"it is {_JSON_NAMES[type(fields)]}")
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and not _is_shallow(fields):
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and not is_shallow(fields):
         raise MalformedEvent(f"it is nested more than {MAX_DEPTH} deep")
     kind = fields.get("type")
     event = _of_unknown_type(kind, fields) if isinstance(kind, str) and kind not in EVENT_TYPES else _of_known(fields)
@@ -199,7 +199,8 @@ def _of_unknown_type(kind: str, fields: dict[str, Any]) -> Event:
     )
 
 
-def _is_shallow(value: Any) -> bool:
+def is_shallow(value: Any) -> bool:
+    """Returns whether objects and arrays are nested at most `MAX_DEPTH` deep."""
     level = [value]
     for _ in range(MAX_DEPTH):
         children = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
