@@ -22,6 +22,7 @@ from ws_edge.access import Access, OpenAccess
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
 from ws_edge.fanout.replay import ReplayStatistics
+from ws_edge.fanout.unreadable import UnreadableStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
 from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
 from ws_edge.views.pictures import Pictures, PicturesStatistics
@@ -62,6 +63,7 @@ class NodeStatistics(NamedTuple):
     projector: ProjectorStatistics
     reaper: ReaperStatistics
     tests: TestsChannelStatistics
+    unreadable: UnreadableStatistics
     pictures: PicturesStatistics
 
 
@@ -83,7 +85,8 @@ class Node:
         self.hub.listeners = self.tests
         self.topology = Topology(nats, replicas=replicas)
         """Its `problems` say why a stream or consumer cannot be declared at the moment."""
-        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, self.topology.again)
+        note = self.hub.unreadable.note
+        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, self.topology.again, note)
         self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
@@ -108,6 +111,7 @@ class Node:
             projector=self.projector.statistics(),
             reaper=self.reaper.statistics(),
             tests=self.tests.statistics(),
+            unreadable=self.hub.unreadable.statistics(),
             pictures=self.pictures.statistics(),
         )
 

@@ -7,6 +7,7 @@ their bytes; pydantic does the same work at several times the cost per event.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -18,6 +19,9 @@ EventType = Literal["status", "progress", "complete", "error"]
 """The types this version knows. Events of other types pass through and change no state."""
 Phase = Literal["phase1", "phase2", "phase3", "phase4"]
 Status = Literal["queued", "running", "completed", "failed"]
+
+OnMalformed = Callable[[str, int, MalformedEvent], None]
+"""Called with the test id, the sequence and the error of a stored message that is not an event. It must not raise."""
 
 EVENT_TYPES: Final = frozenset[str](get_args(EventType))
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)

@@ -10,17 +10,15 @@ the worst case measured. `state`, `last` and `at` ask the leader.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
-import orjson
-
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotThere, StorageFull, WrongLastSequence
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotThere, StorageFull
 from broker.contract.ports import Ack
 from broker.jetstream import kv
+from broker.jetstream.answers import read_answer
 from broker.jetstream.connection import Connection, NoAnswer, to_json
 from broker.jetstream.parser import Message, header_value
 
@@ -34,24 +32,9 @@ EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 TIME_HEADER: Final = b"Nats-Time-Stamp"
 """When the broker stored a message, RFC 3339 with nanoseconds. On direct gets and on republished messages."""
 
-STREAM_FULL: Final = 10077
-"""A stream's limit was reached, of all messages or of one subject's; only the description tells which. Its code is 503,
-as for errors that pass."""
-
-_WRONG_LAST: Final = {10071, 10164}
-"""10164 occurs in clusters only."""
-_NOT_LEADER_YET: Final = {10008, 10158}
-"""System unavailable, a publish during an election."""
-_STORAGE: Final = {10002, 10023, 10047}
-"""A limit of the account, of the server's memory or disk, or of what is reserved on its disk."""
-_FULL_OF_BYTES: Final = ("no space left", "maximum bytes", "resource limits exceeded", "disk quota")
-"""In descriptions. A disk that is full has no number of its own: its error is passed on by what met it."""
 _WRITE_CHECK_S: Final = 1.0
-_NOT_THERE: Final = {10059, 10014}
-"""No such stream, no such consumer."""
 _HEARD_NS: Final = 3_000_000_000
 """Followers report every second, and elect another leader after 4 s without theirs at the earliest."""
-_LAST_IN_TEXT = re.compile(r"wrong last sequence: (\d+)")
 
 
 class StreamState(NamedTuple):
@@ -150,7 +133,7 @@ class Streams:
     ) -> dict[str, Any]:
         async def work() -> dict[str, Any]:
             reply = await self.nats.request(subject, payload, headers=headers, timeout_s=timeout_s)
-            return _answer(reply.data, subject)
+            return read_answer(reply.data, subject)
 
         return await self._mended(work)
 
@@ -400,21 +383,3 @@ def _stored(message: Message) -> Stored:
     seq = int(message.header(b"Nats-Sequence") or 0)
     stored_ms = ms_of(message.header(TIME_HEADER))
     return Stored(subject.decode("utf-8", "replace"), seq, message.headers, message.data, stored_ms)
-
-
-def _answer(data: bytes, subject: str) -> dict[str, Any]:
-    answer: dict[str, Any] = orjson.loads(data)
-    error = answer.get("error")
-    if error is None:
-        return answer
-    code, text = int(error.get("err_code", 0)), str(error.get("description", "refused"))
-    if code in _WRONG_LAST:
-        found = _LAST_IN_TEXT.search(text)
-        raise WrongLastSequence(text, code, int(found[1]) if found else None)
-    if code in _STORAGE or any(words in text.lower() for words in _FULL_OF_BYTES):
-        raise StorageFull(f"the broker has no room to store this: {text} (JetStream error {code})")
-    if code in _NOT_THERE:
-        raise NotThere(f"{text} ({subject})", certain=True)
-    if code != STREAM_FULL and (code in _NOT_LEADER_YET or error.get("code") == 503):
-        raise BrokerUnavailable(f"the broker has no leader at the moment: {text}")
-    raise BrokerRefused(text, code)

@@ -23,10 +23,11 @@ from broker.contract.errors import (
     QueueFull,
     WrongLastSequence,
 )
-from broker.contract.events import Event, check
+from broker.contract.events import Event, OnMalformed, check
 from broker.contract.ports import EventLog
 from broker.contract.snapshot import Snapshot, fold
-from broker.jetstream.api import STREAM_FULL, Streams
+from broker.jetstream.answers import STREAM_FULL
+from broker.jetstream.api import Streams
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.scan import pages
 from broker.retry import retry
@@ -139,13 +140,21 @@ def _failed(message: str, code: str) -> Event:
     return Event(type="error", status="failed", message=message, timestamp=now_ms(), data={"code": code})
 
 
-async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, known_last: int | None = None) -> Run:
+async def read(
+    log: EventLog,
+    test_id: str,
+    since: Snapshot | None = None,
+    *,
+    known_last: int | None = None,
+    on_malformed: OnMalformed | None = None,
+) -> Run:
     """Reads a run by folding its events, up to its newest one.
 
     Args:
         since: a snapshot to start from; only the events after it are read.
         known_last: the sequence of an event that is known to be stored. The run is read at least up to it, and the
             leader is not asked.
+        on_malformed: called with each message that is not an event.
 
     Raises:
         NotFound: nothing is stored under this id.
@@ -158,7 +167,13 @@ async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, kn
     snapshot, seen = since, since.seq if since is not None else 0
     async for page in pages(log, test_id, seen, known_last):
         for event in page.events:
-            snapshot = fold(snapshot, test_id, event.seq, parse(event.data), event.stored_ms)
+            try:
+                parsed = check(event.data).event
+            except MalformedEvent as error:
+                parsed = None
+                if on_malformed is not None:
+                    on_malformed(test_id, event.seq, error)
+            snapshot = fold(snapshot, test_id, event.seq, parsed, event.stored_ms)
             seen = event.seq
     if not seen or (since is not None and seen < known_last and not await log.last(test_id, confirmed=True)):
         raise NotFound(test_id)  # purged while it was read

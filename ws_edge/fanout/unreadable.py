@@ -10,6 +10,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
+from broker.contract.errors import MalformedEvent
+
 WINDOW_S: Final = 60.0
 """A reason is logged once for a run within this time."""
 _MAX_LINES: Final = 50
@@ -35,7 +37,7 @@ def told(entries: Iterable[Passed]) -> dict[str, Any] | None:
     passed = [entry for entry in entries if entry.reason]
     if not passed:
         return None
-    return {"seq": passed[-1].seq, "count": len(passed), "reasons": Counter(entry.reason for entry in passed)}
+    return {"seq": passed[-1].seq, "count": len(passed), "reasons": dict(Counter(entry.reason for entry in passed))}
 
 
 class UnreadableStatistics(NamedTuple):
@@ -70,13 +72,9 @@ class UnreadableEvents:
         """The figures of this moment."""
         return UnreadableStatistics(self._by_reason.total(), dict(self._by_reason))
 
-    def note(self, test_id: str, seq: int, reason: str, detail: str = "") -> None:
-        """An event was passed over.
-
-        Args:
-            reason: the same for every such event.
-            detail: the reason with what this event has, for the log.
-        """
+    def note(self, test_id: str, seq: int, error: MalformedEvent) -> None:
+        """An event was passed over."""
+        reason = error.reason
         if seq <= self._noted.get(test_id, 0):
             return
         self._noted[test_id] = seq
@@ -91,7 +89,7 @@ class UnreadableEvents:
             self._not_shown += 1
             return
         self._logged.add((test_id, reason))
-        _log.warning("test %s: event %d cannot be read and is not shown: %s", test_id, seq, detail or reason)
+        _log.warning("test %s: event %d cannot be read and is not shown: %s", test_id, seq, error.message)
 
     def forget(self) -> None:
         """The stream was made again: its sequences begin anew."""

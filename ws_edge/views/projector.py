@@ -15,7 +15,15 @@ from typing import Final, NamedTuple, Protocol
 
 from broker.contract import snapshot as snapshots
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound, TestcastError, WrongLastSequence
+from broker.contract.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    MalformedEvent,
+    NotFound,
+    TestcastError,
+    WrongLastSequence,
+)
+from broker.contract.events import OnMalformed
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Delivery
@@ -87,6 +95,7 @@ class Projector:
     Args:
         since: a run's events after a sequence, None where this node does not hold all of them.
         repair: declares the topology again; called when the consumer does not answer.
+        on_malformed: called with each message that is not an event, also where nobody watches the run.
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class Projector:
         catalogue: Catalogue,
         since: Callable[[str, int], Sequence[HeldEvent] | None],
         repair: Callable[[], Awaitable[object]],
+        on_malformed: OnMalformed,
     ) -> None:
         self._log = log
         self._nats = log.connection
@@ -103,6 +113,7 @@ class Projector:
         self._catalogue = catalogue
         self._since = since
         self._repair = repair
+        self._on_malformed = on_malformed
         self._pending: dict[str, list[Delivery]] = {}
         """By run, the one that waits longest first."""
         self._rests_until: dict[str, float] = {}
@@ -179,7 +190,8 @@ class Projector:
             self._pending.setdefault(test_id, []).append(hint)
             return
         # test.<no id>.events: no viewer can ask for it
-        _limited.warning("an event on %r belongs to no test: its second token is no UUID", hint.subject[:80])
+        error = MalformedEvent("the second part of its subject is not a UUID", f"it is on {hint.subject[:80]!r}")
+        self._on_malformed("", hint.seq, error)
         await self._answer([hint], done=True)
 
     async def _round(self) -> None:
@@ -230,7 +242,8 @@ class Projector:
             after = self._fold_here(test_id, before, seq)
             if after is None:
                 self._reads += 1
-                after = (await runs.read(self._log, test_id, before, known_last=seq)).snapshot
+                read = runs.read(self._log, test_id, before, known_last=seq, on_malformed=self._on_malformed)
+                after = (await read).snapshot
             if after is None:  # all of its events are malformed
                 return
             try:
