@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 from broker import identity
 from broker.contract import subjects
@@ -27,21 +26,39 @@ jetstream {{ store_dir: "{store}", max_file_store: {limit}, sync_interval: alway
 """
 
 
+class CannotMount(Exception):
+    """No small disk can be made on this machine."""
+
+
 @contextlib.contextmanager
 def small_disk(directory: Path, mib: int = 16) -> Iterator[Path]:
-    """A file system of this size at `directory`. Skips the test where this process may not mount one."""
+    """A file system of this size at `directory`.
+
+    Raises:
+        CannotMount: this process may not mount one.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(directory)]
     try:
         mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        pytest.skip(f"no small disk can be made here: {error}")
+        raise CannotMount(str(error)) from None
     if mounted.returncode:
-        pytest.skip(f"no small disk can be made here: {mounted.stderr.strip()}")
+        raise CannotMount(mounted.stderr.strip())
     try:
         yield directory
     finally:
         subprocess.run(["umount", "-l", str(directory)], check=False)
+
+
+def can_mount() -> bool:
+    """Whether a small disk can be made on this machine."""
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            with small_disk(Path(directory), 1):
+                return True
+        except CannotMount:
+            return False
 
 
 class Filler:
