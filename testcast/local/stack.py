@@ -175,7 +175,7 @@ class Stack:
 
     def _all_parts(self) -> list[Part]:
         """Every process, the broker last."""
-        if self._server is None:
+        if self._server is None or self._server.restarting:
             return self.parts
         with contextlib.suppress(ServerNotStarted):
             return [*self.parts, Part("broker", "broker", self._server.child)]

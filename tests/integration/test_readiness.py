@@ -175,6 +175,32 @@ async def test_a_full_disk_is_told_and_all_goes_on_after_a_restart(tmp_path: Pat
                 await edge.stop()
 
 
+@pytest.mark.timeout(120)
+async def test_the_embedded_broker_is_restarted_once_its_disk_has_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with contextlib.ExitStack() as stack:
+        try:
+            disk = stack.enter_context(small_disk(tmp_path / "disk", 48))
+        except CannotMount as error:
+            pytest.skip(f"no small disk can be made here: {error}")
+        async with EmbeddedServer(disk / "data") as server:
+            nats = await Connection.connect(server.url, name="test", timeout_s=20)
+            await topology.apply(nats)
+            streams, filler = Streams(nats), Filler(disk)
+            test_id = await begin(streams)
+            filler.fill()
+            await write_until_refused(streams)
+            await until(lambda: "the broker's disk is full" in caplog.text, within_s=20)
+            filler.clear()
+            await until(lambda: server.statistics().starts == 2, within_s=40, what="it was restarted")
+            await until(lambda: nats.connected, within_s=30)
+            assert (await publish(streams, test_id, "on we go")).seq
+            await nats.close()
+    assert f"testcast {VERSION}: nats-server at {server.url}" in caplog.text
+
+
 async def test_a_stream_that_is_silent_is_suspected_until_it_stores_again(nats: Connection) -> None:
     check, storage = write_check.WriteCheck(nats), nats.storage
     storage.refused(subjects.JOBS, "insufficient resources")
