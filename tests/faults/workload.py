@@ -161,8 +161,8 @@ async def record_stored(streams: Streams, runs: Sequence[str], history: History)
             for message in page.messages:
                 after = message.seq
                 event = broker_runs.parse(message.data)
-                data = {"data": None if event is None else event.data}
-                history.stored.append(Stored(run, message.seq, mark_of(data)))
+                if event is not None:  # what cannot be read is never shown
+                    history.stored.append(Stored(run, message.seq, mark_of({"data": event.data})))
 
 
 class Crowd:
