@@ -130,7 +130,7 @@ class Streams:
             BrokerRefused: the broker answered with an error; see its `err_code`.
             NotThere: there is no such stream or consumer, and it could not be declared again.
         """
-        return await self._ask(f"$JS.API.{name}", b"" if body is None else to_json(body), timeout_s)
+        return await self._ask(f"{self.nats.api_prefix}.{name}", b"" if body is None else to_json(body), timeout_s)
 
     async def _ask(
         self, subject: str, payload: bytes, timeout_s: float, headers: dict[str, str] | None = None
@@ -145,7 +145,7 @@ class Streams:
         """The replies to a direct get, the last of them a status."""
 
         async def work() -> list[Message]:
-            subject = f"$JS.API.DIRECT.GET.{stream}"
+            subject = f"{self.nats.api_prefix}.DIRECT.GET.{stream}"
             return await self.nats.collect(subject, to_json(query), _is_status, timeout_s=timeout_s)
 
         return await self._mended(work)
@@ -243,7 +243,8 @@ class Streams:
             all_headers[MSG_ID_HEADER] = msg_id
         if expected_last is not None:
             all_headers[EXPECTED_LAST_HEADER] = str(expected_last)
-        answer = await self._ask(subject, payload, timeout_s, all_headers or None)
+        through = self.nats.bucket_prefix if subject.startswith("$KV.") else ""
+        answer = await self._ask(through + subject, payload, timeout_s, all_headers or None)
         return Ack(answer["seq"], bool(answer.get("duplicate")))
 
     async def read(

@@ -299,6 +299,9 @@ class Topology:
         """The same error, with what an operator can do about it."""
         if isinstance(error, NotPermitted):
             return NotPermitted(f"{name}: {error.message}. Permit it, or have another user make {name}")
+        if isinstance(error, NotThere):  # also of what is about to be made: the API itself does not answer
+            hint = "JetStream is not enabled, has no leader yet, or is in another domain (TESTCAST_NATS_JS_DOMAIN)"
+            return BrokerUnavailable(f"{name}: {error.message}: {hint}")
         if not isinstance(error, BrokerRefused):
             return BrokerUnavailable(f"{name}: {error.message}")
         text = error.message
