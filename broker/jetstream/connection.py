@@ -19,13 +19,12 @@ import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from broker import login
-from broker.config import DEFAULT_NATS_URL, check_scheme, redacted
-from broker.config import nats as nats_settings
+from broker import config, login
+from broker.config import DEFAULT_NATS_URL
 from broker.contract.errors import (
     BrokerUnavailable,
     InvalidSetting,
@@ -65,14 +64,14 @@ class Connection:
         self._servers = [each.strip() for each in url.split(",")]
         for server in self._servers:
             if server.startswith(("ws://", "wss://")):
-                check_scheme(server)
-        settings = nats_settings() if settings is None else settings
+                config.check_scheme(server)
+        settings = config.nats() if settings is None else settings
         self.api_prefix = settings.api_prefix or (f"$JS.{settings.domain}.API" if settings.domain else _API_PREFIX)
         """What every request to JetStream begins with, without the last dot."""
         self.bucket_prefix = "" if self.api_prefix == _API_PREFIX else f"{self.api_prefix}."
         """What comes before the subject of a bucket's key: another domain takes them under the prefix of its API."""
         self._login = login.options(settings, self._servers)
-        self.address = redacted(url)
+        self.address = config.redacted(url)
         """The broker's address without credentials: the only form that may be logged or shown."""
         self.name = name
         self.on_reconnect: list[Callable[[], None]] = []
