@@ -61,10 +61,16 @@ def nats(environ: Mapping[str, str] = os.environ) -> NatsSettings:
         InvalidSetting: a file is missing or of no use, or two of the settings exclude each other. The message names the
             variable.
     """
-    ca, certificate, key, credentials, nkey = (
-        _path(f"TESTCAST_NATS_{name}", environ) for name in ("CA", "CERT", "KEY", "CREDS", "NKEY")
+    domain, prefix = _api(environ)
+    settings = NatsSettings(
+        ca=_path("TESTCAST_NATS_CA", environ),
+        certificate=_path("TESTCAST_NATS_CERT", environ),
+        key=_path("TESTCAST_NATS_KEY", environ),
+        credentials=_path("TESTCAST_NATS_CREDS", environ),
+        nkey=_path("TESTCAST_NATS_NKEY", environ),
+        domain=domain,
+        api_prefix=prefix,
     )
-    settings = NatsSettings(ca, certificate, key, credentials, nkey, *_api(environ))
     check(settings)
     return settings
 

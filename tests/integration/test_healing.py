@@ -228,7 +228,7 @@ async def test_what_an_operator_has_set_stays(
 
 async def test_a_stream_of_a_newer_version_is_left_as_it_is(nats: Connection, streams: Streams) -> None:
     config = (await streams.api("STREAM.INFO.EVENTS"))["config"]
-    newer = config | {"metadata": {"testcast.topology": "99"}, "subjects": ["test.*.events", "more.*"]}
+    newer = config | {"metadata": {"testcast-topology": "99"}, "subjects": ["test.*.events", "more.*"]}
     newer["republish"] = {"src": "test.*.events", "dest": "live.>"} | {"dest": "other.{{wildcard(1)}}"}
     await streams.api("STREAM.UPDATE.EVENTS", newer)
     await topology.apply(nats)
