@@ -25,6 +25,7 @@ from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
 from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
 from ws_edge.views.reaper import Reaper, ReaperStatistics
+from ws_edge.views.requeue import Requeue, RequeueStatistics
 from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
 
 _DRAIN_BATCHES: Final = 10
@@ -53,6 +54,7 @@ class NodeStatistics(NamedTuple):
     catalogue: CatalogueStatistics
     projector: ProjectorStatistics
     reaper: ReaperStatistics
+    requeue: RequeueStatistics
     tests: TestsChannelStatistics
     pictures: PicturesStatistics
 
@@ -77,6 +79,7 @@ class Node:
         """Its `problems` say why a stream or consumer cannot be declared at the moment."""
         self.projector = Projector(self.log, store, self.catalogue, self.hub.since, self.topology.again)
         self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
+        self.requeue = Requeue(self.log, self.catalogue, self.topology)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,6 +101,7 @@ class Node:
             catalogue=self.catalogue.statistics(),
             projector=self.projector.statistics(),
             reaper=self.reaper.statistics(),
+            requeue=self.requeue.statistics(),
             tests=self.tests.statistics(),
             pictures=self.pictures.statistics(),
         )
@@ -134,6 +138,7 @@ class Node:
             self._run("projector", self.projector.run)
         if self.config.reaper:
             self._run("reaper", self.reaper.run)
+            self._run("requeue", self.requeue.run)
 
     def _run(self, name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._supervise(name, part), name=name))

@@ -113,7 +113,7 @@ async def submit(log: JetStreamLog, job: Job) -> str:
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
     head = await retry(lambda: _store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
     try:
-        await retry(lambda: _store_job(log.streams, test_id, job), within_s=_ELECTION_S, source=log)
+        await retry(lambda: store_job(log.streams, test_id, job), within_s=_ELECTION_S, source=log)
     except BrokerRefused as error:
         full = error.err_code == STREAM_FULL
         refused = QueueFull("the job queue is full: try again in a minute") if full else error
@@ -174,7 +174,12 @@ async def _store_first(log: EventLog, test_id: str, queued: Event) -> int:
     return ack.seq
 
 
-async def _store_job(streams: Streams, test_id: str, job: Job) -> None:
+async def store_job(streams: Streams, test_id: str, job: Job) -> None:
+    """Stores a run's job. Harmless when the queue holds it already.
+
+    Raises:
+        BrokerRefused: the queue is full. BrokerUnavailable: no acknowledgement.
+    """
     try:
         await streams.store(subjects.job(test_id), msgspec.json.encode(job), msg_id=f"{test_id}.job")
     except BrokerRefused as error:

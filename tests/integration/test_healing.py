@@ -26,7 +26,7 @@ from broker.jetstream.pull_consumer import PullConsumer
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
-from tests.harness import Reader, event_log, publish, until
+from tests.harness import Reader, begin, event_log, publish, until
 
 GAME = "http://127.0.0.1:1/"
 DELETIONS = [
@@ -99,6 +99,35 @@ async def test_everything_gets_current_again_whatever_is_deleted(
 
             await until(is_current, within_s=30, what=f"all is current after {deletion}")
         await run.complete(1)
+
+
+async def test_runs_whose_jobs_were_lost_are_queued_again(
+    nats_server: EmbeddedServer, streams: Streams, make_edge: MakeEdge
+) -> None:
+    edge = await make_edge()
+    async with httpx.AsyncClient(base_url=edge.url, timeout=30) as client:
+        answers = [await client.post("/rpc/submitTest", json={"gameUrl": GAME, "seed": n}) for n in range(3)]
+        waiting = {answer.json()["testId"] for answer in answers}
+        foreign = await begin(streams)
+        await publish(streams, foreign, "Waiting", "status", status="queued")
+
+        async def statuses() -> dict[str, str]:
+            listed = (await client.get("/rpc/listTests")).json()["tests"]
+            return {each["testId"]: each["status"] for each in listed}
+
+        async def are_listed() -> bool:
+            return {*waiting, foreign} <= {*await statuses()}
+
+        await until(are_listed)
+        await streams.api("STREAM.DELETE.JOBS")
+        async with working(nats_server.url):
+
+            async def are_played() -> bool:
+                found = await statuses()
+                return {found[test_id] for test_id in waiting} == {"completed"}
+
+            await until(are_played, within_s=40)
+        assert (await statuses())[foreign] == "queued"
 
 
 async def test_a_viewer_is_told_of_a_new_stream_and_gets_what_follows(
