@@ -20,7 +20,7 @@ from agent_worker.work.player import J, Player, ReadJob
 from agent_worker.work.queue import JobQueue, backoff
 from broker.clock import now_ms
 from broker.contract import subjects
-from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, Fenced
+from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, Fenced, NotThere
 from broker.contract.events import Event
 from broker.jetstream import topology
 from broker.jetstream.api import Delivery
@@ -157,7 +157,9 @@ class Worker(Generic[J]):
         async def acknowledge() -> None:  # the run is over: the job need not come back
             try:
                 await lease.answer(end)
-            except BrokerUnavailable:
+            except BrokerUnavailable as error:
+                if isinstance(error, NotThere):
+                    await self._log.connection.mend()
                 if not await lease.is_gone():
                     raise
 
@@ -262,26 +264,24 @@ class Worker(Generic[J]):
         """Asks again while the broker is away, until this worker stops.
 
         Args:
-            within_s: how long; time without a connection does not count. None: without a limit.
+            within_s: how long, counted anew after a time without a connection. None: without a limit.
 
         Raises:
             BrokerUnavailable: it stops, or the time is over.
         """
-        tried_s, clock = 0.0, asyncio.get_running_loop().time
-
-        async def timed() -> T:
-            nonlocal tried_s
-            asked_at = clock()
-            try:
-                return await ask()
-            finally:
-                tried_s += clock() - asked_at if self._log.connected else 0.0
+        since: float | None = None
+        clock = asyncio.get_running_loop().time
 
         def unless_stopping(error: Exception) -> None:
-            if self._stopping.is_set() or (within_s is not None and tried_s > within_s):
+            nonlocal since
+            if not self._log.connected:
+                since = None
+            elif since is None:
+                since = clock()
+            if self._stopping.is_set() or (within_s is not None and since is not None and clock() - since > within_s):
                 raise error
 
-        return await retry(timed, backoff=backoff(), source=self._log, on_failure=unless_stopping)
+        return await retry(ask, backoff=backoff(), source=self._log, on_failure=unless_stopping)
 
 
 async def _stop_player(player: asyncio.Future[None]) -> None:

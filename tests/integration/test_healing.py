@@ -15,9 +15,10 @@ from websockets.asyncio.client import connect
 
 from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.publish.run import TestRun
+from agent_worker.work.player import Player
 from agent_worker.work.worker import Worker
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, NotThere
+from broker.contract.errors import BrokerRefused, Fenced, NotThere
 from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -26,7 +27,7 @@ from broker.jetstream.pull_consumer import PullConsumer
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
-from tests.harness import Reader, begin, event_log, publish, until
+from tests.harness import Reader, begin, event_bytes, event_log, publish, until
 
 GAME = "http://127.0.0.1:1/"
 DELETIONS = [
@@ -41,16 +42,17 @@ DELETIONS = [
 ]
 
 
+async def at_once(run: RunHandle, _job: GameJob) -> None:
+    """A player that completes each run at once."""
+    await run.progress("Playing")
+    await run.complete(50, {})
+
+
 @contextlib.asynccontextmanager
-async def working(url: str) -> AsyncIterator[Worker[GameJob]]:
-    """A worker whose player completes each run at once."""
-
-    async def player(run: RunHandle, _job: GameJob) -> None:
-        await run.progress("Playing")
-        await run.complete(50, {})
-
+async def working(url: str, player: Player[GameJob] = at_once, concurrency: int = 2) -> AsyncIterator[Worker[GameJob]]:
+    """A worker on a connection of its own."""
     nats = await Connection.connect(url, name="worker")
-    worker = Worker(nats, player, read_job=read_job, name="w", concurrency=2)
+    worker = Worker(nats, player, read_job=read_job, name="w", concurrency=concurrency)
     stop = asyncio.Event()
     task = asyncio.create_task(worker.run(stop))
     try:
@@ -128,6 +130,56 @@ async def test_runs_whose_jobs_were_lost_are_queued_again(
 
             await until(are_played, within_s=40)
         assert (await statuses())[foreign] == "queued"
+
+
+@pytest.mark.parametrize("deletion", ["STREAM.DELETE.JOBS", "CONSUMER.DELETE.JOBS.workers"])
+async def test_a_worker_does_not_wait_for_ever_to_acknowledge_a_job_that_is_gone(
+    nats_server: EmbeddedServer, nats: Connection, streams: Streams, deletion: str
+) -> None:
+    await topology.apply(nats, lease_s=2.0)
+    log = event_log(streams)
+    playing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def player(run: RunHandle, job: GameJob) -> None:
+        playing.set()
+        await go_on.wait()
+        await at_once(run, job)
+
+    async with working(nats_server.url, player, concurrency=1):
+        first = await runs.submit(log, runs.make_job(GAME, "First", 30, 1))
+        await asyncio.wait_for(playing.wait(), 20)
+        await streams.api(deletion)
+        second = await runs.submit(log, runs.make_job(GAME, "Second", 30, 1))
+        go_on.set()
+        for test_id in (first, second):
+
+            async def has_ended(test_id: str = test_id) -> bool:
+                snapshot = (await runs.read(log, test_id)).snapshot
+                return snapshot is not None and snapshot.status == "completed"
+
+            await until(has_ended, within_s=40)
+
+
+async def test_a_writer_is_fenced_in_a_stream_that_has_lost_its_events(
+    nats_server: EmbeddedServer, streams: Streams
+) -> None:
+    """A stream that was restored from a backup: its sequences are below those that the writer knows."""
+    for _ in range(5):
+        await begin(streams)
+    with pytest.raises(Fenced):
+        await _publish_across_a_restore(TestRun.create(nats_server.url, title="Published", worker="first"), streams)
+
+
+async def _publish_across_a_restore(handle: TestRun, streams: Streams) -> None:
+    async with handle as run:
+        await run.flush()
+        config = (await streams.api("STREAM.INFO.EVENTS"))["config"]
+        await streams.api("STREAM.DELETE.EVENTS")
+        await streams.api("STREAM.CREATE.EVENTS", config)
+        started = event_bytes("Started", "status", status="running", data={"attempt": 2, "worker": "second"})
+        await event_log(streams).append(run.test_id, started, writer="2.other")
+        await run.progress("from before")
+        await run.flush()
 
 
 async def test_a_viewer_is_told_of_a_new_stream_and_gets_what_follows(
