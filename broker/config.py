@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broker.contract.errors import InvalidSetting
+from broker.login import NatsSettings, check
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
@@ -53,6 +54,45 @@ def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
     return StreamSettings(max_age_s, whole("TESTCAST_EVENTS_MAX_BYTES", 0, 0, _MOST_BYTES, environ))
 
 
+def nats(environ: Mapping[str, str] = os.environ) -> NatsSettings:
+    """Reads `TESTCAST_NATS_CA`, `…_CERT`, `…_KEY`, `…_CREDS`, `…_NKEY`, `…_JS_DOMAIN`, `…_JS_API_PREFIX`.
+
+    Raises:
+        InvalidSetting: a file is missing or of no use, or two of the settings exclude each other. The message names the
+            variable.
+    """
+    domain, prefix = _api(environ)
+    settings = NatsSettings(
+        ca=_path("TESTCAST_NATS_CA", environ),
+        certificate=_path("TESTCAST_NATS_CERT", environ),
+        key=_path("TESTCAST_NATS_KEY", environ),
+        credentials=_path("TESTCAST_NATS_CREDS", environ),
+        nkey=_path("TESTCAST_NATS_NKEY", environ),
+        domain=domain,
+        api_prefix=prefix,
+    )
+    check(settings)
+    return settings
+
+
+def _path(name: str, environ: Mapping[str, str]) -> Path | None:
+    given = environ.get(name)
+    return Path(given).expanduser() if given else None
+
+
+def _api(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The domain and the prefix of JetStream's API: at most one of them is set."""
+    domain = environ.get("TESTCAST_NATS_JS_DOMAIN") or ""
+    prefix = (environ.get("TESTCAST_NATS_JS_API_PREFIX") or "").removesuffix(".>").rstrip(".")
+    if domain and prefix:
+        raise InvalidSetting("TESTCAST_NATS_JS_API_PREFIX: TESTCAST_NATS_JS_DOMAIN is set as well; set one")
+    if domain and not re.fullmatch(r"[^\s.*>]+", domain):
+        raise InvalidSetting(f"TESTCAST_NATS_JS_DOMAIN: {domain!r} is not the name of a domain: no dot, star or space")
+    if prefix and not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", prefix):
+        raise InvalidSetting(f"TESTCAST_NATS_JS_API_PREFIX: {prefix!r} is not a subject")
+    return domain, prefix
+
+
 def replicas(environ: Mapping[str, str] = os.environ) -> int:
     """Reads `TESTCAST_NATS_REPLICAS`.
 
@@ -70,13 +110,28 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     """
     url = environ.get("TESTCAST_NATS_URL") or DEFAULT_NATS_URL
     for each in url.split(","):
-        if not each.startswith(("nats://", "tls://", "ws://", "wss://")):
-            raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(each)!r} is no address like {DEFAULT_NATS_URL}")
+        check_scheme(each)
     copies = replicas(environ)
-    streams(environ)  # a wrong value is told at the start, not when a stream is made
+    streams(environ)  # a wrong value is told at the start, not when it is used
+    nats(environ)
     home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
     state_dir = Path(environ.get("TESTCAST_STATE_DIR") or Path(home) / "testcast")
     return BrokerConfig(url, copies, state_dir, environ.get("NATS_SERVER") or None)
+
+
+def check_scheme(url: str) -> None:
+    """Checks that one address is of a kind that can be connected to.
+
+    Raises:
+        InvalidSetting: it is not; the message names the variable.
+    """
+    if url.startswith(("ws://", "wss://")):
+        raise InvalidSetting(
+            f"TESTCAST_NATS_URL: {redacted(url)!r}: testcast does not speak WebSocket to NATS: "
+            "give the server's client port, as nats:// or tls://"
+        )
+    if not url.startswith(("nats://", "tls://")):
+        raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(url)!r} is no address like {DEFAULT_NATS_URL}")
 
 
 def redacted(url: str) -> str:

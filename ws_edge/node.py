@@ -28,6 +28,7 @@ from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
 from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
 from ws_edge.views.reaper import Reaper, ReaperStatistics
+from ws_edge.views.requeue import Requeue, RequeueStatistics
 from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
 
 _DRAIN_BATCHES: Final = 10
@@ -62,6 +63,7 @@ class NodeStatistics(NamedTuple):
     catalogue: CatalogueStatistics
     projector: ProjectorStatistics
     reaper: ReaperStatistics
+    requeue: RequeueStatistics
     tests: TestsChannelStatistics
     unreadable: UnreadableStatistics
     pictures: PicturesStatistics
@@ -88,6 +90,7 @@ class Node:
         note = self.hub.unreadable.note
         self.projector = Projector(self.log, store, self.catalogue, self.hub.since, self.topology.again, note)
         self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
+        self.requeue = Requeue(self.log, self.catalogue, self.topology)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +113,7 @@ class Node:
             catalogue=self.catalogue.statistics(),
             projector=self.projector.statistics(),
             reaper=self.reaper.statistics(),
+            requeue=self.requeue.statistics(),
             tests=self.tests.statistics(),
             unreadable=self.hub.unreadable.statistics(),
             pictures=self.pictures.statistics(),
@@ -167,6 +171,7 @@ class Node:
             self._run("write check", WriteCheck(self.nats).run)
         if self.config.reaper:
             self._run("reaper", self.reaper.run)
+            self._run("requeue", self.requeue.run)
 
     def _run(self, name: str, part: Part, *, ends: bool = False) -> None:
         """Starts a part.

@@ -102,6 +102,10 @@ class BrokerUnavailable(TestcastError):
         return "the broker is not available at the moment: try again in a few seconds"
 
 
+class NoAnswer(BrokerUnavailable):
+    """The connection is up, and no reply came in time."""
+
+
 class StorageFull(BrokerUnavailable):
     """The broker answers and cannot store anything: its disk is full, or a limit of its storage is reached."""
 

@@ -15,11 +15,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotThere, StorageFull
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NoAnswer, NotThere, StorageFull
 from broker.contract.ports import Ack
 from broker.jetstream import kv
 from broker.jetstream.answers import read_answer
-from broker.jetstream.connection import Connection, NoAnswer, to_json
+from broker.jetstream.connection import Connection, to_json
 from broker.jetstream.parser import Message, header_value
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class Streams:
             BrokerRefused: the broker answered with an error; see its `err_code`.
             NotThere: there is no such stream or consumer, and it could not be declared again.
         """
-        return await self._ask(f"$JS.API.{name}", b"" if body is None else to_json(body), timeout_s)
+        return await self._ask(f"{self.nats.api_prefix}.{name}", b"" if body is None else to_json(body), timeout_s)
 
     async def _ask(
         self, subject: str, payload: bytes, timeout_s: float, headers: dict[str, str] | None = None
@@ -141,7 +141,7 @@ class Streams:
         """The replies to a direct get, the last of them a status."""
 
         async def work() -> list[Message]:
-            subject = f"$JS.API.DIRECT.GET.{stream}"
+            subject = f"{self.nats.api_prefix}.DIRECT.GET.{stream}"
             return await self.nats.collect(subject, to_json(query), _is_status, timeout_s=timeout_s)
 
         return await self._mended(work)
@@ -274,7 +274,8 @@ class Streams:
             all_headers[MSG_ID_HEADER] = msg_id
         if expected_last is not None:
             all_headers[EXPECTED_LAST_HEADER] = str(expected_last)
-        answer = await self._ask(subject, payload, timeout_s, all_headers or None)
+        through = self.nats.bucket_prefix if subject.startswith("$KV.") else ""
+        answer = await self._ask(through + subject, payload, timeout_s, all_headers or None)
         return Ack(answer["seq"], bool(answer.get("duplicate")))
 
     async def read(
@@ -365,7 +366,9 @@ def ms_of(timestamp: bytes | None) -> int:
 def _stream_of(subject: str) -> str:
     """The stream that stores a subject of the topology."""
     tokens = subject.split(".")
-    return {"$KV": kv.stream(tokens[1]), "jobs": subjects.JOBS}.get(tokens[0], subjects.EVENTS)
+    if "$KV" in tokens:  # another domain's buckets have a prefix before it
+        return kv.stream(tokens[tokens.index("$KV") + 1])
+    return subjects.JOBS if tokens[0] == "jobs" else subjects.EVENTS
 
 
 def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:

@@ -43,7 +43,7 @@ class PullConsumer:
 
     def __init__(self, nats: Connection, stream: str, consumer: str) -> None:
         self._nats = nats
-        self._request = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._request = f"{nats.api_prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._name = f"{stream}/{consumer}"
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._count = 0

@@ -24,7 +24,7 @@ MAX_SHOT_BYTES: Final = 64 * 1024
 
 VERSION: Final = 1
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
-VERSION_KEY: Final = "testcast.topology"
+VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
 _NS: Final = 1_000_000_000
 _WINDOW_S: Final = 120

@@ -19,7 +19,7 @@ from broker.clock import now_ms
 from broker.config import StreamSettings
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotPermitted, NotThere, TestcastError
-from broker.jetstream import kv, stream_config
+from broker.jetstream import stream_config
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.stream_config import (
@@ -262,20 +262,19 @@ class Topology:
         return True
 
     async def _first_seq(self, name: str) -> dict[str, int]:
-        """A new life of the event stream continues above every sequence of the last one.
+        """A new life of a stream continues above every sequence of the last one.
 
-        Snapshots, writers and viewers compare sequences, and keep theirs across the new life. Milliseconds since 1970
-        are above any number of events that were ever stored.
+        Snapshots, writers, ETags and acknowledgements name sequences, and are kept across the new life. Milliseconds
+        since 1970 are above any number of messages that were ever stored.
         """
-        if name != subjects.EVENTS:
-            return {}
-        known = name in self._standing
-        if not known:
-            try:
-                known = (await self._api.state(kv.stream(subjects.RUNS))).last_seq > 0
-            except TestcastError:
-                known = False
+        known = name in self._standing or any([await self._was_used(each["name"]) for each in streams(1)])
         return {"first_seq": now_ms()} if known else {}
+
+    async def _was_used(self, name: str) -> bool:
+        try:
+            return (await self._api.state(name)).last_seq > 0
+        except TestcastError:
+            return False
 
     # -- what is said --------------------------------------------------------------------------------------------
 
@@ -300,6 +299,9 @@ class Topology:
         """The same error, with what an operator can do about it."""
         if isinstance(error, NotPermitted):
             return NotPermitted(f"{name}: {error.message}. Permit it, or have another user make {name}")
+        if isinstance(error, NotThere):  # also of what is about to be made: the API itself does not answer
+            hint = "JetStream is not enabled, has no leader yet, or is in another domain (TESTCAST_NATS_JS_DOMAIN)"
+            return BrokerUnavailable(f"{name}: {error.message}: {hint}")
         if not isinstance(error, BrokerRefused):
             return BrokerUnavailable(f"{name}: {error.message}")
         text = error.message

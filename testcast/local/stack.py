@@ -108,7 +108,7 @@ class Stack:
         self.nats_url = self._server.url
         nats = await Connection.connect(self.nats_url, name="testcast-setup")
         try:
-            await topology.apply(nats)
+            await topology.apply(nats, replicas=1)  # it is one node
         finally:
             await nats.close()
         return self.nats_url

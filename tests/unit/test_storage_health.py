@@ -8,9 +8,8 @@ import orjson
 import pytest
 
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, StorageFull
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NoAnswer, StorageFull
 from broker.jetstream.api import Streams
-from broker.jetstream.connection import NoAnswer
 from broker.jetstream.parser import Message
 from broker.jetstream.storage_health import StorageHealth
 
