@@ -24,10 +24,13 @@ from ws_edge.fanout.hub import Hub, HubStatistics
 from ws_edge.fanout.replay import ReplayStatistics
 from ws_edge.fanout.unreadable import UnreadableStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
+from ws_edge.views.agents import Agents
+from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
 from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
 from ws_edge.views.reaper import Reaper, ReaperStatistics
+from ws_edge.views.refill import Refill, RefillStatistics
 from ws_edge.views.requeue import Requeue, RequeueStatistics
 from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
 
@@ -62,6 +65,7 @@ class NodeStatistics(NamedTuple):
     admission: AdmissionStatistics
     catalogue: CatalogueStatistics
     projector: ProjectorStatistics
+    refill: RefillStatistics
     reaper: ReaperStatistics
     requeue: RequeueStatistics
     tests: TestsChannelStatistics
@@ -80,17 +84,28 @@ class Node:
         self.draining = False
         self.failed: set[str] = set()
         """Parts that have failed and wait to be started again."""
-        self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
+        self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale_for_s)
         store = SnapshotStore(nats)
-        self.catalogue = Catalogue(nats, store, self.tests.changed)
+        self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
         self.hub.listeners = self.tests
         self.topology = Topology(nats, replicas=replicas)
         """Its `problems` say why a stream or consumer cannot be declared at the moment."""
-        note = self.hub.unreadable.note
-        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, self.topology.again, note)
-        self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
+        repair, epoch, note = self.topology.again, lambda: self.hub.epoch, self.hub.unreadable.note
+        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, epoch, note)
         self.requeue = Requeue(self.log, self.catalogue, self.topology)
+        self.broker_clock = BrokerClock()
+        self.refill = Refill(
+            self.log,
+            store,
+            self.catalogue,
+            self.broker_clock,
+            fold=self.projector.fold if config.projector else None,
+            refuses=self.projector.refuses,
+            repair=repair,
+        )
+        self.agents = Agents(self.log.streams, self.catalogue)
+        self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,6 +127,7 @@ class Node:
             admission=self.admission.statistics(),
             catalogue=self.catalogue.statistics(),
             projector=self.projector.statistics(),
+            refill=self.refill.statistics(),
             reaper=self.reaper.statistics(),
             requeue=self.requeue.statistics(),
             tests=self.tests.statistics(),
@@ -122,7 +138,17 @@ class Node:
     @property
     def stale(self) -> bool:
         """What this node shows may be old: the broker, or its leader, is away."""
-        return self.hub.stale or self.catalogue.stale_for_s is not None
+        return self.stale_for_s is not None
+
+    @property
+    def stale_for_s(self) -> float | None:
+        """Since when it may be old, seconds ago; None while it is current."""
+        ages = (self.hub.stale_for_s, self.catalogue.stale_for_s)
+        return max((age for age in ages if age is not None), default=None)
+
+    def broker_ms(self) -> int | None:
+        """The broker's time, ms since 1970, with which the times of snapshots can be compared; None when unknown."""
+        return self.broker_clock.now_ms(asyncio.get_running_loop().time())
 
     @property
     def ready(self) -> bool:
@@ -146,6 +172,9 @@ class Node:
             reasons.append(f"the list of tests is old: it was last current at {since}")
         if self.nats.connected and self.nats.storage.refusing:
             reasons.append(self.nats.storage.summary)
+        if self.nats.connected and self.topology.problems:
+            names = ", ".join(sorted(self.topology.problems))
+            reasons.append(f"the broker lacks what this edge needs, and it cannot be declared: {names}")
         return reasons
 
     def snapshot(self, test_id: str) -> Snapshot | None:
@@ -166,6 +195,8 @@ class Node:
         self._run("tests", partial(self.tests.run, self.catalogue))
         self._run("topology", self.topology.until_standing, ends=True)
         self._run("catalogue", self.catalogue.run)
+        self._run("refill", self.refill.run)
+        self._run("agents", self.agents.run)
         if self.config.projector:
             self._run("projector", self.projector.run)
             self._run("write check", WriteCheck(self.nats).run)

@@ -13,9 +13,10 @@ from broker.contract import subjects
 from broker.contract.ids import is_test_id
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import kv
-from broker.jetstream.api import Stored, Streams
+from broker.jetstream.api import Stored, Streams, StreamState
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
+from broker.jetstream.survey import newest_of_all
 from broker.log import RateLimited
 
 _limited = RateLimited(logging.getLogger("testcast.snapshots"), per_s=10.0)
@@ -64,6 +65,35 @@ class SnapshotStore:
         """
         subject = kv.subject(subjects.RUNS, snapshot.test_id)
         return (await self._streams.store(subject, snapshot.encode(), expected_last=revision)).seq
+
+    async def remove(self, test_id: str, revision: int) -> None:
+        """Deletes a run's snapshot if its newest revision is still `revision`.
+
+        Raises:
+            WrongLastSequence: it was written since.
+            BrokerUnavailable: no acknowledgement; it may be deleted all the same.
+        """
+        subject, headers = kv.subject(subjects.RUNS, test_id), {kv.OPERATION_HEADER: "DEL"}
+        await self._streams.store(subject, b"", expected_last=revision, headers=headers)
+
+    async def revisions(self) -> dict[str, int]:
+        """Returns the newest revision of every run that has a snapshot.
+
+        Raises:
+            BrokerUnavailable: the answer was not whole.
+        """
+        bucket, every = kv.stream(subjects.RUNS), kv.subject(subjects.RUNS, ">")
+        found = await newest_of_all(self._streams, bucket, every)
+        by_key = {kv.key_of(subject): revision for subject, revision in found.items()}
+        return {key: revision for key, revision in by_key.items() if is_test_id(key)}
+
+    async def state(self) -> StreamState:
+        """Returns the state of the stream behind the bucket, from its leader.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
+        return await self._streams.state(kv.stream(subjects.RUNS))
 
     def watch(
         self,
