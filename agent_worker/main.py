@@ -19,13 +19,12 @@ from agent_worker.work.outcome import TryAgain
 from agent_worker.work.worker import Worker
 from broker import config as broker_config
 from broker.contract.errors import TestcastError
-from broker.jetstream import topology
 from broker.jetstream.connection import Connection
 from broker.retry import retry
+from broker.version import VERSION
 
 _CONNECT_S: Final = 2.0
-_PREPARE_S: Final = 5.0
-"""One try each. A stop signal takes effect between two tries."""
+"""One try. A stop signal takes effect between two tries."""
 
 _log = logging.getLogger("testcast.worker")
 
@@ -59,8 +58,6 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None
 
 
 async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> None:
-    replicas = broker_config.load().replicas
-    await _until_stopped(stop, lambda: topology.apply(nats, replicas=replicas, timeout_s=_PREPARE_S))
     async with Browser(config.chromium, judge_any if config.allow_private else judge_public) as browser:
 
         async def player(run: RunHandle, job: GameJob) -> None:
@@ -70,7 +67,8 @@ async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> N
                 raise TryAgain(str(error)) from error
 
         worker = Worker(nats, player, read_job=read_job, name=config.name, concurrency=config.concurrency)
-        _log.info("worker %s takes jobs from %s, %d at a time", config.name, nats.address, config.concurrency)
+        place = (config.name, nats.address, config.concurrency)
+        _log.info("testcast %s: worker %s takes jobs from %s, %d at a time", VERSION, *place)
         await worker.run(stop)
 
 

@@ -152,6 +152,11 @@ async def say(connection: ClientConnection, message: dict[str, Any]) -> None:
     await connection.send(orjson.dumps(message).decode())
 
 
+def is_event(message: dict[str, Any]) -> bool:
+    """Whether a message of a socket is an event. `unreadable` has a sequence too, and is an edge's own."""
+    return "seq" in message and message["type"] != "unreadable"
+
+
 class Reader:
     """Reads a socket message by message. Splits arrays into their messages."""
 
@@ -172,7 +177,7 @@ class Reader:
         found: list[dict[str, Any]] = []
         while len(found) < count:
             message = await self.next(within_s)
-            if "seq" in message:
+            if is_event(message):
                 found.append(message)
         return found
 
@@ -180,7 +185,7 @@ class Reader:
         """The next control message of this type. Skips events and other control messages."""
         while True:
             message = await self.next(within_s)
-            if message["type"] == kind and "seq" not in message:
+            if message["type"] == kind and not is_event(message):
                 return message
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -14,8 +15,11 @@ from typing import Final, NamedTuple
 
 from broker.contract.errors import ServerNotStarted
 from broker.local.child_process import Child
+from broker.local.disk_watch import DiskWatch
+from broker.version import VERSION
 
 _START_TIMEOUT_S: Final = 15.0
+_log = logging.getLogger("testcast.broker")
 _CONFIG: Final = Path(__file__).with_name("nats.conf")
 
 
@@ -71,6 +75,9 @@ class EmbeddedServer:
         self._binary = binary
         self._child: Child | None = None
         self._starts = 0
+        self._watching: asyncio.Task[None] | None = None
+        self.restarting = False
+        """It is being restarted because its disk was full: that `child` has ended is no failure."""
 
     def __repr__(self) -> str:
         return f"<EmbeddedServer {self.url} {self._child!r}>"
@@ -97,11 +104,32 @@ class EmbeddedServer:
         return self._child
 
     async def start(self) -> None:
-        """Starts the server and returns once it accepts connections.
+        """Starts the server and returns once it accepts connections. From then on its disk is watched.
 
         Raises:
             ServerNotStarted: there is no binary, the port is taken, or it ended; the message quotes its log.
         """
+        await self._launch()
+        _log.info("testcast %s: nats-server at %s, data in %s", VERSION, self.url, self.store_dir)
+        self._stop_watching()
+        watch = DiskWatch(self.store_dir, self.log, self._restart)
+        self._watching = asyncio.get_running_loop().create_task(watch.run(), name="broker-disk")
+
+    async def _restart(self) -> None:
+        self.restarting = True
+        try:
+            if self._child is not None:
+                await self._child.stop(5)
+            await self._launch()
+        finally:
+            self.restarting = False
+
+    def _stop_watching(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None and not watching.done():
+            watching.cancel()
+
+    async def _launch(self) -> None:
         binary = find_binary(self._binary)
         if self.port and not port_is_free(self.host, self.port):
             raise ServerNotStarted(
@@ -127,6 +155,7 @@ class EmbeddedServer:
 
     async def stop(self) -> None:
         """Stops the server. Harmless when it is not running."""
+        self._stop_watching()
         if self._child is not None:
             await self._child.stop(5)
 

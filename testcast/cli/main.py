@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from broker.contract.errors import BrokerUnavailable, TestcastError
+from broker.contract.errors import BrokerUnavailable, LoginRefused, TestcastError
 from testcast import config
 from testcast.cli.terminal import Terminal, discard_stdout
 from testcast.exit_codes import EXIT_SIGNAL, EXIT_USAGE, exit_status
@@ -270,7 +270,7 @@ def main() -> NoReturn:
         status = EXIT_SIGNAL + signal.SIGPIPE
     except TestcastError as error:
         Terminal().error(error.message)
-        if isinstance(error, BrokerUnavailable):
+        if isinstance(error, BrokerUnavailable) and not isinstance(error, LoginRefused):
             Terminal().note("`testcast up` starts a broker; --nats or TESTCAST_NATS_URL names another one")
         status = exit_status(error)
     sys.exit(status if isinstance(status, int) else 0)

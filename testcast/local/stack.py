@@ -108,7 +108,7 @@ class Stack:
         self.nats_url = self._server.url
         nats = await Connection.connect(self.nats_url, name="testcast-setup")
         try:
-            await topology.apply(nats)
+            await topology.apply(nats, replicas=1)  # it is one node
         finally:
             await nats.close()
         return self.nats_url
@@ -175,7 +175,7 @@ class Stack:
 
     def _all_parts(self) -> list[Part]:
         """Every process, the broker last."""
-        if self._server is None:
+        if self._server is None or self._server.restarting:
             return self.parts
         with contextlib.suppress(ServerNotStarted):
             return [*self.parts, Part("broker", "broker", self._server.child)]

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.jetstream.connection import Connection
-from ws_edge.api import rpc
+from broker.version import VERSION
+from ws_edge.api import health, rpc
 from ws_edge.api.response_cache import ResponseCacheMiddleware
 from ws_edge.api.static import Static
 from ws_edge.config import EdgeConfig
@@ -40,6 +40,7 @@ def make_app(
         # Without waiting: the page and /healthz are served while the broker is away.
         nats = Connection.dial(nats_url, name=f"edge-{config.port}")
         node = Node(nats, config, replicas)
+        _log.info("testcast %s: edge on %s port %d, broker %s", VERSION, config.host, config.port, nats.address)
         await node.start()
         on_ready(node)
         try:
@@ -55,8 +56,8 @@ def make_app(
         lifespan=lifespan,
         routes=[
             Route("/rpc/{method}", rpc.serve, methods=["GET", "POST"]),
-            Route("/healthz", _healthz),
-            Route("/readyz", _readyz),
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
             Route("/", static.page),
             Route("/tests/{test_id}", static.page),
             Route("/{name}", static.file),
@@ -66,25 +67,6 @@ def make_app(
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},  # type: ignore[dict-item]
     )
     return ResponseCacheMiddleware(application)
-
-
-async def _healthz(_request: Request) -> Response:
-    """The process is alive."""
-    return Response("ok\n", media_type="text/plain")
-
-
-async def _readyz(request: Request) -> Response:
-    """Viewers may be sent here."""
-    node: Node = request.state.node
-    body: dict[str, Any] = {
-        "ready": node.ready,
-        "broker": node.nats.connected,
-        "catalogue": node.catalogue.filled.is_set(),
-        "draining": node.draining,
-    }
-    if node.failed:
-        body["failed"] = sorted(node.failed)
-    return Response(orjson.dumps(body), status_code=200 if node.ready else 503, media_type="application/json")
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:

@@ -30,6 +30,7 @@ _STATUS: Final = {
     "broker_refused": 502,
     "queue_full": 503,
     "broker_unavailable": 503,
+    "storage_full": 503,
 }
 """Of the codes that are not 400."""
 
