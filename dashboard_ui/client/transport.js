@@ -34,6 +34,7 @@ export class Transport {
       base,
       list,
       isLive: () => this.connection.state === "live",
+      onAnswer: () => this.life.signal.aborted || this.hooks.onChange(),
       onRound: (answered) => this.polled(answered),
     });
     /** When data that is not marked stale last arrived, ms; 0 before the first. */
