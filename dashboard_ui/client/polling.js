@@ -22,7 +22,7 @@ export class Polling {
   /**
    * @param {import("./store.js").Store<any>} store
    * @param {object} how
-   * @param {string} how.base the edge's origin
+   * @param {string} how.base the edge's address, with a slash at its end
    * @param {boolean} how.list whether to ask for the list of all tests
    * @param {() => boolean} how.isLive whether a socket delivers at the same time
    * @param {() => void} how.onAnswer an answer was applied to the store
@@ -155,7 +155,7 @@ export class Polling {
     try {
       await request();
     } catch (error) {
-      if (!(error instanceof RpcError) || error.status !== 404) throw error;
+      if (!(error instanceof RpcError) || error.code !== "not_found") throw error;
       if (!signal.aborted) this.store.refused({ testId, message: error.message });
     }
     if (!signal.aborted) this.hooks.onAnswer();

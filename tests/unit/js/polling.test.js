@@ -50,7 +50,7 @@ function following(count, { list = true, store = new Store({ newFeed: () => new 
   const rounds = [];
   const shown = [];
   const polling = new Polling(store, {
-    base: "http://edge",
+    base: "http://edge/",
     list,
     isLive: () => false,
     onAnswer: () => shown.push([...store.runs].map((run) => run.snapshot.message).join()),
