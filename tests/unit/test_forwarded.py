@@ -141,6 +141,16 @@ def test_the_address_from_outside(given: dict[str, str], secure: bool, host: str
     assert seen_from_outside(CONFIG, asked, "8.8.8.8") == (False, "edge:8000", ""), "anybody can write these headers"
 
 
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "::ffff:127.0.0.9"])
+def test_a_proxy_on_this_machine_is_trusted_for_the_edge_s_address_while_none_are_named(peer: str) -> None:
+    asked = headers(host="edge", x_forwarded_proto="https", x_forwarded_for="1.1.1.1")
+    named = load({"TESTCAST_EDGE_TRUSTED_PROXIES": "10.0.0.1"})
+    assert seen_from_outside(load({}), asked, peer).secure
+    assert not seen_from_outside(load({}), asked, "10.0.0.1").secure
+    assert not seen_from_outside(named, asked, peer).secure
+    assert client_address(peer, asked, load({}).trusted_proxies) != "1.1.1.1"
+
+
 def test_the_public_url_goes_before_all_of_it() -> None:
     config = CONFIG._replace(public_url=load({"TESTCAST_EDGE_PUBLIC_URL": "https://t.example/x"}).public_url)
     asked = headers(host="edge", x_forwarded_proto="http", x_forwarded_host="other", x_forwarded_prefix="/y")

@@ -1,6 +1,8 @@
 """What proxies say of a request: where it comes from, and how the edge is addressed from outside. Pure.
 
-The headers are read only when the peer is a trusted proxy: anybody else can write what they like. `X-Forwarded-For`,
+The headers are read only when the peer is a trusted proxy: anybody else can write what they like. The limits trust only
+the proxies that the operator names; the edge's own address, which fools nobody but the asker, those of this machine too
+while none are named. `X-Forwarded-For`,
 `-Proto`, `-Host` and `-Prefix` come before `Forwarded` (RFC 7239): a proxy that writes the former passes the latter on
 as the client sent it.
 """
@@ -21,6 +23,8 @@ Header = Callable[[str], str | None]
 """Looks a request header up by its lower-case name; repeated ones are joined by commas."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_THIS_MACHINE: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+"""Trusted for the edge's own address where no proxies are named: the usual proxy in front of one edge."""
 _IPV6_LIMIT_BITS: Final = 64
 """One customer of a provider has at least this network (RFC 6177), so it counts as one address."""
 _BRACKETED: Final = re.compile(r"\[([^\]]*)\](?::\w+)?")
@@ -121,7 +125,7 @@ def seen_from_outside(config: EdgeConfig, header: Header, peer: str) -> Outside:
     if public is not None:
         return Outside(public.scheme == "https", public.host, public.prefix)
     host = header("host") or f"{config.host}:{config.port}"
-    if not is_trusted(peer, config.trusted_proxies):
+    if not is_trusted(peer, config.trusted_proxies or _THIS_MACHINE):
         return Outside(False, host, "")
     first = (parse_forwarded(header) or [{}])[0]
     scheme = _first(header("x-forwarded-proto")) or first.get("proto", "")
