@@ -42,7 +42,8 @@ def edge_address(
     """
     if port is None:
         port = int(number("TESTCAST_EDGE_PORT", 8000, 1, 65535, environ))
-    return host or environ.get("TESTCAST_EDGE_HOST") or "127.0.0.1", port
+    given = host or environ.get("TESTCAST_EDGE_HOST") or "127.0.0.1"
+    return given.strip(" []"), port
 
 
 def for_child(settings: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -59,7 +59,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         return number(f"TESTCAST_EDGE_{name}", standard, low, high, environ)
 
     return EdgeConfig(
-        host=environ.get("TESTCAST_EDGE_HOST") or default.host,
+        host=environ.get("TESTCAST_EDGE_HOST", "").strip(" []") or default.host,
         port=int(of("PORT", default.port, 0, 65535)),
         workers=int(of("WORKERS", default.workers, 1, 256)),
         progress_interval_s=of("PROGRESS_INTERVAL_S", default.progress_interval_s, 0, 3600),

@@ -4,9 +4,10 @@ const TIMEOUT_MS = 10_000;
 
 /**
  * The address that the modules come from, with a slash at its end: the edge's root, wherever a proxy puts
- * it. The page's own address would not do, since a run's page is deeper.
+ * it. The page's own address would not do, since a run's page is deeper. Empty where a module has no such address, as in
+ * a bundle that is loaded from a blob.
  */
-export const BASE = new URL("..", import.meta.url).href;
+export const BASE = URL.canParse("..", import.meta.url) ? new URL("..", import.meta.url).href : "";
 
 /** The address of a run's own page. @param {string} testId */
 export const pageOf = (testId) => `${BASE}tests/${testId}`;

@@ -160,7 +160,7 @@ def test_an_address_that_reaches_what_listens_there(host: str, url: str) -> None
 def test_where_edges_listen() -> None:
     environ = {"TESTCAST_EDGE_HOST": "0.0.0.0", "TESTCAST_EDGE_PORT": "8080"}
     assert config.edge_address(environ=environ) == ("0.0.0.0", 8080)
-    assert config.edge_address("::1", 9, environ) == ("::1", 9)
+    assert config.edge_address("::1", 9, environ) == config.edge_address("[::1]", 9, environ) == ("::1", 9)
     assert config.edge_address(environ={"TESTCAST_EDGE_HOST": "", "TESTCAST_EDGE_PORT": ""}) == ("127.0.0.1", 8000)
     with pytest.raises(InvalidSetting, match="TESTCAST_EDGE_PORT"):
         config.edge_address(environ={"TESTCAST_EDGE_PORT": "many"})

@@ -159,6 +159,10 @@ def test_a_public_url_that_makes_no_sense_is_refused_at_the_start(written: str, 
     assert PUBLIC in refused.value.message and reason in refused.value.message
 
 
+def test_an_ipv6_host_may_have_brackets() -> None:
+    assert load({"TESTCAST_EDGE_HOST": "[::1]"}).host == load({"TESTCAST_EDGE_HOST": " ::1"}).host == "::1"
+
+
 def test_without_a_public_url_there_is_no_prefix() -> None:
     assert load({PUBLIC: " "}).public_url is None
     assert load({}).prefix == b""
