@@ -2,6 +2,7 @@
 
 import { ended } from "../client/fold.js";
 import { now } from "../client/now.js";
+import { pageOf } from "../client/rpc.js";
 import { h, icon, setAttr, setText } from "./dom.js";
 import { Feed } from "./feed.js";
 import { elapsed, host, titleOf } from "./format.js";
@@ -18,7 +19,7 @@ export class Card {
     this.createdAt = 0;
     this.status = "";
     const feedId = `feed-${run.id}`;
-    this.link = h("a", { href: `/tests/${run.id}` });
+    this.link = h("a", { href: pageOf(run.id) });
     this.host = h("span.host");
     this.elapsed = h("span.elapsed");
     this.message = h("p.message");
@@ -39,7 +40,7 @@ export class Card {
     this.root = h(
       "article.card",
       { "data-test-id": run.id },
-      h("a", { href: `/tests/${run.id}`, tabindex: "-1", "aria-hidden": "true" }, this.screen.root),
+      h("a", { href: pageOf(run.id), tabindex: "-1", "aria-hidden": "true" }, this.screen.root),
       this.parts.marks.root,
       h(
         "div.card-body",

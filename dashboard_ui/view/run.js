@@ -2,6 +2,7 @@
 
 import { ended } from "../client/fold.js";
 import { now } from "../client/now.js";
+import { BASE, pageOf } from "../client/rpc.js";
 import { h, icon, setAttr, setText } from "./dom.js";
 import { Feed } from "./feed.js";
 import { clock, duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
@@ -40,7 +41,7 @@ export class RunPage {
     this.root = h(
       "main",
       { id: "main", class: "run" },
-      h("a.back", { href: "/" }, icon("back"), "All tests"),
+      h("a.back", { href: BASE }, icon("back"), "All tests"),
       this.head(),
       this.body(),
     );
@@ -71,7 +72,7 @@ export class RunPage {
     this.again.disabled = true;
     try {
       const { gameUrl, title } = /** @type {Snapshot} */ (this.snapshot);
-      location.assign(`/tests/${await actions.submit({ gameUrl, ...(title && { title }) })}`);
+      location.assign(pageOf(await actions.submit({ gameUrl, ...(title && { title }) })));
     } catch (error) {
       setText(this.problem, reasonOf(error));
     }
@@ -87,7 +88,7 @@ export class RunPage {
         "section.empty",
         h("h1", "No such test"),
         h("p", { role: "alert" }, reason),
-        h("a.secondary", { href: "/" }, "See all tests"),
+        h("a.secondary", { href: BASE }, "See all tests"),
       ),
     );
   }
