@@ -8,6 +8,7 @@ from typing import Protocol
 
 from testcast.cli import lines
 from testcast.cli.terminal import Terminal
+from testcast.cli.text import printable
 from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Item, State, Verdict
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED, EXIT_LOST
@@ -112,5 +113,5 @@ class Follow:
             score = None if end is None else lines.score_of(end)
             self._terminal.verdict(True, f"Completed{took}", score, [] if end is None else lines.rubric(end.data))
             return
-        why = "" if end is None else f": {lines.shorten(lines.printable(end.message))}"
+        why = "" if end is None else f": {lines.shorten(printable(end.message))}"
         self._terminal.verdict(False, f"Failed{took}{why}", None, [])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
+from testcast.cli.text import printable
 from testcast.client.events import Event, Item, Reset
 
 PHASES: Final = ("Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score")
@@ -15,10 +15,6 @@ MAX_TEXT_CHARS: Final = 2000
 Kind = Literal[
     "day", "phase", "queued", "running", "progress", "action", "problem", "error", "completed", "failed", "system"
 ]
-
-# Characters that control a terminal: C0, DEL, C1, line separators, and the marks that change the writing direction.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_BREAKS = re.compile(r"[\r\n\t]+")
 
 
 class Line(NamedTuple):
@@ -174,11 +170,6 @@ def duration(ms: float) -> str:
 def phase_number(phase: str | None) -> int:
     """1 to 4 for "phase1" to "phase4", 0 for None."""
     return int(phase[-1]) if phase else 0
-
-
-def printable(text: str) -> str:
-    """`text` on one line, without characters that control a terminal."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ⏎ ", text.strip()))
 
 
 def shorten(text: str) -> str:

@@ -16,8 +16,9 @@ from broker.clock import now_ms
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
-from testcast.cli.lines import duration, phase_number, printable
+from testcast.cli.lines import duration, phase_number
 from testcast.cli.terminal import Terminal
+from testcast.cli.text import printable
 from testcast.client.errors import ConnectionLost
 from testcast.client.rpc import RpcClient
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from testcast.cli import lines
 from testcast.cli.lines import Kind, Line, Part
+from testcast.cli.text import json_line, printable, printable_lines
 
 _LABEL: Final[dict[Kind, str]] = {
     "day": "dim",
@@ -57,16 +58,17 @@ class Terminal:
         """Prints a line about the progress of the command, to standard error."""
         self._pending = self.err.is_terminal  # also removes the "^C" that a terminal prints
         self._clear()
-        self.err.print(text, style=style, soft_wrap=True)
+        shown = printable_lines(text) if isinstance(text, str) else text
+        self.err.print(shown, style=style, soft_wrap=True)
 
     def error(self, message: str) -> None:
         """Prints an error, to standard error."""
-        self.note(Text.assemble(("error: ", "bold red"), message), style="")
+        self.note(Text.assemble(("error: ", "bold red"), printable_lines(message)), style="")
 
     def transient(self, text: str) -> None:
         """Prints a note that the next line replaces; on a terminal only."""
         if self.err.is_terminal:
-            shown = text[: max(1, self.err.width - 1)]
+            shown = printable(text)[: max(1, self.err.width - 1)]
             self.err.file.write(f"\r\x1b[2K\x1b[33m{shown}\x1b[0m" if self.err.color_system else f"\r\x1b[2K{shown}")
             self.err.file.flush()
             self._pending = True
@@ -78,9 +80,9 @@ class Terminal:
             self.err.file.flush()
 
     def raw(self, line: bytes) -> None:
-        """Prints one line of JSON, byte for byte."""
+        """Prints a JSON value, on one line whatever white space it has."""
         self._clear()
-        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.write(json_line(line) + b"\n")
         sys.stdout.buffer.flush()
 
     def line(self, line: Line, *, with_run: bool = False) -> None:

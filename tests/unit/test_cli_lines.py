@@ -96,8 +96,8 @@ def test_nothing_that_a_terminal_would_obey_gets_through(text: str) -> None:
         assert "\n" not in each
 
 
-def test_an_escape_sequence_is_shown_and_a_line_break_is_one_sign() -> None:
-    assert lines.printable("a\x1b[2Jb\r\nc\n\n d") == "a\N{REPLACEMENT CHARACTER}[2Jb ⏎ c ⏎  d"
+def test_an_escape_sequence_is_left_out_and_a_line_break_is_one_sign() -> None:
+    assert feed().lines(event("a\x1b[2Jb\r\nc\n\n d"))[-1].text == "ab ⏎ c ⏎  d"
 
 
 def test_a_very_long_message_is_cut_and_says_so() -> None:
