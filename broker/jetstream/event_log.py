@@ -8,7 +8,7 @@ from typing import Final
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
-from broker.jetstream.api import MSG_ID_HEADER, Stored, Streams
+from broker.jetstream.api import MSG_ID_HEADER, TIME_HEADER, Stored, Streams, ms_of
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
 
@@ -100,7 +100,8 @@ def _one_run(test_id: str, on_event: OnLive) -> Callable[[Message], None]:
     def on_message(message: Message) -> None:
         seq, predecessor = message.header(_SEQ) or b"", message.header(_PREDECESSOR) or b""
         if seq.isdigit() and predecessor.isdigit():  # without them it was published by a client, not by the stream
-            on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data))
+            stored_ms = ms_of(message.header(TIME_HEADER))
+            on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data, stored_ms))
 
     return on_message
 
@@ -117,4 +118,5 @@ def _all_runs(on_event: OnLive) -> Callable[[Message], None]:
 def _event(message: Stored, test_id: str | None) -> StoredEvent:
     if test_id is None:
         test_id = subjects.test_id_of(message.subject) or ""
-    return StoredEvent(test_id, message.seq, message.data, message.header(WRITER_HEADER), message.header(MSG_ID_HEADER))
+    writer, msg_id = message.header(WRITER_HEADER), message.header(MSG_ID_HEADER)
+    return StoredEvent(test_id, message.seq, message.data, writer, msg_id, message.stored_ms)

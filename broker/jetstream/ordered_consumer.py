@@ -164,7 +164,7 @@ class OrderedConsumer:
             return
         self._consumer_seq = taken.number
         self._last_seq = taken.seq
-        self._on_message(Stored(taken.subject, taken.seq, taken.headers, taken.data))
+        self._on_message(Stored(taken.subject, taken.seq, taken.headers, taken.data, taken.stored_ms))
         if taken.pending == 0:
             self._on_current()
 

@@ -95,7 +95,7 @@ def _change(test_id: str, entry: Stored) -> SnapshotChange:
     if entry.header(kv.OPERATION_HEADER) is not None or not entry.data:
         return SnapshotChange(test_id, entry.seq, "removed", None)
     try:
-        return SnapshotChange(test_id, entry.seq, "written", snapshots.decode(entry.data, test_id))
+        return SnapshotChange(test_id, entry.seq, "written", snapshots.decode(entry.data, test_id, entry.stored_ms))
     except msgspec.MsgspecError as error:
         _limited.warning("the snapshot stored for test %s cannot be read: %s", test_id, error)
         return SnapshotChange(test_id, entry.seq, "unreadable", None)

@@ -13,7 +13,11 @@ import { Screenshots } from "./screenshots.js";
 
 /** The test of a run's own page; null on the main page. */
 const testOfPage = /^\/tests\/([^/]+)\/?$/.exec(location.pathname)?.[1] ?? null;
-const store = new Store({ only: testOfPage, newFeed: (testId) => new FeedLog({ whole: testId === testOfPage }) });
+const store = new Store({
+  only: testOfPage,
+  newFeed: (testId) => new FeedLog({ whole: testId === testOfPage }),
+  now: edgeNow,
+});
 // The main page checks the list also after every test has ended. A run's own page does not.
 const transport = new Transport(store, { onChange: schedule, onNews: measure, looks: testOfPage === null });
 const screenshots = new Screenshots(fetchScreenshot);

@@ -15,8 +15,7 @@ import msgspec
 from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BadInput
-from broker.contract.events import STATUSES
-from broker.contract.snapshot import Snapshot
+from broker.contract.snapshot import LIST_STATUSES, Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
@@ -123,10 +122,10 @@ class Catalogue:
         return [self._marked(run) for run in self._ordered()[:limit]]
 
     def counts(self) -> dict[str, int]:
-        """How many runs are in each status."""
-        counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
+        """How many runs are in each of `LIST_STATUSES`."""
+        counts: dict[str, int] = dict.fromkeys(LIST_STATUSES, 0)
         for run in self._runs.values():
-            counts[run.status] += 1
+            counts[run.list_status] += 1
         return counts
 
     def listing(self, limit: int, cursor: str | None, status: str | None, query: str | None = None) -> Listing:
@@ -135,7 +134,7 @@ class Catalogue:
         Args:
             limit: the longest page.
             cursor: `next_cursor` of the page before; None for the first page.
-            status: only runs in this status.
+            status: only runs in this one of `LIST_STATUSES`.
             query: only runs whose title, address, id or newest message contains it, in any case.
 
         Raises:
@@ -143,7 +142,7 @@ class Catalogue:
         """
         runs = self._ordered()
         if status is not None:
-            runs = [run for run in runs if run.status == status]
+            runs = [run for run in runs if run.list_status == status]
         if query:
             wanted = query.lower()
             runs = [run for run in runs if _contains(run, wanted)]

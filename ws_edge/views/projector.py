@@ -59,6 +59,10 @@ class HeldEvent(Protocol):
     def body(self) -> bytes:
         """Its JSON as viewers get it; empty for a malformed event."""
 
+    @property
+    def stored_ms(self) -> int:
+        """When the broker stored it, ms since 1970; 0 where that is not known."""
+
 
 class ProjectorStatistics(NamedTuple):
     """What waits at one moment, and counts since the start of the node."""
@@ -241,11 +245,12 @@ class Projector:
     def _fold_here(self, test_id: str, before: Snapshot | None, seq: int) -> Snapshot | None:
         """The snapshot at `seq` or later, from events that this node holds for its viewers; None: read the stream."""
         held = self._since(test_id, 0 if before is None else before.seq)
-        if not held or held[-1].seq < seq:
+        if not held or held[-1].seq < seq or not all(each.stored_ms for each in held):
             return None
         after = before
-        for event in held:
-            after = snapshots.fold(after, test_id, event.seq, runs.parse(event.body) if event.body else None)
+        for each in held:
+            event = runs.parse(each.body) if each.body else None
+            after = snapshots.fold(after, test_id, each.seq, event, each.stored_ms)
         return after
 
     async def _answer(self, hints: list[Delivery], *, done: bool, again_s: float = 1.0) -> None:
