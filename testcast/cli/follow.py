@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Protocol
 
+from broker.contract.snapshot import CANCELLED
 from testcast.cli import lines
+from testcast.cli.moments import duration
 from testcast.cli.terminal import Terminal
 from testcast.cli.text import printable
 from testcast.client.errors import ConnectionLost
@@ -34,11 +36,19 @@ class Follow:
         test_id: the run, None for all.
         json: print one JSON object per line, as viewers receive them.
         types: the event types to show; empty: all.
+        options: what a further command needs to reach the same server, for the note that says how to resume.
     """
 
     def __init__(
-        self, terminal: Terminal, test_id: str | None, *, json: bool = False, types: Collection[str] = ()
+        self,
+        terminal: Terminal,
+        test_id: str | None,
+        *,
+        json: bool = False,
+        types: Collection[str] = (),
+        options: str = "",
     ) -> None:
+        self._options = options
         self._terminal = terminal
         self._all = test_id is None
         self._json = json
@@ -60,7 +70,7 @@ class Follow:
         except ConnectionLost as error:
             self._terminal.error(error.message)
             if error.after is not None and source.test_id is not None:
-                self._terminal.note(f"resume with: testcast tail {source.test_id} --after {error.after}")
+                self._terminal.note(f"resume with: testcast tail {source.test_id} --after {error.after}{self._options}")
             return EXIT_LOST
         if source.verdict is None:
             self._terminal.error("the events ended without a verdict")
@@ -108,10 +118,14 @@ class Follow:
         end = self._end
         took = ""
         if end is not None and self._started_ms is not None:
-            took = f" in {lines.duration(end.timestamp - self._started_ms)}"
+            took = f" in {duration(end.timestamp - self._started_ms)}"
         if verdict == "completed":
             score = None if end is None else lines.score_of(end)
-            self._terminal.verdict(True, f"Completed{took}", score, [] if end is None else lines.rubric(end.data))
-            return
-        why = "" if end is None else f": {lines.shorten(printable(end.message))}"
-        self._terminal.verdict(False, f"Failed{took}{why}", None, [])
+            self._terminal.verdict(
+                "completed", f"Completed{took}", score, [] if end is None else lines.rubric(end.data)
+            )
+        elif end is not None and end.field("code") == CANCELLED:
+            self._terminal.verdict("cancelled", f"Cancelled{took.replace(' in ', ' after ')}", None, [])
+        else:
+            why = "" if end is None else f": {lines.shorten(printable(end.message))}"
+            self._terminal.verdict("failed", f"Failed{took}{why}", None, [])

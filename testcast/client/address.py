@@ -11,9 +11,13 @@ from broker.contract.errors import BadInput
 SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:(?!\d)", re.IGNORECASE)
 """A URL's scheme. `localhost:8000` has none: a digit after the colon makes it a port."""
 
+_RUN_PAGE: Final = re.compile(r"/tests/[^/]*$")
+
 
 def edge_url(given: str) -> str:
-    """Returns the address of an edge as `http(s)://host[:port]`, without a trailing slash. `http` is the default.
+    """Returns the address of an edge as `http(s)://host[:port][/prefix]`, without a trailing slash.
+
+    `http` is the default. The prefix is the path below which a proxy serves the edge.
 
     Raises:
         BadInput: `given` is not such an address.
@@ -28,9 +32,15 @@ def edge_url(given: str) -> str:
         raise BadInput(f"{given!r} is not an edge address: {error}") from None
     if address.scheme not in ("http", "https") or not address.hostname or port == 0:
         raise BadInput(f"{given!r} is not an edge address: expected one like http://127.0.0.1:8000")
-    if address.path.strip("/") or address.query or address.fragment:
-        raise BadInput(f"{given!r} is not an edge address: expected only http://{address.netloc}")
-    return f"{address.scheme}://{address.netloc}"
+    prefix = address.path.rstrip("/")
+    if address.query or address.fragment or _RUN_PAGE.search(prefix):
+        raise BadInput(f"{given!r} is not an edge address: expected only {address.scheme}://{address.netloc}")
+    return f"{address.scheme}://{address.netloc}{prefix}"
+
+
+def page_url(edge: str, test_id: str) -> str:
+    """The address of a run's page, below that of its edge."""
+    return f"{edge}/tests/{test_id}"
 
 
 def is_local(url: str) -> bool:
