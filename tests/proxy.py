@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from types import TracebackType
 from typing import Literal, Self
 
-Mode = Literal["pass", "refuse", "stall", "drop"]
+Mode = Literal["pass", "refuse", "stall", "drop", "strip"]
 """The behaviour of a proxy.
 
 * pass: bytes are forwarded.
 * refuse: new connections are reset.
 * stall: connections stay open, but bytes are held back (half-open).
 * drop: the first bytes of an answer are forwarded (for a socket, the upgrade), then the connection is reset.
+* strip: a WebSocket request arrives as a plain GET, as through a proxy that knows no WebSockets.
 """
 
 
@@ -87,7 +89,7 @@ class Proxy:
             answers, requests = await asyncio.open_connection(*self._target)
             link.onward = requests
             await self._unstalled(link)
-            requests.write(head)
+            requests.write(_without_upgrade(head) if self._mode(link) == "strip" else head)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(link, reader, requests))
                 group.create_task(self._pump(link, answers, writer))
@@ -114,6 +116,10 @@ class Proxy:
 
     def _mode(self, link: _Link) -> Mode:
         return self.sockets if link.upgrade else self.http
+
+
+def _without_upgrade(head: bytes) -> bytes:
+    return re.sub(rb"(?i)\r\n(upgrade|connection|sec-websocket-[a-z]+):[^\r]*", b"", head)
 
 
 class _Link:

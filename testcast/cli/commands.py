@@ -103,16 +103,32 @@ async def tail(request: TailRequest, server: Server, terminal: Terminal, *, as_j
 async def _source(
     test_id: str | None, request: TailRequest, server: Server, follow: Follow
 ) -> AsyncIterator[Tail | Watch]:
-    after, on_state = request.after, follow.on_state
+    after = request.after
+    on_state, on_unreadable = follow.on_state, follow.on_unreadable
     if server.edge is not None:
         async with RpcClient(server.edge) as rpc:  # a wrong address or id is reported at once, not after ten attempts
             await (rpc.call("getConfig") if test_id is None else rpc.call("getTest", testId=test_id))
-        yield Watch(server.edge, test_id, after=after, timeout_s=request.timeout_s, on_state=on_state)
+        yield Watch(
+            server.edge,
+            test_id,
+            after=after,
+            timeout_s=request.timeout_s,
+            on_state=on_state,
+            on_unreadable=on_unreadable,
+        )
         return
     timeout_s = DEFAULT_TIMEOUT_S if request.timeout_s is None else request.timeout_s
     async with connection(server) as nats:
         log = JetStreamLog(nats)
-        yield Tail(log, test_id, after=after, timeout_s=timeout_s, on_state=on_state, address=nats.address)
+        yield Tail(
+            log,
+            test_id,
+            after=after,
+            timeout_s=timeout_s,
+            on_state=on_state,
+            on_unreadable=on_unreadable,
+            address=nats.address,
+        )
 
 
 async def _say_how_to_go_on(test_id: str, position: int, server: Server, terminal: Terminal) -> None:

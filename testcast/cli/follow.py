@@ -8,11 +8,13 @@ from typing import Protocol
 
 from broker.contract.snapshot import CANCELLED
 from testcast.cli import lines
+from testcast.cli.lines import Line
 from testcast.cli.moments import duration
 from testcast.cli.terminal import Terminal
 from testcast.cli.text import printable
+from testcast.client.backoff import POLL_EVERY_S
 from testcast.client.errors import ConnectionLost
-from testcast.client.events import Event, Item, State, Verdict
+from testcast.client.events import Event, Item, State, Unreadable, Verdict
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED, EXIT_LOST
 
 
@@ -57,6 +59,7 @@ class Follow:
         self._started_ms: int | None = None
         self._end: Event | None = None
         self._told_lost = False
+        self._told_refused = False
 
     async def run(self, source: Source) -> int:
         """Follows until the run ends.
@@ -86,6 +89,11 @@ class Follow:
                 self._terminal.note(f"reconnected after {state.waited_s:.0f} s", style="green")
             self._told_lost = False
             return
+        if state.kind == "polling" and state.refused:
+            if not self._told_refused:
+                self._told_refused = True
+                self._terminal.note(f"{state.detail}: polling every {POLL_EVERY_S:g} s instead")
+            return
         attempt = f", attempt {state.attempt} in {state.retry_in_s:.0f} s" if state.attempt else ""
         doing = "polling" if state.kind == "polling" else f"waiting ({state.waited_s:.0f} s)"
         text = f"{state.detail}, {doing}{attempt}"
@@ -94,6 +102,14 @@ class Follow:
             if not self._terminal.err.is_terminal:
                 self._terminal.note(text)
         self._terminal.transient(text)
+
+    def on_unreadable(self, told: Unreadable) -> None:
+        """Says that messages of the run were passed over; the `on_unreadable` of a source."""
+        text = lines.unreadable_text(told)
+        if self._json:
+            self._terminal.note(text)
+        else:
+            self._terminal.line(Line("system", text, "unreadable", test_id=told.test_id), with_run=self._all)
 
     def _show(self, item: Item) -> None:
         if isinstance(item, Event):

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeGuard
 from broker.contract.snapshot import CANCELLED
 from testcast.cli.moments import at, clock
 from testcast.cli.text import printable
-from testcast.client.events import Event, Item, Reset
+from testcast.client.events import Event, Item, Reset, Unreadable
 
 PHASES: Final = ("Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score")
 MAX_TEXT_CHARS: Final = 2000
@@ -158,6 +158,17 @@ def reset_text(reset: Reset) -> str:
         "ahead": "gap: the position is after the newest stored event; starting again from the first event",
         "epoch": "gap: the broker's history was replaced; starting again from the first event",
     }[reset.reason]
+
+
+def unreadable_text(told: Unreadable) -> str:
+    """What is said of messages that are no events."""
+    what = "1 event" if told.count == 1 else f"{told.count:,} events"
+    reasons = [
+        printable(reason) if told.count == count else f"{printable(reason)} ({count:,})"
+        for reason, count in sorted(told.reasons.items(), key=lambda each: -each[1])
+    ]
+    why = f": {'; '.join(reasons)}" if reasons else ""
+    return shorten(f"{what} of this agent could not be read{why}")
 
 
 def phase_number(phase: str | None) -> int:

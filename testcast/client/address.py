@@ -23,7 +23,8 @@ def edge_url(given: str) -> str:
         BadInput: `given` is not such an address.
     """
     text = given.strip()
-    if not SCHEME.match(text):
+    has_scheme = bool(SCHEME.match(text))
+    if not has_scheme:
         text = f"http://{text}"
     try:
         address = urlsplit(text)
@@ -33,7 +34,8 @@ def edge_url(given: str) -> str:
     if address.scheme not in ("http", "https") or not address.hostname or port == 0:
         raise BadInput(f"{given!r} is not an edge address: expected one like http://127.0.0.1:8000")
     prefix = address.path.rstrip("/")
-    if address.query or address.fragment or _RUN_PAGE.search(prefix):
+    bare = not has_scheme and address.port is None  # "some/path" is a mistake, and not the path of an edge at "some"
+    if address.query or address.fragment or _RUN_PAGE.search(prefix) or (prefix and bare):
         raise BadInput(f"{given!r} is not an edge address: expected only {address.scheme}://{address.netloc}")
     return f"{address.scheme}://{address.netloc}{prefix}"
 
