@@ -106,7 +106,7 @@ def broker(host: str, port: int, data: Path | None) -> int:
 
 @cli.command()
 @click.option("--host", help="Address to listen on (default: TESTCAST_EDGE_HOST, or 127.0.0.1).")
-@click.option("--port", type=PORT, help="Port to listen on (default: TESTCAST_EDGEPORT, or 8000).")
+@click.option("--port", type=PORT, help="Port to listen on (default: TESTCAST_EDGE_PORT, or 8000).")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes on that port (default: TESTCAST_EDGE_WORKERS, or 1)."
 )
@@ -115,7 +115,7 @@ def edge(host: str | None, port: int | None, workers: int | None, nats: str | No
     """Run one edge: the dashboard, the RPC and the WebSockets."""
     settings: dict[str, object] = {
         "TESTCAST_EDGE_HOST": host,
-        "TESTCAST_EDGEPORT": port,
+        "TESTCAST_EDGE_PORT": port,
         "TESTCAST_EDGE_WORKERS": workers,
     }
     _execute("ws_edge", settings, nats)

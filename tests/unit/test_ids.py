@@ -56,7 +56,7 @@ def test_people_may_type_it_in_any_case(given: str, valid: bool, typed: str | No
 def test_the_browsers_client_has_the_same_rule() -> None:
     program = f"""
 import {{ connect }} from {json.dumps(CLIENT.as_uri())};
-console.info = () => {}; // the connection's log is not the answer
+console.info = () => {{}}; // the connection's log is not the answer
 const viewer = connect({{ url: "http://127.0.0.1:1/" }});
 const said = {json.dumps([row["given"] for row in TABLE])}.map((given) => {{
   try {{ viewer.watch(given); return true; }} catch {{ return false; }}
