@@ -114,7 +114,7 @@ def _facts(details: Details, page: str | None, now: int) -> Iterable[tuple[str, 
     yield "Submitted", f"{full(run.created_at)} ({ago(run.created_at, now)})"
     if run.started_at:
         yield "Started", full(run.started_at)
-        yield ("Took" if run.finished_at else "Running for"), duration((run.finished_at or now) - run.started_at)
+        yield ("Took" if run.finished_at else "So far"), duration((run.finished_at or now) - run.started_at)
     yield "Agent", printable(run.worker or "") + (f", attempt {run.attempt}" if run.attempt > 1 else "")
     if first is not None:
         budget, seed = first.field("budgetSeconds"), first.field("seed")
@@ -144,7 +144,11 @@ def _value(value: Any) -> str:
 def _table(terminal: Terminal, rows: list[tuple[str, str]]) -> None:
     width = min(24, max(len(name) for name, _ in rows))
     for name, value in rows:
-        terminal.indented(Text(f"  {name:{width}}  ", style="bright_black"), Text(value))
+        front = Text(f"  {name:{width}}  ", style="bright_black")
+        if " " in value:
+            terminal.indented(front, Text(value))
+        else:  # an id or an address stays in one piece, to be copied
+            terminal.say(front + Text(value))
 
 
 def _show_last(terminal: Terminal, events: list[Event]) -> None:

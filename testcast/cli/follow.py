@@ -109,7 +109,7 @@ class Follow:
         if self._json:
             self._terminal.note(text)
         else:
-            self._terminal.line(Line("system", text, "unreadable", test_id=told.test_id), with_run=self._all)
+            self._terminal.line(Line("system", text, "skipped", test_id=told.test_id), with_run=self._all)
 
     def _show(self, item: Item) -> None:
         if isinstance(item, Event):

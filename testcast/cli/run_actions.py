@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import webbrowser
+from pathlib import Path
 
 import orjson
 
 from broker.contract.errors import BadInput, NotFound
+from broker.jetstream import backup as streams_backup
 from broker.jetstream import runs
 from broker.jetstream.deletion import delete_run
 from broker.jetstream.event_log import JetStreamLog
@@ -143,3 +145,30 @@ async def delete(run: str, server: Server, terminal: Terminal, *, sure: bool, as
     else:
         terminal.say(f"deleted {test_id}")
     return EXIT_COMPLETED
+
+
+async def backup(directory: Path, server: Server, terminal: Terminal) -> int:
+    """Writes the events and screenshots of all runs into a directory."""
+    async with connection(server) as nats:
+        _tell_saved("saved", directory, await streams_backup.backup(nats, directory), terminal)
+    return EXIT_COMPLETED
+
+
+async def restore(directory: Path, server: Server, terminal: Terminal, *, sure: bool) -> int:
+    """Replaces all runs of the broker by those of a backup.
+
+    Raises:
+        BadInput: the directory holds no backup, or nobody has confirmed.
+    """
+    assert server.broker is not None
+    if not sure and not terminal.confirm(f"Replace all runs of the broker by those in {directory}?"):
+        raise BadInput("nothing was restored: confirm, or give --yes")
+    async with connection(server) as nats:
+        saved = await streams_backup.restore(nats, directory, replicas=server.broker.replicas)
+        _tell_saved("restored", directory, saved, terminal)
+    return EXIT_COMPLETED
+
+
+def _tell_saved(done: str, directory: Path, saved: streams_backup.Saved, terminal: Terminal) -> None:
+    counts = ", ".join(f"{count:,} messages of {stream}" for stream, count in saved.messages.items())
+    terminal.say(f"{done} {directory}: {counts}")

@@ -1,4 +1,4 @@
-"""The commands about runs, with their arguments and options: submit, list, tail, show, open, cancel, rerun, delete.
+"""The commands about runs, with their arguments and options: one run each, the list, and the backup of all.
 
 The modules that do the work are imported when a command runs, so that `testcast --help` answers at once.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -206,6 +207,33 @@ def delete(run: str, sure: bool, nats: str | None, as_json: bool) -> int:
     return asyncio.run(run_actions.delete(name, server, Terminal(), sure=sure, as_json=as_json))
 
 
+_directory = click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+
+
+@click.command()
+@_directory
+@shared.nats_option
+def backup(directory: Path, nats: str | None) -> int:
+    """Save the events and screenshots of all runs into DIRECTORY, while everything goes on."""
+    from testcast.cli import run_actions
+
+    return asyncio.run(run_actions.backup(directory, shared.server(None, nats), Terminal()))
+
+
+@click.command()
+@_directory
+@click.option("--yes", "sure", is_flag=True, help="Do not ask.")
+@shared.nats_option
+def restore(directory: Path, sure: bool, nats: str | None) -> int:
+    """Replace all runs of the broker by those that `backup` saved in DIRECTORY. Asks first.
+
+    Edges may go on: their viewers are told to start again. Stop the agents before.
+    """
+    from testcast.cli import run_actions
+
+    return asyncio.run(run_actions.restore(directory, shared.server(None, nats), Terminal(), sure=sure))
+
+
 def _run(given: str, edge: str | None, nats: str | None) -> tuple[str, Server]:
     """The name of a run as it was typed, and what to connect to."""
     from testcast.cli.targets import parse_run
@@ -214,4 +242,4 @@ def _run(given: str, edge: str | None, nats: str | None) -> tuple[str, Server]:
     return name, shared.server(named_edge, nats)
 
 
-COMMANDS: Final = (submit, list_, tail, show, open_, cancel, rerun, delete)
+COMMANDS: Final = (submit, list_, tail, show, open_, cancel, rerun, delete, backup, restore)

@@ -236,3 +236,37 @@ async def test_one_line_an_event_whatever_came(stack: Stack, stack_streams: Stre
     assert {each["testId"] for each in events} == {test_id}
     plain = (await run("tail", test_id, *way(stack, how))).out
     assert not set("\u2028\u202e\u0085\x7f") & set(plain)
+
+
+async def test_a_backup_is_restored_under_a_live_edge(
+    make_edge: MakeEdge, nats_server: EmbeddedServer, streams: Streams, tmp_path: Path
+) -> None:
+    edge = await make_edge()
+    options = ["--nats", nats_server.url]
+    kept, going = await ended_run(streams), await begin(streams, "Going")
+    await streams.kv_put(subjects.SHOTS, kept, b"jpeg")
+    saved = await run("backup", str(tmp_path / "saved"), *options)
+    assert (saved.code, saved.err) == (0, "")
+    assert (await run("backup", str(tmp_path / "saved"), *options)).code == 2
+    assert (await run("restore", str(tmp_path / "other"), "--yes", *options)).code == 2
+    before = (await streams.state(subjects.EVENTS)).epoch
+    late = await begin(streams, "After the backup")
+    async with Command("tail", going, "--edge", edge.url) as tail:
+        await tail.line("Running")
+        assert (await run("restore", str(tmp_path / "saved"), *options)).code == 2  # nobody has confirmed
+        restored = await run("restore", str(tmp_path / "saved"), "--yes", *options)
+        assert (restored.code, restored.err) == (0, "")
+        assert (await streams.state(subjects.EVENTS)).epoch != before
+        await tail.line("the broker's history was replaced")  # the viewer's position is not valid any more
+        await tail.line("Running")
+        await publish(streams, going, "Done", "complete", data={"score": 5})
+        assert (await tail.finish()).code == 0
+
+    async def listed() -> bool:
+        out = (await run("list", "--json", "--edge", edge.url)).out
+        rows = {row["testId"]: row["status"] for row in map(orjson.loads, out.splitlines())}
+        return rows == {kept: "completed", going: "completed"}
+
+    await until(listed, within_s=40, what="the list of the restored events")
+    assert (await run("show", late, *options)).code == 2
+    assert await streams.kv_get(subjects.SHOTS, kept) is not None

@@ -133,7 +133,7 @@ async def test_a_cancelled_run_has_a_word_of_its_own(capsys: Captured) -> None:
 )
 def test_unreadable_events_are_one_quiet_line(capsys: Captured, told: Unreadable, line: str) -> None:
     Follow(Terminal(), RUN).on_unreadable(told)
-    assert capsys.readouterr().out == f"          unreadable  {line}\n"
+    assert capsys.readouterr().out == f"          skipped    {line}\n"
     Follow(Terminal(), RUN, json=True).on_unreadable(told)
     assert capsys.readouterr() == ("", f"{line}\n")
 
