@@ -20,10 +20,13 @@ from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
 from ws_edge.fanout.replay import ReplayStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
+from ws_edge.views.agents import Agents
+from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
 from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
 from ws_edge.views.reaper import Reaper, ReaperStatistics
+from ws_edge.views.refill import Refill, RefillStatistics
 from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
 
 _DRAIN_BATCHES: Final = 10
@@ -52,6 +55,7 @@ class NodeStatistics(NamedTuple):
     admission: AdmissionStatistics
     catalogue: CatalogueStatistics
     projector: ProjectorStatistics
+    refill: RefillStatistics
     reaper: ReaperStatistics
     tests: TestsChannelStatistics
     pictures: PicturesStatistics
@@ -68,15 +72,26 @@ class Node:
         self.draining = False
         self.failed: set[str] = set()
         """Parts that have failed and wait to be started again."""
-        self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
+        self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale_for_s)
         store = SnapshotStore(nats)
-        self.catalogue = Catalogue(nats, store, self.tests.changed)
+        self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
         self.hub.listeners = self.tests
         self._declare = partial(topology.apply, nats, replicas=replicas)
         repair = partial(self._declare, timeout_s=_REPAIR_S)
-        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair)
-        self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
+        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, lambda: self.hub.epoch)
+        self.broker_clock = BrokerClock()
+        self.refill = Refill(
+            self.log,
+            store,
+            self.catalogue,
+            self.broker_clock,
+            fold=self.projector.fold if config.projector else None,
+            refuses=self.projector.refuses,
+            repair=repair,
+        )
+        self.agents = Agents(self.log.streams, self.catalogue)
+        self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,6 +112,7 @@ class Node:
             admission=self.admission.statistics(),
             catalogue=self.catalogue.statistics(),
             projector=self.projector.statistics(),
+            refill=self.refill.statistics(),
             reaper=self.reaper.statistics(),
             tests=self.tests.statistics(),
             pictures=self.pictures.statistics(),
@@ -105,7 +121,17 @@ class Node:
     @property
     def stale(self) -> bool:
         """What this node shows may be old: the broker, or its leader, is away."""
-        return self.hub.stale or self.catalogue.stale_for_s is not None
+        return self.stale_for_s is not None
+
+    @property
+    def stale_for_s(self) -> float | None:
+        """Since when it may be old, seconds ago; None while it is current."""
+        ages = (self.hub.stale_for_s, self.catalogue.stale_for_s)
+        return max((age for age in ages if age is not None), default=None)
+
+    def broker_ms(self) -> int | None:
+        """The broker's time, ms since 1970, with which the times of snapshots can be compared; None when unknown."""
+        return self.broker_clock.now_ms(asyncio.get_running_loop().time())
 
     @property
     def ready(self) -> bool:
@@ -134,6 +160,8 @@ class Node:
         """The views read streams, so they start once the streams are declared."""
         await self._declare(timeout_s=float("inf"))
         self._run("catalogue", self.catalogue.run)
+        self._run("refill", self.refill.run)
+        self._run("agents", self.agents.run)
         if self.config.projector:
             self._run("projector", self.projector.run)
         if self.config.reaper:

@@ -52,6 +52,8 @@ class StreamState(NamedTuple):
     first_seq: int
     last_seq: int
     messages: int
+    now_ms: int
+    """The leader's clock when it answered, ms since 1970. 0: not known."""
 
 
 class Stored(NamedTuple):
@@ -140,7 +142,9 @@ class Streams:
         info = await self._leader_info(stream, timeout_s)
         state = info["state"]
         epoch = "".join(filter(str.isdigit, info["created"]))
-        return StreamState(epoch, state["first_seq"], state["last_seq"], state["messages"])
+        return StreamState(
+            epoch, state["first_seq"], state["last_seq"], state["messages"], ms_of(info.get("ts", "").encode())
+        )
 
     async def last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
         """Returns the newest message of a subject, from the leader; None when there is none.

@@ -8,9 +8,10 @@ from typing import Final
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
-from broker.jetstream.api import MSG_ID_HEADER, TIME_HEADER, Stored, Streams, ms_of
+from broker.jetstream.api import MSG_ID_HEADER, TIME_HEADER, Stored, Streams, StreamState, ms_of
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
+from broker.jetstream.survey import newest_of_all
 
 WRITER_HEADER: Final = "Testcast-Writer"
 """`<attempt>.<nonce>` of the writer."""
@@ -67,6 +68,24 @@ class JetStreamLog:
             return Heads(state.epoch, state.last_seq, None)
         by_run = {subjects.test_id_of(message.subject) or "": message.seq for message in newest.messages}
         return Heads(state.epoch, state.last_seq, by_run)
+
+    async def state(self) -> StreamState:
+        """Returns the state of the stream, from its leader.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
+        return await self.streams.state(subjects.EVENTS)
+
+    async def newest_of_all(self) -> dict[str, int]:
+        """Returns the newest sequence of every run, from one replica, which may lag behind the leader.
+
+        Raises:
+            BrokerUnavailable: the answer was not whole.
+        """
+        found = await newest_of_all(self.streams, subjects.EVENTS, subjects.ALL_EVENTS)
+        by_run = {subjects.test_id_of(subject): seq for subject, seq in found.items()}
+        return {test_id: seq for test_id, seq in by_run.items() if test_id is not None}
 
     async def append(
         self,

@@ -231,3 +231,13 @@ async def drop_job(streams: Streams, test_id: str) -> None:
     job = await streams.last(subjects.JOBS, subjects.job(test_id))
     if job is not None:
         await streams.delete(subjects.JOBS, job.seq)
+
+
+async def waiting_workers(streams: Streams) -> int:
+    """Returns how many requests for a job wait at the queue: those of workers that are idle.
+
+    Raises:
+        BrokerUnavailable: no leader. BrokerRefused: there is no queue.
+    """
+    info = await streams.api(f"CONSUMER.INFO.{subjects.JOBS}.{subjects.WORKERS}", timeout_s=2.0)
+    return int(info.get("num_waiting", 0))

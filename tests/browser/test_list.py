@@ -43,16 +43,18 @@ class Crowd:
         self.ids: list[str] = []
 
     async def fill(self) -> None:
-        start = now_ms() - RUNS * 60_000
+        at = now_ms()
         for n in range(RUNS):
-            test_id, at = identity.new_test_id(), start + n * 60_000
+            test_id, before = identity.new_test_id(), at
+            await until(lambda before=before: now_ms() > before)  # type: ignore[misc]  # no two in one millisecond
             data = {"title": f"Game {n:03}", "gameUrl": f"http://game-{n % 7}.example/"}
             await self.store(test_id, at, {"type": "status", "status": "queued", "message": "Queued", "data": data})
             if n < FAILED:
                 end: dict[str, Any] = {"type": "error", "status": "failed", "message": f"No answer {n:03}"}
             else:
                 end = {"type": "complete", "message": "Test complete!", "data": {"score": n % 100}}
-            await self.store(test_id, at + 30_000, end)
+            await self.store(test_id, at, end)
+            at = now_ms()
             self.ids.append(test_id)
 
     async def store(self, test_id: str, at: int, event: dict[str, Any]) -> None:

@@ -91,15 +91,15 @@ async def list_tests(node: Node, _request: Request, params: ListTests) -> Answer
     """The newest runs, a page at a time, with the counts by status. From memory, also while the broker is away."""
     if not node.catalogue.filled.is_set():
         raise BrokerUnavailable("this node has not reached the broker yet, so it does not know the list")
-    stale_for_s = node.catalogue.stale_for_s
     query = f"{params.limit} {params.cursor} {params.status} {params.query}"
     etag = None if node.stale else node.catalogue.etag(node.hub.epoch, query)
     listing = node.catalogue.listing(params.limit, params.cursor, params.status, params.query)
     answer: dict[str, Any] = {"tests": to_json(listing.tests), "counts": listing.counts, "epoch": node.hub.epoch}
     if listing.next_cursor is not None:
         answer["nextCursor"] = listing.next_cursor
-    if node.stale:
-        answer |= {"stale": True, "ageMs": int((stale_for_s or 0) * 1000)}
+    stale_for_s = node.stale_for_s
+    if stale_for_s is not None:
+        answer |= {"stale": True, "ageMs": int(stale_for_s * 1000)}
     return Answer(orjson.dumps(answer), etag, is_current=_while_unchanged(node))
 
 
@@ -202,7 +202,7 @@ async def get_picture(node: Node, _request: Request, params: RunParams) -> Answe
 
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
     """What the page needs to know of this installation."""
-    answer: dict[str, Any] = {"now": now_ms()}
+    answer: dict[str, Any] = {"now": node.broker_ms() or now_ms()}
     if node.config.demo_game_url is not None:
         answer["demoGameUrl"] = node.config.demo_game_url
     return Answer(orjson.dumps(answer))

@@ -125,6 +125,11 @@ class Hub:
             stale=self.stale,
         )
 
+    @property
+    def stale_for_s(self) -> float | None:
+        """How long no leader has answered, seconds; None while one does, and for its first 5 s."""
+        return asyncio.get_running_loop().time() - self._leader_at if self.stale else None
+
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known on this node."""
         return self._snapshots.snapshot(test_id)

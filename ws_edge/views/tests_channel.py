@@ -46,16 +46,19 @@ class TestsChannel:
 
     A listener whose write buffer is beyond `high_water_bytes` when the list changes misses the change, and gets the
     whole list once it has room.
+
+    Args:
+        stale_for_s: how long what is shown has been out of date, seconds; None while it is current.
     """
 
     __test__ = False  # the name begins with "Test": pytest would try to collect it
 
-    def __init__(self, high_water_bytes: int, is_stale: Callable[[], bool]) -> None:
+    def __init__(self, high_water_bytes: int, stale_for_s: Callable[[], float | None]) -> None:
         self._listeners: set[Listener] = set()
         self._outdated: set[Listener] = set()
         self._changed: set[str] = set()
         self._high_water_bytes = high_water_bytes
-        self._is_stale = is_stale
+        self._stale_for_s = stale_for_s
         self._was_stale = False
         self._updates = 0
         self._full_lists = 0
@@ -93,31 +96,37 @@ class TestsChannel:
 
     def _send(self, catalogue: Catalogue) -> None:
         changed, self._changed = self._changed, set()
-        stale = self._is_stale()
+        stale_for_s = self._stale_for_s()
+        stale = stale_for_s is not None
         if (changed or stale != self._was_stale) and len(self._listeners) > len(self._outdated):
             self._was_stale = stale
-            self._send_changes(catalogue, changed, stale)
+            self._send_changes(catalogue, changed, stale_for_s)
         ready = [listener for listener in self._outdated if self._has_room(listener)]
         if ready:
             self._full_lists += len(ready)
             self._outdated.difference_update(ready)
-            _write(ready, _message(catalogue.newest(FULL_LIST), [], stale, catalogue.counts(), full=True))
+            _write(ready, _message(catalogue.newest(FULL_LIST), [], stale_for_s, catalogue.counts(), full=True))
 
-    def _send_changes(self, catalogue: Catalogue, changed: set[str], stale: bool) -> None:
+    def _send_changes(self, catalogue: Catalogue, changed: set[str], stale_for_s: float | None) -> None:
         upserts = [run for run in map(catalogue.snapshot, changed) if run is not None]
         removed = [test_id for test_id in changed if catalogue.snapshot(test_id) is None]
         current = self._listeners - self._outdated
         ready = [listener for listener in current if self._has_room(listener)]
         self._outdated |= current.difference(ready)
         self._updates += 1
-        _write(ready, _message(upserts, removed, stale, catalogue.counts()))
+        _write(ready, _message(upserts, removed, stale_for_s, catalogue.counts()))
 
     def _has_room(self, listener: Listener) -> bool:
         return listener.waiting() <= self._high_water_bytes
 
 
 def _message(
-    upserts: list[Snapshot], removed: list[str], stale: bool, counts: dict[str, int], *, full: bool = False
+    upserts: list[Snapshot],
+    removed: list[str],
+    stale_for_s: float | None,
+    counts: dict[str, int],
+    *,
+    full: bool = False,
 ) -> dict[str, Any]:
     """The fields of a `tests` message."""
     return {
@@ -125,7 +134,8 @@ def _message(
         "removed": removed,
         "counts": counts,
         "full": full or None,
-        "stale": stale or None,
+        "stale": stale_for_s is not None or None,
+        "ageMs": None if stale_for_s is None else int(stale_for_s * 1000),
     }
 
 

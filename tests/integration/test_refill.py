@@ -1,0 +1,218 @@
+"""The bucket of snapshots is a view: deleted, emptied or forged, it is filled again from the events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from broker import identity
+from broker.contract import subjects
+from broker.jetstream import kv, topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Connection
+from tests.conftest import MakeEdge
+from tests.harness import EdgeProcess, begin, publish, until
+
+BUCKET = kv.stream(subjects.RUNS)
+
+
+async def listing(edge: EdgeProcess) -> dict[str, Any]:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{edge.url}/rpc/listTests?limit=200")
+        found: dict[str, Any] = answer.json() if answer.status_code == 200 else {"tests": [], "stale": True}
+        return found
+
+
+async def lists(edge: EdgeProcess, ids: list[str]) -> bool:
+    """The edge lists exactly these runs, the newest first, as current."""
+    found = await listing(edge)
+    return "stale" not in found and [run["testId"] for run in found["tests"]] == ids[::-1]
+
+
+async def stored(streams: Streams) -> int:
+    return (await streams.state(BUCKET)).messages
+
+
+async def play(streams: Streams, count: int) -> list[str]:
+    ids = [await begin(streams, f"run {number}") for number in range(count)]
+    for test_id in ids[::2]:
+        await publish(streams, test_id, "Done", "complete", data={"score": 50})
+    await publish(streams, ids[1], "Cancelled", "error", status="failed", data={"code": "cancelled"})
+    return ids
+
+
+async def test_a_bucket_that_is_deleted_is_filled_again_and_the_list_is_stale_meanwhile(
+    nats: Connection, streams: Streams, make_edge: MakeEdge
+) -> None:
+    edge, other = await make_edge(), await make_edge()
+    ids = await play(streams, 6)
+    for each in (edge, other):
+        await until(lambda each=each: lists(each, ids))  # type: ignore[misc]
+    counts = {"queued": 0, "running": 2, "completed": 3, "failed": 0, "cancelled": 1}
+    await until(lambda: _counts(edge, counts))
+    await streams.api(f"STREAM.DELETE.{BUCKET}")
+    await until(lambda: is_stale(edge), what="the list is stale", within_s=20)
+    assert [run["testId"] for run in (await listing(edge))["tests"]] == ids[::-1], "what is known is served"
+    await topology.apply(nats)
+    for each in (edge, other):
+        await until(lambda each=each: lists(each, ids), within_s=30)  # type: ignore[misc]
+    assert await stored(streams) == 6
+    third = await make_edge()
+    await until(lambda: lists(third, ids))
+    assert (await listing(third))["counts"] == counts
+
+
+async def _counts(edge: EdgeProcess, expected: dict[str, int]) -> bool:
+    return bool((await listing(edge)).get("counts") == expected)
+
+
+async def is_stale(edge: EdgeProcess) -> bool:
+    return bool((await listing(edge)).get("stale"))
+
+
+@pytest.mark.parametrize("what", ["purged", "one key", "never written"])
+async def test_keys_that_are_lost_come_back(what: str, streams: Streams, make_edge: MakeEdge) -> None:
+    edge = await make_edge()
+    ids = await play(streams, 4)
+    await until(lambda: lists(edge, ids))
+    if what == "one key":
+        await streams.api(f"STREAM.PURGE.{BUCKET}", {"filter": kv.subject(subjects.RUNS, ids[1])})
+    else:
+        await streams.api(f"STREAM.PURGE.{BUCKET}")
+    if what == "never written":
+        await edge.stop()
+        edge = await make_edge()
+    else:
+        await until(lambda: _count(streams, 4), within_s=20, what="filled again under the running edge")
+        await edge.stop()
+        edge = await make_edge()
+    await until(lambda: lists(edge, ids), within_s=20)
+
+
+async def _count(streams: Streams, count: int) -> bool:
+    return await stored(streams) == count
+
+
+async def test_what_is_forged_is_judged_alone_and_replaced(streams: Streams, make_edge: MakeEdge) -> None:
+    """Every value that any client may have written, each in the key of another run."""
+    edge = await make_edge()
+    honest = await begin(streams, "honest")
+    await until(lambda: lists(edge, [honest]))
+    entry = await streams.kv_get(subjects.RUNS, honest)
+    assert entry is not None
+    good = orjson.loads(entry.data)
+    forged: list[dict[str, Any] | bytes] = [
+        entry.data,  # of another run
+        b"no snapshot",
+        b"\xff",
+        b"[]",
+        b'{"a":' * 500 + b"1" + b"}" * 500,
+        good | {"seq": 2**62},
+        good | {"seq": 2**53 - 1, "title": "ahead of the stream"},
+        good | {"epoch": "1", "title": "of another life"},
+        {name: value for name, value in good.items() if name != "epoch"} | {"createdAt": 2**53 - 1, "title": "old"},
+        good | {"title": ["wrong type"]},
+        good | {"title": "huge" * 50_000, "seq": 2**50},
+    ]
+    ids = [await begin(streams, f"run {number}") for number in range(len(forged))]
+    for test_id in ids[::2]:
+        await publish(streams, test_id, "Done", "complete", data={"score": 50})
+    await until(lambda: lists(edge, [honest, *ids]))
+    for test_id, value in zip(ids, forged, strict=True):
+        data = value if isinstance(value, bytes) else orjson.dumps(value | {"testId": test_id})
+        await streams.kv_put(subjects.RUNS, test_id, data)
+    await streams.kv_put(subjects.RUNS, "no-uuid", entry.data)
+    await streams.kv_put(subjects.RUNS, identity.new_test_id(), b"of no run")
+    deleted = await begin(streams, "its key is deleted")
+    await until(lambda: _is_listed(edge, deleted))
+    await streams.store(kv.subject(subjects.RUNS, deleted), b"", headers={kv.OPERATION_HEADER: "DEL"})
+
+    async def right() -> bool:
+        found = await listing(edge)
+        titles = [run["title"] for run in found["tests"]]
+        wanted = ["honest", *(f"run {number}" for number in range(len(forged))), "its key is deleted"]
+        ended = {run["testId"] for run in found["tests"] if run["status"] == "completed"}
+        return "stale" not in found and titles == wanted[::-1] and ended == set(ids[::2])
+
+    await until(right, within_s=20)
+    of_no_run = identity.new_test_id()
+    await streams.kv_put(subjects.RUNS, of_no_run, orjson.dumps(good | {"testId": of_no_run}))
+    restarted = await make_edge()
+    for each in (edge, restarted):
+        await until(lambda each=each: lists(each, [honest, *ids, deleted]), within_s=20)  # type: ignore[misc]
+
+
+async def _is_listed(edge: EdgeProcess, test_id: str) -> bool:
+    return any(run["testId"] == test_id for run in (await listing(edge))["tests"])
+
+
+async def test_a_run_whose_events_are_gone_is_listed_no_more(streams: Streams, make_edge: MakeEdge) -> None:
+    edge = await make_edge()
+    gone, stays = await begin(streams, "gone"), await begin(streams, "stays")
+    await until(lambda: lists(edge, [gone, stays]))
+    await edge.stop()
+    await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"filter": subjects.events(gone)})
+    restarted = await make_edge()
+    await until(lambda: lists(restarted, [stays]), within_s=20)
+
+
+async def test_publishers_clocks_decide_nothing(streams: Streams, make_edge: MakeEdge) -> None:
+    """Neither the order of the list nor what it holds: timestamps of 0, of seconds, and of a far day."""
+    edge = await make_edge()
+    ids = []
+    for timestamp in (2**53 - 1, 0, 1_700_000_000, 1):
+        ids.append(test_id := await begin(streams, f"at {timestamp}"))
+        await publish(streams, test_id, "Done", "complete", data={"score": 1}, timestamp=timestamp)
+        early = identity.new_test_id()
+        await until(lambda: _is_listed(edge, ids[-1]))
+        await publish(streams, early, "First", "status", status="queued", timestamp=timestamp)
+        await until(lambda early=early: _is_listed(edge, early))  # type: ignore[misc]
+        ids.append(early)
+    await until(lambda: lists(edge, ids))
+    found = await listing(edge)
+    assert (found["counts"]["completed"], found["counts"]["queued"]) == (4, 4)
+    first = (await streams.read(subjects.EVENTS, subjects.ALL_EVENTS, 0, 1)).messages[0]
+    assert found["tests"][-1]["createdAt"] == first.stored_ms
+
+
+async def test_a_publisher_with_huge_fields_is_folded(streams: Streams, make_edge: MakeEdge) -> None:
+    edge = await make_edge()
+    test_id, huge = identity.new_test_id(), "é" * 28_000
+    await publish(streams, test_id, "m", "status", status="queued", data={"title": huge})
+    await publish(streams, test_id, "m", "status", status="running", data={"worker": huge})
+    await publish(streams, test_id, "m", "status", status="running", data={"gameUrl": huge})
+    await publish(streams, test_id, huge, "error")
+    await publish(streams, test_id, huge, "complete", data={"score": 3})
+
+    async def ended() -> bool:
+        return any(run["status"] == "completed" and run["score"] == 3 for run in (await listing(edge))["tests"])
+
+    await until(ended)
+
+
+async def test_queued_runs_have_places_and_say_when_no_agent_is_running(streams: Streams, make_edge: MakeEdge) -> None:
+    edge = await make_edge()
+    ids = []
+    for number in range(2):
+        ids.append(identity.new_test_id())
+        await publish(streams, ids[-1], "Queued", "status", status="queued", data={"title": f"run {number}"})
+        await until(lambda: _is_listed(edge, ids[-1]))
+
+    async def waits_in_vain() -> bool:
+        runs = (await listing(edge))["tests"]
+        return [(run.get("queuePlace"), run.get("noAgent")) for run in runs] == [(2, True), (1, True)]
+
+    await until(waits_in_vain, within_s=30)
+    await publish(streams, ids[0], "Running", "status", status="running", data={"attempt": 1})
+
+    async def an_agent_plays() -> bool:
+        runs = (await listing(edge))["tests"]
+        return [(run.get("queuePlace"), run.get("noAgent"), run["status"]) for run in runs] == [
+            (1, None, "queued"),
+            (None, None, "running"),
+        ]
+
+    await until(an_agent_plays, within_s=15)
