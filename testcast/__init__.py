@@ -1,54 +1,86 @@
 """The Python API, and the command `testcast`.
 
-    from testcast import TestRun, submit, watch
+    from testcast import TestRun, list_runs, submit, watch
 
-`TestRun` publishes a run of your own agent to the broker. `submit` and `watch` use an edge.
+`TestRun` publishes a run of your own agent to the broker. `submit`, `watch` and `list_runs` use an edge.
+`testcast.sync` has the same names for code without asyncio.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agent_worker.publish.run import TestRun
-    from broker.contract.errors import BadInput, NotFound, TestcastError
+    from agent_worker.publish.run import RunStatistics, TestRun
+    from broker.contract.errors import (
+        AlreadyEnded,
+        BadInput,
+        BrokerRefused,
+        BrokerUnavailable,
+        Fenced,
+        InvalidSetting,
+        InvalidTestId,
+        MalformedEvent,
+        NotFound,
+        QueueFull,
+        ServerNotStarted,
+        TestcastError,
+        WrongLastSequence,
+    )
+    from broker.contract.snapshot import Snapshot
     from testcast.client.errors import ConnectionLost, EdgeRefused
-    from testcast.client.events import Event, Reset, State
-    from testcast.client.rpc import submit
-    from testcast.client.watch import Watch, watch
+    from testcast.client.events import Event, Reset, State, Unreadable
+    from testcast.client.rpc import list_runs, submit
+    from testcast.client.watch import Watch, WatchStatistics, watch
 
 _HOMES = {
-    "TestRun": "agent_worker.publish.run",
-    "BadInput": "broker.contract.errors",
-    "NotFound": "broker.contract.errors",
-    "TestcastError": "broker.contract.errors",
-    "Watch": "testcast.client.watch",
-    "submit": "testcast.client.rpc",
-    "watch": "testcast.client.watch",
-    "ConnectionLost": "testcast.client.errors",
-    "EdgeRefused": "testcast.client.errors",
-    "Event": "testcast.client.events",
-    "Reset": "testcast.client.events",
-    "State": "testcast.client.events",
+    "agent_worker.publish.run": ("RunStatistics", "TestRun"),
+    "broker.contract.errors": (
+        *("AlreadyEnded", "BadInput", "BrokerRefused", "BrokerUnavailable", "Fenced", "InvalidSetting"),
+        *("InvalidTestId", "MalformedEvent", "NotFound", "QueueFull", "ServerNotStarted", "TestcastError"),
+        "WrongLastSequence",
+    ),
+    "broker.contract.snapshot": ("Snapshot",),
+    "testcast.client.errors": ("ConnectionLost", "EdgeRefused"),
+    "testcast.client.events": ("Event", "Reset", "State", "Unreadable"),
+    "testcast.client.rpc": ("list_runs", "submit"),
+    "testcast.client.watch": ("Watch", "WatchStatistics", "watch"),
 }
 
 __all__ = [
+    "AlreadyEnded",
     "BadInput",
+    "BrokerRefused",
+    "BrokerUnavailable",
     "ConnectionLost",
     "EdgeRefused",
     "Event",
+    "Fenced",
+    "InvalidSetting",
+    "InvalidTestId",
+    "MalformedEvent",
     "NotFound",
+    "QueueFull",
     "Reset",
+    "RunStatistics",
+    "ServerNotStarted",
+    "Snapshot",
     "State",
     "TestRun",
     "TestcastError",
+    "Unreadable",
     "Watch",
+    "WatchStatistics",
+    "WrongLastSequence",
+    "list_runs",
     "submit",
     "watch",
 ]
 
+if not TYPE_CHECKING:  # a type checker would take every name for one of the module
 
-def __getattr__(name: str) -> Any:
-    """Imports a name when it is first used, so that the command starts in a fifth of the time."""
-    if name not in _HOMES:
+    def __getattr__(name):
+        """Imports a name when it is first used, so that the command starts in a fifth of the time."""
+        for home, names in _HOMES.items():
+            if name in names:
+                return getattr(import_module(home), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)

@@ -46,6 +46,15 @@ def edge_address(
     return given.strip(" []"), port
 
 
+def local_edge(environ: Mapping[str, str] = os.environ) -> str:
+    """The address of the edge that a command over NATS looks for, to name the page of a run.
+
+    `TESTCAST_EDGE_PUBLIC_URL`, or the edge of this machine.
+    """
+    port = environ.get("TESTCAST_EDGE_PORT") or "8000"
+    return environ.get("TESTCAST_EDGE_PUBLIC_URL") or f"http://127.0.0.1:{port}"
+
+
 def for_child(settings: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of a child process: this one, changed by `settings`. A value of None changes nothing."""
     return {**environ, **{name: str(value) for name, value in settings.items() if value is not None}}

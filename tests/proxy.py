@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
-Mode = Literal["pass", "refuse", "stall", "drop"]
+Mode = Literal["pass", "refuse", "stall", "drop", "strip"]
 """The behaviour of a proxy.
 
 * pass: bytes are forwarded.
 * refuse: new connections are reset.
 * stall: connections stay open, but bytes are held back (half-open).
 * drop: the first bytes of an answer are forwarded (for a socket, the upgrade), then the connection is reset.
+* strip: a WebSocket request arrives as a plain GET, as through a proxy that knows no WebSockets.
 """
 
 
@@ -126,7 +128,7 @@ class Proxy:
             answers, requests = await asyncio.open_connection(*self._target)
             link.onward = requests
             await self._unstalled(link)
-            requests.write(changed)
+            requests.write(_without_upgrade(changed) if self._mode(link) == "strip" else changed)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(link, reader, requests))
                 group.create_task(self._pump(link, answers, writer))
@@ -153,6 +155,10 @@ class Proxy:
 
     def _mode(self, link: _Link) -> Mode:
         return self.sockets if link.upgrade else self.http
+
+
+def _without_upgrade(head: bytes) -> bytes:
+    return re.sub(rb"(?i)\r\n(upgrade|connection|sec-websocket-[a-z]+):[^\r]*", b"", head)
 
 
 class _Link:

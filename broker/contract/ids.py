@@ -1,4 +1,7 @@
-"""Test ids: UUIDs in canonical lower case. Every entry point applies the same rule."""
+"""Test ids: UUIDs of any version in canonical lower case. Every entry point applies the same rule.
+
+`tests/ids.json` has examples of both kinds, which every implementation of the rule is tried with.
+"""
 
 from __future__ import annotations
 
@@ -22,4 +25,15 @@ def parse_test_id(given: object) -> str:
     """
     if isinstance(given, str) and is_test_id(given):
         return given
+    raise InvalidTestId(given)
+
+
+def read_test_id(given: object) -> str:
+    """Like `parse_test_id`, for what a person typed: in any case, with white space around it.
+
+    Raises:
+        InvalidTestId: it is no UUID in its canonical form.
+    """
+    if isinstance(given, str) and is_test_id(typed := given.strip().lower()):
+        return typed
     raise InvalidTestId(given)

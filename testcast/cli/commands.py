@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import orjson
 from rich.text import Text
 
-from broker.config import BrokerConfig
-from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs, topology
-from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.local.name_resolution import check_for_submit
 from testcast import config
 from testcast.cli import listing
 from testcast.cli.follow import Follow
+from testcast.cli.names import resolve
+from testcast.cli.server import Server, connection, page_of
 from testcast.cli.terminal import Terminal
-from testcast.client.address import edge_url
+from testcast.client.address import edge_url, page_url
 from testcast.client.rpc import RpcClient
 from testcast.client.rpc import submit as submit_to_edge
 from testcast.client.tail import DEFAULT_TIMEOUT_S, Tail
 from testcast.client.watch import Watch
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED
 from testcast.local.doctor import examine
-
-_CONNECT_TIMEOUT_S: Final = 3.0
-
-
-class Server(NamedTuple):
-    """What a command connects to: exactly one of the two is set."""
-
-    edge: str | None
-    """The edge's address."""
-    broker: BrokerConfig | None
 
 
 class SubmitRequest(NamedTuple):
@@ -50,28 +40,11 @@ class SubmitRequest(NamedTuple):
 class TailRequest(NamedTuple):
     """The options of `tail`."""
 
-    test_id: str | None
+    run: str | None
+    """A run as `targets.run_name` reads it. None: all runs."""
     after: int | None
     types: tuple[str, ...]
     timeout_s: float | None
-
-
-class ListRequest(NamedTuple):
-    """The options of `list`."""
-
-    status: str | None
-    limit: int
-    watch: bool
-
-
-@asynccontextmanager
-async def _connection(server: Server) -> AsyncIterator[Connection]:
-    assert server.broker is not None
-    nats = await Connection.connect(server.broker.nats_url, name="testcast-cli", timeout_s=_CONNECT_TIMEOUT_S)
-    try:
-        yield nats
-    finally:
-        await nats.close()
 
 
 async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
@@ -83,72 +56,101 @@ async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, 
     else:
         url = await check_for_submit(request.game_url, allow_private=config.allow_private())
         job = runs.make_job(url, request.title, request.budget_s, request.seed)
-        async with _connection(server) as nats:
+        async with connection(server) as nats:
             assert server.broker is not None
             await topology.apply(nats, replicas=server.broker.replicas)
             test_id = await runs.submit(JetStreamLog(nats), job)
-    if not follow:
-        _print_test_id(test_id, server.edge, terminal, as_json=as_json)
-        return EXIT_COMPLETED
-    page = "" if server.edge is None else f"\n{edge_url(server.edge)}/tests/{test_id}"
-    terminal.note(f"test {test_id}{page}")
-    return await tail(TailRequest(test_id, None, (), None), server, terminal, as_json=as_json)
-
-
-def _print_test_id(test_id: str, edge: str | None, terminal: Terminal, *, as_json: bool) -> None:
+    page = await page_of(test_id, server)
+    if follow:
+        terminal.note(f"test {test_id}" + ("" if page is None else f"\n{page}"))
+        return await tail(TailRequest(test_id, None, (), None), server, terminal, as_json=as_json)
     if as_json:
-        terminal.raw(orjson.dumps({"testId": test_id}))
-        return
+        terminal.raw(orjson.dumps({"testId": test_id} | ({} if page is None else {"page": page})))
+        return EXIT_COMPLETED
     terminal.say(test_id)
-    if terminal.out.is_terminal:
-        through = "" if edge is None else f" --edge {edge}"
-        terminal.note(f"follow it with: testcast tail {test_id}{through}")
+    if terminal.is_watched:
+        if page is not None:
+            terminal.note(page)
+        terminal.note(f"follow it with: testcast tail {test_id}{server.options}")
+    return EXIT_COMPLETED
 
 
 async def tail(request: TailRequest, server: Server, terminal: Terminal, *, as_json: bool) -> int:
-    """Follows one run or all. Returns the exit status."""
-    test_id, after = request.test_id, request.after
-    follow = Follow(terminal, test_id, json=as_json, types=request.types)
+    """Follows one run or all. Returns the exit status.
+
+    Raises:
+        NoSuchRun, BadInput: the run's name stands for no run, or for several.
+    """
+    test_id = None if request.run is None else await resolve(request.run, server)
+    follow = Follow(terminal, test_id, json=as_json, types=request.types, options=server.options)
     if test_id is None and terminal.out.is_terminal:
-        since = "from now on" if after is None else f"after {after}"
+        since = "from now on" if request.after is None else f"after {request.after}"
         terminal.note(f"following all runs {since}")
+    position = 0
+    try:
+        async with _source(test_id, request, server, follow) as source:
+            try:
+                return await follow.run(source)
+            finally:
+                position = source.position
+    except asyncio.CancelledError:
+        if test_id is not None:
+            await _say_how_to_go_on(test_id, position, server, terminal)
+        raise
+
+
+@asynccontextmanager
+async def _source(
+    test_id: str | None, request: TailRequest, server: Server, follow: Follow
+) -> AsyncIterator[Tail | Watch]:
+    after = request.after
+    on_state, on_unreadable = follow.on_state, follow.on_unreadable
     if server.edge is not None:
         async with RpcClient(server.edge) as rpc:  # a wrong address or id is reported at once, not after ten attempts
             await (rpc.call("getConfig") if test_id is None else rpc.call("getTest", testId=test_id))
-        return await follow.run(
-            Watch(server.edge, test_id, after=after, timeout_s=request.timeout_s, on_state=follow.on_state)
+        yield Watch(
+            server.edge,
+            test_id,
+            after=after,
+            timeout_s=request.timeout_s,
+            on_state=on_state,
+            on_unreadable=on_unreadable,
         )
+        return
     timeout_s = DEFAULT_TIMEOUT_S if request.timeout_s is None else request.timeout_s
-    async with _connection(server) as nats:
-        source = Tail(
-            JetStreamLog(nats),
+    async with connection(server) as nats:
+        log = JetStreamLog(nats)
+        yield Tail(
+            log,
             test_id,
             after=after,
             timeout_s=timeout_s,
-            on_state=follow.on_state,
+            on_state=on_state,
+            on_unreadable=on_unreadable,
             address=nats.address,
         )
-        return await follow.run(source)
 
 
-async def list_runs(request: ListRequest, server: Server, terminal: Terminal, *, as_json: bool) -> int:
+async def _say_how_to_go_on(test_id: str, position: int, server: Server, terminal: Terminal) -> None:
+    """After Ctrl-C: the run itself goes on."""
+    after = f" --after {position}" if position else ""
+    terminal.note(f"stopped following; the run goes on\ncontinue with: testcast tail {test_id}{after}{server.options}")
+    terminal.note(f"end it with: testcast cancel {test_id}{server.options}")
+    if server.edge is not None:
+        terminal.note(page_url(edge_url(server.edge), test_id))
+
+
+async def list_runs(
+    selection: listing.Selection, server: Server, terminal: Terminal, *, watch: bool, as_json: bool
+) -> int:
     """Lists the newest runs, once or as they change. Returns the exit status."""
-
-    def select(found: Iterable[Snapshot]) -> listing.Runs:
-        return listing.choose(found, request.status, request.limit)
-
-    async def show(source: listing.Source) -> None:
-        if request.watch:
-            await listing.watch(source, select, terminal, json=as_json)
-        else:
-            listing.show(terminal, await listing.once(source, select), json=as_json)
-
+    show = listing.watch if watch else listing.show
     if server.edge is not None:
         async with RpcClient(server.edge) as rpc:
-            await show(listing.EdgeSource(rpc, request.status, request.limit))
+            await show(listing.EdgeSource(rpc, selection), selection, terminal, json=as_json)
     else:
-        async with _connection(server) as nats:
-            await show(listing.NatsSource(nats))
+        async with connection(server) as nats:
+            await show(listing.NatsSource(nats), selection, terminal, json=as_json)
     return EXIT_COMPLETED
 
 

@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 from typing import Protocol
 
+from broker.contract.snapshot import CANCELLED
 from testcast.cli import lines
+from testcast.cli.lines import Line
+from testcast.cli.moments import duration
 from testcast.cli.terminal import Terminal
+from testcast.cli.text import printable
+from testcast.client.backoff import POLL_EVERY_S
 from testcast.client.errors import ConnectionLost
-from testcast.client.events import Event, Item, State, Verdict
+from testcast.client.events import Event, Item, State, Unreadable, Verdict
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED, EXIT_LOST
 
 
@@ -33,11 +38,19 @@ class Follow:
         test_id: the run, None for all.
         json: print one JSON object per line, as viewers receive them.
         types: the event types to show; empty: all.
+        options: what a further command needs to reach the same server, for the note that says how to resume.
     """
 
     def __init__(
-        self, terminal: Terminal, test_id: str | None, *, json: bool = False, types: Collection[str] = ()
+        self,
+        terminal: Terminal,
+        test_id: str | None,
+        *,
+        json: bool = False,
+        types: Collection[str] = (),
+        options: str = "",
     ) -> None:
+        self._options = options
         self._terminal = terminal
         self._all = test_id is None
         self._json = json
@@ -46,6 +59,7 @@ class Follow:
         self._started_ms: int | None = None
         self._end: Event | None = None
         self._told_lost = False
+        self._told_refused = False
 
     async def run(self, source: Source) -> int:
         """Follows until the run ends.
@@ -59,7 +73,7 @@ class Follow:
         except ConnectionLost as error:
             self._terminal.error(error.message)
             if error.after is not None and source.test_id is not None:
-                self._terminal.note(f"resume with: testcast tail {source.test_id} --after {error.after}")
+                self._terminal.note(f"resume with: testcast tail {source.test_id} --after {error.after}{self._options}")
             return EXIT_LOST
         if source.verdict is None:
             self._terminal.error("the events ended without a verdict")
@@ -75,6 +89,11 @@ class Follow:
                 self._terminal.note(f"reconnected after {state.waited_s:.0f} s", style="green")
             self._told_lost = False
             return
+        if state.kind == "polling" and state.refused:
+            if not self._told_refused:
+                self._told_refused = True
+                self._terminal.note(f"{state.detail}: polling every {POLL_EVERY_S:g} s instead")
+            return
         attempt = f", attempt {state.attempt} in {state.retry_in_s:.0f} s" if state.attempt else ""
         doing = "polling" if state.kind == "polling" else f"waiting ({state.waited_s:.0f} s)"
         text = f"{state.detail}, {doing}{attempt}"
@@ -83,6 +102,14 @@ class Follow:
             if not self._terminal.err.is_terminal:
                 self._terminal.note(text)
         self._terminal.transient(text)
+
+    def on_unreadable(self, told: Unreadable) -> None:
+        """Says that messages of the run were passed over; the `on_unreadable` of a source."""
+        text = lines.unreadable_text(told)
+        if self._json:
+            self._terminal.note(text)
+        else:
+            self._terminal.line(Line("system", text, "skipped", test_id=told.test_id), with_run=self._all)
 
     def _show(self, item: Item) -> None:
         if isinstance(item, Event):
@@ -107,10 +134,14 @@ class Follow:
         end = self._end
         took = ""
         if end is not None and self._started_ms is not None:
-            took = f" in {lines.duration(end.timestamp - self._started_ms)}"
+            took = f" in {duration(end.timestamp - self._started_ms)}"
         if verdict == "completed":
             score = None if end is None else lines.score_of(end)
-            self._terminal.verdict(True, f"Completed{took}", score, [] if end is None else lines.rubric(end.data))
-            return
-        why = "" if end is None else f": {lines.shorten(lines.printable(end.message))}"
-        self._terminal.verdict(False, f"Failed{took}{why}", None, [])
+            self._terminal.verdict(
+                "completed", f"Completed{took}", score, [] if end is None else lines.rubric(end.data)
+            )
+        elif end is not None and end.field("code") == CANCELLED:
+            self._terminal.verdict("cancelled", f"Cancelled{took.replace(' in ', ' after ')}", None, [])
+        else:
+            why = "" if end is None else f": {lines.shorten(printable(end.message))}"
+            self._terminal.verdict("failed", f"Failed{took}{why}", None, [])

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from datetime import date, datetime
+from datetime import date
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
-from testcast.client.events import Event, Item, Reset
+from broker.contract.snapshot import CANCELLED
+from testcast.cli.moments import at, clock
+from testcast.cli.text import printable
+from testcast.client.events import Event, Item, Reset, Unreadable
 
 PHASES: Final = ("Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score")
 MAX_TEXT_CHARS: Final = 2000
 """Longest text of a line. An event may carry 60 KiB."""
 
 Kind = Literal[
-    "day", "phase", "queued", "running", "progress", "action", "problem", "error", "completed", "failed", "system"
+    "day",
+    "phase",
+    "queued",
+    "running",
+    "progress",
+    "action",
+    "problem",
+    "error",
+    "completed",
+    "failed",
+    "cancelled",
+    "system",
 ]
-
-# Characters that control a terminal: C0, DEL, C1, line separators, and the marks that change the writing direction.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_BREAKS = re.compile(r"[\r\n\t]+")
 
 
 class Line(NamedTuple):
@@ -81,7 +90,7 @@ class Formatter:
 
 def _kind(event: Event) -> tuple[Kind, str]:
     if event.ends == "failed":
-        return "failed", "failed"
+        return ("cancelled", "cancelled") if event.field("code") == CANCELLED else ("failed", "failed")
     if event.ends == "completed":
         return "completed", "completed"
     if event.type == "error":
@@ -120,7 +129,7 @@ def rubric(data: Any) -> list[Part]:
         if not isinstance(each, dict):
             continue
         part, score, most = each.get("part"), each.get("score"), each.get("max")
-        if isinstance(part, str) and _is_number(score) and _is_number(most) and most > 0:
+        if isinstance(part, str) and is_number(score) and is_number(most) and most > 0:
             parts.append(Part(printable(part), score, most))
     return parts
 
@@ -128,10 +137,11 @@ def rubric(data: Any) -> list[Part]:
 def score_of(event: Event) -> float | None:
     """The score of a `complete` event, 0 to 100; None when the event has no valid one."""
     score = event.field("score")
-    return score if _is_number(score) and 0 <= score <= 100 else None
+    return score if is_number(score) and 0 <= score <= 100 else None
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of JSON is a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -150,35 +160,20 @@ def reset_text(reset: Reset) -> str:
     }[reset.reason]
 
 
-def clock(timestamp: int) -> str:
-    """A timestamp in ms as `12:03:07`, local time; dashes when it is out of range."""
-    moment = at(timestamp)
-    return "--:--:--" if moment is None else f"{moment:%H:%M:%S}"
-
-
-def at(timestamp: int) -> datetime | None:
-    """A timestamp in ms as a local time; None when it is out of range."""
-    try:
-        return datetime.fromtimestamp(timestamp / 1000).astimezone()
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def duration(ms: float) -> str:
-    """`0:41`, `12:05` or `1:02:03`. A negative duration, from two clocks that disagree, is zero."""
-    seconds = max(0, int(ms // 1000))
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+def unreadable_text(told: Unreadable) -> str:
+    """What is said of messages that are no events."""
+    what = "1 event" if told.count == 1 else f"{told.count:,} events"
+    reasons = [
+        printable(reason) if told.count == count else f"{printable(reason)} ({count:,})"
+        for reason, count in sorted(told.reasons.items(), key=lambda each: -each[1])
+    ]
+    why = f": {'; '.join(reasons)}" if reasons else ""
+    return shorten(f"{what} of this agent could not be read{why}")
 
 
 def phase_number(phase: str | None) -> int:
     """1 to 4 for "phase1" to "phase4", 0 for None."""
     return int(phase[-1]) if phase else 0
-
-
-def printable(text: str) -> str:
-    """`text` on one line, without characters that control a terminal."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ⏎ ", text.strip()))
 
 
 def shorten(text: str) -> str:

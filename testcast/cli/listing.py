@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -13,49 +13,43 @@ from rich.live import Live
 from rich.text import Text
 
 from broker.clock import now_ms
-from broker.contract.snapshot import Snapshot
+from broker.contract.errors import BrokerUnavailable
+from broker.contract.snapshot import ListStatus, Snapshot
 from broker.jetstream.connection import Connection
-from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
-from testcast.cli.lines import duration, phase_number, printable
+from broker.jetstream.event_log import JetStreamLog
+from testcast.cli.moments import clock
+from testcast.cli.rows import header, layout_for, row
 from testcast.cli.terminal import Terminal
+from testcast.cli.text import printable
 from testcast.client.errors import ConnectionLost
+from testcast.client.known_runs import Behind, KnownRuns
 from testcast.client.rpc import RpcClient
 
-_FIRST_LIST_TIMEOUT_S: Final = 10.0
+MAX_LISTED: Final = 200
+"""The most runs that an edge lists at a time."""
 _POLL_EVERY_S: Final = 1.0
 _REDRAW_EVERY_S: Final = 0.5
-_STYLES: Final = {"queued": "bright_black", "running": "bold blue", "completed": "green", "failed": "red"}
-_HEADER: Final = f"{'STATUS':9}  {'PHASE':5}  {'SCORE':>5}  {'TIME':>7}  {'TEST ID':36}  TITLE"
 
 Runs = list[Snapshot]
 """Snapshots, the newest run first."""
 
 
-def choose(runs: Iterable[Snapshot], status: str | None, limit: int) -> Runs:
-    """The newest `limit` runs with this status (None: any), the newest first."""
-    wanted = [each for each in runs if status is None or each.status == status]
-    return sorted(wanted, key=lambda each: (each.created_at, each.test_id), reverse=True)[:limit]
+class Selection(NamedTuple):
+    """Which runs are shown."""
 
+    status: ListStatus | None = None
+    """None: any."""
+    limit: int | None = None
+    since_ms: int = 0
+    """Only runs that were submitted then or later, ms since 1970."""
 
-def row(run: Snapshot, now: int) -> Text:
-    """A run as a line, in the columns of the header.
+    def choose(self, runs: Iterable[Snapshot]) -> Runs:
+        """The newest runs that fit, the newest first."""
+        fitting = [each for each in runs if self._fits(each)]
+        return sorted(fitting, key=lambda each: (each.created_at, each.test_id), reverse=True)[: self.limit]
 
-    Args:
-        now: the current time, milliseconds since 1970.
-    """
-    status = "stalled" if run.stalled else run.status
-    style = "yellow" if run.stalled else _STYLES[run.status]
-    phase = phase_number(run.phase)
-    score = "" if run.score is None else f"{run.score:g}"
-    taken = duration((run.finished_at or now) - (run.started_at or run.created_at))
-    return Text.assemble(
-        (f"{status:9}", style),
-        f"  {f'{phase}/4' if phase else '':5}  {score:>5}  {taken:>7}  ",
-        (run.test_id, "bright_black"),
-        "  ",
-        printable(run.title),
-        (f"  {printable(run.message)}", "bright_black"),
-    )
+    def _fits(self, run: Snapshot) -> bool:
+        return run.created_at >= self.since_ms and self.status in (None, run.list_status)
 
 
 def changed(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> Runs:
@@ -80,63 +74,56 @@ class Source(Protocol):
 
 
 class NatsSource:
-    """The snapshots of all runs, from the bucket that the edges maintain."""
+    """The runs that the broker has, whether an edge runs or not."""
 
     def __init__(self, nats: Connection) -> None:
         self._nats = nats
-        self._runs: dict[str, Snapshot] = {}
-        self._changed = asyncio.Event()
-        self._first_list_read = asyncio.Event()
-
-    @property
-    def stale(self) -> str:
+        self.stale = ""
         """See `Source.stale`."""
-        return "" if self._nats.connected else "the broker is unavailable"
 
     async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
-        watch = SnapshotStore(self._nats).watch(self._on_snapshot, self._first_list_read.set, self._runs.clear)
-        following = asyncio.create_task(watch.run())
+        known = KnownRuns(JetStreamLog(self._nats), self._nats.address)
+        first = True
         try:
-            try:
-                async with asyncio.timeout(_FIRST_LIST_TIMEOUT_S):
-                    await self._first_list_read.wait()
-            except TimeoutError:
-                raise ConnectionLost(
-                    f"the broker at {self._nats.address} holds no runs yet: start an edge that uses it"
-                ) from None
             while True:
-                self._changed.clear()
-                yield self._runs.values()
-                await self._changed.wait()
+                try:
+                    await known.refresh()
+                    self.stale = _behind(known.behind)
+                    first = False
+                except (BrokerUnavailable, ConnectionLost) as error:
+                    if first:
+                        raise
+                    self.stale = error.message
+                yield known.snapshots()
+                await asyncio.sleep(_POLL_EVERY_S)
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            await known.close()
 
-    def _on_snapshot(self, change: SnapshotChange) -> None:
-        if change.snapshot is not None:
-            self._runs[change.test_id] = change.snapshot
-        elif change.kind == "removed":
-            self._runs.pop(change.test_id, None)
-        self._changed.set()
+
+def _behind(behind: Behind | None) -> str:
+    if behind is None:
+        return ""
+    since = f" since {clock(behind.since_ms)}" if behind.since_ms else ""
+    return f"no edge folds the events, and there are too many to read them all here: some runs are old{since}"
 
 
 class EdgeSource:
     """The newest runs as an edge lists them. The edge is asked every second."""
 
-    def __init__(self, rpc: RpcClient, status: str | None, limit: int) -> None:
+    def __init__(self, rpc: RpcClient, selection: Selection) -> None:
         self.stale = ""
         """See `Source.stale`."""
         self._rpc = rpc
-        self._status = status
-        self._limit = limit
+        self._status = selection.status
+        self._limit = selection.limit or MAX_LISTED
 
     async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
         etag, first = None, True
         while True:
             try:
                 answer, etag = await self._rpc.list_tests(self._limit, self._status, etag)
-                self.stale = "the edge has lost its broker" if answer and answer.get("stale") else ""
                 if answer is not None:
+                    self.stale = stale_reason(answer)
                     yield [msgspec.convert(each, Snapshot) for each in answer["tests"]]
                 first = False
             except ConnectionLost as error:
@@ -146,40 +133,49 @@ class EdgeSource:
             await asyncio.sleep(_POLL_EVERY_S)
 
 
-async def once(source: Source, select: Callable[[Iterable[Snapshot]], Runs]) -> Runs:
-    """The runs as they are now."""
+def stale_reason(answer: Mapping[str, Any]) -> str:
+    """Why the list in an answer of `listTests` may be out of date; empty when it is current."""
+    degraded = answer.get("degraded")
+    reasons = [printable(each) for each in degraded if isinstance(each, str)] if isinstance(degraded, list) else []
+    if answer.get("stale"):
+        age_ms = answer.get("ageMs")
+        seconds = age_ms // 1000 if isinstance(age_ms, int) else 0
+        since = f" {seconds} s ago" if seconds else ""
+        return "; ".join(reasons) or f"the edge has lost its broker{since}"
+    return "; ".join(reasons)
+
+
+async def show(source: Source, selection: Selection, terminal: Terminal, *, json: bool) -> None:
+    """Prints the runs as they are now, the newest first."""
     async with contextlib.aclosing(aiter(source)) as lists:  # type: ignore[type-var]  # both are generators
-        return select(await anext(lists))
-
-
-def show(terminal: Terminal, runs: Runs, *, json: bool) -> None:
-    """Prints the runs, the newest first."""
+        runs = selection.choose(await anext(lists))
     if json:
         for each in runs:
             terminal.raw(each.encode())
-        return
-    if not runs:
+    elif runs:
+        _print(terminal, runs)
+    if source.stale:
+        terminal.note(f"{source.stale}; the list may be out of date", style="yellow")
+    if not runs and not json:
         terminal.note("no matching runs; `testcast submit URL` starts one")
-        return
-    terminal.say(_HEADER, "bold")
+
+
+def _print(terminal: Terminal, runs: Runs) -> None:
+    layout = layout_for(terminal.width)
+    terminal.say(_cut(terminal, Text(header(layout), style="bold")))
     for each in runs:
-        terminal.say(_cut(terminal, row(each, now_ms())))
+        for line in row(each, now_ms(), layout):
+            terminal.say(_cut(terminal, line))
 
 
-async def watch(
-    source: Source,
-    select: Callable[[Iterable[Snapshot]], Runs],
-    terminal: Terminal,
-    *,
-    json: bool,
-) -> None:
+async def watch(source: Source, selection: Selection, terminal: Terminal, *, json: bool) -> None:
     """Shows the list as it changes: on a terminal in place, else one line for each run that has changed."""
     if json or not terminal.out.is_terminal:
         before: Runs = []
         async for runs in source:
-            after = select(runs)
+            after = selection.choose(runs)
             for each in changed(before, after):
-                terminal.raw(each.encode()) if json else terminal.say(row(each, now_ms()))
+                terminal.raw(each.encode()) if json else terminal.say(row(each, now_ms())[0])
             before = after
         return
     shown: Runs = []
@@ -187,7 +183,7 @@ async def watch(
     async def keep() -> None:
         nonlocal shown
         async for runs in source:
-            shown = select(runs)
+            shown = selection.choose(runs)
 
     keeping = asyncio.create_task(keep())
     try:
@@ -202,16 +198,19 @@ async def watch(
 
 
 def _table(terminal: Terminal, runs: Runs, stale: str) -> RenderableType:
-    room = max(1, terminal.out.height - 3)
-    rows = [_cut(terminal, row(each, now_ms())) for each in runs[:room]] or [Text("no runs yet", style="bright_black")]
+    layout = layout_for(terminal.width)
+    room = max(1, (terminal.out.height - 3) // (2 if layout.below else 1))
+    rows = [_cut(terminal, line) for each in runs[:room] for line in row(each, now_ms(), layout)]
+    if not rows:
+        rows = [Text("no runs yet", style="bright_black")]
     if stale:
         rows.append(_cut(terminal, Text(f"{stale}; the list may be out of date", style="yellow")))
-    return Group(_cut(terminal, Text(_HEADER, style="bold")), *rows)
+    return Group(_cut(terminal, Text(header(layout), style="bold")), *rows)
 
 
 def _cut(terminal: Terminal, text: Text) -> Text:
     """Cuts a line to the width of the terminal; in a pipe, nothing is cut."""
-    if terminal.out.is_terminal:
-        text.truncate(terminal.out.width, overflow="ellipsis")
+    if terminal.width is not None:
+        text.truncate(terminal.width, overflow="ellipsis")
         text.no_wrap = True
     return text

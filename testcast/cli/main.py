@@ -11,34 +11,19 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 import click
+from click.shell_completion import get_completion_class
 
 from broker.contract.errors import BrokerUnavailable, LoginRefused, TestcastError
 from testcast import config
+from testcast.cli.options import PORT, budget_option, listen_host_option, nats_option, seed_option
+from testcast.cli.run_commands import COMMANDS
 from testcast.cli.terminal import Terminal, discard_stdout
-from testcast.exit_codes import EXIT_SIGNAL, EXIT_USAGE, exit_status
-
-if TYPE_CHECKING:
-    from testcast.cli.commands import Server
+from testcast.exit_codes import EXIT_COMPLETED, EXIT_SIGNAL, EXIT_USAGE, exit_status
 
 _PROGRAM: Final = "testcast"
-_TYPES: Final = ("status", "progress", "complete", "error")
-_STATUSES: Final = ("queued", "running", "completed", "failed")
-_PORT: Final = click.IntRange(1, 65535)
-
-_nats = click.option(
-    "--nats", metavar="URL", help="Address of the broker (default: TESTCAST_NATS_URL, or nats://127.0.0.1:4222)."
-)
-_edge = click.option("--edge", metavar="URL", help="Use the edge at this address instead of the broker.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-_title = click.option("--title", help="Title that viewers see (default: the game's address).")
-_budget = click.option(
-    "--budget", type=float, metavar="SECONDS", help="How long the agent may play, 5 to 600 (default: 60)."
-)
-_seed = click.option("--seed", type=int, help="Seed of the agent's random choices (default: drawn).")
-_listen_host = click.option("--host", help="Address to listen on (default: TESTCAST_EDGE_HOST, or 127.0.0.1).")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -49,20 +34,29 @@ def cli() -> None:
     \b
     testcast demo                                      everything on this machine, with a small game
     testcast submit https://my-game.example --follow   test a game and show the run
-    testcast tail 4f9c2d3e-…                           show a run until it ends
+    testcast tail last                                 show the newest run until it ends
+    testcast list --since 2h                           what has run
 
     \b
-    Exit status: 0 run completed, 1 run failed, 2 wrong usage, 3 connection lost.
+    RUN is a test id, the beginning of one, `last`, or the address of a run's page.
+
+    \b
+    Exit status: 0 done, or run completed; 1 run failed or cancelled, or refused; 2 wrong usage, or no such run;
+    3 no connection, or connection lost; 130 stopped by Ctrl-C.
     """
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 @cli.command()
 @click.option("--once", is_flag=True, help="Stop when the run ends; its verdict is the exit status.")
 @click.option("--game", metavar="URL", help="Test this game instead of the bundled one.")
-@_listen_host
-@click.option("--port", type=_PORT, help="Port of the dashboard (default: TESTCAST_EDGE_PORT, or 8000).")
-@_seed
-@_budget
+@listen_host_option
+@click.option("--port", type=PORT, help="Port of the dashboard (default: TESTCAST_EDGE_PORT, or 8000).")
+@seed_option
+@budget_option
 def demo(
     once: bool, game: str | None, host: str | None, port: int | None, seed: int | None, budget: float | None
 ) -> int:
@@ -85,9 +79,9 @@ def demo(
     "--edges", type=click.IntRange(1, 32), default=1, show_default=True, help="Number of edges, on consecutive ports."
 )
 @click.option("--agents", type=click.IntRange(0, 32), default=1, show_default=True, help="Number of agents.")
-@_listen_host
-@click.option("--port", type=_PORT, help="Port of the first edge (default: TESTCAST_EDGE_PORT, or 8000).")
-@_nats
+@listen_host_option
+@click.option("--port", type=PORT, help="Port of the first edge (default: TESTCAST_EDGE_PORT, or 8000).")
+@nats_option
 def up(edges: int, agents: int, host: str | None, port: int | None, nats: str | None) -> int:
     """Run a broker, edges and agents on this machine until Ctrl-C.
 
@@ -104,7 +98,7 @@ def up(edges: int, agents: int, host: str | None, port: int | None, nats: str | 
 
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=_PORT, default=4222, show_default=True, help="Port to listen on.")
+@click.option("--port", type=PORT, default=4222, show_default=True, help="Port to listen on.")
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -118,12 +112,12 @@ def broker(host: str, port: int, data: Path | None) -> int:
 
 
 @cli.command()
-@_listen_host
-@click.option("--port", type=_PORT, help="Port to listen on (default: TESTCAST_EDGE_PORT, or 8000).")
+@listen_host_option
+@click.option("--port", type=PORT, help="Port to listen on (default: TESTCAST_EDGE_PORT, or 8000).")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes on that port (default: TESTCAST_EDGE_WORKERS, or 1)."
 )
-@_nats
+@nats_option
 def edge(host: str | None, port: int | None, workers: int | None, nats: str | None) -> NoReturn:
     """Run one edge: the dashboard, the RPC and the WebSockets."""
     settings: dict[str, object] = {
@@ -136,91 +130,10 @@ def edge(host: str | None, port: int | None, workers: int | None, nats: str | No
 
 @cli.command()
 @click.option("--concurrency", type=int, help="Games at the same time (default: TESTCAST_AGENT_CONCURRENCY, or 2).")
-@_nats
+@nats_option
 def agent(concurrency: int | None, nats: str | None) -> NoReturn:
     """Run one agent, which takes jobs from the queue and plays the games."""
     _execute("agent_worker", {"TESTCAST_AGENT_CONCURRENCY": concurrency}, nats)
-
-
-@cli.command()
-@click.argument("url")
-@_title
-@_budget
-@_seed
-@click.option("--follow", is_flag=True, help="Show the run until it ends; its verdict is the exit status.")
-@_edge
-@_nats
-@_json
-def submit(
-    url: str,
-    title: str | None,
-    budget: float | None,
-    seed: int | None,
-    follow: bool,
-    edge: str | None,
-    nats: str | None,
-    as_json: bool,
-) -> int:
-    """Submit the game at URL to be tested, and print the test id."""
-    from testcast.cli import commands
-    from testcast.cli.targets import complete_game_url
-
-    request = commands.SubmitRequest(complete_game_url(url), title, budget, seed)
-    return asyncio.run(commands.submit(request, _server(edge, nats), Terminal(), follow=follow, as_json=as_json))
-
-
-@cli.command("list")
-@click.option("--watch", is_flag=True, help="Keep showing the list as it changes.")
-@click.option("--status", type=click.Choice(_STATUSES), help="Show only runs with this status.")
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Number of runs.")
-@_edge
-@_nats
-@_json
-def list_(watch: bool, status: str | None, limit: int, edge: str | None, nats: str | None, as_json: bool) -> int:
-    """List the newest runs."""
-    from testcast.cli import commands
-
-    request = commands.ListRequest(status, limit, watch)
-    return asyncio.run(commands.list_runs(request, _server(edge, nats), Terminal(), as_json=as_json))
-
-
-@cli.command()
-@click.argument("target", required=False, metavar="[ID | all | DASHBOARD-URL]")
-@click.option("--after", type=click.IntRange(0), metavar="SEQ", help="Resume after this position.")
-@click.option(
-    "--type", "types", type=click.Choice(_TYPES), multiple=True, help="Show only events of this type; repeatable."
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0.1),
-    metavar="SECONDS",
-    help="Exit when the connection is lost for this long (default: broker 60 s, edge 10 attempts).",
-)
-@_edge
-@_nats
-@_json
-def tail(
-    target: str | None,
-    after: int | None,
-    types: tuple[str, ...],
-    timeout: float | None,
-    edge: str | None,
-    nats: str | None,
-    as_json: bool,
-) -> int:
-    """Show the events of a run until it ends, or of all runs from now on.
-
-    A lost connection is resumed at the last position. When events are no longer stored, a line says so. The exit
-    status is the verdict of the run: 0 completed, 1 failed, and 3 when the connection was lost.
-    """
-    from testcast.cli import commands
-    from testcast.cli.targets import parse_target
-
-    followed = parse_target(target, edge)
-    if followed.edge is not None and followed.test_id is None and after is not None:
-        raise click.UsageError("--after: through an edge it needs a test id")
-    request = commands.TailRequest(followed.test_id, after, types, timeout)
-    return asyncio.run(commands.tail(request, _server(followed.edge, nats), Terminal(), as_json=as_json))
 
 
 @cli.command()
@@ -231,22 +144,30 @@ def doctor() -> int:
     return commands.doctor(Terminal())
 
 
+@cli.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> int:
+    """Print the script that completes commands and options in a shell.
+
+    \b
+    bash   testcast completion bash > ~/.local/share/bash-completion/completions/testcast
+    zsh    testcast completion zsh > ~/.zfunc/_testcast     (with ~/.zfunc in fpath)
+    fish   testcast completion fish > ~/.config/fish/completions/testcast.fish
+    """
+    known = get_completion_class(shell)
+    assert known is not None
+    Terminal().say(known(cli, {}, _PROGRAM, "_TESTCAST_COMPLETE").source())
+    return EXIT_COMPLETED
+
+
 @cli.command("demo-game", hidden=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=_PORT, default=8080, show_default=True, help="Port to listen on.")
+@click.option("--port", type=PORT, default=8080, show_default=True, help="Port to listen on.")
 def demo_game(host: str, port: int) -> int:
     """Serve the demo game."""
     from testcast.local.game_server import serve
 
     return serve(host, port)
-
-
-def _server(edge: str | None, nats: str | None) -> Server:
-    from testcast.cli.commands import Server
-
-    if edge is not None and nats is not None:
-        raise click.UsageError("--edge and --nats: give only one of them")
-    return Server(edge, None if edge is not None else config.broker(nats))
 
 
 def _execute(module: str, settings: dict[str, object], nats: str | None) -> NoReturn:

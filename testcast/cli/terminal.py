@@ -13,8 +13,10 @@ from typing import Final, NoReturn
 from rich.console import Console
 from rich.text import Text
 
+from broker.contract.snapshot import ListStatus
 from testcast.cli import lines
 from testcast.cli.lines import Kind, Line, Part
+from testcast.cli.text import json_line, printable, printable_lines
 
 _LABEL: Final[dict[Kind, str]] = {
     "day": "dim",
@@ -27,9 +29,14 @@ _LABEL: Final[dict[Kind, str]] = {
     "error": "red",
     "completed": "bold green",
     "failed": "bold red",
+    "cancelled": "bold yellow",
     "system": "magenta",
 }
 _TEXT: Final[dict[Kind, str]] = {"error": "red", "completed": "bold", "failed": "bold", "system": "magenta"}
+_VERDICTS: Final[dict[ListStatus, tuple[str, str]]] = {
+    "completed": ("✓", "bold green"),
+    "cancelled": ("⊘", "bold yellow"),
+}
 _ID_CHARS: Final = 8
 _MIN_TEXT_CHARS: Final = 24  # below this width a line is not indented
 
@@ -48,6 +55,16 @@ class Terminal:
         self._pending = False
         atexit.register(self._clear)
 
+    @property
+    def width(self) -> int | None:
+        """Cells of a line on the terminal that results go to; None where they go elsewhere."""
+        return self.out.width if self.out.is_terminal else None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person sees the notes, or the results."""
+        return self.out.is_terminal or self.err.is_terminal
+
     def say(self, text: str | Text = "", style: str = "") -> None:
         """Prints a line of the result."""
         self._clear()
@@ -57,16 +74,26 @@ class Terminal:
         """Prints a line about the progress of the command, to standard error."""
         self._pending = self.err.is_terminal  # also removes the "^C" that a terminal prints
         self._clear()
-        self.err.print(text, style=style, soft_wrap=True)
+        shown = printable_lines(text) if isinstance(text, str) else text
+        self.err.print(shown, style=style, soft_wrap=True)
 
     def error(self, message: str) -> None:
         """Prints an error, to standard error."""
-        self.note(Text.assemble(("error: ", "bold red"), message), style="")
+        self.note(Text.assemble(("error: ", "bold red"), printable_lines(message)), style="")
+
+    def confirm(self, question: str) -> bool:
+        """Asks a person, who answers y or n. Without a person to ask the answer is no."""
+        if not (sys.stdin.isatty() and self.err.is_terminal):
+            return False
+        self._clear()
+        self.err.file.write(f"{printable_lines(question)} [y/N] ")
+        self.err.file.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def transient(self, text: str) -> None:
         """Prints a note that the next line replaces; on a terminal only."""
         if self.err.is_terminal:
-            shown = text[: max(1, self.err.width - 1)]
+            shown = printable(text)[: max(1, self.err.width - 1)]
             self.err.file.write(f"\r\x1b[2K\x1b[33m{shown}\x1b[0m" if self.err.color_system else f"\r\x1b[2K{shown}")
             self.err.file.flush()
             self._pending = True
@@ -78,9 +105,9 @@ class Terminal:
             self.err.file.flush()
 
     def raw(self, line: bytes) -> None:
-        """Prints one line of JSON, byte for byte."""
+        """Prints a JSON value, on one line whatever white space it has."""
         self._clear()
-        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.write(json_line(line) + b"\n")
         sys.stdout.buffer.flush()
 
     def line(self, line: Line, *, with_run: bool = False) -> None:
@@ -115,9 +142,15 @@ class Terminal:
         for number, each in enumerate(text.wrap(self.out, room) or [Text()]):
             self.say((front if number == 0 else Text(" " * front.cell_len)) + each)
 
-    def verdict(self, completed: bool, words: str, score: float | None, parts: list[Part]) -> None:
+    def verdict(self, how: ListStatus, words: str, score: float | None, parts: list[Part]) -> None:
         """Prints how a run ended: the parts of its score, then the verdict."""
         self.say()
+        self.score(score, parts)
+        mark, style = _VERDICTS.get(how, ("✗", "bold red"))
+        self.say(Text.assemble((f"{mark} ", style), (words, style)))
+
+    def score(self, score: float | None, parts: list[Part]) -> None:
+        """Prints a score and its parts."""
         if score is not None:
             self.say(Text.assemble(("Score  ", "bold"), (f"{score:g}/100", f"bold {_score_style(score / 100)}")))
         wide = max((len(each.part) for each in parts), default=0)
@@ -130,8 +163,6 @@ class Terminal:
                     f"  {each.score:g}/{each.max:g}",
                 )
             )
-        style = "bold green" if completed else "bold red"
-        self.say(Text.assemble(("✓ " if completed else "✗ ", style), (words, style)))
 
 
 def _score_style(share: float) -> str:

@@ -24,7 +24,8 @@ def edge_url(given: str) -> str:
         BadInput: `given` is not such an address.
     """
     text = given.strip()
-    if not SCHEME.match(text):
+    has_scheme = bool(SCHEME.match(text))
+    if not has_scheme:
         text = f"http://{text}"
     try:
         address = urlsplit(text)
@@ -39,6 +40,11 @@ def edge_url(given: str) -> str:
         base = f"{address.scheme}://{address.netloc}{path[: run.start()] if run else path}"
         raise BadInput(f"{given!r} is not an edge address: expected only {base}")
     return f"{address.scheme}://{address.netloc}{path}"
+
+
+def page_url(edge: str, test_id: str) -> str:
+    """The address of a run's page, below that of its edge."""
+    return f"{edge}/tests/{test_id}"
 
 
 def is_local(url: str) -> bool:

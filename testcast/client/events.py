@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
@@ -74,6 +75,22 @@ class Reset(NamedTuple):
 Item = Event | Reset
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """Messages of a run that are no events, and that every viewer passes over: its agent publishes something wrong.
+
+    Attributes:
+        test_id: the run.
+        seq: position of the newest of them.
+        count: how many were passed over since the last time this was told.
+        reasons: how many of them by what is wrong.
+    """
+
+    test_id: str
+    seq: int
+    count: int
+    reasons: Mapping[str, int]
+
+
 class State(NamedTuple):
     """The state of the connection, reported when it changes and about once a second while there is none.
 
@@ -83,6 +100,7 @@ class State(NamedTuple):
         waited_s: how long nothing was received, seconds.
         attempt: number of the next attempt, 0 where attempts are not counted.
         retry_in_s: seconds until that attempt.
+        refused: something between here and the edge refuses WebSockets; they are tried again every 30 s.
     """
 
     kind: Literal["live", "waiting", "polling"]
@@ -90,6 +108,7 @@ class State(NamedTuple):
     waited_s: float = 0.0
     attempt: int = 0
     retry_in_s: float = 0.0
+    refused: bool = False
 
 
 def from_stored(test_id: str, seq: int, data: bytes) -> Event | None:

@@ -9,8 +9,10 @@ from types import TracebackType
 from typing import Any, Final
 
 import httpx
+import msgspec
 import orjson
 
+from broker.contract.snapshot import ListStatus, Snapshot
 from testcast.client.address import edge_url, is_local
 from testcast.client.errors import ConnectionLost, EdgeRefused, refused
 
@@ -141,3 +143,21 @@ async def submit(
     async with RpcClient(edge) as rpc:
         answer = await rpc.call("submitTest", gameUrl=game_url, title=title, budgetSeconds=budget_seconds, seed=seed)
     return str(answer["testId"])
+
+
+async def list_runs(edge: str, *, status: ListStatus | None = None, limit: int = 50) -> list[Snapshot]:
+    """The newest runs that an edge knows, the newest first.
+
+    Args:
+        edge: the edge's address, like "http://127.0.0.1:8000".
+        status: only runs in this status; None: all. A run that a person has ended is "cancelled", not "failed".
+        limit: the most runs, 1 to 200.
+
+    Raises:
+        BadInput: `edge` is not an edge address.
+        EdgeRefused: the edge refuses the parameters.
+        ConnectionLost: nothing answers at `edge`, or it has not reached its broker yet.
+    """
+    async with RpcClient(edge) as rpc:
+        answer = await rpc.call("listTests", limit=limit, status=status)
+    return [msgspec.convert(each, Snapshot) for each in answer["tests"]]

@@ -20,7 +20,8 @@ from broker.jetstream import runs
 from broker.jetstream.scan import pages, retains
 from broker.retry import pause
 from testcast.client.errors import ConnectionLost
-from testcast.client.events import Event, Item, Reset, State, Verdict, from_stored
+from testcast.client.events import Event, Item, Reset, State, Unreadable, Verdict, from_stored
+from testcast.client.unreadable import Tally
 
 LEADER_CHECK_S: Final = 2.0
 """How long a tail waits for a live event before it asks the leader for the newest sequence."""
@@ -57,6 +58,7 @@ class Tail:
         after: the position to resume after. None: a run from its first event, all runs from now on.
         timeout_s: how long the broker may be unavailable, seconds.
         on_state: called when the broker becomes unavailable or available; runs on the loop and must not block.
+        on_unreadable: called after messages that are no events were passed over.
         address: the broker's address, without credentials, for error messages.
 
     Raises (from the iteration):
@@ -72,6 +74,7 @@ class Tail:
         after: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         on_state: Callable[[State], None] = lambda _state: None,
+        on_unreadable: Callable[[Unreadable], None] = lambda _told: None,
         address: str = "",
     ) -> None:
         self.test_id = test_id
@@ -84,6 +87,8 @@ class Tail:
         self._after = after
         self._timeout_s = timeout_s
         self._on_state = on_state
+        self._on_unreadable = on_unreadable
+        self._unreadable = Tally()
         self._epoch: str | None = None
         self._head = 0
         """Newest sequence that the leader has named. The stream is read up to it before any live event is taken."""
@@ -117,6 +122,8 @@ class Tail:
                         await interest.confirm()
                     async for item in self._deliver():
                         yield item
+                    for told in self._unreadable.take():
+                        self._on_unreadable(told)
                     if self.verdict is not None and self.position >= self._head:
                         return
                     await self._wait_for_event()
@@ -178,6 +185,7 @@ class Tail:
         self.position = seq
         event = from_stored(test_id, seq, data)
         if event is None:
+            self._unreadable.note(test_id, seq, data)
             return None
         self._events += 1
         if self.test_id is not None and self.verdict is None:

@@ -15,7 +15,8 @@ import orjson
 from broker.contract.errors import NotFound
 from testcast.client.backoff import retry_after_s
 from testcast.client.errors import EdgeRefused, refused
-from testcast.client.events import Item, Reset, Verdict, from_edge
+from testcast.client.events import Item, Reset, Unreadable, Verdict, from_edge
+from testcast.client.unreadable import from_answer
 
 _ENDED: Final = ("completed", "failed")
 _SUBSCRIBE_LIST: Final = {"type": "subscribe", "channel": "tests"}
@@ -34,6 +35,8 @@ class RunState:
     known: int = 0
     """Position of the newest event or snapshot that was read. Whether the run ended after it is unknown."""
     verdict: Verdict | None = None
+    unreadable: int = 0
+    """Position of the newest message that is known to be no event."""
     resumes: bool = False
     """`after` is a position to resume, and is sent. Otherwise it only hides older events."""
 
@@ -53,6 +56,8 @@ class Effects:
     """Messages to send on the same socket. A poll ignores them."""
     delivered: bool = False
     """The message shows that the connection works: an event, a sync, the list or a heartbeat."""
+    unreadable: list[Unreadable] = field(default_factory=list)
+    """Messages that were passed over, as far as they were not told before."""
     retry_after_s: float | None = None
     """The delay that a `goodbye` asks for: the edge is about to close the connection."""
 
@@ -134,6 +139,7 @@ class Viewer:
             self._sync({"testId": test_id, **answer}, effects)
             for event in answer["events"]:
                 self._event(orjson.dumps(event), event, effects)
+            self._unreadable(test_id, answer.get("unreadable"), effects)
             if not answer.get("more"):  # malformed messages have a position and no event, so the head is the position
                 self._heartbeat(test_id, answer.get("head"))
         except (ValueError, KeyError, TypeError) as error:
@@ -154,7 +160,10 @@ class Viewer:
 
     def _message(self, raw: bytes, message: dict[str, Any], effects: Effects) -> None:
         if "seq" in message and "testId" in message:
-            self._event(raw, message, effects)
+            if message.get("type") == "unreadable":
+                self._unreadable(message["testId"], message, effects)
+            else:
+                self._event(raw, message, effects)
             return
         match message.get("type"):
             case "sync":
@@ -205,6 +214,13 @@ class Viewer:
         if snapshot.get("status") in _ENDED:
             run.verdict = snapshot["status"]
         self._unsubscribe_if_done(test_id, run, effects)
+
+    def _unreadable(self, test_id: str, told: Any, effects: Effects) -> None:
+        unreadable, run = from_answer(test_id, told), self.runs.get(test_id)
+        if unreadable is None or run is None or unreadable.seq <= run.unreadable:
+            return
+        run.unreadable = unreadable.seq
+        effects.unreadable.append(unreadable)
 
     def _heartbeat(self, test_id: str | None, head: int | None) -> None:
         if test_id is not None and head is not None and (run := self.runs.get(test_id)) is not None:

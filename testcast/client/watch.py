@@ -13,14 +13,21 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NamedTuple
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+)
 from websockets.frames import Close
 
-from broker.contract.ids import parse_test_id
+from broker.contract.ids import read_test_id
 from testcast.client.address import edge_url, is_local
 from testcast.client.backoff import MAX_ATTEMPTS, POLL_AFTER_FAILURES, POLL_EVERY_S, SILENCE_S, delay_s
 from testcast.client.errors import ConnectionLost, EdgeRefused, refused
-from testcast.client.events import Item, Reset, State, Verdict
+from testcast.client.events import Item, Reset, State, Unreadable, Verdict
 from testcast.client.rpc import RpcClient
 from testcast.client.viewer import Effects, Viewer
 
@@ -32,6 +39,8 @@ _TICK_S: Final = 1.0
 _MAX_FRAME_BYTES: Final = 64 << 20
 """An edge joins a page of a replay in one message: up to 500 events of up to 60 KiB each."""
 _RESTARTING: Final = 1012
+_TRY_SOCKET_EVERY_S: Final = 30.0
+"""While something between here and the edge refuses WebSockets. The dashboard does the same."""
 
 
 def watch(
@@ -41,6 +50,7 @@ def watch(
     after: int | None = None,
     epoch: str | None = None,
     on_state: Callable[[State], None] = lambda _state: None,
+    on_unreadable: Callable[[Unreadable], None] = lambda _told: None,
 ) -> Watch:
     """Follows a run through an edge, across lost connections: `async for item in watch(edge, test_id)`.
 
@@ -53,13 +63,14 @@ def watch(
         after: the position (an event's `seq`) to resume after; None: from the first event.
         epoch: the epoch that `after` belongs to (`Watch.epoch`); None: the current one.
         on_state: called when the connection is lost and when it is back; runs on the loop and must not block.
+        on_unreadable: called when messages of the run that are no events were passed over; as `on_state`.
 
     Raises:
         BadInput: `edge` is not an edge address, or `test_id` is not a test id.
         NotFound, EdgeRefused: from the iteration: the edge has no such run, or refuses the connection.
         ConnectionLost: from the iteration: 10 attempts in a row failed, and polling too.
     """
-    return Watch(edge, test_id, after=after, epoch=epoch, on_state=on_state)
+    return Watch(edge, test_id, after=after, epoch=epoch, on_state=on_state, on_unreadable=on_unreadable)
 
 
 class WatchStatistics(NamedTuple):
@@ -95,13 +106,15 @@ class Watch:
         after: int | None = None,
         epoch: str | None = None,
         on_state: Callable[[State], None] = lambda _state: None,
+        on_unreadable: Callable[[Unreadable], None] = lambda _told: None,
         timeout_s: float | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.edge = edge_url(edge)
-        self.test_id = None if test_id is None else parse_test_id(test_id)
+        self.test_id = None if test_id is None else read_test_id(test_id)
         self._viewer = Viewer(self.test_id, after, epoch)
         self._on_state = on_state
+        self._on_unreadable = on_unreadable
         self._timeout_s = timeout_s
         self._rng = rng or random.Random()
         self._failures = 0
@@ -113,6 +126,8 @@ class Watch:
         """`on_state` was told that there is no connection, and not yet that there is one again."""
         self._polls_work = False
         """The newest poll was answered: the edge can be reached, though no socket can be opened."""
+        self._socket_refused = False
+        """The newest attempt ended with a refused upgrade."""
         self._retry_after_s: float | None = None
         self._events = self._resets = self._connections = self._polls = 0
 
@@ -145,7 +160,7 @@ class Watch:
         self._last_message_at = _now()
         async with RpcClient(self.edge) as rpc:
             while not self._viewer.done:
-                why = "the edge closed the connection"
+                why, self._socket_refused = "the edge closed the connection", False
                 try:
                     async with self._socket() as socket:
                         async for item in self._listen(socket):
@@ -153,7 +168,7 @@ class Watch:
                 except ConnectionClosed as error:
                     why = closed_reason(error.rcvd, self.test_id)
                 except (OSError, InvalidHandshake, InvalidURI, InvalidProxy, TimeoutError) as error:
-                    why = failure_reason(error)
+                    why, self._socket_refused = failure_reason(error), refuses_sockets(error)
                 self._connected = False
                 if not self._viewer.done:
                     async for item in self._until_next_attempt(rpc, why):
@@ -190,6 +205,8 @@ class Watch:
             self._note(effects)
             for item in effects.items:
                 yield item
+            for told in effects.unreadable:
+                self._on_unreadable(told)
             for message in effects.send:
                 await socket.send(message.decode())
 
@@ -209,7 +226,7 @@ class Watch:
             self._on_state(State("live", waited_s=waited_s))
 
     async def _until_next_attempt(self, rpc: RpcClient, why: str) -> AsyncIterator[Item]:
-        """Waits until the next attempt is due. From the second failure on it polls meanwhile.
+        """Waits until the next attempt is due. From the second failure on, or a refused socket, it polls meanwhile.
 
         Raises:
             ConnectionLost: there is no next attempt.
@@ -219,8 +236,9 @@ class Watch:
         if asked is None:
             self._failures += 1
         self._give_up_if_due(why)
-        due = _now() + (delay_s(self._failures, self._rng.random()) if asked is None else asked)
-        polls = self._failures >= POLL_AFTER_FAILURES
+        delay = delay_s(self._failures, self._rng.random()) if asked is None else asked
+        due = _now() + (_TRY_SOCKET_EVERY_S if self._socket_refused else delay)
+        polls = self._failures >= POLL_AFTER_FAILURES or self._socket_refused
         next_poll = _now()
         while (left_s := due - _now()) > 0 and not self._viewer.done:
             if polls and _now() >= next_poll:
@@ -233,7 +251,8 @@ class Watch:
                     self._polls += 1
                     self._last_message_at = _now()
             kind: Any = "polling" if polls and self._polls_work else "waiting"
-            self._on_state(State(kind, why, _now() - self._last_message_at, self._failures, left_s))
+            waited_s = _now() - self._last_message_at
+            self._on_state(State(kind, why, waited_s, self._failures, left_s, self._socket_refused))
             await asyncio.sleep(max(0.0, min(_TICK_S, due - _now())))
 
     def _give_up_if_due(self, why: str) -> None:
@@ -255,8 +274,11 @@ class Watch:
             while more:
                 answer = await rpc.call("getEvents", testId=test_id, limit=_PAGE_EVENTS, **self._viewer.resume(test_id))
                 more = bool(answer.get("more")) and bool(answer.get("events"))
-                for item in self._viewer.receive_page(test_id, answer).items:
+                effects = self._viewer.receive_page(test_id, answer)
+                for item in effects.items:
                     yield item
+                for told in effects.unreadable:
+                    self._on_unreadable(told)
 
 
 def _now() -> float:
@@ -281,6 +303,17 @@ def closed_reason(close: Close | None, test_id: str | None) -> str:
     return "the edge is restarting" if close.code == _RESTARTING else f"the edge closed the connection ({close.code})"
 
 
+def refuses_sockets(error: Exception) -> bool:
+    """Whether the edge, or a proxy before it, answered a WebSocket request as if it were another one.
+
+    The same request gets the same answer. Statuses that say "not now" are not among them.
+    """
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        return status < 500 and status not in (408, 425, 429)
+    return isinstance(error, InvalidHandshake) and not isinstance(error, InvalidProxy | InvalidURI | InvalidMessage)
+
+
 def failure_reason(error: Exception) -> str:
     """Says why an attempt failed.
 
@@ -289,9 +322,9 @@ def failure_reason(error: Exception) -> str:
     """
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
-        if 400 <= status < 500 and status not in (408, 425, 429):
-            raise EdgeRefused(f"the edge refuses the WebSocket (HTTP {status})", "refused", status)
-        return f"the edge answers HTTP {status}"
+        return (
+            f"WebSockets are refused (HTTP {status})" if refuses_sockets(error) else f"the edge answers HTTP {status}"
+        )
     if isinstance(error, InvalidURI | InvalidProxy):  # of a redirect, or in HTTP_PROXY
         raise EdgeRefused(f"cannot open a WebSocket: {error}", "bad_address", 400)
     if isinstance(error, TimeoutError):

@@ -77,6 +77,7 @@ PURE: Final = (
     "agent_worker/games/pictures.py",
     "agent_worker/games/actions.py",
     "agent_worker/games/page_state.py",
+    "testcast/cli/text.py",
 )
 """Modules that decide and do not act: time and randomness are arguments."""
 IMPURE: Final = frozenset(
@@ -111,7 +112,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "starlette": ("ws_edge/api/*",),
     "websockets": ("ws_edge/transport/*", "testcast/client/watch.py"),
     "httpx": ("testcast/client/rpc.py", "testcast/local/*"),
-    "click": ("testcast/cli/main.py",),
+    "click": ("testcast/cli/main.py", "testcast/cli/options.py", "testcast/cli/run_commands.py"),
     "rich": ("testcast/cli/*",),
 }
 """Library -> the files that know it. Another library behind the same seam then changes these and no other."""

@@ -222,7 +222,7 @@ async def test_list_shows_the_newest_first(
     rows = await until(both, what="both runs folded")
     assert [each["testId"] for each in rows] == [newer, older]
     plain = (await run("list", *options)).out.splitlines()
-    assert plain[0].split() == ["STATUS", "PHASE", "SCORE", "TIME", "TEST", "ID", "TITLE"]
+    assert plain[0].split() == ["STATUS", "PHASE", "SCORE", "TIME", "WHEN", "TEST", "ID", "TITLE"]
     assert plain[2].startswith("completed  4/4       78     0:0")
     assert plain[2].index(older) == plain[1].index(newer) == plain[0].index("TEST ID")
     assert [line.split()[0] for line in (await run("list", "--status", "running", *options)).out.splitlines()[1:]] == [

@@ -1,47 +1,72 @@
-"""The README's example is run as it stands; only the addresses are those of the test."""
+"""The README's examples are run as they stand; only the addresses are those of the test."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import sys
 from pathlib import Path
 
+import click
 import httpx
+import pytest
 
+from broker.local.embedded_server import EmbeddedServer
+from testcast.cli.main import cli
 from tests.harness import EdgeProcess, until
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    shlex.split(line.replace("<id>", "4f9c"), comments=True)[1:]
+    for page in (README, (ROOT / "docs" / "operations.md").read_text())
+    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith((".venv/bin/testcast ", "testcast "))
+]
 
 
-async def test_the_example_of_an_agent_of_ones_own(nats_edge: EdgeProcess, nats_server: object, tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 20
-    script = tmp_path / "example.py"
-    script.write_text(
-        code.replace("nats://127.0.0.1:4222", nats_server.url)  # type: ignore[attr-defined]
-        .replace("http://127.0.0.1:8000", nats_edge.url)
-        .replace("asyncio.run(play())", "asyncio.run(play())\nasyncio.run(look(sys.argv[1])) if sys.argv[1:] else None")
-        .replace("import asyncio", "import asyncio, sys")
-    )
+async def test_the_examples_in_python(nats_edge: EdgeProcess, nats_server: EmbeddedServer, tmp_path: Path) -> None:
+    agent, viewer = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in agent.splitlines() if line.strip()]) <= 20
 
-    async def run(*arguments: str) -> str:
+    async def run(code: str) -> str:
+        script = tmp_path / "example.py"
+        script.write_text(
+            code.replace("nats://127.0.0.1:4222", nats_server.url).replace("http://127.0.0.1:8000", nats_edge.url)
+        )
         process = await asyncio.create_subprocess_exec(
-            sys.executable, str(script), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            sys.executable, str(script), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         output, _ = await process.communicate()
         assert process.returncode == 0, output.decode()
         return output.decode()
 
-    test_id = (await run()).strip().rsplit("/", 1)[1]
+    test_id = (await run(agent)).strip().rsplit("/", 1)[1]
 
     async def completed() -> dict[str, object] | None:
         async with httpx.AsyncClient() as client:
-            test = (await client.get(f"{nats_edge.url}/rpc/getTest?testId={test_id}")).json()["test"]
-        return test if test["status"] == "completed" else None
+            tests = (await client.get(f"{nats_edge.url}/rpc/listTests?status=completed")).json()["tests"]
+        return tests[0] if tests else None
 
     test = await until(completed)
-    assert (test["title"], test["score"], test["metrics"]) == ("My game", 78, {"fps": 60})
-    seen = await run(test_id)
+    assert (test["testId"], test["title"], test["score"], test["metrics"]) == (test_id, "My game", 78, {"fps": 60})
+    seen = await run(viewer)
+    assert seen.startswith("My game 78")
     for message in ("Loading level 1", "Level loaded", "Testing WASD movement"):
         assert message in seen
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
+def test_the_commands_exist_with_their_options(argv: list[str]) -> None:
+    name, *rest = argv
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    command.make_context(name, rest)
+
+
+def test_the_readme_names_every_command() -> None:
+    assert len(COMMANDS) > 4
+    known = {name for name, command in cli.commands.items() if not command.hidden}
+    assert known <= set(re.findall(r"[a-z-]+", README))

@@ -154,6 +154,28 @@ async def test_a_run_can_end_by_polling_alone(stack: Stack, stack_streams: Strea
 
 
 @pytest.mark.usefixtures("quick")
+async def test_a_proxy_without_websockets_is_polled_at_once_and_asked_again(
+    stack: Stack, stack_streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_TRY_SOCKET_EVERY_S", 0.3)
+    run = await begin(stack_streams)
+    states: list[State] = []
+    async with Proxy(stack.edge.port) as proxy:
+        proxy.sockets = "strip"
+        async with seen(watch(proxy.url, run, on_state=states.append)) as viewer:
+            await viewer.has("Running")
+            assert proxy.upgrades == 1
+            await publish(stack_streams, run, "polled")
+            await viewer.has("polled")
+            assert {(each.kind, each.refused) for each in states} == {("polling", True)}
+            proxy.sockets = "pass"
+            await until(lambda: states[-1].kind == "live", what="a socket")
+            await publish(stack_streams, run, "Done", "complete")
+            await viewer.task
+    assert viewer.messages == ["Queued", "Running", "polled", "Done"]
+
+
+@pytest.mark.usefixtures("quick")
 async def test_ten_failed_attempts_are_enough(stack: Stack, stack_streams: Streams) -> None:
     run = await begin(stack_streams)
     attempts: list[int] = []

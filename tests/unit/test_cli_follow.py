@@ -11,7 +11,7 @@ import pytest
 from testcast.cli.follow import Follow
 from testcast.cli.terminal import Terminal
 from testcast.client.errors import ConnectionLost
-from testcast.client.events import Event, Item, Reset, State, Verdict
+from testcast.client.events import Event, Item, Reset, State, Unreadable, Verdict
 
 RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 Captured = pytest.CaptureFixture[str]
@@ -109,3 +109,37 @@ def test_a_lost_connection_is_told_once_and_so_is_its_return(capsys: Captured) -
     follow.on_state(State("live", waited_s=5.0))
     follow.on_state(State("live"))
     assert capsys.readouterr().err == "connection refused, waiting (3 s), attempt 1 in 1 s\nreconnected after 5 s\n"
+
+
+async def test_a_cancelled_run_has_a_word_of_its_own(capsys: Captured) -> None:
+    end = event(3, "error", at_s=75, status="failed", message="Cancelled", data={"code": "cancelled"})
+    status = await Follow(Terminal(), RUN).run(Source([START, end], "failed"))
+    assert status == 1
+    out = capsys.readouterr().out
+    assert "  cancelled  Cancelled" in out
+    assert out.endswith("⊘ Cancelled after 1:05\n")
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (Unreadable(RUN, 4, 1, {"it is not JSON": 1}), "1 event of this agent could not be read: it is not JSON"),
+        (
+            Unreadable(RUN, 4, 1203, {"b\x1b[2J\n": 3, "a": 1200}),
+            "1,203 events of this agent could not be read: a (1,200); b (3)",
+        ),
+        (Unreadable(RUN, 4, 2, {}), "2 events of this agent could not be read"),
+    ],
+)
+def test_unreadable_events_are_one_quiet_line(capsys: Captured, told: Unreadable, line: str) -> None:
+    Follow(Terminal(), RUN).on_unreadable(told)
+    assert capsys.readouterr().out == f"          skipped    {line}\n"
+    Follow(Terminal(), RUN, json=True).on_unreadable(told)
+    assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_refused_sockets_are_said_once(capsys: Captured) -> None:
+    follow = Follow(Terminal(), RUN)
+    for left_s in (30.0, 29.0):
+        follow.on_state(State("polling", "WebSockets are refused (HTTP 426)", 1.0, 1, left_s, True))
+    assert capsys.readouterr().err == "WebSockets are refused (HTTP 426): polling every 3 s instead\n"

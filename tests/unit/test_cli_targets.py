@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.contract.errors import BadInput, BrokerUnavailable, InvalidTestId, NotFound, QueueFull, TestcastError
-from testcast.cli.targets import complete_game_url, parse_target
-from testcast.client.address import edge_url, is_local
+from testcast.cli.targets import complete_game_url, parse_run, parse_target
+from testcast.client.address import edge_url, is_local, page_url
 from testcast.client.backoff import DELAYS_S, MAX_ATTEMPTS, delay_s, retry_after_s
 from testcast.client.errors import ConnectionLost, EdgeRefused
 from testcast.exit_codes import exit_status
@@ -23,6 +23,19 @@ RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
         ("all", None, None, None),
         (RUN, None, RUN, None),
         (RUN, "localhost:8000", RUN, "http://localhost:8000"),
+        (RUN.upper(), None, RUN, None),
+        (f" {RUN}\n", None, RUN, None),
+        ("ALL", None, None, None),
+        ("4F9C2d3e", None, "4f9c2d3e", None),
+        ("4f9c2d3e-8a51-4", None, "4f9c2d3e-8a51-4", None),
+        ("4f9c2d3e-", None, "4f9c2d3e-", None),
+        ("last", None, "last", None),
+        ("Last", "h", "last", "http://h"),
+        ("http://h/tests/LAST", None, "last", "http://h"),
+        ("http://h/tests/4f9c", None, "4f9c", "http://h"),
+        ("https://h/testcast/", None, None, "https://h/testcast"),
+        (f"https://h/testcast/tests/{RUN}", None, RUN, "https://h/testcast"),
+        (f"https://h/a/b/tests/{RUN}", "https://h/a/b/", RUN, "https://h/a/b"),
         ("http://h:8000", None, None, "http://h:8000"),
         ("http://h:8000/", None, None, "http://h:8000"),
         (f"https://h/tests/{RUN}", None, RUN, "https://h"),
@@ -39,7 +52,23 @@ def test_a_target_is_an_id_all_or_a_page(
     assert parse_target(given, edge) == (test_id, through)
 
 
-@pytest.mark.parametrize("given", [RUN.upper(), "4f9c2d3e", "", "test.*.events", "../etc", f"http://h/tests/{RUN}x"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "test.*.events",
+        "../etc",
+        f"http://h/tests/{RUN}x",
+        f"{RUN}0",
+        "4f9c2d3e8a51",
+        "4f9c2d3-8",
+        "4f9c-",
+        "-4f9c",
+        "nonsense",
+        "\u0664f9c",
+        "x" * 200,
+    ],
+)
 def test_a_target_that_is_no_test_id_is_refused(given: str) -> None:
     with pytest.raises(InvalidTestId):
         parse_target(given, None)
@@ -54,6 +83,8 @@ def test_a_target_that_is_no_test_id_is_refused(given: str) -> None:
         "ftp://h/",
         "http:///",
         "http://h:x/",
+        "http://h/tests/",
+        "http://h/tests",
     ],
 )
 def test_an_address_that_is_no_page_is_refused(given: str) -> None:
@@ -68,11 +99,33 @@ def test_two_different_edges_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["", "http://", f"http://h/x/tests/{RUN}", "http://h/x#y", "http://h?x", "ws://h", "http://h:0", "http://h:99999"],
+    [
+        "",
+        "http://",
+        f"http://h/x/tests/{RUN}",
+        "http://h/x#y",
+        "http://h?x",
+        "ws://h",
+        "http://h:0",
+        "http://h:99999",
+        "http://h/#x",
+    ],
 )
 def test_what_is_no_address_of_an_edge_is_refused(given: str) -> None:
     with pytest.raises(BadInput):
         edge_url(given)
+
+
+def test_an_edge_may_be_below_a_path() -> None:
+    assert edge_url("https://h/testcast/") == "https://h/testcast"
+    assert page_url("https://h/testcast", RUN) == f"https://h/testcast/tests/{RUN}"
+
+
+@pytest.mark.parametrize("given", ["all", "http://h/"])
+def test_a_command_about_one_run_needs_one(given: str) -> None:
+    with pytest.raises(BadInput, match="names no run"):
+        parse_run(given, None)
+    assert parse_run("4F9C", "h") == ("4f9c", "http://h")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,10 +34,14 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     ("argv", "words"),
     [
         (["tail", "nonsense"], "is not a test id"),
-        (["tail", NO_SUCH_TEST.upper()], "is not a test id"),
+        (["show", "nonsense"], "is not a test id"),
+        (["cancel", "all"], "names no run"),
+        (["delete", "http://127.0.0.1:1/tests/last"], "names an edge"),
+        (["list", "--since", "teatime"], "no moment"),
+        (["list", "--status", "stuck"], "stuck"),
         (["tail", NO_SUCH_TEST, "--after", "-1"], "--after"),
         (["tail", NO_SUCH_TEST, "--type", "weather"], "weather"),
-        (["tail", "http://127.0.0.1:1/other"], "not a page of the dashboard"),
+        (["tail", "http://127.0.0.1:1/tests/"], "not a page of the dashboard"),
         (["tail", "http://127.0.0.1:1/", "--after", "3"], "needs a test id"),
         (["tail", "--edge", "http://127.0.0.1:1", "--nats", "nats://127.0.0.1:1"], "only one of them"),
         (["tail", "--nats", "127.0.0.1"], "no address like"),
@@ -57,7 +62,13 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(typed: Typed, argv: list[str], 
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "broker", "edge", "agent", "submit", "list", "tail", "doctor"])
+COMMANDS = (
+    *("demo", "up", "broker", "edge", "agent", "doctor", "completion"),
+    *("submit", "list", "tail", "show", "open", "cancel", "rerun", "delete"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(typed: Typed, command: str) -> None:
     code, out, err = typed(command, "--help")
     assert (code, err) == (0, "")
@@ -69,6 +80,20 @@ def test_the_program_is_called_testcast_however_it_is_started() -> None:
     command = [sys.executable, "-m", "testcast", "tail", "--help"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert out.startswith("Usage: testcast tail ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(typed: Typed, shell: str) -> None:
+    code, out, _ = typed("completion", shell)
+    assert code == 0
+    assert "_TESTCAST_COMPLETE" in out
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    words = {"COMP_WORDS": "testcast list --st", "COMP_CWORD": "2", "_TESTCAST_COMPLETE": "bash_complete"}
+    command = [sys.executable, "-m", "testcast"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | words).stdout
+    assert out.split() == ["plain,--status"]
 
 
 def test_the_version_is_told(typed: Typed) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from broker.contract.errors import NotFound
 from testcast.client.errors import EdgeRefused
-from testcast.client.events import Event, Item, Reset
+from testcast.client.events import Event, Item, Reset, Unreadable
+from testcast.client.unreadable import Tally, from_answer
 from testcast.client.viewer import Effects, Viewer
 
 RUN, OTHER, THIRD = (f"4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b1{n}" for n in range(3))
@@ -200,3 +201,48 @@ def test_polling_all_runs_asks_for_those_that_went_on() -> None:
     assert viewer.runs_to_poll() == []
     viewer.receive_list({"tests": [snapshot(9), snapshot(6, test_id=OTHER), snapshot(2, test_id=THIRD)]})
     assert viewer.runs_to_poll() == [RUN, THIRD]
+
+
+def test_unreadable_messages_are_told_once() -> None:
+    viewer = Viewer(RUN)
+    told = {"type": "unreadable", "testId": RUN, "seq": 4, "count": 2, "reasons": {"it is not JSON": 2}}
+    take(viewer, sync("live", 4))
+    first = viewer.receive(orjson.dumps(told))
+    assert first.unreadable == [Unreadable(RUN, 4, 2, {"it is not JSON": 2})]
+    assert (first.items, viewer.position) == ([], 0)
+    assert viewer.receive(orjson.dumps(told)).unreadable == []
+    page = {"outcome": "recovered", "epoch": "e1", "head": 7, "events": [event(6)], "more": False}
+    effects = viewer.receive_page(RUN, page | {"unreadable": told | {"seq": 7, "count": 1, "reasons": {"x": 1}}})
+    assert effects.unreadable == [Unreadable(RUN, 7, 1, {"x": 1})]
+    assert (seqs(effects.items), viewer.position) == ([6], 7)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        3,
+        {},
+        {"seq": 1},
+        {"seq": "1", "count": 1},
+        {"seq": 1, "count": 0},
+        {"seq": 1, "count": "2", "reasons": {}},
+    ],
+)
+def test_unreadable_in_another_form_is_ignored(told: Any) -> None:
+    assert from_answer(RUN, told) is None
+
+
+def test_reasons_in_another_form_are_left_out() -> None:
+    assert from_answer(RUN, {"seq": 1, "count": 1, "reasons": "?"}) == Unreadable(RUN, 1, 1, {})
+    assert from_answer(RUN, {"seq": 1, "count": 3, "reasons": {"a": "b", "c": 2}}) == Unreadable(RUN, 1, 3, {"c": 2})
+
+
+def test_a_tally_counts_what_is_no_event_by_run() -> None:
+    tally = Tally()
+    for test_id, seq, data in [(RUN, 1, b"{"), (OTHER, 2, b"[]"), (RUN, 3, b"{"), (RUN, 4, b'{"type":"shiny"}')]:
+        tally.note(test_id, seq, data)
+    first, second = tally.take()
+    assert (first.test_id, first.seq, first.count, sum(first.reasons.values())) == (RUN, 3, 2, 2)
+    assert (second.test_id, second.seq, second.count) == (OTHER, 2, 1)
+    assert tally.take() == []

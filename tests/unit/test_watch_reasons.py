@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidProxy, InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidHeader, InvalidMessage, InvalidProxy, InvalidStatus, InvalidUpgrade, InvalidURI
 from websockets.frames import Close
 from websockets.http11 import Response
 
 from broker.contract.errors import NotFound
 from testcast.client.errors import EdgeRefused
-from testcast.client.watch import Watch, closed_reason, failure_reason
+from testcast.client.watch import Watch, closed_reason, failure_reason, refuses_sockets
 
 RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 
@@ -54,18 +54,35 @@ def test_after_a_44xx_it_does_not() -> None:
         (answered(429), "the edge answers HTTP 429"),
         (answered(408), "the edge answers HTTP 408"),
         (answered(425), "the edge answers HTTP 425"),
+        (answered(403), "WebSockets are refused (HTTP 403)"),
+        (answered(404), "WebSockets are refused (HTTP 404)"),
+        (answered(200), "WebSockets are refused (HTTP 200)"),
     ],
 )
 def test_after_these_failures_it_tries_again(error: Exception, reason: str) -> None:
     assert failure_reason(error) == reason
 
 
-@pytest.mark.parametrize(
-    "error", [answered(403), answered(404), InvalidURI("ws://", "no host"), InvalidProxy("proxy", "no host")]
-)
+@pytest.mark.parametrize("error", [InvalidURI("ws://", "no host"), InvalidProxy("proxy", "no host")])
 def test_after_these_it_does_not(error: Exception) -> None:
     with pytest.raises(EdgeRefused):
         failure_reason(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        *((answered(status), True) for status in (200, 301, 400, 401, 403, 404, 405, 426)),
+        *((answered(status), False) for status in (408, 425, 429, 500, 502, 503)),
+        (InvalidUpgrade("Upgrade", "h2c"), True),
+        (InvalidHeader("Sec-WebSocket-Accept"), True),
+        (InvalidMessage("not HTTP"), False),
+        (TimeoutError(), False),
+        (OSError(), False),
+    ],
+)
+def test_a_refused_upgrade_is_told_from_an_edge_that_is_away(error: Exception, refused: bool) -> None:
+    assert refuses_sockets(error) is refused
 
 
 def test_a_new_watch_says_what_it_is() -> None:

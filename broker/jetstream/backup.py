@@ -1,0 +1,139 @@
+"""Backup and restore of what cannot be made again: the events and the screenshots of all runs.
+
+Snapshots of runs are folded from the events again, and jobs belong to workers that run now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from broker.contract import subjects
+from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable
+from broker.jetstream import kv, topology
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Connection
+from broker.jetstream.parser import Message
+
+STREAMS: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS))
+_CHUNK_BYTES: Final = 128 * 1024
+_CHUNK_TIMEOUT_S: Final = 30.0
+_TRIES: Final = 10
+_NOT_FOUND: Final = 10059
+_FORMAT: Final = "backup.json"
+_DATA: Final = "stream.tar.s2"
+
+
+class Saved(NamedTuple):
+    """What a backup holds."""
+
+    messages: dict[str, int]
+    """Messages by stream."""
+
+
+async def backup(nats: Connection, directory: Path) -> Saved:
+    """Writes the streams into a new directory. Edges and agents may go on working.
+
+    Raises:
+        BadInput: the directory exists and is not empty.
+        BrokerUnavailable: the broker does not answer, or stops sending.
+        BrokerRefused: there is nothing to save.
+    """
+    _check_empty(directory)
+    messages = {}
+    for stream in STREAMS:
+        folder = directory / stream
+        folder.mkdir(parents=True)
+        messages[stream] = await _save(nats, stream, folder)
+    return Saved(messages)
+
+
+def _check_empty(directory: Path) -> None:
+    if directory.exists() and any(directory.iterdir()):
+        raise BadInput(f"{directory} is not empty: a backup is written into a directory of its own")
+
+
+async def _save(nats: Connection, stream: str, folder: Path) -> int:
+    chunks: asyncio.Queue[Message] = asyncio.Queue()
+    inbox = f"_INBOX.{secrets.token_hex(11)}"
+    subscription = await nats.subscribe(inbox, chunks.put_nowait)
+    try:
+        query = {"deliver_subject": inbox, "no_consumers": True, "chunk_size": _CHUNK_BYTES}
+        answer = await Streams(nats).api(f"STREAM.SNAPSHOT.{stream}", query)
+        with (folder / _DATA).open("wb") as file:
+            while True:
+                try:
+                    async with asyncio.timeout(_CHUNK_TIMEOUT_S):
+                        chunk = await chunks.get()
+                except TimeoutError:
+                    raise BrokerUnavailable(f"the broker stopped sending {stream}") from None
+                if not chunk.data:
+                    break
+                file.write(chunk.data)
+                if chunk.reply:
+                    await nats.publish(chunk.reply.decode(), b"")
+    finally:
+        await subscription.close()
+    described = {"config": answer["config"], "state": answer["state"]}
+    (folder / _FORMAT).write_bytes(orjson.dumps(described, option=orjson.OPT_INDENT_2))
+    return int(answer["state"]["messages"])
+
+
+async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Saved:
+    """Replaces the streams by those of a backup. Edges may go on working: their viewers are told to start again.
+
+    The restored stream has another epoch, so that no position of before is valid in it. Events that are published
+    while this runs are lost.
+
+    Raises:
+        BadInput: the directory holds no backup.
+        BrokerUnavailable: the broker does not answer, or edges declared the streams anew at each of ten tries.
+    """
+    saved = {stream: _read(directory / stream) for stream in STREAMS}
+    for stream, described in saved.items():
+        for number in range(_TRIES):
+            try:
+                await _restore(nats, stream, described, directory / stream / _DATA)
+                break
+            except BrokerRefused as error:  # an edge was faster, and has declared the stream that it missed
+                if number == _TRIES - 1:
+                    raise BrokerUnavailable(f"{stream} could not be restored: {error.message}") from None
+    await _delete(nats, kv.stream(subjects.RUNS))  # its snapshots are of the events that were replaced
+    await topology.apply(nats, replicas=replicas)
+    return Saved({stream: int(described["state"]["messages"]) for stream, described in saved.items()})
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        described: dict[str, Any] = orjson.loads((folder / _FORMAT).read_bytes())
+        if not (folder / _DATA).is_file() or not {"config", "state"} <= described.keys():
+            raise BadInput(f"{folder} holds no backup")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder} holds no backup: {error}") from None
+    return described
+
+
+async def _restore(nats: Connection, stream: str, described: dict[str, Any], data: Path) -> None:
+    streams = Streams(nats)
+    await _delete(nats, stream)
+    answer = await streams.api(f"STREAM.RESTORE.{stream}", described)
+    target = str(answer["deliver_subject"])
+    with data.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            await nats.request(target, chunk, timeout_s=_CHUNK_TIMEOUT_S)
+    await _delete(nats, stream)  # an edge may have declared it meanwhile
+    made = orjson.loads((await nats.request(target, b"", timeout_s=_CHUNK_TIMEOUT_S)).data)
+    if error := made.get("error"):
+        raise BrokerRefused(str(error.get("description", "refused")), int(error.get("err_code", 0)))
+
+
+async def _delete(nats: Connection, stream: str) -> None:
+    try:
+        await Streams(nats).api(f"STREAM.DELETE.{stream}")
+    except BrokerRefused as error:
+        if error.err_code != _NOT_FOUND:
+            raise

@@ -1,0 +1,37 @@
+"""Deleting one run from the broker."""
+
+from __future__ import annotations
+
+from broker.contract import subjects
+from broker.contract.errors import BrokerRefused
+from broker.jetstream import kv, runs
+from broker.jetstream.event_log import JetStreamLog
+
+_NOT_FOUND = 10059
+
+
+async def delete_run(log: JetStreamLog, test_id: str) -> None:
+    """Deletes a run's job, events, picture and snapshot. Harmless for what is gone already.
+
+    The events go before the snapshot, so that nobody can fold them once more. The snapshot is replaced by a mark which
+    every edge receives; the broker forgets the mark as it forgets snapshots. A publisher that goes on begins a new run
+    of the same id, so a run should have ended before.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer; a part may be deleted. Call it again.
+        BrokerRefused: this user may not delete.
+    """
+    streams = log.streams
+    await runs.drop_job(streams, test_id)
+    await _purge(log, subjects.EVENTS, subjects.events(test_id))
+    await _purge(log, kv.stream(subjects.SHOTS), kv.subject(subjects.SHOTS, test_id))
+    if await streams.kv_get(subjects.RUNS, test_id) is not None:
+        await streams.store(kv.subject(subjects.RUNS, test_id), b"", headers={kv.OPERATION_HEADER: "DEL"})
+
+
+async def _purge(log: JetStreamLog, stream: str, subject: str) -> None:
+    try:
+        await log.streams.api(f"STREAM.PURGE.{stream}", {"filter": subject})
+    except BrokerRefused as error:
+        if error.err_code != _NOT_FOUND:
+            raise

@@ -1,0 +1,245 @@
+"""The commands about runs, with their arguments and options: one run each, the list, and the backup of all.
+
+The modules that do the work are imported when a command runs, so that `testcast --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from testcast.cli import options as shared
+from testcast.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from broker.contract.snapshot import ListStatus
+    from testcast.cli.server import Server
+
+_TYPES: Final = ("status", "progress", "complete", "error")
+_STATUSES: Final = ("queued", "running", "completed", "failed", "cancelled")
+
+
+@click.command()
+@click.argument("url")
+@shared.title_option
+@shared.budget_option
+@shared.seed_option
+@shared.follow_option
+@shared.edge_option
+@shared.nats_option
+@shared.json_option
+def submit(
+    url: str,
+    title: str | None,
+    budget: float | None,
+    seed: int | None,
+    follow: bool,
+    edge: str | None,
+    nats: str | None,
+    as_json: bool,
+) -> int:
+    """Submit the game at URL to be tested, and print the test id.
+
+    On a terminal the address of the run's page is printed too; with --json it is the field `page`.
+    """
+    from testcast.cli import commands
+    from testcast.cli.targets import complete_game_url
+
+    request = commands.SubmitRequest(complete_game_url(url), title, budget, seed)
+    server = shared.server(edge, nats)
+    return asyncio.run(commands.submit(request, server, Terminal(), follow=follow, as_json=as_json))
+
+
+@click.command("list")
+@click.option("--watch", is_flag=True, help="Keep showing the list as it changes.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Show only runs with this status.")
+@click.option("--since", metavar="WHEN", help="Show only runs submitted since then: 30m, 2h, 3d, today, 2026-11-20, …")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Number of runs.")
+@shared.edge_option
+@shared.nats_option
+@shared.json_option
+def list_(
+    watch: bool,
+    status: ListStatus | None,
+    since: str | None,
+    limit: int,
+    edge: str | None,
+    nats: str | None,
+    as_json: bool,
+) -> int:
+    """List the newest runs.
+
+    WHEN is how long ago a run was submitted, TIME how long it took or has been running.
+    """
+    from testcast.cli import commands
+    from testcast.cli.listing import Selection
+    from testcast.cli.moments import parse_since
+
+    since_ms = 0 if since is None else parse_since(since, datetime.now().astimezone())
+    selection = Selection(status, limit, since_ms)
+    server = shared.server(edge, nats)
+    return asyncio.run(commands.list_runs(selection, server, Terminal(), watch=watch, as_json=as_json))
+
+
+@click.command()
+@click.argument("target", required=False, metavar="[RUN | all | DASHBOARD-URL]")
+@click.option("--after", type=click.IntRange(0), metavar="SEQ", help="Resume after this position.")
+@click.option(
+    "--type", "types", type=click.Choice(_TYPES), multiple=True, help="Show only events of this type; repeatable."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    help="Exit when the connection is lost for this long (default: broker 60 s, edge 10 attempts).",
+)
+@shared.edge_option
+@shared.nats_option
+@shared.json_option
+def tail(
+    target: str | None,
+    after: int | None,
+    types: tuple[str, ...],
+    timeout: float | None,
+    edge: str | None,
+    nats: str | None,
+    as_json: bool,
+) -> int:
+    """Show the events of a run until it ends, or of all runs from now on.
+
+    A lost connection is resumed at the last position. When events are no longer stored, a line says so. The exit
+    status is the verdict of the run: 0 completed, 1 failed or cancelled, and 3 when the connection was lost. With
+    --json each event is one line.
+    """
+    from testcast.cli import commands
+    from testcast.cli.targets import parse_target
+
+    followed = parse_target(target, edge)
+    if followed.edge is not None and followed.run is None and after is not None:
+        raise click.UsageError("--after: through an edge it needs a test id")
+    request = commands.TailRequest(followed.run, after, types, timeout)
+    return asyncio.run(commands.tail(request, shared.server(followed.edge, nats), Terminal(), as_json=as_json))
+
+
+@click.command()
+@shared.run_argument
+@click.option("--lines", type=click.IntRange(0), default=10, show_default=True, help="Number of last events.")
+@shared.edge_option
+@shared.nats_option
+@shared.json_option
+def show(run: str, lines: int, edge: str | None, nats: str | None, as_json: bool) -> int:
+    """Show a run: its facts, verdict, score, metrics and last events.
+
+    The exit status is 0 however the run ended. --json prints its snapshot.
+    """
+    from testcast.cli import run_actions
+
+    name, server = _run(run, edge, nats)
+    return asyncio.run(run_actions.show(name, server, Terminal(), last_lines=lines, as_json=as_json))
+
+
+@click.command("open")
+@click.argument("run", metavar="[RUN]", required=False)
+@shared.edge_option
+@shared.nats_option
+def open_(run: str | None, edge: str | None, nats: str | None) -> int:
+    """Open the page of a run in the browser, and print its address; without RUN the dashboard.
+
+    Without --edge the page is looked for at TESTCAST_EDGE_PUBLIC_URL, or http://127.0.0.1:8000.
+    """
+    from testcast.cli import run_actions
+
+    if run is None:
+        return asyncio.run(run_actions.open_page(None, shared.server(edge, nats), Terminal()))
+    name, server = _run(run, edge, nats)
+    return asyncio.run(run_actions.open_page(name, server, Terminal()))
+
+
+@click.command()
+@shared.run_argument
+@shared.edge_option
+@shared.nats_option
+@shared.json_option
+def cancel(run: str, edge: str | None, nats: str | None, as_json: bool) -> int:
+    """Cancel a run that is queued or running.
+
+    The exit status is 0 when the run was cancelled, 1 when it had ended before.
+    """
+    from testcast.cli import run_actions
+
+    name, server = _run(run, edge, nats)
+    return asyncio.run(run_actions.cancel(name, server, Terminal(), as_json=as_json))
+
+
+@click.command()
+@shared.run_argument
+@shared.follow_option
+@shared.edge_option
+@shared.nats_option
+@shared.json_option
+def rerun(run: str, follow: bool, edge: str | None, nats: str | None, as_json: bool) -> int:
+    """Submit the game of a run again, with the same title, budget and seed. Prints the new test id."""
+    from testcast.cli import run_actions
+
+    name, server = _run(run, edge, nats)
+    return asyncio.run(run_actions.rerun(name, server, Terminal(), follow=follow, as_json=as_json))
+
+
+@click.command()
+@shared.run_argument
+@click.option("--yes", "sure", is_flag=True, help="Do not ask.")
+@shared.nats_option
+@shared.json_option
+def delete(run: str, sure: bool, nats: str | None, as_json: bool) -> int:
+    """Delete a run that has ended: its events, snapshot, job and screenshot. Asks first.
+
+    It works on the broker: an edge lets nobody delete. Edges and open pages drop the run from the list.
+    """
+    from testcast.cli import run_actions
+
+    name, server = _run(run, None, nats)
+    if server.edge is not None:
+        raise click.UsageError(f"delete works on the broker, and {run} names an edge: give the test id")
+    return asyncio.run(run_actions.delete(name, server, Terminal(), sure=sure, as_json=as_json))
+
+
+_directory = click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+
+
+@click.command()
+@_directory
+@shared.nats_option
+def backup(directory: Path, nats: str | None) -> int:
+    """Save the events and screenshots of all runs into DIRECTORY, while everything goes on."""
+    from testcast.cli import run_actions
+
+    return asyncio.run(run_actions.backup(directory, shared.server(None, nats), Terminal()))
+
+
+@click.command()
+@_directory
+@click.option("--yes", "sure", is_flag=True, help="Do not ask.")
+@shared.nats_option
+def restore(directory: Path, sure: bool, nats: str | None) -> int:
+    """Replace all runs of the broker by those that `backup` saved in DIRECTORY. Asks first.
+
+    Edges may go on: their viewers are told to start again. Stop the agents before.
+    """
+    from testcast.cli import run_actions
+
+    return asyncio.run(run_actions.restore(directory, shared.server(None, nats), Terminal(), sure=sure))
+
+
+def _run(given: str, edge: str | None, nats: str | None) -> tuple[str, Server]:
+    """The name of a run as it was typed, and what to connect to."""
+    from testcast.cli.targets import parse_run
+
+    name, named_edge = parse_run(given, edge)
+    return name, shared.server(named_edge, nats)
+
+
+COMMANDS: Final = (submit, list_, tail, show, open_, cancel, rerun, delete, backup, restore)

@@ -1,0 +1,44 @@
+"""Makes text and JSON of strangers safe to print: nothing in it controls the terminal or begins another line. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_SEQUENCES: Final = re.compile(
+    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC: titles, links, the clipboard
+    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x9c]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, the cursor
+    r"|\x1b[ -/]*[0-~]"  # the others: resets, character sets
+)
+"""Terminal sequences (ECMA-48), in their 7-bit and 8-bit forms."""
+_BREAKS: Final = re.compile("[\t-\r\x85\u2028\u2029]+")
+_DIRECTION_MARKS: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_CONTROLS: Final = re.compile(f"[\x00-\x1f\x7f-\x9f{_DIRECTION_MARKS}]")
+_CONTROLS_BUT_LINE_FEED: Final = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029{_DIRECTION_MARKS}]")
+_ESCAPED_IN_JSON: Final = re.compile(f"[\x7f-\x9f\u2028\u2029{_DIRECTION_MARKS}]")
+_STRING_OR_SPACE: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[ \t\r\n]+')
+
+
+def printable(text: str) -> str:
+    """`text` on one line. Terminal sequences are left out, line breaks and other control characters are shown."""
+    shown = _BREAKS.sub(" ⏎ ", _SEQUENCES.sub("", text).strip())
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", shown)
+
+
+def printable_lines(text: str) -> str:
+    """Like `printable`, for text of several lines: line feeds stay."""
+    return _CONTROLS_BUT_LINE_FEED.sub("\N{REPLACEMENT CHARACTER}", _SEQUENCES.sub("", text))
+
+
+def json_line(raw: bytes) -> bytes:
+    """A JSON value on one line, whatever reads it.
+
+    White space between the tokens goes. Characters that some readers take for the end of a line, and those that control
+    a terminal, are escaped; JSON has them in strings only. Everything else stays byte for byte: a number keeps its
+    digits.
+    """
+    compact = _STRING_OR_SPACE.sub(lambda found: found[0] if found[0][:1] == b'"' else b"", raw)
+    if compact.isascii() and b"\x7f" not in compact:
+        return compact
+    return _ESCAPED_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", compact.decode()).encode()
