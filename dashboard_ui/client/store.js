@@ -48,6 +48,7 @@ export class Store {
       else if (item.type === "sync") this.sync(item);
       else if (item.type === "heartbeat") this.heartbeat(item);
       else if (item.type === "tests") this.tests(item);
+      else if (item.type === "unreadable") this.unreadable(item);
       else if (item.type === "error" && item.testId) this.refused(item);
     }
     return { delivered, news };
@@ -89,7 +90,7 @@ export class Store {
     const run = this.runs.ensure(sync.testId, sync.snapshot?.createdAt ?? 0);
     run.refusal = null;
     if (sync.outcome === "reset") {
-      Object.assign(run, { seq: 0, recovering: null });
+      Object.assign(run, { seq: 0, recovering: null, unreadableTo: 0 });
       run.feed.restart(sync.reason);
       if (sync.snapshot) run.snapshot = sync.snapshot;
     } else {
@@ -134,9 +135,23 @@ export class Store {
     if (now?.seq !== asked?.seq || now?.epoch !== asked?.epoch) return false;
     this.sync({ ...answer, testId }, { quietly: true });
     for (const event of answer.events ?? []) this.event({ testId, ...event });
+    if (answer.unreadable) this.unreadable({ testId, ...answer.unreadable });
     const run = this.runs.get(testId);
     if (run) this.moveTo(run, Math.max(run.seq, answer.head ?? 0));
     return true;
+  }
+
+  /**
+   * The edge has passed over events of a run that could not be read. Each message counts those since the last one.
+   *
+   * @param {any} told `{testId, seq, count, reasons}`
+   */
+  unreadable({ testId, seq, count, reasons }) {
+    const run = this.runs.get(testId);
+    if (!run || !Number.isInteger(seq) || !(count > 0) || seq <= (run.unreadableTo ?? 0)) return;
+    run.unreadableTo = seq;
+    run.feed.unreadable?.(count, reasons ?? {});
+    this.runs.dirty.add(run.id);
   }
 
   /** The edge refused to show a run. @param {any} error */
