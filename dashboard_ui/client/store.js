@@ -42,13 +42,15 @@ export class Store {
     let news = null;
     for (const item of Array.isArray(message) ? message : [message]) {
       if (item === null || typeof item !== "object") continue;
-      const isEvent = typeof item.type === "string" && Number.isInteger(item.seq); // an edge's own messages have no seq
+      // Of an edge's own messages only "unreadable" has a seq, and none has a timestamp.
+      const isUnreadable = item.type === "unreadable" && item.timestamp === undefined;
+      const isEvent = !isUnreadable && typeof item.type === "string" && Number.isInteger(item.seq);
       if (isEvent || DELIVERIES.has(item.type)) delivered = true;
       if (isEvent) news = this.event(item) ?? news;
       else if (item.type === "sync") this.sync(item);
       else if (item.type === "heartbeat") this.heartbeat(item);
       else if (item.type === "tests") this.tests(item);
-      else if (item.type === "unreadable") this.unreadable(item);
+      else if (isUnreadable) this.unreadable(item);
       else if (item.type === "error" && item.testId) this.refused(item);
     }
     return { delivered, news };

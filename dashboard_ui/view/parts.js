@@ -22,15 +22,17 @@ export function badge() {
 export function marks() {
   const attempt = h("span.mark", { hidden: true });
   const stalled = h("span.mark.mark-stalled", { hidden: true });
-  const noAgent = h("span.mark.mark-stalled", { hidden: true, title: NO_AGENT }, "no agent is running");
+  const noAgent = h("span.mark.mark-stalled", { hidden: true, title: NO_AGENT });
+  const show = (/** @type {HTMLElement} */ mark, /** @type {string} */ text) => {
+    setAttr(mark, "hidden", !text);
+    setText(mark, text);
+  };
   return {
     root: h("span.marks", attempt, stalled, noAgent),
     update(run, now) {
-      setAttr(attempt, "hidden", !(run.attempt && run.attempt > 1));
-      setText(attempt, `attempt ${run.attempt}`);
-      setAttr(stalled, "hidden", !run.stalled);
-      setText(stalled, `stalled since ${when(run.updatedAt ?? run.createdAt, now)}`);
-      setAttr(noAgent, "hidden", !run.noAgent);
+      show(attempt, run.attempt && run.attempt > 1 ? `attempt ${run.attempt}` : "");
+      show(stalled, run.stalled ? `stalled since ${when(run.updatedAt ?? run.createdAt, now)}` : "");
+      show(noAgent, run.noAgent ? "no agent is running" : "");
     },
   };
 }
@@ -41,7 +43,7 @@ export const NO_AGENT = "No agent is running. Start one: testcast agent";
 /** Where a queued run stands. @param {Shown} run */
 export function placeInQueue({ queuePlace, noAgent }) {
   if (noAgent) return "Waits for an agent";
-  if (!queuePlace) return "Queued";
+  if (!queuePlace) return "Not started";
   return queuePlace === 1 ? "Next in the queue" : `${ordinal(queuePlace)} in the queue`;
 }
 

@@ -43,6 +43,7 @@ export class Phases {
     if (generation !== this.generation) Object.assign(this, { generation, line: timeline(), taken: 0 });
     for (; this.taken < log.length; this.taken++) advance(this.line, log[this.taken]);
     this.run = shown(run.snapshot);
+    this.root.hidden = this.run.status !== "queued" && this.line.spans.length === 0; // its agent names no phases
     this.draw(now);
   }
 
