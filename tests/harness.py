@@ -130,9 +130,10 @@ async def begin(streams: Streams, title: str = "A game") -> str:
     """Starts a run: queued, then running. Returns its test id. No two runs begin in the same millisecond."""
     global _begun_ms
     test_id = identity.new_test_id()
-    _begun_ms = max(_begun_ms + 1, now_ms())
+    await until(lambda: now_ms() > _begun_ms)  # the list is ordered by when the broker has stored the first event
     data = {"title": title, "gameUrl": "http://game.example/"}
-    await publish(streams, test_id, "Queued", "status", status="queued", data=data, timestamp=_begun_ms)
+    await publish(streams, test_id, "Queued", "status", status="queued", data=data)
+    _begun_ms = now_ms()
     await publish(streams, test_id, "Running", "status", status="running", data={"attempt": 1, "worker": "w1"})
     return test_id
 

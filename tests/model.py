@@ -179,7 +179,7 @@ class ModelBroker:
     def _deliver(self, kept: Kept) -> None:
         if not self.connected:
             return
-        event = LiveEvent(kept.seq, kept.predecessor, kept.raw)
+        event = LiveEvent(kept.seq, kept.predecessor, kept.raw, int(kept.stored_at * 1000))
         for handler in tuple(self._handlers):
             handler(self.test_id, event)
 
@@ -222,7 +222,8 @@ class ModelBroker:
                 size += len(event.raw)
                 if taken and size > min(max_bytes, self.max_page_bytes):
                     break
-                taken.append(StoredEvent(self.test_id, event.seq, event.raw))
+                stored_ms = int(event.stored_at * 1000)
+                taken.append(StoredEvent(self.test_id, event.seq, event.raw, stored_ms=stored_ms))
             return Page(taken, len(taken) == len(behind))
 
         return await self.request(serve)

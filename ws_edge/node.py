@@ -20,10 +20,13 @@ from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
 from ws_edge.fanout.replay import ReplayStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
+from ws_edge.views.agents import Agents
+from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
 from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
 from ws_edge.views.reaper import Reaper, ReaperStatistics
+from ws_edge.views.refill import Refill, RefillStatistics
 from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
 
 _DRAIN_BATCHES: Final = 10
@@ -52,6 +55,7 @@ class NodeStatistics(NamedTuple):
     admission: AdmissionStatistics
     catalogue: CatalogueStatistics
     projector: ProjectorStatistics
+    refill: RefillStatistics
     reaper: ReaperStatistics
     tests: TestsChannelStatistics
     pictures: PicturesStatistics
@@ -70,13 +74,24 @@ class Node:
         """Parts that have failed and wait to be started again."""
         self.tests = TestsChannel(config.high_water_bytes, lambda: self.stale)
         store = SnapshotStore(nats)
-        self.catalogue = Catalogue(nats, store, self.tests.changed)
+        self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
         self.hub.listeners = self.tests
         self._declare = partial(topology.apply, nats, replicas=replicas)
         repair = partial(self._declare, timeout_s=_REPAIR_S)
-        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair)
-        self.reaper = Reaper(self.log, self.catalogue, config.run_lost_s)
+        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, lambda: self.hub.epoch)
+        self.broker_clock = BrokerClock()
+        self.refill = Refill(
+            self.log,
+            store,
+            self.catalogue,
+            self.broker_clock,
+            fold=self.projector.fold if config.projector else None,
+            refuses=self.projector.refuses,
+            repair=repair,
+        )
+        self.agents = Agents(self.log.streams, self.catalogue)
+        self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,6 +112,7 @@ class Node:
             admission=self.admission.statistics(),
             catalogue=self.catalogue.statistics(),
             projector=self.projector.statistics(),
+            refill=self.refill.statistics(),
             reaper=self.reaper.statistics(),
             tests=self.tests.statistics(),
             pictures=self.pictures.statistics(),
@@ -134,6 +150,8 @@ class Node:
         """The views read streams, so they start once the streams are declared."""
         await self._declare(timeout_s=float("inf"))
         self._run("catalogue", self.catalogue.run)
+        self._run("refill", self.refill.run)
+        self._run("agents", self.agents.run)
         if self.config.projector:
             self._run("projector", self.projector.run)
         if self.config.reaper:

@@ -113,7 +113,7 @@ def check(raw: bytes) -> Checked:
         raise MalformedEvent(f"not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise MalformedEvent(f"expected a JSON object, got {type(fields).__name__}")
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and not _is_shallow(fields):
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and not is_shallow(fields):
         raise MalformedEvent(f"nested more than {MAX_DEPTH} deep")
     kind = fields.get("type")
     event = _of_unknown_type(kind, fields) if isinstance(kind, str) and kind not in EVENT_TYPES else _of_known(fields)
@@ -147,7 +147,8 @@ def _of_unknown_type(kind: str, fields: dict[str, Any]) -> Event:
     )
 
 
-def _is_shallow(value: Any) -> bool:
+def is_shallow(value: Any) -> bool:
+    """Returns whether objects and arrays are nested at most `MAX_DEPTH` deep."""
     level = [value]
     for _ in range(MAX_DEPTH):
         children = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]

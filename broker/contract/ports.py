@@ -19,6 +19,8 @@ class LiveEvent(NamedTuple):
     """Sequence of the event before it in the same run, 0 for a run's first. It reveals missed events."""
     data: bytes
     """The publisher's bytes."""
+    stored_ms: int = 0
+    """When the log stored it, ms since 1970 by the broker's clock. 0: not known."""
 
 
 class StoredEvent(NamedTuple):
@@ -32,6 +34,8 @@ class StoredEvent(NamedTuple):
     """`<attempt>.<nonce>` of the writer, None where the publisher gave none."""
     msg_id: str | None = None
     """The id by which a repeated publish is recognised, None where the publisher gave none."""
+    stored_ms: int = 0
+    """When the log stored it, ms since 1970 by the broker's clock. 0: not known."""
 
 
 class Page(NamedTuple):

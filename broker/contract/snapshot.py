@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
+import orjson
 
-from broker.contract.events import Event, Phase, Status
+from broker.contract.events import Event, Phase, Status, is_shallow
+
+CANCELLED: Final = "cancelled"
+"""`error_code` of a run that a person has ended."""
+ListStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
+"""What a list counts and filters by. A run that a person has ended is `cancelled` there, and not `failed`."""
+LIST_STATUSES: Final[tuple[ListStatus, ...]] = get_args(ListStatus)
+
+MAX_TITLE_CHARS: Final = 200
+MAX_MESSAGE_CHARS: Final = 2000
+"""Also of an error. A card shows one line, and the feed has the whole text."""
+MAX_WORKER_CHARS: Final = 200
+MAX_URL_CHARS: Final = 2048
+MAX_CODE_CHARS: Final = 64
+MAX_METRICS_BYTES: Final = 32 * 1024
+"""As JSON. With every other field at its limit, a snapshot is below 80 KiB: the bucket takes 256 KiB."""
+MAX_ATTEMPT: Final = 2**31 - 1
+
+_CLOCKS_DIFFER_MS: Final = 60_000
+"""How far apart the clocks of a cluster's servers may be: each stream's leader stamps with its own."""
+_SAFE_INT: Final = 2**53 - 1
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_SAFE_INT)]
+_ELLIPSIS: Final = "…"
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Folded state of one run, stamped with the position it was folded up to. Times are ms since 1970."""
+    """Folded state of one run, stamped with the position it was folded up to.
+
+    Times are ms since 1970 by the broker's clock: when it stored the event in question. 0: not known.
+    """
 
     test_id: str
     title: str
@@ -18,42 +44,86 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     status: Status
     phase: Phase | None
     message: str
-    seq: int
-    created_at: int
-    updated_at: int
-    attempt: int
-    score: float | None = None
+    seq: _Count
+    created_at: _Count
+    updated_at: _Count
+    attempt: _Count
+    score: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     metrics: Any = None
-    started_at: int | None = None
-    finished_at: int | None = None
+    started_at: _Count | None = None
+    finished_at: _Count | None = None
     worker: str | None = None
     error: str | None = None
+    error_code: str | None = None
+    """`data.code` of the event that set `error`."""
+    epoch: str | None = None
+    """The life of the stream that `seq` belongs to. None: stored by a version that took its times from publishers."""
+    queue_place: int | None = None
+    """Never stored: an edge adds it to the first runs of the queue. 1 is the next."""
+    no_agent: bool = False
+    """Never stored: an edge adds it to a queued run while no agent is running."""
     stalled: bool = False
-    """Never stored: an edge adds it to a run that has given no sign of life for 25 s."""
+    """Never stored: an edge adds it to a run that had begun and has given no sign of life for 25 s."""
 
     @property
     def ended(self) -> bool:
         """Whether the run has a terminal event."""
         return self.status in ("completed", "failed")
 
+    @property
+    def list_status(self) -> ListStatus:
+        """What a list counts the run as. A run that a person has ended has the status `failed`, and is `cancelled`."""
+        return "cancelled" if self.status == "failed" and self.error_code == CANCELLED else self.status
+
     def encode(self) -> bytes:
         """Returns the JSON bytes that are stored, and that viewers receive."""
         return msgspec.json.encode(self)
 
 
-def decode(value: bytes, test_id: str) -> Snapshot:
+def decode(value: bytes, test_id: str, stored_ms: int = 0) -> Snapshot:
     """Reads the value that the bucket `RUNS` holds under the key `test_id`.
+
+    Any client of the broker may have written it. What the limits of the fold do not allow is cut or left out, and so is
+    what an edge adds.
+
+    Args:
+        stored_ms: when the broker stored the value. A time in it cannot be later. 0: not known.
 
     Raises:
         msgspec.MsgspecError: it is not a snapshot, or it is one of another run.
     """
-    snapshot = msgspec.json.decode(value, type=Snapshot)
+    try:
+        snapshot = msgspec.convert(orjson.loads(value), Snapshot)
+    except orjson.JSONDecodeError as error:
+        raise msgspec.ValidationError(f"not JSON: {error}") from None
     if snapshot.test_id != test_id:
         raise msgspec.ValidationError(f"`testId` is {snapshot.test_id[:80]!r}, which is not the key")
-    return snapshot
+
+    def believable(given_ms: int) -> int:
+        return given_ms if not stored_ms or given_ms <= stored_ms + _CLOCKS_DIFFER_MS else stored_ms
+
+    return msgspec.structs.replace(
+        snapshot,
+        title=_cut(snapshot.title, MAX_TITLE_CHARS),
+        message=_cut(snapshot.message, MAX_MESSAGE_CHARS),
+        game_url=snapshot.game_url if len(snapshot.game_url) <= MAX_URL_CHARS else "",
+        worker=_cut_if_any(snapshot.worker, MAX_WORKER_CHARS),
+        error=_cut_if_any(snapshot.error, MAX_MESSAGE_CHARS),
+        error_code=_code(snapshot.error_code),
+        epoch=_code(snapshot.epoch),
+        attempt=min(snapshot.attempt, MAX_ATTEMPT),
+        metrics=_metrics(snapshot.metrics),
+        created_at=believable(snapshot.created_at),
+        updated_at=believable(snapshot.updated_at),
+        started_at=None if snapshot.started_at is None else believable(snapshot.started_at),
+        finished_at=None if snapshot.finished_at is None else believable(snapshot.finished_at),
+        stalled=False,
+        queue_place=None,
+        no_agent=False,
+    )
 
 
-def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None) -> Snapshot | None:
+def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None, stored_ms: int) -> Snapshot | None:
     """Returns the snapshot after the event stored at `seq`.
 
     Args:
@@ -62,6 +132,7 @@ def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None) -
         seq: stream sequence of the event.
         event: the event, or None for a malformed message. A malformed message and an event of an unknown type move
             the position and change nothing else.
+        stored_ms: when the broker stored the event, ms since 1970. 0: not known, and no time changes.
 
     Returns:
         The new snapshot; `before` itself when `seq` is not past it; None before the first event of a known type.
@@ -79,24 +150,27 @@ def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None) -
             phase=None,
             message="",
             seq=0,
-            created_at=event.timestamp,
-            updated_at=event.timestamp,
+            created_at=stored_ms,
+            updated_at=stored_ms,
             attempt=0,
         )
     if before.ended:
         return msgspec.structs.replace(before, seq=seq)
-    changes: dict[str, Any] = {"seq": seq, "message": event.message, "updated_at": event.timestamp}
+    status = _status_after(before.status, event)
+    changes: dict[str, Any] = {"seq": seq, "message": _cut(event.message, MAX_MESSAGE_CHARS), "status": status}
     if event.phase is not None:
         changes["phase"] = event.phase
-    status = _status_after(before.status, event)
-    changes["status"] = status
-    if status == "running" and before.started_at is None:
-        changes["started_at"] = event.timestamp
-    if status in ("completed", "failed"):
-        changes["finished_at"] = event.timestamp
+    if stored_ms:
+        stored_ms = max(stored_ms, before.updated_at)  # the broker's clock was set back, or another server leads
+        changes["updated_at"] = stored_ms
+        if status == "running" and before.started_at is None:
+            changes["started_at"] = stored_ms
+        if status in ("completed", "failed"):
+            changes["finished_at"] = stored_ms
     changes.update(_from_data(event))
     if event.type == "error":
-        changes["error"] = event.message
+        changes["error"] = _cut(event.message, MAX_MESSAGE_CHARS)
+        changes["error_code"] = _code(event.field("code"))
     return msgspec.structs.replace(before, **changes)
 
 
@@ -111,19 +185,43 @@ def _status_after(status: Status, event: Event) -> Status:
 
 
 def _from_data(event: Event) -> dict[str, Any]:
-    """Returns what an event's `data` says about the run; a field of the wrong type is left out."""
+    """Returns what an event's `data` says about the run; a field of the wrong type or size is left out."""
     found: dict[str, Any] = {}
     if event.type == "status":
-        for field, name in (("title", "title"), ("gameUrl", "game_url"), ("worker", "worker")):
+        for field, limit in (("title", MAX_TITLE_CHARS), ("worker", MAX_WORKER_CHARS)):
             if isinstance(event.field(field), str):
-                found[name] = event.field(field)
+                found[field] = _cut(event.field(field), limit)
+        url = event.field("gameUrl")
+        if isinstance(url, str) and len(url) <= MAX_URL_CHARS:
+            found["game_url"] = url
         attempt = event.field("attempt")
-        if isinstance(attempt, int) and not isinstance(attempt, bool) and attempt >= 0:
+        if isinstance(attempt, int) and not isinstance(attempt, bool) and 0 <= attempt <= MAX_ATTEMPT:
             found["attempt"] = attempt
     elif event.type == "complete":
         score = event.field("score")
         if isinstance(score, (int, float)) and not isinstance(score, bool) and 0 <= score <= 100:
             found["score"] = score
-        if event.field("metrics") is not None:
-            found["metrics"] = event.field("metrics")
+        metrics = _metrics(event.field("metrics"))
+        if metrics is not None:
+            found["metrics"] = metrics
     return found
+
+
+def _cut(text: str, limit: int) -> str:
+    """Returns at most `limit` characters (code points). A text that was cut ends with an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + _ELLIPSIS
+
+
+def _cut_if_any(text: str | None, limit: int) -> str | None:
+    return None if text is None else _cut(text, limit)
+
+
+def _code(given: Any) -> str | None:
+    """Returns a word for programs, None where it is none: a part of it would mean something else."""
+    return given if isinstance(given, str) and len(given) <= MAX_CODE_CHARS else None
+
+
+def _metrics(given: Any) -> Any:
+    if given is None or not is_shallow([given]) or len(orjson.dumps(given)) > MAX_METRICS_BYTES:
+        return None
+    return given

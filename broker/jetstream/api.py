@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -27,6 +28,8 @@ MAX_SUBJECTS_PER_NEWEST: Final = 1024
 
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
 EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
+TIME_HEADER: Final = b"Nats-Time-Stamp"
+"""When the broker stored a message, RFC 3339 with nanoseconds. On direct gets and on republished messages."""
 
 STREAM_FULL: Final = 10077
 """A stream's limit was reached, of all messages or of one subject's; only the description tells which. Its code is 503,
@@ -49,6 +52,8 @@ class StreamState(NamedTuple):
     first_seq: int
     last_seq: int
     messages: int
+    now_ms: int
+    """The leader's clock when it answered, ms since 1970. 0: not known."""
 
 
 class Stored(NamedTuple):
@@ -58,6 +63,8 @@ class Stored(NamedTuple):
     seq: int
     headers: bytes
     data: bytes
+    stored_ms: int = 0
+    """When the broker stored it, ms since 1970 by its clock. 0: not known."""
 
     def header(self, name: str) -> str | None:
         """Returns the header's value, or None."""
@@ -96,6 +103,8 @@ class Delivery(NamedTuple):
     data: bytes
     headers: bytes
     reply: str
+    stored_ms: int
+    """When the broker stored it, ms since 1970 by its clock."""
 
 
 class Streams:
@@ -133,7 +142,9 @@ class Streams:
         info = await self._leader_info(stream, timeout_s)
         state = info["state"]
         epoch = "".join(filter(str.isdigit, info["created"]))
-        return StreamState(epoch, state["first_seq"], state["last_seq"], state["messages"])
+        return StreamState(
+            epoch, state["first_seq"], state["last_seq"], state["messages"], ms_of(info.get("ts", "").encode())
+        )
 
     async def last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
         """Returns the newest message of a subject, from the leader; None when there is none.
@@ -179,6 +190,7 @@ class Streams:
             message["seq"],
             base64.b64decode(message.get("hdrs", "")),
             base64.b64decode(message.get("data", "")),
+            ms_of(message.get("time", "").encode()),
         )
 
     async def store(
@@ -288,9 +300,18 @@ def delivery(message: Message) -> Delivery:
     """Reads a consumer's message. Its reply subject (`$JS.ACK.…`, with or without a domain) carries the numbers."""
     reply = message.reply.decode("ascii", "replace")
     tokens = reply.split(".")
-    delivered, seq, number, _, pending = tokens[6:11] if len(tokens) >= 11 else tokens[4:9]
-    subject = message.subject.decode("ascii", "replace")
-    return Delivery(subject, int(seq), int(delivered), int(number), int(pending), message.data, message.headers, reply)
+    delivered, seq, number, stored_ns, pending = tokens[6:11] if len(tokens) >= 11 else tokens[4:9]
+    subject, stored_ms = message.subject.decode("ascii", "replace"), int(stored_ns) // 1_000_000
+    numbers = (int(seq), int(delivered), int(number), int(pending))
+    return Delivery(subject, *numbers, message.data, message.headers, reply, stored_ms)
+
+
+def ms_of(timestamp: bytes | None) -> int:
+    """Returns a time of the broker (RFC 3339) as ms since 1970, 0 where there is none."""
+    try:
+        return int(datetime.fromisoformat((timestamp or b"").decode("ascii")).timestamp() * 1000)
+    except ValueError:
+        return 0
 
 
 def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:
@@ -306,7 +327,8 @@ def _is_status(message: Message) -> bool:
 def _stored(message: Message) -> Stored:
     subject = message.header(b"Nats-Subject") or b""
     seq = int(message.header(b"Nats-Sequence") or 0)
-    return Stored(subject.decode("utf-8", "replace"), seq, message.headers, message.data)
+    stored_ms = ms_of(message.header(TIME_HEADER))
+    return Stored(subject.decode("utf-8", "replace"), seq, message.headers, message.data, stored_ms)
 
 
 def _answer(data: bytes) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Final
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
-from broker.jetstream.api import MSG_ID_HEADER, Stored, Streams
+from broker.jetstream.api import MSG_ID_HEADER, TIME_HEADER, Stored, Streams, StreamState, ms_of
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
+from broker.jetstream.survey import newest_of_all
 
 WRITER_HEADER: Final = "Testcast-Writer"
 """`<attempt>.<nonce>` of the writer."""
@@ -68,6 +69,24 @@ class JetStreamLog:
         by_run = {subjects.test_id_of(message.subject) or "": message.seq for message in newest.messages}
         return Heads(state.epoch, state.last_seq, by_run)
 
+    async def state(self) -> StreamState:
+        """Returns the state of the stream, from its leader.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
+        return await self.streams.state(subjects.EVENTS)
+
+    async def newest_of_all(self) -> dict[str, int]:
+        """Returns the newest sequence of every run, from one replica, which may lag behind the leader.
+
+        Raises:
+            BrokerUnavailable: the answer was not whole.
+        """
+        found = await newest_of_all(self.streams, subjects.EVENTS, subjects.ALL_EVENTS)
+        by_run = {subjects.test_id_of(subject): seq for subject, seq in found.items()}
+        return {test_id: seq for test_id, seq in by_run.items() if test_id is not None}
+
     async def append(
         self,
         test_id: str,
@@ -100,7 +119,8 @@ def _one_run(test_id: str, on_event: OnLive) -> Callable[[Message], None]:
     def on_message(message: Message) -> None:
         seq, predecessor = message.header(_SEQ) or b"", message.header(_PREDECESSOR) or b""
         if seq.isdigit() and predecessor.isdigit():  # without them it was published by a client, not by the stream
-            on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data))
+            stored_ms = ms_of(message.header(TIME_HEADER))
+            on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data, stored_ms))
 
     return on_message
 
@@ -117,4 +137,5 @@ def _all_runs(on_event: OnLive) -> Callable[[Message], None]:
 def _event(message: Stored, test_id: str | None) -> StoredEvent:
     if test_id is None:
         test_id = subjects.test_id_of(message.subject) or ""
-    return StoredEvent(test_id, message.seq, message.data, message.header(WRITER_HEADER), message.header(MSG_ID_HEADER))
+    writer, msg_id = message.header(WRITER_HEADER), message.header(MSG_ID_HEADER)
+    return StoredEvent(test_id, message.seq, message.data, writer, msg_id, message.stored_ms)

@@ -18,6 +18,11 @@ def subject(bucket: str, key: str) -> str:
     return f"$KV.{bucket}.{key}"
 
 
+def is_entry(subject: str) -> bool:
+    """Returns whether the subject is one of a bucket."""
+    return subject.startswith("$KV.")
+
+
 def key_of(subject: str) -> str:
     """Returns the key of an entry's subject."""
     return subject.split(".", 2)[2]

@@ -48,6 +48,8 @@ class OrderedConsumer:
         on_current: called when everything stored at the start has been delivered, and again after each restart.
         on_reset: called before a restart from the beginning, because the stream was deleted and made again: forget
             everything.
+        on_lost: called when nothing is delivered any more: the stream or the consumer is gone, or does not answer. What
+            was delivered is out of date until `on_current`.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class OrderedConsumer:
         on_message: Callable[[Stored], None],
         on_current: Callable[[], None],
         on_reset: Callable[[], None],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._nats = nats
         self._streams = Streams(nats)
@@ -66,6 +69,7 @@ class OrderedConsumer:
         self._on_message = on_message
         self._on_current = on_current
         self._on_reset = on_reset
+        self._on_lost = on_lost
         self._epoch: str | None = None
         self._last_seq = 0
         self._consumer_seq = 0
@@ -87,6 +91,7 @@ class OrderedConsumer:
 
         def on_failure(error: Exception) -> None:
             _limited.warning("following %s: %s", self._stream, error)
+            self._on_lost()
 
         self._nats.on_reconnect.append(self._broken.set)
         try:
@@ -123,6 +128,7 @@ class OrderedConsumer:
             while not self._broken.is_set():
                 if loop.time() - self._heard > _SILENCE_S:
                     _limited.info("no heartbeat from %s for %g s: restarting its consumer", self._stream, _SILENCE_S)
+                    self._on_lost()
                     return
                 try:
                     async with asyncio.timeout(_HEARTBEAT_S):
@@ -164,7 +170,7 @@ class OrderedConsumer:
             return
         self._consumer_seq = taken.number
         self._last_seq = taken.seq
-        self._on_message(Stored(taken.subject, taken.seq, taken.headers, taken.data))
+        self._on_message(Stored(taken.subject, taken.seq, taken.headers, taken.data, taken.stored_ms))
         if taken.pending == 0:
             self._on_current()
 

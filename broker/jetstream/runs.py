@@ -158,7 +158,7 @@ async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, kn
     snapshot, seen = since, since.seq if since is not None else 0
     async for page in pages(log, test_id, seen, known_last):
         for event in page.events:
-            snapshot = fold(snapshot, test_id, event.seq, parse(event.data))
+            snapshot = fold(snapshot, test_id, event.seq, parse(event.data), event.stored_ms)
             seen = event.seq
     if not seen or (since is not None and seen < known_last and not await log.last(test_id, confirmed=True)):
         raise NotFound(test_id)  # purged while it was read
@@ -189,7 +189,7 @@ async def end(
         may: called with the newest snapshot before each try; what it raises is raised.
 
     Returns:
-        The snapshot after the event.
+        The snapshot after the event. Its times do not include the event: only a reader learns when it was stored.
 
     Raises:
         NotFound: there is no such run.
@@ -207,7 +207,7 @@ async def end(
             ack = await log.append(test_id, event.encode(), msg_id=f"{test_id}.{nonce}.1", expected_last=run.head)
         except WrongLastSequence:
             continue
-        after = fold(run.snapshot, test_id, ack.seq, event)
+        after = fold(run.snapshot, test_id, ack.seq, event, 0)
         assert after is not None
         return after
     raise BrokerUnavailable(f"test {test_id} has too many other writers at the moment to be ended")
@@ -231,3 +231,13 @@ async def drop_job(streams: Streams, test_id: str) -> None:
     job = await streams.last(subjects.JOBS, subjects.job(test_id))
     if job is not None:
         await streams.delete(subjects.JOBS, job.seq)
+
+
+async def waiting_workers(streams: Streams) -> int:
+    """Returns how many requests for a job wait at the queue: those of workers that are idle.
+
+    Raises:
+        BrokerUnavailable: no leader. BrokerRefused: there is no queue.
+    """
+    info = await streams.api(f"CONSUMER.INFO.{subjects.JOBS}.{subjects.WORKERS}", timeout_s=2.0)
+    return int(info.get("num_waiting", 0))

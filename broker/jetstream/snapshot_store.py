@@ -13,9 +13,10 @@ from broker.contract import subjects
 from broker.contract.ids import is_test_id
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import kv
-from broker.jetstream.api import Stored, Streams
+from broker.jetstream.api import Stored, Streams, StreamState
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
+from broker.jetstream.survey import newest_of_all
 from broker.log import RateLimited
 
 _limited = RateLimited(logging.getLogger("testcast.snapshots"), per_s=10.0)
@@ -65,18 +66,51 @@ class SnapshotStore:
         subject = kv.subject(subjects.RUNS, snapshot.test_id)
         return (await self._streams.store(subject, snapshot.encode(), expected_last=revision)).seq
 
+    async def remove(self, test_id: str, revision: int) -> None:
+        """Deletes a run's snapshot if its newest revision is still `revision`.
+
+        Raises:
+            WrongLastSequence: it was written since.
+            BrokerUnavailable: no acknowledgement; it may be deleted all the same.
+        """
+        subject, headers = kv.subject(subjects.RUNS, test_id), {kv.OPERATION_HEADER: "DEL"}
+        await self._streams.store(subject, b"", expected_last=revision, headers=headers)
+
+    async def revisions(self) -> dict[str, int]:
+        """Returns the newest revision of every run that has a snapshot.
+
+        Raises:
+            BrokerUnavailable: the answer was not whole.
+        """
+        bucket, every = kv.stream(subjects.RUNS), kv.subject(subjects.RUNS, ">")
+        found = await newest_of_all(self._streams, bucket, every)
+        by_key = {kv.key_of(subject): revision for subject, revision in found.items()}
+        return {key: revision for key, revision in by_key.items() if is_test_id(key)}
+
+    async def state(self) -> StreamState:
+        """Returns the state of the stream behind the bucket, from its leader.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
+        return await self._streams.state(kv.stream(subjects.RUNS))
+
     def watch(
         self,
         on_change: Callable[[SnapshotChange], None],
         on_current: Callable[[], None],
         on_reset: Callable[[], None],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> OrderedConsumer:
         """Delivers every run's newest snapshot, then every change, in order of revision.
 
         Args:
             on_change: called with each revision.
             on_current: called when everything stored at the start has been delivered, and again after each restart.
-            on_reset: called when the bucket was deleted and made again: what was delivered before must be discarded.
+            on_reset: called when the bucket was deleted and made again, by this process or another: what was delivered
+                before must be discarded, and the bucket is to be filled from the events.
+            on_lost: called when the bucket does not answer, as when it was deleted: what was delivered is out of date
+                until `on_current`.
 
         Returns:
             The consumer. Nothing is delivered until its `run()` is running.
@@ -88,14 +122,14 @@ class SnapshotStore:
                 on_change(_change(key, entry))
 
         bucket, every = kv.stream(subjects.RUNS), kv.subject(subjects.RUNS, ">")
-        return OrderedConsumer(self._connection, bucket, every, on_message, on_current, on_reset)
+        return OrderedConsumer(self._connection, bucket, every, on_message, on_current, on_reset, on_lost)
 
 
 def _change(test_id: str, entry: Stored) -> SnapshotChange:
     if entry.header(kv.OPERATION_HEADER) is not None or not entry.data:
         return SnapshotChange(test_id, entry.seq, "removed", None)
     try:
-        return SnapshotChange(test_id, entry.seq, "written", snapshots.decode(entry.data, test_id))
+        return SnapshotChange(test_id, entry.seq, "written", snapshots.decode(entry.data, test_id, entry.stored_ms))
     except msgspec.MsgspecError as error:
         _limited.warning("the snapshot stored for test %s cannot be read: %s", test_id, error)
         return SnapshotChange(test_id, entry.seq, "unreadable", None)

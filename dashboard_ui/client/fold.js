@@ -2,16 +2,28 @@
  * Folds the events of a run into its snapshot. Pure.
  *
  * The rules are the projector's (broker/PROTOCOL.md), so a card changes with the event and does not wait for the list.
+ * The times of a snapshot are the broker's, which an event does not carry: they change with the next snapshot.
  */
 
 /** The types that this version knows. Events of other types change no state. */
 const EVENT_TYPES = new Set(["status", "progress", "complete", "error"]);
+
+const MAX_TITLE_CHARS = 200;
+const MAX_MESSAGE_CHARS = 2000;
+const MAX_WORKER_CHARS = 200;
+const MAX_URL_CHARS = 2048;
+const MAX_CODE_CHARS = 64;
+const MAX_METRICS_BYTES = 32 * 1024;
+const MAX_ATTEMPT = 2 ** 31 - 1;
 
 /** @param {RunEvent} event */
 export const isKnown = (event) => EVENT_TYPES.has(event.type);
 
 /** @param {Snapshot} run */
 export const ended = (run) => run.status === "completed" || run.status === "failed";
+
+/** Whether a person has ended the run. Its status is "failed". @param {Snapshot} run */
+export const cancelled = (run) => run.status === "failed" && run.errorCode === "cancelled";
 
 /** A snapshot before the first event. @param {string} testId @param {number} createdAt @returns {Snapshot} */
 export const blank = (testId, createdAt) => ({ testId, status: "queued", seq: 0, createdAt });
@@ -33,27 +45,42 @@ export function fold(run, event) {
   }
   const data = event.data !== null && typeof event.data === "object" ? event.data : {};
   /** @type {Snapshot} */
-  const next = { ...run, seq: event.seq, message: event.message, updatedAt: event.timestamp };
+  const next = { ...run, seq: event.seq, message: cut(event.message, MAX_MESSAGE_CHARS) };
   delete next.stalled; // an event is a sign of life
   if (event.phase) next.phase = event.phase;
 
   if (event.type === "status") {
     if (event.status) next.status = event.status;
-    if (typeof data.title === "string") next.title = data.title;
-    if (typeof data.gameUrl === "string") next.gameUrl = data.gameUrl;
-    if (typeof data.worker === "string") next.worker = data.worker;
-    if (Number.isInteger(data.attempt) && data.attempt >= 0) next.attempt = data.attempt;
+    if (typeof data.title === "string") next.title = cut(data.title, MAX_TITLE_CHARS);
+    if (typeof data.gameUrl === "string" && fits(data.gameUrl, MAX_URL_CHARS)) next.gameUrl = data.gameUrl;
+    if (typeof data.worker === "string") next.worker = cut(data.worker, MAX_WORKER_CHARS);
+    if (Number.isInteger(data.attempt) && data.attempt >= 0 && data.attempt <= MAX_ATTEMPT) next.attempt = data.attempt;
   } else if (event.type === "progress") {
     next.status = "running";
   } else if (event.type === "complete") {
     next.status = "completed";
     if (typeof data.score === "number" && data.score >= 0 && data.score <= 100) next.score = data.score;
-    if (data.metrics !== null && data.metrics !== undefined) next.metrics = data.metrics;
+    if (data.metrics !== null && data.metrics !== undefined && bytesOf(data.metrics) <= MAX_METRICS_BYTES) {
+      next.metrics = data.metrics;
+    }
   } else if (event.type === "error") {
-    next.error = event.message;
+    next.error = cut(event.message, MAX_MESSAGE_CHARS);
+    delete next.errorCode;
+    if (typeof data.code === "string" && fits(data.code, MAX_CODE_CHARS)) next.errorCode = data.code;
     if (event.status === "failed") next.status = "failed";
   }
-  if (next.status === "running") next.startedAt ??= event.timestamp;
-  if (ended(next)) next.finishedAt ??= event.timestamp;
+  if (next.status !== "queued") {
+    delete next.queuePlace;
+    delete next.noAgent;
+  }
   return next;
 }
+
+/** Whether a text has at most `limit` characters (code points). @param {string} text @param {number} limit */
+const fits = (text, limit) => text.length <= limit || (text.length <= 2 * limit && [...text].length <= limit);
+
+/** At most `limit` characters of a text; one that was cut ends with an ellipsis. @param {string} text @param {number} limit */
+const cut = (text, limit) => (fits(text, limit) ? text : [...text.slice(0, 2 * limit)].slice(0, limit - 1).join("") + "…");
+
+/** @param {any} value */
+const bytesOf = (value) => new TextEncoder().encode(JSON.stringify(value)).length;

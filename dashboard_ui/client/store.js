@@ -19,9 +19,11 @@ export class Store {
    * @param {object} how
    * @param {(testId: string) => F} how.newFeed makes the sink of a new run's events
    * @param {string|null} [how.only] the run of a run's own page; by default all runs are of interest
+   * @param {() => number} [how.now] ms: when a run began of which there is no snapshot yet
    */
-  constructor({ newFeed, only = null }) {
+  constructor({ newFeed, only = null, now = () => 0 }) {
     this.only = only;
+    this.now = now;
     this.runs = new Runs(newFeed);
   }
 
@@ -61,7 +63,7 @@ export class Store {
     if (typeof event.testId !== "string") return null;
     const known = isKnown(event);
     if (known && typeof event.message !== "string") return null;
-    const run = this.runs.ensure(event.testId, event.timestamp ?? 0);
+    const run = this.runs.ensure(event.testId, this.now());
     if (event.seq <= run.seq) return null;
     if (!known) {
       // Of a newer version: there is nothing to show, and only the position moves.

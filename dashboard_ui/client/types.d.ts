@@ -18,7 +18,7 @@ interface RunEvent {
   data?: any;
 }
 
-/** The fold of a run's events. */
+/** The fold of a run's events. Times are by the broker's clock, ms. */
 interface Snapshot {
   testId: string;
   title?: string;
@@ -36,10 +36,11 @@ interface Snapshot {
   attempt?: number;
   worker?: string;
   error?: string;
-  errorCode?: string; // of the event that set `error`: "cancelled", "lost", …
-  stalled?: boolean; // no sign of life for 25 s; added by the edge to a run that had begun
-  queuePlace?: number; // 1: next; added by the edge to a queued run
-  noAgent?: boolean; // no agent is running; added by the edge to a queued run
+  errorCode?: string; // `data.code` of the event that set `error`; "cancelled": a person has ended the run
+  epoch?: string; // the life of the stream that `seq` belongs to
+  queuePlace?: number; // 1 is the next; added by the edge to the first 100 of the queue
+  noAgent?: boolean; // queued while no agent is running; added by the edge
+  stalled?: boolean; // had begun, and no sign of life for 25 s; added by the edge
 }
 
 /** The last event of a stream that was applied. */

@@ -21,6 +21,7 @@ const testOfPage = /^\/tests\/([^/]+)\/?$/.exec(location.pathname)?.[1] ?? null;
 const store = new Store({
   only: testOfPage,
   newFeed: (testId) => new FeedLog({ whole: testId === testOfPage, now: edgeNow }),
+  now: edgeNow,
 });
 // The main page checks the list also after every test has ended. A run's own page does not.
 const transport = new Transport(store, { onChange: changed, onNews: measure, looks: testOfPage === null });

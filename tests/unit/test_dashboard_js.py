@@ -186,7 +186,7 @@ def test_the_card_folds_as_the_projector_does(runs: list[list[dict[str, Any]]]) 
         sent = []
         for seq, raw in enumerate(events, start=3):
             seq -= 1 if raw["timestamp"] % 7 == 0 else 0  # now and then one that was seen already
-            snapshot = fold(snapshot, test_id, seq, check(orjson.dumps(raw)).event)
+            snapshot = fold(snapshot, test_id, seq, check(orjson.dumps(raw)).event, 0)
             if first is None:
                 first = None if snapshot is None else msgspec.to_builtins(snapshot)
             else:

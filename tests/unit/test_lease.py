@@ -36,7 +36,7 @@ class Nats:
 
 
 def delivery(number: int) -> Delivery:
-    return Delivery("jobs.test.x", 1, number, number, 0, b"{}", b"", f"reply-{number}")
+    return Delivery("jobs.test.x", 1, number, number, 0, b"{}", b"", f"reply-{number}", 0)
 
 
 @pytest.fixture

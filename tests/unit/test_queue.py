@@ -20,7 +20,7 @@ LEASE_S = 3600.0
 
 
 def delivery(number: int) -> Delivery:
-    return Delivery(f"jobs.test.{number}", number, 1, number, 0, b"{}", b"", f"reply-{number}")
+    return Delivery(f"jobs.test.{number}", number, 1, number, 0, b"{}", b"", f"reply-{number}", 0)
 
 
 class Consumer:

@@ -40,11 +40,12 @@ class Broker:
         self.on_change: Callable[[SnapshotChange], None]
         self.on_current: Callable[[], None]
         self.on_reset: Callable[[], None]
+        self.on_lost: Callable[[], None]
         self.on_alive: Callable[[Any], None]
         self._revision = 0
 
     def watch(self, *callbacks: Any) -> Any:
-        self.on_change, self.on_current, self.on_reset = callbacks
+        self.on_change, self.on_current, self.on_reset, self.on_lost = callbacks
         return SimpleNamespace(run=asyncio.Event().wait)
 
     async def subscribe(self, subject: str, handler: Callable[[Any], None]) -> Any:
@@ -96,6 +97,7 @@ class World:
             "game_url": "http://game.example/",
             "phase": None,
             "attempt": 1,
+            "epoch": "1",
         }
         run = Snapshot(**defaults | fields)
         self.store(run)
@@ -158,7 +160,9 @@ def test_while_the_broker_is_away_nothing_stalls_and_the_list_is_stale(world: Wo
     assert world.loop.call(lambda: world.catalogue.stale_for_s) is None, "a reconnect takes as long"
     world.loop.run_for(2 * STALLED_AFTER_S)
     assert world.loop.call(lambda: world.catalogue.stale_for_s) > STALLED_AFTER_S
-    assert world.loop.call(world.catalogue.statistics).stale_for_s > STALLED_AFTER_S
+    assert world.loop.call(world.catalogue.statistics).stale_for_s == world.loop.call(
+        lambda: world.catalogue.stale_for_s
+    )
     world.loop.call(world.broker.on_current)
     world.loop.run_for(STALLED_AFTER_S - 5)
     assert world.loop.call(lambda: world.catalogue.stale_for_s) is None
@@ -166,25 +170,103 @@ def test_while_the_broker_is_away_nothing_stalls_and_the_list_is_stale(world: Wo
     assert found is not None and not found.stalled
 
 
-def test_what_is_removed_or_past_its_retention_is_forgotten(world: World) -> None:
-    removed, old, kept = world.run(), world.run(status="completed", updated_at=0), world.run(updated_at=0)
+@pytest.mark.parametrize("time", [0, 1_700_000_000, 2**53 - 1])
+def test_what_ended_long_ago_by_anybodys_clock_is_kept_until_it_is_removed(world: World, time: int) -> None:
+    """Retention is the broker's: `refill` finds out what it does not hold any more."""
+    removed, old = world.run(), world.run(status="completed", created_at=time, updated_at=time)
     world.loop.call(lambda: world.broker.remove(removed.test_id))
-    world.loop.run_for(2)
-    assert [run.test_id for run in world.catalogue.newest(9)] == [kept.test_id], "one that has not ended stays"
-    assert world.catalogue.stored(old.test_id) is None
-    assert {removed.test_id, old.test_id} <= set(world.changed)
+    world.loop.run_for(60)
+    assert [run.test_id for run in world.catalogue.newest(9)] == [old.test_id]
+    assert world.catalogue.counts()["completed"] == 1
+    assert removed.test_id in world.changed and removed.test_id in world.catalogue.doubted, "the run may stand"
+
+
+def test_a_bucket_that_was_made_again_keeps_the_list_and_its_revisions_do_not_count(world: World) -> None:
+    run = world.run()
     version = world.catalogue.version
-    world.changed.clear()
     world.loop.call(world.broker.on_reset)
-    assert world.catalogue.statistics()[:5] == (0, 0, 0, 0, world.catalogue.version)
-    assert world.catalogue.version > version and world.changed == [kept.test_id]
-    world.loop.run_for(2)
+    assert world.catalogue.stored(run.test_id) == (run, 0)
+    assert world.catalogue.version > version and world.catalogue.changed.is_set()
+
+
+def test_a_checked_catalogue_is_filled_after_the_comparison_and_stale_while_it_is_behind(loop: VirtualLoop) -> None:
+    broker = Broker()
+    make = lambda: Catalogue(broker, broker, lambda _: None, checked=True)  # type: ignore[arg-type]  # noqa: E731
+    catalogue: Catalogue = loop.call(make)
+    loop.create_task(catalogue.run())
+    loop.turns(3)
+    loop.call(broker.on_current)
+    assert catalogue.current.is_set() and not catalogue.filled.is_set()
+    loop.call(lambda: catalogue.compared(behind=True))
+    loop.run_for(7)
+    assert catalogue.filled.is_set()
+    assert loop.call(lambda: catalogue.stale_for_s) == pytest.approx(7, abs=0.1), "since when it is known"
+    loop.call(lambda: catalogue.compared(behind=False))
+    assert loop.call(lambda: catalogue.stale_for_s) is None
+    loop.call(broker.on_reset)
+    assert loop.call(lambda: catalogue.stale_for_s) == 0.0, "at once"
+
+
+def test_a_bucket_that_does_not_answer_makes_the_list_stale(world: World) -> None:
+    world.run()
+    world.loop.call(world.broker.on_lost)
+    world.loop.run_for(6)
+    assert world.loop.call(lambda: world.catalogue.stale_for_s) == pytest.approx(6, abs=0.1)
+    world.loop.call(world.broker.on_current)
+    assert world.loop.call(lambda: world.catalogue.stale_for_s) is None
 
 
 def test_an_unreadable_snapshot_moves_the_revision_only(world: World) -> None:
     run = world.run()
     world.loop.call(lambda: world.broker.on_change(SnapshotChange(run.test_id, 99, "unreadable", None)))
     assert (world.catalogue.revision, world.catalogue.snapshot(run.test_id)) == (99, run)
+    assert world.catalogue.doubted == {run.test_id} and world.catalogue.changed.is_set()
+
+
+def test_a_snapshot_of_a_version_that_trusted_publishers_clocks_is_shown_and_folded_again(world: World) -> None:
+    old, new = world.run(epoch=None), world.run()
+    assert world.catalogue.doubted == {old.test_id}
+    assert [run.test_id for run in world.catalogue.newest(9)] == [new.test_id, old.test_id]
+
+
+def test_a_cancelled_run_is_counted_and_listed_as_cancelled_and_not_as_failed(world: World) -> None:
+    failed = world.run(status="failed", error_code="lost")
+    cancelled = world.run(status="failed", error_code="cancelled")
+    odd = world.run(error_code="cancelled")
+    counts = world.catalogue.counts()
+    assert (counts["failed"], counts["cancelled"], counts["running"], sum(counts.values())) == (1, 1, 1, 3)
+    for status, expected in (("failed", failed), ("cancelled", cancelled), ("running", odd)):
+        assert [run.test_id for run in world.catalogue.listing(9, None, status).tests] == [expected.test_id]
+
+
+# -- the queue -----------------------------------------------------------------------------------------------------
+
+
+def test_a_queued_run_has_a_place_and_never_stalls(world: World) -> None:
+    made = [world.run(status="queued", attempt=0) for _ in range(3)]
+    world.loop.run_for(10 * STALLED_AFTER_S)
+    assert [run.queue_place for run in world.catalogue.newest(9)] == [3, 2, 1]
+    assert not any(run.stalled or run.no_agent for run in world.catalogue.newest(9))
+    world.changed.clear()
+    world.store(msgspec.structs.replace(made[0], status="running", seq=9))
+    assert [run.queue_place for run in world.catalogue.newest(9)] == [2, 1, None]
+    assert set(world.changed) == {run.test_id for run in made}, "everybody behind it has moved up"
+    world.loop.run_for(STALLED_AFTER_S + 2)
+    assert [run.stalled for run in world.catalogue.newest(9)] == [False, False, True]
+    stored = world.catalogue.stored(made[1].test_id)
+    assert stored is not None and stored[0].queue_place is None, "a mark is not stored"
+
+
+def test_that_no_agent_is_running_is_a_mark_of_queued_runs_only(world: World) -> None:
+    queued, _running = world.run(status="queued"), world.run()
+    tag, version = world.catalogue.etag("1", ""), world.catalogue.version
+    world.changed.clear()
+    world.loop.call(lambda: world.catalogue.set_agents(present=False))
+    assert [run.test_id for run in world.catalogue.newest(9) if run.no_agent] == [queued.test_id]
+    assert world.catalogue.etag("1", "") != tag and world.catalogue.version > version
+    assert world.changed == [queued.test_id]
+    world.loop.call(lambda: world.catalogue.set_agents(present=True))
+    assert world.catalogue.etag("1", "") == tag
 
 
 # -- the `tests` channel -------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from starlette.requests import Request
 
 from broker.clock import now_ms
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
-from broker.contract.events import Status, check, for_viewer
+from broker.contract.events import check, for_viewer
 from broker.contract.position import Decision, Position, decide
-from broker.contract.snapshot import Snapshot
+from broker.contract.snapshot import ListStatus, Snapshot
 from broker.jetstream import runs
 from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
@@ -39,7 +39,7 @@ class ListTests(Params):
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: str | None = None
-    status: Status | None = None
+    status: ListStatus | None = None
     query: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
 

@@ -55,7 +55,7 @@ class Repaired(Protocol):
     def on_live(self, test_id: str, event: LiveEvent) -> None:
         """Takes a live event."""
 
-    def take(self, seq: int, data: bytes) -> None:
+    def take(self, seq: int, data: bytes, stored_ms: int) -> None:
         """Receives the next event in order."""
 
     def resume_all(self, received: int) -> None:
@@ -181,7 +181,7 @@ class Repair:
             topic.resume_all(page.events[0].seq - 1)
         for event in page.events:
             if event.seq > topic.order.received:
-                topic.take(event.seq, event.data)
+                topic.take(event.seq, event.data, event.stored_ms)
 
     def _resolve(self) -> None:
         """Ends a splice or a catch-up. What was held is next, or old, or shows that there is more to read."""

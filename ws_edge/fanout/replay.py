@@ -150,7 +150,8 @@ class Replay:
 
     async def _read_page(self, test_id: str, start: int) -> ReplayPage:
         read = await self._log.read(test_id, max(0, start - 1), PAGE)
-        return ReplayPage(start, [entry_of(test_id, event.seq, event.data) for event in read.events], read.complete)
+        entries = [entry_of(test_id, each.seq, each.data, each.stored_ms) for each in read.events]
+        return ReplayPage(start, entries, read.complete)
 
     def _keep(self, key: tuple[str, int], page: ReplayPage) -> None:
         self._forget(key)

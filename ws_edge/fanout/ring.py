@@ -24,16 +24,19 @@ class Entry(NamedTuple):
     body: bytes
     """The JSON object that viewers get; empty for a malformed event, which is never forwarded but counts as seen."""
     kind: Kind
+    stored_ms: int = 0
+    """When the broker stored it, ms since 1970 by its clock. 0: not known."""
 
 
-def entry_of(test_id: str, seq: int, raw: bytes) -> Entry:
+def entry_of(test_id: str, seq: int, raw: bytes, stored_ms: int = 0) -> Entry:
     """Checks and encodes what is stored at `seq`."""
     try:
         checked = check(raw)
     except MalformedEvent as error:
         _malformed_log.warning("malformed event %d of test %s, not forwarded: %s", seq, test_id, error)
-        return Entry(seq, b"", "silent")
-    return Entry(seq, for_viewer(test_id, seq, checked), "urgent" if checked.event.urgent else "progress")
+        return Entry(seq, b"", "silent", stored_ms)
+    kind: Kind = "urgent" if checked.event.urgent else "progress"
+    return Entry(seq, for_viewer(test_id, seq, checked), kind, stored_ms)
 
 
 def index_after(entries: Sequence[Entry], cursor: int) -> int:

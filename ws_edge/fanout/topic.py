@@ -263,15 +263,15 @@ class Topic:
         """Takes a live event. Called in the broker connection's reading loop."""
         verdict = self.order.offer(event)
         if verdict is Verdict.TAKE:
-            self.take(event.seq, event.data)
+            self.take(event.seq, event.data, event.stored_ms)
         elif verdict is Verdict.GAP:
             self._repair.catch_up()
 
-    def take(self, seq: int, data: bytes) -> None:
+    def take(self, seq: int, data: bytes, stored_ms: int) -> None:
         """Receives the next event in order."""
         self.order.take(seq)
         self.received_at = now = self._loop.time()
-        entry = entry_of(self.test_id, seq, data)
+        entry = entry_of(self.test_id, seq, data, stored_ms)
         self._release(self._throttle.offer(entry, entry.kind, now))
         if self._throttle.due is not None and self._throttle_timer is None:
             self._throttle_timer = self._loop.call_at(self._throttle.due, self._on_window_end)

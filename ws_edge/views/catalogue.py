@@ -1,6 +1,7 @@
 """The catalogue: the snapshots of all runs, kept current by watching the bucket `RUNS`, and served from memory.
 
-The list is answered from here also while the broker is away, marked stale.
+The list is answered from here also while the broker is away, or while the bucket is being filled again, marked stale.
+No time is compared with this machine's clock: ages are measured from when something arrived.
 """
 
 from __future__ import annotations
@@ -12,15 +13,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BadInput
-from broker.contract.events import STATUSES
-from broker.contract.snapshot import Snapshot
+from broker.contract.snapshot import LIST_STATUSES, Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
-from broker.jetstream.topology import RETENTION_S
+from ws_edge.views.queue import Queue
 
 STALLED_AFTER_S: Final = 25.0
 """A worker gives a sign of life every 10 s; a run that has missed two of them is marked stalled."""
@@ -47,7 +46,10 @@ class CatalogueStatistics(NamedTuple):
     revision: int
     version: int
     stale_for_s: float
-    """How long the broker has been away, 0 while it is there."""
+    """How long the list has been out of date, 0 while it is current."""
+    doubted: int
+    """Runs whose stored snapshot has to be folded again."""
+    queued: int
 
 
 class Catalogue:
@@ -58,10 +60,13 @@ class Catalogue:
     Args:
         nats: for the signs of life, and for when the connection is lost.
         store: where the snapshots come from.
-        on_change: called with the test id of each run whose snapshot or stalled mark has changed.
+        on_change: called with the test id of each run whose snapshot or mark has changed.
+        checked: whether a comparison with the events comes first (`checked`), before the catalogue counts as filled.
     """
 
-    def __init__(self, nats: Connection, store: SnapshotStore, on_change: Callable[[str], None]) -> None:
+    def __init__(
+        self, nats: Connection, store: SnapshotStore, on_change: Callable[[str], None], *, checked: bool = False
+    ) -> None:
         self._nats = nats
         self._tell = on_change
         self._runs: dict[str, Snapshot] = {}
@@ -69,15 +74,31 @@ class Catalogue:
         self._heard: dict[str, float] = {}
         self._stalled: frozenset[str] = frozenset()
         self._sorted: list[Snapshot] | None = None
-        self._watch = store.watch(self._on_snapshot, self._on_current, self._on_reset)
+        self._watch = store.watch(self._on_snapshot, self._on_current, self._on_reset, self._on_disconnect)
+        self._must_be_checked = checked
+        self.queue = Queue()
+        """The runs that wait for an agent."""
+        self.doubted: set[str] = set()
+        """Runs whose stored snapshot cannot be right, or is gone: they have to be folded again."""
+        self.changed = asyncio.Event()
+        """Set when a run is doubted, or the bucket was made again."""
+        self.resets = 0
+        """How often the bucket was deleted and made again."""
+        self.current = asyncio.Event()
+        """Set once all that was stored at the start has been taken in."""
         self.revision = 0
         """Revision of the newest entry taken in."""
         self.version = 0
         """Rises with every change of a snapshot or of a stalled mark."""
         self.filled = asyncio.Event()
-        """Set once all that was stored at the start has been taken in."""
+        """Set once the list can be served: `current`, and compared with the events."""
         self._lost_at: float | None = None
-        """When the connection was lost, loop time; None while the watch is current."""
+        """When the connection or the bucket was lost, loop time; None while the watch is current."""
+        self._behind_at: float | None = None
+        """Since when runs are known to be missing or behind, loop time."""
+        self._swept_at = 0.0
+        self._known_since_start: set[str] = set()
+        """Runs of which nothing was heard since the first list, which says nothing of when they moved."""
 
     def __repr__(self) -> str:
         return f"<Catalogue runs={len(self._runs)} revision={self.revision} stalled={len(self._stalled)}>"
@@ -85,22 +106,22 @@ class Catalogue:
     def statistics(self) -> CatalogueStatistics:
         """The figures of this moment."""
         active = sum(not run.ended for run in self._runs.values())
-        stale_for_s = self.stale_for_s or 0.0
-        return CatalogueStatistics(
-            len(self._runs), active, len(self._stalled), self.revision, self.version, stale_for_s
-        )
+        counts = (len(self._runs), active, len(self._stalled), self.revision, self.version)
+        return CatalogueStatistics(*counts, self.stale_for_s or 0.0, len(self.doubted), len(self.queue))
 
     def snapshot(self, test_id: str) -> Snapshot | None:
-        """The newest snapshot known here, with its stalled mark; None for an unknown run."""
+        """The newest snapshot known here, with its marks; None for an unknown run."""
         run = self._runs.get(test_id)
-        if run is not None and test_id in self._stalled:
-            return msgspec.structs.replace(run, stalled=True)
-        return run
+        return None if run is None else self._marked(run)
 
     def stored(self, test_id: str) -> tuple[Snapshot, int] | None:
-        """The snapshot as it is stored, without a mark, and its revision."""
+        """The snapshot as it is stored, without a mark, and its revision: 0 where the bucket does not hold it."""
         run = self._runs.get(test_id)
         return None if run is None else (run, self._revisions[test_id])
+
+    def all(self) -> list[tuple[Snapshot, int]]:
+        """Every snapshot as it is stored, with its revision."""
+        return [(run, self._revisions[test_id]) for test_id, run in self._runs.items()]
 
     def active(self) -> Iterable[Snapshot]:
         """The runs that have not ended."""
@@ -110,23 +131,53 @@ class Catalogue:
         """Seconds since the last snapshot or sign of life of the run; 0 for an unknown run."""
         return now - self._heard.get(test_id, now)
 
+    def runs_are_played(self, now: float) -> bool:
+        """Whether a run has begun, and was heard of just now."""
+        running = (run.test_id for run in self._runs.values() if run.status == "running")
+        return any(now - self._heard[test_id] <= STALLED_AFTER_S for test_id in running)
+
+    def heard(self, test_id: str) -> bool:
+        """Whether anything of the run has come since the first list: `silent_for` is then its silence."""
+        return test_id not in self._known_since_start
+
     @property
     def stale_for_s(self) -> float | None:
-        """How long the broker has been away, seconds. None while it is there, and for its first 5 s."""
-        if self._lost_at is None:
+        """How long the list has been out of date, seconds. None while it is current.
+
+        The broker's absence counts after 5 s. A bucket that was lost or is behind the events counts at once.
+        """
+        if self._lost_at is None and self._behind_at is None:
             return None
-        age = asyncio.get_running_loop().time() - self._lost_at
-        return age if age >= _STALE_AFTER_S else None
+        now = asyncio.get_running_loop().time()
+        lost = None if self._lost_at is None or now - self._lost_at < _STALE_AFTER_S else now - self._lost_at
+        behind = None if self._behind_at is None else now - self._behind_at
+        return max((age for age in (lost, behind) if age is not None), default=None)
+
+    def compared(self, *, behind: bool) -> None:
+        """Takes in how the bucket compares with the events: whether runs are missing or behind."""
+        if not behind:
+            self._behind_at = None
+        elif self._behind_at is None:
+            self._behind_at = asyncio.get_running_loop().time()
+        if self.current.is_set():
+            self.filled.set()
+
+    def set_agents(self, *, present: bool) -> None:
+        """Takes in whether an agent is running that could take a queued run."""
+        if self.queue.agents_present != present:
+            self.queue.agents_present = present
+            for test_id in self.queue.most_visible():
+                self._on_change(test_id)
 
     def newest(self, limit: int) -> list[Snapshot]:
         """The newest runs."""
         return [self._marked(run) for run in self._ordered()[:limit]]
 
     def counts(self) -> dict[str, int]:
-        """How many runs are in each status."""
-        counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
+        """How many runs are in each of `LIST_STATUSES`."""
+        counts: dict[str, int] = dict.fromkeys(LIST_STATUSES, 0)
         for run in self._runs.values():
-            counts[run.status] += 1
+            counts[run.list_status] += 1
         return counts
 
     def listing(self, limit: int, cursor: str | None, status: str | None, query: str | None = None) -> Listing:
@@ -135,7 +186,7 @@ class Catalogue:
         Args:
             limit: the longest page.
             cursor: `next_cursor` of the page before; None for the first page.
-            status: only runs in this status.
+            status: only runs in this one of `LIST_STATUSES`.
             query: only runs whose title, address, id or newest message contains it, in any case.
 
         Raises:
@@ -143,7 +194,7 @@ class Catalogue:
         """
         runs = self._ordered()
         if status is not None:
-            runs = [run for run in runs if run.status == status]
+            runs = [run for run in runs if run.list_status == status]
         if query:
             wanted = query.lower()
             runs = [run for run in runs if _contains(run, wanted)]
@@ -155,10 +206,10 @@ class Catalogue:
         return Listing([self._marked(run) for run in page], following, self.counts())
 
     def etag(self, epoch: str, query: str) -> str:
-        """The ETag of the answer to a query: made of epoch, revision, query, the stalled runs and staleness."""
+        """The ETag of the answer to a query: made of epoch, revision, query, staleness, and what marks depend on."""
         stalled = ",".join(sorted(self._stalled))
-        stale = int(self.stale_for_s is not None)
-        digest = hashlib.blake2b(f"{epoch} {self.revision} {query} {stalled} {stale}".encode(), digest_size=12)
+        marks = f"{int(self.stale_for_s is not None)} {int(self.queue.agents_present)} {stalled}"
+        digest = hashlib.blake2b(f"{epoch} {self.revision} {query} {marks}".encode(), digest_size=12)
         return f'"{digest.hexdigest()}"'
 
     async def run(self) -> None:
@@ -176,6 +227,7 @@ class Catalogue:
 
     async def _sweeps(self) -> None:
         loop = asyncio.get_running_loop()
+        self._swept_at = loop.time()
         while True:
             await asyncio.sleep(_SWEEP_S)
             self._sweep(loop.time())
@@ -184,23 +236,49 @@ class Catalogue:
 
     def _on_snapshot(self, change: SnapshotChange) -> None:
         self.revision = change.revision
+        test_id = change.test_id
         if change.kind == "unreadable":
+            self._doubt(test_id)
             self.version += 1  # the ETag names the revision
             return
-        test_id = change.test_id
         if change.snapshot is None:
-            self._forget(test_id)
-        else:
-            self._runs[test_id] = change.snapshot
-            self._revisions[test_id] = change.revision
-            self._sorted = None
-            self._touch(test_id)
-        self._on_change(test_id)
+            self._doubt(test_id)  # its key was deleted; the run may stand
+            self.forget(test_id)
+            return
+        if change.snapshot.epoch is None:
+            self._doubt(test_id)
+        moved = self._queue_changes(test_id, change.snapshot)
+        self._runs[test_id] = change.snapshot
+        self._revisions[test_id] = change.revision
+        self._sorted = None
+        self._touch(test_id)
+        if not self.current.is_set():
+            self._known_since_start.add(test_id)
+        for each in {test_id, *moved}:
+            self._on_change(each)
 
-    def _forget(self, test_id: str) -> None:
+    def _doubt(self, test_id: str) -> None:
+        self.doubted.add(test_id)
+        self.changed.set()
+
+    def _queue_changes(self, test_id: str, run: Snapshot | None) -> list[str]:
+        """Moves the run into or out of the queue. Returns the runs whose place has changed."""
+        before = self._runs.get(test_id)
+        return self.queue.change(before, run)
+
+    def lose(self, test_id: str) -> None:
+        """The bucket does not hold the run's snapshot any more."""
+        self._revisions[test_id] = 0
+
+    def forget(self, test_id: str) -> None:
+        """The run has no snapshot any more. Harmless when it is unknown."""
+        moved = self._queue_changes(test_id, None)
         for table in (self._runs, self._revisions, self._heard):
             table.pop(test_id, None)
+        self._known_since_start.discard(test_id)
         self._sorted = None
+        for each in {test_id, *moved}:
+            self._on_change(each)
 
     def _on_change(self, test_id: str) -> None:
         self.version += 1
@@ -208,14 +286,19 @@ class Catalogue:
 
     def _on_current(self) -> None:
         self._lost_at = None
-        self.filled.set()
+        self.current.set()
+        if not self._must_be_checked:
+            self.filled.set()
 
     def _on_reset(self) -> None:
+        """The bucket is another one. What it held is kept, and stale, until it was compared with the events."""
         self.revision = 0
         self.version += 1
-        for test_id in list(self._runs):
-            self._forget(test_id)
-            self._on_change(test_id)
+        self.resets += 1
+        self._revisions = dict.fromkeys(self._revisions, 0)
+        if self._must_be_checked:
+            self.compared(behind=True)
+        self.changed.set()
 
     def _on_disconnect(self) -> None:
         if self._lost_at is None:
@@ -223,32 +306,31 @@ class Catalogue:
 
     def _on_alive(self, message: Message) -> None:
         test_id = subjects.test_id_of(message.subject)
+        self.queue.agent_heard_at = asyncio.get_running_loop().time()
         if test_id in self._runs:
             self._touch(test_id)
 
     def _touch(self, test_id: str) -> None:
         self._heard[test_id] = asyncio.get_running_loop().time()
+        self._known_since_start.discard(test_id)
         if test_id in self._stalled:
             self._stalled -= {test_id}
             self._sorted = None
             self._on_change(test_id)
 
     def _sweep(self, now: float) -> None:
-        """Marks runs that have gone silent, and forgets runs past their retention."""
+        """Marks runs that had begun and have gone silent."""
+        slept_s, self._swept_at = now - self._swept_at, now
         if self._lost_at is None:
-            stalled = frozenset(
-                run.test_id for run in self.active() if now - self._heard[run.test_id] > STALLED_AFTER_S
-            )
+            running = (run for run in self._runs.values() if run.status == "running")
+            stalled = frozenset(run.test_id for run in running if now - self._heard[run.test_id] > STALLED_AFTER_S)
             changed, self._stalled = stalled ^ self._stalled, stalled
             for test_id in changed:
                 self._on_change(test_id)
-        else:  # no sign of life can arrive: this time does not count as silence of the workers
+        else:  # no sign of life can arrive: this time does not count as silence of the agents
+            self.queue.agent_heard_at += slept_s
             for test_id in self._heard:
-                self._heard[test_id] += _SWEEP_S
-        oldest = now_ms() - RETENTION_S * 1000
-        for test_id in [run.test_id for run in self._runs.values() if run.updated_at < oldest and run.ended]:
-            self._forget(test_id)
-            self._on_change(test_id)
+                self._heard[test_id] += slept_s
 
     def _ordered(self) -> list[Snapshot]:
         if self._sorted is None:
@@ -256,6 +338,9 @@ class Catalogue:
         return self._sorted
 
     def _marked(self, run: Snapshot) -> Snapshot:
+        if run.status == "queued":
+            place, no_agent = self.queue.place(run), not self.queue.agents_present
+            return msgspec.structs.replace(run, queue_place=place, no_agent=no_agent) if place or no_agent else run
         return msgspec.structs.replace(run, stalled=True) if run.test_id in self._stalled else run
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
+
+import msgspec
 
 from broker.contract import snapshot as snapshots
 from broker.contract import subjects
@@ -45,7 +48,12 @@ waits behind a burst of it."""
 _LONGEST_ROUND_S: Final = 3.0
 """A hint may wait for the round after the next, and the consumer's `ack_wait` of 10 s must cover both."""
 _AT_ONCE: Final = 16
-_limited = RateLimited(logging.getLogger("testcast.projector"), per_s=10.0)
+_REFUSED_S: Final = 600.0
+"""How long a run is not folded whose snapshot the bucket has refused for good: an operator may change the bucket."""
+_TOO_LARGE: Final = 10054
+"""The bucket takes no value of this size, however often it is sent."""
+_log = logging.getLogger("testcast.projector")
+_limited = RateLimited(_log, per_s=10.0)
 
 
 class HeldEvent(Protocol):
@@ -59,6 +67,20 @@ class HeldEvent(Protocol):
     def body(self) -> bytes:
         """Its JSON as viewers get it; empty for a malformed event."""
 
+    @property
+    def stored_ms(self) -> int:
+        """When the broker stored it, ms since 1970; 0 where that is not known."""
+
+
+class Folded(enum.Enum):
+    """What came of folding a run."""
+
+    DONE = "done"
+    AGAIN = "again"
+    """The broker did not answer."""
+    NOTHING = "nothing"
+    """There is nothing to fold: no event of the run is stored, or none that can be read."""
+
 
 class ProjectorStatistics(NamedTuple):
     """What waits at one moment, and counts since the start of the node."""
@@ -71,6 +93,8 @@ class ProjectorStatistics(NamedTuple):
     """Writes that came after another edge's."""
     failures: int
     """Folds that the broker did not answer; their hints are delivered again."""
+    refused: int
+    """Runs that cannot be folded, or whose snapshot the bucket refuses: they are left alone for ten minutes."""
     pending: int
     """Runs with hints that wait for a round."""
     working: int
@@ -83,6 +107,7 @@ class Projector:
     Args:
         since: a run's events after a sequence, None where this node does not hold all of them.
         repair: declares the topology again; called when the consumer does not answer.
+        epoch: this life of the event stream as this node knows it; empty before it does.
     """
 
     def __init__(
@@ -91,7 +116,8 @@ class Projector:
         store: SnapshotStore,
         catalogue: Catalogue,
         since: Callable[[str, int], Sequence[HeldEvent] | None],
-        repair: Callable[[], Awaitable[None]],
+        repair: Callable[[], Awaitable[object]],
+        epoch: Callable[[], str],
     ) -> None:
         self._log = log
         self._nats = log.connection
@@ -99,6 +125,7 @@ class Projector:
         self._catalogue = catalogue
         self._since = since
         self._repair = repair
+        self._epoch = epoch
         self._pending: dict[str, list[Delivery]] = {}
         """By run, the one that waits longest first."""
         self._rests_until: dict[str, float] = {}
@@ -110,6 +137,8 @@ class Projector:
         self._reads = 0
         self._conflicts = 0
         self._failures = 0
+        self._refused_until: dict[str, float] = {}
+        """Loop time by run."""
 
     def __repr__(self) -> str:
         counts = f"written={self._written} reads={self._reads}"
@@ -117,7 +146,7 @@ class Projector:
 
     def statistics(self) -> ProjectorStatistics:
         """The figures of this moment."""
-        counts = (self._written, self._reads, self._conflicts, self._failures)
+        counts = (self._written, self._reads, self._conflicts, self._failures, len(self._refused_until))
         return ProjectorStatistics(*counts, len(self._pending), len(self._working))
 
     async def run(self) -> None:
@@ -200,52 +229,87 @@ class Projector:
 
     async def _work(self, test_id: str, hints: list[Delivery]) -> None:
         """Folds one run and answers its hints."""
-        try:
-            await self._project(test_id, max(hint.seq for hint in hints))
-        except NotFound:
-            pass
-        except TestcastError as error:
-            self._failures += 1
-            _limited.warning("folding test %s: %s", test_id, error)
-            await self._answer(hints, done=False)
-            return
-        await self._answer(hints, done=True)
+        folded = await self.fold(test_id, max(hint.seq for hint in hints))
+        await self._answer(hints, done=folded is not Folded.AGAIN)
 
-    async def _project(self, test_id: str, seq: int) -> None:
-        """Brings the snapshot up to `seq` at least.
+    def refuses(self, test_id: str) -> bool:
+        """Whether the run cannot be folded at the moment, as one whose snapshot the bucket has refused for good."""
+        return self._refused_until.get(test_id, 0.0) > asyncio.get_running_loop().time()
+
+    async def fold(self, test_id: str, seq: int, *, doubted: bool = False) -> Folded:
+        """Brings a run's snapshot up to `seq` at least. What is wrong with one run is logged, and harms no other.
+
+        Args:
+            doubted: the stored snapshot cannot be right: the run is folded again from its first event.
+        """
+        if self.refuses(test_id):
+            return Folded.DONE
+        try:
+            if not await self._project(test_id, seq, doubted=doubted):
+                return Folded.NOTHING
+        except NotFound:
+            return Folded.NOTHING
+        except TestcastError as error:
+            if not isinstance(error, BrokerRefused) or error.err_code != _TOO_LARGE:
+                self._failures += 1
+                _limited.warning("folding test %s: %s", test_id, error)
+                return Folded.AGAIN
+            self._refuse(test_id)
+            _log.error("the snapshot of test %s is refused, and not tried again for now: %s", test_id, error)
+        except Exception:
+            self._refuse(test_id)
+            _log.exception("test %s cannot be folded, and is not tried again for now", test_id)
+        return Folded.DONE
+
+    def _refuse(self, test_id: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._refused_until = {each: until for each, until in self._refused_until.items() if until > now}
+        self._refused_until[test_id] = now + _REFUSED_S
+
+    async def _project(self, test_id: str, seq: int, *, doubted: bool) -> bool:
+        """Brings the snapshot up to `seq` at least. Returns whether there is anything to fold.
 
         Raises:
             NotFound: the run's events are gone.
             BrokerUnavailable: no leader.
         """
+        epoch = self._epoch() or (await self._log.heads()).epoch
         known: tuple[Snapshot | None, int] | None = self._catalogue.stored(test_id)
         while True:
-            before, revision = known if known is not None else (None, 0)
-            if before is not None and before.seq >= seq:
-                return
+            stored, revision = known if known is not None else (None, 0)
+            before = None if stored is None or doubted or stored.epoch not in (None, epoch) else stored
+            if before is not None and before.seq >= seq and revision:
+                return True
             after = self._fold_here(test_id, before, seq)
             if after is None:
                 self._reads += 1
                 after = (await runs.read(self._log, test_id, before, known_last=seq)).snapshot
             if after is None:  # all of its events are malformed
-                return
+                return False
+            if before is None:
+                after = msgspec.structs.replace(_with_beginning(after, stored), epoch=epoch)
+            if stored == after and revision:  # it was right
+                return True
             try:
                 await self._store.put(after, revision)
             except WrongLastSequence:  # another edge has written, or the catalogue here lags
                 self._conflicts += 1
                 known = await self._store.get(test_id)
+                if known[0] is not None and known[0].epoch == epoch and seq <= known[0].seq <= after.seq:
+                    return True  # another edge was first
                 continue
             self._written += 1
-            return
+            return True
 
     def _fold_here(self, test_id: str, before: Snapshot | None, seq: int) -> Snapshot | None:
         """The snapshot at `seq` or later, from events that this node holds for its viewers; None: read the stream."""
         held = self._since(test_id, 0 if before is None else before.seq)
-        if not held or held[-1].seq < seq:
+        if not held or held[-1].seq < seq or not all(each.stored_ms for each in held):
             return None
         after = before
-        for event in held:
-            after = snapshots.fold(after, test_id, event.seq, runs.parse(event.body) if event.body else None)
+        for each in held:
+            event = runs.parse(each.body) if each.body else None
+            after = snapshots.fold(after, test_id, each.seq, event, each.stored_ms)
         return after
 
     async def _answer(self, hints: list[Delivery], *, done: bool, again_s: float = 1.0) -> None:
@@ -257,3 +321,12 @@ class Projector:
                 await nak(self._nats, hint, delay_s=again_s)
         except BrokerUnavailable:
             pass  # the broker delivers them again after the consumer's `ack_wait`
+
+
+def _with_beginning(after: Snapshot, stored: Snapshot | None) -> Snapshot:
+    """A run that is folded from its retained events may have lost the first of them, which named it. The snapshot that
+    is replaced still knows."""
+    if stored is None or after.game_url or not stored.game_url:
+        return after
+    worker, attempt = after.worker or stored.worker, max(after.attempt, stored.attempt)
+    return msgspec.structs.replace(after, title=stored.title, game_url=stored.game_url, worker=worker, attempt=attempt)

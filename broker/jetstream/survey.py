@@ -1,0 +1,100 @@
+"""The newest sequence of every subject of a stream, without the messages: what a view has to be compared with.
+
+A direct get answers at most 1,024 subjects, and with their whole messages. A consumer delivers headers only, about 150
+bytes a subject: 10,000 runs are 2 MB and a twentieth of a second of this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Any, Final
+
+from broker.contract.errors import BrokerUnavailable, TestcastError
+from broker.jetstream import kv
+from broker.jetstream.api import Streams, delivery
+from broker.jetstream.parser import Message, header_value
+
+_OPERATION: Final = kv.OPERATION_HEADER.encode()
+_SILENCE_S: Final = 5.0
+"""Between two deliveries. Then a message was lost on the way, or the consumer is gone."""
+
+
+async def newest_of_all(streams: Streams, stream: str, subject: str) -> dict[str, int]:
+    """Returns the sequence of the newest message by subject, for the subjects that match the filter `subject`.
+
+    Deleted keys of a bucket are left out. The answer comes from one replica, which may lag behind the leader.
+
+    Raises:
+        BrokerUnavailable: the broker cannot be reached, or the answer was not whole.
+        BrokerRefused: there is no such stream.
+    """
+    found: dict[str, int] = {}
+    numbers = _Numbers()
+    changed = asyncio.Event()
+
+    def on_message(message: Message) -> None:
+        changed.set()
+        if message.status is not None:
+            return
+        taken = delivery(message)
+        numbers.take(taken.number, taken.pending)
+        if not (kv.is_entry(taken.subject) and header_value(taken.headers, _OPERATION) is not None):
+            found[taken.subject] = taken.seq
+
+    inbox = f"_INBOX.{secrets.token_hex(11)}"
+    subscription = await streams.nats.subscribe(inbox, on_message)
+    try:
+        name = secrets.token_hex(8)
+        body = {"stream_name": stream, "config": _consumer(name, inbox, subject), "action": "create"}
+        info = await streams.api(f"CONSUMER.CREATE.{stream}.{name}", body)
+        numbers.expected = int(info.get("num_pending", 0)) + int(info.get("delivered", {}).get("consumer_seq", 0))
+        while not numbers.whole:
+            changed.clear()
+            async with asyncio.timeout(_SILENCE_S):
+                await changed.wait()
+            if numbers.broken:
+                raise BrokerUnavailable(f"a message of {stream} was lost on the way")
+    except TimeoutError:
+        raise BrokerUnavailable(f"{stream} does not deliver its messages") from None
+    finally:
+        with contextlib.suppress(TestcastError):
+            await subscription.close()
+    with contextlib.suppress(TestcastError):  # it would go by itself after 5 s
+        await streams.api(f"CONSUMER.DELETE.{stream}.{name}")
+    return found
+
+
+class _Numbers:
+    """Whether all that was to come has come, each in its place."""
+
+    def __init__(self) -> None:
+        self.expected: int | None = None
+        self.broken = False
+        self._last = 0
+        self._ended = False
+
+    def take(self, number: int, pending: int) -> None:
+        self.broken |= number != self._last + 1
+        self._last = number
+        self._ended = pending == 0
+
+    @property
+    def whole(self) -> bool:
+        return not self.broken and (self._ended or self.expected == 0)
+
+
+def _consumer(name: str, inbox: str, subject: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "deliver_subject": inbox,
+        "deliver_policy": "last_per_subject",
+        "filter_subject": subject,
+        "headers_only": True,
+        "ack_policy": "none",
+        "max_deliver": 1,
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": int(5e9),
+    }

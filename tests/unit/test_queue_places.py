@@ -1,0 +1,91 @@
+"""The queue's places, what the reaper says of a run that is lost, and the broker's clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.contract.events import Status
+from broker.contract.snapshot import Snapshot
+from ws_edge.views.broker_clock import BrokerClock
+from ws_edge.views.queue import PLACES, Queue
+from ws_edge.views.reaper import what_happened
+
+
+def snapshot_at(created_at: int, number: int, status: Status = "queued") -> Snapshot:
+    return Snapshot(
+        test_id=f"00000000-0000-4000-8000-{number:012d}", title="", game_url="", status=status, phase=None, message="",
+        seq=1, created_at=created_at, updated_at=1, attempt=0,
+    )  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 150), st.integers(0, 9), st.sampled_from(["queued", "running", None]))))
+def test_places_are_those_of_a_sorted_list_and_every_move_is_told(steps: list[tuple[int, int, Any]]) -> None:
+    queue, runs = Queue(), dict[int, Snapshot]()
+    for number in range(140):  # beyond the last place
+        runs[number] = snapshot_at(5, number)
+        queue.change(None, runs[number])
+
+    def places() -> dict[str, int | None]:
+        return {run.test_id: queue.place(run) for run in runs.values() if run.status == "queued"}
+
+    for number, created_at, status in steps:
+        before = places()
+        after = None if status is None else snapshot_at(created_at, number, status)
+        told = queue.change(runs.get(number), after)
+        if after is None:
+            runs.pop(number, None)
+        else:
+            runs[number] = after
+        now = places()
+        ordered = sorted(
+            (run for run in runs.values() if run.status == "queued"), key=lambda r: (r.created_at, r.test_id)
+        )
+        expected = {run.test_id: place if place <= PLACES else None for place, run in enumerate(ordered, 1)}
+        assert now == expected and len(queue) == len(ordered)
+        itself = f"00000000-0000-4000-8000-{number:012d}"
+        moved = {each for each in now if each in before and before[each] != now[each]} - {itself}
+        assert moved <= set(told) and len(told) <= PLACES + 1
+
+
+# -- the reaper's words --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"status": "queued", "attempt": 0}, "No worker took this test for 900 s"),
+        (
+            {"attempt": 0, "message": "Step 3", "updated_at": 1_700_000_000_000},
+            "The agent of this test has been silent since its last message, “Step 3”, at 2023-11-14 22:13:20 UTC: "
+            "nothing came for 900 s",
+        ),
+        (
+            {"status": "queued", "attempt": 2, "worker": "w-1", "message": "", "updated_at": 0},
+            "The worker w-1, attempt 2, of this test has been silent since its last event: nothing came for 900 s",
+        ),
+        (
+            {"status": "queued", "attempt": 0, "started_at": 5, "message": "m" * 999, "updated_at": 0},
+            "“" + "m" * 119 + "…”",
+        ),
+    ],
+)
+def test_the_reaper_says_what_happened(fields: dict[str, Any], expected: str) -> None:
+    said = what_happened(
+        msgspec.structs.replace(snapshot_at(1, 1, "running"), **{"attempt": 1, "message": "hello"} | fields), 900
+    )
+    assert expected in said and ("No worker" in said) == ("No worker" in expected)
+
+
+def test_the_brokers_clock_is_what_it_said_and_the_time_since() -> None:
+    clock = BrokerClock()
+    assert clock.now_ms(5.0) is None
+    clock.set(1_000_000, 100.0)
+    clock.set(0, 101.0)
+    assert clock.now_ms(102.5) == 1_002_500
+    clock.set(500_000, 103.0)
+    assert clock.now_ms(103.0) == 500_000, "it was set back"

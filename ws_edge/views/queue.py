@@ -1,0 +1,65 @@
+"""The runs that wait for an agent, in the order in which they are taken: the oldest first. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import Final
+
+from broker.contract.snapshot import Snapshot
+
+PLACES: Final = 100
+"""How many runs are told their place. Each run that is taken moves the place of all behind it."""
+AGENT_SILENT_S: Final = 25.0
+"""An agent waits for a job, or gives a sign of life every 10 s. After this time without either, none is running."""
+
+
+class Queue:
+    """The queued runs by the broker's time. With 10,000 of them a change costs a few microseconds."""
+
+    def __init__(self) -> None:
+        self._keys: list[tuple[int, str]] = []
+        self.agents_present = True
+        """Whether an agent is running that could take a run."""
+        self.agent_heard_at = 0.0
+        """When an agent was last heard or seen waiting, loop time."""
+
+    def __repr__(self) -> str:
+        return f"<Queue runs={len(self)} agents_present={self.agents_present}>"
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def change(self, before: Snapshot | None, after: Snapshot | None) -> list[str]:
+        """Takes in a run's new snapshot, None when it is gone. Returns the runs whose place has changed with it."""
+        old, new = _key(before), _key(after)
+        if old == new:
+            return []
+        first = len(self._keys)
+        if old is not None:
+            first = index = bisect_left(self._keys, old)
+            if self._keys[index : index + 1] == [old]:
+                del self._keys[index]
+        if new is not None:
+            insort(self._keys, new)
+            first = min(first, bisect_left(self._keys, new))
+        return [test_id for _, test_id in self._keys[first : PLACES + 1]]
+
+    def place(self, run: Snapshot) -> int | None:
+        """The place of a queued run, 1 for the next; None beyond `PLACES`."""
+        key = (run.created_at, run.test_id)
+        if len(self._keys) > PLACES and key > self._keys[PLACES - 1]:
+            return None
+        index = bisect_left(self._keys, key, hi=min(PLACES, len(self._keys)))
+        return index + 1 if self._keys[index : index + 1] == [key] else None
+
+    def most_visible(self) -> list[str]:
+        """The next runs and the newest ones, at most `PLACES` of each: what a list shows."""
+        keys = self._keys if len(self._keys) <= 2 * PLACES else self._keys[:PLACES] + self._keys[-PLACES:]
+        return [test_id for _, test_id in keys]
+
+
+def _key(run: Snapshot | None) -> tuple[int, str] | None:
+    return (run.created_at, run.test_id) if run is not None and run.status == "queued" else None
