@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from broker import config as broker_config
-from broker.config import BrokerConfig, switch
+from broker.config import BrokerConfig, number, switch
 
 
 def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ) -> BrokerConfig:
@@ -30,6 +30,19 @@ def allow_private(environ: Mapping[str, str] = os.environ) -> bool:
         InvalidSetting: the value is neither yes nor no.
     """
     return switch("TESTCAST_AGENT_ALLOW_PRIVATE", False, environ)
+
+
+def edge_address(
+    host: str | None = None, port: int | None = None, environ: Mapping[str, str] = os.environ
+) -> tuple[str, int]:
+    """Where the edges of this machine listen: the options, else `TESTCAST_EDGE_HOST` and `TESTCAST_EDGE_PORT`.
+
+    Raises:
+        InvalidSetting: the port is not a number; the message names the variable.
+    """
+    if port is None:
+        port = int(number("TESTCAST_EDGE_PORT", 8000, 1, 65535, environ))
+    return host or environ.get("TESTCAST_EDGE_HOST") or "127.0.0.1", port
 
 
 def for_child(settings: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> dict[str, str]:

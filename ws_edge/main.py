@@ -45,6 +45,7 @@ class EdgeServer:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,  # the edge reads them itself, of its own trusted proxies only
                 timeout_graceful_shutdown=_HTTP_SHUTDOWN_S,
                 backlog=BACKLOG,
             )

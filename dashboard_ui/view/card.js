@@ -2,6 +2,7 @@
 
 import { ended } from "../client/fold.js";
 import { now } from "../client/now.js";
+import { pageOf } from "../client/rpc.js";
 import { shown } from "./coerce.js";
 import { when } from "./dates.js";
 import { h, icon, setAttr, setText, setTime } from "./dom.js";
@@ -21,7 +22,7 @@ export class Card {
     this.createdAt = 0;
     this.status = "";
     const feedId = `feed-${run.id}`;
-    this.link = h("a", { href: `/tests/${run.id}` });
+    this.link = h("a", { href: pageOf(run.id) });
     this.host = h("span.host");
     this.elapsed = h("span.elapsed");
     this.when = h("time.when");
@@ -45,7 +46,7 @@ export class Card {
     this.root = h(
       "article.card",
       { "data-test-id": run.id },
-      h("a", { href: `/tests/${run.id}`, tabindex: "-1", "aria-hidden": "true" }, this.part("The picture", this.screen)),
+      h("a", { href: pageOf(run.id), tabindex: "-1", "aria-hidden": "true" }, this.part("The picture", this.screen)),
       this.part("The mark", this.parts.marks),
       h(
         "div.card-body",

@@ -1,7 +1,7 @@
 /** Sets up the page: the store, the transport and the elements that show them. Changes are drawn once per frame. */
 
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
-import { RpcError, fetchScreenshot, rpc } from "../client/rpc.js";
+import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { shown } from "./coerce.js";
@@ -17,7 +17,7 @@ import { latencyOf } from "./latency.js";
 import { Screenshots } from "./screenshots.js";
 
 /** The test of a run's own page; null on the main page. */
-const testOfPage = /^\/tests\/([^/]+)\/?$/.exec(location.pathname)?.[1] ?? null;
+const testOfPage = testOf(location.pathname);
 const store = new Store({
   only: testOfPage,
   newFeed: (testId) => new FeedLog({ whole: testId === testOfPage, now: edgeNow }),
@@ -81,7 +81,7 @@ const foot = new Foot(keys.button);
  * @throws {RpcError} status 400: the id is not valid; 404: there is no such test; 0: the edge did not answer
  */
 export async function connectToTest(testRunId) {
-  const answer = await rpc("connectToTest", { testId: testRunId });
+  const answer = await rpc("connectToTest", { testId: testRunId }, { get: true });
   store.pin(testRunId, answer.snapshot);
   transport.refresh();
   return answer;
@@ -233,16 +233,19 @@ function announceStatus(id) {
 
 // ── start ──
 
+/** Errors that say that there is no such test. Every other one says nothing about the test. */
+const NO_SUCH_TEST = new Set(["not_found", "invalid_test_id"]);
+
 async function startRunPage(/** @type {string} */ testId, /** @type {import("./run.js").RunPage} */ page) {
   try {
     await connectToTest(testId);
   } catch (error) {
-    if (error instanceof RpcError && error.status >= 400 && error.status < 500) {
+    if (error instanceof RpcError && NO_SUCH_TEST.has(error.code)) {
       page.refuse(error.message);
       drawConnectionStatus();
       return;
     }
-    store.pin(testId); // the edge did not answer: the socket keeps trying
+    store.pin(testId); // no answer, or a proxy's: the socket and polling keep trying
   }
   store.setOpened(testId, true);
   transport.start();

@@ -2,6 +2,7 @@
 
 import { ended } from "../client/fold.js";
 import { now } from "../client/now.js";
+import { BASE, pageOf } from "../client/rpc.js";
 import { behind } from "../client/runs.js";
 import { feedState, seqOf, withFeedState } from "./address.js";
 import { jobOf, rubricOf, shown } from "./coerce.js";
@@ -52,7 +53,7 @@ export class RunPage {
     this.frame = h("div.frame");
     this.facts = h("dl.run-facts");
     this.drawnFacts = "";
-    this.back = h("a.back", { href: "/" }, icon("back"), "All tests");
+    this.back = h("a.back", { href: BASE }, icon("back"), "All tests");
     this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(testId));
     this.fences = /** @type {Fences<[Shown, ShownRun, number]>} */ (new Fences(testId));
     this.root = h("main", { id: "main", class: "run" }, this.back, this.head(), this.body());
@@ -122,7 +123,7 @@ export class RunPage {
       const { gameUrl, title } = run.snapshot;
       const job = jobOf(run.snapshot, this.firstEvent ?? (await actions.firstEvent(run.id)));
       const about = { gameUrl, ...(title && { title }), ...job };
-      location.assign(`/tests/${await actions.submit(about)}`);
+      location.assign(pageOf(await actions.submit(about)));
     } catch (error) {
       setText(this.problem, reasonOf(error));
     }
@@ -144,7 +145,7 @@ export class RunPage {
         "section.empty",
         h("h1", "No such test"),
         h("p", { role: "alert" }, reason),
-        h("a.secondary", { href: "/" }, "See all tests"),
+        h("a.secondary", { href: BASE }, "See all tests"),
       ),
     );
   }

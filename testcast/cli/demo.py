@@ -38,6 +38,8 @@ class DemoRequest(NamedTuple):
     port: int
     seed: int | None
     budget_s: float | None
+    host: str = HOST
+    """Where the edge listens."""
 
 
 async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal) -> int:
@@ -50,14 +52,14 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         BadInput: the port is taken, or the game's address is refused.
         PartFailed, ServerNotStarted: a process does not start, or exited.
     """
-    _check_ports(request.port, 1)
+    _check_ports(request.port, 1, request.host)
     stack = Stack(settings.state_dir, settings.server_binary)
 
     async def body() -> int:
         _started(terminal, "broker", await stack.start_broker())
         demo_game_url = await stack.start_game()
         _started(terminal, "game", request.game_url or demo_game_url)
-        edge_url = await stack.start_edge(request.port, demo_game_url)
+        edge_url = await stack.start_edge(request.port, demo_game_url, request.host)
         _started(terminal, "edge", edge_url)
         stack.start_agent(allow_private=True)
         _started(terminal, "agent", "started")
@@ -112,6 +114,8 @@ class UpRequest(NamedTuple):
     """Of the first edge; the others have the ports after it."""
     nats_url: str | None
     """A broker that is running already; None: start one."""
+    host: str = HOST
+    """Where the edges listen."""
 
 
 async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> int:
@@ -124,7 +128,7 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         BadInput: a port is taken.
         PartFailed, ServerNotStarted: a process does not start.
     """
-    _check_ports(request.port, request.edges)
+    _check_ports(request.port, request.edges, request.host)
     stack = Stack(settings.state_dir, settings.server_binary)
 
     async def body() -> int:
@@ -134,7 +138,8 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
             stack.use_broker(request.nats_url)
         _started(terminal, "broker", redacted(stack.nats_url))
         for number in range(request.edges):
-            _started(terminal, "edge", await stack.start_edge(request.port + number) + "/")
+            url = await stack.start_edge(request.port + number, host=request.host)
+            _started(terminal, "edge", f"{url}/" if request.host in url else f"{url}/ (listens on {request.host})")
         for number in range(1, request.agents + 1):
             stack.start_agent(number)
         if request.agents:
@@ -193,8 +198,8 @@ async def _while_running(stack: Stack, work: Awaitable[_T]) -> _T:
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-def _check_ports(first: int, count: int) -> None:
-    """Checks that the ports are free, before anything is started.
+def _check_ports(first: int, count: int, host: str) -> None:
+    """Checks that the ports of `host` are free, before anything is started.
 
     Raises:
         BadInput: one is not; the message names the option.
@@ -202,7 +207,7 @@ def _check_ports(first: int, count: int) -> None:
     for port in range(first, first + count):
         if port > _MAX_PORT:
             raise BadInput(f"port {port} does not exist: choose a lower one with --port")
-        if not port_is_free(HOST, port):
+        if not port_is_free(host, port):
             raise BadInput(
                 f"port {port} is taken by another program: choose another one with --port, say {port + 1000}"
             )

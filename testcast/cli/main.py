@@ -38,6 +38,7 @@ _budget = click.option(
     "--budget", type=float, metavar="SECONDS", help="How long the agent may play, 5 to 600 (default: 60)."
 )
 _seed = click.option("--seed", type=int, help="Seed of the agent's random choices (default: drawn).")
+_listen_host = click.option("--host", help="Address to listen on (default: TESTCAST_EDGE_HOST, or 127.0.0.1).")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -58,10 +59,13 @@ def cli() -> None:
 @cli.command()
 @click.option("--once", is_flag=True, help="Stop when the run ends; its verdict is the exit status.")
 @click.option("--game", metavar="URL", help="Test this game instead of the bundled one.")
-@click.option("--port", type=_PORT, default=8000, show_default=True, help="Port of the dashboard.")
+@_listen_host
+@click.option("--port", type=_PORT, help="Port of the dashboard (default: TESTCAST_EDGE_PORT, or 8000).")
 @_seed
 @_budget
-def demo(once: bool, game: str | None, port: int, seed: int | None, budget: float | None) -> int:
+def demo(
+    once: bool, game: str | None, host: str | None, port: int | None, seed: int | None, budget: float | None
+) -> int:
     """Run everything on this machine and test a small game.
 
     Starts a broker, an edge, an agent and the game, prints the address of the dashboard and shows the run.
@@ -71,7 +75,8 @@ def demo(once: bool, game: str | None, port: int, seed: int | None, budget: floa
     from testcast.cli.targets import complete_game_url
 
     game_url = None if game is None else complete_game_url(game)
-    request = command.DemoRequest(once, game_url, port, seed, budget)
+    host, port = config.edge_address(host, port)
+    request = command.DemoRequest(once, game_url, port, seed, budget, host)
     return asyncio.run(command.demo(request, config.broker(), Terminal()))
 
 
@@ -80,9 +85,10 @@ def demo(once: bool, game: str | None, port: int, seed: int | None, budget: floa
     "--edges", type=click.IntRange(1, 32), default=1, show_default=True, help="Number of edges, on consecutive ports."
 )
 @click.option("--agents", type=click.IntRange(0, 32), default=1, show_default=True, help="Number of agents.")
-@click.option("--port", type=_PORT, default=8000, show_default=True, help="Port of the first edge.")
+@_listen_host
+@click.option("--port", type=_PORT, help="Port of the first edge (default: TESTCAST_EDGE_PORT, or 8000).")
 @_nats
-def up(edges: int, agents: int, port: int, nats: str | None) -> int:
+def up(edges: int, agents: int, host: str | None, port: int | None, nats: str | None) -> int:
     """Run a broker, edges and agents on this machine until Ctrl-C.
 
     With --nats or TESTCAST_NATS_URL they use that broker, and no other is started.
@@ -91,7 +97,9 @@ def up(edges: int, agents: int, port: int, nats: str | None) -> int:
 
     settings = config.broker(nats)
     nats_url = settings.nats_url if nats is not None or config.names_a_broker() else None
-    return asyncio.run(command.up(command.UpRequest(edges, agents, port, nats_url), settings, Terminal()))
+    host, port = config.edge_address(host, port)
+    request = command.UpRequest(edges, agents, port, nats_url, host)
+    return asyncio.run(command.up(request, settings, Terminal()))
 
 
 @cli.command()
@@ -110,7 +118,7 @@ def broker(host: str, port: int, data: Path | None) -> int:
 
 
 @cli.command()
-@click.option("--host", help="Address to listen on (default: TESTCAST_EDGE_HOST, or 127.0.0.1).")
+@_listen_host
 @click.option("--port", type=_PORT, help="Port to listen on (default: TESTCAST_EDGE_PORT, or 8000).")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes on that port (default: TESTCAST_EDGE_WORKERS, or 1)."

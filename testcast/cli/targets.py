@@ -34,16 +34,19 @@ def parse_target(given: str | None, edge: str | None) -> Target:
     if "://" not in given:
         return Target(parse_test_id(given), chosen)
     address = urlsplit(given)
-    match address.path.strip("/").split("/"):
-        case [""]:
-            test_id = None
-        case ["tests", named]:
-            test_id = parse_test_id(named)
-        case _:
-            raise BadInput(
-                f"{given} is not a page of the dashboard: expected http://host:port/ or http://host:port/tests/<id>"
-            )
-    named_edge = edge_url(f"{address.scheme}://{address.netloc}")
+    # The dashboard may be below a path: what is in front of `/tests/<id>` belongs to the edge's address.
+    path = address.path.rstrip("/")
+    above, page, named = path.rpartition("/tests/")
+    test_id = parse_test_id(named) if page and "/" not in named else None
+    try:
+        if test_id is None and path and not address.path.endswith("/"):
+            raise BadInput("the list of a dashboard below a path has a slash at its end")
+        named_edge = edge_url(f"{address.scheme}://{address.netloc}{path if test_id is None else above}")
+    except BadInput:
+        raise BadInput(
+            f"{given} is not a page of the dashboard: expected http://host:port/, with its path if it has one, "
+            "or http://host:port/tests/<id>"
+        ) from None
     if chosen not in (None, named_edge):
         raise BadInput(f"{given} and --edge {chosen} name two edges: leave one out")
     return Target(test_id, named_edge)

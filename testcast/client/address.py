@@ -11,9 +11,14 @@ from broker.contract.errors import BadInput
 SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:(?!\d)", re.IGNORECASE)
 """A URL's scheme. `localhost:8000` has none: a digit after the colon makes it a port."""
 
+RUN_PAGE: Final = re.compile(r"/tests/[0-9a-f]{8}-[0-9a-f-]{27}(?=/|\Z)", re.IGNORECASE)
+"""In a path: the page of a run."""
+
 
 def edge_url(given: str) -> str:
-    """Returns the address of an edge as `http(s)://host[:port]`, without a trailing slash. `http` is the default.
+    """Returns the address of an edge as `http(s)://host[:port][/path]`, without a slash at its end.
+
+    `http` is the default. The path is the one below which a proxy serves the edge.
 
     Raises:
         BadInput: `given` is not such an address.
@@ -28,9 +33,12 @@ def edge_url(given: str) -> str:
         raise BadInput(f"{given!r} is not an edge address: {error}") from None
     if address.scheme not in ("http", "https") or not address.hostname or port == 0:
         raise BadInput(f"{given!r} is not an edge address: expected one like http://127.0.0.1:8000")
-    if address.path.strip("/") or address.query or address.fragment:
-        raise BadInput(f"{given!r} is not an edge address: expected only http://{address.netloc}")
-    return f"{address.scheme}://{address.netloc}"
+    path = address.path.rstrip("/")
+    run = RUN_PAGE.search(path)
+    if run or address.query or address.fragment:
+        base = f"{address.scheme}://{address.netloc}{path[: run.start()] if run else path}"
+        raise BadInput(f"{given!r} is not an edge address: expected only {base}")
+    return f"{address.scheme}://{address.netloc}{path}"
 
 
 def is_local(url: str) -> bool:

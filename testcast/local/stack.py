@@ -131,7 +131,7 @@ class Stack:
         return url
 
     async def start_edge(self, port: int, demo_game_url: str | None = None, host: str = HOST) -> str:
-        """Starts an edge and waits until it is ready. Returns its address.
+        """Starts an edge that listens on `host`, and waits until it is ready. Returns an address that reaches it.
 
         Args:
             demo_game_url: offered on the dashboard. Games at private addresses may then be submitted.
@@ -150,7 +150,7 @@ class Stack:
             "TESTCAST_AGENT_ALLOW_PRIVATE": None if demo_game_url is None else 1,
         }
         part = self._start("edge", f"edge-{port}", [*_PYTHON, "ws_edge"], settings)
-        url = f"http://{host}:{port}"
+        url = reachable_url(host, port)
         await until_it_answers(part, f"{url}/readyz")
         return url
 
@@ -206,6 +206,12 @@ class Stack:
             if part.child.exit_code is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(part.child.pid, signal.SIGKILL)
+
+
+def reachable_url(host: str, port: int) -> str:
+    """The address at which this machine reaches what listens on `host`, which may stand for every address."""
+    name = {"0.0.0.0": HOST, "::": "::1"}.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 async def until_it_answers(part: Part, url: str, timeout_s: float = _READY_TIMEOUT_S) -> None:

@@ -31,10 +31,11 @@ AGENT_FOR_TESTCAST: Final = "agent_worker.publish.run"
 DOCTOR: Final = "testcast/local/doctor.py"
 """Looks into every package: it reports what each of them needs."""
 
-_LEAVES: Final = frozenset({"access", "config"})
+_LEAVES: Final = frozenset({"access", "config", "origins"})
 EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "access": frozenset(),
-    "config": frozenset({"access"}),
+    "origins": frozenset(),
+    "config": frozenset({"access", "origins"}),
     "encoding": frozenset(),
     "fanout": _LEAVES | {"encoding"},
     "views": _LEAVES | {"encoding"},
@@ -63,6 +64,8 @@ PURE: Final = (
     "broker/contract/*.py",
     "ws_edge/encoding/*.py",
     "ws_edge/access.py",
+    "ws_edge/origins.py",
+    "ws_edge/transport/forwarded.py",
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",
     "ws_edge/fanout/continuity.py",

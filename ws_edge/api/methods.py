@@ -19,6 +19,7 @@ from broker.jetstream import runs
 from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
 from ws_edge.access import Action
+from ws_edge.api.outside import outside_of
 from ws_edge.node import Node
 from ws_edge.views.catalogue import to_json
 
@@ -167,11 +168,9 @@ async def connect_to_test(node: Node, request: Request, params: RunParams) -> An
     if not last:
         raise NotFound(test_id)
     epoch = node.hub.epoch or (await node.log.heads()).epoch
-    forwarded = request.headers.get("x-forwarded-proto", request.url.scheme)
-    scheme = "wss" if forwarded.split(",")[0].strip() == "https" else "ws"
-    host = request.headers.get("host", f"{node.config.host}:{node.config.port}")
+    outside = outside_of(node.config, request)
     answer = {
-        "url": f"{scheme}://{host}/ws?testId={test_id}",
+        "url": f"{'wss' if outside.secure else 'ws'}://{outside.host}{outside.prefix}/ws?testId={test_id}",
         "snapshot": msgspec.to_builtins(await _snapshot(node, test_id)),
         "epoch": epoch,
         "head": last,
