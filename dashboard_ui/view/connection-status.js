@@ -50,12 +50,11 @@ export function describe(health) {
 /** @param {Health} health @returns {Description} */
 function describeLive(health) {
   const { connection, stale, runs, latencyMs } = health;
-  if (stale)
-    return say(
-      "stale",
-      staleSince(health),
-      `The edge answers, but can't reach the broker. The page shows ${health.freshAt > 0 ? "the state at that time" : "what the edge remembers"} and updates when the broker is back.`,
-    );
+  if (stale) {
+    const what = health.freshAt > 0 ? "the state at that time" : "what the edge remembers";
+    const text = `The edge answers, but can't reach the broker. The page shows ${what} and updates when the broker is back.`;
+    return say("stale", staleSince(health), text);
+  }
   if (!connection.wanted && runs > 0)
     return say("ended", ENDED, "Nothing more is expected. The page stays connected: a new test appears by itself.");
   if (latencyMs === null) return say("live", "Live", LIVE);
@@ -130,7 +129,8 @@ export class ConnectionStatus {
     setText(this.title, label);
     setText(this.text, explanation);
     const { freshAt, runs, now } = health;
-    setText(this.facts, freshAt > 0 ? `Last message ${when(freshAt, now)} · ${count(runs, "test")}` : "Nothing received yet");
+    const last = freshAt > 0 ? `Last message ${when(freshAt, now)} · ${count(runs, "test")}` : "Nothing received yet";
+    setText(this.facts, last);
     this.retry.hidden = kind === "live" || kind === "connecting";
     if (this.kind !== null && kind !== this.kind) this.onChange(label);
     this.kind = kind;

@@ -185,9 +185,9 @@ export class Feed {
   }
 
   /**
-   * Stops to follow if the reader has scrolled up, by whatever means: wheel, finger, key, scroll bar. It is asked before
-   * each drawing, since a browser may have moved before it tells of it. Lines that disappear move the scroller up too,
-   * but then it is at the bottom.
+   * Stops following if the reader has scrolled up, by whatever means: wheel, finger, key, scroll bar. Each drawing calls
+   * it too, since a browser may scroll before it reports it. Lines that disappear also move the scroller up, but then it
+   * is at the bottom.
    */
   letGo() {
     if (this.stuck && this.scroller.scrollTop < this.top - MOVED_PX && this.below >= BOTTOM_PX) this.stuck = false;

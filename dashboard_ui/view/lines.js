@@ -63,7 +63,8 @@ export const unshownLine = ({ seq, timestamp: time }) => ({ kind: "system", text
 export function unreadText({ count: n, reasons }) {
   if (!n) return "";
   const most = [...reasons].sort(([, a], [, b]) => b - a).slice(0, 5);
-  const why = most.map(([reason, times]) => (times > 1 && most.length > 1 ? `${reason} (${times.toLocaleString("en")})` : reason));
+  const often = (/** @type {number} */ times) => (times > 1 && most.length > 1 ? ` (${times.toLocaleString("en")})` : "");
+  const why = most.map(([reason, times]) => `${reason}${often(times)}`);
   return `${count(n, "event")} of this agent could not be read${why.length ? `: ${why.join("; ")}` : ""}`;
 }
 

@@ -63,7 +63,8 @@ function add(rows, path, key, value, level) {
   if (controls) rows.push({ name, values: controls });
   else if (Array.isArray(value)) rows.push({ name, values: listed(value) });
   else if (value !== null && typeof value === "object" && level < MAX_LEVELS && Object.keys(value).length > 0)
-    for (const [inner, each] of Object.entries(value)) add(rows, path ? name : oneLine(key, 80), inner, each, level + 1);
+    for (const [inner, each] of Object.entries(value))
+      add(rows, path ? name : oneLine(key, 80), inner, each, level + 1);
   else rows.push({ name, values: [text(key, value)] });
 }
 
@@ -74,7 +75,7 @@ function listed(values) {
   return values.length > MAX_LISTED ? [...shown, `… ${values.length - MAX_LISTED} more`] : shown;
 }
 
-/** The controls of a game with the part of the picture that each changed; null if they are something else. @param {any} value */
+/** The controls of a game with the part of the picture that each changed; null: something else. @param {any} value */
 function changes(value) {
   if (!Array.isArray(value) || value.length === 0) return null;
   const found = value.slice(0, MAX_LISTED).map((each) => {

@@ -11,9 +11,13 @@ export const MAX_CHARS = 4000;
 const MAX_DEPTH = 3;
 const MAX_ENTRIES = 20;
 
-/** Control sequences (colours, cursor), strings for the terminal up to the end of the line (titles, links), and any other escape. */
-const SEQUENCES =
-  /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?/g;
+/** Colours and movements of the cursor. */
+const CONTROL = /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?/;
+/** Texts for the terminal itself, such as its title or a link. One that does not end is dropped to the end of its line. */
+const STRING = /(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\|\x9c)?/;
+/** Any other escape, and an escape alone. */
+const ESCAPE = /\x1b[ -/]*[0-~]?/;
+const SEQUENCES = new RegExp([CONTROL, STRING, ESCAPE].map(({ source }) => source).join("|"), "g");
 const LINE_BREAKS = /\r\n|[\r\v\f\x85\u2028\u2029]/g;
 const INVISIBLE = /[\0-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f\ufeff]/g;
 const SUSPICIOUS = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff]/;
