@@ -25,25 +25,17 @@ export function duration(ms) {
 /** `42 ms` or `1.2 s`. @param {number} ms */
 export const latency = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-/** The longest time without an event of a run that is not stalled, ms. */
-const QUIET_MS = 120_000;
-
 /**
  * The time that a run has waited while it is queued; after that, the time from its start to its end or until now.
  *
- * The times are the agent's, whose clock may be hours off. Its last event is a lower bound of its clock and, while the
- * run is not stalled, an upper bound too. A wrong clock causes an error of at most two minutes.
+ * All times are by the clocks of the broker and the edge, whatever the clock of the agent says.
  *
  * @param {Shown} run
  * @param {number} now ms, by the edge's clock
  */
 export function elapsed(run, now) {
   if (!run.createdAt) return "–";
-  const from = run.startedAt ?? run.createdAt;
-  if (run.finishedAt) return duration(run.finishedAt - from);
-  const said = run.updatedAt ?? from;
-  const latest = run.status === "running" && !run.stalled ? said + QUIET_MS : Infinity;
-  return duration(Math.min(Math.max(now, said), latest) - from);
+  return duration((run.finishedAt ?? now) - (run.startedAt ?? run.createdAt));
 }
 
 /** An address that may become a link; null if it is not http(s). @param {unknown} url */

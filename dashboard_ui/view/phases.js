@@ -16,6 +16,8 @@ export class Phases {
     this.taken = 0;
     /** @type {Shown|null} */
     this.run = null;
+    /** The current time by the edge's clock, and as the run's agent would say it. */
+    this.at = 0;
     this.now = 0;
     /** @type {Map<Span, {item: HTMLElement, button: HTMLElement}>} */
     this.segments = new Map();
@@ -47,9 +49,12 @@ export class Phases {
     this.draw(now);
   }
 
-  /** @param {number} now ms */
-  draw(now) {
-    this.now = now;
+  /** @param {number} at ms, by the edge's clock */
+  draw(at) {
+    // The events have their publisher's times. Its clock may be hours off, so time goes on from its last event.
+    const { updatedAt } = this.run ?? {};
+    const now = (this.line.spans.at(-1)?.to ?? at) + Math.max(0, at - (updatedAt ?? at));
+    Object.assign(this, { at, now });
     const { spans } = this.line;
     for (const [span, { item }] of this.segments) {
       if (spans.includes(span)) continue;
@@ -74,7 +79,7 @@ export class Phases {
     if (!segment) {
       const choose = (/** @type {Span|null} */ chosen) => {
         this.chosen = chosen;
-        this.draw(this.now);
+        this.draw(this.at);
       };
       const button = h("button", {
         onclick: () => this.reveal(span.seq),
@@ -121,9 +126,9 @@ export class Phases {
   /** @param {Span} span */
   describe(span) {
     const attempt = this.line.attempt > 1 ? `, attempt ${span.attempt}` : "";
-    const end = this.grows(span) ? "now" : when(span.to, this.now);
+    const end = this.grows(span) ? "now" : when(span.to, this.at);
     const took = duration(this.end(span) - span.from);
-    return `Phase ${span.phase}, ${PHASES[span.phase - 1]}${attempt}: ${when(span.from, this.now)} to ${end}, ${took}`;
+    return `Phase ${span.phase}, ${PHASES[span.phase - 1]}${attempt}: ${when(span.from, this.at)} to ${end}, ${took}`;
   }
 
   summary() {

@@ -266,8 +266,8 @@ export class RunPage {
   goToWanted() {
     const { run, wanted } = this;
     if (!run || !wanted || run.refusal !== null) return;
-    const here = run.seq >= wanted || (!behind(run) && run.seq > 0 && run.seq >= run.syncedTo);
-    if (!here) return;
+    const replayed = run.epoch !== null && run.seq >= run.syncedTo; // what was published before the page was opened
+    if (!replayed || (run.seq < wanted && behind(run))) return;
     this.wanted = 0;
     if (!this.feed.reveal(wanted)) setText(this.problem, `This run has no event ${wanted}, or it is no longer kept.`);
   }

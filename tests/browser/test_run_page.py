@@ -60,6 +60,14 @@ def key(name: str) -> Move:
     return press
 
 
+STANDS_STILL: Final = """async (scroller) => {
+  for (let [still, top] = [0, -1]; still < 10; still = scroller.scrollTop === top ? still + 1 : 0) {
+    top = scroller.scrollTop;
+    await new Promise(requestAnimationFrame);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}"""
+
 MOVES: Final[dict[str, Move]] = {
     "wheel": small_turns_of_the_wheel,
     "one pixel": one_pixel,
@@ -99,6 +107,7 @@ async def test_any_movement_upward_lets_go(stack: Stack, stack_streams: Streams,
         await until(at_the_bottom, what=f"it follows before {name}")
         await move(page, scroller)
         await until(away, what=f"{name} lets go")
+        await scroller.evaluate(STANDS_STILL)  # the browser moves smoothly, and would go on after the next step
         await publish(stack_streams, test_id, f"not followed after {name}")
         await expect(jump).to_have_text("↓ 1 new")
         assert await away(), name
