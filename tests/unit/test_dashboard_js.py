@@ -21,7 +21,21 @@ from ws_edge.api.static import load
 HERE = Path(__file__).parent / "js"
 UI = Path(__file__).parents[2] / "dashboard_ui"
 CLIENT = ["connection", "fold", "runs", "store", "watched"]
-VIEW = ["feed-log", "format", "lines", "listing", "problems", "timeline", "virtual"]
+VIEW = [
+    "address",
+    "coerce",
+    "dates",
+    "feed-log",
+    "format",
+    "latency",
+    "lines",
+    "listing",
+    "metrics",
+    "problems",
+    "text",
+    "timeline",
+    "virtual",
+]
 PURE = [*(f"client/{name}.js" for name in CLIENT), *(f"view/{name}.js" for name in VIEW)]
 NETWORK = {"client/rpc.js", "client/socket.js"}
 PAGE = {"client/lifecycle.js"}
