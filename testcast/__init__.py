@@ -5,10 +5,16 @@
 `TestRun` publishes a run of your own agent to the broker. `submit` and `watch` use an edge.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+
+from testcast.own_packages import claim
+
+TYPE_CHECKING = False  # `typing` is not imported: in `python -m testcast` the current directory still comes first here
 if TYPE_CHECKING:
+    from typing import Any
+
     from agent_worker.publish.run import TestRun
     from broker.contract.errors import BadInput, NotFound, TestcastError
     from testcast.client.errors import ConnectionLost, EdgeRefused
@@ -45,6 +51,8 @@ __all__ = [
     "submit",
     "watch",
 ]
+
+claim()
 
 
 def __getattr__(name: str) -> Any:

@@ -11,12 +11,11 @@ import asyncio
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from broker.contract.errors import InvalidSetting
-from broker.local.child_process import Child
+from broker.local.child_process import Child, python_module
 from ws_edge.transport.listener import listen
 
 _LOOK_S: Final = 0.1
@@ -95,4 +94,4 @@ class WorkerPool:
 
     def _start(self, listening: socket.socket) -> Child:
         descriptor = listening.fileno()
-        return Child([sys.executable, "-m", "ws_edge", "--fd", str(descriptor)], None, pass_fds=[descriptor])
+        return Child(python_module("ws_edge", "--fd", str(descriptor)), None, pass_fds=[descriptor])

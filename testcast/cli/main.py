@@ -242,10 +242,13 @@ def _server(edge: str | None, nats: str | None) -> Server:
 
 
 def _execute(module: str, settings: dict[str, object], nats: str | None) -> NoReturn:
-    """Replaces this process by `python -m module`, which then receives the signals and sets the exit status."""
+    """Replaces this process by one that runs `module`, which then receives the signals and sets the exit status."""
+    from broker.local.child_process import python_module
+
     config.broker(nats)  # a wrong address is reported before the process is replaced
     environment = config.for_child(settings | {"TESTCAST_NATS_URL": nats})
-    os.execve(sys.executable, [sys.executable, "-m", module], environment)
+    command = python_module(module)
+    os.execve(command[0], command, environment)
 
 
 def main() -> NoReturn:

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,7 +17,7 @@ from broker.config import DEFAULT_NATS_URL, redacted
 from broker.contract.errors import BadInput, ServerNotStarted, TestcastError
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
-from broker.local.child_process import Child
+from broker.local.child_process import Child, python_module
 from broker.local.embedded_server import EmbeddedServer, port_is_free
 from broker.retry import Backoff, retry
 from testcast import config
@@ -33,7 +32,6 @@ _WATCH_EVERY_S: Final = 0.1
 _REQUEST_TIMEOUT_S: Final = 2.0
 _STOP_TIMEOUT_S: Final = 15.0
 """Longer than an edge takes to drain (10 s)."""
-_PYTHON: Final = (sys.executable, "-m")
 
 
 class PartFailed(TestcastError):
@@ -125,7 +123,7 @@ class Stack:
             PartFailed: it exited, or does not answer within 30 s.
         """
         port = free_port()
-        part = self._start("game", "demo-game", [*_PYTHON, "testcast", "demo-game", "--port", str(port)], {})
+        part = self._start("game", "demo-game", python_module("testcast", "demo-game", "--port", str(port)), {})
         url = f"http://{HOST}:{port}/"
         await until_it_answers(part, url)
         return url
@@ -149,7 +147,7 @@ class Stack:
             "TESTCAST_EDGE_DEMO_GAME_URL": demo_game_url,
             "TESTCAST_AGENT_ALLOW_PRIVATE": None if demo_game_url is None else 1,
         }
-        part = self._start("edge", f"edge-{port}", [*_PYTHON, "ws_edge"], settings)
+        part = self._start("edge", f"edge-{port}", python_module("ws_edge"), settings)
         url = f"http://{host}:{port}"
         await until_it_answers(part, f"{url}/readyz")
         return url
@@ -164,7 +162,7 @@ class Stack:
             "TESTCAST_NATS_URL": self.nats_url,
             "TESTCAST_AGENT_ALLOW_PRIVATE": 1 if allow_private else None,
         }
-        self._start("agent", f"agent-{number}", [*_PYTHON, "agent_worker"], settings)
+        self._start("agent", f"agent-{number}", python_module("agent_worker"), settings)
 
     def _start(self, kind: str, name: str, argv: Sequence[str], settings: Mapping[str, object]) -> Part:
         log = self.dir / "logs" / f"{name}.log"
