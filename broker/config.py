@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,3 +80,8 @@ def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) ->
     if given in ("0", "false", "no", "off"):
         return False
     raise InvalidSetting(f"{name}: {given!r} is neither 1 nor 0")
+
+
+def given(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns those of these environment variables that are set, and their values."""
+    return {name: environ[name] for name in names if name in environ}
