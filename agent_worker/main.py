@@ -21,6 +21,7 @@ from broker import config as broker_config
 from broker.contract.errors import TestcastError
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
+from broker.local.signals import block_ignored, not_ignored
 from broker.retry import retry
 
 _CONNECT_S: Final = 2.0
@@ -90,22 +91,24 @@ async def _until_stopped(stop: asyncio.Event, attempt: Callable[[], Awaitable[T]
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
-    """The first SIGTERM or SIGINT sets `stop`; the second ends the process at once."""
+    """The first SIGTERM or SIGINT sets `stop`; the second ends the process at once. An ignored one stays ignored."""
     loop = asyncio.get_running_loop()
+    handled = not_ignored((signal.SIGTERM, signal.SIGINT))
 
     def on_signal() -> None:
         stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handled:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in handled:
         loop.add_signal_handler(number, on_signal)
 
 
 def main() -> int:
     """`python -m agent_worker`: settings from the environment, exit status 0 after an orderly end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    block_ignored()
 
     async def run() -> None:
         stop = asyncio.Event()

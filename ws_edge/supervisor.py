@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from broker.contract.errors import InvalidSetting
 from broker.local.child_process import Child, python_module
+from broker.local.signals import not_ignored
 from ws_edge.transport.listener import listen
 
 _LOOK_S: Final = 0.1
@@ -34,7 +35,7 @@ async def supervise(host: str, port: int, workers: int) -> int:
         return 1
     pool = WorkerPool([listening[index % len(listening)] for index in range(workers)])
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in not_ignored((signal.SIGTERM, signal.SIGINT)):
         loop.add_signal_handler(number, pool.signal, number)
     return await pool.run()
 

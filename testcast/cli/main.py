@@ -6,6 +6,7 @@ The modules that do the work are imported when a command runs, so that `testcast
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -17,8 +18,9 @@ import click
 
 from broker.contract.errors import BrokerUnavailable, TestcastError
 from testcast import config
-from testcast.cli.terminal import Terminal, discard_stdout
-from testcast.exit_codes import EXIT_SIGNAL, EXIT_USAGE, exit_status
+from testcast.cli.streams import as_text, discard_output, prepare_streams
+from testcast.cli.terminal import Terminal
+from testcast.exit_codes import EXIT_LOST, EXIT_SIGNAL, EXIT_USAGE, exit_status
 
 if TYPE_CHECKING:
     from testcast.cli.commands import Server
@@ -27,6 +29,8 @@ _PROGRAM: Final = "testcast"
 _TYPES: Final = ("status", "progress", "complete", "error")
 _STATUSES: Final = ("queued", "running", "completed", "failed")
 _PORT: Final = click.IntRange(1, 65535)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of writing the output to a file, as opposed to those of a connection."""
 
 _nats = click.option(
     "--nats", metavar="URL", help="Address of the broker (default: TESTCAST_NATS_URL, or nats://127.0.0.1:4222)."
@@ -254,26 +258,40 @@ def _execute(module: str, settings: dict[str, object], nats: str | None) -> NoRe
 def main() -> NoReturn:
     """Runs the command, prints its error and exits with its status."""
     logging.getLogger().addHandler(logging.NullHandler())  # the command itself reports what the packages below log
+    prepare_streams()
+    try:
+        status = _status()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        status = EXIT_SIGNAL + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        discard_output()
+        Terminal().error(f"the output cannot be written: {error.strerror}")
+        status = EXIT_LOST
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Runs the command and prints its error. Returns the exit status."""
     try:
         # The name is given: click would derive another one from `python -m …`.
-        status = cli.main(prog_name=_PROGRAM, standalone_mode=False)
-        sys.stdout.flush()
+        status = cli.main(as_text(sys.argv[1:]), prog_name=_PROGRAM, standalone_mode=False)
+        return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        status = EXIT_USAGE
+        return EXIT_USAGE
     except click.ClickException as error:
         Terminal().error(error.format_message())
         if isinstance(error, click.UsageError) and error.ctx is not None:
             Terminal().note(f"{error.ctx.get_usage()}\nRun `{error.ctx.command_path} --help` for details.")
-        status = EXIT_USAGE
+        return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
-        status = EXIT_SIGNAL + signal.SIGINT
-    except BrokenPipeError:
-        discard_stdout()
-        status = EXIT_SIGNAL + signal.SIGPIPE
+        return EXIT_SIGNAL + signal.SIGINT
     except TestcastError as error:
         Terminal().error(error.message)
         if isinstance(error, BrokerUnavailable):
             Terminal().note("`testcast up` starts a broker; --nats or TESTCAST_NATS_URL names another one")
-        status = exit_status(error)
-    sys.exit(status if isinstance(status, int) else 0)
+        return exit_status(error)
