@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from agent_worker.config import AgentConfig, load
@@ -65,6 +66,8 @@ async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> N
     async with Browser(config.chromium, judge_any if config.allow_private else judge_public) as browser:
 
         async def player(run: RunHandle, job: GameJob) -> None:
+            if config.allow_private is False:
+                job = replace(job, allow_private=False)
             try:
                 await play(run, browser, job)
             except (BrowserMissing, PageGone) as error:  # there was no page: not the game's fault
@@ -109,6 +112,8 @@ def main() -> int:
     """`python -m agent_worker`: settings from the environment, exit status 0 after an orderly end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     block_ignored()
+    for each in broker_config.unknown():
+        _log.warning("%s", each)
 
     async def run() -> None:
         stop = asyncio.Event()

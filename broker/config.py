@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from broker import known_settings
 from broker.contract.errors import InvalidSetting
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
 
 _SCHEME = re.compile(r"(\w+://)")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 class BrokerConfig(NamedTuple):
@@ -35,10 +37,10 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     for each in url.split(","):
         if not each.startswith(("nats://", "tls://", "ws://", "wss://")):
             raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(each)!r} is no address like {DEFAULT_NATS_URL}")
-    replicas = number("TESTCAST_NATS_REPLICAS", 1, 1, 5, environ)
+    replicas = whole("TESTCAST_NATS_REPLICAS", 1, 1, 5, environ)
     home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
     state_dir = Path(environ.get("TESTCAST_STATE_DIR") or Path(home) / "testcast")
-    return BrokerConfig(url, int(replicas), state_dir, environ.get("NATS_SERVER") or None)
+    return BrokerConfig(url, replicas, state_dir, environ.get("NATS_SERVER") or None)
 
 
 def redacted(url: str) -> str:
@@ -54,16 +56,47 @@ def number(name: str, default: float, low: float, high: float, environ: Mapping[
     Raises:
         InvalidSetting: it is not a number, or not between `low` and `high`; the message names the variable.
     """
-    given = environ.get(name, "")
+    given = environ.get(name, "").strip()
     if not given:
         return default
-    try:
-        value = float(given)
-    except ValueError:
-        raise InvalidSetting(f"{name}: {given!r} is not a number") from None
+    if not _NUMBER.fullmatch(given):
+        raise InvalidSetting(f"{name}: {given!r} is not a number")
+    value = float(given)
     if not low <= value <= high:
         raise InvalidSetting(f"{name}: {given} is not between {low:g} and {high:g}")
     return value
+
+
+def whole(name: str, default: int, low: int, high: int, environ: Mapping[str, str] = os.environ) -> int:
+    """Reads a whole number from the environment.
+
+    Raises:
+        InvalidSetting: it is not one, or not between `low` and `high`; the message names the variable.
+    """
+    value = number(name, default, low, high, environ)
+    if value != int(value):
+        raise InvalidSetting(f"{name}: {value:g} is not a whole number")
+    return int(value)
+
+
+def allow_private(environ: Mapping[str, str] = os.environ) -> bool | None:
+    """Reads `TESTCAST_ALLOW_PRIVATE`, or `TESTCAST_AGENT_ALLOW_PRIVATE`, its name in earlier versions.
+
+    Returns:
+        Whether games at private and loopback addresses may be tested; None when it is not set.
+
+    Raises:
+        InvalidSetting: the value is neither yes nor no; the message names the variable.
+    """
+    for name in ("TESTCAST_ALLOW_PRIVATE", "TESTCAST_AGENT_ALLOW_PRIVATE"):
+        if environ.get(name, "").strip():
+            return switch(name, False, environ)
+    return None
+
+
+def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns a sentence for each variable whose name begins like a setting's and is none."""
+    return known_settings.unknown(environ)
 
 
 def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) -> bool:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 
 from broker import config as broker_config
-from broker.config import BrokerConfig, switch
+from broker.config import BrokerConfig
+from testcast.client.address import is_local
 
 
 def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ) -> BrokerConfig:
@@ -23,13 +24,21 @@ def names_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
     return bool(environ.get("TESTCAST_NATS_URL"))
 
 
-def allow_private(environ: Mapping[str, str] = os.environ) -> bool:
-    """`TESTCAST_AGENT_ALLOW_PRIVATE`: whether games at private addresses may be submitted.
+def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for each variable whose name begins like a setting's and is none."""
+    return broker_config.unknown(environ)
+
+
+def allow_private(nats_url: str, game_url: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the game may be tested although it is at a private address, with this broker.
+
+    `TESTCAST_ALLOW_PRIVATE` decides. Where it is not set, games on this machine may if the broker is here as well.
 
     Raises:
         InvalidSetting: the value is neither yes nor no.
     """
-    return switch("TESTCAST_AGENT_ALLOW_PRIVATE", False, environ)
+    given = broker_config.allow_private(environ)
+    return all(map(is_local, [*nats_url.split(","), game_url])) if given is None else given
 
 
 def for_child(settings: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> dict[str, str]:

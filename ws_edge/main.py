@@ -119,6 +119,8 @@ def main() -> None:
     try:
         broker = broker_config.load()
         config = edge_config.load()
+        for each in [] if sys.argv[1:2] == ["--fd"] else broker_config.unknown():
+            logging.getLogger("testcast.edge").warning("%s", each)
         if sys.argv[1:2] == ["--fd"]:
             serve(broker.nats_url, broker.replicas, config, socket.socket(fileno=int(sys.argv[2])))
         elif config.workers > 1:

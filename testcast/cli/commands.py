@@ -81,10 +81,11 @@ async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, 
             server.edge, request.game_url, title=request.title, budget_seconds=request.budget_s, seed=request.seed
         )
     else:
-        url = await check_for_submit(request.game_url, allow_private=config.allow_private())
-        job = runs.make_job(url, request.title, request.budget_s, request.seed)
+        assert server.broker is not None
+        private = config.allow_private(server.broker.nats_url, request.game_url)
+        url = await check_for_submit(request.game_url, allow_private=private, setting_of="this command")
+        job = runs.make_job(url, request.title, request.budget_s, request.seed, allow_private=private)
         async with _connection(server) as nats:
-            assert server.broker is not None
             await topology.apply(nats, replicas=server.broker.replicas)
             test_id = await runs.submit(JetStreamLog(nats), job)
     if not follow:

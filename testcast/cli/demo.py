@@ -16,6 +16,7 @@ from broker.jetstream import runs
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.local.embedded_server import port_is_free
+from testcast import config
 from testcast.cli.follow import Follow
 from testcast.cli.terminal import Terminal
 from testcast.client.rpc import submit
@@ -57,7 +58,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         _started(terminal, "broker", await stack.start_broker())
         demo_game_url = await stack.start_game()
         _started(terminal, "game", request.game_url or demo_game_url)
-        edge_url = await stack.start_edge(request.port, demo_game_url)
+        edge_url = await stack.start_edge(request.port, demo_game_url, allow_private=True)
         _started(terminal, "edge", edge_url)
         stack.start_agent(allow_private=True)
         _started(terminal, "agent", "started")
@@ -133,13 +134,17 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         else:
             stack.use_broker(request.nats_url)
         _started(terminal, "broker", redacted(stack.nats_url))
+        private = config.allow_private(stack.nats_url, f"http://{HOST}")
         for number in range(request.edges):
-            _started(terminal, "edge", await stack.start_edge(request.port + number) + "/")
+            edge_url = await stack.start_edge(request.port + number, allow_private=private)
+            _started(terminal, "edge", f"{edge_url}/")
         for number in range(1, request.agents + 1):
             stack.start_agent(number)
         if request.agents:
             _started(terminal, "agents", f"{request.agents} started")
         terminal.say()
+        allowed = "may be tested; 0 forbids it" if private else "may not be tested; 1 allows it"
+        terminal.note(f"Games at private addresses, such as http://localhost:3000, {allowed} (TESTCAST_ALLOW_PRIVATE).")
         terminal.note(f"The logs are in {stack.dir / 'logs'}. Press Ctrl-C to stop everything.")
         with contextlib.suppress(asyncio.CancelledError):  # the usual end
             while stack.parts:

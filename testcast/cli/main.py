@@ -46,7 +46,8 @@ _seed = click.option("--seed", type=int, help="Seed of the agent's random choice
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="testcast", prog_name=_PROGRAM)
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Watch an automated tester play your web game, live.
 
     \b
@@ -57,6 +58,9 @@ def cli() -> None:
     \b
     Exit status: 0 run completed, 1 run failed, 2 wrong usage, 3 connection lost.
     """
+    if ctx.invoked_subcommand not in ("edge", "agent"):  # which say it in their logs
+        for each in config.unknown_settings():
+            Terminal().note(f"warning: {each}", style="yellow")
 
 
 @cli.command()

@@ -36,7 +36,10 @@ def edge_url(given: str) -> str:
 
 def is_local(url: str) -> bool:
     """Whether `url` leads to this machine, so that no proxy is used."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return False
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -128,11 +128,14 @@ class Stack:
         await until_it_answers(part, url)
         return url
 
-    async def start_edge(self, port: int, demo_game_url: str | None = None, host: str = HOST) -> str:
+    async def start_edge(
+        self, port: int, demo_game_url: str | None = None, host: str = HOST, *, allow_private: bool = False
+    ) -> str:
         """Starts an edge and waits until it is ready. Returns its address.
 
         Args:
-            demo_game_url: offered on the dashboard. Games at private addresses may then be submitted.
+            demo_game_url: offered on the dashboard.
+            allow_private: games at private addresses may be submitted, whatever the environment says.
 
         Raises:
             BadInput: the port is taken.
@@ -145,7 +148,7 @@ class Stack:
             "TESTCAST_EDGE_HOST": host,
             "TESTCAST_EDGE_PORT": port,
             "TESTCAST_EDGE_DEMO_GAME_URL": demo_game_url,
-            "TESTCAST_AGENT_ALLOW_PRIVATE": None if demo_game_url is None else 1,
+            "TESTCAST_ALLOW_PRIVATE": 1 if allow_private else None,
         }
         part = self._start("edge", f"edge-{port}", python_module("ws_edge"), settings)
         url = f"http://{host}:{port}"
@@ -160,7 +163,7 @@ class Stack:
         """
         settings = {
             "TESTCAST_NATS_URL": self.nats_url,
-            "TESTCAST_AGENT_ALLOW_PRIVATE": 1 if allow_private else None,
+            "TESTCAST_ALLOW_PRIVATE": 1 if allow_private else None,
         }
         self._start("agent", f"agent-{number}", python_module("agent_worker"), settings)
 
