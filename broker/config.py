@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,7 +24,8 @@ class BrokerConfig(NamedTuple):
 
     nats_url: str
     replicas: int
-    state_dir: Path
+    state_dir: Path | None
+    """None where none is named and the user has no home directory: only what writes nothing can run."""
     server_binary: str | None
 
 
@@ -38,9 +40,27 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
         if not each.startswith(("nats://", "tls://", "ws://", "wss://")):
             raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(each)!r} is no address like {DEFAULT_NATS_URL}")
     replicas = whole("TESTCAST_NATS_REPLICAS", 1, 1, 5, environ)
-    home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
-    state_dir = Path(environ.get("TESTCAST_STATE_DIR") or Path(home) / "testcast")
-    return BrokerConfig(url, replicas, state_dir, environ.get("NATS_SERVER") or None)
+    return BrokerConfig(url, replicas, _state_dir(environ), environ.get("NATS_SERVER") or None)
+
+
+def _state_dir(environ: Mapping[str, str]) -> Path | None:
+    """The directory that is named, or one below the user's. Relative homes do not count, as the XDG rules have it."""
+    named = environ.get("TESTCAST_STATE_DIR")
+    if named:
+        try:
+            return Path(named).expanduser()
+        except RuntimeError:
+            raise InvalidSetting(f"TESTCAST_STATE_DIR: {named!r}: there is no such home directory") from None
+    state_home = Path(environ.get("XDG_STATE_HOME") or "")
+    if state_home.is_absolute():
+        return state_home / "testcast"
+    home = Path(environ.get("HOME") or "")
+    if not home.is_absolute():
+        try:
+            home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        except KeyError:  # a user id without an account, as containers have
+            return None
+    return home / ".local" / "state" / "testcast"
 
 
 def redacted(url: str) -> str:

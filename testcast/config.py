@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from broker import config as broker_config
 from broker.config import BrokerConfig
+from broker.contract.errors import InvalidSetting
 from testcast.client.address import is_local
 
 
@@ -27,6 +29,19 @@ def names_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
 def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
     """A sentence for each variable whose name begins like a setting's and is none."""
     return broker_config.unknown(environ)
+
+
+def state_directory(settings: BrokerConfig) -> Path:
+    """The directory for data and logs.
+
+    Raises:
+        InvalidSetting: there is none.
+    """
+    if settings.state_dir is None:
+        raise InvalidSetting(
+            "TESTCAST_STATE_DIR: it is not set, and this user has no home directory: set it to a directory for the data"
+        )
+    return settings.state_dir
 
 
 def allow_private(nats_url: str, game_url: str, environ: Mapping[str, str] = os.environ) -> bool:

@@ -15,7 +15,7 @@ from broker.contract.errors import BadInput, TestcastError
 from broker.jetstream import runs
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
-from broker.local.embedded_server import port_is_free
+from broker.local.listening import refusal
 from testcast import config
 from testcast.cli.follow import Follow
 from testcast.cli.terminal import Terminal
@@ -52,7 +52,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         PartFailed, ServerNotStarted: a process does not start, or exited.
     """
     _check_ports(request.port, 1)
-    stack = Stack(settings.state_dir, settings.server_binary)
+    stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
         _started(terminal, "broker", await stack.start_broker())
@@ -126,7 +126,7 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         PartFailed, ServerNotStarted: a process does not start.
     """
     _check_ports(request.port, request.edges)
-    stack = Stack(settings.state_dir, settings.server_binary)
+    stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
         if request.nats_url is None:
@@ -167,7 +167,7 @@ async def broker(host: str, port: int, data: Path | None, settings: BrokerConfig
     Raises:
         ServerNotStarted: the port or the data directory is taken, or there is no nats-server.
     """
-    stack = Stack(settings.state_dir, settings.server_binary)
+    stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
         _started(terminal, "broker", await stack.start_broker(port, data, host))
@@ -207,10 +207,8 @@ def _check_ports(first: int, count: int) -> None:
     for port in range(first, first + count):
         if port > _MAX_PORT:
             raise BadInput(f"port {port} does not exist: choose a lower one with --port")
-        if not port_is_free(HOST, port):
-            raise BadInput(
-                f"port {port} is taken by another program: choose another one with --port, say {port + 1000}"
-            )
+        if why := refusal(HOST, port):
+            raise BadInput(f"{why}: choose another one with --port, say {port + 1000}")
 
 
 def _started(terminal: Terminal, name: str, where: str) -> None:

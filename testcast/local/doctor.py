@@ -163,10 +163,10 @@ def browser() -> Finding:
 
 def edge_port(port: int) -> Finding:
     """Checks that an edge can listen on `port` of loopback, or does so already."""
-    from broker.local.embedded_server import port_is_free
+    from broker.local.listening import refusal
 
     name = f"port {port}"
-    if port_is_free(_HOST, port):
+    if not refusal(_HOST, port):
         return Finding(name, True, "free for the edge")
     if _is_edge(port):
         return Finding(name, True, "an edge is running there")
@@ -180,10 +180,10 @@ def edge_port(port: int) -> Finding:
 
 def broker_port(port: int) -> Finding:
     """Checks that a broker can listen on `port` of loopback, or a NATS server does so already."""
-    from broker.local.embedded_server import port_is_free
+    from broker.local.listening import refusal
 
     name = f"port {port}"
-    if port_is_free(_HOST, port):
+    if not refusal(_HOST, port):
         return Finding(name, True, "free for the broker")
     if _greeting(port).startswith(b"INFO "):
         return Finding(name, True, "a NATS server is running there")
@@ -200,7 +200,7 @@ def state_directory() -> Finding:
     name = "state directory"
     remedy = "choose another directory in TESTCAST_STATE_DIR"
     try:
-        path = config.broker().state_dir
+        path = config.state_directory(config.broker())
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
             file.write(b"testcast")

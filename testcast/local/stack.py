@@ -18,7 +18,8 @@ from broker.contract.errors import BadInput, ServerNotStarted, TestcastError
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
 from broker.local.child_process import Child, python_module
-from broker.local.embedded_server import EmbeddedServer, port_is_free
+from broker.local.embedded_server import EmbeddedServer
+from broker.local.listening import host_port, reachable, refusal
 from broker.retry import Backoff, retry
 from testcast import config
 from testcast.local import data_directory
@@ -100,9 +101,12 @@ class Stack:
         """
         self._data = data_directory.first_free(self._state_dir) if data is None else data_directory.named(data)
         self.dir = self._data.path
-        chosen = port if port is not None else _DEFAULT_BROKER_PORT if port_is_free(HOST, _DEFAULT_BROKER_PORT) else 0
+        chosen = port if port is not None else _DEFAULT_BROKER_PORT if not refusal(HOST, _DEFAULT_BROKER_PORT) else 0
         self._server = EmbeddedServer(self.dir, chosen, host, self._binary)
-        await self._server.start()
+        try:
+            await self._server.start()
+        except OSError as error:
+            raise _cannot_write(self.dir, error) from None
         self.nats_url = self._server.url
         nats = await Connection.connect(self.nats_url, name="testcast-setup")
         try:
@@ -141,8 +145,8 @@ class Stack:
             BadInput: the port is taken.
             PartFailed: it exited, or is not ready within 30 s.
         """
-        if not port_is_free(host, port):
-            raise BadInput(f"port {port} is taken by another program: choose another one with --port")
+        if why := refusal(host, port):
+            raise BadInput(f"{why}: choose another one with --port")
         settings = {
             "TESTCAST_NATS_URL": self.nats_url,
             "TESTCAST_EDGE_HOST": host,
@@ -151,7 +155,7 @@ class Stack:
             "TESTCAST_ALLOW_PRIVATE": 1 if allow_private else None,
         }
         part = self._start("edge", f"edge-{port}", python_module("ws_edge"), settings)
-        url = f"http://{host}:{port}"
+        url = f"http://{host_port(reachable(host), port)}"
         await until_it_answers(part, f"{url}/readyz")
         return url
 
@@ -169,8 +173,11 @@ class Stack:
 
     def _start(self, kind: str, name: str, argv: Sequence[str], settings: Mapping[str, object]) -> Part:
         log = self.dir / "logs" / f"{name}.log"
-        log.unlink(missing_ok=True)
-        part = Part(name, kind, Child(argv, log, config.for_child(settings)))
+        try:
+            log.unlink(missing_ok=True)
+            part = Part(name, kind, Child(argv, log, config.for_child(settings)))
+        except OSError as error:
+            raise _cannot_write(log.parent, error) from None
         self.parts.append(part)
         return part
 
@@ -207,6 +214,10 @@ class Stack:
             if part.child.exit_code is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(part.child.pid, signal.SIGKILL)
+
+
+def _cannot_write(path: Path, error: OSError) -> ServerNotStarted:
+    return ServerNotStarted(f"cannot write to {path}: {error.strerror} (TESTCAST_STATE_DIR)")
 
 
 async def until_it_answers(part: Part, url: str, timeout_s: float = _READY_TIMEOUT_S) -> None:
