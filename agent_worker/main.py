@@ -22,7 +22,7 @@ from broker import config as broker_config
 from broker.contract.errors import TestcastError
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
-from broker.local.signals import block_ignored, not_ignored
+from broker.local.signals import ShieldingLoop, not_ignored
 from broker.retry import retry
 
 _CONNECT_S: Final = 2.0
@@ -111,7 +111,6 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 def main() -> int:
     """`python -m agent_worker`: settings from the environment, exit status 0 after an orderly end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    block_ignored()
     for each in broker_config.unknown():
         _log.warning("%s", each)
 
@@ -121,7 +120,8 @@ def main() -> int:
         await serve(broker_config.load().nats_url, load(), stop)
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=ShieldingLoop) as runner:
+            runner.run(run())
     except (TestcastError, BrowserMissing) as error:
         print(f"testcast agent: {error}", file=sys.stderr)  # noqa: T201  # a person reads it
         return 2

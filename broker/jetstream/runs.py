@@ -111,6 +111,7 @@ async def submit(log: JetStreamLog, job: Job) -> str:
     """
     test_id = identity.new_test_id()
     data = msgspec.to_builtins(job)
+    data.pop("allowPrivate", None)  # what an installation allows is not for viewers
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
     head = await retry(lambda: _store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
     try:

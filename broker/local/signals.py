@@ -5,8 +5,10 @@ A shell without job control does it with SIGINT for what it runs in the backgrou
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Iterable
+from typing import Any
 
 
 def not_ignored(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
@@ -17,11 +19,16 @@ def not_ignored(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def block_ignored() -> None:
-    """Blocks the ignored signals of a terminal, for the sake of children that are started later.
+class ShieldingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose child processes do not get a terminal's signals that this process ignores.
 
-    Some programs (Node.js, which drives the browser) set every signal to its default when they start, and leave a
-    blocked one blocked.
+    Some programs (Node.js, which drives the browser) set every signal to its default when they start. They get a
+    session of their own, which no signal to this process's group reaches.
     """
-    numbers = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers - set(not_ignored(numbers)))
+
+    async def subprocess_exec(self, protocol_factory: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the base class does it."""
+        terminal = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+        if len(not_ignored(terminal)) < len(terminal):
+            kwargs["start_new_session"] = True
+        return await super().subprocess_exec(protocol_factory, *args, **kwargs)
