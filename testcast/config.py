@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from broker import config as broker_config
@@ -29,6 +30,11 @@ def names_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
 def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
     """A sentence for each variable whose name begins like a setting's and is none."""
     return broker_config.unknown(environ)
+
+
+def version() -> str:
+    """The version of the package that is installed."""
+    return metadata.version("testcast")
 
 
 def state_directory(settings: BrokerConfig) -> Path:

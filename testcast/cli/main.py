@@ -224,11 +224,26 @@ def tail(
 
 
 @cli.command()
-def doctor() -> int:
-    """Check what this machine lacks, and say how to get it."""
+@click.option("--edge", metavar="URL", help="Check the edge at this address, as viewers have it.")
+@click.option(
+    "--long",
+    "keep_s",
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    default=0.0,
+    help="Keep an idle socket this long, which shows the idle timeout of a proxy.",
+)
+@_nats
+@_json
+def doctor(edge: str | None, keep_s: float, nats: str | None, as_json: bool) -> int:
+    """Check this machine, the broker and the edge, and say what to change.
+
+    The broker and the edge are those that the settings and the options name, else those that run on this machine.
+    Exit status: 0 nothing is missing, 1 something needs attention.
+    """
     from testcast.cli import commands
 
-    return commands.doctor(Terminal())
+    return commands.doctor(commands.DoctorRequest(edge, nats, keep_s), Terminal(), as_json=as_json)
 
 
 @cli.command("demo-game", hidden=True)
