@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from broker import known_settings
 from broker.contract.errors import InvalidSetting
 from broker.login import NatsSettings, check
 
@@ -15,6 +17,7 @@ DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
 
 _SCHEME = re.compile(r"(\w+://)")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 MAX_REPLICAS = 5
@@ -38,7 +41,8 @@ class BrokerConfig(NamedTuple):
 
     nats_url: str
     replicas: int
-    state_dir: Path
+    state_dir: Path | None
+    """None where none is named and the user has no home directory: only what writes nothing can run."""
     server_binary: str | None
 
 
@@ -114,9 +118,7 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     copies = replicas(environ)
     streams(environ)  # a wrong value is told at the start, not when it is used
     nats(environ)
-    home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
-    state_dir = Path(environ.get("TESTCAST_STATE_DIR") or Path(home) / "testcast")
-    return BrokerConfig(url, copies, state_dir, environ.get("NATS_SERVER") or None)
+    return BrokerConfig(url, copies, _state_dir(environ), environ.get("NATS_SERVER") or None)
 
 
 def check_scheme(url: str) -> None:
@@ -134,6 +136,26 @@ def check_scheme(url: str) -> None:
         raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(url)!r} is no address like {DEFAULT_NATS_URL}")
 
 
+def _state_dir(environ: Mapping[str, str]) -> Path | None:
+    """The directory that is named, or one below the user's. Relative homes do not count, as the XDG rules have it."""
+    named = environ.get("TESTCAST_STATE_DIR")
+    if named:
+        try:
+            return Path(named).expanduser()
+        except RuntimeError:
+            raise InvalidSetting(f"TESTCAST_STATE_DIR: {named!r}: there is no such home directory") from None
+    state_home = Path(environ.get("XDG_STATE_HOME") or "")
+    if state_home.is_absolute():
+        return state_home / "testcast"
+    home = Path(environ.get("HOME") or "")
+    if not home.is_absolute():
+        try:
+            home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        except KeyError:  # a user id without an account, as containers have
+            return None
+    return home / ".local" / "state" / "testcast"
+
+
 def redacted(url: str) -> str:
     """Returns broker addresses (separated by commas) without user, password and token, for logs and pages."""
     # Everything up to the last @ of an address is dropped: a password may contain any character, a comma too.
@@ -147,13 +169,12 @@ def number(name: str, default: float, low: float, high: float, environ: Mapping[
     Raises:
         InvalidSetting: it is not a number, or not between `low` and `high`; the message names the variable.
     """
-    given = environ.get(name, "")
+    given = environ.get(name, "").strip()
     if not given:
         return default
-    try:
-        value = float(given)
-    except ValueError:
-        raise InvalidSetting(f"{name}: {given!r} is not a number") from None
+    if not _NUMBER.fullmatch(given):
+        raise InvalidSetting(f"{name}: {given!r} is not a number")
+    value = float(given)
     if not low <= value <= high:
         raise InvalidSetting(f"{name}: {given} is not between {low:g} and {high:g}")
     return value
@@ -171,6 +192,26 @@ def whole(name: str, default: int, low: int, high: int, environ: Mapping[str, st
     return int(value)
 
 
+def allow_private(environ: Mapping[str, str] = os.environ) -> bool | None:
+    """Reads `TESTCAST_ALLOW_PRIVATE`, or `TESTCAST_AGENT_ALLOW_PRIVATE`, its name in earlier versions.
+
+    Returns:
+        Whether games at private and loopback addresses may be tested; None when it is not set.
+
+    Raises:
+        InvalidSetting: the value is neither yes nor no; the message names the variable.
+    """
+    for name in ("TESTCAST_ALLOW_PRIVATE", "TESTCAST_AGENT_ALLOW_PRIVATE"):
+        if environ.get(name, "").strip():
+            return switch(name, False, environ)
+    return None
+
+
+def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns a sentence for each variable whose name begins like a setting's and is none."""
+    return known_settings.unknown(environ)
+
+
 def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
     """Reads a switch from the environment: 1/0, true/false, yes/no, on/off.
 
@@ -185,3 +226,8 @@ def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) ->
     if given in ("0", "false", "no", "off"):
         return False
     raise InvalidSetting(f"{name}: {given!r} is neither 1 nor 0")
+
+
+def given(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns those of these environment variables that are set, and their values."""
+    return {name: environ[name] for name in names if name in environ}

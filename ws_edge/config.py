@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from broker.config import number, switch
+from broker.config import allow_private, number, switch, whole
 from broker.contract.errors import InvalidSetting
 from ws_edge.origins import Origins, PublicUrl, parse_public_url
 
@@ -48,7 +48,7 @@ class EdgeConfig(NamedTuple):
 
 
 def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
-    """Reads `TESTCAST_EDGE_…`, `TESTCAST_RUN_LOST_S` and `TESTCAST_AGENT_ALLOW_PRIVATE`.
+    """Reads `TESTCAST_EDGE_…`, `TESTCAST_RUN_LOST_S` and `TESTCAST_ALLOW_PRIVATE`.
 
     Raises:
         InvalidSetting: a value makes no sense; the message names the variable.
@@ -58,17 +58,20 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
     def of(name: str, standard: float, low: float, high: float) -> float:
         return number(f"TESTCAST_EDGE_{name}", standard, low, high, environ)
 
+    def count_of(name: str, standard: int, low: int, high: int) -> int:
+        return whole(f"TESTCAST_EDGE_{name}", standard, low, high, environ)
+
     return EdgeConfig(
         host=environ.get("TESTCAST_EDGE_HOST", "").strip(" []") or default.host,
-        port=int(of("PORT", default.port, 0, 65535)),
-        workers=int(of("WORKERS", default.workers, 1, 256)),
+        port=count_of("PORT", default.port, 0, 65535),
+        workers=count_of("WORKERS", default.workers, 1, 256),
         progress_interval_s=of("PROGRESS_INTERVAL_S", default.progress_interval_s, 0, 3600),
         heartbeat_s=of("HEARTBEAT_S", default.heartbeat_s, 0.1, 25),  # a viewer gives up after 35 s of silence
         drain_s=of("DRAIN_S", default.drain_s, 0, 600),
-        high_water_bytes=int(of("HIGH_WATER_BYTES", default.high_water_bytes, 4096, 16 << 20)),
-        max_subscriptions=int(of("MAX_SUBSCRIPTIONS", default.max_subscriptions, 1, 100_000)),
-        max_sockets=int(of("MAX_SOCKETS", default.max_sockets, 1, 1_000_000)),
-        max_sockets_per_address=int(of("MAX_SOCKETS_PER_ADDRESS", default.max_sockets_per_address, 0, 1_000_000)),
+        high_water_bytes=count_of("HIGH_WATER_BYTES", default.high_water_bytes, 4096, 16 << 20),
+        max_subscriptions=count_of("MAX_SUBSCRIPTIONS", default.max_subscriptions, 1, 100_000),
+        max_sockets=count_of("MAX_SOCKETS", default.max_sockets, 1, 1_000_000),
+        max_sockets_per_address=count_of("MAX_SOCKETS_PER_ADDRESS", default.max_sockets_per_address, 0, 1_000_000),
         handshakes_per_s=of("HANDSHAKES_PER_S", default.handshakes_per_s, 0, 1_000_000),
         trusted_proxies=_networks(environ.get("TESTCAST_EDGE_TRUSTED_PROXIES", "")),
         allowed_origins=_origins(environ.get("TESTCAST_EDGE_ALLOWED_ORIGINS", "")),
@@ -76,7 +79,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         projector=switch("TESTCAST_EDGE_PROJECTOR", default.projector, environ),
         reaper=switch("TESTCAST_EDGE_REAPER", default.reaper, environ),
         run_lost_s=number("TESTCAST_RUN_LOST_S", default.run_lost_s, 1, 7 * 86400, environ),
-        allow_private=switch("TESTCAST_AGENT_ALLOW_PRIVATE", default.allow_private, environ),
+        allow_private=allow_private(environ) or False,
         demo_game_url=environ.get("TESTCAST_EDGE_DEMO_GAME_URL") or None,
     )
 

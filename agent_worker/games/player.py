@@ -15,6 +15,7 @@ from agent_worker.games.actions import WHOLE, Action, groups, largest
 from agent_worker.games.browser import Browser, Page
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.discovery import Discovery, percent
+from agent_worker.games.egress_proxy import judge_any
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.observer import Observer
@@ -37,7 +38,7 @@ async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
             game is not known to be at fault.
     """
     started = asyncio.get_running_loop().time()
-    async with browser.page() as page:
+    async with browser.page(judge_any if job.allow_private else None) as page:
         await _Player(run, page, job, started).play()
 
 

@@ -61,6 +61,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     title: str
     budget_seconds: float = DEFAULT_BUDGET_S
     seed: int = 0
+    allow_private: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether the game may be at a private or loopback address; left out where it may not."""
 
 
 class Run(NamedTuple):
@@ -72,7 +74,14 @@ class Run(NamedTuple):
     """Sequence of its newest stored message."""
 
 
-def make_job(game_url: str, title: str | None, budget_seconds: float | None, seed: int | None) -> Job:
+def make_job(
+    game_url: str,
+    title: str | None,
+    budget_seconds: float | None,
+    seed: int | None,
+    *,
+    allow_private: bool = False,
+) -> Job:
     """Returns a job with defaults filled in.
 
     Args:
@@ -80,6 +89,7 @@ def make_job(game_url: str, title: str | None, budget_seconds: float | None, see
         title: 1 to `MAX_TITLE_CHARS` characters; None: the address without its scheme.
         budget_seconds: `MIN_BUDGET_S` to `MAX_BUDGET_S`.
         seed: 0 to 2^53-1; None: a random one.
+        allow_private: the game may be at a private or loopback address.
 
     Raises:
         BadInput: naming the field and what it may be.
@@ -95,7 +105,8 @@ def make_job(game_url: str, title: str | None, budget_seconds: float | None, see
         host_and_path = game_url.split("://", 1)[-1].split("?", 1)[0].rstrip("/")
         title = host_and_path[:MAX_TITLE_CHARS]
     chosen_seed = secrets.randbelow(2**31) if seed is None else seed
-    return Job(game_url=game_url, title=title.strip(), budget_seconds=budget, seed=chosen_seed)
+    private = True if allow_private else msgspec.UNSET
+    return Job(game_url=game_url, title=title.strip(), budget_seconds=budget, seed=chosen_seed, allow_private=private)
 
 
 async def submit(log: JetStreamLog, job: Job) -> str:
@@ -111,6 +122,7 @@ async def submit(log: JetStreamLog, job: Job) -> str:
     """
     test_id = identity.new_test_id()
     data = msgspec.to_builtins(job)
+    data.pop("allowPrivate", None)  # what an installation allows is not for viewers
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
     head = await retry(lambda: _store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
     try:

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import socket
 import sysconfig
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +15,7 @@ from typing import Final, NamedTuple
 from broker.contract.errors import ServerNotStarted
 from broker.local.child_process import Child
 from broker.local.disk_watch import DiskWatch
+from broker.local.listening import bare, host_port, reachable, refusal
 from broker.version import VERSION
 
 _START_TIMEOUT_S: Final = 15.0
@@ -68,7 +68,7 @@ class EmbeddedServer:
 
     def __init__(self, store_dir: Path, port: int = 0, host: str = "127.0.0.1", binary: str | None = None) -> None:
         self.store_dir = store_dir
-        self.host = host
+        self.host = bare(host)
         self.port = port
         """0 before the first start when the system chooses it."""
         self.log = store_dir / "nats-server.log"
@@ -89,8 +89,8 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """`nats://host:port`."""
-        return f"nats://{self.host}:{self.port}"
+        """`nats://host:port`, as this machine reaches it."""
+        return f"nats://{host_port(reachable(self.host), self.port)}"
 
     @property
     def child(self) -> Child:
@@ -131,10 +131,8 @@ class EmbeddedServer:
 
     async def _launch(self) -> None:
         binary = find_binary(self._binary)
-        if self.port and not port_is_free(self.host, self.port):
-            raise ServerNotStarted(
-                f"port {self.port} is taken by another program: stop that one, or choose another port"
-            )
+        if why := refusal(self.host, self.port):
+            raise ServerNotStarted(f"{why}: choose another one, or stop what has it")
         self.store_dir.mkdir(parents=True, exist_ok=True)
         ports = self.store_dir / "ports"
         shutil.rmtree(ports, ignore_errors=True)
@@ -173,14 +171,3 @@ def _port_from(directory: Path) -> int | None:
         with contextlib.suppress(ValueError, OSError, KeyError, IndexError):
             return int(json.loads(file.read_text())["nats"][0].rsplit(":", 1)[1])
     return None
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Returns whether a program could listen on the port at the moment."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True

@@ -194,7 +194,7 @@ async def test_sub_requests_to_refused_addresses(server: GameServer, forbidden: 
 async def test_the_usual_judge_refuses_this_machine(server: GameServer) -> None:
     async with Browser(judge=judge_public) as browser:
         code, message = await failure(browser, f"{server.url}/index.html")
-    assert code == "url_refused" and "TESTCAST_AGENT_ALLOW_PRIVATE" in message
+    assert code == "url_refused" and "TESTCAST_ALLOW_PRIVATE" in message
     assert server.asked.total() == 0
 
 

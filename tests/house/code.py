@@ -110,8 +110,8 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "httptools": ("ws_edge/transport/*",),
     "uvicorn": ("ws_edge/main.py", "ws_edge/transport/*"),
     "starlette": ("ws_edge/api/*",),
-    "websockets": ("ws_edge/transport/*", "testcast/client/watch.py"),
-    "httpx": ("testcast/client/rpc.py", "testcast/local/*"),
+    "websockets": ("ws_edge/transport/*", "testcast/client/watch.py", "testcast/client/probe.py"),
+    "httpx": ("testcast/client/rpc.py", "testcast/client/probe.py", "testcast/local/*"),
     "click": ("testcast/cli/main.py", "testcast/cli/options.py", "testcast/cli/run_commands.py"),
     "rich": ("testcast/cli/*",),
 }

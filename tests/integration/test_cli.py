@@ -355,7 +355,7 @@ async def test_edge_becomes_the_edge(nats_server: EmbeddedServer, tmp_path: Path
                 return False
 
         await until(ready, within_s=20)
-        assert [each.split()[1:] for each in left_behind(tmp_path)] == [["-m", "ws_edge"]]
+        assert [each.split()[1:] for each in left_behind(tmp_path)] == [["-P", "-m", "ws_edge"]]
         edge.signal(signal.SIGTERM)
         assert (await edge.finish()).code == 0
 

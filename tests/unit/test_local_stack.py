@@ -15,10 +15,11 @@ import pytest
 
 from broker.contract.errors import InvalidSetting, ServerNotStarted
 from broker.local.child_process import Child
+from broker.local.listening import host_port, reachable
 from testcast import config
 from testcast.local import data_directory
 from testcast.local.foreground import run
-from testcast.local.stack import Part, PartFailed, Stack, exit_message, free_port, reachable_url, until_it_answers
+from testcast.local.stack import Part, PartFailed, Stack, exit_message, free_port, until_it_answers
 
 SpawnPart = Callable[[str], Part]
 
@@ -154,7 +155,7 @@ async def test_a_body_may_have_an_exit_status_of_its_own_when_it_is_stopped(tmp_
     ],
 )
 def test_an_address_that_reaches_what_listens_there(host: str, url: str) -> None:
-    assert reachable_url(host, 80) == url
+    assert f"http://{host_port(reachable(host), 80)}" == url
 
 
 def test_where_edges_listen() -> None:

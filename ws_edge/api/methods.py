@@ -190,7 +190,8 @@ async def connect_to_test(node: Node, request: Request, params: RunParams) -> An
 async def submit_test(node: Node, _request: Request, params: SubmitTest) -> Answer:
     """Queues a run."""
     url = await check_for_submit(params.game_url, allow_private=node.config.allow_private)
-    job = runs.make_job(url, params.title, params.budget_seconds, params.seed)
+    private = node.config.allow_private
+    job = runs.make_job(url, params.title, params.budget_seconds, params.seed, allow_private=private)
     return Answer(orjson.dumps({"testId": await runs.submit(node.log, job)}))
 
 
@@ -210,7 +211,11 @@ async def get_picture(node: Node, _request: Request, params: RunParams) -> Answe
 
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
     """What the page needs to know of this installation."""
-    answer: dict[str, Any] = {"now": node.broker_ms() or now_ms(), "version": VERSION}
+    answer: dict[str, Any] = {
+        "now": node.broker_ms() or now_ms(),
+        "version": VERSION,
+        "allowPrivate": node.config.allow_private,
+    }
     if degraded := node.degraded:
         answer["degraded"] = degraded
     if node.config.demo_game_url is not None:
