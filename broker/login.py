@@ -167,7 +167,7 @@ def refusal(error: Exception) -> str | None:
     if isinstance(error, ssl.SSLError):
         return f"the TLS handshake failed: {error.reason or 'no reason given'}; does it want a client certificate?"
     if "offers no tls" in text:
-        return text
+        return "it offers no TLS, which tls:// or a certificate in the settings asks for"
     return None
 
 

@@ -193,6 +193,11 @@ class Node:
         """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
         self._run("hub", self.hub.run)
         self._run("tests", partial(self.tests.run, self.catalogue))
+        self._run("views", self._start_views, ends=True)
+
+    async def _start_views(self) -> None:
+        """The views read streams: they start when declaring them was tried, and each waits for its own."""
+        await self.topology.until_tried()
         self._run("topology", self.topology.until_standing, ends=True)
         self._run("catalogue", self.catalogue.run)
         self._run("refill", self.refill.run)

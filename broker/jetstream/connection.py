@@ -222,7 +222,8 @@ class Connection:
             what = f"not an address like {DEFAULT_NATS_URL}; are user and password percent-encoded?"
             raise InvalidSetting(f"cannot connect to {self.address!r}: {what}") from None
         except NatsError as error:
-            raise InvalidSetting(f"cannot connect to {self.address!r}: {error or repr(error)}") from None
+            what = f"{error or repr(error)}; are user and password percent-encoded?"
+            raise InvalidSetting(f"cannot connect to {self.address!r}: {what}") from None
         self._refusal = None
         await self._subscribe(f"{self._inbox}.*", self._on_reply)
         self._open = True

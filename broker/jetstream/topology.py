@@ -36,7 +36,7 @@ from broker.jetstream.stream_config import (
     streams,
 )
 from broker.log import RateLimited
-from broker.retry import Backoff, retry
+from broker.retry import Backoff, pause, retry
 
 __all__ = ["LEASE_S", "MAX_SHOT_BYTES", "RETENTION_S", "Topology", "apply", "consumers", "lease_s", "streams"]
 
@@ -148,6 +148,12 @@ class Topology:
             source=self._nats,
             on_failure=on_failure,
         )
+
+    async def until_tried(self) -> None:
+        """Waits for the connection, and declares once, whatever comes of it."""
+        while not self._nats.connected:
+            await pause(_LONGEST_PAUSE_S, self._nats)
+        await self.again()
 
     async def until_standing(self) -> None:
         """Declares, however long it takes, and logs why it does not succeed."""

@@ -199,7 +199,7 @@ async def test_certificates_of_ones_own(tmp_path: Path) -> None:
 
 async def test_nothing_is_said_in_the_clear_where_tls_was_asked_for(tmp_path: Path) -> None:
     async with serving(tmp_path, USERS) as server:
-        with pytest.raises(LoginRefused, match="offers no tls"):
+        with pytest.raises(LoginRefused, match="offers no TLS"):
             await connected(server.url(f"a%40b:{ENCODED}", scheme="tls"))
 
 
