@@ -191,28 +191,3 @@ async def test_a_publisher_with_huge_fields_is_folded(streams: Streams, make_edg
         return any(run["status"] == "completed" and run["score"] == 3 for run in (await listing(edge))["tests"])
 
     await until(ended)
-
-
-async def test_queued_runs_have_places_and_say_when_no_agent_is_running(streams: Streams, make_edge: MakeEdge) -> None:
-    edge = await make_edge()
-    ids = []
-    for number in range(2):
-        ids.append(identity.new_test_id())
-        await publish(streams, ids[-1], "Queued", "status", status="queued", data={"title": f"run {number}"})
-        await until(lambda: _is_listed(edge, ids[-1]))
-
-    async def waits_in_vain() -> bool:
-        runs = (await listing(edge))["tests"]
-        return [(run.get("queuePlace"), run.get("noAgent")) for run in runs] == [(2, True), (1, True)]
-
-    await until(waits_in_vain, within_s=30)
-    await publish(streams, ids[0], "Running", "status", status="running", data={"attempt": 1})
-
-    async def an_agent_plays() -> bool:
-        runs = (await listing(edge))["tests"]
-        return [(run.get("queuePlace"), run.get("noAgent"), run["status"]) for run in runs] == [
-            (1, None, "queued"),
-            (None, None, "running"),
-        ]
-
-    await until(an_agent_plays, within_s=15)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,9 +13,18 @@ from hypothesis import strategies as st
 
 from broker.contract.events import Status
 from broker.contract.snapshot import Snapshot
+from tests.model import VirtualLoop
+from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
-from ws_edge.views.queue import PLACES, Queue
+from ws_edge.views.queue import AGENT_SILENT_S, PLACES, Queue
 from ws_edge.views.reaper import what_happened
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualLoop]:
+    loop = VirtualLoop()
+    yield loop
+    loop.finish()
 
 
 def snapshot_at(created_at: int, number: int, status: Status = "queued") -> Snapshot:
@@ -89,3 +100,50 @@ def test_the_brokers_clock_is_what_it_said_and_the_time_since() -> None:
     assert clock.now_ms(102.5) == 1_002_500
     clock.set(500_000, 103.0)
     assert clock.now_ms(103.0) == 500_000, "it was set back"
+
+
+class Broker:
+    """The queue's consumer, asked for its waiting pulls."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.asked = 0
+
+    async def api(self, name: str, **_: Any) -> dict[str, Any]:
+        assert name == "CONSUMER.INFO.JOBS.workers"
+        self.asked += 1
+        return {"num_waiting": self.waiting}
+
+
+def test_whether_an_agent_is_running(loop: VirtualLoop) -> None:
+    queue, broker, played = Queue(), Broker(), [False]
+
+    def set_agents(*, present: bool) -> None:
+        queue.agents_present = present
+
+    catalogue: Any = SimpleNamespace(
+        queue=queue, stale_for_s=None, set_agents=set_agents, runs_are_played=lambda _now: played[0]
+    )
+    streams: Any = broker
+    loop.create_task(Agents(streams, catalogue).run())
+    loop.run_for(100)
+    assert queue.agents_present and not broker.asked, "the broker is asked while runs are queued only"
+    queue.change(None, snapshot_at(1, 1))
+    loop.run_for(10)
+    assert not queue.agents_present and broker.asked, "none waits, and nothing was heard for long"
+    broker.waiting = 1
+    loop.run_for(3)
+    assert queue.agents_present
+    broker.waiting = 0
+    loop.run_for(AGENT_SILENT_S - 3)
+    assert queue.agents_present
+    loop.run_for(6)
+    assert not queue.agents_present
+    played[0] = True
+    loop.run_for(3)
+    assert queue.agents_present, "a busy agent waits for no job"
+    played[0] = False
+    loop.run_for(40)
+    queue.agent_heard_at = loop.time()
+    loop.run_for(3)
+    assert queue.agents_present, "a sign of life"
