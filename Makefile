@@ -43,7 +43,7 @@ else
 	$(BIN)/pytest $(ARGS)
 endif
 
-faults: setup  ## kills, stops and cuts everything, and counts what was lost (ARGS="--seed 7 --rounds 30")
+faults: setup  ## kills, stops and cuts everything, and counts what was lost (ARGS="--seed 7 --rounds 30", ARGS="--only 'broker disk full'")
 	$(BIN)/python -m tests.faults $(ARGS)
 
 bench: tools  ## what fan-out costs, beside its peers, in one run; writes BENCHMARKS.md (ARGS="--help" lists the parts)

@@ -5,6 +5,7 @@
 * `cluster`: three nats-servers; `link`: the TCP proxy between the parts, which can fail.
 * `publisher`: one publisher process; `workload`: the publishers and viewers of a test; `viewers`: the kinds of viewers.
 * `world`: everything that can fail, running together; `nemesis`: the faults and their schedule.
+* `damage`: what the broker holds is deleted, forged or has no room; `clock`: clocks of single processes that jump.
 * `checker`: pure; compares what was published, stored and seen.
 * `kit`: a whole test; `scenarios`: measures the recovery from one kind of fault.
 """

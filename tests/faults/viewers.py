@@ -159,6 +159,8 @@ class SocketViewer(_Watcher):
         elif message["type"] == "heartbeat" and run is not None:
             place = self.places[run]
             self.places[run] = place._replace(after=max(place.after, message.get("head", 0)))
+        elif message["type"] == "error" and message["data"]["code"] == "not_found":
+            raise ConnectionResetError  # the stream was made again, and the run has no event in it yet: asked again
         elif message["type"] == "goodbye":
             self._retry_after_s = retry_after_s(message["retryAfterMs"])
 
@@ -182,7 +184,7 @@ class Poller(_Watcher):
 
     async def _poll(self, http: httpx.AsyncClient, edge: str, run: str) -> None:
         answer = await http.post(f"{edge}/rpc/getEvents", json={"testId": run, **self._resume(run)})
-        if answer.status_code in (502, 503):
+        if answer.status_code in (404, 502, 503):  # 404: the stream was made again, and the run has no event in it yet
             return
         answer.raise_for_status()
         page = answer.json()

@@ -22,6 +22,15 @@ from tests.full_disk import CannotMount, Filler, SmallBroker, running, small_dis
 from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, event_bytes, publish, until
 
 VERSION = metadata.version("testcast")
+WELL: dict[str, Any] = {
+    "ready": True,
+    "degraded": [],
+    "failed": [],
+    "broker": True,
+    "catalogue": True,
+    "draining": False,
+    "version": VERSION,
+}
 
 
 @pytest.fixture
@@ -54,18 +63,7 @@ async def test_an_edge_stays_ready_while_the_broker_is_away(
         return [each["testId"] for each in tests] == [test_id]
 
     await until(listed, within_s=20)
-    assert await ready(http, nats_edge) == (
-        200,
-        {
-            "ready": True,
-            "degraded": [],
-            "failed": [],
-            "broker": True,
-            "catalogue": True,
-            "draining": False,
-            "version": VERSION,
-        },
-    )
+    assert await ready(http, nats_edge) == (200, WELL)
     assert "degraded" not in (await http.get(f"{nats_edge.url}/rpc/getConfig")).json()
 
     never_filled = EdgeProcess(nats_server.url, tmp_path)

@@ -173,7 +173,7 @@ async def test_several_tests_and_the_list_on_one_socket(stack: Stack, stack_stre
         (event,) = await reader.events(1)
         assert (event["testId"], event["message"]) == (second, "heard")
         changed = await reader.control("tests")
-        assert set(changed["counts"]) == {"queued", "running", "completed", "failed"}
+        assert set(changed["counts"]) == {"queued", "running", "completed", "failed", "cancelled"}
         assert {run["testId"]: run["message"] for run in changed["upserts"]}.get(first, "unheard") == "unheard"
 
 

@@ -21,6 +21,7 @@ class Broker:
 
     def __init__(self, write: dict[str, Any] | None, *, reads: bool = True) -> None:
         self.storage = StorageHealth()
+        self.api_prefix, self.bucket_prefix, self.mend_with = "$JS.API", "", None
         self.write = write
         self.reads = reads
 

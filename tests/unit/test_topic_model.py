@@ -146,6 +146,8 @@ class ModelViewer(SocketWriter):
         assert message["testId"] == TEST_ID
         if kind == "sync":
             self._on_sync(message)
+        elif kind == "unreadable":
+            assert self.synced and message["count"] == sum(message["reasons"].values()) > 0
         else:
             assert kind == "heartbeat" and self.synced
             head = message["head"]
