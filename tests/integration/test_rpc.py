@@ -49,7 +49,7 @@ async def test_submit_queues_a_run_and_cancel_ends_it(client: httpx.AsyncClient,
     assert (first["type"], first["status"]) == ("status", "queued")
     assert first["data"] == {"gameUrl": "http://127.0.0.1:9/g/", "title": "Mine", "budgetSeconds": 30, "seed": 7}
     job = await stack_streams.last(subjects.JOBS, subjects.job(test_id))
-    assert job is not None and orjson.loads(job.data) == first["data"]
+    assert job is not None and orjson.loads(job.data) == first["data"] | {"allowPrivate": True}
     run = await listed(client, test_id, "queued")
     assert (run["title"], run["gameUrl"], run["attempt"]) == ("Mine", "http://127.0.0.1:9/g/", 0)
 
