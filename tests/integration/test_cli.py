@@ -246,6 +246,7 @@ async def test_submit_prints_the_id_and_nothing_else(stack: Stack, stack_streams
     job = await stack_streams.last(subjects.JOBS, subjects.job(test_id))
     assert job is not None
     wanted = {"gameUrl": "http://localhost:9/game", "title": "Mine", "seed": 3, "budgetSeconds": 9.0}
+    wanted["allowPrivate"] = True
     assert orjson.loads(job.data) == wanted
 
 

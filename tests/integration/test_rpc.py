@@ -10,6 +10,7 @@ import httpx
 import orjson
 import pytest
 
+from agent_worker.games.handle import read_job
 from broker import identity
 from broker.contract import subjects
 from broker.jetstream.api import Streams
@@ -48,7 +49,7 @@ async def test_submit_queues_a_run_and_cancel_ends_it(client: httpx.AsyncClient,
     assert (first["type"], first["status"]) == ("status", "queued")
     assert first["data"] == {"gameUrl": "http://127.0.0.1:9/g/", "title": "Mine", "budgetSeconds": 30, "seed": 7}
     job = await stack_streams.last(subjects.JOBS, subjects.job(test_id))
-    assert job is not None and orjson.loads(job.data) == first["data"]
+    assert job is not None and orjson.loads(job.data) == first["data"] | {"allowPrivate": True}
     run = await listed(client, test_id, "queued")
     assert (run["title"], run["gameUrl"], run["attempt"]) == ("Mine", "http://127.0.0.1:9/g/", 0)
 
@@ -255,6 +256,16 @@ async def test_what_changes_something_wants_post_and_our_own_pages(client: httpx
         "/rpc/submitTest", json={"gameUrl": "http://127.0.0.1/"}, headers={"origin": "https://evil.example"}
     )
     assert (foreign.status_code, foreign.json()["error"]["code"]) == (403, "foreign_origin")
+
+
+@pytest.mark.parametrize("name", ["TESTCAST_ALLOW_PRIVATE", "TESTCAST_AGENT_ALLOW_PRIVATE"])
+async def test_one_setting_of_the_edge_decides_on_local_games(make_edge: MakeEdge, streams: Streams, name: str) -> None:
+    edge = await make_edge(**{"TESTCAST_AGENT_ALLOW_PRIVATE": "", name: "1"})
+    async with httpx.AsyncClient(base_url=edge.url, trust_env=False) as http:
+        assert (await call(http, "getConfig"))["allowPrivate"] is True
+        test_id = (await call(http, "submitTest", gameUrl="http://localhost:3000"))["testId"]
+    job = await streams.last(subjects.JOBS, subjects.job(test_id))
+    assert job is not None and read_job(test_id, job.data).allow_private
 
 
 async def test_private_addresses_are_refused_unless_allowed(make_edge: MakeEdge) -> None:
