@@ -10,7 +10,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from testcast.client.known_runs import KnownRuns
-from tests.harness import begin, publish
+from tests.harness import begin, publish, until
 
 
 async def statuses(known: KnownRuns) -> dict[str, str]:
