@@ -22,7 +22,7 @@ USER testcast
 WORKDIR /home/testcast
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=4s --start-period=20s \
-    CMD ["python", "-c", "import os, urllib.request as web; web.urlopen(f'http://127.0.0.1:{os.environ[\"TESTCAST_EDGE_PORT\"]}/healthz', timeout=3)"]
+    CMD ["python", "-c", "import os, urllib.request as web; web.build_opener(web.ProxyHandler({})).open(f'http://127.0.0.1:{os.environ[\"TESTCAST_EDGE_PORT\"]}/healthz', timeout=3)"]
 CMD ["testcast", "edge"]
 
 FROM edge AS agent

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from agent_worker.config import AgentConfig, load
@@ -19,13 +20,13 @@ from agent_worker.work.outcome import TryAgain
 from agent_worker.work.worker import Worker
 from broker import config as broker_config
 from broker.contract.errors import TestcastError
-from broker.jetstream import topology
 from broker.jetstream.connection import Connection
+from broker.local.signals import ShieldingLoop, not_ignored
 from broker.retry import retry
+from broker.version import VERSION
 
 _CONNECT_S: Final = 2.0
-_PREPARE_S: Final = 5.0
-"""One try each. A stop signal takes effect between two tries."""
+"""One try. A stop signal takes effect between two tries."""
 
 _log = logging.getLogger("testcast.worker")
 
@@ -59,18 +60,19 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None
 
 
 async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> None:
-    replicas = broker_config.load().replicas
-    await _until_stopped(stop, lambda: topology.apply(nats, replicas=replicas, timeout_s=_PREPARE_S))
     async with Browser(config.chromium, judge_any if config.allow_private else judge_public) as browser:
 
         async def player(run: RunHandle, job: GameJob) -> None:
+            if config.allow_private is False:
+                job = replace(job, allow_private=False)
             try:
                 await play(run, browser, job)
             except (BrowserMissing, PageGone) as error:  # there was no page: not the game's fault
                 raise TryAgain(str(error)) from error
 
         worker = Worker(nats, player, read_job=read_job, name=config.name, concurrency=config.concurrency)
-        _log.info("worker %s takes jobs from %s, %d at a time", config.name, nats.address, config.concurrency)
+        place = (config.name, nats.address, config.concurrency)
+        _log.info("testcast %s: worker %s takes jobs from %s, %d at a time", VERSION, *place)
         await worker.run(stop)
 
 
@@ -90,22 +92,25 @@ async def _until_stopped(stop: asyncio.Event, attempt: Callable[[], Awaitable[T]
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
-    """The first SIGTERM or SIGINT sets `stop`; the second ends the process at once."""
+    """The first SIGTERM or SIGINT sets `stop`; the second ends the process at once. An ignored one stays ignored."""
     loop = asyncio.get_running_loop()
+    handled = not_ignored((signal.SIGTERM, signal.SIGINT))
 
     def on_signal() -> None:
         stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handled:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in handled:
         loop.add_signal_handler(number, on_signal)
 
 
 def main() -> int:
     """`python -m agent_worker`: settings from the environment, exit status 0 after an orderly end."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for each in broker_config.unknown():
+        _log.warning("%s", each)
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -113,7 +118,8 @@ def main() -> int:
         await serve(broker_config.load().nats_url, load(), stop)
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=ShieldingLoop) as runner:
+            runner.run(run())
     except (TestcastError, BrowserMissing) as error:
         print(f"testcast agent: {error}", file=sys.stderr)  # noqa: T201  # a person reads it
         return 2

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from broker import known_settings
 from broker.contract.errors import InvalidSetting
+from broker.login import NatsSettings, check
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
 
 _SCHEME = re.compile(r"(\w+://)")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+
+
+MAX_REPLICAS = 5
+DEFAULT_MAX_AGE_S = 7 * 24 * 3600
+_MIN_AGE_S = 1.0
+_LONGEST_AGE_S = 100 * 365 * 24 * 3600
+_MOST_BYTES = 2**62
+
+
+class StreamSettings(NamedTuple):
+    """How a stream is made. One that stands keeps what it has."""
+
+    max_age_s: float = DEFAULT_MAX_AGE_S
+    """How long events, snapshots and pictures are kept, seconds; 0: for ever."""
+    max_bytes: int = 0
+    """How large the stream of events may become; the oldest events go first. 0: unlimited."""
 
 
 class BrokerConfig(NamedTuple):
@@ -21,8 +41,69 @@ class BrokerConfig(NamedTuple):
 
     nats_url: str
     replicas: int
-    state_dir: Path
+    state_dir: Path | None
+    """None where none is named and the user has no home directory: only what writes nothing can run."""
     server_binary: str | None
+
+
+def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
+    """Reads `TESTCAST_EVENTS_MAX_AGE_S`, `TESTCAST_EVENTS_MAX_BYTES`.
+
+    Raises:
+        InvalidSetting: a value makes no sense; the message names the variable.
+    """
+    max_age_s = number("TESTCAST_EVENTS_MAX_AGE_S", DEFAULT_MAX_AGE_S, 0, _LONGEST_AGE_S, environ)
+    if 0 < max_age_s < _MIN_AGE_S:
+        raise InvalidSetting(f"TESTCAST_EVENTS_MAX_AGE_S: {max_age_s:g} is less than {_MIN_AGE_S:g}; 0 keeps for ever")
+    return StreamSettings(max_age_s, whole("TESTCAST_EVENTS_MAX_BYTES", 0, 0, _MOST_BYTES, environ))
+
+
+def nats(environ: Mapping[str, str] = os.environ) -> NatsSettings:
+    """Reads `TESTCAST_NATS_CA`, `…_CERT`, `…_KEY`, `…_CREDS`, `…_NKEY`, `…_JS_DOMAIN`, `…_JS_API_PREFIX`.
+
+    Raises:
+        InvalidSetting: a file is missing or of no use, or two of the settings exclude each other. The message names the
+            variable.
+    """
+    domain, prefix = _api(environ)
+    settings = NatsSettings(
+        ca=_path("TESTCAST_NATS_CA", environ),
+        certificate=_path("TESTCAST_NATS_CERT", environ),
+        key=_path("TESTCAST_NATS_KEY", environ),
+        credentials=_path("TESTCAST_NATS_CREDS", environ),
+        nkey=_path("TESTCAST_NATS_NKEY", environ),
+        domain=domain,
+        api_prefix=prefix,
+    )
+    check(settings)
+    return settings
+
+
+def _path(name: str, environ: Mapping[str, str]) -> Path | None:
+    given = environ.get(name)
+    return Path(given).expanduser() if given else None
+
+
+def _api(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The domain and the prefix of JetStream's API: at most one of them is set."""
+    domain = environ.get("TESTCAST_NATS_JS_DOMAIN") or ""
+    prefix = (environ.get("TESTCAST_NATS_JS_API_PREFIX") or "").removesuffix(".>").rstrip(".")
+    if domain and prefix:
+        raise InvalidSetting("TESTCAST_NATS_JS_API_PREFIX: TESTCAST_NATS_JS_DOMAIN is set as well; set one")
+    if domain and not re.fullmatch(r"[^\s.*>]+", domain):
+        raise InvalidSetting(f"TESTCAST_NATS_JS_DOMAIN: {domain!r} is not the name of a domain: no dot, star or space")
+    if prefix and not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", prefix):
+        raise InvalidSetting(f"TESTCAST_NATS_JS_API_PREFIX: {prefix!r} is not a subject")
+    return domain, prefix
+
+
+def replicas(environ: Mapping[str, str] = os.environ) -> int:
+    """Reads `TESTCAST_NATS_REPLICAS`.
+
+    Raises:
+        InvalidSetting: it is no whole number from 1 to `MAX_REPLICAS`.
+    """
+    return whole("TESTCAST_NATS_REPLICAS", 1, 1, MAX_REPLICAS, environ)
 
 
 def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
@@ -33,12 +114,46 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     """
     url = environ.get("TESTCAST_NATS_URL") or DEFAULT_NATS_URL
     for each in url.split(","):
-        if not each.startswith(("nats://", "tls://", "ws://", "wss://")):
-            raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(each)!r} is no address like {DEFAULT_NATS_URL}")
-    replicas = number("TESTCAST_NATS_REPLICAS", 1, 1, 5, environ)
-    home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
-    state_dir = Path(environ.get("TESTCAST_STATE_DIR") or Path(home) / "testcast")
-    return BrokerConfig(url, int(replicas), state_dir, environ.get("NATS_SERVER") or None)
+        check_scheme(each)
+    copies = replicas(environ)
+    streams(environ)  # a wrong value is told at the start, not when it is used
+    nats(environ)
+    return BrokerConfig(url, copies, _state_dir(environ), environ.get("NATS_SERVER") or None)
+
+
+def check_scheme(url: str) -> None:
+    """Checks that one address is of a kind that can be connected to.
+
+    Raises:
+        InvalidSetting: it is not; the message names the variable.
+    """
+    if url.startswith(("ws://", "wss://")):
+        raise InvalidSetting(
+            f"TESTCAST_NATS_URL: {redacted(url)!r}: testcast does not speak WebSocket to NATS: "
+            "give the server's client port, as nats:// or tls://"
+        )
+    if not url.startswith(("nats://", "tls://")):
+        raise InvalidSetting(f"TESTCAST_NATS_URL: {redacted(url)!r} is no address like {DEFAULT_NATS_URL}")
+
+
+def _state_dir(environ: Mapping[str, str]) -> Path | None:
+    """The directory that is named, or one below the user's. Relative homes do not count, as the XDG rules have it."""
+    named = environ.get("TESTCAST_STATE_DIR")
+    if named:
+        try:
+            return Path(named).expanduser()
+        except RuntimeError:
+            raise InvalidSetting(f"TESTCAST_STATE_DIR: {named!r}: there is no such home directory") from None
+    state_home = Path(environ.get("XDG_STATE_HOME") or "")
+    if state_home.is_absolute():
+        return state_home / "testcast"
+    home = Path(environ.get("HOME") or "")
+    if not home.is_absolute():
+        try:
+            home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        except KeyError:  # a user id without an account, as containers have
+            return None
+    return home / ".local" / "state" / "testcast"
 
 
 def redacted(url: str) -> str:
@@ -54,16 +169,47 @@ def number(name: str, default: float, low: float, high: float, environ: Mapping[
     Raises:
         InvalidSetting: it is not a number, or not between `low` and `high`; the message names the variable.
     """
-    given = environ.get(name, "")
+    given = environ.get(name, "").strip()
     if not given:
         return default
-    try:
-        value = float(given)
-    except ValueError:
-        raise InvalidSetting(f"{name}: {given!r} is not a number") from None
+    if not _NUMBER.fullmatch(given):
+        raise InvalidSetting(f"{name}: {given!r} is not a number")
+    value = float(given)
     if not low <= value <= high:
         raise InvalidSetting(f"{name}: {given} is not between {low:g} and {high:g}")
     return value
+
+
+def whole(name: str, default: int, low: int, high: int, environ: Mapping[str, str] = os.environ) -> int:
+    """Reads a whole number from the environment.
+
+    Raises:
+        InvalidSetting: it is not one, or not between `low` and `high`; the message names the variable.
+    """
+    value = number(name, default, low, high, environ)
+    if value != int(value):
+        raise InvalidSetting(f"{name}: {value:g} is not a whole number")
+    return int(value)
+
+
+def allow_private(environ: Mapping[str, str] = os.environ) -> bool | None:
+    """Reads `TESTCAST_ALLOW_PRIVATE`, or `TESTCAST_AGENT_ALLOW_PRIVATE`, its name in earlier versions.
+
+    Returns:
+        Whether games at private and loopback addresses may be tested; None when it is not set.
+
+    Raises:
+        InvalidSetting: the value is neither yes nor no; the message names the variable.
+    """
+    for name in ("TESTCAST_ALLOW_PRIVATE", "TESTCAST_AGENT_ALLOW_PRIVATE"):
+        if environ.get(name, "").strip():
+            return switch(name, False, environ)
+    return None
+
+
+def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns a sentence for each variable whose name begins like a setting's and is none."""
+    return known_settings.unknown(environ)
 
 
 def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) -> bool:
@@ -80,3 +226,8 @@ def switch(name: str, default: bool, environ: Mapping[str, str] = os.environ) ->
     if given in ("0", "false", "no", "off"):
         return False
     raise InvalidSetting(f"{name}: {given!r} is neither 1 nor 0")
+
+
+def given(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns those of these environment variables that are set, and their values."""
+    return {name: environ[name] for name in names if name in environ}

@@ -6,9 +6,13 @@
 `testcast.sync` has the same names for code without asyncio.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+from importlib import import_module
+
+from testcast.own_packages import claim
+
+TYPE_CHECKING = False  # `typing` is not imported: in `python -m testcast` the current directory still comes first here
 if TYPE_CHECKING:
     from agent_worker.publish.run import RunStatistics, TestRun
     from broker.contract.errors import (
@@ -75,6 +79,8 @@ __all__ = [
     "submit",
     "watch",
 ]
+
+claim()
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the module
 

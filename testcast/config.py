@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
 
 from broker import config as broker_config
-from broker.config import BrokerConfig, switch
+from broker.config import BrokerConfig, whole
+from broker.contract.errors import InvalidSetting
+from testcast.client.address import is_local
 
 
 def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ) -> BrokerConfig:
@@ -23,13 +27,53 @@ def names_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
     return bool(environ.get("TESTCAST_NATS_URL"))
 
 
-def allow_private(environ: Mapping[str, str] = os.environ) -> bool:
-    """`TESTCAST_AGENT_ALLOW_PRIVATE`: whether games at private addresses may be submitted.
+def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for each variable whose name begins like a setting's and is none."""
+    return broker_config.unknown(environ)
+
+
+def version() -> str:
+    """The version of the package that is installed."""
+    return metadata.version("testcast")
+
+
+def state_directory(settings: BrokerConfig) -> Path:
+    """The directory for data and logs.
+
+    Raises:
+        InvalidSetting: there is none.
+    """
+    if settings.state_dir is None:
+        raise InvalidSetting(
+            "TESTCAST_STATE_DIR: it is not set, and this user has no home directory: set it to a directory for the data"
+        )
+    return settings.state_dir
+
+
+def allow_private(nats_url: str, game_url: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the game may be tested although it is at a private address, with this broker.
+
+    `TESTCAST_ALLOW_PRIVATE` decides. Where it is not set, games on this machine may if the broker is here as well.
 
     Raises:
         InvalidSetting: the value is neither yes nor no.
     """
-    return switch("TESTCAST_AGENT_ALLOW_PRIVATE", False, environ)
+    given = broker_config.allow_private(environ)
+    return all(map(is_local, [*nats_url.split(","), game_url])) if given is None else given
+
+
+def edge_address(
+    host: str | None = None, port: int | None = None, environ: Mapping[str, str] = os.environ
+) -> tuple[str, int]:
+    """Where the edges of this machine listen: the options, else `TESTCAST_EDGE_HOST` and `TESTCAST_EDGE_PORT`.
+
+    Raises:
+        InvalidSetting: the port is not a number; the message names the variable.
+    """
+    if port is None:
+        port = whole("TESTCAST_EDGE_PORT", 8000, 1, 65535, environ)
+    given = host or environ.get("TESTCAST_EDGE_HOST") or "127.0.0.1"
+    return given.strip(" []"), port
 
 
 def local_edge(environ: Mapping[str, str] = os.environ) -> str:

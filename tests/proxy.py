@@ -1,11 +1,12 @@
-"""A TCP proxy between a browser and an edge that fails on demand."""
+"""A proxy between a browser and an edge that fails on demand, and changes requests as proxies do."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 Mode = Literal["pass", "refuse", "stall", "drop", "strip"]
 """The behaviour of a proxy.
@@ -18,6 +19,37 @@ Mode = Literal["pass", "refuse", "stall", "drop", "strip"]
 """
 
 
+class Rewrite(NamedTuple):
+    """What a proxy changes in the head of each request."""
+
+    prefix: str = ""
+    """Only addresses below it are forwarded; any other is answered with 404."""
+    strip: bool = True
+    """The prefix is removed."""
+    host: str | None = None
+    """Takes the place of the header Host; None: Host is passed on."""
+    upgrades: bool = True
+    """Whether Upgrade and Connection are passed on, without which there are no sockets."""
+    headers: Mapping[str, str] = {}
+    """Added to every request."""
+
+    def __call__(self, head: bytes) -> bytes | None:
+        """The head to forward; None for an address that is not below the prefix."""
+        first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+        method, target, version = first.split(" ")
+        if not target.startswith(f"{self.prefix}/"):
+            return None
+        target = target.removeprefix(self.prefix) if self.strip else target
+        fields = [line.partition(":")[::2] for line in lines]
+        upgrade = self.upgrades and any(name.lower() == "upgrade" for name, _ in fields)
+        dropped = {name.lower() for name in self.headers} | (set() if self.host is None else {"host"})
+        dropped |= set() if upgrade else {"upgrade", "connection"}
+        kept = [(name, value.strip()) for name, value in fields if name.lower() not in dropped]
+        kept += [*self.headers.items(), *([] if self.host is None else [("Host", self.host)])]
+        kept += [] if upgrade else [("Connection", "close")]  # one request for each connection: every head is seen
+        return "\r\n".join([f"{method} {target} {version}", *(f"{n}: {v}" for n, v in kept), "", ""]).encode("latin-1")
+
+
 class Proxy:
     """Forwards to one port of this machine. WebSockets and plain HTTP have separate modes.
 
@@ -25,7 +57,8 @@ class Proxy:
     existing ones), and `stall` affects all of them. `pass` forwards the bytes that were held back.
     """
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1", rewrite: Rewrite | None = None) -> None:
+        self._rewrite = rewrite
         self._target = (host, port)
         self._host = host
         self._server: asyncio.Server
@@ -86,10 +119,16 @@ class Proxy:
             self.upgrades += link.upgrade
             if self._mode(link) == "refuse":
                 return
+            changed = head if self._rewrite is None else self._rewrite(head)
+            if changed is None:
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                await writer.drain()
+                writer.close()
+                return
             answers, requests = await asyncio.open_connection(*self._target)
             link.onward = requests
             await self._unstalled(link)
-            requests.write(_without_upgrade(head) if self._mode(link) == "strip" else head)
+            requests.write(_without_upgrade(changed) if self._mode(link) == "strip" else changed)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(link, reader, requests))
                 group.create_task(self._pump(link, answers, writer))

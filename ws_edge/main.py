@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 import uvicorn
 
 from broker import config as broker_config
 from broker.contract.errors import TestcastError
+from broker.local.signals import not_ignored
 from ws_edge import config as edge_config
 from ws_edge.api.app import make_app
 from ws_edge.config import EdgeConfig
@@ -26,8 +29,21 @@ from ws_edge.transport.websocket import ViewerSocket
 _GC_THRESHOLDS: Final = 20_000, 10, 50
 """With Python's own (700, 10, 10) the collector walks through every viewer again and again and finds nothing: what an
 edge allocates is freed by its reference counts. The first 500 handshakes of an edge cost a quarter less with these."""
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _HTTP_SHUTDOWN_S: Final = 2
 """How long uvicorn waits for open HTTP requests after the drain."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which installs handlers only for signals that were not ignored at the start."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        handled = not_ignored(_SIGNALS)
+        with super().capture_signals():
+            for number in set(_SIGNALS) - set(handled):
+                signal.signal(number, signal.SIG_IGN)
+            yield
 
 
 class EdgeServer:
@@ -35,7 +51,8 @@ class EdgeServer:
 
     def __init__(self, nats_url: str, replicas: int, config: EdgeConfig) -> None:
         self._drain: asyncio.Task[None] | None = None
-        self._server = uvicorn.Server(
+        self._signals = not_ignored(_SIGNALS)
+        self._server = _Server(
             uvicorn.Config(
                 make_app(nats_url, replicas, config, self._on_ready),
                 loop="uvloop",
@@ -45,6 +62,7 @@ class EdgeServer:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,  # the edge reads them itself, of its own trusted proxies only
                 timeout_graceful_shutdown=_HTTP_SHUTDOWN_S,
                 backlog=BACKLOG,
             )
@@ -64,7 +82,7 @@ class EdgeServer:
         gc.freeze()  # modules and classes stay for good: the collector need not look at them again
         gc.set_threshold(*_GC_THRESHOLDS)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self._signals:
             loop.add_signal_handler(number, self._on_signal, node)
 
     def _on_signal(self, node: Node) -> None:
@@ -102,6 +120,8 @@ def main() -> None:
     try:
         broker = broker_config.load()
         config = edge_config.load()
+        for each in [] if sys.argv[1:2] == ["--fd"] else broker_config.unknown():
+            logging.getLogger("testcast.edge").warning("%s", each)
         if sys.argv[1:2] == ["--fd"]:
             serve(broker.nats_url, broker.replicas, config, socket.socket(fileno=int(sys.argv[2])))
         elif config.workers > 1:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from broker.contract.snapshot import Snapshot
-from broker.jetstream import runs, topology
+from broker.jetstream import runs
 from broker.jetstream.connection import Connection, ConnectionStatistics
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotStore
+from broker.jetstream.topology import Topology
+from broker.jetstream.write_check import WriteCheck
 from broker.retry import Backoff
 from ws_edge.access import Access, OpenAccess
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
 from ws_edge.fanout.replay import ReplayStatistics
+from ws_edge.fanout.unreadable import UnreadableStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
 from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
@@ -27,6 +31,7 @@ from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
 from ws_edge.views.reaper import Reaper, ReaperStatistics
 from ws_edge.views.refill import Refill, RefillStatistics
+from ws_edge.views.requeue import Requeue, RequeueStatistics
 from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
 
 _DRAIN_BATCHES: Final = 10
@@ -35,10 +40,13 @@ _DRAIN_PAUSE_S: Final = 0.2
 _COME_BACK_MS: Final = (100, 1000)
 """When a viewer is told to come back: drawn for each, so that they do not arrive together."""
 _DRAIN_LOOK_S: Final = 0.05
-_REPAIR_S: Final = 5.0
 _RESTART_S: Final = 1.0
 _LONGEST_RESTART_S: Final = 30.0
+_PROVEN_S: Final = 5.0
+"""A part that was started again counts as failed until it has run for this long."""
 _log = logging.getLogger("testcast.edge")
+
+Part = Callable[[], Coroutine[Any, Any, None]]
 
 
 class NodeStatistics(NamedTuple):
@@ -47,6 +55,8 @@ class NodeStatistics(NamedTuple):
     ready: bool
     draining: bool
     stale: bool
+    degraded: int
+    """How many reasons there are for which this node serves less than it should."""
     failed: int
     """Parts that have failed and wait to be started again."""
     connection: ConnectionStatistics
@@ -57,7 +67,9 @@ class NodeStatistics(NamedTuple):
     projector: ProjectorStatistics
     refill: RefillStatistics
     reaper: ReaperStatistics
+    requeue: RequeueStatistics
     tests: TestsChannelStatistics
+    unreadable: UnreadableStatistics
     pictures: PicturesStatistics
 
 
@@ -77,9 +89,11 @@ class Node:
         self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
         self.hub.listeners = self.tests
-        self._declare = partial(topology.apply, nats, replicas=replicas)
-        repair = partial(self._declare, timeout_s=_REPAIR_S)
-        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, lambda: self.hub.epoch)
+        self.topology = Topology(nats, replicas=replicas)
+        """Its `problems` say why a stream or consumer cannot be declared at the moment."""
+        repair, epoch, note = self.topology.again, lambda: self.hub.epoch, self.hub.unreadable.note
+        self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, epoch, note)
+        self.requeue = Requeue(self.log, self.catalogue, self.topology)
         self.broker_clock = BrokerClock()
         self.refill = Refill(
             self.log,
@@ -105,6 +119,7 @@ class Node:
             ready=self.ready,
             draining=self.draining,
             stale=self.stale,
+            degraded=len(self.degraded),
             failed=len(self.failed),
             connection=self.nats.statistics(),
             hub=self.hub.statistics(),
@@ -114,7 +129,9 @@ class Node:
             projector=self.projector.statistics(),
             refill=self.refill.statistics(),
             reaper=self.reaper.statistics(),
+            requeue=self.requeue.statistics(),
             tests=self.tests.statistics(),
+            unreadable=self.hub.unreadable.statistics(),
             pictures=self.pictures.statistics(),
         )
 
@@ -135,8 +152,30 @@ class Node:
 
     @property
     def ready(self) -> bool:
-        """A load balancer may send viewers here."""
-        return self.nats.connected and self.catalogue.filled.is_set() and not self.draining and not self.failed
+        """A load balancer may send viewers here: this node serves as well as any other could.
+
+        A broker that is away is away for every node, and each of them still answers with what it knows.
+        """
+        return self.catalogue.filled.is_set() and not self.draining and not self.failed
+
+    @property
+    def degraded(self) -> list[str]:
+        """What this node cannot do at the moment, one plain sentence each, for viewers and operators alike."""
+        reasons: list[str] = []
+        stale_for_s = self.catalogue.stale_for_s
+        if not self.nats.connected and (stale_for_s is not None or not self.catalogue.filled.is_set()):
+            reasons.append("the broker cannot be reached: events and lists may be old, and nothing can be submitted")
+        elif self.hub.stale:
+            reasons.append("the event stream has no leader: events may be old, and nothing can be submitted")
+        if stale_for_s is not None:
+            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - stale_for_s))
+            reasons.append(f"the list of tests is old: it was last current at {since}")
+        if self.nats.connected and self.nats.storage.refusing:
+            reasons.append(self.nats.storage.summary)
+        if self.nats.connected and self.topology.problems:
+            names = ", ".join(sorted(self.topology.problems))
+            reasons.append(f"the broker lacks what this edge needs, and it cannot be declared: {names}")
+        return reasons
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
@@ -154,35 +193,45 @@ class Node:
         """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
         self._run("hub", self.hub.run)
         self._run("tests", partial(self.tests.run, self.catalogue))
-        self._run("topology", self._start_views)
-
-    async def _start_views(self) -> None:
-        """The views read streams, so they start once the streams are declared."""
-        await self._declare(timeout_s=float("inf"))
+        self._run("topology", self.topology.until_standing, ends=True)
         self._run("catalogue", self.catalogue.run)
         self._run("refill", self.refill.run)
         self._run("agents", self.agents.run)
         if self.config.projector:
             self._run("projector", self.projector.run)
+            self._run("write check", WriteCheck(self.nats).run)
         if self.config.reaper:
             self._run("reaper", self.reaper.run)
+            self._run("requeue", self.requeue.run)
 
-    def _run(self, name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self._supervise(name, part), name=name))
+    def _run(self, name: str, part: Part, *, ends: bool = False) -> None:
+        """Starts a part.
 
-    async def _supervise(self, name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs a part, and starts it again when it fails. The node is not ready meanwhile."""
+        Args:
+            ends: it is done when it returns. Any other part runs until it is cancelled.
+        """
+        work = self._supervise(name, part, ends)
+        self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+
+    async def _supervise(self, name: str, part: Part, ends: bool) -> None:
+        """Runs a part, and starts it again when it fails. The node is not ready until it runs again for a while."""
         backoff = Backoff(_RESTART_S, _LONGEST_RESTART_S)
+        loop = asyncio.get_running_loop()
         while True:
+            proven = loop.call_later(_PROVEN_S, self.failed.discard, name)
             try:
                 await part()
-                return
+                if ends:
+                    self.failed.discard(name)
+                    return
+                raise RuntimeError(f"{name} has ended by itself")
             except Exception:
                 delay_s = backoff.next()
                 _log.critical("%s has failed; it is started again in %g s", name, delay_s, exc_info=True)
+            finally:
+                proven.cancel()
             self.failed.add(name)
             await asyncio.sleep(delay_s)
-            self.failed.discard(name)
 
     async def drain(self) -> None:
         """Sends every viewer to another node, in batches, and returns when all have gone or `drain_s` is over."""

@@ -11,12 +11,12 @@ import asyncio
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from broker.contract.errors import InvalidSetting
-from broker.local.child_process import Child
+from broker.local.child_process import Child, python_module
+from broker.local.signals import not_ignored
 from ws_edge.transport.listener import listen
 
 _LOOK_S: Final = 0.1
@@ -35,7 +35,7 @@ async def supervise(host: str, port: int, workers: int) -> int:
         return 1
     pool = WorkerPool([listening[index % len(listening)] for index in range(workers)])
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in not_ignored((signal.SIGTERM, signal.SIGINT)):
         loop.add_signal_handler(number, pool.signal, number)
     return await pool.run()
 
@@ -95,4 +95,4 @@ class WorkerPool:
 
     def _start(self, listening: socket.socket) -> Child:
         descriptor = listening.fileno()
-        return Child([sys.executable, "-m", "ws_edge", "--fd", str(descriptor)], None, pass_fds=[descriptor])
+        return Child(python_module("ws_edge", "--fd", str(descriptor)), None, pass_fds=[descriptor])

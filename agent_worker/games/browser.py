@@ -96,8 +96,8 @@ class Browser:
             await self._driver.stop()
 
     @asynccontextmanager
-    async def page(self) -> AsyncIterator[Page]:
-        """A page without cookies or storage, in a context of its own; closed within 2 s on leaving.
+    async def page(self, judge: Judge | None = None) -> AsyncIterator[Page]:
+        """A page without cookies or storage, in a context of its own; closed within 2 s. `judge`: of this page alone.
 
         Raises:
             BrowserMissing: Chromium could not be started (again).
@@ -106,7 +106,7 @@ class Browser:
         chromium = await self._running()
         page: Page | None = None
         incidents = IncidentLog()
-        async with EgressProxy(self._judge, incidents.on_trouble) as proxy:
+        async with EgressProxy(judge or self._judge, incidents.on_trouble) as proxy:
             with _gone():
                 context = await chromium.new_context(
                     viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]},

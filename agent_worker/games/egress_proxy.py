@@ -82,7 +82,7 @@ def judge_public(host: str, port: int, addresses: list[str]) -> None:
 
 
 def judge_any(host: str, port: int, addresses: list[str]) -> None:
-    """The rule with TESTCAST_AGENT_ALLOW_PRIVATE=1: every address may be opened."""
+    """The rule with TESTCAST_ALLOW_PRIVATE=1: every address may be opened."""
 
 
 async def resolve(host: str, port: int) -> list[str]:

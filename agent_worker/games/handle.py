@@ -23,6 +23,7 @@ class GameJob:
         budget_s: Seconds from the start of `play` within which the verdict is published.
         seed: Determines the choices made while exploring.
         title: What viewers see as the run's title.
+        allow_private: It may be at a private or loopback address, and so may what it loads.
     """
 
     test_id: str
@@ -30,6 +31,7 @@ class GameJob:
     budget_s: float
     seed: int
     title: str = ""
+    allow_private: bool = False
 
     @property
     def run_data(self) -> Mapping[str, object]:
@@ -45,12 +47,13 @@ def read_job(test_id: str, payload: bytes) -> GameJob:
     """
     try:
         job = msgspec.json.decode(payload, type=Job)
-        job = make_job(check_game_url(job.game_url), job.title, job.budget_seconds, job.seed)
+        private = job.allow_private is True
+        job = make_job(check_game_url(job.game_url), job.title, job.budget_seconds, job.seed, allow_private=private)
     except GameUrlRefused:
         raise
     except (BadInput, msgspec.MsgspecError) as error:
         raise BadInput(f"The job cannot be read: {error}", "invalid_job") from None
-    return GameJob(test_id, job.game_url, job.budget_seconds, job.seed, job.title)
+    return GameJob(test_id, job.game_url, job.budget_seconds, job.seed, job.title, private)
 
 
 class RunHandle(Protocol):

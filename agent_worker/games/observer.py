@@ -91,7 +91,8 @@ class Observer:
     async def look(self, seconds: float, alone: bool = False) -> list[Thumb]:
         """Watches for a while; `alone` says that nothing is being done. Never empty, oldest first."""
         jpegs = await self.page.watch(seconds)
-        seen = [pictures.thumb(jpeg) for jpeg in jpegs]
+        # Beside the event loop: a lively game makes 40 pictures in a look, and a busy machine takes a second for them.
+        seen = await asyncio.to_thread(lambda: [pictures.thumb(jpeg) for jpeg in jpegs])
         before = [self.last or seen[0], *seen]
         change = max(pictures.changed(one, other) for one, other in pairwise(before))
         self.watch.see(self.clock(), change, alone)

@@ -15,6 +15,7 @@ from agent_worker.games.actions import WHOLE, Action, groups, largest
 from agent_worker.games.browser import Browser, Page
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.discovery import Discovery, percent
+from agent_worker.games.egress_proxy import judge_any
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.observer import Observer
@@ -23,6 +24,8 @@ LOOP_RATE: Final = 5.0
 """Calls of requestAnimationFrame between two looks from which a game counts as having a main loop."""
 BURST_S: Final = 2.5
 """Gestures that are played in this time make one line in the feed."""
+STOP_AFTER_S: Final = 0.2
+"""How long after the page's deadline, which ends what waits for the page, everything else is ended for the verdict."""
 
 
 async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
@@ -35,7 +38,7 @@ async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
             game is not known to be at fault.
     """
     started = asyncio.get_running_loop().time()
-    async with browser.page() as page:
+    async with browser.page(judge_any if job.allow_private else None) as page:
         await _Player(run, page, job, started).play()
 
 
@@ -46,6 +49,7 @@ class _Player:
         self.run, self.page, self.job = run, page, job
         self.plan = policy.plan(job.budget_s)
         page.deadline = started + self.plan.end_s
+        self.stop_at = page.deadline + STOP_AFTER_S
         self.observer = Observer(run, page, self.plan, started)
         self.found = self.observer.found
         self.groups = groups(WHOLE)
@@ -57,12 +61,16 @@ class _Player:
     async def play(self) -> None:
         """All phases; what goes wrong on the way becomes part of the verdict."""
         try:
-            await self.load()
-            if not self.found.blank:
-                await self.discover()
-                await self.explore()
+            async with asyncio.timeout_at(self.stop_at) as limit:
+                await self.load()
+                if not self.found.blank:
+                    await self.discover()
+                    await self.explore()
         except TimeUp:
             pass
+        except TimeoutError:
+            if not limit.expired():
+                raise
         except (LoadFailed, PageHung, PageGone) as trouble:
             if not await self.page.browser_lives():
                 raise PageGone("the browser has died") from trouble

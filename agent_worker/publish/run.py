@@ -20,6 +20,7 @@ from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, No
 from broker.contract.events import PHASES, Event, Phase
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.topology import Topology
 from broker.retry import retry
 
 OPEN_PATIENCE_S: Final = 10.0
@@ -135,7 +136,7 @@ class TestRun:
             BadInput: the title is empty, or there are no phases or more than four.
 
         Raises on opening:
-            BrokerUnavailable: nothing answers there, or it holds no testcast streams (start an edge first).
+            BrokerUnavailable: nothing answers there, or it does not store the events.
         """
         if not title.strip():
             raise BadInput("title: expected a name for the run")
@@ -199,6 +200,7 @@ class TestRun:
             raise RuntimeError("a TestRun is opened once; make another to join the run again")
         if isinstance(self._broker, str):
             self._own_connection = await Connection.connect(self._broker, name=f"agent-{self.worker}")
+            Topology(self._own_connection)  # from now on the connection declares what it misses
             self._log = JetStreamLog(self._own_connection)
         else:
             self._log = self._broker

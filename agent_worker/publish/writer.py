@@ -187,8 +187,9 @@ class Writer:
             last = refusal.last
         if last is None:
             last = await self._log.last(self.test_id)
-        stored_at = judge(await _events(self._log, self.test_id, self.head, last), self.id, msg_id)
-        # Below the known head when the stream has lost events (a wiped store): the run continues from there.
+        stored_at = judge(
+            await _events(self._log, self.test_id, self._unseen_after(self.head, last), last), self.id, msg_id
+        )
         self.head = stored_at or last
         return stored_at
 
@@ -200,7 +201,15 @@ class Writer:
             BrokerUnavailable: the leader does not answer.
         """
         newest = await self._log.last(self.test_id)
-        after = max(self.head, self._seen)
+        after = self._unseen_after(max(self.head, self._seen), newest)
         if newest > after:
             judge(await _events(self._log, self.test_id, after, newest), self.id, None)
             self._seen = newest
+
+    def _unseen_after(self, seen: int, newest: int) -> int:
+        """The sequence after which events may be new to this writer.
+
+        The newest is below the known head where the stream has lost events: it was restored from a backup, or made
+        again. The run continues from there, and all of its events are new.
+        """
+        return seen if newest >= self.head else 0

@@ -6,6 +6,8 @@ from typing import Final
 
 from agent_worker.publish.run import TestRun
 from agent_worker.work.outcome import End
+from broker.contract import subjects
+from broker.contract.errors import TestcastError
 from broker.jetstream.api import Delivery
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pull_consumer import ack, ack_soon, in_progress, nak, term
@@ -61,6 +63,14 @@ class Lease:
             await nats.flush()
         elif end is End.AGAIN:
             await self.hand_back()
+
+    async def is_gone(self) -> bool:
+        """Whether the queue does not hold the job any more: it was acknowledged, or the queue was deleted."""
+        try:
+            held = await self._log.streams.last(subjects.JOBS, self.delivery.subject)
+        except TestcastError:
+            return False
+        return held is None or held.seq != self.delivery.seq
 
     async def hand_back(self) -> None:
         """Gives the job back, to be delivered again in `AGAIN_DELAY_S`."""

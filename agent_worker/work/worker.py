@@ -20,12 +20,13 @@ from agent_worker.work.player import J, Player, ReadJob
 from agent_worker.work.queue import JobQueue, backoff
 from broker.clock import now_ms
 from broker.contract import subjects
-from broker.contract.errors import BadInput, BrokerUnavailable, Fenced
+from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, Fenced, NotThere
 from broker.contract.events import Event
 from broker.jetstream import topology
 from broker.jetstream.api import Delivery
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.topology import Topology
 from broker.retry import retry
 
 PLAYER_GRACE_S: Final = 30.0
@@ -73,6 +74,7 @@ class Worker(Generic[J]):
         phases: Sequence[str] = DEFAULT_PHASES,
     ) -> None:
         self._log = JetStreamLog(nats)
+        self._topology = Topology(nats)
         self._player = player
         self._read_job = read_job
         self._name = name
@@ -94,6 +96,7 @@ class Worker(Generic[J]):
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set or this is cancelled, then hands its runs on, within about 5 s."""
+        declaring = asyncio.create_task(self._topology.until_standing())
         pulling = asyncio.create_task(self._pull())
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -102,9 +105,9 @@ class Worker(Generic[J]):
                 await pulling  # it ends only by a fault of this package: raises that
         finally:
             self._stopping.set()
-            pulling.cancel()
-            stopped.cancel()
-            await asyncio.gather(pulling, stopped, return_exceptions=True)
+            for task in (declaring, pulling, stopped):
+                task.cancel()
+            await asyncio.gather(declaring, pulling, stopped, return_exceptions=True)
             if busy := self._queue.statistics().busy:
                 _log.info("handing %d runs on", busy)
                 await self._queue.drain(_STOP_PLAYER_S + _HAND_ON_S)
@@ -114,7 +117,10 @@ class Worker(Generic[J]):
                 await self._queue.abandon()
 
     async def _pull(self) -> None:
-        self._lease_s = await self._patiently(lambda: topology.lease_s(self._log.streams))
+        try:
+            self._lease_s = await self._patiently(lambda: topology.lease_s(self._log.streams))
+        except BrokerRefused as error:  # this user may pull, and may not look at the consumer
+            _log.warning("the lease of the queue is unknown, taken to be %g s: %s", self._lease_s, error)
         await self._queue.pull(self._lease_s)
 
     async def _take(self, delivery: Delivery) -> None:
@@ -144,10 +150,21 @@ class Worker(Generic[J]):
                 _log.warning("job %s: left to its lease: %s", delivery.subject, error)
 
     async def _answer(self, lease: Lease, end: End) -> None:
-        if end is End.STORED:  # the run is over: the job must not come back
-            await self._patiently(lambda: lease.answer(end))
-        else:
+        if end is not End.STORED:
             await lease.answer(end)
+            return
+
+        async def acknowledge() -> None:  # the run is over: the job need not come back
+            try:
+                await lease.answer(end)
+            except BrokerUnavailable as error:
+                if isinstance(error, NotThere):
+                    await self._log.connection.mend()
+                if not await lease.is_gone():
+                    raise
+
+        # A consumer that was made again knows nothing of this delivery, and does not answer. It delivers the job again.
+        await self._patiently(acknowledge, within_s=self._lease_s)
 
     async def _work(self, test_id: str, lease: Lease) -> End:
         history = await self._patiently(lambda: read_history(self._log, test_id))
@@ -243,15 +260,25 @@ class Worker(Generic[J]):
         _log.warning("run %s: %s", test_id, message)
         return decision.end
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], within_s: float | None = None) -> T:
         """Asks again while the broker is away, until this worker stops.
 
+        Args:
+            within_s: how long, counted anew after a time without a connection. None: without a limit.
+
         Raises:
-            BrokerUnavailable: it stops.
+            BrokerUnavailable: it stops, or the time is over.
         """
+        since: float | None = None
+        clock = asyncio.get_running_loop().time
 
         def unless_stopping(error: Exception) -> None:
-            if self._stopping.is_set():
+            nonlocal since
+            if not self._log.connected:
+                since = None
+            elif since is None:
+                since = clock()
+            if self._stopping.is_set() or (within_s is not None and since is not None and clock() - since > within_s):
                 raise error
 
         return await retry(ask, backoff=backoff(), source=self._log, on_failure=unless_stopping)

@@ -46,9 +46,17 @@ class InvalidTestId(BadInput):
 
 
 class MalformedEvent(BadInput):
-    """A message on `test.<id>.events` that is not an event. It is counted and logged, and never forwarded."""
+    """A message on `test.<id>.events` that is not an event. It is counted and logged, and never forwarded.
+
+    Attributes:
+        reason: what is wrong with it, in words that are the same for every such message: what it is counted under.
+    """
 
     code = "malformed_event"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
 
 
 class InvalidSetting(BadInput):
@@ -94,6 +102,37 @@ class BrokerUnavailable(TestcastError):
         return "the broker is not available at the moment: try again in a few seconds"
 
 
+class NoAnswer(BrokerUnavailable):
+    """The connection is up, and no reply came in time."""
+
+
+class StorageFull(BrokerUnavailable):
+    """The broker answers and cannot store anything: its disk is full, or a limit of its storage is reached."""
+
+    code = "storage_full"
+
+    @property
+    def public_message(self) -> str:
+        """The message without server names and subjects, which are for logs and operators."""
+        return "the broker cannot store anything at the moment: its disk is full, or its storage limit is reached"
+
+
+class NotThere(BrokerUnavailable):
+    """A stream, bucket or consumer is not there: it was deleted, or never made.
+
+    Attributes:
+        certain: the broker says so. Otherwise nobody answers, which may also mean that there is no leader right now.
+    """
+
+    def __init__(self, message: str, *, certain: bool) -> None:
+        super().__init__(message)
+        self.certain = certain
+
+
+class LoginRefused(BrokerUnavailable):
+    """The broker does not accept this client: its user, password, token, key or certificate."""
+
+
 class BrokerRefused(TestcastError):
     """The broker answered with an error.
 
@@ -111,6 +150,15 @@ class BrokerRefused(TestcastError):
     def public_message(self) -> str:
         """The message without the broker's own words, which are for logs and operators."""
         return f"the broker refused the request (JetStream error {self.err_code})"
+
+
+class NotPermitted(BrokerRefused):
+    """The broker does not let this user publish on a subject. An operator can permit it."""
+
+    @property
+    def public_message(self) -> str:
+        """The message without the subject, which is for logs and operators."""
+        return "the broker does not permit this request to the user that this server connects as"
 
 
 class WrongLastSequence(BrokerRefused):

@@ -7,6 +7,7 @@ their bytes; pydantic does the same work at several times the cost per event.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -19,11 +20,14 @@ EventType = Literal["status", "progress", "complete", "error"]
 Phase = Literal["phase1", "phase2", "phase3", "phase4"]
 Status = Literal["queued", "running", "completed", "failed"]
 
+OnMalformed = Callable[[str, int, MalformedEvent], None]
+"""Called with the test id, the sequence and the error of a stored message that is not an event. It must not raise."""
+
 EVENT_TYPES: Final = frozenset[str](get_args(EventType))
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
-CONTROL_TYPES: Final = frozenset({"sync", "heartbeat", "tests", "goodbye"})
+CONTROL_TYPES: Final = frozenset({"sync", "heartbeat", "tests", "goodbye", "unreadable"})
 """Types of an edge's own messages. An event of such a type is malformed: a client that looks at `type` before `seq`
 would treat it as a control message."""
 
@@ -37,6 +41,18 @@ MAX_DEPTH: Final = 64
 """The deepest nesting of objects and arrays. Readers and writers of JSON give up at different depths (orjson writes 254
 and reads 1,024; msgspec and `repr` are limited by Python's stack): all of them can handle this one."""
 
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some editors and libraries put it before a text. It is skipped: RFC 8259, section 8.1, allows that."""
+_JSON_NAMES: Final = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+_MAX_SHOWN_CHARS: Final = 40
 _SAFE_INT: Final = 2**53 - 1
 """The largest integer that a browser's Number represents exactly."""
 
@@ -104,17 +120,20 @@ class Checked(msgspec.Struct, frozen=True):
 def check(raw: bytes) -> Checked:
     """Reads one message of `test.<id>.events`.
 
+    A byte order mark before it is skipped.
+
     Raises:
         MalformedEvent: it is not an event; the message names the field and what is wrong with it.
     """
+    raw = raw.removeprefix(_BYTE_ORDER_MARK)
     try:
         fields = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise MalformedEvent(f"not JSON: {error}") from None
+        raise _not_json(raw, error) from None
     if not isinstance(fields, dict):
-        raise MalformedEvent(f"expected a JSON object, got {type(fields).__name__}")
+        raise MalformedEvent("it is not a JSON object", f"it is {_JSON_NAMES[type(fields)]}")
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and not is_shallow(fields):
-        raise MalformedEvent(f"nested more than {MAX_DEPTH} deep")
+        raise MalformedEvent(f"it is nested more than {MAX_DEPTH} deep")
     kind = fields.get("type")
     event = _of_unknown_type(kind, fields) if isinstance(kind, str) and kind not in EVENT_TYPES else _of_known(fields)
     return Checked(event, raw, "testId" in fields or "seq" in fields)
@@ -124,18 +143,55 @@ def _of_known(fields: dict[str, Any]) -> Event:
     try:
         event = msgspec.convert(fields, Event)
     except msgspec.ValidationError as error:
-        raise MalformedEvent(str(error)) from None
+        raise _misshapen(fields, str(error)) from None
     if event.type == "status" and event.status is None:
-        raise MalformedEvent("Object of type 'status' missing required field `status`")
+        raise MalformedEvent("`status` is missing")
     return event
+
+
+def _not_json(raw: bytes, error: orjson.JSONDecodeError) -> MalformedEvent:
+    if not raw.strip():
+        return MalformedEvent("it is empty")
+    try:
+        raw.decode()
+    except UnicodeDecodeError as undecodable:
+        return MalformedEvent("it is not UTF-8", str(undecodable))
+    return MalformedEvent("it is not JSON", str(error))
+
+
+def _misshapen(fields: dict[str, Any], otherwise: str) -> MalformedEvent:
+    """What is wrong with an event of a known type, by its first wrong field."""
+    for name in ("type", "message", "timestamp"):
+        if name not in fields:
+            return MalformedEvent(f"`{name}` is missing")
+    for name in ("type", "message"):
+        if not isinstance(fields[name], str):
+            return MalformedEvent(f"`{name}` is not a string", f"it is {_shown(fields[name])}")
+    timestamp = fields["timestamp"]
+    if not isinstance(timestamp, int) or isinstance(timestamp, bool):
+        return MalformedEvent("`timestamp` is not a whole number of milliseconds", f"it is {_shown(timestamp)}")
+    if not 0 <= timestamp <= _SAFE_INT:
+        return MalformedEvent("`timestamp` is not between 0 and 2^53-1", f"it is {timestamp}")
+    for name, allowed in (("phase", PHASES), ("status", STATUSES)):
+        if fields.get(name) is not None and fields[name] not in allowed:
+            words = "phase1 … phase4" if name == "phase" else ", ".join(allowed)
+            return MalformedEvent(f"`{name}` is not one of {words}", f"it is {_shown(fields[name])}")
+    return MalformedEvent("it is not of an event's shape", otherwise)
+
+
+def _shown(value: Any) -> str:
+    """A wrong value for a log line: itself where it is short and plain, else what it is."""
+    plain = value is None or isinstance(value, bool | int | float | str)
+    text = orjson.dumps(value).decode() if plain else ""
+    return text if 0 < len(text) <= _MAX_SHOWN_CHARS else _JSON_NAMES[type(value)]
 
 
 def _of_unknown_type(kind: str, fields: dict[str, Any]) -> Event:
     """Another version defines the other fields: none is required, and one of an unexpected type is left out."""
     if kind in CONTROL_TYPES:
-        raise MalformedEvent(f"the type {kind!r} is reserved for the messages of an edge - at `$.type`")
+        raise MalformedEvent("`type` is reserved for the messages of an edge", f"it is {kind!r}")
     if not 0 < len(kind) <= MAX_TYPE_CHARS:
-        raise MalformedEvent(f"expected a type of 1 to {MAX_TYPE_CHARS} characters, got {len(kind)} - at `$.type`")
+        raise MalformedEvent(f"`type` is not of 1 to {MAX_TYPE_CHARS} characters", f"it has {len(kind)}")
     message, timestamp = fields.get("message"), fields.get("timestamp")
     if not isinstance(timestamp, int) or isinstance(timestamp, bool) or not 0 <= timestamp <= _SAFE_INT:
         timestamp = 0

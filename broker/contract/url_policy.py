@@ -101,8 +101,11 @@ def address_allowed(ip: str) -> bool:
     return _is_public(address)
 
 
-def refuse_private(host: str, addresses: Iterable[str]) -> None:
+def refuse_private(host: str, addresses: Iterable[str], setting_of: str = "the edge") -> None:
     """Checks the addresses that `host` resolves to. All must be public, since any of them may be used.
+
+    Args:
+        setting_of: the part whose setting decides, for the message.
 
     Raises:
         GameUrlRefused: with code `url_refused`; also when there is no address at all.
@@ -113,7 +116,8 @@ def refuse_private(host: str, addresses: Iterable[str]) -> None:
             what = "is a private address" if address == host else f"leads to {address}, a private address"
             raise GameUrlRefused(
                 "url_refused",
-                f"{host} {what}. Agents open only public ones unless TESTCAST_AGENT_ALLOW_PRIVATE=1 is set.",
+                f"{host} {what}. Only games at public addresses may be tested, unless TESTCAST_ALLOW_PRIVATE=1 is set "
+                f"for {setting_of}.",
             )
     if not found:
         raise GameUrlRefused("url_refused", f"{host} has no address.")

@@ -10,18 +10,19 @@ the worst case measured. `state`, `last` and `at` ask the leader.
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
-import orjson
-
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, WrongLastSequence
+from broker.contract import subjects
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NoAnswer, NotThere, StorageFull
 from broker.contract.ports import Ack
 from broker.jetstream import kv
+from broker.jetstream.answers import read_answer
 from broker.jetstream.connection import Connection, to_json
 from broker.jetstream.parser import Message, header_value
+
+T = TypeVar("T")
 
 MAX_SUBJECTS_PER_NEWEST: Final = 1024
 """The broker answers 413 when more keys match."""
@@ -31,17 +32,9 @@ EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 TIME_HEADER: Final = b"Nats-Time-Stamp"
 """When the broker stored a message, RFC 3339 with nanoseconds. On direct gets and on republished messages."""
 
-STREAM_FULL: Final = 10077
-"""A stream's limit was reached, of all messages or of one subject's; only the description tells which. Its code is 503,
-as for errors that pass."""
-
-_WRONG_LAST: Final = {10071, 10164}
-"""10164 occurs in clusters only."""
-_NOT_LEADER_YET: Final = {10008, 10158, 10023, 10074}
-"""System unavailable, a publish during an election, no space, no quorum."""
+_WRITE_CHECK_S: Final = 1.0
 _HEARD_NS: Final = 3_000_000_000
 """Followers report every second, and elect another leader after 4 s without theirs at the earliest."""
-_LAST_IN_TEXT = re.compile(r"wrong last sequence: (\d+)")
 
 
 class StreamState(NamedTuple):
@@ -113,11 +106,17 @@ class Streams:
     Streams are named as in `broker.contract.subjects`; sequences are stream sequences. Every method raises
     `BrokerUnavailable` when the broker cannot be reached or has no leader, and `BrokerRefused` when it answers with an
     error. Holds no state of its own: make as many as you like.
+
+    A stream or consumer that is not there is declared again (`Connection.mend`), and the request is sent once more.
+
+    Args:
+        mends: False for the one that declares.
     """
 
-    def __init__(self, nats: Connection) -> None:
+    def __init__(self, nats: Connection, *, mends: bool = True) -> None:
         self.nats = nats
         """The connection, for messages that are not stored."""
+        self._mends = mends
 
     def __repr__(self) -> str:
         return f"<Streams {self.nats!r}>"
@@ -127,16 +126,40 @@ class Streams:
 
         Raises:
             BrokerRefused: the broker answered with an error; see its `err_code`.
+            NotThere: there is no such stream or consumer, and it could not be declared again.
         """
-        payload = b"" if body is None else to_json(body)
-        reply = await self.nats.request(f"$JS.API.{name}", payload, timeout_s=timeout_s)
-        return _answer(reply.data)
+        return await self._ask(f"{self.nats.api_prefix}.{name}", b"" if body is None else to_json(body), timeout_s)
+
+    async def _ask(
+        self, subject: str, payload: bytes, timeout_s: float, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        async def work() -> dict[str, Any]:
+            reply = await self.nats.request(subject, payload, headers=headers, timeout_s=timeout_s)
+            return read_answer(reply.data, subject)
+
+        return await self._mended(work)
+
+    async def _direct(self, stream: str, query: Mapping[str, Any], timeout_s: float) -> list[Message]:
+        """The replies to a direct get, the last of them a status."""
+
+        async def work() -> list[Message]:
+            subject = f"{self.nats.api_prefix}.DIRECT.GET.{stream}"
+            return await self.nats.collect(subject, to_json(query), _is_status, timeout_s=timeout_s)
+
+        return await self._mended(work)
+
+    async def _mended(self, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await work()
+        except NotThere:
+            if not self._mends or not await self.nats.mend():
+                raise
+        return await work()
 
     async def state(self, stream: str, *, timeout_s: float = 2.0) -> StreamState:
         """Returns the leader's view of a stream.
 
         Raises:
-            BrokerRefused: there is no such stream.
             BrokerUnavailable: also when the leader does not hear its followers: it may have been deposed.
         """
         info = await self._leader_info(stream, timeout_s)
@@ -214,15 +237,49 @@ class Streams:
         Raises:
             WrongLastSequence: `expected_last` is no longer the last.
             BrokerRefused: refused for another reason (full, too large).
+            StorageFull: the broker has no room, or answers everything but this.
             BrokerUnavailable: no acknowledgement; the message may be stored all the same.
         """
+        storage, stream = self.nats.storage, _stream_of(subject)
+        try:
+            ack = await self._store(subject, payload, msg_id, expected_last, headers, timeout_s)
+        except NoAnswer as silence:
+            reason = await self._full_disk(stream, silence)
+            if reason is None:
+                raise
+            storage.refused(stream, reason, silent=True)
+            raise StorageFull(reason) from None
+        except StorageFull as error:
+            storage.refused(stream, error.message)
+            raise
+        storage.stored(stream)
+        return ack
+
+    async def _full_disk(self, stream: str, silence: NoAnswer) -> str | None:
+        """Why a write was not answered, when the same stream answers reads: a nats-server that has met a full disk
+        answers no write to the stream until it is restarted. None: the stream does not answer at all."""
+        try:
+            await self.state(stream, timeout_s=_WRITE_CHECK_S)
+        except (BrokerUnavailable, BrokerRefused):
+            return None
+        return f"{silence.message}, while {stream} answers reads: the broker's disk may be full or was full"
+
+    async def _store(
+        self,
+        subject: str,
+        payload: bytes,
+        msg_id: str | None,
+        expected_last: int | None,
+        headers: Mapping[str, str] | None,
+        timeout_s: float,
+    ) -> Ack:
         all_headers = dict(headers or {})
         if msg_id is not None:
             all_headers[MSG_ID_HEADER] = msg_id
         if expected_last is not None:
             all_headers[EXPECTED_LAST_HEADER] = str(expected_last)
-        reply = await self.nats.request(subject, payload, headers=all_headers or None, timeout_s=timeout_s)
-        answer = _answer(reply.data)
+        through = self.nats.bucket_prefix if subject.startswith("$KV.") else ""
+        answer = await self._ask(through + subject, payload, timeout_s, all_headers or None)
         return Ack(answer["seq"], bool(answer.get("duplicate")))
 
     async def read(
@@ -241,9 +298,7 @@ class Streams:
             BrokerUnavailable: no replica answered in time.
         """
         query = {"seq": after + 1, "batch": limit, "max_bytes": max_bytes, "next_by_subj": subject}
-        replies = await self.nats.collect(
-            f"$JS.API.DIRECT.GET.{stream}", to_json(query), _is_status, timeout_s=timeout_s
-        )
+        replies = await self._direct(stream, query, timeout_s)
         end = replies[-1]
         if end.status == b"404":  # `after` is at or past the end
             return Page([], True)
@@ -259,9 +314,7 @@ class Streams:
             BrokerUnavailable: no replica answered in time.
         """
         query = {"multi_last": list(wanted), "batch": MAX_SUBJECTS_PER_NEWEST}
-        replies = await self.nats.collect(
-            f"$JS.API.DIRECT.GET.{stream}", to_json(query), _is_status, timeout_s=timeout_s
-        )
+        replies = await self._direct(stream, query, timeout_s)
         end = replies[-1]
         if end.status == b"404":
             return Newest([], int(end.header(b"Nats-UpTo-Sequence") or 0))
@@ -314,6 +367,14 @@ def ms_of(timestamp: bytes | None) -> int:
         return 0
 
 
+def _stream_of(subject: str) -> str:
+    """The stream that stores a subject of the topology."""
+    tokens = subject.split(".")
+    if "$KV" in tokens:  # another domain's buckets have a prefix before it
+        return kv.stream(tokens[tokens.index("$KV") + 1])
+    return subjects.JOBS if tokens[0] == "jobs" else subjects.EVENTS
+
+
 def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:
     cluster = info.get("cluster") or {}
     return cluster.get("leader"), cluster.get("leader_since")
@@ -329,17 +390,3 @@ def _stored(message: Message) -> Stored:
     seq = int(message.header(b"Nats-Sequence") or 0)
     stored_ms = ms_of(message.header(TIME_HEADER))
     return Stored(subject.decode("utf-8", "replace"), seq, message.headers, message.data, stored_ms)
-
-
-def _answer(data: bytes) -> dict[str, Any]:
-    answer: dict[str, Any] = orjson.loads(data)
-    error = answer.get("error")
-    if error is None:
-        return answer
-    code, text = int(error.get("err_code", 0)), str(error.get("description", "refused"))
-    if code in _WRONG_LAST:
-        found = _LAST_IN_TEXT.search(text)
-        raise WrongLastSequence(text, code, int(found[1]) if found else None)
-    if code != STREAM_FULL and (code in _NOT_LEADER_YET or error.get("code") == 503):
-        raise BrokerUnavailable(f"the broker has no leader at the moment: {text}")
-    raise BrokerRefused(text, code)

@@ -12,26 +12,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import ParseResult
+from urllib.parse import ParseResult, unquote
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+from nats.protocol.parser import AWAITING_CONTROL_LINE, PERMISSIONS_ERR, Parser
 
 from broker.jetstream.parser import Handler, Message, dispatch
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 
-__all__ = ["NatsClient", "NatsError", "NatsSubscription"]
+__all__ = ["RECONNECT_MAX_S", "NatsClient", "NatsError", "NatsSubscription", "next_server"]
 
 _PORT: Final = 4222
 """Of a server whose address names none."""
 _RETRY_S: Final = 2.0
 """Between two rounds of reconnecting, when one fails in a way that nats-py does not handle."""
+_RECONNECT_MIN_S: Final = 0.05
+RECONNECT_MAX_S: Final = 2.0
+"""A restarted broker is in use again within 3 s."""
 _limited = RateLimited(logging.getLogger("testcast.nats"), per_s=5.0)
 
 
@@ -116,6 +120,18 @@ class _Tcp(TcpTransport):
         self._bare_io_writer = self._io_writer = writer
 
 
+class _Address(ParseResult):
+    """An address whose user and password may be percent-encoded."""
+
+    @property
+    def username(self) -> str | None:
+        return None if super().username is None else unquote(super().username or "")
+
+    @property
+    def password(self) -> str | None:
+        return None if super().password is None else unquote(super().password or "")
+
+
 class NatsClient(Client):
     """nats-py's client with `dispatch` in place of its queues."""
 
@@ -168,6 +184,31 @@ class NatsClient(Client):
 
     # -- in place of nats-py's -----------------------------------------------------------------------------------
 
+    @staticmethod
+    def _parse_server_uri(connect_url: str) -> ParseResult:
+        return _Address(*Client._parse_server_uri(connect_url))
+
+    def _connect_command(self) -> bytes:
+        """Called before user and password are sent: they go nowhere in the clear where TLS was asked for."""
+        asked = "tls" in self.options or (self._current_server is not None and self._current_server.uri.scheme == "tls")
+        if asked and not self._server_info.get("tls_required"):
+            raise NatsError("nats: the server offers no TLS, which tls:// or a certificate in the settings asks for")
+        return super()._connect_command()
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if info.get("tls_available") and "tls" in self.options:
+            info["tls_required"] = True  # not to the server, but to this side
+        await super()._process_info(info, initial_connection)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """nats-py closes the connection for good at most errors: when the user is changed, or its login expires."""
+        if self.is_connected and PERMISSIONS_ERR not in err_msg:
+            error = NatsError(f"nats: {err_msg}")
+            await self._error_cb(error)
+            await self._process_op_err(error)
+            return
+        await super()._process_err(err_msg)
+
     async def _connect_to_server(self, s: Any) -> None:
         if s.uri.scheme in ("nats", "tls") and not isinstance(self._transport, _Tcp):
             self._transport = _Tcp(self)
@@ -203,6 +244,17 @@ class NatsClient(Client):
 
         attempt = super()._attempt_reconnect  # whatever it raises, another round follows
         await retry(attempt, on=(Exception,), backoff=Backoff(_RETRY_S, _RETRY_S), on_failure=on_failure)
+
+
+def next_server(rng: random.Random) -> Callable[[list[Any], Mapping[str, Any]], tuple[Any, float]]:
+    """Returns what chooses the server of a reconnect and the pause before it: the one that has failed least."""
+
+    def choose(servers: list[Any], _info: Mapping[str, Any]) -> tuple[Any, float]:
+        server = min(servers, key=lambda each: (each.reconnects, rng.random()))
+        longest = min(RECONNECT_MAX_S, _RECONNECT_MIN_S * 2 ** min(server.reconnects, 10))
+        return server, rng.uniform(longest / 2, longest)
+
+    return choose
 
 
 def _sid(subscription: NatsSubscription) -> bytes:

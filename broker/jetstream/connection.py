@@ -2,9 +2,8 @@
 
 It differs from nats-py 2.16, on which it is built, in four points:
 
-* nats-py's read loop ends silently on an unexpected exception; one message on a non-UTF-8 subject is enough. Here
-  messages are dispatched as bytes by `client.py`, no handler's exception reaches the loop, and a watchdog reconnects
-  should it end all the same.
+* nats-py's read loop ends silently on an unexpected exception, for example on a non-UTF-8 subject. Here messages are
+  dispatched as bytes by `client.py`, no handler's exception reaches the loop, and a watchdog reconnects if it ends.
 * nats-py gives up reconnecting after 60 tries, and all clients try in lockstep. Here reconnecting never ends, with
   jitter.
 * nats-py runs a task and a bounded queue per subscription and drops what does not fit. Here handlers are plain
@@ -19,59 +18,39 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
 import orjson
 
-from broker.config import DEFAULT_NATS_URL, redacted
-from broker.contract.errors import BrokerUnavailable, InvalidSetting, TestcastError
-from broker.jetstream.client import NatsClient, NatsError, NatsSubscription
+from broker import config, login
+from broker.config import DEFAULT_NATS_URL
+from broker.contract.errors import (
+    BrokerUnavailable,
+    InvalidSetting,
+    LoginRefused,
+    NoAnswer,
+    NotPermitted,
+    NotThere,
+    TestcastError,
+)
+from broker.jetstream.client import RECONNECT_MAX_S, NatsClient, NatsError, next_server
 from broker.jetstream.parser import Handler, Message
+from broker.jetstream.storage_health import StorageHealth
+from broker.jetstream.subscription import ConnectionStatistics, Subscription
 from broker.log import RateLimited
+from broker.login import NatsSettings
 from broker.retry import Backoff, retry
 
+__all__ = ["Connection", "ConnectionStatistics", "Subscription", "to_json"]
+
 _PING_INTERVAL_S: Final = 5
-"""A connection ends after two unanswered pings, so a dead link is found in 10 to 15 s. nats-py's default takes 6
-minutes."""
-_RECONNECT_MIN_S: Final = 0.05
-_RECONNECT_MAX_S: Final = 2.0
-"""A restarted broker is in use again within 3 s."""
+"""A connection ends after two unanswered pings: a dead link is found in 10 to 15 s (with nats-py's own in 6 min)."""
+_API_PREFIX: Final = "$JS.API"
 _WATCHDOG_S: Final = 1.0
 _NO_RESPONDERS: Final = b"503"
-
 _log = logging.getLogger("testcast.nats")
 _limited = RateLimited(_log, per_s=5.0)
-
-
-class Subscription:
-    """Interest in one subject."""
-
-    __slots__ = ("_client", "_subscription")
-
-    def __init__(self, client: NatsClient, subscription: NatsSubscription) -> None:
-        self._client = client
-        self._subscription = subscription
-
-    def __repr__(self) -> str:
-        return f"<Subscription {self._subscription.subject}>"
-
-    async def close(self) -> None:
-        """Ends the interest; no handler call follows. Harmless when it is closed already, or disconnected."""
-        await self._client.unlisten(self._subscription)
-
-
-class ConnectionStatistics(NamedTuple):
-    """A connection at one moment."""
-
-    connected: bool
-    reconnects: int
-    """Times the connection came back after it was lost."""
-    dropped: int
-    """Messages whose handler raised, or that nats-py could not decode."""
-    subscriptions: int
-    waiting_requests: int
-    """Requests whose replies have not all arrived."""
 
 
 class Connection:
@@ -81,21 +60,36 @@ class Connection:
     carried out is unknown. After `close()` every method raises it.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url = url
-        self.address = redacted(url)
+    def __init__(self, url: str, name: str, settings: NatsSettings | None = None) -> None:
+        self._servers = [each.strip() for each in url.split(",")]
+        for server in self._servers:
+            if server.startswith(("ws://", "wss://")):
+                config.check_scheme(server)
+        settings = config.nats() if settings is None else settings
+        self.api_prefix = settings.api_prefix or (f"$JS.{settings.domain}.API" if settings.domain else _API_PREFIX)
+        """What every request to JetStream begins with, without the last dot."""
+        self.bucket_prefix = "" if self.api_prefix == _API_PREFIX else f"{self.api_prefix}."
+        """What comes before the subject of a bucket's key: another domain takes them under the prefix of its API."""
+        self._login = login.options(settings, self._servers)
+        self.address = config.redacted(url)
         """The broker's address without credentials: the only form that may be logged or shown."""
         self.name = name
         self.on_reconnect: list[Callable[[], None]] = []
         """Called after each reconnect, when the subscriptions are restored."""
         self.on_disconnect: list[Callable[[], None]] = []
         """Called when the connection is lost."""
+        self.storage = StorageHealth()  # what became of the writes on this connection
+        self.mend_with: Callable[[], Awaitable[bool]] | None = None
+        """Declares the streams, buckets and consumers again and returns whether they stand; None: not by this one."""
         self._client = NatsClient()
         self._replies: dict[bytes, Handler] = {}
-        self._waiting: set[asyncio.Future[list[Message]]] = set()
+        self._waiting: dict[asyncio.Future[list[Message]], str] = {}
+        """Requests whose replies have not all arrived, and their subjects."""
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._tokens = 0
         self._rng = random.Random()
+        self._refusal: str | None = None
+        """Why no server lets this client in; None while one does, or none has said anything."""
         self._open = False
         """The first connection has been made."""
         self._reconnects = 0
@@ -114,25 +108,31 @@ class Connection:
         )
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, timeout_s: float | None = 5.0) -> Connection:
+    async def connect(
+        cls, url: str, *, name: str, timeout_s: float | None = 5.0, settings: NatsSettings | None = None
+    ) -> Connection:
         """Connects, with retries.
 
         Args:
             url: `nats://host:port`, or several separated by commas.
             name: the connection's name in the broker's monitoring.
             timeout_s: how long to try; None: forever.
+            settings: how to log in; None: from the environment.
 
         Raises:
+            LoginRefused: a server answers, and does not let this client in.
             BrokerUnavailable: no server answered in time.
-            InvalidSetting: the address is malformed, or the server refused the connection.
+            InvalidSetting: the address or a setting is malformed.
         """
-        nats = cls(url, name)
+        nats = cls(url, name, settings)
         try:
             async with asyncio.timeout(timeout_s):
-                await nats._connect(url.split(","))
-        except TimeoutError:
+                await nats._connect()
+        except (TimeoutError, LoginRefused):
             with contextlib.suppress(Exception):
                 await nats._client.close()
+            if nats._refusal is not None:
+                raise nats._refused() from None
             raise BrokerUnavailable(f"no NATS server answers at {nats.address} (tried for {timeout_s:g} s)") from None
         nats._watchdog = asyncio.create_task(nats._watch(), name=f"{name}-nats-watchdog")
         return nats
@@ -146,21 +146,44 @@ class Connection:
 
     async def _dial(self) -> None:
         def on_failure(error: Exception) -> None:
-            _log.error("%s", error)
+            _limited.warning("%s", error)
             self._client = NatsClient()
 
         await retry(
-            lambda: self._connect(self._url.split(",")),
+            self._connect,
             on=(TestcastError,),  # an operator may change a server that refuses this client
-            backoff=Backoff(_RECONNECT_MAX_S, _RECONNECT_MAX_S, self._rng),
+            backoff=Backoff(RECONNECT_MAX_S, RECONNECT_MAX_S, self._rng),
             on_failure=on_failure,
         )
         self._notify(self.on_reconnect)
         await self._watch()
 
-    async def _connect(self, servers: Sequence[str]) -> None:
-        async def on_error(error: Exception) -> None:
+    def _refused(self) -> LoginRefused:
+        return LoginRefused(f"the NATS server at {self.address}: {self._refusal}")
+
+    def _on_error(self, error: Exception) -> None:
+        """Called with whatever goes wrong with the connection, and with what the server refuses on it."""
+        denied = login.denied(error)
+        if denied is not None:
+            _limited.warning("the broker does not permit it to this user: %s", error)
+            for waiting, subject in self._waiting.items():
+                if subject.lower() == denied and not waiting.done():
+                    waiting.set_exception(NotPermitted(f"this user may not publish on {subject}"))
+            return
+        refusal = login.refusal(error)
+        if refusal is None:
             _limited.info("broker connection %s: %s", self.name, error or repr(error))
+        else:
+            self._refusal = refusal
+            _limited.warning("%s", self._refused())
+
+    async def _connect(self) -> None:
+        refused = asyncio.Event()
+
+        async def on_error(error: Exception) -> None:
+            self._on_error(error)
+            if self._refusal is not None and len(self._servers) == 1:
+                refused.set()
 
         async def on_disconnected() -> None:
             if self._closing:
@@ -173,36 +196,48 @@ class Connection:
 
         async def on_reconnected() -> None:
             _log.info("reconnected to the broker at %s", self.address)
+            self._refusal = None
             self._reconnects += 1
             self._notify(self.on_reconnect)
 
-        def next_server(servers: list[Any], _info: Mapping[str, Any]) -> tuple[Any, float]:
-            server = min(servers, key=lambda each: (each.reconnects, self._rng.random()))
-            longest = min(_RECONNECT_MAX_S, _RECONNECT_MIN_S * 2 ** min(server.reconnects, 10))
-            return server, self._rng.uniform(longest / 2, longest)
-
-        try:
-            await self._client.connect(
-                servers=list(servers),
+        connecting = asyncio.ensure_future(
+            self._client.connect(
+                servers=self._servers,
                 name=self.name,
                 error_cb=on_error,
                 disconnected_cb=on_disconnected,
                 reconnected_cb=on_reconnected,
-                reconnect_to_server_handler=next_server,
+                reconnect_to_server_handler=next_server(self._rng),
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=1,
                 connect_timeout=2,
                 ping_interval=_PING_INTERVAL_S,
                 max_outstanding_pings=2,
+                **self._login,
             )
+        )
+        try:
+            await self._until_connected(connecting, refused)
         except ValueError:  # its text may quote any part of the address, including the password
-            raise InvalidSetting(
-                f"cannot connect to {self.address!r}: not an address like {DEFAULT_NATS_URL}"
-            ) from None
+            what = f"not an address like {DEFAULT_NATS_URL}; are user and password percent-encoded?"
+            raise InvalidSetting(f"cannot connect to {self.address!r}: {what}") from None
         except NatsError as error:
             raise InvalidSetting(f"cannot connect to {self.address!r}: {error or repr(error)}") from None
+        self._refusal = None
         await self._subscribe(f"{self._inbox}.*", self._on_reply)
         self._open = True
+
+    async def _until_connected(self, connecting: asyncio.Future[None], refused: asyncio.Event) -> None:
+        stopped = asyncio.ensure_future(refused.wait())
+        both: set[asyncio.Future[Any]] = {connecting, stopped}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                raise self._refused()
+            await connecting
+        finally:
+            stopped.cancel()
+            connecting.cancel()
 
     @property
     def connected(self) -> bool:
@@ -258,7 +293,7 @@ class Connection:
         """Sends a request and returns its replies, up to and including the first for which `is_last` is true.
 
         Raises:
-            BrokerUnavailable: no connection, no subscriber, or not all replies in time.
+            BrokerUnavailable: no connection, no subscriber, or not all replies in time (`NoAnswer`).
         """
         done: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         replies: list[Message] = []
@@ -268,14 +303,15 @@ class Connection:
                 return
             replies.append(message)
             if message.status == _NO_RESPONDERS and not message.data:
-                done.set_exception(BrokerUnavailable(f"nobody answers on {subject}: no leader, or no such stream"))
+                nobody = f"nobody answers on {subject}: no leader, or no such stream"
+                done.set_exception(NotThere(nobody, certain=False))
             elif is_last(message):
                 done.set_result(replies)
 
         self._tokens += 1
         token = b"%x" % self._tokens
         self._replies[token] = on_reply
-        self._waiting.add(done)
+        self._waiting[done] = subject
         try:
             await self._guard(
                 lambda: self._client.publish(subject, payload, reply=f"{self._inbox}.{token.decode()}", headers=headers)
@@ -283,9 +319,9 @@ class Connection:
             async with asyncio.timeout(timeout_s):
                 return await done
         except TimeoutError:
-            raise BrokerUnavailable(f"no answer on {subject} within {timeout_s:g} s") from None
+            raise NoAnswer(f"no answer on {subject} within {timeout_s:g} s") from None
         finally:
-            self._waiting.discard(done)
+            self._waiting.pop(done, None)
             self._replies.pop(token, None)
 
     async def subscribe(self, subject: str, handler: Handler) -> Subscription:
@@ -305,6 +341,11 @@ class Connection:
             return Subscription(client, await client.listen(subject, handler))
         except (NatsError, OSError) as error:
             raise BrokerUnavailable(f"cannot subscribe to {subject}: {error or repr(error)}") from None
+
+    async def mend(self) -> bool:
+        """Called by whoever meets a stream, bucket or consumer that is not there. It is declared again, once for all
+        who call at the same time. Returns whether it is worth trying once more; never raises."""
+        return self.mend_with is not None and await self.mend_with()
 
     async def flush(self, timeout_s: int = 5) -> None:
         """Returns once the broker has processed everything sent before.

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from broker.contract.errors import BrokerUnavailable
+from broker.contract.errors import BrokerUnavailable, NotThere
 from broker.jetstream.api import Delivery, Streams, delivery
 from broker.jetstream.connection import Connection, Subscription, to_json
 from broker.jetstream.parser import Message
@@ -43,7 +43,7 @@ class PullConsumer:
 
     def __init__(self, nats: Connection, stream: str, consumer: str) -> None:
         self._nats = nats
-        self._request = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._request = f"{nats.api_prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._name = f"{stream}/{consumer}"
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._count = 0
@@ -68,8 +68,11 @@ class PullConsumer:
         The first request is for one message, the second for those pending after it. A request for more than there are
         would stay open, and the broker would send each new message by itself the moment it is stored.
 
+        A consumer that is not there is declared again; the next pull finds it.
+
         Raises:
-            BrokerUnavailable: no connection, no such consumer, or it has no leader.
+            NotThere: no such consumer, or it has no leader.
+            BrokerUnavailable: no connection.
         """
         if not self._arrived:
             await self._ask({"batch": 1, "expires": int(expires_s * 1e9)})
@@ -83,6 +86,9 @@ class PullConsumer:
             return self._take(batch)
         if self._lost:
             raise BrokerUnavailable(f"lost the broker while waiting for {self._name}")
+        if self._ended is not None and self._is_gone(self._ended):
+            await self._nats.mend()
+            raise NotThere(f"{self._name}: {self._ended.description or 'nobody answers'}", certain=False)
         if self._ended is not None and self._ended.status not in (b"404", b"408"):
             raise BrokerUnavailable(f"{self._name}: {self._ended.status!r} {self._ended.description}")
         return []
@@ -110,6 +116,11 @@ class PullConsumer:
         except TimeoutError:
             return False
         return True
+
+    @staticmethod
+    def _is_gone(ended: Message) -> bool:
+        """Whether there is no such consumer, or it was deleted while the pull stood."""
+        return ended.status == b"503" or (ended.status == b"409" and "deleted" in str(ended.description).lower())
 
     async def close(self) -> None:
         """Unsubscribes and hands back the messages that were not taken."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -21,15 +23,19 @@ from broker.contract.errors import (
     MalformedEvent,
     NotFound,
     QueueFull,
+    TestcastError,
     WrongLastSequence,
 )
-from broker.contract.events import Event, check
+from broker.contract.events import Event, OnMalformed, check
 from broker.contract.ports import EventLog
 from broker.contract.snapshot import Snapshot, fold
-from broker.jetstream.api import STREAM_FULL, Streams
+from broker.jetstream.answers import STREAM_FULL
+from broker.jetstream.api import Streams
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.scan import pages
 from broker.retry import retry
+
+_log = logging.getLogger("testcast.runs")
 
 May = Callable[[Snapshot | None], None]
 """Called with a run's snapshot before the run is ended; raises to prevent it."""
@@ -43,6 +49,7 @@ _ELECTION_S: Final = 10.0
 """A cluster elects a leader within this time. A submitter waits for it."""
 _DISCONNECTED_S: Final = 2.0
 """How long a submitter waits for a connection: longer would not help where the broker is away."""
+_WITHDRAW_S: Final = 5.0
 _MAX_CONFLICTS: Final = 8
 """Tries to end a run that others write to: each lost race means that another event was stored in between."""
 
@@ -54,6 +61,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     title: str
     budget_seconds: float = DEFAULT_BUDGET_S
     seed: int = 0
+    allow_private: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether the game may be at a private or loopback address; left out where it may not."""
 
 
 class Run(NamedTuple):
@@ -65,7 +74,14 @@ class Run(NamedTuple):
     """Sequence of its newest stored message."""
 
 
-def make_job(game_url: str, title: str | None, budget_seconds: float | None, seed: int | None) -> Job:
+def make_job(
+    game_url: str,
+    title: str | None,
+    budget_seconds: float | None,
+    seed: int | None,
+    *,
+    allow_private: bool = False,
+) -> Job:
     """Returns a job with defaults filled in.
 
     Args:
@@ -73,6 +89,7 @@ def make_job(game_url: str, title: str | None, budget_seconds: float | None, see
         title: 1 to `MAX_TITLE_CHARS` characters; None: the address without its scheme.
         budget_seconds: `MIN_BUDGET_S` to `MAX_BUDGET_S`.
         seed: 0 to 2^53-1; None: a random one.
+        allow_private: the game may be at a private or loopback address.
 
     Raises:
         BadInput: naming the field and what it may be.
@@ -88,29 +105,73 @@ def make_job(game_url: str, title: str | None, budget_seconds: float | None, see
         host_and_path = game_url.split("://", 1)[-1].split("?", 1)[0].rstrip("/")
         title = host_and_path[:MAX_TITLE_CHARS]
     chosen_seed = secrets.randbelow(2**31) if seed is None else seed
-    return Job(game_url=game_url, title=title.strip(), budget_seconds=budget, seed=chosen_seed)
+    private = True if allow_private else msgspec.UNSET
+    return Job(game_url=game_url, title=title.strip(), budget_seconds=budget, seed=chosen_seed, allow_private=private)
 
 
 async def submit(log: JetStreamLog, job: Job) -> str:
     """Stores the run's first event, then its job. Returns the test id.
 
+    A run whose job cannot be stored does not stay queued: it is ended as failed before the error is raised. Where the
+    broker is lost between the two, the reaper of the edges ends it.
+
     Raises:
-        QueueFull: the queue is full. The run was stored, and then ended as failed.
-        BrokerUnavailable: the broker cannot be reached. If the first event was stored, the run stays queued.
+        QueueFull: the queue is full.
+        BrokerRefused: the broker does not take the job.
+        BrokerUnavailable: the broker cannot be reached, or does not acknowledge the job.
     """
     test_id = identity.new_test_id()
     data = msgspec.to_builtins(job)
+    data.pop("allowPrivate", None)  # what an installation allows is not for viewers
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
     head = await retry(lambda: _store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
     try:
-        await retry(lambda: _store_job(log.streams, test_id, job), within_s=_ELECTION_S, source=log)
+        await retry(lambda: store_job(log.streams, test_id, job), within_s=_ELECTION_S, source=log)
     except BrokerRefused as error:
-        refused = QueueFull("the job queue is full: try again in a minute") if error.err_code == STREAM_FULL else error
-        full = isinstance(refused, QueueFull)
-        message = refused.message if full else f"The job could not be queued: {refused.public_message}"
-        await log.append(test_id, _failed(message, refused.code).encode(), expected_last=head)
+        full = error.err_code == STREAM_FULL
+        refused = QueueFull("the job queue is full: try again in a minute") if full else error
+        await _withdraw(log, test_id, head, refused)
         raise refused from None
+    except BrokerUnavailable as error:
+        if not await _withdraw(log, test_id, head, error):
+            return test_id
+        raise
+    except asyncio.CancelledError:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCONNECTED_S):
+                await _withdraw(log, test_id, head, TestcastError("submitting was interrupted"))
+        raise
     return test_id
+
+
+class _HasBegun(Exception):
+    """A worker has the run: its job was stored, and the acknowledgement was lost."""
+
+
+async def _withdraw(log: JetStreamLog, test_id: str, head: int, reason: TestcastError) -> bool:
+    """Ends a run whose job could not be stored. Returns False when a worker has begun it all the same.
+
+    Args:
+        head: sequence of its first event.
+    """
+
+    def unless_begun(found: Snapshot | None) -> None:
+        if found is not None and found.seq > head:
+            raise _HasBegun
+
+    full = isinstance(reason, QueueFull)
+    message = reason.message if full else f"The job could not be queued: {reason.public_message}"
+    failure = _failed(message, reason.code if full else "not_queued")
+    try:
+        await retry(lambda: end(log, test_id, failure, may=unless_begun), within_s=_WITHDRAW_S, source=log)
+        await drop_job(log.streams, test_id)
+    except _HasBegun:
+        return False
+    except (AlreadyEnded, NotFound):
+        pass
+    except TestcastError as error:
+        _log.warning("run %s has no job, and could not be ended yet: %s", test_id, error)
+    return True
 
 
 def _patience_s(log: EventLog) -> float:
@@ -126,7 +187,12 @@ async def _store_first(log: EventLog, test_id: str, queued: Event) -> int:
     return ack.seq
 
 
-async def _store_job(streams: Streams, test_id: str, job: Job) -> None:
+async def store_job(streams: Streams, test_id: str, job: Job) -> None:
+    """Stores a run's job. Harmless when the queue holds it already.
+
+    Raises:
+        BrokerRefused: the queue is full. BrokerUnavailable: no acknowledgement.
+    """
     try:
         await streams.store(subjects.job(test_id), msgspec.json.encode(job), msg_id=f"{test_id}.job")
     except BrokerRefused as error:
@@ -139,13 +205,21 @@ def _failed(message: str, code: str) -> Event:
     return Event(type="error", status="failed", message=message, timestamp=now_ms(), data={"code": code})
 
 
-async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, known_last: int | None = None) -> Run:
+async def read(
+    log: EventLog,
+    test_id: str,
+    since: Snapshot | None = None,
+    *,
+    known_last: int | None = None,
+    on_malformed: OnMalformed | None = None,
+) -> Run:
     """Reads a run by folding its events, up to its newest one.
 
     Args:
         since: a snapshot to start from; only the events after it are read.
         known_last: the sequence of an event that is known to be stored. The run is read at least up to it, and the
             leader is not asked.
+        on_malformed: called with each message that is not an event.
 
     Raises:
         NotFound: nothing is stored under this id.
@@ -158,7 +232,13 @@ async def read(log: EventLog, test_id: str, since: Snapshot | None = None, *, kn
     snapshot, seen = since, since.seq if since is not None else 0
     async for page in pages(log, test_id, seen, known_last):
         for event in page.events:
-            snapshot = fold(snapshot, test_id, event.seq, parse(event.data), event.stored_ms)
+            try:
+                parsed = check(event.data).event
+            except MalformedEvent as error:
+                parsed = None
+                if on_malformed is not None:
+                    on_malformed(test_id, event.seq, error)
+            snapshot = fold(snapshot, test_id, event.seq, parsed, event.stored_ms)
             seen = event.seq
     if not seen or (since is not None and seen < known_last and not await log.last(test_id, confirmed=True)):
         raise NotFound(test_id)  # purged while it was read

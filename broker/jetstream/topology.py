@@ -1,191 +1,354 @@
-"""The streams, buckets and consumers on the broker, declared in one place.
+"""Declares the streams, buckets and consumers, and declares them again when one of them is gone.
 
-`apply` is idempotent: two processes that start at the same moment may both call it.
+Whoever meets a stream, bucket or consumer that is not there (`NotThere`) calls `Topology.again` through
+`Connection.mend`, and then tries once more what it was doing. `api.Streams` and `pull_consumer.PullConsumer` do so by
+themselves; nothing else has to know of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
+from broker import config as broker_config
+from broker.clock import now_ms
+from broker.config import StreamSettings
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable
-from broker.jetstream import kv
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotPermitted, NotThere, TestcastError
+from broker.jetstream import stream_config
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.stream_config import (
+    LEASE_S,
+    MAX_SHOT_BYTES,
+    RETENTION_S,
+    changes,
+    consumers,
+    is_newer,
+    kept,
+    problem_of_consumer,
+    problem_of_stream,
+    shown,
+    streams,
+)
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 
-DAY_S: Final = 24 * 3600
-RETENTION_S: Final = 7 * DAY_S
-LEASE_S: Final = 30
-MAX_EVENT_MESSAGE_BYTES: Final = 64 * 1024
-MAX_EVENTS_PER_RUN: Final = 20_000
-MAX_QUEUED_JOBS: Final = 10_000
-MAX_SHOT_BYTES: Final = 64 * 1024
+__all__ = ["LEASE_S", "MAX_SHOT_BYTES", "RETENTION_S", "Topology", "apply", "consumers", "lease_s", "streams"]
 
 _NAME_IN_USE: Final = 10058
-"""A stream of this name has another configuration."""
+"""A stream of this name has another configuration: another process was first."""
 _NO_PEERS: Final = 10005
 """The cluster's nodes have not all found each other yet, or it has fewer nodes than replicas."""
+_OVERLAP: Final = 10065
+_NOT_CLUSTERED: Final = 10074
+_NO_STORAGE: Final = 10047
+_NO_JETSTREAM: Final = (10039, 10076)
 _CONSUMER_EXISTS: Final = {10148, 10013, 10105}
-_NS: Final = 1_000_000_000
 _LONGEST_PAUSE_S: Final = 0.5
 """Elections of a cluster that starts take 1 to 3 s, and every process waits for them."""
+_REST_S: Final = 1.0
+"""Between two declarations that `again` starts."""
+_WAIT_S: Final = 2.0
+"""How long a caller of `again` waits for a declaration."""
+_ASK_S: Final = 3.0
+_LONGEST_PERSISTENCE_S: Final = 5.0
+"""Between two tries of `until_standing`: a stream in the way that an operator deletes is replaced within this time."""
+_SAME_LINE_S: Final = 30.0
 
 _log = logging.getLogger("testcast.topology")
-_limited = RateLimited(_log, per_s=10.0)
 
 
-def streams(replicas: int) -> list[dict[str, Any]]:
-    """Returns the configurations of the streams, as the broker's API takes them."""
-    return [
-        {
-            "name": subjects.EVENTS,
-            "subjects": [subjects.ALL_EVENTS],
-            "retention": "limits",
-            "storage": "file",
-            "num_replicas": replicas,
-            "allow_direct": True,
-            "max_age": RETENTION_S * _NS,
-            "max_msgs_per_subject": MAX_EVENTS_PER_RUN,
-            "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
-            "discard": "old",
-            "duplicate_window": 120 * _NS,
-            "republish": {"src": subjects.ALL_EVENTS, "dest": "test.{{wildcard(1)}}.live"},
-        },
-        {
-            "name": subjects.JOBS,
-            "subjects": [subjects.ALL_JOBS],
-            "retention": "workqueue",
-            "storage": "file",
-            "num_replicas": replicas,
-            "max_msgs": MAX_QUEUED_JOBS,
-            "max_msgs_per_subject": 1,
-            "discard": "new",
-            "discard_new_per_subject": True,
-            "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
-        },
-        _bucket(subjects.RUNS, replicas, max_value_bytes=256 * 1024),
-        _bucket(subjects.SHOTS, replicas, max_value_bytes=MAX_SHOT_BYTES + 1024),  # room for headers
-    ]
-
-
-def _bucket(name: str, replicas: int, max_value_bytes: int) -> dict[str, Any]:
-    return {
-        "name": kv.stream(name),
-        "subjects": [kv.subject(name, ">")],
-        "retention": "limits",
-        "storage": "file",
-        "num_replicas": replicas,
-        "max_msgs_per_subject": 1,
-        "max_msg_size": max_value_bytes,
-        "max_age": RETENTION_S * _NS,
-        "discard": "new",
-        "allow_direct": True,
-        "allow_rollup_hdrs": True,
-        "deny_delete": True,
-    }
-
-
-def consumers() -> list[tuple[str, dict[str, Any]]]:
-    """Returns the durable pull consumers as (stream, configuration)."""
-    return [
-        (
-            subjects.EVENTS,
-            {
-                "durable_name": subjects.PROJECTOR,
-                "deliver_policy": "all",
-                "ack_policy": "explicit",
-                "ack_wait": 10 * _NS,
-                "max_ack_pending": 20_000,
-                "headers_only": True,  # an event is a hint that a snapshot is out of date; its data is read elsewhere
-            },
-        ),
-        (
-            subjects.JOBS,
-            {
-                "durable_name": subjects.WORKERS,
-                "deliver_policy": "all",
-                "ack_policy": "explicit",
-                "ack_wait": LEASE_S * _NS,
-                "max_deliver": 20,  # a safety net: attempts are counted in the run's own events
-                "max_ack_pending": 10_000,
-            },
-        ),
-    ]
-
-
-async def apply(nats: Connection, *, replicas: int = 1, lease_s: float | None = None, timeout_s: float = 30.0) -> None:
-    """Creates or updates the streams, buckets and consumers.
+class Topology:
+    """The streams, buckets and consumers over one connection. Making one has the connection mend itself with it.
 
     Args:
-        replicas: copies of each stream, 1 to 5. A stream that has more keeps them.
+        replicas: copies of each stream that is made, 1 to 5. None: `TESTCAST_NATS_REPLICAS`.
+        settings: of the streams that are made. None: from the environment.
         lease_s: how long a worker that has died keeps its jobs, seconds. None: unchanged, or `LEASE_S` at first.
+    """
+
+    def __init__(
+        self,
+        nats: Connection,
+        *,
+        replicas: int | None = None,
+        settings: StreamSettings | None = None,
+        lease_s: float | None = None,
+    ) -> None:
+        self._nats = nats
+        self._api = Streams(nats, mends=False)
+        self._replicas = broker_config.replicas() if replicas is None else replicas
+        self._settings = settings or broker_config.streams()
+        self._lease_s = lease_s
+        self.made: Counter[str] = Counter()
+        """How often this process has made each stream (a bucket's is `KV_…`) and consumer, by name."""
+        self.on_made: list[Callable[[str], None]] = []
+        """Called with the name of each stream and consumer that this process has just made. Other processes learn of a
+        new stream from its epoch: an `OrderedConsumer` calls `on_reset`."""
+        self.problems: dict[str, str] = {}
+        """Why a stream or consumer does not stand, by name, as the last declaration has found it; for operators."""
+        self._standing: set[str] = set()
+        """What has stood once."""
+        self._told: set[tuple[str, str]] = set()
+        self._lines: dict[str, RateLimited] = {}
+        self._lock = asyncio.Lock()
+        self._running: asyncio.Task[bool] | None = None
+        self._rest_until = 0.0
+        self._last_was_good = False
+        nats.mend_with = self.again
+
+    def __repr__(self) -> str:
+        return f"<Topology made={dict(self.made)} problems={sorted(self.problems)}>"
+
+    async def once(self) -> None:
+        """Makes what is missing and changes what must be changed; each part is tried, whatever happens to the others.
+
+        Raises:
+            BrokerUnavailable: a part could not be declared for now.
+            BrokerRefused: a part cannot be declared; the message says why, and what an operator can do.
+        """
+        async with self._lock:
+            errors = [error for name, work in self._parts() if (error := await self._try(name, work)) is not None]
+        if errors:
+            raise next((each for each in errors if isinstance(each, BrokerRefused)), errors[0])
+
+    async def _try(self, name: str, work: Callable[[], Awaitable[None]]) -> TestcastError | None:
+        try:
+            await work()
+        except (BrokerUnavailable, BrokerRefused) as error:
+            reason = await self._explained(name, error)
+            self.problems[name] = reason.message
+            return reason
+        self.problems.pop(name, None)
+        self._standing.add(name)
+        return None
+
+    async def apply(self, timeout_s: float) -> None:
+        """Declares, and waits up to `timeout_s` while the broker elects leaders.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: see `once`.
+        """
+
+        def on_failure(error: Exception) -> None:
+            if isinstance(error, BrokerRefused) and error.err_code != _NO_PEERS:
+                raise error
+            self._say(str(error))
+
+        await retry(
+            self.once,
+            on=(BrokerUnavailable, BrokerRefused),
+            within_s=timeout_s,
+            backoff=Backoff(longest_s=_LONGEST_PAUSE_S),
+            source=self._nats,
+            on_failure=on_failure,
+        )
+
+    async def until_standing(self) -> None:
+        """Declares, however long it takes, and logs why it does not succeed."""
+        await retry(
+            self.once,
+            on=(BrokerUnavailable, BrokerRefused),
+            backoff=Backoff(longest_s=_LONGEST_PERSISTENCE_S),
+            source=self._nats,
+            on_failure=lambda error: self._say(str(error)) if self._nats.connected else None,
+        )
+
+    async def again(self) -> bool:
+        """Declares because something is not there. Returns whether it is worth trying once more.
+
+        All that meet the same gap share one declaration, and at most one begins a second.
+        """
+        loop = asyncio.get_running_loop()
+        if self._running is None:
+            if loop.time() < self._rest_until:
+                return self._last_was_good
+            self._running = loop.create_task(self._again(), name="declare-again")
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                return await asyncio.shield(self._running)
+        except TimeoutError:
+            return False
+
+    async def _again(self) -> bool:
+        try:
+            await self.once()
+            self._last_was_good = True
+        except TestcastError as error:
+            self._last_was_good = False
+            self._say(str(error))
+        finally:
+            self._rest_until = asyncio.get_running_loop().time() + _REST_S
+            self._running = None
+        return self._last_was_good
+
+    # -- one part ------------------------------------------------------------------------------------------------
+
+    def _parts(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            (config["name"], partial(self._stream, config)) for config in streams(self._replicas, self._settings)
+        ]
+        return parts + [
+            (config["durable_name"], partial(self._consumer, stream, config)) for stream, config in consumers()
+        ]
+
+    async def _stream(self, wanted: dict[str, Any]) -> None:
+        name = wanted["name"]
+        standing = await self._info(f"STREAM.INFO.{name}")
+        if standing is None:
+            if await self._make(name, f"STREAM.CREATE.{name}", wanted | await self._first_seq(name)):
+                return
+            standing = await self._info(f"STREAM.INFO.{name}")
+            if standing is None:
+                raise BrokerUnavailable(f"the stream {name} was made and deleted again at this moment")
+        problem = problem_of_stream(standing, wanted)
+        if problem is not None:
+            raise BrokerRefused(problem)
+        self._tell(name, standing, wanted)
+        needed = changes(standing, wanted)
+        if needed:
+            metadata = (standing.get("metadata") or {}) | wanted["metadata"]
+            changed = {change.field: change.new for change in needed}
+            await self._api.api(f"STREAM.UPDATE.{name}", standing | changed | {"metadata": metadata}, timeout_s=_ASK_S)
+            _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
+
+    async def _consumer(self, stream: str, wanted: dict[str, Any]) -> None:
+        name = wanted["durable_name"]
+        lease = {} if self._lease_s is None or stream != subjects.JOBS else stream_config.lease(self._lease_s)
+        request = f"CONSUMER.CREATE.{stream}.{name}"
+        standing = await self._info(f"CONSUMER.INFO.{stream}.{name}")
+        if standing is None:
+            body = {"stream_name": stream, "config": wanted | lease, "action": "create"}
+            if await self._make(name, request, body):
+                return
+            standing = await self._info(f"CONSUMER.INFO.{stream}.{name}") or {}
+        problem = problem_of_consumer(stream, standing, wanted)
+        if problem is not None:
+            raise BrokerRefused(problem)
+        if any(standing.get(field) != value for field, value in lease.items()):
+            body = {"stream_name": stream, "config": standing | lease, "action": "update"}
+            await self._api.api(request, body, timeout_s=_ASK_S)
+            _log.warning("changed the consumer %s: ack_wait -> %g s", name, self._lease_s)
+
+    async def _info(self, request: str) -> dict[str, Any] | None:
+        """The configuration of what stands; None when it is not there."""
+        try:
+            return dict((await self._api.api(request, timeout_s=_ASK_S))["config"])
+        except NotThere as error:
+            if not error.certain:
+                raise
+            return None
+
+    async def _make(self, name: str, request: str, body: dict[str, Any]) -> bool:
+        """Makes a stream or consumer. Returns False when another process has made it otherwise at this moment."""
+        try:
+            await self._api.api(request, body, timeout_s=_ASK_S)
+        except BrokerRefused as error:
+            if error.err_code != _NAME_IN_USE and error.err_code not in _CONSUMER_EXISTS:
+                raise
+            return False
+        if name in self._standing:
+            _log.warning("made %s again: it was gone", name)
+        else:
+            _log.info("made %s", name)
+        self.made[name] += 1
+        for callback in self.on_made:
+            callback(name)
+        return True
+
+    async def _first_seq(self, name: str) -> dict[str, int]:
+        """A new life of a stream continues above every sequence of the last one.
+
+        Snapshots, writers, ETags and acknowledgements name sequences, and are kept across the new life. Milliseconds
+        since 1970 are above any number of messages that were ever stored.
+        """
+        known = name in self._standing or any([await self._was_used(each["name"]) for each in streams(1)])
+        return {"first_seq": now_ms()} if known else {}
+
+    async def _was_used(self, name: str) -> bool:
+        try:
+            return (await self._api.state(name)).last_seq > 0
+        except TestcastError:
+            return False
+
+    # -- what is said --------------------------------------------------------------------------------------------
+
+    def _tell(self, name: str, standing: dict[str, Any], wanted: dict[str, Any]) -> None:
+        if is_newer(standing) and (name, "") not in self._told:
+            self._told.add((name, ""))
+            _log.info("a newer version of testcast has declared the stream %s: it is left as it is", name)
+        for change, setting in kept(standing, wanted):
+            if (name, change.field) not in self._told:
+                self._told.add((name, change.field))
+                old, new = shown(change.field, change.old), shown(change.field, change.new)
+                _log.info("the stream %s keeps its %s of %s; %s says %s", name, change.field, old, setting, new)
+
+    def _say(self, text: str) -> None:
+        """Logs why declaring does not succeed: each reason at once, and the same one at most every half minute."""
+        if len(self._lines) > 50:
+            self._lines.clear()
+        line = self._lines.setdefault(text, RateLimited(_log, per_s=_SAME_LINE_S))
+        line.warning("the streams cannot be declared at the moment, trying again: %s", text)
+
+    async def _explained(self, name: str, error: TestcastError) -> TestcastError:
+        """The same error, with what an operator can do about it."""
+        if isinstance(error, NotPermitted):
+            return NotPermitted(f"{name}: {error.message}. Permit it, or have another user make {name}")
+        if isinstance(error, NotThere):  # also of what is about to be made: the API itself does not answer
+            hint = "JetStream is not enabled, has no leader yet, or is in another domain (TESTCAST_NATS_JS_DOMAIN)"
+            return BrokerUnavailable(f"{name}: {error.message}: {hint}")
+        if not isinstance(error, BrokerRefused):
+            return BrokerUnavailable(f"{name}: {error.message}")
+        text = error.message
+        if error.err_code == _OVERLAP:
+            text += await self._overlapping(name)
+        elif error.err_code == _NOT_CLUSTERED:
+            text += f": TESTCAST_NATS_REPLICAS is {self._replicas}, and this server is no cluster"
+        elif error.err_code == _NO_PEERS:
+            text += f": TESTCAST_NATS_REPLICAS is {self._replicas}, and the cluster has fewer nodes at the moment"
+        elif error.err_code == _NO_STORAGE:
+            text += ": give the server or the account more, or set a smaller TESTCAST_EVENTS_MAX_BYTES"
+        elif error.err_code in _NO_JETSTREAM:
+            text += ": start the server with JetStream (`nats-server -js`), and enable it for this account"
+        return BrokerRefused(f"{name}: {text}", error.err_code)
+
+    async def _overlapping(self, name: str) -> str:
+        wanted = next(config for config in streams(1) if config["name"] == name)
+        [subject] = wanted["subjects"]
+        try:
+            answer = await self._api.api("STREAM.NAMES", {"subject": subject}, timeout_s=_ASK_S)
+        except TestcastError:
+            return ""
+        others = ", ".join(str(each) for each in answer.get("streams") or [])
+        if not others:
+            return ""
+        return f": the stream {others} takes messages of {subject}. Delete it, or give it other subjects"
+
+
+async def apply(
+    nats: Connection, *, replicas: int | None = None, lease_s: float | None = None, timeout_s: float = 30.0
+) -> Topology:
+    """Makes the streams, buckets and consumers that are missing. From then on the connection mends itself.
+
+    Args:
+        replicas, lease_s: see `Topology`.
         timeout_s: how long to try while the broker elects leaders.
 
     Raises:
         BrokerUnavailable: no leader accepted the requests within `timeout_s`.
-        BrokerRefused: a stream or consumer of the same name exists and cannot be changed into this one.
+        BrokerRefused: something is in the way, or not permitted; the message says what.
     """
-    api = Streams(nats)
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + timeout_s
-
-    async def apply_one(work: Callable[[], Awaitable[None]]) -> None:
-        await retry(
-            work,
-            on=(BrokerUnavailable, BrokerRefused),
-            within_s=deadline - clock(),
-            backoff=Backoff(longest_s=_LONGEST_PAUSE_S),
-            source=nats,
-            on_failure=_raise_unless_it_passes,
-        )
-
-    for config in streams(replicas):
-        await apply_one(partial(_apply_stream, api, config))
-    for stream, config in consumers():
-        lease = {"ack_wait": int(lease_s * _NS)} if stream == subjects.JOBS and lease_s is not None else {}
-        await apply_one(partial(_apply_consumer, api, stream, config, lease))
-    _log.debug("topology applied with %d replica(s)", replicas)
-
-
-def _raise_unless_it_passes(error: Exception) -> None:
-    if isinstance(error, BrokerRefused):
-        if error.err_code != _NO_PEERS:
-            raise error
-        _limited.warning("the broker's cluster has too few nodes at the moment: %s", error)
-
-
-async def _apply_stream(api: Streams, config: dict[str, Any]) -> None:
-    try:
-        await api.api(f"STREAM.CREATE.{config['name']}", config)
-    except BrokerRefused as error:
-        if error.err_code != _NAME_IN_USE:
-            raise
-        # It may have been given more replicas; an edge that starts with the default of 1 must not remove them.
-        standing = (await api.api(f"STREAM.INFO.{config['name']}"))["config"]["num_replicas"]
-        wanted = config | {"num_replicas": max(standing, config["num_replicas"])}
-        await api.api(f"STREAM.UPDATE.{config['name']}", wanted)
-
-
-async def _apply_consumer(api: Streams, stream: str, config: dict[str, Any], lease: dict[str, Any]) -> None:
-    name = config["durable_name"]
-    body = {"stream_name": stream, "config": config | lease, "action": "create"}
-    try:
-        await api.api(f"CONSUMER.CREATE.{stream}.{name}", body)
-    except BrokerRefused as error:
-        if error.err_code not in _CONSUMER_EXISTS:
-            raise
-        standing = (await api.api(f"CONSUMER.INFO.{stream}.{name}"))["config"]["ack_wait"]
-        body |= {"config": config | {"ack_wait": standing} | lease, "action": "update"}
-        await api.api(f"CONSUMER.CREATE.{stream}.{name}", body)
+    declared = Topology(nats, replicas=replicas, lease_s=lease_s)
+    await declared.apply(timeout_s)
+    return declared
 
 
 async def lease_s(api: Streams) -> float:
     """Returns how long a worker keeps a job that it does not renew, seconds, as set on the broker."""
     info = await api.api(f"CONSUMER.INFO.{subjects.JOBS}.{subjects.WORKERS}")
-    return float(info["config"]["ack_wait"]) / _NS
+    return stream_config.seconds(info["config"]["ack_wait"])

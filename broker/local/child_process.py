@@ -16,6 +16,15 @@ from typing import BinaryIO, Final
 _PR_SET_PDEATHSIG: Final = 1
 
 
+def python_module(name: str, *argv: str) -> list[str]:
+    """Returns the command that runs a module in a Python of its own.
+
+    -P: without it the current directory is the first place where Python looks for modules, and a file there
+    would hide the module of its name.
+    """
+    return [sys.executable, "-P", "-m", name, *argv]
+
+
 class Child:
     """One child process, started by the constructor in a session of its own.
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
-import socket
 import sysconfig
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from broker.contract.errors import ServerNotStarted
 from broker.local.child_process import Child
+from broker.local.disk_watch import DiskWatch
+from broker.local.listening import bare, host_port, reachable, refusal
+from broker.version import VERSION
 
 _START_TIMEOUT_S: Final = 15.0
+_log = logging.getLogger("testcast.broker")
 _CONFIG: Final = Path(__file__).with_name("nats.conf")
 
 
@@ -64,13 +68,16 @@ class EmbeddedServer:
 
     def __init__(self, store_dir: Path, port: int = 0, host: str = "127.0.0.1", binary: str | None = None) -> None:
         self.store_dir = store_dir
-        self.host = host
+        self.host = bare(host)
         self.port = port
         """0 before the first start when the system chooses it."""
         self.log = store_dir / "nats-server.log"
         self._binary = binary
         self._child: Child | None = None
         self._starts = 0
+        self._watching: asyncio.Task[None] | None = None
+        self.restarting = False
+        """It is being restarted because its disk was full: that `child` has ended is no failure."""
 
     def __repr__(self) -> str:
         return f"<EmbeddedServer {self.url} {self._child!r}>"
@@ -82,8 +89,8 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """`nats://host:port`."""
-        return f"nats://{self.host}:{self.port}"
+        """`nats://host:port`, as this machine reaches it."""
+        return f"nats://{host_port(reachable(self.host), self.port)}"
 
     @property
     def child(self) -> Child:
@@ -97,16 +104,35 @@ class EmbeddedServer:
         return self._child
 
     async def start(self) -> None:
-        """Starts the server and returns once it accepts connections.
+        """Starts the server and returns once it accepts connections. From then on its disk is watched.
 
         Raises:
             ServerNotStarted: there is no binary, the port is taken, or it ended; the message quotes its log.
         """
+        await self._launch()
+        _log.info("testcast %s: nats-server at %s, data in %s", VERSION, self.url, self.store_dir)
+        self._stop_watching()
+        watch = DiskWatch(self.store_dir, self.log, self._restart)
+        self._watching = asyncio.get_running_loop().create_task(watch.run(), name="broker-disk")
+
+    async def _restart(self) -> None:
+        self.restarting = True
+        try:
+            if self._child is not None:
+                await self._child.stop(5)
+            await self._launch()
+        finally:
+            self.restarting = False
+
+    def _stop_watching(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None and not watching.done():
+            watching.cancel()
+
+    async def _launch(self) -> None:
         binary = find_binary(self._binary)
-        if self.port and not port_is_free(self.host, self.port):
-            raise ServerNotStarted(
-                f"port {self.port} is taken by another program: stop that one, or choose another port"
-            )
+        if why := refusal(self.host, self.port):
+            raise ServerNotStarted(f"{why}: choose another one, or stop what has it")
         self.store_dir.mkdir(parents=True, exist_ok=True)
         ports = self.store_dir / "ports"
         shutil.rmtree(ports, ignore_errors=True)
@@ -127,6 +153,7 @@ class EmbeddedServer:
 
     async def stop(self) -> None:
         """Stops the server. Harmless when it is not running."""
+        self._stop_watching()
         if self._child is not None:
             await self._child.stop(5)
 
@@ -144,14 +171,3 @@ def _port_from(directory: Path) -> int | None:
         with contextlib.suppress(ValueError, OSError, KeyError, IndexError):
             return int(json.loads(file.read_text())["nats"][0].rsplit(":", 1)[1])
     return None
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Returns whether a program could listen on the port at the moment."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True

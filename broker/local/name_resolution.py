@@ -11,10 +11,13 @@ from broker.contract.url_policy import check_game_url, host_of, refuse_private
 _RESOLVE_S: Final = 3.0
 
 
-async def check_for_submit(url: str, *, allow_private: bool) -> str:
+async def check_for_submit(url: str, *, allow_private: bool, setting_of: str = "the edge") -> str:
     """Returns the address in its normal form if an agent may open it.
 
     A name that does not resolve here passes: the agent may be on another network, and applies the same check.
+
+    Args:
+        setting_of: the part whose setting `allow_private` is, for the message.
 
     Raises:
         GameUrlRefused: it is not an http(s) address, or it leads to a private address while that is not allowed.
@@ -24,7 +27,7 @@ async def check_for_submit(url: str, *, allow_private: bool) -> str:
         host, port = host_of(normal)
         addresses = await _resolve(host, port)
         if addresses:
-            refuse_private(host, addresses)
+            refuse_private(host, addresses, setting_of)
     return normal
 
 

@@ -59,7 +59,7 @@ export function fold(run, event) {
     next.status = "running";
   } else if (event.type === "complete") {
     next.status = "completed";
-    if (data.score >= 0 && data.score <= 100 && typeof data.score === "number") next.score = data.score;
+    if (typeof data.score === "number" && data.score >= 0 && data.score <= 100) next.score = data.score;
     if (data.metrics !== null && data.metrics !== undefined && bytesOf(data.metrics) <= MAX_METRICS_BYTES) {
       next.metrics = data.metrics;
     }

@@ -8,26 +8,31 @@ import { behind } from "./runs.js";
 export const POLL_MS = 3000;
 /** Delay of the second request of a look: by then the list contains what was published just before the first. */
 const LOOK_AGAIN_MS = 1000;
-/** Running tests whose events a look requests although the list shows nothing new: the list is folded with a delay. */
+/** Running tests whose events a look requests without waiting for the list, which is folded with a delay. */
 const LOOK_EVENTS_LIMIT = 16;
+/** Runs that one round requests at the same time. */
+const CONCURRENT = 16;
 /** Runs that one poll of the list returns, newest first; as many as on the socket. */
 const LIST_LIMIT = 100;
 const PAGE_LIMIT = 1000;
+
+/** @typedef {{get: boolean, signal: AbortSignal, base: string}} How */
 
 export class Polling {
   /**
    * @param {import("./store.js").Store<any>} store
    * @param {object} how
-   * @param {string} how.base the edge's origin
+   * @param {string} how.base the edge's address, with a slash at its end
    * @param {boolean} how.list whether to ask for the list of all tests
    * @param {() => boolean} how.isLive whether a socket delivers at the same time
+   * @param {() => void} how.onAnswer an answer was applied to the store
    * @param {(answered: boolean) => void} how.onRound a round has ended
    */
-  constructor(store, { base, list, isLive, onRound }) {
+  constructor(store, { base, list, isLive, onAnswer, onRound }) {
     this.store = store;
     this.base = base;
     this.list = list;
-    this.hooks = { isLive, onRound };
+    this.hooks = { isLive, onAnswer, onRound };
     this.running = false;
     /** Whether the last round was answered. */
     this.answered = false;
@@ -65,7 +70,7 @@ export class Polling {
 
   /**
    * One round of requests. While polling runs, the next one starts 3 s after this one started.
-   * @param {number} [unlisted] running tests whose events are requested although the list shows nothing new
+   * @param {number} [unlisted] running tests whose events are requested without waiting for the list
    */
   async ask(unlisted = 0) {
     clearTimeout(this.pollTimer);
@@ -84,41 +89,92 @@ export class Polling {
   }
 
   /**
-   * Gets the list, and the events of the watched runs that have moved on.
+   * Gets the list, and the events of the watched runs that have moved on. Each answer is applied when it arrives. Ends
+   * when every request has been answered or has failed.
+   *
    * @param {AbortSignal} signal
    * @param {number} unlisted
    */
   async poll(signal, unlisted) {
+    /** @type {How} */
     const how = { get: true, signal, base: this.base };
-    const tests = this.list ? await this.pollList(how) : [];
-    for (const testId of this.store.subscriptions()) {
-      const run = this.store.runs.get(testId);
-      if (!run || signal.aborted) continue;
-      try {
-        // A run that is older than the page of the list is requested by its id.
-        if (this.list && !ended(run.snapshot) && !tests.some((test) => test.testId === testId))
-          this.store.runs.merge(run, (await rpc("getTest", { testId }, how)).test);
-        let more = !this.list || behind(run) || (!ended(run.snapshot) && unlisted-- > 0);
-        while (more && !signal.aborted) more = await this.pollEvents(testId, how);
-      } catch (error) {
-        if (!(error instanceof RpcError) || error.status !== 404) throw error;
-        this.store.refused({ testId, message: error.message });
-      }
-    }
+    const list = this.list ? this.pollList(how) : Promise.resolve(null);
+    const first = this.list ? this.unended().slice(0, unlisted) : [];
+    const requests = first.map(async (testId) => {
+      await this.pollRun(testId, how);
+      await this.pollListed(testId, await list, how);
+    });
+    const others = list.then((tests) => {
+      const rest = this.store.subscriptions().filter((testId) => !first.includes(testId));
+      return concurrently(rest, (testId) => this.pollListed(testId, tests, how));
+    });
+    await allOf([others, ...requests]);
   }
 
-  /** @param {{get: boolean, signal: AbortSignal, base: string}} how @returns {Promise<Snapshot[]>} */
+  /** @returns {string[]} the watched runs that have not ended, those with an open feed first */
+  unended() {
+    const watched = this.store.subscriptions().flatMap((testId) => this.store.runs.get(testId) ?? []);
+    const running = watched.filter((run) => !ended(run.snapshot));
+    return running.sort((a, b) => Number(b.opened) - Number(a.opened)).map((run) => run.id);
+  }
+
+  /**
+   * Gets what is missing of a run after the list is known.
+   *
+   * @param {string} testId
+   * @param {Snapshot[]|null} tests the list; null: none is wanted, and every run's events are requested
+   * @param {How} how
+   */
+  async pollListed(testId, tests, how) {
+    const run = this.store.runs.get(testId);
+    if (!run || how.signal.aborted) return;
+    // A run that is older than the page of the list is requested by its id.
+    if (tests && !ended(run.snapshot) && !tests.some((test) => test.testId === testId))
+      await this.unlessRefused(testId, how, async () => {
+        const { test } = await rpc("getTest", { testId }, how);
+        if (!how.signal.aborted) this.store.runs.merge(run, test);
+      });
+    if (!tests || behind(run)) await this.pollRun(testId, how);
+  }
+
+  /** Gets all events of a run that are missing. @param {string} testId @param {How} how */
+  pollRun(testId, how) {
+    return this.unlessRefused(testId, how, async () => {
+      while (!how.signal.aborted && (await this.pollEvents(testId, how))) this.hooks.onAnswer();
+    });
+  }
+
+  /**
+   * Requests something of one run. That there is no such run is an answer and no failure.
+   *
+   * @param {string} testId
+   * @param {How} how
+   * @param {() => Promise<void>} request
+   */
+  async unlessRefused(testId, { signal }, request) {
+    try {
+      await request();
+    } catch (error) {
+      if (!(error instanceof RpcError) || error.code !== "not_found") throw error;
+      if (!signal.aborted) this.store.refused({ testId, message: error.message });
+    }
+    if (!signal.aborted) this.hooks.onAnswer();
+  }
+
+  /** @param {How} how @returns {Promise<Snapshot[]>} */
   async pollList(how) {
     const { tests, counts, stale } = await rpc("listTests", { limit: LIST_LIMIT }, how);
     // While a socket delivers, the answer may be older than what it delivered: nothing is removed.
     const full = !this.hooks.isLive();
-    if (!how.signal.aborted) this.store.tests({ upserts: tests, counts, full, stale });
+    if (how.signal.aborted) return tests;
+    this.store.tests({ upserts: tests, counts, full, stale });
+    this.hooks.onAnswer();
     return tests;
   }
 
   /**
    * @param {string} testId
-   * @param {{get: boolean, signal: AbortSignal, base: string}} how
+   * @param {How} how
    * @returns {Promise<boolean>} whether to ask for more
    */
   async pollEvents(testId, how) {
@@ -128,4 +184,26 @@ export class Polling {
     if (how.signal.aborted || !this.store.page(testId, asked, answer)) return false;
     return answer.more === true && this.store.position(testId)?.seq !== asked?.seq;
   }
+}
+
+/**
+ * Runs a request for each item, a limited number at the same time. A failure ends one of them, and the others go on.
+ *
+ * @template T
+ * @param {T[]} items
+ * @param {(item: T) => Promise<void>} request
+ */
+async function concurrently(items, request) {
+  const queue = items.values();
+  await allOf(
+    Array.from({ length: CONCURRENT }, async () => {
+      for (const item of queue) await request(item);
+    }),
+  );
+}
+
+/** Waits for all; throws the first failure afterwards. @param {Promise<any>[]} promises */
+async function allOf(promises) {
+  const failed = (await Promise.allSettled(promises)).find((result) => result.status === "rejected");
+  if (failed) throw failed.reason;
 }

@@ -2,6 +2,27 @@
 
 const TIMEOUT_MS = 10_000;
 
+/**
+ * The address that the modules come from, with a slash at its end: the edge's root, wherever a proxy puts
+ * it. The page's own address would not do, since a run's page is deeper. Empty where a module has no such address, as in
+ * a bundle that is loaded from a blob.
+ */
+export const BASE = URL.canParse("..", import.meta.url) ? new URL("..", import.meta.url).href : "";
+
+/** The address of a run's own page. @param {string} testId */
+export const pageOf = (testId) => `${BASE}tests/${testId}`;
+
+/**
+ * The test of a run's own page; null for the main page.
+ *
+ * @param {string} pathname the page's
+ * @param {string} [root] the path of the edge's root
+ */
+export function testOf(pathname, root = new URL(BASE).pathname) {
+  const below = pathname.startsWith(root) ? pathname.slice(root.length) : pathname.slice(1);
+  return /^tests\/([^/]+)\/?$/.exec(below)?.[1] ?? null;
+}
+
 /** The edge answered with an error. `status` is the HTTP status; 0 if the edge could not be reached. */
 export class RpcError extends Error {
   /** @param {string} message @param {string} code @param {number} status */
@@ -19,18 +40,18 @@ export class RpcError extends Error {
  * @param {string} method
  * @param {Record<string, any>} [params]
  * @param {{get?: boolean, signal?: AbortSignal, base?: string}} [how] get: use GET, for the read-only methods;
- *   base: the edge's origin, by default the page's
+ *   base: the edge's address, with a slash at its end
  * @returns {Promise<any>} the edge's answer
  * @throws {RpcError}
  */
-export async function rpc(method, params = {}, { get = false, signal, base = "" } = {}) {
+export async function rpc(method, params = {}, { get = false, signal, base = BASE } = {}) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   /** @type {RequestInit} */
   const init = {
     signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     headers: { accept: "application/json" },
   };
-  let url = `${base}/rpc/${method}`;
+  let url = `${base}rpc/${method}`;
   if (get) {
     const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== undefined));
     if (query.size) url += `?${query}`;
@@ -62,7 +83,7 @@ export async function rpc(method, params = {}, { get = false, signal, base = "" 
  */
 export async function fetchScreenshot(testId, etag) {
   try {
-    const response = await fetch(`/rpc/getShot?testId=${encodeURIComponent(testId)}`, {
+    const response = await fetch(`${BASE}rpc/getShot?testId=${encodeURIComponent(testId)}`, {
       headers: etag ? { "if-none-match": etag } : {},
       cache: "no-store",
       signal: AbortSignal.timeout(TIMEOUT_MS),

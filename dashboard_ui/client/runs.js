@@ -104,6 +104,7 @@ export class Runs {
    * @param {{upserts: Snapshot[], removed: string[], counts: Counts|null, full: boolean}} changes
    */
   update({ upserts, removed, counts, full }) {
+    upserts = upserts.filter(isSnapshot);
     const last = upserts.at(-1);
     if (full && !(last && this.byId.has(last.testId))) this.breaks++;
     for (const snapshot of upserts) this.merge(this.ensure(snapshot.testId, snapshot.createdAt), snapshot);
@@ -136,11 +137,15 @@ export class Runs {
   }
 }
 
+/** Whether the list can keep it: a value that another version wrote must not stop the others. @param {any} value */
+const isSnapshot = (value) =>
+  typeof value?.testId === "string" && Number.isFinite(value.seq) && Number.isFinite(value.createdAt);
+
 /** The order of the list: newest first. @param {Snapshot} a @param {Snapshot} b */
 export const byAge = (a, b) => b.createdAt - a.createdAt || (a.testId < b.testId ? -1 : Number(a.testId > b.testId));
 
 /** The number of all runs. @param {Counts} counts */
-export const total = (counts) => Object.values(counts).reduce((sum, n) => sum + n, 0);
+export const total = (counts) => Object.values(counts).reduce((sum, n) => sum + (Number.isFinite(n) ? n : 0), 0);
 
 /** Whether events that the snapshot contains are missing in the feed. @param {Run<any>} run */
 export const behind = (run) => run.refusal === null && run.seq < run.snapshot.seq;

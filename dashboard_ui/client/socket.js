@@ -6,7 +6,7 @@ export class EdgeSocket {
   /**
    * @param {import("./store.js").Store<any>} store
    * @param {object} how
-   * @param {string} how.base the edge's origin
+   * @param {string} how.base the edge's address, with a slash at its end
    * @param {boolean} how.list whether to subscribe to the list of all tests
    * @param {(data: any) => void} how.onMessage
    * @param {(closed: {code: number, reason: string}) => void} how.onClosed not called after `detach`
@@ -27,7 +27,7 @@ export class EdgeSocket {
   }
 
   open() {
-    const socket = new WebSocket(`${this.base.replace("http", "ws")}/ws`);
+    const socket = new WebSocket(`${this.base.replace("http", "ws")}ws`);
     this.socket = socket;
     this.subscribed.clear();
     socket.onopen = () => {

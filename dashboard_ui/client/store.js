@@ -44,12 +44,15 @@ export class Store {
     let news = null;
     for (const item of Array.isArray(message) ? message : [message]) {
       if (item === null || typeof item !== "object") continue;
-      const isEvent = typeof item.type === "string" && Number.isInteger(item.seq); // an edge's own messages have no seq
+      // Of an edge's own messages only "unreadable" has a seq, and none has a timestamp.
+      const isUnreadable = item.type === "unreadable" && item.timestamp === undefined;
+      const isEvent = !isUnreadable && typeof item.type === "string" && Number.isInteger(item.seq);
       if (isEvent || DELIVERIES.has(item.type)) delivered = true;
       if (isEvent) news = this.event(item) ?? news;
       else if (item.type === "sync") this.sync(item);
       else if (item.type === "heartbeat") this.heartbeat(item);
       else if (item.type === "tests") this.tests(item);
+      else if (isUnreadable) this.unreadable(item);
       else if (item.type === "error" && item.testId) this.refused(item);
     }
     return { delivered, news };
@@ -91,7 +94,7 @@ export class Store {
     const run = this.runs.ensure(sync.testId, sync.snapshot?.createdAt ?? 0);
     run.refusal = null;
     if (sync.outcome === "reset") {
-      Object.assign(run, { seq: 0, recovering: null });
+      Object.assign(run, { seq: 0, recovering: null, unreadableTo: 0 });
       run.feed.restart(sync.reason);
       if (sync.snapshot) run.snapshot = sync.snapshot;
     } else {
@@ -136,9 +139,23 @@ export class Store {
     if (now?.seq !== asked?.seq || now?.epoch !== asked?.epoch) return false;
     this.sync({ ...answer, testId }, { quietly: true });
     for (const event of answer.events ?? []) this.event({ testId, ...event });
+    if (answer.unreadable) this.unreadable({ testId, ...answer.unreadable });
     const run = this.runs.get(testId);
     if (run) this.moveTo(run, Math.max(run.seq, answer.head ?? 0));
     return true;
+  }
+
+  /**
+   * The edge has passed over events of a run that could not be read. Each message counts those since the last one.
+   *
+   * @param {any} told `{testId, seq, count, reasons}`
+   */
+  unreadable({ testId, seq, count, reasons }) {
+    const run = this.runs.get(testId);
+    if (!run || !Number.isInteger(seq) || !(count > 0) || seq <= (run.unreadableTo ?? 0)) return;
+    run.unreadableTo = seq;
+    run.feed.unreadable?.(count, reasons ?? {});
+    this.runs.dirty.add(run.id);
   }
 
   /** The edge refused to show a run. @param {any} error */

@@ -76,7 +76,7 @@ export interface ConnectionStatus {
 }
 
 export interface Options {
-  /** The edge's address; by default the origin of this module. Required in Node. */
+  /** The edge's address, with its path below a proxy; by default where this module is from. Required in Node. */
   url?: string | URL;
   /** Follow the list of all tests: `onRun` reports every test, and the connection never becomes idle. */
   list?: boolean;

@@ -5,7 +5,7 @@
  */
 
 import { polls } from "./connection.js";
-import { RpcError, rpc } from "./rpc.js";
+import { BASE, RpcError, rpc } from "./rpc.js";
 import { Transport } from "./transport.js";
 import { WatchedStore } from "./watched.js";
 
@@ -52,7 +52,7 @@ class Reading {
 class Viewer {
   /** @param {import("./testcast.d.ts").Options} options */
   constructor({ url, list = false, onEvent, onReset, onRun, onRefused, onConnection }) {
-    this.url = new URL(url ?? import.meta.url).origin;
+    this.url = url === undefined ? BASE : edgeAddress(url);
     if (!this.url.startsWith("http")) throw new TypeError("url: an edge's address, like https://testcast.example/");
     this.hooks = { onEvent, onReset, onRun, onRefused, onConnection };
     this.store = new WatchedStore(list);
@@ -217,6 +217,12 @@ function call(listener, ...given) {
       throw error;
     });
   }
+}
+
+/** An edge's address with a slash at its end, so that names can be added to it. @param {string|URL} url */
+function edgeAddress(url) {
+  const { origin, pathname } = new URL(url);
+  return `${origin}${pathname.replace(/\/*$/, "/")}`;
 }
 
 /** @type {typeof import("./testcast.d.ts").connect} */

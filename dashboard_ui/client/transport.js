@@ -8,6 +8,7 @@
 import { IDLE, MAX_ATTEMPTS, polls, step } from "./connection.js";
 import { followPage } from "./lifecycle.js";
 import { Polling } from "./polling.js";
+import { BASE } from "./rpc.js";
 import { EdgeSocket } from "./socket.js";
 
 export class Transport {
@@ -16,11 +17,11 @@ export class Transport {
    * @param {object} how
    * @param {() => void} how.onChange the store or the connection may have changed
    * @param {(event: RunEvent) => void} [how.onNews] an event arrived that the edge did not delay
-   * @param {string} [how.base] the edge's origin, by default the page's
+   * @param {string} [how.base] the edge's address, with a slash at its end
    * @param {boolean} [how.list] whether to follow the list of all tests
    * @param {boolean} [how.looks] whether to check the list now and then after every test has ended
    */
-  constructor(store, { onChange, onNews = () => {}, base = globalThis.location?.origin, list = true, looks = false }) {
+  constructor(store, { onChange, onNews = () => {}, base = BASE, list = true, looks = false }) {
     this.store = store;
     this.hooks = { onChange, onNews };
     this.connection = { ...IDLE, looks };
@@ -34,6 +35,7 @@ export class Transport {
       base,
       list,
       isLive: () => this.connection.state === "live",
+      onAnswer: () => this.life.signal.aborted || this.hooks.onChange(),
       onRound: (answered) => this.polled(answered),
     });
     /** When data that is not marked stale last arrived, ms; 0 before the first. */

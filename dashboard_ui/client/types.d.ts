@@ -4,7 +4,7 @@
 type Status = "queued" | "running" | "completed" | "failed";
 
 /** The number of runs in each status. */
-type Counts = Record<Status, number>;
+type Counts = Record<Status, number> & { cancelled?: number }; // cancelled: none of them is in `failed`
 
 /** One event of a run as an edge sends it: the agent's message with `testId` and `seq` in front. */
 interface RunEvent {
@@ -54,6 +54,7 @@ interface EventSink {
   take(event: RunEvent): void;
   restart(reason?: ResetReason): void; // the next event does not follow the previous one
   recovered(count: number): void; // a resume is complete; `count` is at least 1
+  unreadable?(count: number, reasons: Record<string, number>): void; // the edge passed over so many malformed events
   setOpen(open: boolean): void; // whether a reader has the feed open
 }
 
@@ -69,6 +70,7 @@ interface Run<F extends EventSink = EventSink> {
   pinned: boolean; // requested by id: kept although the list does not contain it
   recovering: { head: number; count: number } | null; // a resume in progress
   refusal: string | null; // why the edge refused the subscription
+  unreadableTo?: number; // seq of the newest unreadable event that was counted
 }
 
 type ConnectionState = "idle" | "connecting" | "live" | "waiting" | "finished" | "refused";

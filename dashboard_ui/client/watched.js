@@ -54,6 +54,11 @@ export class WatchedStore extends Store {
     super.sync(message, how);
   }
 
+  /** @param {string} testId @param {Position|null} asked @param {any} answer @override */
+  page(testId, asked, answer) {
+    return this.watched.has(testId) && super.page(testId, asked, answer);
+  }
+
   /** @param {RunEvent} event @override */
   event(event) {
     return this.watched.get(event.testId) ? super.event(event) : null;

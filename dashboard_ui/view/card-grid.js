@@ -2,7 +2,8 @@
 
 import { now } from "../client/now.js";
 import { Card } from "./card.js";
-import { h } from "./dom.js";
+import { h, setAttr } from "./dom.js";
+import { report, unshown } from "./fence.js";
 
 /** New cards per frame. Hundreds at once would delay the cards on the screen. */
 const NEW_PER_FRAME = 50;
@@ -82,10 +83,23 @@ export class CardGrid {
         placed = false;
       }
       placed &&= card.createdAt === run.snapshot.createdAt;
-      card.update(run);
-      this.judge(run, card);
+      this.drawCard(run, card);
     }
     if (!placed) this.place();
+  }
+
+  /** A card that can't be drawn says so, and the others are drawn. @param {ShownRun} run @param {Card} card */
+  drawCard(run, card) {
+    try {
+      card.update(run);
+      this.judge(run, card);
+    } catch (error) {
+      report(`test ${run.id}`, error);
+      card.root.hidden = false;
+      this.shown.add(run.id);
+      setAttr(card.root, "data-unshown", true);
+      card.root.replaceChildren(h("p", h("a", { href: card.link.getAttribute("href") }, unshown(`Test ${run.id}`))));
+    }
   }
 
   /** @param {string} id @param {Card} card */

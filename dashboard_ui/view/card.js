@@ -2,8 +2,12 @@
 
 import { ended } from "../client/fold.js";
 import { now } from "../client/now.js";
-import { h, icon, setAttr, setText } from "./dom.js";
+import { pageOf } from "../client/rpc.js";
+import { shown } from "./coerce.js";
+import { when } from "./dates.js";
+import { h, icon, setAttr, setText, setTime } from "./dom.js";
 import { Feed } from "./feed.js";
+import { Fences } from "./fence.js";
 import { elapsed, host, titleOf } from "./format.js";
 import { badge, cancelButton, marks, ring, screen, stepper } from "./parts.js";
 
@@ -18,9 +22,10 @@ export class Card {
     this.createdAt = 0;
     this.status = "";
     const feedId = `feed-${run.id}`;
-    this.link = h("a", { href: `/tests/${run.id}` });
+    this.link = h("a", { href: pageOf(run.id) });
     this.host = h("span.host");
     this.elapsed = h("span.elapsed");
+    this.when = h("time.when");
     this.message = h("p.message");
     this.count = h("span.count");
     this.toggle = h(
@@ -36,62 +41,103 @@ export class Card {
     /** Made when it is first opened: most cards never are. @type {Feed|null} */
     this.feed = null;
     this.drawer = h("div.drawer", { id: feedId, hidden: true });
+    this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(run.id));
+    this.fences = /** @type {Fences<[Shown, ShownRun, number]>} */ (new Fences(run.id));
     this.root = h(
       "article.card",
       { "data-test-id": run.id },
-      h("a", { href: `/tests/${run.id}`, tabindex: "-1", "aria-hidden": "true" }, this.screen.root),
-      this.parts.marks.root,
+      h("a", { href: pageOf(run.id), tabindex: "-1", "aria-hidden": "true" }, this.part("The picture", this.screen)),
+      this.part("The mark", this.parts.marks),
       h(
         "div.card-body",
-        h("header.card-head", h("h2", this.link), this.parts.badge.root),
-        h("p.meta", this.host, h("span.sep", { "aria-hidden": "true" }, "·"), this.elapsed),
-        h("div.card-progress", h("div.card-phase", this.parts.stepper.root, this.message), this.parts.ring.root),
+        this.head(),
+        this.clocks.add("The times", this.meta(), this.drawClock),
+        this.progress(),
         h("footer.card-foot", this.toggle, this.cancel),
       ),
-      this.drawer,
+      this.fences.add("The feed", this.drawer, this.drawFeed),
     );
   }
 
-  /** @param {boolean} opened */
-  setOpened(opened) {
+  /** @param {string} name @param {Part} part */
+  part(name, part) {
+    return this.fences.add(name, part.root, (run, _, at) => part.update(run, at));
+  }
+
+  head() {
+    const title = this.fences.add("The title", this.link, this.drawTitle);
+    return h("header.card-head", h("h2", title), this.part("The status", this.parts.badge));
+  }
+
+  progress() {
+    const { stepper, ring } = this.parts;
+    const phase = h("div.card-phase", this.part("The phase", stepper), this.drawnMessage());
+    return h("div.card-progress", phase, this.part("The score", ring));
+  }
+
+  meta() {
+    const sep = () => h("span.sep", { "aria-hidden": "true" }, "·");
+    return h("p.meta", this.host, sep(), this.elapsed, sep(), this.when);
+  }
+
+  drawnMessage() {
+    return this.fences.add("The message", this.message, ({ message }) => {
+      setText(this.message, message);
+      setAttr(this.message, "title", message || null);
+    });
+  }
+
+  /** @param {boolean} opened @param {{quietly?: boolean}} [how] quietly: without scrolling to it */
+  setOpened(opened, { quietly = false } = {}) {
     this.opened = opened;
     if (opened && !this.feed) {
-      this.feed = new Feed(`Live Feed of ${this.link.textContent}`);
+      const linkTo = (/** @type {number} */ seq) => `${this.link.getAttribute("href")}#${seq}`;
+      this.feed = new Feed(`Live Feed of ${this.link.textContent}`, { linkTo });
       this.drawer.append(this.feed.root);
     }
     this.drawer.hidden = !opened;
     setAttr(this.toggle, "aria-expanded", String(opened));
     this.actions.open(this.id, opened);
-    if (opened) this.root.scrollIntoView({ block: "nearest" });
+    if (opened && !quietly) this.root.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {ShownRun} run */
   update(run) {
-    const { snapshot, feed } = run;
-    const title = titleOf(snapshot);
-    this.createdAt = snapshot.createdAt;
-    this.status = snapshot.status;
-    setAttr(this.root, "data-status", snapshot.status);
+    const snapshot = shown(run.snapshot);
+    this.createdAt = run.snapshot.createdAt;
+    this.status = run.snapshot.status;
+    setAttr(this.root, "data-status", snapshot.look);
+    setText(this.count, run.feed.events ? `(${run.feed.events.toLocaleString("en")})` : "");
+    setAttr(this.cancel, "hidden", ended(snapshot));
+    this.fences.draw(snapshot, run, now());
+    this.tick(run, now());
+  }
+
+  /** @param {Shown} run */
+  drawTitle = (run) => {
+    const title = titleOf(run);
     setText(this.link, title);
     setAttr(this.link, "title", title);
-    setText(this.host, host(snapshot));
-    setAttr(this.host, "title", snapshot.gameUrl);
-    setText(this.message, snapshot.message ?? "");
-    setAttr(this.message, "title", snapshot.message);
-    setText(this.count, feed.events ? `(${feed.events.toLocaleString("en")})` : "");
-    setAttr(this.cancel, "hidden", ended(snapshot));
-    for (const part of Object.values(this.parts)) part.update(snapshot);
-    this.screen.update(snapshot);
-    this.tick(run, now());
-    if (!this.feed) return;
-    setAttr(this.feed.scroller, "aria-label", `Live Feed of ${title}`);
+    if (this.feed) setAttr(this.feed.scroller, "aria-label", `Live Feed of ${title}`);
+  };
+
+  /** @param {Shown} run @param {number} at */
+  drawClock = (run, at) => {
+    setText(this.host, host(run));
+    setAttr(this.host, "title", run.gameUrl);
+    setText(this.elapsed, elapsed(run, at));
+    setTime(this.when, run.createdAt || undefined, run.createdAt ? when(run.createdAt, at) : "");
+  };
+
+  /** @param {Shown} _ @param {ShownRun} run */
+  drawFeed = (_, run) => {
     // A closed feed is updated only to drop the lines that its run has dropped.
-    if (this.opened || this.feed.generation !== feed.generation) this.feed.update(run);
-  }
+    if (this.feed && (this.opened || this.feed.generation !== run.feed.generation)) this.feed.update(run);
+  };
 
   /** @param {ShownRun} run @param {number} at ms, by the edge's clock */
   tick(run, at) {
-    setText(this.elapsed, elapsed(run.snapshot, at));
+    this.clocks.draw(shown(run.snapshot), at);
   }
 
   /** @param {Blob} picture */

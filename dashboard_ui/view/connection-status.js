@@ -1,8 +1,9 @@
 /** The connection status in the page's header: how current the page is, and a panel that explains it. */
 
 import { MAX_ATTEMPTS, polls } from "../client/connection.js";
+import { when } from "./dates.js";
 import { h, setAttr, setText } from "./dom.js";
-import { clock, count, latency } from "./format.js";
+import { count, latency } from "./format.js";
 
 /**
  * @typedef {object} Health
@@ -26,8 +27,8 @@ const LIVE = "Events appear here as the agent publishes them.";
 /** @param {Kind} kind @param {string} label @param {string} explanation @returns {Description} */
 const say = (kind, label, explanation) => ({ kind, label, explanation });
 
-/** @param {Health} health */
-const staleSince = ({ freshAt }) => `Stale since ${clock(freshAt)}`;
+/** Since when, if that is known. @param {Health} health */
+const staleSince = ({ freshAt, now }) => (freshAt > 0 ? `Stale since ${when(freshAt, now)}` : "Stale");
 
 /** What the status says, and why. Pure. @param {Health} health @returns {Description} */
 export function describe(health) {
@@ -49,12 +50,11 @@ export function describe(health) {
 /** @param {Health} health @returns {Description} */
 function describeLive(health) {
   const { connection, stale, runs, latencyMs } = health;
-  if (stale)
-    return say(
-      "stale",
-      staleSince(health),
-      "The edge answers, but can't reach the broker. The page shows the state at that time and updates when the broker is back.",
-    );
+  if (stale) {
+    const what = health.freshAt > 0 ? "the state at that time" : "what the edge remembers";
+    const text = `The edge answers, but can't reach the broker. The page shows ${what} and updates when the broker is back.`;
+    return say("stale", staleSince(health), text);
+  }
   if (!connection.wanted && runs > 0)
     return say("ended", ENDED, "Nothing more is expected. The page stays connected: a new test appears by itself.");
   if (latencyMs === null) return say("live", "Live", LIVE);
@@ -128,8 +128,9 @@ export class ConnectionStatus {
     setText(this.label, label);
     setText(this.title, label);
     setText(this.text, explanation);
-    const { freshAt, runs } = health;
-    setText(this.facts, freshAt ? `Last message ${clock(freshAt)} · ${count(runs, "test")}` : "Nothing received yet");
+    const { freshAt, runs, now } = health;
+    const last = freshAt > 0 ? `Last message ${when(freshAt, now)} · ${count(runs, "test")}` : "Nothing received yet";
+    setText(this.facts, last);
     this.retry.hidden = kind === "live" || kind === "connecting";
     if (this.kind !== null && kind !== this.kind) this.onChange(label);
     this.kind = kind;

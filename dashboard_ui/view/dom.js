@@ -1,4 +1,10 @@
-/** Builds and changes elements. Data becomes text nodes and attributes, never HTML. */
+/**
+ * Builds and changes elements. Data becomes text nodes and attributes, never HTML, and every text that a reader sees or
+ * hears is cleaned here, whoever wrote it.
+ */
+
+import { fullTime, machineTime } from "./dates.js";
+import { clean, words } from "./text.js";
 
 /** @typedef {string|number|boolean|null|undefined|((event: any) => void)} Value */
 /** @typedef {Node|string|null|undefined|false} Child */
@@ -28,7 +34,7 @@ export function h(what, ...rest) {
   for (const part of rest) {
     if (part === null || part === undefined || part === false) continue;
     if (typeof part === "string" || part instanceof Node) {
-      element.append(part);
+      element.append(typeof part === "string" ? clean(part) : part);
       continue;
     }
     for (const [name, value] of Object.entries(part)) {
@@ -47,16 +53,33 @@ export function svg(tag, attributes, ...children) {
   return element;
 }
 
+/** The attributes whose values are read to people. */
+const READ = new Set(["title", "aria-label", "alt", "placeholder"]);
+
 /** @param {Element} element @param {string} name @param {string|number|boolean|null|undefined} value */
 export function setAttr(element, name, value) {
-  const text = value === true ? "" : String(value);
+  const text = value === true ? "" : READ.has(name) ? words(value) : String(value);
   if (value === false || value === null || value === undefined) element.removeAttribute(name);
   else if (element.getAttribute(name) !== text) element.setAttribute(name, text);
 }
 
 /** Sets a text if it differs: an unchanged node causes no layout. @param {Element} element @param {string} text */
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const cleaned = clean(text);
+  if (element.textContent !== cleaned) element.textContent = cleaned;
+}
+
+/**
+ * Sets a point in time: the text, and the full date and time zone on hover.
+ *
+ * @param {HTMLElement} element a `time`
+ * @param {number|undefined} ms
+ * @param {string} text
+ */
+export function setTime(element, ms, text) {
+  setText(element, text);
+  setAttr(element, "datetime", machineTime(ms));
+  setAttr(element, "title", fullTime(ms) || null);
 }
 
 /** Paths on a grid of 16 by 16. */
@@ -65,6 +88,7 @@ const ICONS = {
   progress: "M5.5 8h5",
   action: "M6 4l4 4l-4 4",
   problem: "M8 2.5L14 13H2ZM8 6.5v3M8 11.2v.1",
+  cancelled: "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 0 0 0-11ZM4.2 4.2l7.6 7.6",
   error: "M4.5 4.5l7 7M11.5 4.5l-7 7",
   complete: "M3 8.5l3.2 3.2L13 5",
   system: "M12.5 8a4.5 4.5 0 1 1-1.4-3.3M12.5 2.5v2.7H9.8",

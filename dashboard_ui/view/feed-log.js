@@ -1,15 +1,25 @@
 /** The lines and events of one run's feed, as far as the page keeps them. Pure. */
 
-import { earlierLine, linesOf, recoveredLine, resetLine } from "./lines.js";
+import { day } from "./dates.js";
+import { earlierLine, linesOf, recoveredLine, resetLine, unshownLine } from "./lines.js";
+import { oneLine } from "./text.js";
 
 /** Events that a closed feed keeps: a page may stay open for days. The edge has all events. */
 export const KEPT = 50;
+/** Different reasons for unreadable events that are kept. */
+const MAX_REASONS = 20;
 
 /** @implements {EventSink} */
 export class FeedLog {
-  /** @param {{whole?: boolean}} [how] whole: keep every event even while the feed is closed */
-  constructor({ whole = false } = {}) {
+  /**
+   * @param {object} [how]
+   * @param {boolean} [how.whole] keep every event even while the feed is closed
+   * @param {() => number} [how.now] the current time, ms. With it, the days are told apart
+   */
+  constructor({ whole = false, now } = {}) {
     this.whole = whole;
+    /** The day that needs no heading: when the page learnt of the run. */
+    this.today = now && day(now());
     this.open = false;
     /** @type {Line[]} */
     this.lines = [];
@@ -21,23 +31,54 @@ export class FeedLog {
     this.forgotten = 0;
     /** Increases when lines are replaced and not only appended. */
     this.generation = 0;
-    /** The phase of the newest line. */
+    /** The phase and the day of the newest line. */
     this.phase = "";
+    this.day = this.today;
+    /** What the edge has passed over because it could not be read. @type {Unread} */
+    this.unread = { count: 0, reasons: new Map() };
   }
 
   /** @param {RunEvent} event */
   take(event) {
-    this.lines.push(...linesOf(event, this.phase));
-    this.phase = event.phase ?? this.phase;
+    this.lines.push(...this.linesAfter(event, this));
     this.log.push(event);
     this.events++;
     if (this.log.length > 2 * KEPT) this.trim();
   }
 
+  /**
+   * @param {RunEvent} event
+   * @param {{phase: string, day: string|undefined}} at where the lines before it ended; changed in place
+   */
+  linesAfter(event, at) {
+    let lines = [unshownLine(event)];
+    try {
+      lines = linesOf(event, at.phase, at.day);
+    } catch (error) {
+      console.error(`testcast: event ${event.seq} could not be shown`, error);
+    }
+    at.phase = event.phase ?? at.phase;
+    if (this.today) at.day = day(event.timestamp) || at.day;
+    return lines;
+  }
+
   /** @param {ResetReason} [reason] */
   restart(reason) {
-    Object.assign(this, { lines: [resetLine(reason)], log: [], events: 0, forgotten: 0, phase: "" });
+    const unread = { count: 0, reasons: new Map() };
+    const empty = { log: [], events: 0, forgotten: 0, phase: "", day: this.today, unread };
+    Object.assign(this, empty, { lines: [resetLine(reason)] });
     this.generation++;
+  }
+
+  /** @param {number} count @param {Record<string, number>} reasons how often each */
+  unreadable(count, reasons) {
+    this.unread.count += count;
+    for (const [reason, times] of Object.entries(reasons)) {
+      const known = this.unread.reasons;
+      const name = oneLine(reason, 200);
+      if (Number.isInteger(times) && (known.has(name) || known.size < MAX_REASONS))
+        known.set(name, (known.get(name) ?? 0) + times);
+    }
   }
 
   /** @param {number} count */
@@ -71,12 +112,8 @@ export class FeedLog {
   restore(before, events) {
     if (this.forgotten !== before) return false;
     const earlier = events.filter(({ seq }) => seq < before);
-    let phase = "";
-    const lines = earlier.flatMap((event) => {
-      const found = linesOf(event, phase);
-      phase = event.phase ?? phase;
-      return found;
-    });
+    const at = { phase: "", day: this.today };
+    const lines = earlier.flatMap((event) => this.linesAfter(event, at));
     this.log = [...earlier, ...this.log];
     this.lines = [...lines, ...this.lines.slice(1)];
     this.forgotten = 0;

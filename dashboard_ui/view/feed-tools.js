@@ -70,6 +70,12 @@ export class FeedTools {
     this.onChange();
   }
 
+  /** Chooses as the address says. @param {Group} group @param {string} words as a reader types them */
+  set(group, words) {
+    this.search.value = words;
+    this.choose(group, words.trim().toLowerCase());
+  }
+
   showAll() {
     this.search.value = "";
     this.choose("all", "");

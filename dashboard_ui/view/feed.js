@@ -1,31 +1,39 @@
 /**
- * The Live Feed of one run. It follows the newest line until the reader scrolls up, and then counts the new lines.
+ * The Live Feed of one run. It follows the newest line until the reader scrolls up, however little, and then counts the
+ * new lines. At the bottom it follows again.
  *
  * The line that the reader sees keeps its place on the screen, whatever is added or measured.
  */
 
 import { behind } from "../client/runs.js";
-import { h, setText } from "./dom.js";
+import { h, icon, setText } from "./dom.js";
 import { FeedTools } from "./feed-tools.js";
-import { groupOf } from "./lines.js";
+import { groupOf, isHeading, unreadText } from "./lines.js";
 import { Rows } from "./rows.js";
 
-/** The largest distance from the bottom that counts as being there, px: less than one line. */
-const BOTTOM_PX = 16;
+/** Closer than this to the bottom is the bottom, px: a browser that zooms rounds positions. */
+const BOTTOM_PX = 1;
+/** The smallest movement, px. With a zoom, positions are no whole numbers. */
+const MOVED_PX = 0.3;
 
 /** @typedef {{seq: number, kind: Line["kind"], offset: number}} Place a line, and its part above the screen, px */
 
 export class Feed {
   /**
    * @param {string} label the name of the list for screen readers
-   * @param {{say?: (text: string) => void}} [how] say: announces a text; adds search, copy and download
+   * @param {object} [how]
+   * @param {(text: string) => void} [how.say] announces a text; adds search, copy and download
+   * @param {(seq: number) => string} [how.linkTo] the address of an event's line
+   * @param {() => void} [how.onNarrow] another filter or search was chosen
    */
-  constructor(label, { say } = {}) {
+  constructor(label, { say, linkTo = (seq) => `#${seq}`, onNarrow = () => {} } = {}) {
     /** @type {ShownRun|null} */
     this.run = null;
     this.generation = -1;
     /** Whether the feed follows the newest line. */
     this.stuck = true;
+    /** Where the scroller was when it was last looked at. A position above it is a movement of the reader. */
+    this.top = 0;
     /** New lines since the reader has scrolled up. */
     this.unseen = 0;
     /** Lines of the run that were processed. */
@@ -33,8 +41,14 @@ export class Feed {
     /** The seq of the newest of them. */
     this.newest = 0;
 
-    this.tools = new FeedTools(() => this.narrow(), say);
-    this.rows = new Rows();
+    const narrowed = () => {
+      this.narrow();
+      onNarrow();
+    };
+    this.tools = new FeedTools(narrowed, say);
+    this.rows = new Rows(linkTo);
+    this.unreadWords = h("span.line-text");
+    this.unread = h("p.line.line-system.feed-unread", h("span"), icon("system"), this.unreadWords);
     this.empty = h("p.feed-empty");
     this.scroller = h(
       "div.feed-scroll",
@@ -61,10 +75,14 @@ export class Feed {
       this.tools.count(groupOf(line));
       if (this.tools.passes(line)) this.rows.push(line);
       const seq = line.seq ?? 0;
-      if (seq > newest && !this.stuck && line.kind !== "phase" && this.tools.passes(line)) this.unseen++;
+      if (seq > newest && !this.stuck && !isHeading(line) && this.tools.passes(line)) this.unseen++;
       this.newest = Math.max(this.newest, seq);
     }
     if (place) this.goTo(place);
+    const unread = unreadText(feed.unread);
+    setText(this.unreadWords, unread);
+    if (!unread) this.unread.remove();
+    else if (!this.unread.isConnected) this.tools.root.after(this.unread);
     this.draw();
   }
 
@@ -119,7 +137,11 @@ export class Feed {
   draw() {
     const { scroller, rows } = this;
     const height = scroller.clientHeight;
-    if (height === 0) return; // collapsed: the ResizeObserver calls when it opens
+    if (height === 0) {
+      this.top = 0;
+      return; // collapsed: the ResizeObserver calls when it opens
+    }
+    this.letGo();
     // The second pass draws the lines that appear because others were lower than estimated. More are rare.
     for (let pass = 0, settled = false; pass < 5 && !settled; pass++) {
       const y = this.stuck ? rows.bottom(height) : scroller.scrollTop;
@@ -129,6 +151,7 @@ export class Feed {
       const goal = this.stuck ? scroller.scrollHeight - height : rows.top(read) + offset;
       if (Math.abs(goal - scroller.scrollTop) >= 1) scroller.scrollTop = goal;
     }
+    this.top = scroller.scrollTop;
     rows.finish();
     this.tools.draw(this.run, rows.lines);
     const words = this.emptyWords();
@@ -143,7 +166,7 @@ export class Feed {
     if (!run) return "";
     if (run.refusal !== null) return run.refusal;
     if (!run.feed.lines.length) return behind(run) ? "Loading the feed…" : "Nothing yet. The first event appears here.";
-    return this.rows.lines.some(({ kind }) => kind !== "phase") ? "" : this.tools.nothing();
+    return this.rows.lines.some((line) => !isHeading(line)) ? "" : this.tools.nothing();
   }
 
   /** The browser would scroll to the estimated ends of the list. @param {KeyboardEvent} event */
@@ -155,10 +178,25 @@ export class Feed {
     event.preventDefault();
   }
 
-  scrolled() {
+  /** The distance to the bottom, px. */
+  get below() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    if (clientHeight === 0) return; // collapsed, not scrolled
-    this.stuck = scrollHeight - scrollTop - clientHeight < BOTTOM_PX;
+    return scrollHeight - scrollTop - clientHeight;
+  }
+
+  /**
+   * Stops following if the reader has scrolled up, by whatever means: wheel, finger, key, scroll bar. Each drawing calls
+   * it too, since a browser may scroll before it reports it. Lines that disappear also move the scroller up, but then it
+   * is at the bottom.
+   */
+  letGo() {
+    if (this.stuck && this.scroller.scrollTop < this.top - MOVED_PX && this.below >= BOTTOM_PX) this.stuck = false;
+  }
+
+  scrolled() {
+    if (this.scroller.clientHeight === 0) return; // collapsed, not scrolled
+    if (this.stuck) this.letGo();
+    else this.stuck = this.scroller.scrollTop >= this.top - MOVED_PX && this.below < BOTTOM_PX;
     if (this.stuck) this.unseen = 0;
     this.draw();
   }
@@ -181,6 +219,7 @@ export class Feed {
 
   toBottom() {
     this.stuck = true;
+    this.top = this.scroller.scrollTop; // the reader may have been moving up
     this.unseen = 0;
     this.draw();
     this.scroller.focus({ preventScroll: true });
@@ -198,15 +237,21 @@ export class Feed {
     this.scrolled(); // the list may end before that position
   }
 
-  /** Shows and highlights the line of an event. Removes the filter if it hides the line. @param {number} seq */
+  /**
+   * Shows and marks the line of an event. Removes the filter if it hides the line.
+   *
+   * @param {number} seq
+   * @returns {boolean} whether there is such a line
+   */
   reveal(seq) {
-    const find = () => this.rows.lines.findIndex((line) => line.seq === seq && line.kind !== "phase");
-    if (find() < 0) this.tools.showAll();
-    const found = find();
-    if (found < 0) return;
+    const isIt = (/** @type {Line} */ line) => line.seq === seq && !isHeading(line);
+    if (!this.run?.feed.lines.slice(0, this.taken).some(isIt)) return false;
+    if (!this.rows.lines.some(isIt)) this.tools.showAll();
+    const found = this.rows.lines.findIndex(isIt);
+    this.rows.mark(seq);
     this.show(Math.max(0, found - 2)); // with some of the lines before it
     this.scroller.focus({ preventScroll: true });
     this.root.scrollIntoView({ block: "nearest" });
-    this.rows.element(found)?.animate([{ background: "var(--amber-soft)" }, {}], { duration: 2000 });
+    return true;
   }
 }

@@ -1,5 +1,7 @@
 /** Texts for the reader: times, durations, hosts. Pure. */
 
+import { oneLine } from "./text.js";
+
 /** The names of the four phases. */
 export const PHASES = ["Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score"];
 
@@ -23,45 +25,37 @@ export function duration(ms) {
 /** `42 ms` or `1.2 s`. @param {number} ms */
 export const latency = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-/** The longest time without an event of a run that is not stalled, ms. */
-const QUIET_MS = 120_000;
-
 /**
  * The time that a run has waited while it is queued; after that, the time from its start to its end or until now.
  *
- * The times are the agent's, whose clock may be hours off. Its last event is a lower bound of its clock and, while the
- * run is not stalled, an upper bound too. A wrong clock causes an error of at most two minutes.
+ * All times are by the clocks of the broker and the edge, whatever the clock of the agent says.
  *
- * @param {Snapshot} run
+ * @param {Shown} run
  * @param {number} now ms, by the edge's clock
  */
 export function elapsed(run, now) {
   if (!run.createdAt) return "–";
-  const from = run.startedAt ?? run.createdAt;
-  if (run.finishedAt) return duration(run.finishedAt - from);
-  const said = run.updatedAt ?? from;
-  const latest = run.status === "running" && !run.stalled ? said + QUIET_MS : Infinity;
-  return duration(Math.min(Math.max(now, said), latest) - from);
+  return duration((run.finishedAt ?? now) - (run.startedAt ?? run.createdAt));
 }
 
 /** An address that may become a link; null if it is not http(s). @param {unknown} url */
 export function webUrl(url) {
   try {
-    const parsed = new URL(String(url));
+    const parsed = new URL(typeof url === "string" ? url : "");
     return parsed.protocol === "http:" || parsed.protocol === "https:" ? parsed : null;
   } catch {
     return null;
   }
 }
 
-/** @param {Snapshot} run */
-export const host = (run) => webUrl(run.gameUrl)?.host || run.gameUrl || "no address";
+/** @param {{gameUrl?: string}} run */
+export const host = (run) => webUrl(run.gameUrl)?.host || oneLine(run.gameUrl) || "no address";
 
-/** @param {Snapshot} run */
-export const titleOf = (run) => run.title || webUrl(run.gameUrl)?.host || `Test ${run.testId.slice(0, 8)}`;
+/** @param {{title?: string, gameUrl?: string, testId: string}} run */
+export const titleOf = (run) => oneLine(run.title) || webUrl(run.gameUrl)?.host || `Test ${run.testId.slice(0, 8)}`;
 
-/** 1 to 4 for "phase1" to "phase4"; otherwise 0. @param {string|null|undefined} phase */
-export const phaseNumber = (phase) => Number(/^phase([1-4])$/.exec(phase ?? "")?.[1] ?? 0);
+/** 1 to 4 for "phase1" to "phase4"; otherwise 0. @param {unknown} phase */
+export const phaseNumber = (phase) => Number(/^phase([1-4])$/.exec(typeof phase === "string" ? phase : "")?.[1] ?? 0);
 
 /**
  * Completes an address that was typed into the form. Without a scheme it becomes https; for localhost and IP addresses
@@ -80,3 +74,9 @@ export const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? 
 
 /** The reason of a failed call, for the reader. @param {unknown} error */
 export const reasonOf = (error) => (error instanceof Error ? error.message : String(error));
+
+/** `1st`, `2nd`, `3rd`, `11th`, `21st`. @param {number} n */
+export function ordinal(n) {
+  const teens = n % 100 >= 11 && n % 100 <= 13;
+  return `${n}${(!teens && { 1: "st", 2: "nd", 3: "rd" }[n % 10]) || "th"}`;
+}

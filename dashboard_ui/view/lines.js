@@ -1,14 +1,24 @@
 /** The lines of a feed: an event becomes one line, after a heading if it starts a phase. Pure. */
 
+import { fields } from "./coerce.js";
+import { day } from "./dates.js";
 import { PHASES, clock, count, phaseNumber, titleOf } from "./format.js";
+import { MAX_CHARS, clean, shorten } from "./text.js";
 
 /** The longest text of a line, in characters. An event may carry 64 KiB. */
-export const MAX_LINE_CHARS = 4000;
+export const MAX_LINE_CHARS = MAX_CHARS;
 
-/** @param {RunEvent} event @param {string} phase of the previous line @returns {Line[]} */
-export function linesOf(event, phase) {
+/**
+ * @param {RunEvent} event
+ * @param {string} phase of the previous line
+ * @param {string} [lastDay] of the previous line, as `day` has it; undefined: the days are not told apart
+ * @returns {Line[]}
+ */
+export function linesOf(event, phase, lastDay) {
   /** @type {Line[]} */
   const lines = [];
+  const today = day(event.timestamp);
+  if (lastDay !== undefined && today && today !== lastDay) lines.push({ kind: "day", text: today, seq: event.seq });
   const number = phaseNumber(event.phase);
   if (number && event.phase !== phase) {
     lines.push({ kind: "phase", text: `Phase ${number}/4 · ${PHASES[number - 1]}`, seq: event.seq });
@@ -16,7 +26,7 @@ export function linesOf(event, phase) {
   const detail = detailOf(event);
   lines.push({
     kind: kindOf(event),
-    text: shorten(String(event.message)),
+    text: shorten(clean(event.message)),
     time: event.timestamp,
     seq: event.seq,
     ...(detail && { detail }),
@@ -28,21 +38,16 @@ export function linesOf(event, phase) {
 export function kindOf({ type, status, data }) {
   if (type === "error" || status === "failed") return "error";
   if (type === "complete" || status === "completed") return "complete";
-  if (type === "status") return data?.attempt > 1 || data?.handover ? "system" : "status";
-  if (data?.kind) return "problem"; // a console error, a script error, a failed request
-  return data?.action ? "action" : "progress";
+  const { attempt, handover, kind, action } = fields(data);
+  if (type === "status") return (typeof attempt === "number" && attempt > 1) || handover ? "system" : "status";
+  if (kind) return "problem"; // a console error, a script error, a failed request
+  return action ? "action" : "progress";
 }
 
 /** The game's own message, unless the event's message contains it. @param {RunEvent} event */
 function detailOf({ message, data }) {
-  const detail = data?.kind ? data.detail : undefined;
-  return typeof detail === "string" && !String(message).includes(detail) ? shorten(detail) : undefined;
-}
-
-/** @param {string} text */
-function shorten(text) {
-  if (text.length <= MAX_LINE_CHARS) return text;
-  return `${text.slice(0, MAX_LINE_CHARS)} … (${count(text.length, "character")})`;
+  const { kind, detail } = fields(data);
+  return kind && typeof detail === "string" && !message.includes(detail) ? shorten(clean(detail)) : undefined;
 }
 
 /** @param {string} text @returns {Line} */
@@ -50,6 +55,18 @@ export const systemLine = (text) => ({ kind: "system", text });
 
 /** @param {number} n the number of events that a resume brought */
 export const recoveredLine = (n) => systemLine(`recovered ${count(n, "event")}`);
+
+/** An event that its line could not be made of. @param {RunEvent} event @returns {Line} */
+export const unshownLine = ({ seq, timestamp: time }) => ({ kind: "system", text: "could not be shown", seq, time });
+
+/** What could not be read, for the reader; "" if there is nothing. @param {Unread} unread */
+export function unreadText({ count: n, reasons }) {
+  if (!n) return "";
+  const most = [...reasons].sort(([, a], [, b]) => b - a).slice(0, 5);
+  const often = (/** @type {number} */ times) => (times > 1 && most.length > 1 ? ` (${times.toLocaleString("en")})` : "");
+  const why = most.map(([reason, times]) => `${reason}${often(times)}`);
+  return `${count(n, "event")} of this agent could not be read${why.length ? `: ${why.join("; ")}` : ""}`;
+}
 
 /** Takes the place of dropped lines until they are restored. */
 export const earlierLine = () => systemLine("loading the earlier lines…");
@@ -63,7 +80,10 @@ export function resetLine(reason) {
   );
 }
 
-/** The filters of a feed. The headings of phases are always shown. @type {Array<[Group, string]>} */
+/** Whether a line is a heading, which stands above the lines of a phase or day. @param {{kind: Line["kind"]}} line */
+export const isHeading = ({ kind }) => kind === "phase" || kind === "day";
+
+/** The filters of a feed. Headings are always shown. @type {Array<[Group, string]>} */
 export const GROUPS = [
   ["all", "All"],
   ["steps", "Steps"],
@@ -74,6 +94,7 @@ export const GROUPS = [
 /** @type {Record<Line["kind"], Group|null>} */
 const GROUP_OF = {
   phase: null,
+  day: null,
   status: "steps",
   complete: "steps",
   system: "steps",
@@ -88,14 +109,14 @@ export const groupOf = (line) => GROUP_OF[line.kind];
 
 /** @param {Line} line @param {Group} group @param {string} sought in lower case; "" matches every line */
 export function matches(line, group, sought) {
-  if (line.kind === "phase") return true;
+  if (isHeading(line)) return true;
   if (group !== "all" && groupOf(line) !== group) return false;
   return !sought || `${line.text}\n${line.detail ?? ""}`.toLowerCase().includes(sought);
 }
 
 /** `12:03:07  text`; further lines of the text and the detail follow, indented. @param {Line} line */
 export function plainText({ kind, text, detail, time }) {
-  if (kind === "phase") return `── ${text}`;
+  if (isHeading({ kind })) return `── ${text}`;
   const words = detail ? `${text}\n${detail}` : text;
   return `${time === undefined ? "        " : clock(time)}  ${words.replaceAll("\n", "\n          ")}`;
 }

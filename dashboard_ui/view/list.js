@@ -1,8 +1,10 @@
 /** The main page: the form, the toolbar and the cards. */
 
+import { listState, withListState } from "./address.js";
 import { CardGrid } from "./card-grid.js";
 import { h, setText } from "./dom.js";
 import { count, reasonOf } from "./format.js";
+import { remember } from "./history.js";
 import { Listing } from "./listing.js";
 import { SubmitForm } from "./submit.js";
 import { Toolbar } from "./toolbar.js";
@@ -15,8 +17,17 @@ export class ListPage {
   constructor(runs, actions) {
     this.runs = runs;
     this.listing = new Listing(runs, actions.list);
-    this.grid = new CardGrid(runs, actions, (run) => this.listing.shows(run));
-    this.toolbar = new Toolbar((waitMs) => this.choose(waitMs));
+    const open = (/** @type {string} */ testId, /** @type {boolean} */ opened) => {
+      actions.open(testId, opened);
+      this.rememberOpen(testId, opened);
+    };
+    this.grid = new CardGrid(runs, { ...actions, open }, (run) => this.listing.shows(run));
+    this.watch = actions.watch;
+    this.toolbar = new Toolbar((waitMs) => this.chosen(waitMs));
+    /** The tests whose feeds are open, and those that the address asks for and that are not here yet. */
+    this.open = new Set(/** @type {string[]} */ ([]));
+    this.awaited = new Set(/** @type {string[]} */ ([]));
+    this.asked = new Set(/** @type {string[]} */ ([]));
     /** @type {ReturnType<typeof setTimeout>|undefined} */
     this.typing = undefined;
 
@@ -39,6 +50,54 @@ export class ListPage {
       this.none,
       this.more,
     );
+    this.readAddress();
+    addEventListener("popstate", () => this.readAddress());
+  }
+
+  // ── the address ──
+
+  /** Shows what the address says: after a reload, or after Back. */
+  readAddress() {
+    const { filter, query, open } = listState(location.search);
+    this.toolbar.set(filter, query);
+    for (const id of this.open) if (!open.includes(id)) this.grid.cards.get(id)?.setOpened(false);
+    for (const id of open) if (!this.open.has(id)) this.awaited.add(id);
+    this.choose();
+    this.openAwaited();
+  }
+
+  /** @param {{step?: boolean}} [how] */
+  writeAddress(how) {
+    const open = [...this.open, ...this.awaited];
+    const state = { filter: this.toolbar.filter, query: this.toolbar.words, open };
+    remember(withListState(location.search, state), how);
+  }
+
+  /** @param {string} testId @param {boolean} opened */
+  rememberOpen(testId, opened) {
+    this.awaited.delete(testId);
+    if (opened) this.open.add(testId);
+    else this.open.delete(testId);
+    this.writeAddress();
+  }
+
+  /** Opens the feeds that the address names. A test that the list does not contain is asked for. */
+  openAwaited() {
+    if (!this.runs.listed) return;
+    for (const id of this.awaited) {
+      const card = this.grid.cards.get(id);
+      if (card) card.setOpened(true, { quietly: true });
+      else if (!this.runs.has(id) && !this.asked.has(id)) {
+        this.asked.add(id);
+        this.watch(id).catch(() => this.rememberOpen(id, false)); // there is no such test
+      }
+    }
+  }
+
+  /** The reader has chosen another filter or search. @param {number} waitMs */
+  chosen(waitMs) {
+    this.choose(waitMs);
+    this.writeAddress({ step: waitMs === 0 });
   }
 
   /**
@@ -50,6 +109,7 @@ export class ListPage {
   update(ids) {
     const later = this.grid.update(ids);
     if (this.listing.takeBreak()) this.choose();
+    if (this.awaited.size > 0) this.openAwaited();
     this.drawFrame();
     // A reader who has loaded more pages keeps them.
     if (!this.listing.reach && !this.listing.asking) this.runs.shed();

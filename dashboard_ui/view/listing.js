@@ -1,6 +1,7 @@
 /** Which runs the list shows: the filter, the search, and how far the pages of the edge's list reach. Pure. */
 
 import { byAge } from "../client/runs.js";
+import { shown } from "./coerce.js";
 import { host, reasonOf, titleOf } from "./format.js";
 
 /** Runs that one "Show more" adds. */
@@ -20,7 +21,7 @@ export class Listing {
   constructor(runs, fetchPage) {
     this.runs = runs;
     this.fetchPage = fetchPage;
-    /** @type {Status|"all"} */
+    /** @type {Look|"all"} */
     this.filter = "all";
     /** In lower case. */
     this.query = "";
@@ -38,7 +39,7 @@ export class Listing {
     const { snapshot } = run;
     const oldest = this.reach ? this.reach.oldest : this.runs.oldest;
     return (
-      (this.filter === "all" || snapshot.status === this.filter) &&
+      (this.filter === "all" || shown(snapshot).look === this.filter) &&
       matches(run, this.query) &&
       // Runs below `oldest` are hidden: others between them may be missing.
       (oldest === null || run.pinned || run.opened || byAge(snapshot, oldest) <= 0)
@@ -53,7 +54,7 @@ export class Listing {
   /**
    * Changes the filter and the search. `asking` is true afterwards if the edge has to be asked for older runs.
    *
-   * @param {Status|"all"} filter
+   * @param {Look|"all"} filter
    * @param {string} query in lower case
    */
   choose(filter, query) {
@@ -105,10 +106,8 @@ export class Listing {
 
 /** @param {Run<any>} run @param {string} query in lower case */
 function matches({ snapshot }, query) {
-  return (
-    !query ||
-    [titleOf(snapshot), host(snapshot), snapshot.gameUrl, snapshot.testId, snapshot.message].some((text) =>
-      text?.toLowerCase().includes(query),
-    )
-  );
+  if (!query) return true;
+  const run = shown(snapshot);
+  const texts = [titleOf(run), host(run), run.gameUrl, run.testId, run.message];
+  return texts.some((text) => text?.toLowerCase().includes(query));
 }

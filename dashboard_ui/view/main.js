@@ -1,28 +1,33 @@
 /** Sets up the page: the store, the transport and the elements that show them. Changes are drawn once per frame. */
 
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
-import { RpcError, fetchScreenshot, rpc } from "../client/rpc.js";
+import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
+import { shown } from "./coerce.js";
 import { ConnectionStatus } from "./connection-status.js";
 import { h, setText } from "./dom.js";
 import { fetchEarlier } from "./earlier.js";
 import { FeedLog } from "./feed-log.js";
+import { report } from "./fence.js";
+import { Foot } from "./foot.js";
 import { titleOf } from "./format.js";
+import { Keys } from "./keys.js";
+import { latencyOf } from "./latency.js";
 import { Screenshots } from "./screenshots.js";
 
 /** The test of a run's own page; null on the main page. */
-const testOfPage = /^\/tests\/([^/]+)\/?$/.exec(location.pathname)?.[1] ?? null;
+const testOfPage = testOf(location.pathname);
 const store = new Store({
   only: testOfPage,
-  newFeed: (testId) => new FeedLog({ whole: testId === testOfPage }),
+  newFeed: (testId) => new FeedLog({ whole: testId === testOfPage, now: edgeNow }),
   now: edgeNow,
 });
 // The main page checks the list also after every test has ended. A run's own page does not.
-const transport = new Transport(store, { onChange: schedule, onNews: measure, looks: testOfPage === null });
+const transport = new Transport(store, { onChange: changed, onNews: measure, looks: testOfPage === null });
 const screenshots = new Screenshots(fetchScreenshot);
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
-/** The last announced status of each run. @type {Map<string, Status>} */
+/** The last announced status of each run. @type {Map<string, Look>} */
 const announced = new Map();
 const connectionStatus = new ConnectionStatus({
   onRetry: () => transport.retry(),
@@ -47,8 +52,13 @@ const actions = {
   async list(/** @type {Record<string, any>} */ params) {
     const answer = await rpc("listTests", params, { get: true });
     store.tests({ upserts: answer.tests, counts: answer.counts, stale: answer.stale });
+    foot.update(answer);
     transport.refresh();
     return answer;
+  },
+  watch: (/** @type {string} */ testId) => connectToTest(testId),
+  async firstEvent(/** @type {string} */ testId) {
+    return (await rpc("getEvents", { testId, limit: 1 }, { get: true })).events[0];
   },
   async demoGameUrl() {
     return (await rpc("getConfig", {}, { get: true })).demoGameUrl;
@@ -59,6 +69,9 @@ const actions = {
 const listPage = testOfPage === null ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
 const runPage = testOfPage === null ? null : new (await import("./run.js")).RunPage(testOfPage, actions);
 
+const keys = new Keys(listPage?.toolbar.search ?? /** @type {HTMLInputElement} */ (runPage?.feed.tools.search));
+const foot = new Foot(keys.button);
+
 /**
  * Watches a test on the page's socket, from its first event. Also available as `window.testcast.connectToTest`.
  *
@@ -68,7 +81,7 @@ const runPage = testOfPage === null ? null : new (await import("./run.js")).RunP
  * @throws {RpcError} status 400: the id is not valid; 404: there is no such test; 0: the edge did not answer
  */
 export async function connectToTest(testRunId) {
-  const answer = await rpc("connectToTest", { testId: testRunId });
+  const answer = await rpc("connectToTest", { testId: testRunId }, { get: true });
   store.pin(testRunId, answer.snapshot);
   transport.refresh();
   return answer;
@@ -92,6 +105,28 @@ async function watchSubmitted(testId, params) {
 let scheduled = false;
 /** @type {number|null} */
 let latencyMs = null;
+/** Since when events arrive as they are published, by `performance.now()`; Infinity: they do not. */
+let liveAt = Infinity;
+let wasStale = false;
+
+/** The store or the connection may have changed. */
+function changed() {
+  const live = transport.connection.state === "live";
+  if (live !== liveAt < Infinity) {
+    liveAt = live ? performance.now() : Infinity;
+    latencyMs = null;
+  }
+  if (store.stale !== wasStale) {
+    wasStale = store.stale;
+    syncClocks(); // the edge says what is wrong
+  }
+  schedule();
+}
+
+/** The page is in use again: what waited for it is no measure of the connection. */
+function woke() {
+  if (liveAt < Infinity) liveAt = performance.now();
+}
 
 function schedule() {
   if (scheduled) return;
@@ -102,7 +137,13 @@ function schedule() {
 function draw() {
   scheduled = false;
   const ids = store.runs.takeDirty();
-  for (const id of ids) announceStatus(id);
+  for (const id of ids) {
+    try {
+      announceStatus(id);
+    } catch (error) {
+      report(`the status of ${id}`, error);
+    }
+  }
   if (listPage) {
     const before = listPage.grid.cards.size;
     for (const id of listPage.update(ids)) store.runs.dirty.add(id);
@@ -111,7 +152,11 @@ function draw() {
   } else if (runPage && testOfPage !== null && ids.includes(testOfPage)) {
     const run = store.runs.get(testOfPage);
     if (run?.refusal && !run.snapshot.createdAt) runPage.refuse(run.refusal);
-    else if (run) runPage.update(run);
+    else if (run) {
+      const first = !runPage.run;
+      runPage.update(run);
+      if (first) queueMicrotask(tick); // requests the screenshot at once
+    }
   }
   drawConnectionStatus();
 }
@@ -133,10 +178,10 @@ function measure(event) {
   requestAnimationFrame(() => {
     // A task that starts after the callbacks of a frame runs after the frame was painted.
     setTimeout(() => {
-      // The two clocks are the agent's and the edge's, which NTP usually keeps close. If they plainly disagree, the
-      // latency is unknown and no number is shown.
-      const ms = Math.round(edgeNow() - event.timestamp);
-      latencyMs = ms >= -clockError() && ms < 60_000 ? Math.max(1, ms) : null;
+      // The two clocks are the agent's and the edge's, which NTP usually keeps close.
+      const { timestamp } = event;
+      const liveForMs = performance.now() - liveAt;
+      latencyMs = latencyOf({ timestamp, now: edgeNow(), liveForMs, errorMs: clockError() });
       drawConnectionStatus();
     });
   });
@@ -156,7 +201,13 @@ function tick() {
 }
 
 function syncClocks() {
-  if (!document.hidden) void compareClocks(() => rpc("getConfig", {}, { get: true })).then(tick);
+  if (!document.hidden) void compareClocks(config).then(tick);
+}
+
+async function config() {
+  const answer = await rpc("getConfig", {}, { get: true });
+  foot.update(answer);
+  return answer;
 }
 
 // ── screen readers ──
@@ -171,26 +222,30 @@ function announceStatus(id) {
   const run = store.runs.get(id);
   if (!run) announced.delete(id);
   if (!run || (testOfPage !== null && id !== testOfPage)) return;
-  const { status, score } = run.snapshot;
+  const snapshot = shown(run.snapshot);
+  const { look, score } = snapshot;
   const before = announced.get(id);
-  if (before === status) return;
-  announced.set(id, status);
-  if (before === undefined && status !== "queued") return; // the run is older than the page
-  announce(`${titleOf(run.snapshot)}: ${status}${score === undefined ? "" : `, score ${Math.round(score)} of 100`}`);
+  if (before === look) return;
+  announced.set(id, look);
+  if (before === undefined && look !== "queued") return; // the run is older than the page
+  announce(`${titleOf(snapshot)}: ${look}${score === undefined ? "" : `, score ${Math.round(score)} of 100`}`);
 }
 
 // ── start ──
+
+/** Errors that say that there is no such test. Every other one says nothing about the test. */
+const NO_SUCH_TEST = new Set(["not_found", "invalid_test_id"]);
 
 async function startRunPage(/** @type {string} */ testId, /** @type {import("./run.js").RunPage} */ page) {
   try {
     await connectToTest(testId);
   } catch (error) {
-    if (error instanceof RpcError && error.status >= 400 && error.status < 500) {
+    if (error instanceof RpcError && NO_SUCH_TEST.has(error.code)) {
       page.refuse(error.message);
       drawConnectionStatus();
       return;
     }
-    store.pin(testId); // the edge did not answer: the socket keeps trying
+    store.pin(testId); // no answer, or a proxy's: the socket and polling keep trying
   }
   store.setOpened(testId, true);
   transport.start();
@@ -199,12 +254,15 @@ async function startRunPage(/** @type {string} */ testId, /** @type {import("./r
 Object.assign(window, { testcast: { connectToTest } });
 document.querySelector("#connection-status")?.replaceWith(connectionStatus.root);
 document.querySelector("#main")?.replaceWith((listPage ?? runPage)?.root ?? "");
-document.body.append(announcer);
+(listPage ?? runPage)?.root.prepend(foot.degraded);
+document.body.append(foot.root, keys.dialog, announcer);
 drawConnectionStatus();
 setInterval(tick, 1000);
 syncClocks();
 setTimeout(syncClocks, 3000); // while the page loads, a round trip takes longer
-setInterval(syncClocks, 600_000);
+setInterval(syncClocks, 60_000);
 document.addEventListener("visibilitychange", syncClocks);
+document.addEventListener("visibilitychange", woke);
+for (const type of ["online", "pageshow"]) addEventListener(type, woke);
 if (runPage && testOfPage !== null) void startRunPage(testOfPage, runPage);
 else transport.start();

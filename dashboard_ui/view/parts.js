@@ -1,34 +1,57 @@
 /** The parts of a card and of a run's page: badge, phases, score, screenshot, the button that cancels. */
 
 import { ended } from "../client/fold.js";
+import { rubricOf } from "./coerce.js";
+import { when } from "./dates.js";
 import { h, icon, setAttr, setText, svg } from "./dom.js";
-import { PHASES, clock, phaseNumber, reasonOf } from "./format.js";
+import { PHASES, ordinal, phaseNumber, reasonOf } from "./format.js";
 
 /** @returns {Part} the status, as a word and a colour */
 export function badge() {
   const root = h("span.badge");
   return {
     root,
-    update({ status }) {
-      setAttr(root, "data-status", status);
-      setText(root, status);
+    update({ look }) {
+      setAttr(root, "data-status", look);
+      setText(root, look);
     },
   };
 }
 
-/** @returns {Part} marks of an unusual run: a later attempt, no sign of life */
+/** @returns {Part} marks of an unusual run: a later attempt, no sign of life, nobody to play it */
 export function marks() {
   const attempt = h("span.mark", { hidden: true });
   const stalled = h("span.mark.mark-stalled", { hidden: true });
+  const noAgent = h("span.mark.mark-stalled", { hidden: true, title: NO_AGENT });
+  const show = (/** @type {HTMLElement} */ mark, /** @type {string} */ text) => {
+    setAttr(mark, "hidden", !text);
+    setText(mark, text);
+  };
   return {
-    root: h("span.marks", attempt, stalled),
-    update(run) {
-      setAttr(attempt, "hidden", !(run.attempt && run.attempt > 1));
-      setText(attempt, `attempt ${run.attempt}`);
-      setAttr(stalled, "hidden", !run.stalled || ended(run));
-      setText(stalled, `stalled since ${clock(run.updatedAt ?? run.createdAt)}`);
+    root: h("span.marks", attempt, stalled, noAgent),
+    update(run, now) {
+      show(attempt, run.attempt && run.attempt > 1 ? `attempt ${run.attempt}` : "");
+      show(stalled, run.stalled ? `stalled since ${when(run.updatedAt ?? run.createdAt, now)}` : "");
+      show(noAgent, run.noAgent ? "no agent is running" : "");
     },
   };
+}
+
+/** What a reader can do for a run that nobody plays. */
+export const NO_AGENT = "No agent is running. Start one: testcast agent";
+
+/** Where a queued run stands. @param {Shown} run */
+export function placeInQueue({ queuePlace, noAgent }) {
+  if (noAgent) return "Waits for an agent";
+  if (!queuePlace) return "Not started";
+  return queuePlace === 1 ? "Next in the queue" : `${ordinal(queuePlace)} in the queue`;
+}
+
+/** The phase of a run, the same wherever it is shown: that of its snapshot. @param {Shown} run */
+export function phaseText(run) {
+  const number = phaseNumber(run.phase);
+  if (run.status === "queued") return placeInQueue(run);
+  return number ? `Phase ${number}/4` : "";
 }
 
 /** @returns {Part} the phases as a row of dots */
@@ -43,30 +66,16 @@ export function stepper() {
       steps.forEach((step, i) => {
         const done = run.status === "completed" || i + 1 < now;
         const current = i + 1 === now && !done;
-        setAttr(step, "data-step", done ? "done" : current ? (ended(run) ? "failed" : "current") : "ahead");
+        setAttr(step, "data-step", done ? "done" : current ? (ended(run) ? run.look : "current") : "ahead");
         setAttr(step, "aria-current", current && "step");
       });
-      setText(label, now ? `Phase ${now}/4` : run.status === "queued" ? "Not started" : "");
+      setText(label, phaseText(run));
     },
   };
 }
 
 /** @param {number} score @returns {"good"|"fair"|"poor"} */
 const verdict = (score) => (score >= 70 ? "good" : score >= 40 ? "fair" : "poor");
-
-/**
- * The valid parts of a score. An agent may publish anything.
- *
- * @param {Snapshot} run
- * @returns {RubricPart[]}
- */
-export function rubricOf(run) {
-  const rubric = run.metrics?.rubric;
-  if (!Array.isArray(rubric)) return [];
-  return rubric
-    .filter((part) => typeof part?.part === "string" && Number.isFinite(part.score) && part.max > 0)
-    .map(({ part, score, max, reasons }) => ({ part, score, max, reasons: Array.isArray(reasons) ? reasons : [] }));
-}
 
 /** The parts of a score with their reasons. @param {RubricPart[]} rubric @returns {HTMLElement} */
 export function rubricList(rubric) {
@@ -80,7 +89,7 @@ export function rubricList(rubric) {
       h("span.rubric-name", part),
       h("span.gauge", { "aria-hidden": "true" }, bar),
       h("span.rubric-score", `${score}/${max}`),
-      ...reasons.map((reason) => h("span.rubric-reason", String(reason))),
+      ...reasons.map((reason) => h("span.rubric-reason", reason)),
     );
   });
   return h("ul.rubric", ...rows);
@@ -104,7 +113,7 @@ export function ring({ large = false } = {}) {
   button.addEventListener("keydown", (event) => event.key === "Escape" && root.classList.add("dismissed"));
   for (const type of ["blur", "click", "pointerleave"])
     button.addEventListener(type, () => root.classList.remove("dismissed"));
-  /** @type {Partial<Snapshot>} */
+  /** @type {Partial<Shown>} */
   let drawn = {};
   return {
     root,
@@ -127,10 +136,11 @@ export function ring({ large = false } = {}) {
 /**
  * The newest screenshot of the game, or a placeholder.
  *
+ * @param {{onShown?: () => void}} [how] onShown: there is a picture
  * @returns {Part & {show: (picture: Blob, describe: string) => void, clear: () => void}} clear: releases the picture,
  *   which the browser keeps otherwise until the page is closed
  */
-export function screen() {
+export function screen({ onShown = () => {} } = {}) {
   const image = h("img", { alt: "", hidden: true, draggable: "false" });
   const words = h("span");
   const empty = h("span.screen-empty", icon("game"), words);
@@ -153,6 +163,7 @@ export function screen() {
           image.alt = describe;
           image.hidden = false;
           empty.hidden = true;
+          onShown();
           if (address) URL.revokeObjectURL(address);
           address = next;
         },

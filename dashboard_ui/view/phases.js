@@ -1,7 +1,10 @@
 /** The phases on a time line, each as long as it took. A click on a phase shows its first line in the feed. */
 
+import { shown } from "./coerce.js";
+import { when } from "./dates.js";
 import { h, setAttr, setText } from "./dom.js";
-import { PHASES, clock, duration } from "./format.js";
+import { PHASES, duration, phaseNumber } from "./format.js";
+import { NO_AGENT, phaseText } from "./parts.js";
 import { advance, phaseTimes, timeline } from "./timeline.js";
 
 export class Phases {
@@ -11,8 +14,10 @@ export class Phases {
     this.line = timeline();
     this.generation = -1;
     this.taken = 0;
-    /** @type {Snapshot|null} */
+    /** @type {Shown|null} */
     this.run = null;
+    /** The current time by the edge's clock, and as the run's agent would say it. */
+    this.at = 0;
     this.now = 0;
     /** @type {Map<Span, {item: HTMLElement, button: HTMLElement}>} */
     this.segments = new Map();
@@ -39,13 +44,17 @@ export class Phases {
     const { generation, log } = run.feed;
     if (generation !== this.generation) Object.assign(this, { generation, line: timeline(), taken: 0 });
     for (; this.taken < log.length; this.taken++) advance(this.line, log[this.taken]);
-    this.run = run.snapshot;
+    this.run = shown(run.snapshot);
+    this.root.hidden = this.run.status !== "queued" && this.line.spans.length === 0; // its agent names no phases
     this.draw(now);
   }
 
-  /** @param {number} now ms */
-  draw(now) {
-    this.now = now;
+  /** @param {number} at ms, by the edge's clock */
+  draw(at) {
+    // The events have their publisher's times. Its clock may be hours off, so time goes on from its last event.
+    const { updatedAt } = this.run ?? {};
+    const now = (this.line.spans.at(-1)?.to ?? at) + Math.max(0, at - (updatedAt ?? at));
+    Object.assign(this, { at, now });
     const { spans } = this.line;
     for (const [span, { item }] of this.segments) {
       if (spans.includes(span)) continue;
@@ -59,7 +68,7 @@ export class Phases {
     const times = phaseTimes(this.line, now);
     this.names.forEach(({ root, time }, i) => {
       setText(time, times[i] === null ? "" : duration(times[i]));
-      setAttr(root, "data-step", this.line.running && i + 1 === reached ? "current" : null);
+      setAttr(root, "data-step", this.line.running && i + 1 === this.phase ? "current" : null);
     });
     setText(this.note, this.chosen ? this.describe(this.chosen) : this.summary());
   }
@@ -70,7 +79,7 @@ export class Phases {
     if (!segment) {
       const choose = (/** @type {Span|null} */ chosen) => {
         this.chosen = chosen;
-        this.draw(this.now);
+        this.draw(this.at);
       };
       const button = h("button", {
         onclick: () => this.reveal(span.seq),
@@ -92,29 +101,38 @@ export class Phases {
     setAttr(segment.button, "aria-current", this.current(span) && "step");
   }
 
+  /** The phase of the run, as its card has it; 0 if it is in none. */
+  get phase() {
+    return phaseNumber(this.run?.phase);
+  }
+
+  /** Whether the run is in this phase. @param {Span} span */
+  current = (span) =>
+    this.line.running && span.attempt === this.line.attempt && span.phase === this.phase;
+  /** Whether its time goes on: the time line does not go back with the phase. @param {Span} span */
+  grows = (span) => this.line.running && span === this.line.spans.at(-1);
   /** @param {Span} span */
-  current = (span) => this.line.running && span === this.line.spans.at(-1);
-  /** @param {Span} span */
-  end = (span) => (this.current(span) ? Math.max(span.to, this.now) : span.to);
+  end = (span) => (this.grows(span) ? Math.max(span.to, this.now) : span.to);
 
   /** @param {Span} span */
   stateOf(span) {
     if (this.current(span)) return "current";
+    if (this.line.running && span.attempt === this.line.attempt) return "done";
     const lost = this.line.spans[this.line.spans.indexOf(span) + 1]?.attempt !== span.attempt;
-    return lost && this.run?.status !== "completed" ? "failed" : "done";
+    if (!lost || this.run?.status === "completed") return "done";
+    return this.run?.look === "cancelled" && span === this.line.spans.at(-1) ? "cancelled" : "failed";
   }
 
   /** @param {Span} span */
   describe(span) {
     const attempt = this.line.attempt > 1 ? `, attempt ${span.attempt}` : "";
-    const end = this.current(span) ? "now" : clock(span.to);
+    const end = this.grows(span) ? "now" : when(span.to, this.at);
     const took = duration(this.end(span) - span.from);
-    return `Phase ${span.phase}, ${PHASES[span.phase - 1]}${attempt}: ${clock(span.from)} to ${end}, ${took}`;
+    return `Phase ${span.phase}, ${PHASES[span.phase - 1]}${attempt}: ${when(span.from, this.at)} to ${end}, ${took}`;
   }
 
   summary() {
-    const last = this.line.spans.at(-1);
-    if (!last) return this.run?.status === "queued" ? "Not started" : "";
-    return `Phase ${last.phase}/4`;
+    if (this.run?.noAgent) return NO_AGENT;
+    return this.run ? phaseText(this.run) : "";
   }
 }

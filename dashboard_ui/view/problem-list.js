@@ -1,6 +1,6 @@
 /** The problems of a game, each once. A click shows the first occurrence in the feed. */
 
-import { h, setText } from "./dom.js";
+import { h, setText, setTime } from "./dom.js";
 import { clock, count } from "./format.js";
 import { note, problems } from "./problems.js";
 
@@ -43,7 +43,8 @@ export class ProblemList {
   /** @param {Problem} problem */
   add(problem) {
     const times = h("span.problem-count");
-    const first = h("time.line-time", clock(problem.time));
+    const first = h("time.line-time");
+    setTime(first, problem.time, clock(problem.time));
     const words = h("span.problem-text", { title: problem.text }, problem.text);
     const name = h("span.problem-name", problem.name);
     const root = h("li", h("button.problem", { onclick: () => this.reveal(problem.seq) }, first, name, times, words));

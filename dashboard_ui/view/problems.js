@@ -1,6 +1,8 @@
 /** The problems of a game, each with its count and its first occurrence, folded from a run's events. Pure. */
 
+import { fields } from "./coerce.js";
 import { kindOf } from "./lines.js";
+import { words } from "./text.js";
 
 /** The most different problems that are kept: a game may put a number into each of its errors. */
 export const MAX_PROBLEMS = 100;
@@ -23,9 +25,9 @@ export function note(all, event) {
   const kind = kindOf(event);
   // The page shows the event that ended the run elsewhere.
   if ((kind !== "problem" && kind !== "error") || event.status === "failed") return;
-  const { data, message } = event;
-  const text = typeof data?.detail === "string" && data.detail ? data.detail : message;
-  const name = kind === "error" ? "Error" : (NAMES.get(data.kind) ?? "Problem");
+  const about = fields(event.data);
+  const text = (typeof about.detail === "string" && words(about.detail)) || words(event.message);
+  const name = kind === "error" ? "Error" : (NAMES.get(about.kind) ?? "Problem");
   const key = `${name}\n${text}`;
   const known = all.found.get(key);
   if (known) known.count++;

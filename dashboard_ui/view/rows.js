@@ -5,8 +5,10 @@
  * positions are in px from the top of the list.
  */
 
-import { h, icon, setAttr } from "./dom.js";
+import { h, icon, setAttr, setTime } from "./dom.js";
+import { report, unshown } from "./fence.js";
 import { clock } from "./format.js";
+import { isHeading } from "./lines.js";
 import { Heights } from "./virtual.js";
 
 /** Drawn above and below the screen, px: about two turns of the wheel. */
@@ -17,7 +19,9 @@ const MAX_SELECTED = 500;
 const EDGE_PX = 6;
 
 export class Rows {
-  constructor() {
+  /** @param {(seq: number) => string} linkTo the address of the line of an event */
+  constructor(linkTo) {
+    this.linkTo = linkTo;
     this.root = h("ol.feed-lines", { role: "list" });
     /** The width that the heights belong to, px. */
     this.width = 0;
@@ -27,6 +31,14 @@ export class Rows {
     /** The elements in the page: the lines from `first` on. @type {HTMLElement[]} */
     this.rows = [];
     this.first = 0;
+    /** The event whose lines are marked; 0: none. */
+    this.marked = 0;
+  }
+
+  /** Marks the line of an event, until another is marked. @param {number} seq 0: none */
+  mark(seq) {
+    this.marked = seq;
+    for (const row of this.rows) setAttr(row, "data-marked", row.getAttribute("data-seq") === String(seq));
   }
 
   clear() {
@@ -50,7 +62,7 @@ export class Rows {
 
   /** The probable height of a line, px. A good estimate keeps the scroll bar steady. @param {Line} line */
   estimate({ kind, text, detail }) {
-    if (kind === "phase") return 30;
+    if (isHeading({ kind })) return 30;
     const columns = Math.max(10, (this.width - 120) / 6.6); // characters of 13 px beside the time and the icon
     const rows = Math.ceil(text.length / columns) + (detail ? Math.ceil(detail.length / columns) : 0);
     return 4 + 18 * Math.max(1, rows);
@@ -102,7 +114,7 @@ export class Rows {
     if (!this.rows.length) this.first = first;
     const drawn = this.first + this.rows.length;
     const make = (/** @type {number} */ from, /** @type {number} */ to) =>
-      this.lines.slice(from, to).map((line, i) => row(line, from + i));
+      this.lines.slice(from, to).map((line, i) => this.row(line, from + i));
     const [above, below] = [make(first, this.first), make(drawn, last)];
     this.root.prepend(...above);
     this.root.append(...below);
@@ -117,6 +129,17 @@ export class Rows {
     below.forEach((element, i) => measure(element, drawn + i));
     if (!settled) this.pad();
     return settled;
+  }
+
+  /** @param {Line} line @param {number} index @returns {HTMLElement} */
+  row(line, index) {
+    const place = { "aria-posinset": index + 1, "data-seq": isHeading(line) ? null : line.seq };
+    try {
+      return row(line, place, line.seq ? this.linkTo(line.seq) : "", line.seq === this.marked);
+    } catch (error) {
+      report(`event ${line.seq}`, error);
+      return h("li.line.line-system", place, h("span"), h("span"), unshown());
+    }
   }
 
   /** Sets the space that the lines outside the page take. */
@@ -150,13 +173,22 @@ export class Rows {
   }
 }
 
-/** @param {Line} line @param {number} index @returns {HTMLElement} */
-function row(line, index) {
-  const place = { "aria-posinset": index + 1, "data-seq": line.kind === "phase" ? null : line.seq };
-  if (line.kind === "phase") {
-    return h("li.line.line-phase", place, h("span", { role: "heading", "aria-level": "3" }, line.text));
+/**
+ * @param {Line} line
+ * @param {Record<string, string|number|null|undefined>} place
+ * @param {string} address
+ * @param {boolean} marked
+ * @returns {HTMLElement}
+ */
+function row(line, place, address, marked) {
+  const { kind, text, detail, time: ms } = line;
+  if (kind === "phase" || kind === "day") {
+    return h(`li.line.line-${kind}`, place, h("span", { role: "heading", "aria-level": "3" }, text));
   }
-  const time = h("time.line-time", line.time === undefined ? "" : clock(line.time));
-  const text = h("span.line-text", line.text, line.detail ? h("span.line-detail", line.detail) : null);
-  return h("li", { class: `line line-${line.kind}`, ...place }, time, icon(line.kind), text);
+  const time = h("time.line-time");
+  if (ms !== undefined) setTime(time, ms, clock(ms));
+  // Not in the order of Tab, where thousands of lines would stand before the rest of the page.
+  const when = address && ms !== undefined ? h("a.line-link", { href: address, tabindex: "-1" }, time) : time;
+  const words = h("span.line-text", text, detail ? h("span.line-detail", detail) : null);
+  return h("li", { class: `line line-${kind}`, ...place, "data-marked": marked }, when, icon(kind), words);
 }

@@ -1,11 +1,19 @@
-/** The page of one run: a large screenshot, the feed, and the score with its reasons. */
+/** The page of one run: the verdict, a large screenshot, the feed, and the score with its reasons. */
 
 import { ended } from "../client/fold.js";
 import { now } from "../client/now.js";
-import { h, icon, setAttr, setText } from "./dom.js";
+import { BASE, pageOf } from "../client/rpc.js";
+import { behind } from "../client/runs.js";
+import { feedState, seqOf, withFeedState } from "./address.js";
+import { jobOf, rubricOf, shown } from "./coerce.js";
+import { when } from "./dates.js";
+import { h, icon, setAttr, setText, setTime } from "./dom.js";
 import { Feed } from "./feed.js";
-import { clock, duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
-import { badge, cancelButton, marks, ring, rubricList, rubricOf, screen } from "./parts.js";
+import { Fences } from "./fence.js";
+import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
+import { remember } from "./history.js";
+import { MetricTable } from "./metric-table.js";
+import { badge, cancelButton, marks, ring, rubricList, screen } from "./parts.js";
 import { Phases } from "./phases.js";
 import { ProblemList } from "./problem-list.js";
 
@@ -16,139 +24,251 @@ export class RunPage {
    * @param {Actions} actions
    */
   constructor(testId, actions) {
-    /** @type {Snapshot|null} */
-    this.snapshot = null;
+    /** @type {ShownRun|null} */
+    this.run = null;
+    /** The event whose line the address asks for; 0: none. */
+    this.wanted = 0;
     this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }) };
-    this.screen = screen();
-    this.feed = new Feed("Live Feed", { say: actions.say });
+    this.hasPicture = false;
+    this.screen = screen({ onShown: () => this.drawFrame((this.hasPicture = true)) });
+    this.feed = new Feed("Live Feed", { say: actions.say, onNarrow: () => this.rememberFeed() });
     this.phases = new Phases((seq) => this.feed.reveal(seq));
     this.problems = new ProblemList((seq) => this.feed.reveal(seq));
+    this.metrics = new MetricTable();
     this.title = h("h1", "…");
     this.address = h("a.host", { rel: "noreferrer noopener", target: "_blank" });
     this.elapsed = h("span.elapsed");
+    this.when = h("time.when");
     this.message = h("p.message");
     this.count = h("span.count");
     this.problem = h("p.form-error", { role: "alert" });
     this.cancel = cancelButton(testId, actions, (reason) => setText(this.problem, reason), "secondary");
     this.again = h("button.secondary", { hidden: true, onclick: () => this.testAgain(actions) }, "Test again");
-    this.failure = h("section.failure", { hidden: true, "aria-label": "Why it failed" });
-    this.score = h("section.verdict", { hidden: true, "aria-label": "Score" });
-    /** @type {unknown} */
-    this.drawnScore = undefined;
+    this.failure = h("section.failure", { hidden: true });
+    this.verdictWords = h("p.verdict-words");
+    this.rubric = h("div.verdict-parts");
+    this.verdict = h("section.verdict", { hidden: true, "aria-label": "Score" });
+    /** @type {Partial<Shown>} */
+    this.drawnScore = {};
+    this.frame = h("div.frame");
     this.facts = h("dl.run-facts");
     this.drawnFacts = "";
-    this.root = h(
-      "main",
-      { id: "main", class: "run" },
-      h("a.back", { href: "/" }, icon("back"), "All tests"),
-      this.head(),
-      this.body(),
-    );
+    this.back = h("a.back", { href: BASE }, icon("back"), "All tests");
+    this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(testId));
+    this.fences = /** @type {Fences<[Shown, ShownRun, number]>} */ (new Fences(testId));
+    this.root = h("main", { id: "main", class: "run" }, this.back, this.head(), this.body());
+    this.readAddress();
+    for (const type of ["popstate", "hashchange"]) addEventListener(type, () => this.readAddress());
   }
 
   head() {
     const { badge, marks } = this.parts;
+    const sep = () => h("span.sep", { "aria-hidden": "true" }, "·");
+    this.fences.add("The title", this.title, this.drawTitle);
     return h(
       "header.run-head",
-      h("div.run-title", this.title, badge.root, h("span.run-actions", this.cancel, this.again)),
-      h("p.meta", this.address, h("span.sep", { "aria-hidden": "true" }, "·"), this.elapsed, marks.root),
+      h("div.run-title", this.title, this.part("The status", badge), h("span.run-actions", this.cancel, this.again)),
+      h(
+        "p.meta",
+        this.fences.add("The address", this.address, this.drawAddress),
+        sep(),
+        this.clocks.add("The time", this.elapsed, (run, at) => setText(this.elapsed, elapsed(run, at))),
+        sep(),
+        this.clocks.add("The date", this.when, this.drawWhen),
+        this.part("The mark", marks),
+      ),
       this.problem,
-      this.phases.root,
+      this.phaseLine(),
     );
+  }
+
+  phaseLine() {
+    this.clocks.add("The time line", this.phases.root, (_, at) => this.phases.draw(at));
+    return this.fences.add("The time line", this.phases.root, (_, run, at) => this.phases.update(run, at));
   }
 
   body() {
-    const frame = h("div.frame", this.screen.root, this.message);
+    this.frame.append(this.part("The picture", this.screen), this.message);
+    this.verdict.append(this.parts.ring.root, h("div.verdict-body", this.verdictWords, this.rubric));
     return h(
       "div.run-columns",
-      h("div.run-left", this.failure, frame, this.score, this.problems.root, this.facts),
-      h("section.run-feed", h("h2", "Live Feed ", this.count), this.feed.root),
+      h(
+        "div.run-left",
+        this.fences.add("The reason", this.failure, this.drawFailure),
+        this.fences.add("The score", this.verdict, this.drawVerdict),
+        this.fences.add("The picture", this.frame, () => this.drawFrame()),
+        this.fences.add("The metrics", this.metrics.root, (run) => this.metrics.update(run)),
+        this.fences.add("The problems", this.problems.root, (_, run) => this.problems.update(run)),
+        this.clocks.add("The facts", this.facts, this.drawFacts),
+      ),
+      h(
+        "section.run-feed",
+        h("h2", "Live Feed ", this.count),
+        this.fences.add("The feed", this.feed.root, (_, run) => this.feed.update(run)),
+      ),
     );
   }
 
-  /** Submits the game again and goes to the new run. @param {Actions} actions */
+  /** @param {string} name @param {Part} part */
+  part(name, part) {
+    return this.fences.add(name, part.root, (run, _, at) => part.update(run, at));
+  }
+
+  /** Submits the game again, with the same time to play and seed, and goes to the new run. @param {Actions} actions */
   async testAgain(actions) {
+    const { run } = this;
+    if (!run) return;
     this.again.disabled = true;
     try {
-      const { gameUrl, title } = /** @type {Snapshot} */ (this.snapshot);
-      location.assign(`/tests/${await actions.submit({ gameUrl, ...(title && { title }) })}`);
+      const { gameUrl, title } = run.snapshot;
+      const job = jobOf(run.snapshot, this.firstEvent ?? (await actions.firstEvent(run.id)));
+      const about = { gameUrl, ...(title && { title }), ...job };
+      location.assign(pageOf(await actions.submit(about)));
     } catch (error) {
       setText(this.problem, reasonOf(error));
     }
     this.again.disabled = false;
   }
 
+  /** The run's first event, if it is here. */
+  get firstEvent() {
+    const first = this.run?.feed.log[0];
+    return first?.type === "status" && first.status === "queued" ? first : undefined;
+  }
+
   /** There is no such run: shows only the reason. @param {string} reason */
   refuse(reason) {
     document.title = "No such test · testcast";
     this.root.replaceChildren(
-      /** @type {Node} */ (this.root.firstChild),
+      this.back,
       h(
         "section.empty",
         h("h1", "No such test"),
         h("p", { role: "alert" }, reason),
-        h("a.secondary", { href: "/" }, "See all tests"),
+        h("a.secondary", { href: BASE }, "See all tests"),
       ),
     );
   }
 
   /** @param {ShownRun} run */
   update(run) {
-    const { snapshot, feed } = run;
-    if (!snapshot.createdAt) return; // nothing is known yet, not even that it is queued
-    this.snapshot = snapshot;
-    const title = titleOf(snapshot);
-    document.title = `${title} · ${snapshot.status} · testcast`;
+    if (!run.snapshot.createdAt) return; // nothing is known yet, not even that it is queued
+    this.run = run;
+    const snapshot = shown(run.snapshot);
     setAttr(this.root, "data-test-id", run.id);
-    setAttr(this.root, "data-status", snapshot.status);
-    setText(this.title, title);
-    setText(this.address, snapshot.gameUrl ?? "");
-    setAttr(this.address, "href", webUrl(snapshot.gameUrl)?.href);
-    setText(this.message, snapshot.message ?? "");
-    setAttr(this.message, "title", snapshot.message);
-    setText(this.count, feed.events ? `(${feed.events.toLocaleString("en")})` : "");
-    this.cancel.hidden = ended(snapshot) || !feed.events;
+    setAttr(this.root, "data-status", snapshot.look);
+    setText(this.count, run.feed.events ? `(${run.feed.events.toLocaleString("en")})` : "");
+    this.cancel.hidden = ended(snapshot) || !run.feed.events;
     this.again.hidden = !ended(snapshot) || !webUrl(snapshot.gameUrl);
-    for (const part of Object.values(this.parts)) part.update(snapshot);
-    this.screen.update(snapshot);
-    this.drawEnd(snapshot);
-    this.phases.update(run, now());
+    this.fences.draw(snapshot, run, now());
     this.tick(run, now());
-    this.feed.update(run);
-    this.problems.update(run);
+    this.goToWanted();
   }
 
-  /** @param {Snapshot} snapshot */
-  drawEnd(snapshot) {
-    const reason = snapshot.error || snapshot.message || "";
-    this.failure.hidden = snapshot.status !== "failed";
-    this.message.hidden = !this.failure.hidden; // both would show the same text
-    if (snapshot.status === "failed") this.failure.replaceChildren(h("h2", icon("error"), "Failed"), h("p", reason));
-    this.score.hidden = snapshot.score === undefined;
-    if (snapshot.score === undefined || this.drawnScore === snapshot.metrics) return;
-    this.drawnScore = snapshot.metrics;
-    const rubric = rubricOf(snapshot);
-    this.score.replaceChildren(this.parts.ring.root, rubricList(rubric));
+  /** @param {Shown} run */
+  drawTitle = (run) => {
+    const title = titleOf(run);
+    document.title = `${title} · ${run.look} · testcast`;
+    setText(this.title, title);
+  };
+
+  /** @param {Shown} run */
+  drawAddress = (run) => {
+    setText(this.address, run.gameUrl ?? "");
+    setAttr(this.address, "href", webUrl(run.gameUrl)?.href);
+  };
+
+  /** @param {Shown} run @param {number} at */
+  drawWhen = (run, at) => setTime(this.when, run.createdAt, when(run.createdAt, at));
+
+  /** @param {Shown} run */
+  drawFailure = (run) => {
+    this.failure.hidden = run.status !== "failed";
+    if (this.failure.hidden) return;
+    const cancelled = run.look === "cancelled";
+    setAttr(this.failure, "data-look", run.look);
+    setAttr(this.failure, "aria-label", cancelled ? "Cancelled" : "Why it failed");
+    const heading = h("h2", icon(cancelled ? "cancelled" : "error"), cancelled ? "Cancelled" : "Failed");
+    this.failure.replaceChildren(heading, h("p", run.error || run.message));
+  };
+
+  /** @param {Shown} run */
+  drawVerdict = (run) => {
+    this.verdict.hidden = run.score === undefined;
+    this.parts.ring.update(run, 0);
+    setText(this.verdictWords, run.message);
+    if (this.drawnScore.score === run.score && this.drawnScore.metrics === run.metrics) return;
+    this.drawnScore = run;
+    this.rubric.replaceChildren(rubricList(rubricOf(run)));
+  };
+
+  /** A run without pictures gets no space for one. @param {boolean} [picture] */
+  drawFrame(picture = this.hasPicture) {
+    const run = this.run && shown(this.run.snapshot);
+    const said = run?.status === "failed" || run?.score !== undefined; // the message stands elsewhere
+    this.screen.root.hidden = !picture;
+    setText(this.message, run?.message ?? "");
+    this.message.hidden = !run || said;
+    this.frame.hidden = !picture && this.message.hidden;
   }
 
   /** @param {ShownRun} run @param {number} at ms, by the edge's clock */
-  tick({ snapshot }, at) {
-    setText(this.elapsed, elapsed(snapshot, at));
-    this.phases.draw(at);
-    const facts = [
-      ["Submitted", clock(snapshot.createdAt)],
-      ["Waited", snapshot.startedAt ? duration(snapshot.startedAt - snapshot.createdAt) : ""],
-      ["Attempt", String(snapshot.attempt || "")],
-      ["Worker", snapshot.worker ?? ""],
-      ["Test id", snapshot.testId],
-    ].filter(([, value]) => value);
+  tick(run, at) {
+    this.clocks.draw(shown(run.snapshot), at);
+  }
+
+  /** @param {Shown} run @param {number} at */
+  drawFacts = (run, at) => {
+    const { budgetSeconds, seed } = jobOf(this.run?.snapshot, this.firstEvent);
+    /** @type {Array<[string, string, number?]>} */
+    const all = [
+      ["Submitted", when(run.createdAt, at), run.createdAt],
+      ["Started", run.startedAt ? when(run.startedAt, at) : "", run.startedAt],
+      ["Ended", run.finishedAt ? when(run.finishedAt, at) : "", run.finishedAt],
+      ["Waited", run.startedAt ? duration(run.startedAt - run.createdAt) : ""],
+      ["Time to play", budgetSeconds === undefined ? "" : `${budgetSeconds} s`],
+      ["Seed", seed === undefined ? "" : String(seed)],
+      ["Attempt", String(run.attempt ?? "")],
+      ["Worker", run.worker ?? ""],
+      ["Test id", run.testId],
+    ];
+    const facts = all.filter(([, value]) => value);
     if (this.drawnFacts === String(facts)) return;
     this.drawnFacts = String(facts);
-    this.facts.replaceChildren(...facts.map(([name, value]) => h("div", h("dt", name), h("dd", value))));
-  }
+    const rows = facts.map(([name, value, ms]) => {
+      const said = ms === undefined ? value : h("time");
+      if (said instanceof HTMLElement) setTime(said, ms, value);
+      return h("div", h("dt", name), h("dd", said));
+    });
+    this.facts.replaceChildren(...rows);
+  };
 
   /** @param {Blob} picture */
   showPicture(picture) {
-    this.screen.show(picture, this.snapshot ? `The newest screenshot of ${host(this.snapshot)}` : "");
+    this.screen.show(picture, this.run ? `The newest screenshot of ${host(shown(this.run.snapshot))}` : "");
+  }
+
+  // ── the address ──
+
+  readAddress() {
+    const { group, sought } = feedState(location.search);
+    this.feed.tools.set(group, sought);
+    this.wanted = seqOf(location.hash);
+    if (this.run) this.goToWanted();
+  }
+
+  rememberFeed() {
+    const { group, search } = this.feed.tools;
+    remember(withFeedState(location.search, { group, sought: search.value.trim() }));
+  }
+
+  /** Shows the line that the address asks for, as soon as it is here. */
+  goToWanted() {
+    const { run, wanted } = this;
+    if (!run || !wanted || run.refusal !== null) return;
+    const replayed = run.epoch !== null && run.seq >= run.syncedTo; // what was published before the page was opened
+    if (!replayed || (run.seq < wanted && behind(run))) return;
+    this.wanted = 0;
+    if (!this.feed.reveal(wanted)) setText(this.problem, `This run has no event ${wanted}, or it is no longer kept.`);
   }
 }

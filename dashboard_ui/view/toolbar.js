@@ -3,13 +3,14 @@
 import { total } from "../client/runs.js";
 import { h, setAttr, setText } from "./dom.js";
 
-/** @type {Array<[Status|"all", string]>} */
+/** @type {Array<[Look|"all", string]>} */
 const FILTERS = [
   ["all", "All"],
   ["running", "Running"],
   ["queued", "Queued"],
   ["completed", "Completed"],
   ["failed", "Failed"],
+  ["cancelled", "Cancelled"],
 ];
 
 /** Time after the last key of a search before the edge is asked, ms. */
@@ -19,7 +20,7 @@ export class Toolbar {
   /** @param {(waitMs: number) => void} onChoice the filter or the search has changed; ask the edge after `waitMs` */
   constructor(onChoice) {
     this.onChoice = onChoice;
-    /** @type {Status|"all"} */
+    /** @type {Look|"all"} */
     this.filter = "all";
     /** @type {Counts|null} */
     this.drawnCounts = null;
@@ -38,12 +39,6 @@ export class Toolbar {
       h("div.filters", { role: "group", "aria-label": "Filter by status" }, ...buttons),
       this.search,
     );
-    document.addEventListener("keydown", (event) => {
-      const typing = event.target instanceof Element && event.target.matches("input, textarea, select");
-      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      this.search.focus();
-    });
   }
 
   /** As the reader typed it. */
@@ -51,7 +46,7 @@ export class Toolbar {
     return this.search.value.trim();
   }
 
-  /** @param {Status|"all"} status @param {string} name */
+  /** @param {Look|"all"} status @param {string} name */
   filterButton(status, name) {
     const number = h("span.count", "0");
     const pressed = String(status === "all");
@@ -59,11 +54,17 @@ export class Toolbar {
     return { button: h("button.filter", attributes, name, number), number };
   }
 
-  /** @param {Status|"all"} status */
+  /** @param {Look|"all"} status */
   choose(status) {
-    this.filter = status;
-    for (const [other, { button }] of this.filters) setAttr(button, "aria-pressed", String(other === status));
+    this.set(status, this.search.value);
     this.onChoice(0);
+  }
+
+  /** Shows a choice without making it. @param {Look|"all"} status @param {string} words */
+  set(status, words) {
+    this.filter = status;
+    if (this.search.value !== words) this.search.value = words;
+    for (const [other, { button }] of this.filters) setAttr(button, "aria-pressed", String(other === status));
   }
 
   /** Removes the filter and the search. */
@@ -78,7 +79,7 @@ export class Toolbar {
     this.drawnCounts = counts;
     for (const [status, { number }] of this.filters) {
       const n = counts && (status === "all" ? total(counts) : counts[status]);
-      setText(number, n ? n.toLocaleString("en") : "0");
+      setText(number, Number.isFinite(n) ? Number(n).toLocaleString("en") : "0");
     }
   }
 }

@@ -4,11 +4,26 @@
 /** A run with the lines of its feed, as the dashboard stores it. */
 type ShownRun = Run<import("./feed-log.js").FeedLog>;
 
+/** A snapshot with the type of every field made sure of. `look`: its status, or "cancelled" of a run that was. */
+interface Shown extends Snapshot {
+  look: Look;
+  message: string;
+  stalled: boolean;
+  noAgent: boolean;
+}
+type Look = Status | "cancelled";
+
+/** Events that could not be read: how many, and how often for each reason. */
+type Unread = { count: number; reasons: Map<string, number> };
+
+/** A row of the table of metrics; a list has several values. */
+type MetricRow = { name: string; values: string[] };
+
 type RubricPart = { part: string; score: number; max: number; reasons: string[] };
 
 /** One line of a feed. */
 interface Line {
-  kind: "phase" | "status" | "progress" | "action" | "problem" | "error" | "complete" | "system";
+  kind: "day" | "phase" | "status" | "progress" | "action" | "problem" | "error" | "complete" | "system";
   text: string;
   detail?: string; // the game's own message, shown below the text
   time?: number;
@@ -27,7 +42,7 @@ type Problem = { name: string; text: string; count: number; time: number; seq: n
 type Problems = { found: Map<string, Problem>; more: number };
 
 /** An element that shows a part of a snapshot. */
-type Part = { root: HTMLElement; update: (run: Snapshot) => void };
+type Part = { root: HTMLElement; update: (run: Shown, now: number) => void };
 
 /** An element that shows a run: a card or the run's own page. */
 interface View {
@@ -43,6 +58,8 @@ interface Actions {
   open(testId: string, opened: boolean): void;
   cancel(testId: string): Promise<void>;
   submit(params: Record<string, any>): Promise<string>; // returns the id of the new test
+  watch(testId: string): Promise<unknown>; // shows a test that the list may not contain
+  firstEvent(testId: string): Promise<RunEvent | undefined>;
   demoGameUrl(): Promise<string | undefined>;
   list(params: Record<string, any>): Promise<ListAnswer>; // a page of listTests, which the store has taken
 }

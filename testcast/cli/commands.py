@@ -10,8 +10,10 @@ from typing import NamedTuple
 import orjson
 from rich.text import Text
 
+from broker.contract.errors import InvalidSetting
 from broker.jetstream import runs, topology
 from broker.jetstream.event_log import JetStreamLog
+from broker.local.listening import host_port, reachable
 from broker.local.name_resolution import check_for_submit
 from testcast import config
 from testcast.cli import listing
@@ -25,7 +27,9 @@ from testcast.client.rpc import submit as submit_to_edge
 from testcast.client.tail import DEFAULT_TIMEOUT_S, Tail
 from testcast.client.watch import Watch
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED
-from testcast.local.doctor import examine
+from testcast.local import deployment
+from testcast.local.doctor import edge_address, examine, is_edge
+from testcast.local.finding import Finding
 
 
 class SubmitRequest(NamedTuple):
@@ -54,10 +58,11 @@ async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, 
             server.edge, request.game_url, title=request.title, budget_seconds=request.budget_s, seed=request.seed
         )
     else:
-        url = await check_for_submit(request.game_url, allow_private=config.allow_private())
-        job = runs.make_job(url, request.title, request.budget_s, request.seed)
+        assert server.broker is not None
+        private = config.allow_private(server.broker.nats_url, request.game_url)
+        url = await check_for_submit(request.game_url, allow_private=private, setting_of="this command")
+        job = runs.make_job(url, request.title, request.budget_s, request.seed, allow_private=private)
         async with connection(server) as nats:
-            assert server.broker is not None
             await topology.apply(nats, replicas=server.broker.replicas)
             test_id = await runs.submit(JetStreamLog(nats), job)
     page = await page_of(test_id, server)
@@ -154,16 +159,49 @@ async def list_runs(
     return EXIT_COMPLETED
 
 
-def doctor(terminal: Terminal) -> int:
+class DoctorRequest(NamedTuple):
+    """The options of `doctor`."""
+
+    edge: str | None
+    """The edge's address as viewers have it; None: the one that the settings name, if it runs."""
+    nats_url: str | None
+    keep_s: float
+
+
+def doctor(request: DoctorRequest, terminal: Terminal, *, as_json: bool) -> int:
     """Prints the findings of the doctor. Returns 0 when nothing is missing, else 1."""
-    findings = examine()
+    findings = [*examine(), *asyncio.run(_deployment(request))]
+    missing = sum(not each.ok for each in findings)
+    status = EXIT_FAILED if missing else EXIT_COMPLETED
+    if as_json:
+        for each in findings:
+            terminal.raw(orjson.dumps(each))
+        return status
     width = max(len(each.name) for each in findings)
     for each in findings:
         mark = ("  ✓ ", "green") if each.ok else ("  ✗ ", "bold red")
         terminal.indented(Text.assemble(mark, (f"{each.name:{width}}  ", "bold")), Text(each.detail))
         if each.remedy:
             terminal.indented(Text(" " * (width + 6)), Text(f"→ {each.remedy}", style="yellow"))
-    missing = sum(not each.ok for each in findings)
     terminal.say()
     terminal.say(f"{missing} of {len(findings)} need attention" if missing else "nothing is missing")
-    return EXIT_FAILED if missing else EXIT_COMPLETED
+    return status
+
+
+async def _deployment(request: DoctorRequest) -> list[Finding]:
+    """What it finds of the broker and the edge that are configured, or that run where they would by default."""
+    findings: list[Finding] = []
+    try:
+        settings = config.broker(request.nats_url)
+    except InvalidSetting:
+        settings = None  # which is a finding already
+    if settings is not None:
+        named = request.nats_url is not None or config.names_a_broker()
+        found = await deployment.broker(settings)
+        findings += found if named or found[0].ok else []
+    host, port = edge_address()
+    if request.edge is not None:
+        findings += await deployment.edge(request.edge, request.keep_s)
+    elif await asyncio.to_thread(is_edge, port, host):
+        findings += await deployment.edge(f"http://{host_port(reachable(host), port)}", request.keep_s)
+    return findings

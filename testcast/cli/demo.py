@@ -15,7 +15,8 @@ from broker.contract.errors import BadInput, TestcastError
 from broker.jetstream import runs
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
-from broker.local.embedded_server import port_is_free
+from broker.local.listening import host_port, refusal
+from testcast import config
 from testcast.cli.follow import Follow
 from testcast.cli.terminal import Terminal
 from testcast.client.rpc import submit
@@ -38,6 +39,8 @@ class DemoRequest(NamedTuple):
     port: int
     seed: int | None
     budget_s: float | None
+    host: str = HOST
+    """Where the edge listens."""
 
 
 async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal) -> int:
@@ -50,14 +53,14 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         BadInput: the port is taken, or the game's address is refused.
         PartFailed, ServerNotStarted: a process does not start, or exited.
     """
-    _check_ports(request.port, 1)
-    stack = Stack(settings.state_dir, settings.server_binary)
+    _check_ports(request.port, 1, request.host)
+    stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
         _started(terminal, "broker", await stack.start_broker())
         demo_game_url = await stack.start_game()
         _started(terminal, "game", request.game_url or demo_game_url)
-        edge_url = await stack.start_edge(request.port, demo_game_url)
+        edge_url = await stack.start_edge(request.port, demo_game_url, request.host, allow_private=True)
         _started(terminal, "edge", edge_url)
         stack.start_agent(allow_private=True)
         _started(terminal, "agent", "started")
@@ -112,6 +115,8 @@ class UpRequest(NamedTuple):
     """Of the first edge; the others have the ports after it."""
     nats_url: str | None
     """A broker that is running already; None: start one."""
+    host: str = HOST
+    """Where the edges listen."""
 
 
 async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> int:
@@ -124,8 +129,8 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         BadInput: a port is taken.
         PartFailed, ServerNotStarted: a process does not start.
     """
-    _check_ports(request.port, request.edges)
-    stack = Stack(settings.state_dir, settings.server_binary)
+    _check_ports(request.port, request.edges, request.host)
+    stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
         if request.nats_url is None:
@@ -133,13 +138,17 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         else:
             stack.use_broker(request.nats_url)
         _started(terminal, "broker", redacted(stack.nats_url))
+        private = config.allow_private(stack.nats_url, f"http://{host_port(request.host, request.port)}")
         for number in range(request.edges):
-            _started(terminal, "edge", await stack.start_edge(request.port + number) + "/")
+            url = await stack.start_edge(request.port + number, host=request.host, allow_private=private)
+            _started(terminal, "edge", f"{url}/" if request.host in url else f"{url}/ (listens on {request.host})")
         for number in range(1, request.agents + 1):
             stack.start_agent(number)
         if request.agents:
             _started(terminal, "agents", f"{request.agents} started")
         terminal.say()
+        allowed = "may be tested; 0 forbids it" if private else "may not be tested; 1 allows it"
+        terminal.note(f"Games at private addresses, such as http://localhost:3000, {allowed} (TESTCAST_ALLOW_PRIVATE).")
         terminal.note(f"The logs are in {stack.dir / 'logs'}. Press Ctrl-C to stop everything.")
         with contextlib.suppress(asyncio.CancelledError):  # the usual end
             while stack.parts:
@@ -162,7 +171,7 @@ async def broker(host: str, port: int, data: Path | None, settings: BrokerConfig
     Raises:
         ServerNotStarted: the port or the data directory is taken, or there is no nats-server.
     """
-    stack = Stack(settings.state_dir, settings.server_binary)
+    stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
         _started(terminal, "broker", await stack.start_broker(port, data, host))
@@ -193,8 +202,8 @@ async def _while_running(stack: Stack, work: Awaitable[_T]) -> _T:
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-def _check_ports(first: int, count: int) -> None:
-    """Checks that the ports are free, before anything is started.
+def _check_ports(first: int, count: int, host: str) -> None:
+    """Checks that the ports of `host` are free, before anything is started.
 
     Raises:
         BadInput: one is not; the message names the option.
@@ -202,10 +211,8 @@ def _check_ports(first: int, count: int) -> None:
     for port in range(first, first + count):
         if port > _MAX_PORT:
             raise BadInput(f"port {port} does not exist: choose a lower one with --port")
-        if not port_is_free(HOST, port):
-            raise BadInput(
-                f"port {port} is taken by another program: choose another one with --port, say {port + 1000}"
-            )
+        if why := refusal(host, port):
+            raise BadInput(f"{why}: choose another one with --port, say {port + 1000}")
 
 
 def _started(terminal: Terminal, name: str, where: str) -> None:

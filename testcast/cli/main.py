@@ -6,6 +6,7 @@ The modules that do the work are imported when a command runs, so that `testcast
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -16,19 +17,23 @@ from typing import Final, NoReturn
 import click
 from click.shell_completion import get_completion_class
 
-from broker.contract.errors import BrokerUnavailable, TestcastError
+from broker.contract.errors import BrokerUnavailable, LoginRefused, TestcastError
 from testcast import config
-from testcast.cli.options import PORT, budget_option, nats_option, seed_option
+from testcast.cli.options import PORT, budget_option, json_option, listen_host_option, nats_option, seed_option
 from testcast.cli.run_commands import COMMANDS
-from testcast.cli.terminal import Terminal, discard_stdout
-from testcast.exit_codes import EXIT_COMPLETED, EXIT_SIGNAL, EXIT_USAGE, exit_status
+from testcast.cli.streams import as_text, discard_output, prepare_streams
+from testcast.cli.terminal import Terminal
+from testcast.exit_codes import EXIT_COMPLETED, EXIT_LOST, EXIT_SIGNAL, EXIT_USAGE, exit_status
 
 _PROGRAM: Final = "testcast"
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of writing the output to a file, as opposed to those of a connection."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="testcast", prog_name=_PROGRAM)
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Watch an automated tester play your web game, live.
 
     \b
@@ -44,6 +49,9 @@ def cli() -> None:
     Exit status: 0 done, or run completed; 1 run failed or cancelled, or refused; 2 wrong usage, or no such run;
     3 no connection, or connection lost; 130 stopped by Ctrl-C.
     """
+    if ctx.invoked_subcommand not in ("edge", "agent"):  # which say it in their logs
+        for each in config.unknown_settings():
+            Terminal().note(f"warning: {each}", style="yellow")
 
 
 for _command in COMMANDS:
@@ -53,10 +61,13 @@ for _command in COMMANDS:
 @cli.command()
 @click.option("--once", is_flag=True, help="Stop when the run ends; its verdict is the exit status.")
 @click.option("--game", metavar="URL", help="Test this game instead of the bundled one.")
-@click.option("--port", type=PORT, default=8000, show_default=True, help="Port of the dashboard.")
+@listen_host_option
+@click.option("--port", type=PORT, help="Port of the dashboard (default: TESTCAST_EDGE_PORT, or 8000).")
 @seed_option
 @budget_option
-def demo(once: bool, game: str | None, port: int, seed: int | None, budget: float | None) -> int:
+def demo(
+    once: bool, game: str | None, host: str | None, port: int | None, seed: int | None, budget: float | None
+) -> int:
     """Run everything on this machine and test a small game.
 
     Starts a broker, an edge, an agent and the game, prints the address of the dashboard and shows the run.
@@ -66,7 +77,8 @@ def demo(once: bool, game: str | None, port: int, seed: int | None, budget: floa
     from testcast.cli.targets import complete_game_url
 
     game_url = None if game is None else complete_game_url(game)
-    request = command.DemoRequest(once, game_url, port, seed, budget)
+    host, port = config.edge_address(host, port)
+    request = command.DemoRequest(once, game_url, port, seed, budget, host)
     return asyncio.run(command.demo(request, config.broker(), Terminal()))
 
 
@@ -75,9 +87,10 @@ def demo(once: bool, game: str | None, port: int, seed: int | None, budget: floa
     "--edges", type=click.IntRange(1, 32), default=1, show_default=True, help="Number of edges, on consecutive ports."
 )
 @click.option("--agents", type=click.IntRange(0, 32), default=1, show_default=True, help="Number of agents.")
-@click.option("--port", type=PORT, default=8000, show_default=True, help="Port of the first edge.")
+@listen_host_option
+@click.option("--port", type=PORT, help="Port of the first edge (default: TESTCAST_EDGE_PORT, or 8000).")
 @nats_option
-def up(edges: int, agents: int, port: int, nats: str | None) -> int:
+def up(edges: int, agents: int, host: str | None, port: int | None, nats: str | None) -> int:
     """Run a broker, edges and agents on this machine until Ctrl-C.
 
     With --nats or TESTCAST_NATS_URL they use that broker, and no other is started.
@@ -86,7 +99,9 @@ def up(edges: int, agents: int, port: int, nats: str | None) -> int:
 
     settings = config.broker(nats)
     nats_url = settings.nats_url if nats is not None or config.names_a_broker() else None
-    return asyncio.run(command.up(command.UpRequest(edges, agents, port, nats_url), settings, Terminal()))
+    host, port = config.edge_address(host, port)
+    request = command.UpRequest(edges, agents, port, nats_url, host)
+    return asyncio.run(command.up(request, settings, Terminal()))
 
 
 @cli.command()
@@ -105,7 +120,7 @@ def broker(host: str, port: int, data: Path | None) -> int:
 
 
 @cli.command()
-@click.option("--host", help="Address to listen on (default: TESTCAST_EDGE_HOST, or 127.0.0.1).")
+@listen_host_option
 @click.option("--port", type=PORT, help="Port to listen on (default: TESTCAST_EDGE_PORT, or 8000).")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes on that port (default: TESTCAST_EDGE_WORKERS, or 1)."
@@ -130,11 +145,26 @@ def agent(concurrency: int | None, nats: str | None) -> NoReturn:
 
 
 @cli.command()
-def doctor() -> int:
-    """Check what this machine lacks, and say how to get it."""
+@click.option("--edge", metavar="URL", help="Check the edge at this address, as viewers have it.")
+@click.option(
+    "--long",
+    "keep_s",
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    default=0.0,
+    help="Keep an idle socket this long, which shows the idle timeout of a proxy.",
+)
+@nats_option
+@json_option
+def doctor(edge: str | None, keep_s: float, nats: str | None, as_json: bool) -> int:
+    """Check this machine, the broker and the edge, and say what to change.
+
+    The broker and the edge are those that the settings and the options name, else those that run on this machine.
+    Exit status: 0 nothing is missing, 1 something needs attention.
+    """
     from testcast.cli import commands
 
-    return commands.doctor(Terminal())
+    return commands.doctor(commands.DoctorRequest(edge, nats, keep_s), Terminal(), as_json=as_json)
 
 
 @cli.command()
@@ -164,35 +194,52 @@ def demo_game(host: str, port: int) -> int:
 
 
 def _execute(module: str, settings: dict[str, object], nats: str | None) -> NoReturn:
-    """Replaces this process by `python -m module`, which then receives the signals and sets the exit status."""
+    """Replaces this process by one that runs `module`, which then receives the signals and sets the exit status."""
+    from broker.local.child_process import python_module
+
     config.broker(nats)  # a wrong address is reported before the process is replaced
     environment = config.for_child(settings | {"TESTCAST_NATS_URL": nats})
-    os.execve(sys.executable, [sys.executable, "-m", module], environment)
+    command = python_module(module)
+    os.execve(command[0], command, environment)
 
 
 def main() -> NoReturn:
     """Runs the command, prints its error and exits with its status."""
     logging.getLogger().addHandler(logging.NullHandler())  # the command itself reports what the packages below log
+    prepare_streams()
+    try:
+        status = _status()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        status = EXIT_SIGNAL + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        discard_output()
+        Terminal().error(f"the output cannot be written: {error.strerror}")
+        status = EXIT_LOST
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Runs the command and prints its error. Returns the exit status."""
     try:
         # The name is given: click would derive another one from `python -m …`.
-        status = cli.main(prog_name=_PROGRAM, standalone_mode=False)
-        sys.stdout.flush()
+        status = cli.main(as_text(sys.argv[1:]), prog_name=_PROGRAM, standalone_mode=False)
+        return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        status = EXIT_USAGE
+        return EXIT_USAGE
     except click.ClickException as error:
         Terminal().error(error.format_message())
         if isinstance(error, click.UsageError) and error.ctx is not None:
             Terminal().note(f"{error.ctx.get_usage()}\nRun `{error.ctx.command_path} --help` for details.")
-        status = EXIT_USAGE
+        return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
-        status = EXIT_SIGNAL + signal.SIGINT
-    except BrokenPipeError:
-        discard_stdout()
-        status = EXIT_SIGNAL + signal.SIGPIPE
+        return EXIT_SIGNAL + signal.SIGINT
     except TestcastError as error:
         Terminal().error(error.message)
-        if isinstance(error, BrokerUnavailable):
+        if isinstance(error, BrokerUnavailable) and not isinstance(error, LoginRefused):
             Terminal().note("`testcast up` starts a broker; --nats or TESTCAST_NATS_URL names another one")
-        status = exit_status(error)
-    sys.exit(status if isinstance(status, int) else 0)
+        return exit_status(error)

@@ -12,7 +12,7 @@ from testcast.client.address import SCHEME, edge_url
 LAST: Final = "last"
 """Names the newest run."""
 _ALL: Final = "all"
-_PAGES: Final = "tests"
+_PAGES: Final = "/tests"
 """The page of a run is `<edge>/tests/<id>`."""
 _LOCAL = re.compile(r"localhost\b|\d+\.\d+\.\d+\.\d+\b|\[", re.IGNORECASE)
 _UUID_GROUPS: Final = (8, 4, 4, 4, 12)
@@ -67,16 +67,19 @@ def parse_target(given: str | None, edge: str | None) -> Target:
     if "://" not in given:
         return Target(run_name(given), chosen)
     address = urlsplit(given.strip())
-    segments = address.path.strip("/").split("/")
-    run = None
-    if _PAGES in segments:
-        *prefix, page, named = segments if segments[-1] != _PAGES else [*segments, ""]
-        if page != _PAGES or not named:
-            raise BadInput(
-                f"{given} is not a page of the dashboard: expected http://host:port/ or http://host:port/tests/<id>"
-            )
-        run, segments = run_name(named), prefix
-    named_edge = edge_url(f"{address.scheme}://{address.netloc}/{'/'.join(segments)}")
+    # The dashboard may be below a path: what is in front of `/tests/<id>` belongs to the edge's address.
+    path = address.path.rstrip("/")
+    above, page, named = path.rpartition("/tests/")
+    run = run_name(named) if page and "/" not in named else None
+    try:
+        if run is None and path and (path.endswith(_PAGES) or not address.path.endswith("/")):
+            raise BadInput("the list of a dashboard below a path has a slash at its end")
+        named_edge = edge_url(f"{address.scheme}://{address.netloc}{path if run is None else above}")
+    except BadInput:
+        raise BadInput(
+            f"{given} is not a page of the dashboard: expected http://host:port/, with its path if it has one, "
+            "or http://host:port/tests/<id>"
+        ) from None
     if chosen not in (None, named_edge):
         raise BadInput(f"{given} and --edge {chosen} name two edges: leave one out")
     return Target(run, named_edge)

@@ -6,7 +6,6 @@ On a terminal, lines are coloured and wrapped under their column. In a pipe, the
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from typing import Final, NoReturn
 
@@ -167,10 +166,3 @@ class Terminal:
 
 def _score_style(share: float) -> str:
     return "green" if share >= 0.7 else "yellow" if share >= 0.4 else "red"
-
-
-def discard_stdout() -> None:
-    """Sends standard output to nowhere, after a broken pipe: the interpreter's last flush would fail."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)

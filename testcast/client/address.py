@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,13 +12,14 @@ from broker.contract.errors import BadInput
 SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:(?!\d)", re.IGNORECASE)
 """A URL's scheme. `localhost:8000` has none: a digit after the colon makes it a port."""
 
-_RUN_PAGE: Final = re.compile(r"/tests/[^/]*$")
+RUN_PAGE: Final = re.compile(r"/tests/[0-9a-f]{8}-[0-9a-f-]{27}(?=/|\Z)", re.IGNORECASE)
+"""In a path: the page of a run."""
 
 
 def edge_url(given: str) -> str:
-    """Returns the address of an edge as `http(s)://host[:port][/prefix]`, without a trailing slash.
+    """Returns the address of an edge as `http(s)://host[:port][/path]`, without a slash at its end.
 
-    `http` is the default. The prefix is the path below which a proxy serves the edge.
+    `http` is the default. The path is the one below which a proxy serves the edge.
 
     Raises:
         BadInput: `given` is not such an address.
@@ -33,11 +35,12 @@ def edge_url(given: str) -> str:
         raise BadInput(f"{given!r} is not an edge address: {error}") from None
     if address.scheme not in ("http", "https") or not address.hostname or port == 0:
         raise BadInput(f"{given!r} is not an edge address: expected one like http://127.0.0.1:8000")
-    prefix = address.path.rstrip("/")
-    bare = not has_scheme and address.port is None  # "some/path" is a mistake, and not the path of an edge at "some"
-    if address.query or address.fragment or _RUN_PAGE.search(prefix) or (prefix and bare):
-        raise BadInput(f"{given!r} is not an edge address: expected only {address.scheme}://{address.netloc}")
-    return f"{address.scheme}://{address.netloc}{prefix}"
+    path = address.path.rstrip("/")
+    run = RUN_PAGE.search(path)
+    if run or address.query or address.fragment:
+        base = f"{address.scheme}://{address.netloc}{path[: run.start()] if run else path}"
+        raise BadInput(f"{given!r} is not an edge address: expected only {base}")
+    return f"{address.scheme}://{address.netloc}{path}"
 
 
 def page_url(edge: str, test_id: str) -> str:
@@ -47,5 +50,15 @@ def page_url(edge: str, test_id: str) -> str:
 
 def is_local(url: str) -> bool:
     """Whether `url` leads to this machine, so that no proxy is used."""
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)

@@ -5,6 +5,7 @@ test_id = await submit("http://127.0.0.1:8000", "https://my-game.example/")
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final
 
@@ -12,11 +13,15 @@ import httpx
 import msgspec
 import orjson
 
+from broker.config import given as variables
+from broker.contract.errors import BadInput
 from broker.contract.snapshot import ListStatus, Snapshot
-from testcast.client.address import edge_url, is_local
+from testcast.client.address import edge_url
 from testcast.client.errors import ConnectionLost, EdgeRefused, refused
+from testcast.client.proxies import VARIABLES, Proxy, proxy_for
 
 _TIMEOUT_S: Final = 10.0
+_CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _UNAVAILABLE_STATUSES: Final = (502, 503, 504)
 """What a proxy answers while the edge behind it does not."""
 _UNAVAILABLE_CODES: Final = ("broker_unavailable", "broker_refused", "not_ready")
@@ -30,12 +35,17 @@ class RpcClient:
         url: like "http://127.0.0.1:8000".
 
     Raises:
-        BadInput: `url` is not an edge address.
+        BadInput: `url` is not an edge address, or a proxy variable has no usable value.
     """
 
     def __init__(self, url: str) -> None:
         self.url = edge_url(url)
-        self._http = httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=not is_local(self.url))
+        self._proxy = proxy_for(self.url, variables(VARIABLES))
+        try:
+            self._http = httpx.AsyncClient(timeout=_TIMEOUT_S, transport=_transport(self.url, self._proxy))
+        except OSError as error:  # ssl.SSLError too: certificates that cannot be read
+            names = " or ".join(variables(_CERTIFICATES)) or "the system's certificates"
+            raise BadInput(f"{names} cannot be read: {error}") from None
 
     def __repr__(self) -> str:
         return f"<RpcClient {self.url}{' closed' if self._http.is_closed else ''}>"
@@ -60,7 +70,8 @@ class RpcClient:
         try:
             answer = await self._http.post(f"{self.url}/rpc/{method}", json=given)
         except httpx.HTTPError as error:
-            raise _no_answer(self.url, error) from None
+            raise _no_answer(self.url, self._proxy, error) from None
+        self._refuse_proxy(answer.status_code)
         return result_of(answer.status_code, answer.content, self.url, given.get("testId"))
 
     async def list_tests(
@@ -76,14 +87,26 @@ class RpcClient:
         try:
             answer = await self._http.get(f"{self.url}/rpc/listTests", params=params, headers=headers)
         except httpx.HTTPError as error:
-            raise _no_answer(self.url, error) from None
+            raise _no_answer(self.url, self._proxy, error) from None
         if answer.status_code == 304:
             return None, etag
+        self._refuse_proxy(answer.status_code)
         return result_of(answer.status_code, answer.content, self.url, None), answer.headers.get("etag")
 
+    def _refuse_proxy(self, status: int) -> None:
+        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._proxy is not None:
+            raise EdgeRefused(f"the proxy of {self._proxy.variable} asks for a user and a password", "proxy", status)
 
-def _no_answer(url: str, error: httpx.HTTPError) -> ConnectionLost:
-    return ConnectionLost(f"no edge answers at {url}: {error or type(error).__name__}")
+
+def _transport(url: str, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
+    """Connections of httpx: the proxy is chosen here, and certificates are read only where they are used."""
+    plain = url.startswith("http://") and (proxy is None or proxy.url.startswith("http://"))
+    return httpx.AsyncHTTPTransport(proxy=None if proxy is None else proxy.url, verify=not plain)
+
+
+def _no_answer(url: str, proxy: Proxy | None, error: httpx.HTTPError) -> ConnectionLost:
+    through = "" if proxy is None else f" through the proxy of {proxy.variable}"
+    return ConnectionLost(f"no edge answers at {url}{through}: {error or type(error).__name__}")
 
 
 def result_of(status: int, content: bytes, url: str, test_id: str | None) -> dict[str, Any]:
@@ -136,7 +159,7 @@ async def submit(
         The test id, for `watch`.
 
     Raises:
-        BadInput: `edge` is not an edge address.
+        BadInput: `edge` is not an edge address, or a proxy variable has no usable value.
         EdgeRefused: the edge refuses the game; `code` and the message say why.
         ConnectionLost: nothing answers at `edge`.
     """

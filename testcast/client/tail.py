@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound
+from broker.contract.errors import BrokerUnavailable, NotFound, NotThere
 from broker.contract.ports import EventLog, Interest, LiveEvent, StoredEvent
 from broker.contract.position import Position, Reason, decide, link
 from broker.jetstream import runs
@@ -28,8 +28,6 @@ LEADER_CHECK_S: Final = 2.0
 DEFAULT_TIMEOUT_S: Final = 60.0
 _TICK_S: Final = 1.0
 """How often `on_state` is called, and the broker tried, while it is unavailable."""
-_STREAM_NOT_FOUND: Final = 10059
-"""JetStream's error number for a stream that does not exist."""
 
 
 class TailStatistics(NamedTuple):
@@ -200,12 +198,12 @@ class Tail:
         try:
             heads = await self._log.heads()
             head = heads.last_seq if self.test_id is None else await self._newest(self.test_id)
-        except BrokerRefused as error:
-            if error.err_code == _STREAM_NOT_FOUND:
-                raise BrokerUnavailable(
-                    f"{self._broker} holds no runs yet: start an edge or an agent that uses it"
-                ) from None
-            raise
+        except NotThere as error:
+            if not error.certain:
+                raise
+            raise BrokerUnavailable(
+                f"{self._broker} holds no runs yet: start an edge or an agent that uses it"
+            ) from None
         self._head = head
         if self._epoch is None:
             reset = await self._begin(head, heads.epoch)

@@ -23,11 +23,13 @@ from websockets.exceptions import (
 )
 from websockets.frames import Close
 
+from broker.config import given as variables
 from broker.contract.ids import read_test_id
-from testcast.client.address import edge_url, is_local
+from testcast.client.address import edge_url
 from testcast.client.backoff import MAX_ATTEMPTS, POLL_AFTER_FAILURES, POLL_EVERY_S, SILENCE_S, delay_s
 from testcast.client.errors import ConnectionLost, EdgeRefused, refused
 from testcast.client.events import Item, Reset, State, Unreadable, Verdict
+from testcast.client.proxies import VARIABLES, proxy_for
 from testcast.client.rpc import RpcClient
 from testcast.client.viewer import Effects, Viewer
 
@@ -66,7 +68,7 @@ def watch(
         on_unreadable: called when messages of the run that are no events were passed over; as `on_state`.
 
     Raises:
-        BadInput: `edge` is not an edge address, or `test_id` is not a test id.
+        BadInput: `edge` is not an edge address, `test_id` is not a test id, or a proxy variable has no usable value.
         NotFound, EdgeRefused: from the iteration: the edge has no such run, or refuses the connection.
         ConnectionLost: from the iteration: 10 attempts in a row failed, and polling too.
     """
@@ -112,6 +114,7 @@ class Watch:
     ) -> None:
         self.edge = edge_url(edge)
         self.test_id = None if test_id is None else read_test_id(test_id)
+        self._proxy = proxy_for(self.edge, variables(VARIABLES))
         self._viewer = Viewer(self.test_id, after, epoch)
         self._on_state = on_state
         self._on_unreadable = on_unreadable
@@ -191,7 +194,7 @@ class Watch:
             close_timeout=1,
             compression=None,
             max_size=_MAX_FRAME_BYTES,
-            proxy=None if is_local(self.edge) else True,
+            proxy=None if self._proxy is None else self._proxy.url,
             user_agent_header="testcast",
         )
 
@@ -325,7 +328,7 @@ def failure_reason(error: Exception) -> str:
         return (
             f"WebSockets are refused (HTTP {status})" if refuses_sockets(error) else f"the edge answers HTTP {status}"
         )
-    if isinstance(error, InvalidURI | InvalidProxy):  # of a redirect, or in HTTP_PROXY
+    if isinstance(error, InvalidURI | InvalidProxy):  # of a redirect
         raise EdgeRefused(f"cannot open a WebSocket: {error}", "bad_address", 400)
     if isinstance(error, TimeoutError):
         return "the edge does not respond"

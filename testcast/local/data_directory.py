@@ -62,10 +62,15 @@ def _lock(path: Path) -> FileIO | None:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "in-use").open("ab", buffering=0)
     except OSError as error:
-        raise ServerNotStarted(f"cannot write data to {path}: {error.strerror} (TESTCAST_STATE_DIR)") from None
+        raise ServerNotStarted(
+            f"cannot write data to {path}: {error.strerror} (TESTCAST_STATE_DIR, or --data)"
+        ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         return None
+    except OSError as error:
+        lock.close()
+        raise ServerNotStarted(f"cannot lock {path}: {error.strerror} (TESTCAST_STATE_DIR, or --data)") from None
     return lock

@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from broker.contract.errors import InvalidSetting, ServerNotStarted
 from testcast import config
+from testcast.local.finding import Finding
 
 EDGE_PORT: Final = 8000
 BROKER_PORT: Final = 4222
@@ -47,28 +47,12 @@ _ANSWER_TIMEOUT_S: Final = 2.0
 _PROGRAM_TIMEOUT_S: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        name: what was checked, in a word or two.
-        ok: whether testcast can run with it as it is.
-        detail: what was found: a version, a path, a number, or what is wrong.
-        remedy: what to do; empty when `ok`.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
 def examine() -> list[Finding]:
     """Makes every check, in the order in which to fix what is wrong. Takes a second or two: it starts the browser.
 
     It must not be called from a running event loop. It raises nothing: a check that fails is a finding.
     """
+    host, port = edge_address()
     return [
         python(sys.version_info[:3]),
         packages(_MODULES),
@@ -76,11 +60,22 @@ def examine() -> list[Finding]:
         settings(),
         nats_server(),
         browser(),
-        edge_port(EDGE_PORT),
-        broker_port(BROKER_PORT),
+        edge_port(port, host),
+        *([] if config.names_a_broker() else [broker_port(BROKER_PORT)]),
         state_directory(),
         open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
     ]
+
+
+def edge_address() -> tuple[str, int]:
+    """Where an edge of this machine listens, by the settings; the defaults where they are wrong."""
+    try:
+        from ws_edge import config as edge_config
+
+        settings = edge_config.load()
+    except (InvalidSetting, ImportError):
+        return _HOST, EDGE_PORT
+    return settings.host, settings.port
 
 
 def python(version: tuple[int, int, int]) -> Finding:
@@ -119,6 +114,8 @@ def settings() -> Finding:
         return Finding("settings", False, str(error), "correct the variable, or unset it")
     except ImportError as error:
         return Finding("settings", False, f"cannot be read: {error}", "make setup")
+    if unknown := config.unknown_settings():
+        return Finding("settings", False, "; ".join(unknown), "correct the name, or unset it")
     return Finding("settings", True, "all valid")
 
 
@@ -161,29 +158,29 @@ def browser() -> Finding:
     return Finding("browser", True, f"{_version(path) or 'starts'} ({path})")
 
 
-def edge_port(port: int) -> Finding:
-    """Checks that an edge can listen on `port` of loopback, or does so already."""
-    from broker.local.embedded_server import port_is_free
+def edge_port(port: int, host: str = _HOST) -> Finding:
+    """Checks that an edge can listen on `port`, or does so already."""
+    from broker.local.listening import refusal
 
     name = f"port {port}"
-    if port_is_free(_HOST, port):
+    why = refusal(host, port)
+    if not why:
         return Finding(name, True, "free for the edge")
-    if _is_edge(port):
+    if is_edge(port, host):
         return Finding(name, True, "an edge is running there")
-    return Finding(
-        name,
-        False,
-        "taken by another program",
-        f"stop that program, or choose another port: testcast demo --port {port + 1}",
-    )
+    taken = "taken by another program"
+    if taken not in why:
+        return Finding(name, False, why, "correct TESTCAST_EDGE_HOST and TESTCAST_EDGE_PORT")
+    remedy = f"stop that program, or choose another port: testcast demo --port {port + 1}"
+    return Finding(name, False, taken, remedy)
 
 
 def broker_port(port: int) -> Finding:
     """Checks that a broker can listen on `port` of loopback, or a NATS server does so already."""
-    from broker.local.embedded_server import port_is_free
+    from broker.local.listening import refusal
 
     name = f"port {port}"
-    if port_is_free(_HOST, port):
+    if not refusal(_HOST, port):
         return Finding(name, True, "free for the broker")
     if _greeting(port).startswith(b"INFO "):
         return Finding(name, True, "a NATS server is running there")
@@ -200,7 +197,7 @@ def state_directory() -> Finding:
     name = "state directory"
     remedy = "choose another directory in TESTCAST_STATE_DIR"
     try:
-        path = config.broker().state_dir
+        path = config.state_directory(config.broker())
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
             file.write(b"testcast")
@@ -241,12 +238,17 @@ def _version(program: str) -> str | None:
     return next(iter(result.stdout.splitlines()), Path(program).name).strip()
 
 
-def _is_edge(port: int) -> bool:
+def is_edge(port: int, host: str = _HOST) -> bool:
+    """Whether an edge answers there."""
     import httpx
 
+    from broker.local.listening import host_port, reachable
+
+    address = f"http://{host_port(reachable(host), port)}"
     try:
-        answer = httpx.get(f"http://{_HOST}:{port}/rpc/getConfig", timeout=_ANSWER_TIMEOUT_S, trust_env=False)
-        return "version" in answer.json()
+        answer = httpx.get(f"{address}/rpc/getConfig", timeout=_ANSWER_TIMEOUT_S, trust_env=False)
+        told = answer.json()
+        return "now" in told or "version" in told
     except (httpx.HTTPError, ValueError, TypeError):
         return False
 

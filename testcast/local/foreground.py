@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from broker.local.signals import not_ignored
 from testcast.exit_codes import EXIT_SIGNAL
 from testcast.local.stack import Stack
 
@@ -19,7 +20,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 async def run(stack: Stack, body: Callable[[], Awaitable[int]], on_stopping: Callable[[], None]) -> int:
     """Runs `body` and then stops the stack, whatever the outcome.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels the body. A second one kills every process at once.
+    The first SIGINT, SIGTERM or SIGHUP cancels the body. A second one kills every process at once. One that is ignored
+    when this is called stays ignored.
 
     Args:
         body: returns the exit status. It may return one of its own when it is cancelled.
@@ -47,7 +49,8 @@ async def run(stack: Stack, body: Callable[[], Awaitable[int]], on_stopping: Cal
             task.cancel()
             loop.call_later(CANCEL_AGAIN_S, cancel)
 
-    for number in _SIGNALS:
+    handled = not_ignored(_SIGNALS)
+    for number in handled:
         loop.add_signal_handler(number, on_signal, number)
     try:
         return await task
@@ -57,5 +60,5 @@ async def run(stack: Stack, body: Callable[[], Awaitable[int]], on_stopping: Cal
         return EXIT_SIGNAL + received[0]
     finally:
         await stack.stop()
-        for number in _SIGNALS:
+        for number in handled:
             loop.remove_signal_handler(number)

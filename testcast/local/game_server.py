@@ -7,6 +7,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 
 from broker.contract.errors import BadInput
+from broker.local.listening import reason, resolved
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -18,6 +19,10 @@ class _Handler(SimpleHTTPRequestHandler):
         """Logs nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    """Its own class: the kind of address is an attribute of it."""
+
+
 def serve(host: str, port: int) -> int:
     """Serves until the process is stopped.
 
@@ -26,9 +31,11 @@ def serve(host: str, port: int) -> int:
     """
     directory = str(resources.files("agent_worker") / "games" / "demo_game")
     try:
-        server = ThreadingHTTPServer((host, port), functools.partial(_Handler, directory=directory))
+        family, address = resolved(host, port)
+        _Server.address_family = family
+        server = _Server(address[:2], functools.partial(_Handler, directory=directory))
     except OSError as error:
-        raise BadInput(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        raise BadInput(reason(host, port, error)) from None
     with server:
         server.serve_forever()
     return 0

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,8 +17,9 @@ from broker.config import DEFAULT_NATS_URL, redacted
 from broker.contract.errors import BadInput, ServerNotStarted, TestcastError
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
-from broker.local.child_process import Child
-from broker.local.embedded_server import EmbeddedServer, port_is_free
+from broker.local.child_process import Child, python_module
+from broker.local.embedded_server import EmbeddedServer
+from broker.local.listening import host_port, reachable, refusal
 from broker.retry import Backoff, retry
 from testcast import config
 from testcast.local import data_directory
@@ -33,7 +33,6 @@ _WATCH_EVERY_S: Final = 0.1
 _REQUEST_TIMEOUT_S: Final = 2.0
 _STOP_TIMEOUT_S: Final = 15.0
 """Longer than an edge takes to drain (10 s)."""
-_PYTHON: Final = (sys.executable, "-m")
 
 
 class PartFailed(TestcastError):
@@ -102,13 +101,16 @@ class Stack:
         """
         self._data = data_directory.first_free(self._state_dir) if data is None else data_directory.named(data)
         self.dir = self._data.path
-        chosen = port if port is not None else _DEFAULT_BROKER_PORT if port_is_free(HOST, _DEFAULT_BROKER_PORT) else 0
+        chosen = port if port is not None else _DEFAULT_BROKER_PORT if not refusal(HOST, _DEFAULT_BROKER_PORT) else 0
         self._server = EmbeddedServer(self.dir, chosen, host, self._binary)
-        await self._server.start()
+        try:
+            await self._server.start()
+        except OSError as error:
+            raise _cannot_write(self.dir, error) from None
         self.nats_url = self._server.url
         nats = await Connection.connect(self.nats_url, name="testcast-setup")
         try:
-            await topology.apply(nats)
+            await topology.apply(nats, replicas=1)  # it is one node
         finally:
             await nats.close()
         return self.nats_url
@@ -125,32 +127,35 @@ class Stack:
             PartFailed: it exited, or does not answer within 30 s.
         """
         port = free_port()
-        part = self._start("game", "demo-game", [*_PYTHON, "testcast", "demo-game", "--port", str(port)], {})
+        part = self._start("game", "demo-game", python_module("testcast", "demo-game", "--port", str(port)), {})
         url = f"http://{HOST}:{port}/"
         await until_it_answers(part, url)
         return url
 
-    async def start_edge(self, port: int, demo_game_url: str | None = None, host: str = HOST) -> str:
+    async def start_edge(
+        self, port: int, demo_game_url: str | None = None, host: str = HOST, *, allow_private: bool = False
+    ) -> str:
         """Starts an edge and waits until it is ready. Returns its address.
 
         Args:
-            demo_game_url: offered on the dashboard. Games at private addresses may then be submitted.
+            demo_game_url: offered on the dashboard.
+            allow_private: games at private addresses may be submitted, whatever the environment says.
 
         Raises:
             BadInput: the port is taken.
             PartFailed: it exited, or is not ready within 30 s.
         """
-        if not port_is_free(host, port):
-            raise BadInput(f"port {port} is taken by another program: choose another one with --port")
+        if why := refusal(host, port):
+            raise BadInput(f"{why}: choose another one with --port")
         settings = {
             "TESTCAST_NATS_URL": self.nats_url,
             "TESTCAST_EDGE_HOST": host,
             "TESTCAST_EDGE_PORT": port,
             "TESTCAST_EDGE_DEMO_GAME_URL": demo_game_url,
-            "TESTCAST_AGENT_ALLOW_PRIVATE": None if demo_game_url is None else 1,
+            "TESTCAST_ALLOW_PRIVATE": 1 if allow_private else None,
         }
-        part = self._start("edge", f"edge-{port}", [*_PYTHON, "ws_edge"], settings)
-        url = f"http://{host}:{port}"
+        part = self._start("edge", f"edge-{port}", python_module("ws_edge"), settings)
+        url = f"http://{host_port(reachable(host), port)}"
         await until_it_answers(part, f"{url}/readyz")
         return url
 
@@ -162,20 +167,23 @@ class Stack:
         """
         settings = {
             "TESTCAST_NATS_URL": self.nats_url,
-            "TESTCAST_AGENT_ALLOW_PRIVATE": 1 if allow_private else None,
+            "TESTCAST_ALLOW_PRIVATE": 1 if allow_private else None,
         }
-        self._start("agent", f"agent-{number}", [*_PYTHON, "agent_worker"], settings)
+        self._start("agent", f"agent-{number}", python_module("agent_worker"), settings)
 
     def _start(self, kind: str, name: str, argv: Sequence[str], settings: Mapping[str, object]) -> Part:
         log = self.dir / "logs" / f"{name}.log"
-        log.unlink(missing_ok=True)
-        part = Part(name, kind, Child(argv, log, config.for_child(settings)))
+        try:
+            log.unlink(missing_ok=True)
+            part = Part(name, kind, Child(argv, log, config.for_child(settings)))
+        except OSError as error:
+            raise _cannot_write(log.parent, error) from None
         self.parts.append(part)
         return part
 
     def _all_parts(self) -> list[Part]:
         """Every process, the broker last."""
-        if self._server is None:
+        if self._server is None or self._server.restarting:
             return self.parts
         with contextlib.suppress(ServerNotStarted):
             return [*self.parts, Part("broker", "broker", self._server.child)]
@@ -206,6 +214,10 @@ class Stack:
             if part.child.exit_code is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(part.child.pid, signal.SIGKILL)
+
+
+def _cannot_write(path: Path, error: OSError) -> ServerNotStarted:
+    return ServerNotStarted(f"cannot write to {path}: {error.strerror} (TESTCAST_STATE_DIR)")
 
 
 async def until_it_answers(part: Part, url: str, timeout_s: float = _READY_TIMEOUT_S) -> None:

@@ -232,7 +232,7 @@ async def test_cancel(stack: Stack, stack_streams: Streams, page: Page) -> None:
     assert before is not None and before.status == "running", "a question is no cancellation"
     await ask.click()
     await shown.get_by_role("button", name="Yes, cancel").click()
-    await expect(badge(shown)).to_have_text("failed")
+    await expect(badge(shown)).to_have_text("cancelled")
     snapshot = (await runs.read(event_log(stack_streams), test_id)).snapshot
     assert snapshot is not None
     await expect(shown.locator(".message")).to_have_text(snapshot.error or "?")
@@ -244,6 +244,7 @@ async def test_filters_and_search(stack: Stack, stack_streams: Streams, page: Pa
     going, done = await begin(stack_streams, f"Going {mark}"), await begin(stack_streams, f"Done {mark}")
     await complete(stack_streams, done)
     await opened(page, stack.edge_url)
+    await expect(page.get_by_label("Search tests")).to_be_visible()  # with the list, which may come after the socket
     await page.keyboard.press("/")
     await expect(page.get_by_label("Search tests")).to_be_focused()
     await page.keyboard.type(mark)
@@ -255,7 +256,7 @@ async def test_filters_and_search(stack: Stack, stack_streams: Streams, page: Pa
     await expect(page.get_by_text(f"No queued test matches “{mark}”.")).to_be_visible()
     await page.locator("button[data-filter=all]").click()
     counts: dict[str, int] = {}
-    for name in ("All", "Running", "Queued", "Completed", "Failed"):
+    for name in ("All", "Running", "Queued", "Completed", "Failed", "Cancelled"):
         button = page.locator(f"button[data-filter={name.lower()}]")
         counts[name] = int(await button.locator(".count").inner_text())
     assert counts.pop("All") == sum(counts.values())

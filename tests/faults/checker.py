@@ -91,6 +91,23 @@ class History:
     stored: list[Stored] = field(default_factory=list)
     shown: list[Seen | Reset] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    restarted: bool = False
+    """The stream was deleted and made again: it need not hold what was acknowledged before its first event."""
+
+    def restart(self) -> None:
+        """Every viewer was told `reset` for a new stream. What each saw before that belongs to the old one."""
+        kept: list[Seen | Reset] = []
+        done: set[tuple[str, str]] = set()
+        for item in reversed(self.shown):
+            if (item.viewer, item.run) in done:
+                continue
+            if isinstance(item, Reset) and item.reason == "epoch":
+                done.add((item.viewer, item.run))
+            else:
+                kept.append(item)
+        self.shown = kept[::-1]
+        self.faults.clear()
+        self.restarted = True
 
 
 class Violation(NamedTuple):
@@ -162,11 +179,15 @@ def _judge_stream(history: History, stored: dict[str, list[Stored]]) -> Iterable
     """Checks that acknowledged events are stored, and that stored events were published, once and in this order."""
     told = {(each.run, each.mark) for each in history.told}
     found: dict[tuple[str, Mark], int] = {}
+    first_of: dict[str, Mark] = {}
     for run, events in stored.items():
         last = Mark(0, 0)
         for event in events:
             if event.mark is None:
                 continue
+            if history.restarted and last == Mark(0, 0):
+                first_of[run] = event.mark
+                last = event.mark._replace(n=event.mark.n - 1)
             if (run, event.mark) not in told:
                 yield Violation("phantom", "stream", f"{run} {event.seq}: {event.mark} was never published")
             if (run, event.mark) in found:
@@ -181,7 +202,7 @@ def _judge_stream(history: History, stored: dict[str, list[Stored]]) -> Iterable
                 yield Violation("lost", "stream", f"{run} {event.seq}: {event.mark} follows on {last}")
             last = max(last, event.mark)
     for acked in history.acked:
-        if (acked.run, acked.mark) not in found:
+        if (acked.run, acked.mark) not in found and acked.mark >= first_of.get(acked.run, Mark(0, 0)):
             yield Violation("lost", "stream", f"{acked.run}: {acked.mark} was acknowledged and is not stored")
 
 

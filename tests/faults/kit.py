@@ -66,7 +66,7 @@ async def run(
             world.history.faults.append(fault)
             say(_round_line(number, rounds, fault))
         complaints += await _end(world)
-        verdict = check(world.history)
+        verdict = check(world.history, may_reset=frozenset({"epoch"}) if world.history.restarted else frozenset())
     return Outcome(verdict, complaints, time.monotonic() - started)
 
 
@@ -97,15 +97,33 @@ async def _end(world: World) -> list[str]:
 async def _disagreements(world: World) -> list[str]:
     """Complaints about edges whose snapshot of a run is not the fold of its events."""
     complaints = []
+    all_folded = []
     async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
         for test_id in world.publishing.runs:
             folded = msgspec.to_builtins((await broker_runs.read(event_log(world.cluster.streams), test_id)).snapshot)
+            all_folded.append(folded)
             for edge in world.edges:
                 try:
                     await until(partial(_shows, http, edge.url, folded), within_s=15, what="the fold")
                 except AssertionError:
                     complaints.append(f"{edge!r} does not show {test_id} as the fold of its events")
+        for edge in world.edges:
+            try:
+                await until(partial(_lists, http, edge.url, all_folded), within_s=15, what="the list")
+            except AssertionError:
+                complaints.append(f"{edge!r} does not list every run as the fold of its events")
     return complaints
+
+
+async def _lists(http: httpx.AsyncClient, url: str, folded: Sequence[dict[str, Any]]) -> bool:
+    try:
+        answer = await http.get(f"{url}/rpc/listTests", params={"limit": 200})
+    except httpx.TransportError:
+        return False
+    if not answer.is_success or "stale" in answer.json():
+        return False
+    listed = {each["testId"]: each for each in answer.json()["tests"]}
+    return all(listed.get(each["testId"]) == each for each in folded)
 
 
 async def _shows(http: httpx.AsyncClient, url: str, snapshot: dict[str, Any]) -> bool:

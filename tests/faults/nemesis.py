@@ -7,11 +7,13 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from tests.faults.checker import LATE_S, Fault
 from tests.faults.cluster import BrokerNode
+from tests.faults.damage import BESIDE, DISK, NEW_STREAM, Damage
 from tests.faults.link import CLEAR, Weather
+from tests.faults.strike import Strike
 from tests.faults.world import Edge, World
 from tests.harness import until
 
@@ -25,16 +27,11 @@ _CUT: Final = Weather(cut=True)
 _PARTS: Final = ("edge-broker", "viewer-edge", "broker", "edge", "agent")
 """First words of the kinds, in the order in which two faults are healed: a restarted part needs the earlier ones."""
 
+_DAMAGES: Final = BESIDE.keys() | NEW_STREAM.keys() | DISK.keys()
+
 
 def _part(kind: str) -> str:
     return kind.split()[0]
-
-
-class Strike(NamedTuple):
-    """A fault in place: its target, and the function that heals it."""
-
-    target: str
-    heal: Callable[[], Awaitable[None]]
 
 
 class Nemesis:
@@ -81,7 +78,7 @@ class Nemesis:
         """Two faults of different parts at the same time."""
         pair: list[str] = []
         while len({_part(kind) for kind in pair}) < 2:
-            pair = self._rng.sample([kind for kind in KINDS if _part(kind) in _PARTS], 2)
+            pair = self._rng.sample([kind for kind in KINDS if _part(kind) in _PARTS and kind not in _DAMAGES], 2)
         strikes = {kind: await KINDS[kind](self) for kind in pair}
 
         async def heal() -> None:
@@ -231,6 +228,13 @@ def _links(of: Callable[[Nemesis, Weather], Strike], weather: Weather) -> Callab
     return strike
 
 
+def _damage(damage: Damage) -> Callable[[Nemesis], Awaitable[Strike]]:
+    async def strike(nemesis: Nemesis) -> Strike:
+        return await damage(nemesis._world, nemesis._rng)
+
+    return strike
+
+
 KINDS: Final[dict[str, Callable[[Nemesis], Awaitable[Strike]]]] = {
     "broker leader killed": Nemesis.kill_leader,
     "broker follower killed": Nemesis.kill_follower,
@@ -252,4 +256,5 @@ KINDS: Final[dict[str, Callable[[Nemesis], Awaitable[Strike]]]] = {
     "viewer-edge delayed": _links(Nemesis._viewer_link, _DELAY),
     "viewer-edge throttled": _links(Nemesis._viewer_link, _TRICKLE),
     "two at once": Nemesis.two_at_once,
+    **{kind: _damage(damage) for kind, damage in {**BESIDE, **NEW_STREAM, **DISK}.items()},
 }

@@ -24,6 +24,7 @@ from agent_worker.games.browser import find_chromium
 from testcast.client.backoff import delay_s, retry_after_s
 from tests.command import Command
 from tests.faults.checker import History, Mark, Reset, Seen
+from tests.harness import is_event
 
 BEAT_S: Final = 2.0
 """Heartbeat interval of the kit's edges. An eighth of the default, so that a round detects half-open sockets."""
@@ -44,6 +45,9 @@ class Viewer(Protocol):
 
     def position(self, run: str) -> int:
         """Sequence of the newest event of this run that it has; 0 for none."""
+
+    def in_epoch(self, epoch: str) -> bool:
+        """Whether all its positions are of this life of the stream."""
 
 
 class Place(NamedTuple):
@@ -74,6 +78,9 @@ class _Watcher:
 
     def position(self, run: str) -> int:
         return self.places[run].after
+
+    def in_epoch(self, epoch: str) -> bool:
+        return all(place.epoch == epoch for place in self.places.values())
 
     def _event(self, event: dict[str, Any]) -> None:
         run, seq = event["testId"], event["seq"]
@@ -143,7 +150,7 @@ class SocketViewer(_Watcher):
 
     def _take(self, message: dict[str, Any]) -> None:
         run = message.get("testId")
-        if "seq" in message:
+        if is_event(message):
             self._failures = 0
             self._event(message)
         elif message["type"] == "sync" and run is not None:

@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -33,14 +33,18 @@ class Publisher:
 
     Args:
         number: from 1 within the run; a higher one takes the run over.
+        extra_env: further variables of its environment.
     """
 
-    def __init__(self, url: str, run: str, number: int, events_per_s: float, directory: Path) -> None:
+    def __init__(
+        self, url: str, run: str, number: int, events_per_s: float, directory: Path, extra_env: Mapping[str, str]
+    ) -> None:
         self.run = run
         self.number = number
         self.journal = directory / f"journal-{run[:8]}-{number}"
         argv = [url, run, str(number), str(events_per_s), str(self.journal)]
         env = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
+        env |= extra_env
         env["PYTHONPATH"] = str(_ROOT)  # independent of the working directory
         log = directory / f"publisher-{run[:8]}-{number}.log"
         self.child = Child([sys.executable, "-m", "tests.faults.publisher", *argv], log, env)
@@ -74,8 +78,9 @@ class Publisher:
 class Publishers:
     """The runs and their publisher processes. Only the last process of a run may write."""
 
-    def __init__(self, url: str, directory: Path, events_per_s: float) -> None:
+    def __init__(self, url: str, directory: Path, events_per_s: float, env: Mapping[str, str]) -> None:
         self._url = url
+        self._env = env
         self._directory = directory
         self._events_per_s = events_per_s
         self.by_run: dict[str, list[Publisher]] = {}
@@ -100,7 +105,8 @@ class Publishers:
     def start_next(self, run: str) -> Publisher:
         """Starts another publisher, which takes the run over."""
         publishers = self.by_run[run]
-        publishers.append(Publisher(self._url, run, len(publishers) + 1, self._events_per_s, self._directory))
+        place = (self._url, run, len(publishers) + 1)
+        publishers.append(Publisher(*place, self._events_per_s, self._directory, self._env))
         return publishers[-1]
 
     def current(self, run: str) -> Publisher:
@@ -155,8 +161,8 @@ async def record_stored(streams: Streams, runs: Sequence[str], history: History)
             for message in page.messages:
                 after = message.seq
                 event = broker_runs.parse(message.data)
-                data = {"data": None if event is None else event.data}
-                history.stored.append(Stored(run, message.seq, mark_of(data)))
+                if event is not None:  # what cannot be read is never shown
+                    history.stored.append(Stored(run, message.seq, mark_of({"data": event.data})))
 
 
 class Crowd:
@@ -204,6 +210,10 @@ class Crowd:
     def behind(self, heads: dict[str, int]) -> list[Viewer]:
         """The viewers that lack an event of one of their runs."""
         return [each for each in self.viewers if any(each.position(run) < heads[run] for run in each.runs)]
+
+    def in_epoch(self, epoch: str) -> bool:
+        """Whether every viewer has moved to this life of the stream."""
+        return all(viewer.in_epoch(epoch) for viewer in self.viewers)
 
     def complaints(self) -> list[str]:
         """Failures of the viewers themselves: exceptions, exit status, sockets refused for good."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from broker.contract.errors import BrokerUnavailable
 from tests.faults.checker import History
+from tests.faults.clock import Clock, NoCompiler
 from tests.faults.cluster import Cluster
 from tests.faults.link import CLEAR, Link, Weather
 from tests.faults.viewers import BEAT_S
 from tests.faults.workload import Crowd, Publishers, heads
+from tests.full_disk import Filler, small_disk
 from tests.harness import EdgeProcess, until
 
 
@@ -36,12 +39,14 @@ class Size(NamedTuple):
     """`TESTCAST_EDGE_PROGRESS_INTERVAL_S`."""
     beat_s: float = BEAT_S
     """`TESTCAST_EDGE_HEARTBEAT_S`."""
+    disk_mib: int = 0
+    """The brokers share a disk of this size; 0: they use the machine's."""
 
 
 class Edge:
     """An edge, its links to the broker's nodes, and the link through which viewers connect."""
 
-    def __init__(self, name: str, cluster: Cluster, directory: Path, size: Size) -> None:
+    def __init__(self, name: str, cluster: Cluster, directory: Path, size: Size, env: Mapping[str, str]) -> None:
         self.name = name
         self.to_broker = [Link(node.port) for node in cluster.nodes]
         self._directory = directory
@@ -50,6 +55,7 @@ class Edge:
             "TESTCAST_EDGE_HEARTBEAT_S": str(size.beat_s),
             "TESTCAST_EDGE_DRAIN_S": "3",
             "TESTCAST_NATS_REPLICAS": str(size.brokers),
+            **env,
         }
         self.process: EdgeProcess
         self.front: Link
@@ -91,6 +97,14 @@ class Edge:
             link.weather = weather
 
 
+def _clocks(edges: Sequence[str], directory: Path) -> dict[str, list[Clock]]:
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        return {"edge": [Clock(name, directory) for name in edges], "agent": [Clock("agents", directory)]}
+    except NoCompiler:
+        return {"edge": [], "agent": []}
+
+
 class World:
     """All parts of a test. An async context manager: on entry everything runs and every viewer is current."""
 
@@ -98,11 +112,22 @@ class World:
         self.size = size
         self.seed = seed
         self.history = History()
-        self.cluster = Cluster(directory / "cluster", size.brokers)
-        self.edges = [Edge(f"edge-{number}", self.cluster, directory, size) for number in range(size.edges)]
-        self.publishing = Publishers(self.cluster.url, directory, size.events_per_s)
-        self.crowd: Crowd
+        self.disk: Filler | None = None
+        """What fills the brokers' disk; None without a disk of their own."""
         self._stack = AsyncExitStack()
+        self.directory = directory / "cluster"
+        if size.disk_mib:
+            self._stack.enter_context(small_disk(self.directory, size.disk_mib))
+            self.disk = Filler(self.directory)
+        self.cluster = Cluster(self.directory, size.brokers)
+        edges = [f"edge-{number}" for number in range(size.edges)]
+        self.clocks = _clocks(edges, directory)
+        """The clocks of the edges and, as one, of the publishers; none where they cannot be shifted."""
+        env = dict(zip(edges, (each.env for each in self.clocks["edge"]), strict=False))
+        self.edges = [Edge(name, self.cluster, directory, size, env.get(name, {})) for name in edges]
+        of_agents = self.clocks["agent"][0].env if self.clocks["agent"] else {}
+        self.publishing = Publishers(self.cluster.url, directory, size.events_per_s, of_agents)
+        self.crowd: Crowd
 
     def __repr__(self) -> str:
         return f"<World {self.cluster!r} {self.edges!r} {self.publishing!r}>"

@@ -31,10 +31,11 @@ AGENT_FOR_TESTCAST: Final = "agent_worker.publish.run"
 DOCTOR: Final = "testcast/local/doctor.py"
 """Looks into every package: it reports what each of them needs."""
 
-_LEAVES: Final = frozenset({"access", "config"})
+_LEAVES: Final = frozenset({"access", "config", "origins"})
 EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "access": frozenset(),
-    "config": frozenset({"access"}),
+    "origins": frozenset(),
+    "config": frozenset({"access", "origins"}),
     "encoding": frozenset(),
     "fanout": _LEAVES | {"encoding"},
     "views": _LEAVES | {"encoding"},
@@ -63,6 +64,8 @@ PURE: Final = (
     "broker/contract/*.py",
     "ws_edge/encoding/*.py",
     "ws_edge/access.py",
+    "ws_edge/origins.py",
+    "ws_edge/transport/forwarded.py",
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",
     "ws_edge/fanout/continuity.py",
@@ -107,8 +110,8 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "httptools": ("ws_edge/transport/*",),
     "uvicorn": ("ws_edge/main.py", "ws_edge/transport/*"),
     "starlette": ("ws_edge/api/*",),
-    "websockets": ("ws_edge/transport/*", "testcast/client/watch.py"),
-    "httpx": ("testcast/client/rpc.py", "testcast/local/*"),
+    "websockets": ("ws_edge/transport/*", "testcast/client/watch.py", "testcast/client/probe.py"),
+    "httpx": ("testcast/client/rpc.py", "testcast/client/probe.py", "testcast/local/*"),
     "click": ("testcast/cli/main.py", "testcast/cli/options.py", "testcast/cli/run_commands.py"),
     "rich": ("testcast/cli/*",),
 }

@@ -58,8 +58,9 @@ _PATH: Final = re.compile(rf"(?<![\w/.:@~>$}}-])((?:\.\.?/)*(?:[\w.-]+/)+[\w.-]*
 _NAME: Final = re.compile(r"(?<![\w/.:@~>*$}-])(\w[\w-]*(?:\.[\w-]+)*\.(?:py|md|mjs|toml|ya?ml|lock))\b(?![\w/(.-])")
 _FOLDER: Final = re.compile(r"`((?:[\w.-]+/)+)`")
 _DOTTED: Final = re.compile(
-    r"(?<![\w./-])((?:broker|agent_worker|ws_edge|testcast|tests)(?:\.[a-zA-Z_]\w*)+)(?![\w/-])"
+    r"(?<![\w./-])(?!testcast\.v\d+\b)((?:broker|agent_worker|ws_edge|testcast|tests)(?:\.[a-zA-Z_]\w*)+)(?![\w/-])"
 )
+"""A module by its name. `testcast.v1` names the subprotocol of the socket."""
 _MADE: Final = (".venv/", "node_modules/", "dist/")
 """Folders that are made, not kept."""
 

@@ -355,7 +355,7 @@ async def test_edge_becomes_the_edge(nats_server: EmbeddedServer, tmp_path: Path
                 return False
 
         await until(ready, within_s=20)
-        assert [each.split()[1:] for each in left_behind(tmp_path)] == [["-m", "ws_edge"]]
+        assert [each.split()[1:] for each in left_behind(tmp_path)] == [["-P", "-m", "ws_edge"]]
         edge.signal(signal.SIGTERM)
         assert (await edge.finish()).code == 0
 
@@ -415,6 +415,22 @@ async def test_up_starts_edges_side_by_side_and_outlives_one_of_them(tmp_path: P
         assert ids.parse_test_id(submitted.out.strip())
         up.signal(signal.SIGTERM)
         assert (await up.finish()).code == 0
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("option", ["--host", ""])
+async def test_up_listens_where_it_is_told_to(tmp_path: Path, option: str) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):  # another program, at another address
+        settings = {"TESTCAST_STATE_DIR": str(tmp_path), "TESTCAST_EDGE_PORT": str(port)}
+        options = [option, "127.0.0.2"] if option else []
+        settings |= {"TESTCAST_EDGE_HOST": "127.0.0.3" if option else "127.0.0.2"}
+        async with Command("up", "--agents", "0", *options, **settings) as up:
+            await up.line(f"http://127.0.0.2:{port}/")
+            listed = await run("list", "--edge", f"http://127.0.0.2:{port}")
+            assert listed.code == 0
+            up.signal(signal.SIGTERM)
+            assert (await up.finish()).code == 0
     assert left_behind(tmp_path) == []
 
 

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from broker.jetstream.api import Streams
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
-from tests.harness import EdgeProcess, Reader, begin, free_port, publish, until
+from tests.harness import EdgeProcess, Reader, begin, free_port, is_event, publish, until
 
 
 async def status_of(url: str) -> int:
@@ -117,7 +117,7 @@ async def test_a_drained_edge_ends_with_its_last_viewer_and_viewers_go_on_elsewh
         try:
             while True:
                 message = await reader.next()
-                if "seq" in message:
+                if is_event(message):
                     got.append(message["seq"])
                 elif message["type"] == "goodbye":
                     hint = message["retryAfterMs"]

@@ -95,6 +95,9 @@ async def test_malformed_events_move_the_position_of_a_poll(client: httpx.AsyncC
     ack = await stack_streams.store(subjects.events(test_id), b"nonsense")
     answer = await call(client, "getEvents", testId=test_id)
     assert (len(answer["events"]), answer["head"], answer["more"]) == (2, ack.seq, False)
+    assert answer["unreadable"] == {"seq": ack.seq, "count": 1, "reasons": {"it is not JSON": 1}}
+    later = await call(client, "getEvents", testId=test_id, after=ack.seq, epoch=answer["epoch"])
+    assert "unreadable" not in later
 
 
 async def test_the_list_in_pages_by_status_and_with_304(client: httpx.AsyncClient, stack_streams: Streams) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from tests.conftest import Stack
-from tests.harness import NO_SUCH_TEST, EdgeProcess, Reader, begin, publish, say, until
+from tests.harness import NO_SUCH_TEST, EdgeProcess, Reader, begin, is_event, publish, say, until
 
 
 async def closing(connection: ClientConnection) -> tuple[int, list[dict[str, Any]]]:
@@ -72,7 +73,7 @@ async def test_the_resume_table(stack: Stack, stack_streams: Streams) -> None:
             while not (marked and (not seen or seen[-1] == stored[-1])):
                 message = await reader.next()
                 marked = marked or message["type"] == "error"
-                if "seq" in message:
+                if is_event(message):
                     seen.append(message["seq"])
             return sync, seen
 
@@ -113,17 +114,43 @@ async def test_a_thousand_events_of_the_past_are_one_read(stack: Stack, stack_st
         assert seen == expected
 
 
+REASONS = {
+    "it is not JSON": 2,
+    "it is not UTF-8": 1,
+    "`type` is not a string": 1,
+    "it is not a JSON object": 1,
+    "it is empty": 1,
+}
+
+
 async def test_malformed_events_count_as_seen_and_stop_nothing(stack: Stack, stack_streams: Streams) -> None:
     test_id = await begin(stack_streams)
     async with connect(f"{stack.ws_url}?testId={test_id}") as connection:
         reader = Reader(connection)
         await reader.events(2)
-        for raw in (b"nonsense", b"\xff\xfe", b'{"type":7,"message":"m","timestamp":1}', b"[]", b""):
-            await stack_streams.store(subjects.events(test_id), raw)
+        noise = (b"nonsense", b"\xff\xfe", b'{"type":7,"message":"m","timestamp":1}', b"[]", b"", b"nonsense")
+        seqs = [(await stack_streams.store(subjects.events(test_id), raw)).seq for raw in noise]
         await stack_streams.nats.publish("test.\u00ff.events", b"{}")
+        told: Counter[str] = Counter()
+        while told.total() < len(noise):
+            message = await reader.control("unreadable")
+            assert message["testId"] == test_id and message["count"] == sum(message["reasons"].values())
+            assert message["seq"] == seqs[told.total() + message["count"] - 1], "the newest of them"
+            told.update(message["reasons"])
+        assert told == REASONS
         stored = await publish(stack_streams, test_id, "after the noise")
         (event,) = await reader.events(1)
         assert (event["message"], event["seq"]) == ("after the noise", stored.seq)
+
+    async with connect(f"{stack.ws_url}?testId={test_id}") as connection:
+        reader = Reader(connection)
+        assert [event["message"] for event in await reader.events(3)][-1] == "after the noise"
+        again = await reader.control("unreadable")
+        assert (again["seq"], again["count"], again["reasons"]) == (seqs[-1], len(noise), REASONS), "after the batch"
+    async with connect(f"{stack.ws_url}?testId={test_id}&after={seqs[3]}") as connection:
+        reader = Reader(connection)
+        later = await reader.control("unreadable")
+        assert (later["seq"], later["count"]) == (seqs[-1], 2), "only those past its position"
 
 
 async def test_several_tests_and_the_list_on_one_socket(stack: Stack, stack_streams: Streams) -> None:

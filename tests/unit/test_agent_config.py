@@ -12,7 +12,7 @@ from broker.contract.errors import InvalidSetting
 
 def test_defaults() -> None:
     config = load({})
-    assert (config.concurrency, config.allow_private, config.chromium) == (2, False, None)
+    assert (config.concurrency, config.allow_private, config.chromium) == (2, None, None)
     assert config.name.rpartition("-")[2].isdigit()
 
 

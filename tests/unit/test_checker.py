@@ -222,3 +222,44 @@ def test_quantile() -> None:
     assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert quantile([float(n) for n in range(1, 101)], 0.99) == 99.0
     assert quantile([5.0], 0.99) == 5.0
+
+
+def restarted(first: int) -> History:
+    """The sound history, of which a stream made again holds the events from `first` on, at sequences of its own."""
+    history = sound()
+    history.shown += [Reset(viewer, RUN, "epoch", 10.0) for viewer in ("a", "b")]
+    history.stored = [Stored(RUN, n - first + 1, Mark(1, n)) for n in range(first, EVENTS + 1)]
+    history.shown += [Seen(viewer, RUN, each.seq, each.mark, 11.0) for viewer in ("a", "b") for each in history.stored]
+    history.restart()
+    return history
+
+
+def check_restarted(history: History) -> list[tuple[str, str]]:
+    return found(check(history, may_reset=frozenset({"epoch"})))
+
+
+@pytest.mark.parametrize("first", [1, 4, EVENTS])
+def test_a_stream_made_again_need_not_hold_what_was_in_the_old_one(first: int) -> None:
+    assert check_restarted(restarted(first)) == []
+
+
+def test_nothing_of_a_stream_made_again_may_be_lost_repeated_or_reordered() -> None:
+    history = restarted(4)
+    del history.stored[2]
+    assert ("lost", "stream") in check_restarted(history), "an event between two others"
+    history = restarted(4)
+    del history.stored[-1]
+    assert ("lost", "stream") in check_restarted(history), "an acknowledged one at the end"
+    history = restarted(4)
+    lacking = next(each for each in history.shown if each.viewer == "b")
+    history.shown.remove(lacking)
+    assert check_restarted(history) == [("lost", "b")]
+    history.shown += [lacking, lacking]
+    assert check_restarted(history) == [("out of order", "b"), ("duplicated", "b")]
+
+
+def test_a_viewer_that_was_not_told_of_the_new_stream_shows_phantoms() -> None:
+    history = sound()
+    history.stored = [Stored(RUN, n - 3, Mark(1, n)) for n in range(4, EVENTS + 1)]
+    history.restart()
+    assert {what for what, _ in check_restarted(history)} == {"phantom", "lost"}

@@ -40,6 +40,10 @@ RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
         ("http://h:8000/", None, None, "http://h:8000"),
         (f"https://h/tests/{RUN}", None, RUN, "https://h"),
         (f"http://h:8000/tests/{RUN}/?x=1#y", "http://h:8000/", RUN, "http://h:8000"),
+        (RUN, "h/testcast/", RUN, "http://h/testcast"),
+        ("http://h/testcast/", None, None, "http://h/testcast"),
+        (f"https://h/a/tests/b/tests/{RUN}", "https://h/a/tests/b", RUN, "https://h/a/tests/b"),
+        (f"https://h/tests/tests/{RUN}", None, RUN, "https://h/tests"),
     ],
 )
 def test_a_target_is_an_id_all_or_a_page(
@@ -72,7 +76,16 @@ def test_a_target_that_is_no_test_id_is_refused(given: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["http://h/tests/", "http://h/tests", f"http://h/tests/{RUN}/more", "ftp://h/", "http:///", "http://h:x/"],
+    [
+        "http://h/other",
+        f"http://h/tests/{RUN}/more",
+        f"http://h/x/tests/{RUN}/tests/{RUN}",
+        "ftp://h/",
+        "http:///",
+        "http://h:x/",
+        "http://h/tests/",
+        "http://h/tests",
+    ],
 )
 def test_an_address_that_is_no_page_is_refused(given: str) -> None:
     with pytest.raises(BadInput):
@@ -86,7 +99,17 @@ def test_two_different_edges_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["", "http://", f"http://h/tests/{RUN}", "http://h?x", "ws://h", "http://h:0", "http://h:99999", "http://h/#x"],
+    [
+        "",
+        "http://",
+        f"http://h/x/tests/{RUN}",
+        "http://h/x#y",
+        "http://h?x",
+        "ws://h",
+        "http://h:0",
+        "http://h:99999",
+        "http://h/#x",
+    ],
 )
 def test_what_is_no_address_of_an_edge_is_refused(given: str) -> None:
     with pytest.raises(BadInput):
@@ -103,6 +126,19 @@ def test_a_command_about_one_run_needs_one(given: str) -> None:
     with pytest.raises(BadInput, match="names no run"):
         parse_run(given, None)
     assert parse_run("4F9C", "h") == ("4f9c", "http://h")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("h/testcast", "http://h/testcast"),
+        ("https://h:1/a/b/", "https://h:1/a/b"),
+        ("localhost:8000/testcast/", "http://localhost:8000/testcast"),
+        ("http://h/", "http://h"),
+    ],
+)
+def test_the_address_of_an_edge_keeps_its_path(given: str, expected: str) -> None:
+    assert edge_url(given) == expected
 
 
 @pytest.mark.parametrize(

@@ -23,33 +23,75 @@ def nested(depth: int) -> list[object]:
     return value
 
 
+NO_TIMES: list[object] = ["2026-01-02T03:04:05Z", "1767323045000", 1767323045000.5, None, True, [1], {"ms": 1}]
+NO_PHASES: list[object] = ["phase9", "Phase1", "", 1, ["phase1"], {}]
+NO_STATUSES: list[object] = ["done", "Running", 1, False, []]
+
+
 @pytest.mark.parametrize(
-    ("raw", "names"),
+    ("raw", "reason"),
     [
-        (b"", "not JSON"),
-        (b"nonsense", "not JSON"),
-        (b"[1]", "expected a JSON object"),
-        (b'"text"', "expected a JSON object"),
-        (b"{}", "type"),
-        (b'{"type":"progress","message":"m","timestamp":1,"x":"\xff"}', "not JSON"),
-        (orjson.dumps(GOOD | {"type": ""}), "type"),
-        (orjson.dumps(GOOD | {"type": "x" * (MAX_TYPE_CHARS + 1)}), "type"),
-        (orjson.dumps(GOOD | {"type": 3}), "type"),
-        (orjson.dumps(GOOD | {"type": None}), "type"),
-        *((orjson.dumps(GOOD | {"type": kind}), "reserved") for kind in sorted(CONTROL_TYPES)),
-        (orjson.dumps({"type": "shiny", "deep": nested(MAX_DEPTH)}), "nested"),
-        (orjson.dumps(GOOD | {"message": 3}), "message"),
-        (orjson.dumps(GOOD | {"timestamp": "now"}), "timestamp"),
-        (orjson.dumps(GOOD | {"timestamp": -1}), "timestamp"),
-        (orjson.dumps(GOOD | {"timestamp": 2**53}), "timestamp"),
-        (orjson.dumps(GOOD | {"phase": "phase9"}), "phase"),
-        (orjson.dumps(GOOD | {"type": "status"}), "status"),
-        (orjson.dumps(GOOD | {"type": "status", "status": "odd"}), "status"),
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (b"\xef\xbb\xbf", "it is empty"),
+        (b"nonsense", "it is not JSON"),
+        (b"{'type': 'progress'}", "it is not JSON"),
+        (orjson.dumps(GOOD)[:-1], "it is not JSON"),
+        (orjson.dumps(GOOD) * 2, "it is not JSON"),
+        (b'{"type":"progress","message":"m","timestamp":NaN}', "it is not JSON"),
+        (b'{"type":"progress","message":"m","timestamp":1,"x":"\xff"}', "it is not UTF-8"),
+        (orjson.dumps(GOOD).decode().encode("utf-16"), "it is not UTF-8"),
+        (b"[1]", "it is not a JSON object"),
+        (b'"text"', "it is not a JSON object"),
+        (b"null", "it is not a JSON object"),
+        (b"1.5", "it is not a JSON object"),
+        (b"true", "it is not a JSON object"),
+        (b"{}", "`type` is missing"),
+        (b'{"type":"progress","timestamp":1}', "`message` is missing"),
+        (b'{"type":"progress","message":"m"}', "`timestamp` is missing"),
+        (orjson.dumps(GOOD | {"type": ""}), "`type` is not of 1 to 64 characters"),
+        (orjson.dumps(GOOD | {"type": "x" * (MAX_TYPE_CHARS + 1)}), "`type` is not of 1 to 64 characters"),
+        (orjson.dumps(GOOD | {"type": 3}), "`type` is not a string"),
+        (orjson.dumps(GOOD | {"type": None}), "`type` is not a string"),
+        *(
+            (orjson.dumps(GOOD | {"type": kind}), "`type` is reserved for the messages of an edge")
+            for kind in sorted(CONTROL_TYPES)
+        ),
+        (orjson.dumps({"type": "shiny", "deep": nested(MAX_DEPTH)}), "it is nested more than 64 deep"),
+        (orjson.dumps(GOOD | {"message": 3}), "`message` is not a string"),
+        (orjson.dumps(GOOD | {"message": {"text": "m"}}), "`message` is not a string"),
+        *(
+            (orjson.dumps(GOOD | {"timestamp": value}), "`timestamp` is not a whole number of milliseconds")
+            for value in NO_TIMES
+        ),
+        (orjson.dumps(GOOD | {"timestamp": -1}), "`timestamp` is not between 0 and 2^53-1"),
+        (orjson.dumps(GOOD | {"timestamp": 2**53}), "`timestamp` is not between 0 and 2^53-1"),
+        *((orjson.dumps(GOOD | {"phase": value}), "`phase` is not one of phase1 … phase4") for value in NO_PHASES),
+        (orjson.dumps(GOOD | {"type": "status"}), "`status` is missing"),
+        (orjson.dumps(GOOD | {"type": "status", "status": None}), "`status` is missing"),
+        *(
+            (orjson.dumps(GOOD | {"status": value}), "`status` is not one of queued, running, completed, failed")
+            for value in NO_STATUSES
+        ),
     ],
 )
-def test_a_malformed_message_is_named(raw: bytes, names: str) -> None:
-    with pytest.raises(MalformedEvent, match=names):
+def test_a_malformed_message_has_a_precise_reason(raw: bytes, reason: str) -> None:
+    with pytest.raises(MalformedEvent) as raised:
         check(raw)
+    assert raised.value.reason == reason
+    assert raised.value.message.startswith(reason)
+
+
+def test_a_reason_quotes_no_long_value() -> None:
+    with pytest.raises(MalformedEvent) as raised:
+        check(orjson.dumps(GOOD | {"timestamp": "x" * 10_000}))
+    assert len(raised.value.message) < 200
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    checked = check(b"\xef\xbb\xbf" + orjson.dumps(GOOD))
+    assert checked.event.message == "m"
+    assert orjson.loads(for_viewer(ID, 7, checked)) == {"testId": ID, "seq": 7} | GOOD
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,55 @@ def test_reads_what_a_browser_sends() -> None:
     assert handshake.accept(found).startswith(b"HTTP/1.1 101 ")
 
 
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ("testcast.v1", b"testcast.v1"),
+        ("graphql-ws, testcast.v1", b"testcast.v1"),
+        ("testcast.v2 ,\ttestcast.v1", b"testcast.v1"),
+        ("graphql-ws", None),
+        ("Testcast.V1", None),
+        ("testcast.v1.2", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_one_subprotocol_is_chosen_when_it_is_offered(offered: str | None, chosen: bytes | None) -> None:
+    more = {} if offered is None else {"Sec-WebSocket-Protocol": offered}
+    found = handshake.read(request(headers=UPGRADE | more))
+    assert found is not None
+    lines = handshake.accept(found).split(b"\r\n")
+    named = [line for line in lines if line.lower().startswith(b"sec-websocket-protocol:")]
+    assert named == ([] if chosen is None else [b"Sec-WebSocket-Protocol: " + chosen])
+    assert lines[-2:] == [b"", b""]
+
+
+ID = b"4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix", "expected"),
+    [
+        (b"/ws?testId=x", b"", b"/ws?testId=x"),
+        (b"/testcast/ws?testId=x", b"/testcast", b"/ws?testId=x"),
+        (b"/ws", b"/testcast", b"/ws"),  # the proxy has removed it
+        (b"/testcast/", b"/testcast", b"/"),
+        (b"/testcast", b"/testcast", b"/testcast"),  # answered with a redirect
+        (b"/testcast?a=1", b"/testcast", b"/testcast?a=1"),
+        (b"/testcastle/ws", b"/testcast", b"/testcastle/ws"),
+        (b"/testcast/testcast/ws", b"/testcast", b"/testcast/ws"),  # once only
+        (b"/a/b/rpc/listTests", b"/a/b", b"/rpc/listTests"),
+        (b"/tests/tests/" + ID, b"/tests", b"/tests/" + ID),
+        (b"/tests/" + ID, b"/tests", b"/tests/" + ID),
+        (b"/tests/" + ID + b"/?x", b"/tests", b"/tests/" + ID + b"/?x"),
+        (b"/tests/ws", b"/tests", b"/ws"),
+        (b"/tests/", b"/tests", b"/"),
+    ],
+)
+def test_a_target_below_the_prefix_becomes_the_edge_s_own(target: bytes, prefix: bytes, expected: bytes) -> None:
+    assert handshake.without_prefix(target, prefix) == expected
+
+
 _MANGLED = st.builds(
     lambda data, at, put, cut: data[: at % (len(data) + 1)] + put + data[at % (len(data) + 1) + cut :],
     st.sampled_from([request(), request("/ws"), request(headers=UPGRADE | {"X-Long": "y" * 60, "cookie": "b=\xfc"})]),

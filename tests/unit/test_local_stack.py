@@ -13,8 +13,10 @@ from threading import Thread
 
 import pytest
 
-from broker.contract.errors import ServerNotStarted
+from broker.contract.errors import InvalidSetting, ServerNotStarted
 from broker.local.child_process import Child
+from broker.local.listening import host_port, reachable
+from testcast import config
 from testcast.local import data_directory
 from testcast.local.foreground import run
 from testcast.local.stack import Part, PartFailed, Stack, exit_message, free_port, until_it_answers
@@ -140,3 +142,26 @@ async def test_a_body_may_have_an_exit_status_of_its_own_when_it_is_stopped(tmp_
         return 0
 
     assert await run(Stack(tmp_path), body, lambda: None) == 7
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("::1", "http://[::1]:80"),
+        ("edge.example", "http://edge.example:80"),
+    ],
+)
+def test_an_address_that_reaches_what_listens_there(host: str, url: str) -> None:
+    assert f"http://{host_port(reachable(host), 80)}" == url
+
+
+def test_where_edges_listen() -> None:
+    environ = {"TESTCAST_EDGE_HOST": "0.0.0.0", "TESTCAST_EDGE_PORT": "8080"}
+    assert config.edge_address(environ=environ) == ("0.0.0.0", 8080)
+    assert config.edge_address("::1", 9, environ) == config.edge_address("[::1]", 9, environ) == ("::1", 9)
+    assert config.edge_address(environ={"TESTCAST_EDGE_HOST": "", "TESTCAST_EDGE_PORT": ""}) == ("127.0.0.1", 8000)
+    with pytest.raises(InvalidSetting, match="TESTCAST_EDGE_PORT"):
+        config.edge_address(environ={"TESTCAST_EDGE_PORT": "many"})

@@ -32,6 +32,10 @@ OVERRIDDEN: list[tuple[type, type, dict[str, str]]] = [
             "_send_ping": "async (self, future=None)",
             "_process_msg": "async (self, sid, subject, reply, data, headers)",
             "_attempt_reconnect": "async (self)",
+            "_parse_server_uri": "(connect_url)",
+            "_connect_command": "(self)",
+            "_process_info": "async (self, info, initial_connection=False)",
+            "_process_err": "async (self, err_msg)",
         },
     ),
     (Parser, ours._Parser, {"reset": "(self)", "parse": "async (self, data=b'')"}),
@@ -48,6 +52,7 @@ CALLED: list[tuple[type, dict[str, str]]] = [
             "flush": "async (self, timeout=10)",
             "close": "async (self)",
             "force_reconnect": "async (self)",
+            "_process_op_err": "async (self, e)",
         },
     ),
     (Parser, {"__init__": "(self, nc=None)"}),
@@ -65,6 +70,10 @@ CLIENT_HAS: dict[str, Any] = {
     "_pending_data_size": int,
     "_reading_task": NONE,
     "is_connected": bool,
+    "options": dict,
+    "_server_info": dict,
+    "_current_server": NONE,
+    "_error_cb": object,
 }
 PARSER_HAS: dict[str, Any] = {"nc": Client, "buf": bytearray, "state": int}
 TRANSPORT_HAS: dict[str, Any] = {
@@ -108,6 +117,12 @@ def test_subscribing_and_connecting_take_what_we_give() -> None:
         "connect_timeout",
         "ping_interval",
         "max_outstanding_pings",
+        "tls",
+        "user",
+        "password",
+        "token",
+        "user_credentials",
+        "nkeys_seed",
     }
     gone = given - set(inspect.signature(Client.connect).parameters)
     assert not gone, f"nats-py's Client.connect no longer takes {gone}"

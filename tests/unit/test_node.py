@@ -18,6 +18,7 @@ from ws_edge.node import Node
 async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
     """Never started; its broker is away."""
     monkeypatch.setattr(nodes, "_RESTART_S", 0.01)
+    monkeypatch.setattr(nodes, "_PROVEN_S", 0.05)
     nats = Connection.dial(f"nats://127.0.0.1:{free_port()}", name="test")
     made = Node(nats, EdgeConfig(), 1)
     yield made
@@ -55,9 +56,93 @@ async def test_a_part_that_fails_is_started_again(
     go_on.set()
 
 
-async def test_a_node_with_a_failed_part_is_not_ready(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "connected", property(lambda _self: True))
+async def test_a_part_that_ends_by_itself_has_failed(node: Node, eventually: Callable[..., Awaitable[object]]) -> None:
+    async def part() -> None:
+        return
+
     node.catalogue.filled.set()
-    assert node.ready
-    node.failed.add("catalogue")
-    assert not node.ready and node.statistics().failed == 1
+    node._run("part", part)
+    await eventually(lambda: node.failed == {"part"})
+    assert not node.ready
+
+
+async def test_a_part_that_is_done_has_not_failed(node: Node, eventually: Callable[..., Awaitable[object]]) -> None:
+    done = asyncio.Event()
+
+    async def part() -> None:
+        done.set()
+
+    node._run("part", part, ends=True)
+    await done.wait()
+    await eventually(lambda: all(task.done() for task in node._tasks))
+    assert not node.failed
+
+
+async def test_a_part_that_keeps_failing_is_never_counted_as_well_in_between(
+    node: Node, eventually: Callable[..., Awaitable[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "_PROVEN_S", 1000.0)
+    starts = 0
+    seen: list[bool] = []
+
+    async def part() -> None:
+        nonlocal starts
+        starts += 1
+        seen.append(node.ready)
+        await asyncio.sleep(0)
+        seen.append(node.ready)
+        raise RuntimeError("broken")
+
+    node.catalogue.filled.set()
+    node._run("part", part)
+    await eventually(lambda: starts >= 4)
+    assert not any(seen[2:]), "only before its first failure"
+
+
+@pytest.mark.parametrize(
+    ("filled", "draining", "failed", "ready"),
+    [
+        (True, False, (), True),
+        (False, False, (), False),
+        (True, True, (), False),
+        (True, False, ("catalogue",), False),
+    ],
+)
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_node_is_ready_when_it_serves_as_well_as_any_other_could(
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    filled: bool,
+    draining: bool,
+    failed: tuple[str, ...],
+    ready: bool,
+    connected: bool,
+) -> None:
+    """The broker may be away: it is away for every node."""
+    monkeypatch.setattr(Connection, "connected", property(lambda _self: connected))
+    if filled:
+        node.catalogue.filled.set()
+    node.draining = draining
+    node.failed.update(failed)
+    assert node.ready is ready
+    assert node.statistics().failed == len(failed)
+
+
+async def test_a_node_says_what_it_cannot_do(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    connected = True
+    monkeypatch.setattr(Connection, "connected", property(lambda _self: connected))
+    node.catalogue.filled.set()
+    assert node.degraded == []
+    node.hub.stale = True
+    assert [each.split(":")[0] for each in node.degraded] == ["the event stream has no leader"]
+    node.hub.stale = False
+    node.nats.storage.refused("EVENTS", "insufficient resources")
+    assert [each.split(":")[0] for each in node.degraded] == ["the broker stores nothing new"]
+    assert node.statistics().degraded == 1
+    connected = False
+    node.catalogue._lost_at = asyncio.get_running_loop().time() - 60
+    first, second = node.degraded
+    assert first.startswith("the broker cannot be reached")
+    assert second.startswith("the list of tests is old: it was last current at 20")
+    node.catalogue._lost_at = asyncio.get_running_loop().time()
+    assert node.degraded == [], "a reconnect takes less than 5 s, and is not worth a word"

@@ -27,7 +27,7 @@ def test_every_setting_stands_in_the_readme_and_the_other_way_round() -> None:
     code = sources(*PACKAGES)
     in_code = set(re.findall(r"TESTCAST_[A-Z][A-Z_]*[A-Z]", code))
     in_code -= {"TESTCAST_EDGE"}
-    in_code |= {f"TESTCAST_EDGE_{name}" for name in re.findall(r'\bof\("([A-Z_]+)"', code)}
+    in_code |= {f"TESTCAST_EDGE_{name}" for name in re.findall(r'\b(?:of|count_of)\("([A-Z_]+)"', code)}
     in_readme = set(re.findall(r"TESTCAST_[A-Z][A-Z_]*[A-Z]", README))
     assert in_code - in_readme == set(), "in the code, not in the README"
     assert in_readme - in_code == set(), "in the README, not in the code"

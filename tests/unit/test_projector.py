@@ -14,6 +14,7 @@ from broker.contract.errors import BrokerRefused, BrokerUnavailable, WrongLastSe
 from broker.contract.snapshot import Snapshot
 from tests.harness import event_bytes
 from tests.model import ModelBroker, VirtualLoop
+from ws_edge.fanout.ring import no_note
 from ws_edge.views.projector import Folded, Projector
 
 ID = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
@@ -41,7 +42,7 @@ class World:
         log: Any = self.broker
         store: Any = self
         known: Any = catalogue
-        self.projector = Projector(log, store, known, lambda _id, _seq: None, self.get_nothing, lambda: "1")
+        self.projector = Projector(log, store, known, lambda _id, _seq: None, self.get_nothing, lambda: "1", no_note)
 
     async def get_nothing(self) -> None: ...
 

@@ -28,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from broker.contract.position import Position
 from tests.harness import NO_SUCH_TEST as TEST_ID
+from tests.harness import is_event
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import ENCODINGS, Encoding
@@ -136,7 +137,7 @@ class ModelViewer(SocketWriter):
 
     def _on_message(self, message: dict[str, Any]) -> None:
         assert not self.left, "written to after it has left"
-        if "seq" in message:
+        if is_event(message):
             self.log.append(f"{message['seq']}")
             self._on_event(message)
             return

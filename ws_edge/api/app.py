@@ -6,8 +6,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import quote
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,11 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.jetstream.connection import Connection
-from ws_edge.api import rpc
+from broker.version import VERSION
+from ws_edge.api import health, rpc
 from ws_edge.api.response_cache import ResponseCacheMiddleware
 from ws_edge.api.static import Static
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
+from ws_edge.transport.upgrade import PATH as SOCKET_PATH
 
 _log = logging.getLogger("testcast.edge")
 
@@ -40,6 +42,7 @@ def make_app(
         # Without waiting: the page and /healthz are served while the broker is away.
         nats = Connection.dial(nats_url, name=f"edge-{config.port}")
         node = Node(nats, config, replicas)
+        _log.info("testcast %s: edge on %s port %d, broker %s", VERSION, config.host, config.port, nats.address)
         await node.start()
         on_ready(node)
         try:
@@ -48,48 +51,69 @@ def make_app(
             await node.stop()
 
     # For pages of the other origins that the operator names: they load /testcast.js and call the RPC.
-    origins = sorted(config.allowed_origins)
-    cors = Middleware(CORSMiddleware, origins, allow_methods=["GET", "POST"], allow_headers=["content-type"])
-    static = Static()
+    origins = config.allowed_origins
+    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type"])  # type: ignore[arg-type]
+    static = Static(config)
+    prefix = config.prefix.decode()
     application = Starlette(
         lifespan=lifespan,
         routes=[
+            *([Route(prefix, _to_directory)] if prefix else []),
             Route("/rpc/{method}", rpc.serve, methods=["GET", "POST"]),
-            Route("/healthz", _healthz),
-            Route("/readyz", _readyz),
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            Route(SOCKET_PATH, _no_upgrade),
             Route("/", static.page),
             Route("/tests/{test_id}", static.page),
+            Route("/tests/{test_id}/", _without_slash),
             Route("/{name}", static.file),
             Route("/{folder}/{name}", static.file),
         ],
         middleware=[cors] if origins else [],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},  # type: ignore[dict-item]
     )
+    application.router.redirect_slashes = False  # its redirects are absolute and name the Host that was asked for
     return ResponseCacheMiddleware(application)
 
 
-async def _healthz(_request: Request) -> Response:
-    """The process is alive."""
-    return Response("ok\n", media_type="text/plain")
+class _Cors(CORSMiddleware):
+    """Tells the pages of allowed origins that they may read answers. One set judges origins here and at the socket."""
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        """Whether the operator allows it."""
+        return origin in self.allow_origins
 
 
-async def _readyz(request: Request) -> Response:
-    """Viewers may be sent here."""
-    node: Node = request.state.node
-    body: dict[str, Any] = {
-        "ready": node.ready,
-        "broker": node.nats.connected,
-        "catalogue": node.catalogue.filled.is_set(),
-        "draining": node.draining,
-    }
-    if node.failed:
-        body["failed"] = sorted(node.failed)
-    return Response(orjson.dumps(body), status_code=200 if node.ready else 503, media_type="application/json")
+async def _to_directory(request: Request) -> Response:
+    """The prefix without its slash: relative addresses would lead beside it."""
+    return _redirect(request, f"{request.scope['path']}/")
+
+
+async def _without_slash(request: Request) -> Response:
+    """A run's address with a slash at its end."""
+    return _redirect(request, f"../{quote(request.path_params['test_id'])}")
+
+
+def _redirect(request: Request, to: str) -> Response:
+    query = request.scope["query_string"].decode("latin-1")
+    return Response(status_code=307, headers={"location": f"{to}?{query}" if query else to})
+
+
+async def _no_upgrade(_request: Request) -> Response:
+    """A request for the socket that does not ask for an upgrade, or whose Upgrade a proxy has removed."""
+    text = (
+        "This is the address of a WebSocket, and the request asks for no upgrade. "
+        "A proxy in between has to pass the headers Upgrade and Connection on.\n"
+    )
+    headers = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-version": "13"}
+    return Response(text, status_code=426, headers=headers, media_type="text/plain")
 
 
 async def _http_error(_request: Request, error: HTTPException) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return rpc.error_response(code, str(error.detail), error.status_code)
+    response = rpc.error_response(code, str(error.detail), error.status_code)
+    response.headers.update(error.headers or {})  # Allow, of a 405
+    return response
 
 
 async def _internal_error(_request: Request, error: Exception) -> Response:

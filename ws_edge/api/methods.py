@@ -11,14 +11,17 @@ import orjson
 from starlette.requests import Request
 
 from broker.clock import now_ms
-from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
-from broker.contract.events import check, for_viewer
+from broker.contract.errors import BrokerUnavailable, NotFound
 from broker.contract.position import Decision, Position, decide
 from broker.contract.snapshot import ListStatus, Snapshot
 from broker.jetstream import runs
 from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
+from broker.version import VERSION
 from ws_edge.access import Action
+from ws_edge.api.outside import outside_of
+from ws_edge.fanout.ring import entry_of
+from ws_edge.fanout.unreadable import told
 from ws_edge.node import Node
 from ws_edge.views.catalogue import to_json
 
@@ -100,12 +103,19 @@ async def list_tests(node: Node, _request: Request, params: ListTests) -> Answer
     stale_for_s = node.stale_for_s
     if stale_for_s is not None:
         answer |= {"stale": True, "ageMs": int(stale_for_s * 1000)}
+    if degraded := node.degraded:
+        answer["degraded"], etag = degraded, None
     return Answer(orjson.dumps(answer), etag, is_current=_while_unchanged(node))
 
 
 def _while_unchanged(node: Node) -> Callable[[], bool]:
     version, epoch = node.catalogue.version, node.hub.epoch
-    return lambda: node.catalogue.version == version and node.hub.epoch == epoch and not node.stale
+
+    def is_current() -> bool:
+        same = node.catalogue.version == version and node.hub.epoch == epoch
+        return same and not node.stale and not node.degraded
+
+    return is_current
 
 
 async def get_test(node: Node, _request: Request, params: RunParams) -> Answer:
@@ -128,9 +138,11 @@ async def get_events(node: Node, _request: Request, params: GetEvents) -> Answer
     if not last:
         raise NotFound(test_id)
     decision = await _decide(node, test_id, asked, epoch, last)
-    events, head = await _read_page(node, test_id, decision.after, last, params.limit)
+    events, passed_over, head = await _read_page(node, test_id, decision.after, last, params.limit)
     answer: dict[str, Any] = {"outcome": decision.outcome, "epoch": epoch, "head": head, "events": events}
     answer["more"] = head < last
+    if passed_over is not None:
+        answer["unreadable"] = passed_over
     if decision.reason is not None:
         answer["reason"] = decision.reason
     if decision.outcome != "recovered":
@@ -145,19 +157,17 @@ async def _decide(node: Node, test_id: str, asked: Position | None, epoch: str, 
     return decide(asked, epoch, last, retained=retained)
 
 
-async def _read_page(node: Node, test_id: str, after: int, last: int, limit: int) -> tuple[list[orjson.Fragment], int]:
-    """One page of events as viewers get them, and the position after it."""
-    events: list[orjson.Fragment] = []
+async def _read_page(
+    node: Node, test_id: str, after: int, last: int, limit: int
+) -> tuple[list[orjson.Fragment], dict[str, Any] | None, int]:
+    """One page of events as viewers get them, what of it cannot be read, and the position after it."""
     if after >= last:
-        return events, after
-    head = after
-    for stored in await first_page(node.log, test_id, after, last, limit=limit):
-        head = stored.seq
-        try:
-            events.append(orjson.Fragment(for_viewer(test_id, stored.seq, check(stored.data))))
-        except BadInput:
-            continue  # a malformed event moves the position and is not shown
-    return events, head
+        return [], None, after
+    stored = await first_page(node.log, test_id, after, last, limit=limit)
+    note = node.hub.unreadable.note
+    entries = [entry_of(test_id, each.seq, each.data, each.stored_ms, note) for each in stored]
+    events = [orjson.Fragment(entry.body) for entry in entries if entry.body]
+    return events, told(entries), entries[-1].seq if entries else after
 
 
 async def connect_to_test(node: Node, request: Request, params: RunParams) -> Answer:
@@ -167,11 +177,9 @@ async def connect_to_test(node: Node, request: Request, params: RunParams) -> An
     if not last:
         raise NotFound(test_id)
     epoch = node.hub.epoch or (await node.log.heads()).epoch
-    forwarded = request.headers.get("x-forwarded-proto", request.url.scheme)
-    scheme = "wss" if forwarded.split(",")[0].strip() == "https" else "ws"
-    host = request.headers.get("host", f"{node.config.host}:{node.config.port}")
+    outside = outside_of(node.config, request)
     answer = {
-        "url": f"{scheme}://{host}/ws?testId={test_id}",
+        "url": f"{'wss' if outside.secure else 'ws'}://{outside.host}{outside.prefix}/ws?testId={test_id}",
         "snapshot": msgspec.to_builtins(await _snapshot(node, test_id)),
         "epoch": epoch,
         "head": last,
@@ -182,7 +190,8 @@ async def connect_to_test(node: Node, request: Request, params: RunParams) -> An
 async def submit_test(node: Node, _request: Request, params: SubmitTest) -> Answer:
     """Queues a run."""
     url = await check_for_submit(params.game_url, allow_private=node.config.allow_private)
-    job = runs.make_job(url, params.title, params.budget_seconds, params.seed)
+    private = node.config.allow_private
+    job = runs.make_job(url, params.title, params.budget_seconds, params.seed, allow_private=private)
     return Answer(orjson.dumps({"testId": await runs.submit(node.log, job)}))
 
 
@@ -202,7 +211,13 @@ async def get_picture(node: Node, _request: Request, params: RunParams) -> Answe
 
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
     """What the page needs to know of this installation."""
-    answer: dict[str, Any] = {"now": node.broker_ms() or now_ms()}
+    answer: dict[str, Any] = {
+        "now": node.broker_ms() or now_ms(),
+        "version": VERSION,
+        "allowPrivate": node.config.allow_private,
+    }
+    if degraded := node.degraded:
+        answer["degraded"] = degraded
     if node.config.demo_game_url is not None:
         answer["demoGameUrl"] = node.config.demo_game_url
     return Answer(orjson.dumps(answer))

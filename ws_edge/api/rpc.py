@@ -13,9 +13,9 @@ from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.methods import METHODS, Answer, Method, Params, RunParams
+from ws_edge.api.outside import why_page_is_refused
 from ws_edge.api.response_cache import CachedResponse
 from ws_edge.node import Node
-from ws_edge.transport.handshake import origin_allowed
 
 MAX_BODY_BYTES: Final = 16 * 1024
 _STATUS: Final = {
@@ -30,6 +30,7 @@ _STATUS: Final = {
     "broker_refused": 502,
     "queue_full": 503,
     "broker_unavailable": 503,
+    "storage_full": 503,
 }
 """Of the codes that are not 400."""
 
@@ -71,9 +72,9 @@ async def _params(node: Node, request: Request, method: Method) -> Params:
     """
     if request.method != "POST":
         return _convert(method.params, dict(request.query_params), strict=False)
-    origin, host = request.headers.get("origin"), request.headers.get("host")
-    if not origin_allowed(origin, host, node.config.allowed_origins):
-        raise BadInput(f"pages of {origin} may not call this", code="foreign_origin")
+    reason = why_page_is_refused(node.config, request)
+    if reason is not None:
+        raise BadInput(reason, code="foreign_origin")
     body = await _body(request)
     try:
         given = orjson.loads(body) if body.strip() else {}
@@ -106,7 +107,8 @@ def _response(request: Request, answer: Answer) -> Response:
     headers = {"cache-control": "no-cache"}
     if answer.etag is not None:
         headers["etag"] = answer.etag
-        if matches(if_none_match(request.scope["headers"]), answer.etag):
+        # A POST is always answered in full: 304 is for GET and HEAD only (RFC 9110, 13.1.2).
+        if request.method != "POST" and matches(if_none_match(request.scope["headers"]), answer.etag):
             return Response(status_code=304, headers=headers)
     if not answer.body:
         return Response(status_code=204, headers=headers)

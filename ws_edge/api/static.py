@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,11 +16,16 @@ from starlette.responses import Response
 from broker.contract import ids
 from broker.contract.errors import InvalidTestId
 from ws_edge.api.http_cache import if_none_match, matches
+from ws_edge.api.outside import outside_of
+from ws_edge.config import EdgeConfig
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "dashboard_ui"
 PAGE: Final = "index.html"
 RUN_PAGE: Final = "run.html"
 """For a run of its own: the same page, with other modules to preload."""
+_ADDRESS: Final = re.compile(rb"""(\b(?:href|src)=")/(?!/)""")
+_MAX_PAGES: Final = 32
+"""A proxy may tell any number of prefixes."""
 FOLDERS: Final = ("client", "view")
 ALIASES: Final = {"testcast.d.ts": "client/testcast.d.ts"}
 """Public addresses of files that are in a folder. testcast.js is not one of them: its imports are relative."""
@@ -51,10 +57,23 @@ def load(directory: Path = DIRECTORY) -> dict[str, File]:
     for path in sorted(path for folder in ("", *FOLDERS) for path in (directory / folder).iterdir()):
         if path.is_file() and not path.name.startswith("."):
             plain = path.read_bytes()
-            etag = f'W/"{hashlib.blake2b(plain, digest_size=12).hexdigest()}"'
             address = path.relative_to(directory).as_posix()
-            files[address] = File(_media_type(path.name), etag, plain, gzip.compress(plain, 9, mtime=0))
+            files[address] = _file(_media_type(path.name), rooted(plain, "./") if path.suffix == ".html" else plain)
     return files | {public: files[address] for public, address in ALIASES.items()}
+
+
+def rooted(page: bytes, root: str) -> bytes:
+    """A page whose addresses lead to `root`. In the sources they begin with a slash, which stands for the edge's root.
+
+    Args:
+        root: relative to the page, like "../", or a path; with a slash at its end.
+    """
+    return _ADDRESS.sub(rb"\1" + root.encode("ascii"), page)
+
+
+def _file(media_type: str, plain: bytes) -> File:
+    etag = f'W/"{hashlib.blake2b(plain, digest_size=12).hexdigest()}"'
+    return File(media_type, etag, plain, gzip.compress(plain, 9, mtime=0))
 
 
 class StaticStatistics(NamedTuple):
@@ -68,8 +87,12 @@ class StaticStatistics(NamedTuple):
 class Static:
     """The routes of the dashboard: its files, and its page under `/` and under the address of each run."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: EdgeConfig) -> None:
+        self._config = config
         self._files = load()
+        self._sources = {name: (DIRECTORY / name).read_bytes() for name in (PAGE, RUN_PAGE)}
+        self._pages: dict[tuple[str, str], File] = {}
+        """By name and root."""
 
     def __repr__(self) -> str:
         statistics = self.statistics()
@@ -89,10 +112,25 @@ class Static:
             if test_id is not None:
                 ids.parse_test_id(test_id)
         except InvalidTestId as error:
-            response = _answer(request, self._files[RUN_PAGE], 404)
+            response = _answer(request, self._page(request, RUN_PAGE), 404)
             response.headers["x-error"] = error.code
             return response
-        return _answer(request, self._files[PAGE if test_id is None else RUN_PAGE])
+        return _answer(request, self._page(request, PAGE if test_id is None else RUN_PAGE))
+
+    def _page(self, request: Request, name: str) -> File:
+        """A page with addresses that work where it is shown: below the prefix, or relative where none is known.
+
+        Relative ones alone would not do: some proxies answer `/testcast` and `/testcast/` alike.
+        """
+        prefix = outside_of(self._config, request).prefix
+        root = f"{prefix}/" if prefix else "./" if name == PAGE else "../"
+        page = self._pages.get((name, root))
+        if page is None:
+            if len(self._pages) >= _MAX_PAGES:
+                self._pages.clear()
+            page = _file("text/html", rooted(self._sources[name], root))
+            self._pages[name, root] = page
+        return page
 
     async def file(self, request: Request) -> Response:
         """One of the files, by its name and its folder, if any.

@@ -7,37 +7,40 @@ from typing import Final
 
 from ws_edge.encoding import Encoding
 from ws_edge.fanout.ring import Entry, index_after
+from ws_edge.fanout.unreadable import told
 
 MAX_BATCH_BYTES: Final = 32 * 1024
 """Half the default high-water mark: a viewer's buffer never holds more than two of them."""
 _MAX_CACHED: Final = 16
 
 
-def batch_after(entries: Sequence[Entry], cursor: int, head: int, max_bytes: int) -> tuple[list[bytes], int]:
-    """The events that a viewer at `cursor` gets next, up to `head` and about `max_bytes`.
+def framed(test_id: str, encoding: Encoding, entries: Sequence[Entry]) -> bytes:
+    """Entries as a viewer gets them: the events joined, then a word about those that cannot be read."""
+    bodies = [entry.body for entry in entries if entry.body]
+    frame = encoding.frame(bodies) if bodies else b""
+    passed_over = told(entries) if len(bodies) < len(entries) else None
+    if passed_over is not None:
+        frame += encoding.control("unreadable", testId=test_id, **passed_over)
+    return frame
 
-    Returns:
-        Their bodies, and the cursor after them (unchanged when there are none).
-    """
-    bodies: list[bytes] = []
-    size = 0
-    for index in range(index_after(entries, cursor), len(entries)):
-        entry = entries[index]
-        if size >= max_bytes or entry.seq > head:
-            break
-        cursor = entry.seq
-        if entry.body:
-            bodies.append(entry.body)
-            size += len(entry.body)
-    return bodies, cursor
+
+def batch_after(entries: Sequence[Entry], cursor: int, head: int, max_bytes: int) -> Sequence[Entry]:
+    """The entries that a viewer at `cursor` gets next, up to `head` and about `max_bytes`."""
+    size, start = 0, index_after(entries, cursor)
+    end = start
+    while end < len(entries) and size < max_bytes and entries[end].seq <= head:
+        size += len(entries[end].body)
+        end += 1
+    return entries[start:end]
 
 
 class BatchCache:
     """The framed batches of one topic, by encoding and cursor."""
 
-    __slots__ = ("_framed",)
+    __slots__ = ("_framed", "_test_id")
 
-    def __init__(self) -> None:
+    def __init__(self, test_id: str) -> None:
+        self._test_id = test_id
         self._framed: dict[tuple[Encoding, int], tuple[Sequence[Entry], int, bytes, int]] = {}
 
     def __repr__(self) -> str:
@@ -48,8 +51,8 @@ class BatchCache:
         known = self._framed.get((encoding, cursor))
         if known is not None and known[0] is entries and known[1] == head:
             return known[2], known[3]
-        bodies, after = batch_after(entries, cursor, head, MAX_BATCH_BYTES)
-        frame = encoding.frame(bodies) if bodies else b""
+        batch = batch_after(entries, cursor, head, MAX_BATCH_BYTES)
+        frame, after = framed(self._test_id, encoding, batch), batch[-1].seq if batch else cursor
         if len(self._framed) >= _MAX_CACHED:
             self._framed.clear()
         self._framed[encoding, cursor] = (entries, head, frame, after)

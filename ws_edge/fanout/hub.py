@@ -21,6 +21,7 @@ from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.ring import Entry
 from ws_edge.fanout.session import Session, Viewer
 from ws_edge.fanout.topic import LEADER_CHECK_EVERY_S, Topic
+from ws_edge.fanout.unreadable import UnreadableEvents
 
 POLICY: Final = 1008
 _TICK_S: Final = 0.25
@@ -91,7 +92,8 @@ class Hub:
 
     def __init__(self, log: EventLog, config: EdgeConfig, snapshots: Snapshots) -> None:
         self.log = log
-        self.replay = Replay(log)
+        self.unreadable = UnreadableEvents(asyncio.get_running_loop().time)
+        self.replay = Replay(log, self.unreadable.note)
         self.epoch = ""
         self.stale = False
         self.config = config
@@ -265,6 +267,8 @@ class Hub:
         """
         heads = await self.log.heads([topic.test_id for topic in due])
         self._leader_at, self.stale = asyncio.get_running_loop().time(), False
+        if self.epoch != heads.epoch:
+            self.unreadable.forget()
         self.epoch = heads.epoch
         for topic in self.topics.values():
             if topic.epoch not in ("", heads.epoch):

@@ -14,10 +14,11 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from broker.contract.errors import TestcastError
+from broker.contract.events import OnMalformed
 from broker.contract.ports import EventLog
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
-from ws_edge.fanout.ring import Entry, entry_of, index_after
+from ws_edge.fanout.ring import Entry, entry_of, index_after, no_note
 
 _BLOCK: Final = 512
 PAGE: Final = 2 * _BLOCK
@@ -60,10 +61,15 @@ class ReplayStatistics(NamedTuple):
 
 
 class Replay:
-    """The pages of one edge. All calls from the loop; nothing blocks."""
+    """The pages of one edge. All calls from the loop; nothing blocks.
 
-    def __init__(self, log: EventLog) -> None:
+    Args:
+        note: called with each malformed event that is read.
+    """
+
+    def __init__(self, log: EventLog, note: OnMalformed = no_note) -> None:
         self._log = log
+        self._note = note
         self._pages: OrderedDict[tuple[str, int], ReplayPage] = OrderedDict()
         self._starts: dict[str, set[int]] = {}
         """Where each run's pages begin: a run among many others spans many blocks."""
@@ -150,7 +156,7 @@ class Replay:
 
     async def _read_page(self, test_id: str, start: int) -> ReplayPage:
         read = await self._log.read(test_id, max(0, start - 1), PAGE)
-        entries = [entry_of(test_id, each.seq, each.data, each.stored_ms) for each in read.events]
+        entries = [entry_of(test_id, each.seq, each.data, each.stored_ms, self._note) for each in read.events]
         return ReplayPage(start, entries, read.complete)
 
     def _keep(self, key: tuple[str, int], page: ReplayPage) -> None:

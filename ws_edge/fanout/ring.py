@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from broker.contract.errors import MalformedEvent
-from broker.contract.events import check, for_viewer
-from broker.log import RateLimited
+from broker.contract.events import OnMalformed, check, for_viewer
 from ws_edge.fanout.throttle import Kind
 
-_malformed_log = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
 _BY_SEQ: Final = attrgetter("seq")
 
 
@@ -26,15 +23,25 @@ class Entry(NamedTuple):
     kind: Kind
     stored_ms: int = 0
     """When the broker stored it, ms since 1970 by its clock. 0: not known."""
+    reason: str = ""
+    """Why it is malformed; empty for an event."""
 
 
-def entry_of(test_id: str, seq: int, raw: bytes, stored_ms: int = 0) -> Entry:
-    """Checks and encodes what is stored at `seq`."""
+def no_note(_test_id: str, _seq: int, _error: MalformedEvent) -> None:
+    """Takes no notice of a malformed event."""
+
+
+def entry_of(test_id: str, seq: int, raw: bytes, stored_ms: int = 0, note: OnMalformed = no_note) -> Entry:
+    """Checks and encodes what is stored at `seq`.
+
+    Args:
+        note: called when it is malformed.
+    """
     try:
         checked = check(raw)
     except MalformedEvent as error:
-        _malformed_log.warning("malformed event %d of test %s, not forwarded: %s", seq, test_id, error)
-        return Entry(seq, b"", "silent", stored_ms)
+        note(test_id, seq, error)
+        return Entry(seq, b"", "silent", stored_ms, error.reason)
     kind: Kind = "urgent" if checked.event.urgent else "progress"
     return Entry(seq, for_viewer(test_id, seq, checked), kind, stored_ms)
 

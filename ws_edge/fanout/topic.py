@@ -22,7 +22,7 @@ from broker.contract.ports import LiveEvent
 from broker.contract.position import Outcome, Position, Reason
 from broker.contract.snapshot import Snapshot
 from ws_edge.encoding import Encoding
-from ws_edge.fanout.batch import BatchCache
+from ws_edge.fanout.batch import BatchCache, framed
 from ws_edge.fanout.continuity import Continuity, Verdict
 from ws_edge.fanout.repair import LogSource, Repair
 from ws_edge.fanout.replay import Replay, ReplayPage
@@ -30,6 +30,7 @@ from ws_edge.fanout.resume import READ_ENDS, READ_STARTS, Act, Plan, Stage, plan
 from ws_edge.fanout.ring import Entry, Ring, entry_of
 from ws_edge.fanout.session import Audience, Session, Viewer
 from ws_edge.fanout.throttle import Throttle
+from ws_edge.fanout.unreadable import UnreadableEvents
 
 State = Literal["opening", "open", "missing", "closed"]
 
@@ -43,6 +44,7 @@ class Services(LogSource, Protocol):
     """What a topic needs of its node."""
 
     replay: Replay
+    unreadable: UnreadableEvents
     stale: bool
     """No leader has answered for a while: what is shown may be old."""
 
@@ -91,7 +93,7 @@ class Topic:
         self._services = services
         self._loop = asyncio.get_running_loop()
         self._ring = Ring(0)
-        self._batches = BatchCache()
+        self._batches = BatchCache(test_id)
         self._syncs: dict[Encoding, tuple[object, bytes]] = {}
         self._throttle: Throttle[Entry] = Throttle(progress_interval_s)
         self._throttle_timer: asyncio.TimerHandle | None = None
@@ -271,7 +273,7 @@ class Topic:
         """Receives the next event in order."""
         self.order.take(seq)
         self.received_at = now = self._loop.time()
-        entry = entry_of(self.test_id, seq, data, stored_ms)
+        entry = entry_of(self.test_id, seq, data, stored_ms, self._services.unreadable.note)
         self._release(self._throttle.offer(entry, entry.kind, now))
         if self._throttle.due is not None and self._throttle_timer is None:
             self._throttle_timer = self._loop.call_at(self._throttle.due, self._on_window_end)
@@ -296,9 +298,8 @@ class Topic:
         before, self.order.released = self.order.released, entries[-1].seq
         self._ring.extend(entries)
         self._batches.clear()
-        bodies = [entry.body for entry in entries if entry.body]
-        if bodies:
-            refused = self.live.offer(lambda encoding: encoding.frame(bodies), self._high_water_bytes)
+        if self.live:
+            refused = self.live.offer(lambda encoding: framed(self.test_id, encoding, entries), self._high_water_bytes)
             self.sent_at = self._loop.time()
             for session in refused:
                 self.live.discard(session)

@@ -56,7 +56,8 @@ class AcceptProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hands the connection to the protocol that its first bytes ask for."""
         self._leave()
-        request = handshake.read(data) if data.startswith(_SOCKET) else None
+        plain = data if data.startswith(_SOCKET) else self._without_prefix(data)
+        request = handshake.read(plain) if plain.startswith(_SOCKET) else None
         if request is not None:
             viewer = ViewerSocket(self._config, self._server_state, self._app_state)
             viewer.connection_made(self._transport)
@@ -75,6 +76,13 @@ class AcceptProtocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """uvicorn stops."""
         self._transport.close()
+
+    def _without_prefix(self, data: bytes) -> bytes:
+        """The request with the edge's own target, if it is a GET below the prefix of the public URL."""
+        prefix: bytes = self._app_state["node"].config.prefix
+        if not prefix or not data.startswith(b"GET " + prefix):
+            return data
+        return data[:4] + handshake.without_prefix(data[4:], prefix)
 
     def _leave(self) -> None:
         self._server_state.connections.discard(self)

@@ -6,11 +6,7 @@ answer and before any work is done for them, so that the others are served quick
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
 from typing import NamedTuple
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Refused(NamedTuple):
@@ -90,30 +86,3 @@ class Admission:
             if self._tokens < 1:
                 return Refused("too_fast", "too many handshakes at once on this node", 1)
         return None
-
-
-def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Network]) -> str:
-    """Where a request comes from.
-
-    Args:
-        peer: the address at the other end of the connection.
-        forwarded_for: the X-Forwarded-For header, None when there is none.
-        trusted: the proxies whose header is trusted. Each trusted hop, from the nearest on, may name the one before it.
-
-    Returns:
-        The first address, seen from here, that is no trusted proxy.
-    """
-    address = peer
-    for hop in reversed((forwarded_for or "").split(",")):
-        if not hop.strip() or not _is_in(address, trusted):
-            break
-        address = hop.strip()
-    return address
-
-
-def _is_in(address: str, networks: Sequence[Network]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)

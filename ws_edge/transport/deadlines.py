@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ws_edge.transport.handshake import without_prefix
+
 HEADER_S: Final = 5.0
 BODY_S: Final = 10.0
 
@@ -43,8 +45,11 @@ class DeadlineHttp(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The header is here; what is left is the body."""
+        """The header is here; what is left is the body. From here on the target is one of the edge's own addresses."""
         self._allowed_s = BODY_S
+        prefix: bytes = self.app_state["node"].config.prefix
+        if prefix:
+            self.url = without_prefix(self.url, prefix)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Collection
+from collections.abc import Container
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -53,6 +53,11 @@ _PLAIN: Final = re.compile(
 )
 """A whole upgrade request as clients write it (RFC 9112: request line, fields, nothing folded, no body)."""
 _MAX_PLAIN_BYTES: Final = 8 * 1024
+_OWN_ADDRESS: Final = re.compile(rb"/tests/[0-9a-f]{8}-[0-9a-f-]{27}(?:[/?]|\Z)")
+"""A run's page, also where the public URL ends with `/tests`."""
+SUBPROTOCOL: Final = "testcast.v1"
+"""The name of what is spoken on the socket, for clients that insist on one."""
+_SUBPROTOCOL_LINE: Final = f"\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}".encode()
 _BODY: Final = {"content-length", "transfer-encoding"}
 
 
@@ -109,6 +114,7 @@ def accept(request: Request) -> bytes:
             HTTPStatus.UPGRADE_REQUIRED,
             "bad_handshake",
             "this server speaks WebSocket version 13",
+            upgrade="websocket",
             sec_websocket_version="13",
         )
     key = headers.get("sec-websocket-key", "")
@@ -121,11 +127,30 @@ def accept(request: Request) -> bytes:
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
         + accept_key(key).encode()
+        + (_SUBPROTOCOL_LINE if _is_offered(headers.get("sec-websocket-protocol", "")) else b"")
         + b"\r\n\r\n"
     )
 
 
-def origin_allowed(origin: str | None, host: str | None, allowed: Collection[str]) -> bool:
+def _is_offered(protocols: str) -> bool:
+    """Names of subprotocols are compared as they are, case included (RFC 6455, 4.1)."""
+    return bool(protocols) and SUBPROTOCOL in [each.strip(" \t") for each in protocols.split(",")]
+
+
+def without_prefix(target: bytes, prefix: bytes) -> bytes:
+    """A request's target as the edge's own addresses have it.
+
+    Args:
+        target: as it came. A proxy may have removed the prefix, or passed it on.
+        prefix: the path of the public URL, without a slash at its end; empty for none.
+    """
+    if not prefix or not target.startswith(prefix) or _OWN_ADDRESS.match(target):
+        return target
+    below = target[len(prefix) :]
+    return below if below.startswith(b"/") else target
+
+
+def origin_allowed(origin: str | None, host: str | None, allowed: Container[str]) -> bool:
     """Whether a page of `origin` may connect: the edge's own pages, and those of the origins that the operator names.
 
     Without an Origin header the client is no browser, and there is no page to judge.

@@ -11,6 +11,7 @@ import socket
 from typing import Final
 
 from broker.contract.errors import InvalidSetting
+from broker.local.listening import reason, resolved
 
 BACKLOG: Final = 4096
 _NOTSENT_LOWAT_BYTES: Final = 16 * 1024
@@ -40,15 +41,13 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
     except OSError as error:
         for each in listening:
             each.close()
-        reason = error.strerror or error
-        raise InvalidSetting(
-            f"cannot listen on {host}:{port} (TESTCAST_EDGE_HOST, TESTCAST_EDGE_PORT): {reason}"
-        ) from None
+        raise InvalidSetting(f"{reason(host, port, error)} (TESTCAST_EDGE_HOST, TESTCAST_EDGE_PORT)") from None
     return listening
 
 
 def _bound(host: str, port: int, reuse: int | None) -> socket.socket:
-    each = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family, address = resolved(host, port)
+    each = socket.socket(family)
     try:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse is not None:
@@ -58,7 +57,7 @@ def _bound(host: str, port: int, reuse: int | None) -> socket.socket:
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT_BYTES)
-        each.bind((host, port))
+        each.bind(address)
         each.listen(BACKLOG)
     except OSError:
         each.close()

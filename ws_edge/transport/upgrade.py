@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from ws_edge.access import AccessDenied, Principal
 from ws_edge.transport import handshake
-from ws_edge.transport.admission import client_address
+from ws_edge.transport.foreign_pages import why_refused
+from ws_edge.transport.forwarded import client_address, limited_address
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.services import Services
 
@@ -37,9 +38,9 @@ def admit(node: Services, request: handshake.Request, peer: object) -> Admitted:
     try:
         if request.path != PATH:
             raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"the WebSocket is at {PATH}")
-        origin, host = request.headers.get("origin"), request.headers.get("host")
-        if not handshake.origin_allowed(origin, host, node.config.allowed_origins):
-            raise Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", f"pages of {origin} may not connect here")
+        reason = why_refused(node.config, request.headers.get, peer_address(peer))
+        if reason is not None:
+            raise Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", reason)
         try:
             principal = node.access.identify(request.headers.get)
         except AccessDenied as error:
@@ -54,11 +55,14 @@ def admit(node: Services, request: handshake.Request, peer: object) -> Admitted:
 
 def _enter(node: Services, request: handshake.Request, peer: object) -> str:
     """Counts the viewer. At the limits the answer is short, and comes before any other work."""
-    address = str(peer[0]) if isinstance(peer, tuple) else "local"
-    if node.config.trusted_proxies:
-        address = client_address(address, request.headers.get("x-forwarded-for"), node.config.trusted_proxies)
+    address = limited_address(client_address(peer_address(peer), request.headers.get, node.config.trusted_proxies))
     refused = node.admission.enter(address, asyncio.get_running_loop().time())
     if refused is not None:
         after = str(refused.retry_after_s)
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, refused.code, refused.message, retry_after=after)
     return address
+
+
+def peer_address(peername: object) -> str:
+    """The address in a transport's `peername`."""
+    return str(peername[0]) if isinstance(peername, tuple) else "local"

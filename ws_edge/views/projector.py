@@ -18,7 +18,15 @@ import msgspec
 
 from broker.contract import snapshot as snapshots
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotFound, TestcastError, WrongLastSequence
+from broker.contract.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    MalformedEvent,
+    NotFound,
+    TestcastError,
+    WrongLastSequence,
+)
+from broker.contract.events import OnMalformed
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Delivery
@@ -108,6 +116,7 @@ class Projector:
         since: a run's events after a sequence, None where this node does not hold all of them.
         repair: declares the topology again; called when the consumer does not answer.
         epoch: this life of the event stream as this node knows it; empty before it does.
+        on_malformed: called with each message that is not an event, also where nobody watches the run.
     """
 
     def __init__(
@@ -118,6 +127,7 @@ class Projector:
         since: Callable[[str, int], Sequence[HeldEvent] | None],
         repair: Callable[[], Awaitable[object]],
         epoch: Callable[[], str],
+        on_malformed: OnMalformed,
     ) -> None:
         self._log = log
         self._nats = log.connection
@@ -126,6 +136,7 @@ class Projector:
         self._since = since
         self._repair = repair
         self._epoch = epoch
+        self._on_malformed = on_malformed
         self._pending: dict[str, list[Delivery]] = {}
         """By run, the one that waits longest first."""
         self._rests_until: dict[str, float] = {}
@@ -204,7 +215,8 @@ class Projector:
             self._pending.setdefault(test_id, []).append(hint)
             return
         # test.<no id>.events: no viewer can ask for it
-        _limited.warning("an event on %r belongs to no test: its second token is no UUID", hint.subject[:80])
+        error = MalformedEvent("the second part of its subject is not a UUID", f"it is on {hint.subject[:80]!r}")
+        self._on_malformed("", hint.seq, error)
         await self._answer([hint], done=True)
 
     async def _round(self) -> None:
@@ -283,7 +295,8 @@ class Projector:
             after = self._fold_here(test_id, before, seq)
             if after is None:
                 self._reads += 1
-                after = (await runs.read(self._log, test_id, before, known_last=seq)).snapshot
+                read = runs.read(self._log, test_id, before, known_last=seq, on_malformed=self._on_malformed)
+                after = (await read).snapshot
             if after is None:  # all of its events are malformed
                 return False
             if before is None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from agent_worker.games.browser import Browser
-from tests.browser.playing import GameServer, OnlyThese, game_server, played, played_until
+from tests.games.playing import GameServer, OnlyThese, game_server, played, played_until
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.server
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from agent_worker.games.browser import Browser
 from agent_worker.games.handle import GameJob
 from agent_worker.games.player import play
 from broker.contract.url_policy import GameUrlRefused
+from tests.fair_clock import fair_time
 
 DEMO = Path(__file__).parents[2] / "agent_worker" / "games" / "demo_game"
 _TYPES = {".html": "text/html", ".js": "text/javascript"}
@@ -128,13 +128,13 @@ class Written:
         self.tell(message)
         self.score, self.metrics = score, metrics
         self.ends += 1
-        self.ended = time.monotonic()
+        self.ended = fair_time()
 
     async def fail(self, message: str, code: str) -> None:
         self.tell(message)
         self.failure = (code, message)
         self.ends += 1
-        self.ended = time.monotonic()
+        self.ended = fair_time()
 
     async def screenshot(self, jpeg: bytes) -> None:
         self.screenshots.append(jpeg)
@@ -161,9 +161,9 @@ class Written:
 async def played(browser: Browser, url: str, budget_s: float = 8.0, seed: int = 7) -> Written:
     """Plays to the end; the end comes once, and within the budget."""
     written = Written()
-    began = time.monotonic()
+    began = fair_time()
     await play(written, browser, GameJob("00000000-0000-4000-8000-000000000000", url, budget_s, seed))
-    written.seconds = time.monotonic() - began
+    written.seconds = fair_time() - began
     assert written.ends == 1
     assert written.ended - began <= budget_s
     assert written.seconds < budget_s + 2  # the page's closing comes after the verdict

@@ -1,0 +1,57 @@
+"""Jobs that were lost with the stream `JOBS`: the runs that wait for them are queued again from their first event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from broker.contract import subjects
+from broker.contract.errors import NotFound
+from broker.contract.snapshot import Snapshot
+from broker.jetstream import runs
+from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.scan import first_page
+
+
+async def lost_jobs(log: JetStreamLog, waiting: Iterable[Snapshot]) -> list[str]:
+    """Returns those of the queued runs that are older than the stream of jobs, and have no job in it.
+
+    Raises:
+        BrokerUnavailable: no leader.
+    """
+    info = await log.streams.api(f"STREAM.INFO.{subjects.JOBS}", {"subjects_filter": subjects.ALL_JOBS})
+    made_ms = datetime.fromisoformat(info["created"]).timestamp() * 1000
+    held = info["state"].get("subjects") or {}
+    return [run.test_id for run in waiting if run.created_at < made_ms and subjects.job(run.test_id) not in held]
+
+
+async def requeue(log: JetStreamLog, test_id: str) -> bool:
+    """Stores a run's job again. Returns False when the run waits for none: it has moved on, or was not submitted.
+
+    Raises:
+        BrokerUnavailable: no leader, or no acknowledgement. BrokerRefused: the queue is full.
+    """
+    try:
+        run = await runs.read(log, test_id)
+    except NotFound:
+        return False
+    if run.snapshot is None or run.snapshot.status != "queued":
+        return False
+    first = runs.parse((await first_page(log, test_id, 0, run.head, limit=1))[0].data)
+    try:
+        job = msgspec.convert(None if first is None else first.data, _Submitted)
+    except msgspec.ValidationError:  # another publisher's run: it has no job
+        return False
+    await runs.store_job(log.streams, test_id, runs.Job(**msgspec.structs.asdict(job)))
+    return True
+
+
+class _Submitted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The `data` of a submitted run's first event: a whole job, without a default."""
+
+    game_url: str
+    title: str
+    budget_seconds: float
+    seed: int

@@ -1,0 +1,217 @@
+"""The streams, buckets and consumers on the broker: how they are made, and what of a stream that stands may be changed.
+
+Pure. `topology.py` carries it out.
+
+What an operator has set on a stream that stands stays: retention, sizes, replicas, storage, compression. Only what
+testcast cannot work without is added to it, and nothing at all to a stream that a newer version has declared.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from broker.config import StreamSettings
+from broker.contract import subjects
+from broker.jetstream import kv
+
+DAY_S: Final = 24 * 3600
+RETENTION_S: Final = 7 * DAY_S
+LEASE_S: Final = 30
+MAX_EVENT_MESSAGE_BYTES: Final = 64 * 1024
+MAX_EVENTS_PER_RUN: Final = 20_000
+MAX_QUEUED_JOBS: Final = 10_000
+MAX_SHOT_BYTES: Final = 64 * 1024
+
+VERSION: Final = 1
+"""Of what must hold. It rises when a version of testcast needs something else of a stream."""
+VERSION_KEY: Final = "testcast-topology"
+"""In a stream's metadata."""
+_NS: Final = 1_000_000_000
+_WINDOW_S: Final = 120
+
+_RUNS_STREAM: Final = kv.stream(subjects.RUNS)
+_SHOTS_STREAM: Final = kv.stream(subjects.SHOTS)
+_MUST: Final = {
+    subjects.EVENTS: ("subjects", "allow_direct", "republish"),
+    subjects.JOBS: ("subjects", "discard", "max_msgs_per_subject", "discard_new_per_subject"),
+    _RUNS_STREAM: ("subjects", "allow_direct"),
+    _SHOTS_STREAM: ("subjects", "allow_direct"),
+}
+"""What testcast cannot work without. A stream that lacks one of them is changed."""
+_TOLD: Final = {
+    "max_age": "TESTCAST_EVENTS_MAX_AGE_S",
+    "max_bytes": "TESTCAST_EVENTS_MAX_BYTES",
+    "num_replicas": "TESTCAST_NATS_REPLICAS",
+}
+"""What a setting names and a standing stream may have otherwise: the stream keeps what it has."""
+
+
+class Change(NamedTuple):
+    """A field of a stream's configuration that becomes another."""
+
+    field: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.field} {shown(self.field, self.old)} -> {shown(self.field, self.new)}"
+
+
+def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[str, Any]]:
+    """Returns the configurations of the streams, as the broker's API takes them to make one."""
+    settings = settings or StreamSettings()
+    max_age = int(settings.max_age_s * _NS)
+    made = [
+        {
+            "name": subjects.EVENTS,
+            "subjects": [subjects.ALL_EVENTS],
+            "retention": "limits",
+            "storage": "file",
+            "allow_direct": True,
+            "max_age": max_age,
+            "max_bytes": settings.max_bytes or -1,
+            "max_msgs_per_subject": MAX_EVENTS_PER_RUN,
+            "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
+            "discard": "old",
+            "duplicate_window": min(_WINDOW_S * _NS, max_age or _WINDOW_S * _NS),  # the broker takes no longer one
+            "republish": {"src": subjects.ALL_EVENTS, "dest": "test.{{wildcard(1)}}.live"},
+        },
+        {
+            "name": subjects.JOBS,
+            "subjects": [subjects.ALL_JOBS],
+            "retention": "workqueue",
+            "storage": "file",
+            "max_msgs": MAX_QUEUED_JOBS,
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "discard_new_per_subject": True,
+            "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
+        },
+        _bucket(subjects.RUNS, max_age, max_value_bytes=256 * 1024),
+        _bucket(subjects.SHOTS, max_age, max_value_bytes=MAX_SHOT_BYTES + 1024),  # room for headers
+    ]
+    return [config | {"num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}} for config in made]
+
+
+def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
+    return {
+        "name": kv.stream(name),
+        "subjects": [kv.subject(name, ">")],
+        "retention": "limits",
+        "storage": "file",
+        "max_msgs_per_subject": 1,
+        "max_msg_size": max_value_bytes,
+        "max_age": max_age,
+        "discard": "new",
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+    }
+
+
+def consumers() -> list[tuple[str, dict[str, Any]]]:
+    """Returns the durable pull consumers as (stream, configuration)."""
+    return [
+        (
+            subjects.EVENTS,
+            {
+                "durable_name": subjects.PROJECTOR,
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": 10 * _NS,
+                "max_ack_pending": 20_000,
+                "headers_only": True,  # an event is a hint that a snapshot is out of date; its data is read elsewhere
+            },
+        ),
+        (
+            subjects.JOBS,
+            {
+                "durable_name": subjects.WORKERS,
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": LEASE_S * _NS,
+                "max_deliver": 20,  # a safety net: attempts are counted in the run's own events
+                "max_ack_pending": 10_000,
+            },
+        ),
+    ]
+
+
+def lease(lease_s: float) -> dict[str, Any]:
+    """Returns the change of the consumer `workers` that gives its jobs another lease."""
+    return {"ack_wait": int(lease_s * _NS)}
+
+
+def seconds(duration: float) -> float:
+    """Returns a duration of the broker's API in seconds."""
+    return float(duration) / _NS
+
+
+def problem_of_stream(standing: dict[str, Any], wanted: dict[str, Any]) -> str | None:
+    """Returns why a standing stream cannot be used and cannot be changed; None when it can."""
+    name = wanted["name"]
+    if standing.get("retention") != wanted["retention"]:
+        return (
+            f"the stream {name} has the retention {standing.get('retention')!r}, and testcast needs "
+            f"{wanted['retention']!r}, which cannot be changed: rename or delete that stream"
+        )
+    if standing.get("mirror") or standing.get("sealed"):
+        what = "a mirror" if standing.get("mirror") else "sealed"
+        return f"the stream {name} is {what}, so nothing can be stored in it: rename or delete that stream"
+    return None
+
+
+def problem_of_consumer(stream: str, standing: dict[str, Any], wanted: dict[str, Any]) -> str | None:
+    """Returns why a standing consumer cannot be used; None when it can."""
+    name = wanted["durable_name"]
+    if standing.get("deliver_subject"):
+        return f"the consumer {name} of {stream} is a push consumer, and testcast pulls from it: delete that consumer"
+    if standing.get("ack_policy") != wanted["ack_policy"]:
+        return (
+            f"the consumer {name} of {stream} has the ack policy {standing.get('ack_policy')!r}: delete that consumer"
+        )
+    return None
+
+
+def is_newer(standing: dict[str, Any]) -> bool:
+    """Whether a newer version of testcast has declared the stream."""
+    given = str((standing.get("metadata") or {}).get(VERSION_KEY, ""))
+    return given.isdecimal() and int(given) > VERSION
+
+
+def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
+    """Returns what must be changed in a standing stream. None of it takes back what an operator has set."""
+    if is_newer(standing):
+        return []
+    found = []
+    for field in _MUST[wanted["name"]]:
+        old, new = standing.get(field), wanted[field]
+        if field == "subjects":
+            old = old or []
+            new = [*old, *(each for each in new if each not in old)]
+        if old != new:
+            found.append(Change(field, old, new))
+    return found
+
+
+def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change, str]]:
+    """Returns what a standing stream has otherwise than the settings say, and the setting's name. It stays."""
+    found = []
+    for field, setting in _TOLD.items():
+        old, new = standing.get(field), wanted.get(field)
+        if new is not None and (old or 0) != new and not (field == "max_bytes" and {old, new} <= {0, -1, None}):
+            found.append((Change(field, old, new), setting))
+    return found
+
+
+def shown(field: str, value: Any) -> str:
+    """Returns a configuration's value as a person reads it."""
+    if value in (None, [], "", {}):
+        return "none"
+    if field in ("max_age", "ack_wait", "duplicate_window"):
+        return f"{seconds(value):g} s" if value else "unlimited"
+    if field in ("max_bytes", "max_msgs") and value <= 0:
+        return "unlimited"
+    if field == "republish":
+        return f"{value.get('src')} to {value.get('dest')}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

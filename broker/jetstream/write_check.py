@@ -1,0 +1,69 @@
+"""Finds out whether the broker still stores anything, where nothing is written for a while.
+
+A broker whose disk is full answers reads as before. An edge that only reads would show old runs for ever and not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from broker.contract import subjects
+from broker.contract.errors import BrokerRefused, BrokerUnavailable
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Connection
+
+KEY: Final = "write-check"
+"""In the bucket `RUNS`: no run has such an id, so no reader takes it for one."""
+_VALUE: Final = b" " * 4096
+"""A block of a file system: a full one may still take a few bytes."""
+EVERY_S: Final = 15.0
+_WHILE_REFUSED_S: Final = 2.0
+_FORGET_S: Final = 60.0
+"""A stream that nobody writes to any more is suspected no longer than this."""
+
+
+class WriteCheck:
+    """Keeps `Connection.storage` current. What it learns is in `refusing` there."""
+
+    def __init__(self, nats: Connection) -> None:
+        self._nats = nats
+        self._streams = Streams(nats)
+        self._seen: dict[str, tuple[int, float]] = {}
+        """Of each silent stream: its last sequence when that was noticed, and the loop time."""
+
+    def __repr__(self) -> str:
+        return f"<WriteCheck {self._nats.storage!r}>"
+
+    async def run(self) -> None:
+        """Checks until cancelled."""
+        health, stored = self._nats.storage, -1
+        self._nats.on_reconnect.append(health.forget_all)
+        try:
+            while True:
+                await asyncio.sleep(_WHILE_REFUSED_S if health.refusing else EVERY_S)
+                if self._nats.connected and (health.refusing or health.statistics().stored == stored):
+                    with contextlib.suppress(BrokerUnavailable, BrokerRefused):
+                        await self.check()
+                stored = health.statistics().stored
+        finally:
+            self._nats.on_reconnect.remove(health.forget_all)
+
+    async def check(self) -> None:
+        """Writes once, and forgets the refusals that do not stand any more.
+
+        Raises:
+            StorageFull: the broker has no room.
+            BrokerUnavailable, BrokerRefused: the bucket does not answer.
+        """
+        await self._streams.kv_put(subjects.RUNS, KEY, _VALUE)
+        health, now = self._nats.storage, asyncio.get_running_loop().time()
+        for stream in set(health.refusing) - health.silent:
+            health.forget(stream)  # there is room; a limit of the stream's own is met again by the next write
+        self._seen = {stream: seen for stream, seen in self._seen.items() if stream in health.silent}
+        for stream in tuple(health.silent):
+            last_seq = (await self._streams.state(stream)).last_seq
+            first_seq, since = self._seen.setdefault(stream, (last_seq, now))
+            if last_seq > first_seq or now - since > _FORGET_S:
+                health.forget(stream)

@@ -1,0 +1,58 @@
+"""The names of all environment variables of testcast, to find one that is misspelt. Pure.
+
+A process reads only its own, but all of them may share one environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+PREFIX: Final = "TESTCAST"
+_CLOSE: Final = 0.75
+"""How similar a name has to be to be suggested, from 0 to 1: one or two letters in ten may differ."""
+
+NAMES: Final = frozenset(
+    {
+        "TESTCAST_AGENT_ALLOW_PRIVATE",
+        "TESTCAST_AGENT_CHROMIUM",
+        "TESTCAST_AGENT_CONCURRENCY",
+        "TESTCAST_AGENT_NAME",
+        "TESTCAST_ALLOW_PRIVATE",
+        "TESTCAST_BIND",
+        "TESTCAST_EDGE_ALLOWED_ORIGINS",
+        "TESTCAST_EDGE_DEMO_GAME_URL",
+        "TESTCAST_EDGE_DRAIN_S",
+        "TESTCAST_EDGE_HANDSHAKES_PER_S",
+        "TESTCAST_EDGE_HEARTBEAT_S",
+        "TESTCAST_EDGE_HIGH_WATER_BYTES",
+        "TESTCAST_EDGE_HOST",
+        "TESTCAST_EDGE_MAX_SOCKETS",
+        "TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS",
+        "TESTCAST_EDGE_MAX_SUBSCRIPTIONS",
+        "TESTCAST_EDGE_PORT",
+        "TESTCAST_EDGE_PROGRESS_INTERVAL_S",
+        "TESTCAST_EDGE_PROJECTOR",
+        "TESTCAST_EDGE_REAPER",
+        "TESTCAST_EDGE_TRUSTED_PROXIES",
+        "TESTCAST_EDGE_WORKERS",
+        "TESTCAST_NATS_REPLICAS",
+        "TESTCAST_NATS_URL",
+        "TESTCAST_PORT",
+        "TESTCAST_RUN_LOST_S",
+        "TESTCAST_STATE_DIR",
+    }
+)
+"""`TESTCAST_BIND` and `TESTCAST_PORT` are read by docker-compose.yml."""
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """Returns a sentence for each of the names that begins like one of ours and is none."""
+    ours = sorted(name for name in names if name.upper().startswith(PREFIX) and name not in NAMES)
+    return [_sentence(name) for name in ours]
+
+
+def _sentence(name: str) -> str:
+    nearest = difflib.get_close_matches(name.upper(), sorted(NAMES), 1, _CLOSE)
+    return f"{name} is not a setting and is ignored" + (f": is {nearest[0]} meant?" if nearest else "")

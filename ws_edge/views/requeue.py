@@ -1,0 +1,71 @@
+"""Queues runs again whose jobs were lost: the stream of jobs was deleted, and has been made again without them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from broker.contract import subjects
+from broker.contract.errors import TestcastError
+from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.requeue import lost_jobs, requeue
+from broker.jetstream.topology import Topology
+from broker.log import RateLimited
+from ws_edge.views.catalogue import Catalogue
+
+_LOOK_S: Final = 10.0
+"""One request, and only while runs are queued. A node that has made the stream itself looks at once."""
+_log = logging.getLogger("testcast.requeue")
+_limited = RateLimited(_log, per_s=10.0)
+
+
+class RequeueStatistics(NamedTuple):
+    """Counts since the start of the node."""
+
+    requeued: int
+    """Runs that this node has queued again."""
+    failures: int
+    """Tries that the broker did not answer."""
+
+
+class Requeue:
+    """One node's look after the queued runs. Several nodes may find the same: the queue takes one job of each run."""
+
+    def __init__(self, log: JetStreamLog, catalogue: Catalogue, topology: Topology) -> None:
+        self._log = log
+        self._catalogue = catalogue
+        self._made = asyncio.Event()
+        self._requeued = self._failures = 0
+        topology.on_made.append(self._on_made)
+
+    def __repr__(self) -> str:
+        return f"<Requeue requeued={self._requeued}>"
+
+    def statistics(self) -> RequeueStatistics:
+        """The figures of this moment."""
+        return RequeueStatistics(self._requeued, self._failures)
+
+    def _on_made(self, name: str) -> None:
+        if name == subjects.JOBS:
+            self._made.set()
+
+    async def run(self) -> None:
+        """Looks until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._made.wait()
+            self._made.clear()
+            waiting = [run for run in self._catalogue.active() if run.status == "queued"]
+            if not waiting:
+                continue
+            try:
+                for test_id in await lost_jobs(self._log, waiting):
+                    if await requeue(self._log, test_id):
+                        self._requeued += 1
+                        _log.warning("test %s was queued again: its job was lost", test_id)
+            except TestcastError as error:
+                self._failures += 1
+                _limited.warning("looking for lost jobs: %s", error)
