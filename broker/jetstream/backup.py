@@ -6,18 +6,23 @@ Snapshots of runs are folded from the events again, and jobs belong to workers t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 
 from broker.contract import subjects
-from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable
-from broker.jetstream import kv, topology
+from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, NotFound, WrongLastSequence
+from broker.jetstream import kv, runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.folded import stored_runs
 from broker.jetstream.parser import Message
+from broker.jetstream.snapshot_store import SnapshotStore
 
 STREAMS: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS))
 _CHUNK_BYTES: Final = 128 * 1024
@@ -104,7 +109,18 @@ async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Sa
                     raise BrokerUnavailable(f"{stream} could not be restored: {error.message}") from None
     await _delete(nats, kv.stream(subjects.RUNS))  # its snapshots are of the events that were replaced
     await topology.apply(nats, replicas=replicas)
+    await _fold_all(JetStreamLog(nats))
     return Saved({stream: int(described["state"]["messages"]) for stream, described in saved.items()})
+
+
+async def _fold_all(log: JetStreamLog) -> None:
+    """Stores the snapshots of all runs. Edges would do the same, but only after they have found out."""
+    store, epoch = SnapshotStore(log.connection), (await log.heads()).epoch
+    for test_id in await stored_runs(log.streams):
+        with contextlib.suppress(NotFound, WrongLastSequence):  # an edge was faster
+            snapshot = (await runs.read(log, test_id)).snapshot
+            if snapshot is not None:
+                await store.put(msgspec.structs.replace(snapshot, epoch=epoch), 0)
 
 
 def _read(folder: Path) -> dict[str, Any]:

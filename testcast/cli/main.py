@@ -179,7 +179,7 @@ def completion(shell: str) -> int:
     """
     known = get_completion_class(shell)
     assert known is not None
-    Terminal().say(known(cli, {}, _PROGRAM, "_TESTCAST_COMPLETE").source())
+    Terminal().say(known(cli, {}, _PROGRAM, f"_{_PROGRAM.upper()}_COMPLETE").source())
     return EXIT_COMPLETED
 
 

@@ -25,8 +25,7 @@ class Tally:
         try:
             messages.check(data)
         except MalformedEvent as error:
-            reason = getattr(error, "reason", error.message)
-            self._reasons.setdefault(test_id, Counter())[reason] += 1
+            self._reasons.setdefault(test_id, Counter())[error.reason] += 1
             self._newest[test_id] = seq
 
     def take(self) -> list[Unreadable]:
