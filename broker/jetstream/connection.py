@@ -4,8 +4,7 @@ It differs from nats-py 2.16, on which it is built, in four points:
 
 * nats-py's read loop ends silently on an unexpected exception, for example on a non-UTF-8 subject. Here messages are
   dispatched as bytes by `client.py`, no handler's exception reaches the loop, and a watchdog reconnects if it ends.
-* nats-py gives up reconnecting after 60 tries, and all clients try in lockstep. Here reconnecting never ends, with
-  jitter.
+* nats-py gives up reconnecting after 60 tries, and all clients try at once. Here it never ends, with jitter.
 * nats-py runs a task and a bounded queue per subscription and drops what does not fit. Here handlers are plain
   functions, called as a message arrives (`parser.py`): nothing is queued or dropped on this side.
 * nats-py buffers a request made while disconnected and sends it much later. Here it raises `BrokerUnavailable`.

@@ -46,11 +46,6 @@ def page_url(edge: str, test_id: str) -> str:
     return f"{edge}/tests/{test_id}"
 
 
-def page_url(edge: str, test_id: str) -> str:
-    """The address of a run's page, below that of its edge."""
-    return f"{edge}/tests/{test_id}"
-
-
 def is_local(url: str) -> bool:
     """Whether `url` leads to this machine, so that no proxy is used."""
     try:
