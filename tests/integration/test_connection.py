@@ -307,5 +307,5 @@ async def test_a_taken_port_and_a_missing_binary_are_named(nats_server: Embedded
     assert find_binary()
     (tmp_path / "file").write_text("in the way")
     broken = EmbeddedServer(tmp_path / "fourth", port=free_port(), host="192.0.2.1")
-    with pytest.raises(ServerNotStarted, match=r"ended at once|not up|taken"):
+    with pytest.raises(ServerNotStarted, match="no such address"):
         await broken.start()

@@ -380,15 +380,17 @@ async def test_what_cannot_be_joined(streams: Streams) -> None:
         TestRun.create(event_log(streams), title=" ")
 
 
-async def test_without_streams_opening_says_what_is_missing(tmp_path: Any) -> None:
+async def test_a_publisher_declares_the_streams_that_are_missing(tmp_path: Any) -> None:
     async with EmbeddedServer(tmp_path / "bare") as server:
         first = Event(type="status", status="queued", message="Queued", timestamp=now_ms())
-        run = TestRun(server.url, identity.new_test_id(), worker=None, first=first, patience_s=0.3)
-        with pytest.raises(BrokerUnavailable, match="has an edge or"):
-            async with run:
-                pytest.fail("opened")
+        run = TestRun(server.url, identity.new_test_id(), worker=None, first=first)
         with pytest.raises(RuntimeError, match="not open"):
             await run.progress("x")
+        async with run:
+            await run.flush()
+        nats = await Connection.connect(server.url, name="test")
+        assert (await read_history(event_log(Streams(nats)), run.test_id)).head > 0
+        await nats.close()
 
 
 async def test_a_handed_on_run_is_queued_again_and_not_lost(streams: Streams) -> None:
