@@ -17,9 +17,13 @@ import nkeys
 import orjson
 import pytest
 
+from agent_worker.publish.run import TestRun
 from broker import config
+from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, InvalidSetting, LoginRefused
+from broker.contract.events import Event
+from broker.identity import new_test_id
 from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -139,6 +143,10 @@ async def test_a_user_who_may_not_create_streams_runs_an_edge_on_those_that_stan
         nats = await connected(server.url("few:f"))
         with pytest.raises(BrokerRefused, match=r"EVENTS: this user may not publish on \$JS.API.STREAM.CREATE.EVENTS"):
             await topology.apply(nats)
+        first = Event(type="status", status="queued", message="Queued", timestamp=now_ms())
+        with pytest.raises(BrokerUnavailable, match="has an edge or"):
+            async with TestRun(server.url("few:f"), new_test_id(), worker=None, first=first, patience_s=0.3):
+                pytest.fail("opened")
         edge = EdgeProcess(server.url("few:f"), tmp_path)
         edge.spawn()
         try:
