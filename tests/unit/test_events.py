@@ -138,7 +138,10 @@ def test_a_publisher_cannot_forge_the_envelope() -> None:
     assert orjson.loads(shown) == {"testId": ID, "seq": 7} | GOOD
 
 
-@given(st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.text(), st.lists, max_leaves=5)))
+_OTHER_FIELDS = st.text().filter(lambda name: name not in ("phase", "status"))
+
+
+@given(st.dictionaries(_OTHER_FIELDS, st.recursive(st.none() | st.booleans() | st.text(), st.lists, max_leaves=5)))
 def test_the_spliced_bytes_are_the_same_event(extra: dict[str, object]) -> None:
     fields = extra | GOOD
     shown = orjson.loads(for_viewer(ID, 7, check(orjson.dumps(fields))))
