@@ -30,12 +30,12 @@ lint: tools  ## ruff, mypy --strict and tsc --checkJs
 check: lint  ## what to run while working: lint and the unit tests, in about a minute (ARGS goes to pytest)
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 
-# Two tests at a time, since most of them wait for something. Those with a browser run unmeasured, since they hold
+# Several tests at a time, since most of them wait for something. Those with a browser run unmeasured, since they hold
 # promises about time; those of the game agent one at a time, since it judges a game that runs in real time.
 test: lint  ## everything: lint, every test, coverage (ARGS goes to pytest, which then runs alone and unmeasured)
 ifeq ($(strip $(ARGS)),)
 	@rm -rf .coverage
-	$(BIN)/coverage run $(BIN)/pytest -n 2 --dist loadfile tests/unit tests/integration
+	$(BIN)/coverage run $(BIN)/pytest -n 3 --dist loadfile tests/unit tests/integration
 	$(BIN)/pytest -n 2 --dist loadfile tests/browser
 	$(BIN)/pytest tests/games
 	@$(BIN)/python scripts/coverage_summary.py
