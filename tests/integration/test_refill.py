@@ -116,6 +116,9 @@ async def test_what_is_forged_is_judged_alone_and_replaced(streams: Streams, mak
         {name: value for name, value in good.items() if name != "epoch"} | {"createdAt": 2**53 - 1, "title": "old"},
         good | {"title": ["wrong type"]},
         good | {"title": "huge" * 50_000, "seq": 2**50},
+        good | {"title": "believable", "status": "completed", "score": 99, "finishedAt": 1},
+        good | {"title": "past its own events", "seq": good["seq"] + 1},
+        good | {"title": "behind them", "seq": 0, "createdAt": 0, "updatedAt": 0},
     ]
     ids = [await begin(streams, f"run {number}") for number in range(len(forged))]
     for test_id in ids[::2]:

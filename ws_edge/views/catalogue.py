@@ -247,7 +247,7 @@ class Catalogue:
             self._doubt(test_id)  # its key was deleted; the run may stand
             self.forget(test_id)
             return
-        if change.snapshot.epoch is None:
+        if change.snapshot.epoch is None or not change.folded:
             self._doubt(test_id)
         moved = self._queue_changes(test_id, change.snapshot)
         self._runs[test_id] = change.snapshot
