@@ -14,13 +14,16 @@ _KEPT_S: Final = 60.0
 """A publish that was denied counts for so long: the same one is tried again sooner, or was a viewer's own request."""
 _SAME_LINE_S: Final = 60.0
 _MAX_KINDS: Final = 100
-_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_INBOX: Final = re.compile(r"_inbox\.[^\"]*")
+_VARYING: Final = (
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<id>"),
+    (re.compile(r"(_inbox|\$js\.ack)\.[^\"]*"), r"\1.>"),
+    (re.compile(r"\.[0-9a-f]{16}\b"), ".*"),  # a consumer that is made for one reading
+)
 _log = logging.getLogger("testcast.nats")
 
 
 class Denials:
-    """The kinds of denied operations: those that differ by a run's id only are one kind.
+    """The kinds of denied operations: those that differ by a run, an inbox or a message only are one kind.
 
     A subscription is asked for once, so its denial counts until the next connection.
     """
@@ -41,13 +44,19 @@ class Denials:
 
     def add(self, text: str) -> None:
         """Takes in what the broker says, and logs each kind at most once a minute."""
-        kind = _INBOX.sub("_inbox.>", _ID.sub("<id>", text.lower()))
+        kind = text.lower()
+        for pattern, common in _VARYING:
+            kind = pattern.sub(common, kind)
         if kind not in self._seen and len(self._seen) >= _MAX_KINDS:
-            return
+            stand = set(self.kinds)
+            self._seen = {each: at for each, at in self._seen.items() if each in stand}
+            self._lines = {each: line for each, line in self._lines.items() if each in stand}
+            if len(self._seen) >= _MAX_KINDS:
+                return
         self._seen[kind] = self._clock()
         line = self._lines.setdefault(kind, RateLimited(_log, per_s=_SAME_LINE_S))
         line.warning("the broker does not permit it to this user: %s", text)
 
     def forget_all(self) -> None:
         """The connection is another one, and the user may have been given more rights."""
-        self._seen.clear()
+        self._seen.clear()  # the lines stay limited

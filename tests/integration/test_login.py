@@ -104,7 +104,7 @@ async def test_a_password_may_be_percent_encoded_and_a_wrong_one_is_named(tmp_pa
         several = await connected(f"nats://127.0.0.1:1,{right}")
         await several.close()
         with pytest.raises(LoginRefused):
-            await Connection.connect(f"nats://127.0.0.1:1,{wrong}", name="test", timeout_s=4)
+            await Connection.connect(f"nats://127.0.0.1:1,{wrong}", name="test", timeout_s=3)
 
 
 async def test_a_password_that_is_changed_and_changed_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

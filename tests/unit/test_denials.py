@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from broker import identity
@@ -27,14 +29,20 @@ def test_a_denied_publish_counts_for_a_minute_and_a_subscription_until_the_next_
 
 def test_each_kind_is_logged_once_however_many_runs_meet_it(caplog: pytest.LogCaptureFixture) -> None:
     denials = Denials()
-    for _ in range(20):
+    for number in range(20):
         denials.add(PUBLISH.format(identity.new_test_id()))
         denials.add('permissions violation for publish to "$js.api.stream.info.events"')
-    assert len(caplog.messages) == 2
+        denials.add(f'permissions violation for publish to "$JS.ACK.EVENTS.projector.1.{number}.1.17.0"')
+        denials.add(f'permissions violation for publish to "$JS.API.CONSUMER.CREATE.EVENTS.{secrets.token_hex(8)}"')
+    assert len(caplog.messages) == 4
 
 
 def test_the_kinds_are_limited() -> None:
-    denials = Denials()
+    now = 0.0
+    denials = Denials(lambda: now)
     for number in range(1000):
         denials.add(f'permissions violation for publish to "x.{number}"')
     assert len(denials.kinds) == 100
+    now = 100.0
+    denials.add('permissions violation for publish to "y"')
+    assert denials.kinds == ['permissions violation for publish to "y"']

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.contract.errors import NotPermitted
 from broker.contract.events import Status
 from broker.contract.snapshot import Snapshot
 from tests.model import VirtualLoop
@@ -108,24 +109,38 @@ class Broker:
     def __init__(self) -> None:
         self.waiting = 0
         self.asked = 0
+        self.denies = False
 
     async def api(self, name: str, **_: Any) -> dict[str, Any]:
         assert name == "CONSUMER.INFO.JOBS.workers"
         self.asked += 1
+        if self.denies:
+            raise NotPermitted("this user may not publish on $JS.API.CONSUMER.INFO.JOBS.workers")
         return {"num_waiting": self.waiting}
 
 
-def test_whether_an_agent_is_running(loop: VirtualLoop) -> None:
-    queue, broker, played = Queue(), Broker(), [False]
-
+def start_agents(loop: VirtualLoop, queue: Queue, broker: Any, played: list[bool]) -> None:
     def set_agents(*, present: bool) -> None:
         queue.agents_present = present
 
     catalogue: Any = SimpleNamespace(
         queue=queue, stale_for_s=None, set_agents=set_agents, runs_are_played=lambda _now: played[0]
     )
-    streams: Any = broker
-    loop.create_task(Agents(streams, catalogue).run())
+    loop.create_task(Agents(broker, catalogue).run())
+
+
+def test_an_edge_that_may_not_ask_says_nothing_of_agents(loop: VirtualLoop) -> None:
+    queue, broker = Queue(), Broker()
+    broker.denies = True
+    queue.change(None, snapshot_at(1, 1))
+    start_agents(loop, queue, broker, [False])
+    loop.run_for(100)
+    assert queue.agents_present and broker.asked
+
+
+def test_whether_an_agent_is_running(loop: VirtualLoop) -> None:
+    queue, broker, played = Queue(), Broker(), [False]
+    start_agents(loop, queue, broker, played)
     loop.run_for(100)
     assert queue.agents_present and not broker.asked, "the broker is asked while runs are queued only"
     queue.change(None, snapshot_at(1, 1))
