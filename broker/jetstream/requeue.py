@@ -19,12 +19,12 @@ from broker.jetstream.api import ms_of
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.scan import first_page
 
-_SUBMITTING_MS: Final = 60_000
+_SUBMITTING_MS: Final = 30_000
 """How long storing a job may take, after its run's first event: submitting outlasts an election, and then withdraws."""
 
 
 async def lost_jobs(log: JetStreamLog, waiting: Iterable[Snapshot]) -> list[str]:
-    """Returns those of the queued runs that have no job, and are older than the stream of jobs or than a minute.
+    """Returns those of the queued runs that have no job, and are older than the stream of jobs or than half a minute.
 
     Raises:
         BrokerUnavailable: no leader.
@@ -52,7 +52,7 @@ async def requeue(log: JetStreamLog, test_id: str) -> bool:
         job = msgspec.convert(None if first is None else first.data, _Submitted)
     except msgspec.ValidationError:  # another publisher's run: it has no job
         return False
-    await runs.store_job(log.streams, test_id, runs.Job(**msgspec.structs.asdict(job)))
+    await runs.store_job(log.streams, test_id, runs.Job(**msgspec.structs.asdict(job)), again=True)
     return True
 
 

@@ -24,6 +24,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.pull_consumer import PullConsumer
+from broker.jetstream.requeue import requeue as queue_again
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
@@ -126,6 +127,16 @@ async def test_runs_whose_jobs_were_lost_are_queued_again(
         assert statuses()[foreign] == "queued"
     finally:
         await node.stop()
+
+
+async def test_a_job_that_was_purged_just_now_is_stored_again(nats: Connection, streams: Streams) -> None:
+    """Within the time in which the broker refuses a message of the same id."""
+    log = event_log(streams)
+    test_id = await runs.submit(log, runs.make_job(GAME, "Game", 30, 1))
+    await streams.api("STREAM.PURGE.JOBS")
+    for _ in range(2):  # the second edge to find it is harmless
+        assert await queue_again(log, test_id)
+        assert (await streams.state(subjects.JOBS)).messages == 1
 
 
 @pytest.mark.parametrize("deletion", ["STREAM.DELETE.JOBS", "CONSUMER.DELETE.JOBS.workers"])
