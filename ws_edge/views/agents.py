@@ -42,7 +42,8 @@ class Agents:
     async def _look(self, now: float) -> None:
         queue = self._catalogue.queue
         try:
-            if self._catalogue.runs_are_played(now) or await runs.waiting_workers(self._streams):
+            queue.agent_heard_at = max(queue.agent_heard_at, self._catalogue.last_played_at())
+            if await runs.waiting_workers(self._streams):
                 queue.agent_heard_at = now
         except (BrokerUnavailable, NotPermitted) as error:  # who is not answered knows of no absence
             _limited.warning("looking for agents: %s", error)
