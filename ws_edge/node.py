@@ -162,12 +162,17 @@ class Node:
     def degraded(self) -> list[str]:
         """What this node cannot do at the moment, one plain sentence each, for viewers and operators alike."""
         reasons: list[str] = []
-        stale_for_s = self.catalogue.stale_for_s
+        stale_for_s, denied = self.catalogue.stale_for_s, self.nats.connected and self.nats.denials.kinds
         if not self.nats.connected and (stale_for_s is not None or not self.catalogue.filled.is_set()):
             reasons.append("the broker cannot be reached: events and lists may be old, and nothing can be submitted")
+        elif denied:
+            reasons.append("the broker denies this server's user a part of what it needs: its log names each part")
         elif self.hub.stale:
             reasons.append("the event stream has no leader: events may be old, and nothing can be submitted")
-        if stale_for_s is not None:
+        if not self.catalogue.filled.is_set():
+            if self.nats.connected:
+                reasons.append("the list of tests is not filled yet")
+        elif stale_for_s is not None:
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - stale_for_s))
             reasons.append(f"the list of tests is old: it was last current at {since}")
         if self.nats.connected and self.nats.storage.refusing:

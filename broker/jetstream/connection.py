@@ -34,6 +34,7 @@ from broker.contract.errors import (
     TestcastError,
 )
 from broker.jetstream.client import RECONNECT_MAX_S, NatsClient, NatsError, next_server
+from broker.jetstream.denials import Denials
 from broker.jetstream.parser import Handler, Message
 from broker.jetstream.storage_health import StorageHealth
 from broker.jetstream.subscription import ConnectionStatistics, Subscription
@@ -75,7 +76,8 @@ class Connection:
         self.name = name
         self.on_reconnect: list[Callable[[], None]] = []
         """Called after each reconnect, when the subscriptions are restored."""
-        self.on_disconnect: list[Callable[[], None]] = []
+        self.denials = Denials()  # what this user may not do
+        self.on_disconnect: list[Callable[[], None]] = [self.denials.forget_all]
         """Called when the connection is lost."""
         self.storage = StorageHealth()  # what became of the writes on this connection
         self.mend_with: Callable[[], Awaitable[bool]] | None = None
@@ -85,12 +87,9 @@ class Connection:
         self._waiting: dict[asyncio.Future[list[Message]], str] = {}
         """Requests whose replies have not all arrived, and their subjects."""
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
-        self._tokens = 0
-        self._rng = random.Random()
-        self._refusal: str | None = None
-        """Why no server lets this client in; None while one does, or none has said anything."""
-        self._open = False
-        """The first connection has been made."""
+        self._tokens, self._rng = 0, random.Random()
+        self._refusal: str | None = None  # why no server lets this client in; None while one does or says nothing
+        self._open = False  # the first connection has been made
         self._reconnects = 0
         self._closing = False
         self._watchdog: asyncio.Task[None] | None = None
@@ -164,7 +163,7 @@ class Connection:
         """Called with whatever goes wrong with the connection, and with what the server refuses on it."""
         denied = login.denied(error)
         if denied is not None:
-            _limited.warning("the broker does not permit it to this user: %s", error)
+            self.denials.add(str(error))
             for waiting, subject in self._waiting.items():
                 if subject.lower() == denied and not waiting.done():
                     waiting.set_exception(NotPermitted(f"this user may not publish on {subject}"))

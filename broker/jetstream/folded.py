@@ -7,6 +7,7 @@ from typing import Final
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused
 from broker.jetstream.api import Streams
+from broker.jetstream.survey import stored_subjects
 
 _STREAM_NOT_FOUND: Final = 10059
 _CONSUMER_NOT_FOUND: Final = 10014
@@ -32,13 +33,5 @@ async def stored_runs(streams: Streams) -> set[str]:
     Raises:
         BrokerRefused: there is no stream of events.
     """
-    found: set[str] = set()
-    seen = 0
-    while True:
-        query = {"subjects_filter": subjects.ALL_EVENTS, "offset": seen}
-        info = await streams.api(f"STREAM.INFO.{subjects.EVENTS}", query)
-        page = info["state"].get("subjects") or {}
-        found |= {test_id for test_id in map(subjects.test_id_of, page) if test_id is not None}
-        seen += len(page)
-        if not page or seen >= int(info.get("total", 0)):
-            return found
+    found = await stored_subjects(streams, subjects.EVENTS, subjects.ALL_EVENTS)
+    return {test_id for test_id in map(subjects.test_id_of, found) if test_id is not None}

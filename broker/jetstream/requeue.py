@@ -1,9 +1,13 @@
-"""Jobs that were lost with the stream `JOBS`: the runs that wait for them are queued again from their first event."""
+"""Jobs that were lost: the runs that wait for them are queued again from their first event.
+
+A job is in the queue from when its run was submitted until the run has ended. It is lost with the stream `JOBS`, when
+that stream is purged, and when the edge that submits is killed before it has stored the job.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -11,20 +15,24 @@ from broker.contract import subjects
 from broker.contract.errors import NotFound
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
+from broker.jetstream.api import ms_of
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.scan import first_page
 
+_SUBMITTING_MS: Final = 30_000
+"""How long storing a job may take, after its run's first event: submitting outlasts an election, and then withdraws."""
+
 
 async def lost_jobs(log: JetStreamLog, waiting: Iterable[Snapshot]) -> list[str]:
-    """Returns those of the queued runs that are older than the stream of jobs, and have no job in it.
+    """Returns those of the queued runs that have no job, and are older than the stream of jobs or than half a minute.
 
     Raises:
         BrokerUnavailable: no leader.
     """
     info = await log.streams.api(f"STREAM.INFO.{subjects.JOBS}", {"subjects_filter": subjects.ALL_JOBS})
-    made_ms = datetime.fromisoformat(info["created"]).timestamp() * 1000
+    submitted_ms = max(ms_of(info["created"].encode()), ms_of(info.get("ts", "").encode()) - _SUBMITTING_MS)
     held = info["state"].get("subjects") or {}
-    return [run.test_id for run in waiting if run.created_at < made_ms and subjects.job(run.test_id) not in held]
+    return [run.test_id for run in waiting if run.created_at < submitted_ms and subjects.job(run.test_id) not in held]
 
 
 async def requeue(log: JetStreamLog, test_id: str) -> bool:
@@ -44,7 +52,7 @@ async def requeue(log: JetStreamLog, test_id: str) -> bool:
         job = msgspec.convert(None if first is None else first.data, _Submitted)
     except msgspec.ValidationError:  # another publisher's run: it has no job
         return False
-    await runs.store_job(log.streams, test_id, runs.Job(**msgspec.structs.asdict(job)))
+    await runs.store_job(log.streams, test_id, runs.Job(**msgspec.structs.asdict(job)), again=True)
     return True
 
 

@@ -187,14 +187,18 @@ async def _store_first(log: EventLog, test_id: str, queued: Event) -> int:
     return ack.seq
 
 
-async def store_job(streams: Streams, test_id: str, job: Job) -> None:
+async def store_job(streams: Streams, test_id: str, job: Job, *, again: bool = False) -> None:
     """Stores a run's job. Harmless when the queue holds it already.
+
+    Args:
+        again: it was stored before, and is gone. The broker would take it for a duplicate of that one.
 
     Raises:
         BrokerRefused: the queue is full. BrokerUnavailable: no acknowledgement.
     """
     try:
-        await streams.store(subjects.job(test_id), msgspec.json.encode(job), msg_id=f"{test_id}.job")
+        msg_id = None if again else f"{test_id}.job"
+        await streams.store(subjects.job(test_id), msgspec.json.encode(job), msg_id=msg_id)
     except BrokerRefused as error:
         if error.err_code != STREAM_FULL or "per subject" not in str(error):
             raise

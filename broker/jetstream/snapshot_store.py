@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,8 @@ from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.survey import newest_of_all
 from broker.log import RateLimited
 
+FOLDED_HEADER: Final = "Testcast-Folded"
+"""On each value that a projector writes. A value without it was put there by somebody else, whatever it says."""
 _limited = RateLimited(logging.getLogger("testcast.snapshots"), per_s=10.0)
 
 
@@ -31,6 +33,8 @@ class SnapshotChange(NamedTuple):
     """An unreadable value is not a snapshot, or is one of another run: forged or damaged. The next fold replaces it."""
     snapshot: Snapshot | None
     """Only with "written"."""
+    folded: bool = True
+    """A projector has written it. Otherwise it may say anything, and has to be folded again."""
 
 
 class SnapshotStore:
@@ -64,7 +68,8 @@ class SnapshotStore:
             BrokerUnavailable: no acknowledgement; it may be written all the same.
         """
         subject = kv.subject(subjects.RUNS, snapshot.test_id)
-        return (await self._streams.store(subject, snapshot.encode(), expected_last=revision)).seq
+        headers = {FOLDED_HEADER: "1"}
+        return (await self._streams.store(subject, snapshot.encode(), expected_last=revision, headers=headers)).seq
 
     async def remove(self, test_id: str, revision: int) -> None:
         """Deletes a run's snapshot if its newest revision is still `revision`.
@@ -129,7 +134,8 @@ def _change(test_id: str, entry: Stored) -> SnapshotChange:
     if entry.header(kv.OPERATION_HEADER) is not None or not entry.data:
         return SnapshotChange(test_id, entry.seq, "removed", None)
     try:
-        return SnapshotChange(test_id, entry.seq, "written", snapshots.decode(entry.data, test_id, entry.stored_ms))
+        snapshot = snapshots.decode(entry.data, test_id, entry.stored_ms)
     except msgspec.MsgspecError as error:
         _limited.warning("the snapshot stored for test %s cannot be read: %s", test_id, error)
         return SnapshotChange(test_id, entry.seq, "unreadable", None)
+    return SnapshotChange(test_id, entry.seq, "written", snapshot, entry.header(FOLDED_HEADER) is not None)

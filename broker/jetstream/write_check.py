@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Final
 
 from broker.contract import subjects
@@ -22,6 +23,7 @@ EVERY_S: Final = 15.0
 _WHILE_REFUSED_S: Final = 2.0
 _FORGET_S: Final = 60.0
 """A stream that nobody writes to any more is suspected no longer than this."""
+_log = logging.getLogger("testcast.storage")
 
 
 class WriteCheck:
@@ -32,23 +34,37 @@ class WriteCheck:
         self._streams = Streams(nats)
         self._seen: dict[str, tuple[int, float]] = {}
         """Of each silent stream: its last sequence when that was noticed, and the loop time."""
+        self._told = False
 
     def __repr__(self) -> str:
         return f"<WriteCheck {self._nats.storage!r}>"
 
     async def run(self) -> None:
         """Checks until cancelled."""
-        health, stored = self._nats.storage, -1
+        health, stored, clock = self._nats.storage, -1, asyncio.get_running_loop().time
         self._nats.on_reconnect.append(health.forget_all)
         try:
             while True:
-                await asyncio.sleep(_WHILE_REFUSED_S if health.refusing else EVERY_S)
+                due = clock() + EVERY_S
+                await asyncio.sleep(_WHILE_REFUSED_S)
+                while not health.refusing and clock() < due:  # a refusal may be met meanwhile
+                    await asyncio.sleep(_WHILE_REFUSED_S)
                 if self._nats.connected and (health.refusing or health.statistics().stored == stored):
                     with contextlib.suppress(BrokerUnavailable, BrokerRefused):
                         await self.check()
                 stored = health.statistics().stored
+                self._tell()
         finally:
             self._nats.on_reconnect.remove(health.forget_all)
+
+    def _tell(self) -> None:
+        """Logs the beginning and the end of a broker's refusals."""
+        refusing = bool(self._nats.storage.refusing)
+        if refusing and not self._told:
+            _log.error("%s (%s)", self._nats.storage.summary, ", ".join(sorted(self._nats.storage.refusing)))
+        elif self._told and not refusing:
+            _log.warning("the broker stores again")
+        self._told = refusing
 
     async def check(self) -> None:
         """Writes once, and forgets the refusals that do not stand any more.

@@ -24,21 +24,23 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.pull_consumer import PullConsumer
+from broker.jetstream.requeue import requeue as queue_again
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
 from tests.harness import Reader, begin, event_bytes, event_log, publish, until
+from ws_edge.config import EdgeConfig
+from ws_edge.node import Node
+from ws_edge.views import requeue
 
 GAME = "http://127.0.0.1:1/"
 DELETIONS = [
     ["STREAM.DELETE.JOBS"],
     ["CONSUMER.DELETE.JOBS.workers"],
-    ["CONSUMER.DELETE.EVENTS.projector"],
     ["STREAM.DELETE.KV_RUNS"],
-    ["STREAM.DELETE.KV_SHOTS"],
     ["STREAM.DELETE.EVENTS"],
     ["STREAM.DELETE.EVENTS", "STREAM.DELETE.KV_RUNS"],
-    ["STREAM.DELETE.JOBS", "CONSUMER.DELETE.EVENTS.projector"],
+    ["STREAM.DELETE.KV_SHOTS", "CONSUMER.DELETE.EVENTS.projector"],
 ]
 
 
@@ -104,32 +106,37 @@ async def test_everything_gets_current_again_whatever_is_deleted(
 
 
 async def test_runs_whose_jobs_were_lost_are_queued_again(
-    nats_server: EmbeddedServer, streams: Streams, make_edge: MakeEdge
+    nats_server: EmbeddedServer, streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edge = await make_edge()
-    async with httpx.AsyncClient(base_url=edge.url, timeout=30) as client:
-        answers = [await client.post("/rpc/submitTest", json={"gameUrl": GAME, "seed": n}) for n in range(3)]
-        waiting = {answer.json()["testId"] for answer in answers}
+    """The worker makes the stream again, so the node learns of it from its own look."""
+    monkeypatch.setattr(requeue, "_LOOK_S", 0.3)
+    node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(), 1)
+    await node.start()
+    try:
+        waiting = {await runs.submit(node.log, runs.make_job(GAME, "Game", 30, seed)) for seed in range(3)}
         foreign = await begin(streams)
         await publish(streams, foreign, "Waiting", "status", status="queued")
 
-        async def statuses() -> dict[str, str]:
-            listed = (await client.get("/rpc/listTests")).json()["tests"]
-            return {each["testId"]: each["status"] for each in listed}
+        def statuses() -> dict[str, str]:
+            return {run.test_id: run.status for run, _ in node.catalogue.all()}
 
-        async def are_listed() -> bool:
-            return {*waiting, foreign} <= {*await statuses()}
-
-        await until(are_listed)
+        await until(lambda: {*waiting, foreign} <= {*statuses()}, within_s=20)
         await streams.api("STREAM.DELETE.JOBS")
         async with working(nats_server.url):
+            await until(lambda: {statuses()[test_id] for test_id in waiting} == {"completed"}, within_s=40)
+        assert statuses()[foreign] == "queued"
+    finally:
+        await node.stop()
 
-            async def are_played() -> bool:
-                found = await statuses()
-                return {found[test_id] for test_id in waiting} == {"completed"}
 
-            await until(are_played, within_s=40)
-        assert (await statuses())[foreign] == "queued"
+async def test_a_job_that_was_purged_just_now_is_stored_again(nats: Connection, streams: Streams) -> None:
+    """Within the time in which the broker refuses a message of the same id."""
+    log = event_log(streams)
+    test_id = await runs.submit(log, runs.make_job(GAME, "Game", 30, 1))
+    await streams.api("STREAM.PURGE.JOBS")
+    for _ in range(2):  # the second edge to find it is harmless
+        assert await queue_again(log, test_id)
+        assert (await streams.state(subjects.JOBS)).messages == 1
 
 
 @pytest.mark.parametrize("deletion", ["STREAM.DELETE.JOBS", "CONSUMER.DELETE.JOBS.workers"])

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nkeys
 import orjson
 import pytest
@@ -108,7 +109,7 @@ async def test_a_password_may_be_percent_encoded_and_a_wrong_one_is_named(tmp_pa
         several = await connected(f"nats://127.0.0.1:1,{right}")
         await several.close()
         with pytest.raises(LoginRefused):
-            await Connection.connect(f"nats://127.0.0.1:1,{wrong}", name="test", timeout_s=4)
+            await Connection.connect(f"nats://127.0.0.1:1,{wrong}", name="test", timeout_s=3)
 
 
 async def test_a_password_that_is_changed_and_changed_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -161,6 +162,17 @@ async def test_a_user_who_may_not_create_streams_runs_an_edge_on_those_that_stan
                 return await Streams(boss).kv_get(subjects.RUNS, test_id) is not None
 
             await until(is_folded)
+            async with httpx.AsyncClient(base_url=edge.url, trust_env=False) as http:
+
+                async def is_listed() -> bool:
+                    found = (await http.get("/rpc/listTests")).json()
+                    return "stale" not in found and [run["testId"] for run in found["tests"]] == [test_id]
+
+                await until(is_listed, what="the list is compared with the events without a consumer of its own")
+                reasons = (await http.get("/readyz")).json()["degraded"]
+            assert [each.split(":")[0] for each in reasons] == [
+                "the broker denies this server's user a part of what it needs"
+            ]
             await boss.close()
         finally:
             await edge.stop()

@@ -145,6 +145,8 @@ async def test_a_broker_at_its_storage_limit_is_told_and_goes_on_with_room(
             await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"keep": 10})
             await until(lambda: _is_whole(http, edge), within_s=60, what="the edge has seen that there is room")
             assert (await publish(streams, test_id, "on we go")).seq
+            log = edge.log.read_text()
+            assert "testcast.storage: the broker stores nothing new" in log and "the broker stores again" in log
         finally:
             await edge.stop()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import httpx
+import msgspec
 import orjson
 import pytest
 
@@ -13,22 +14,45 @@ from broker.contract import subjects
 from broker.jetstream import kv, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
-from tests.conftest import MakeEdge
-from tests.harness import EdgeProcess, begin, publish, until
+from broker.local.embedded_server import EmbeddedServer
+from tests.harness import begin, publish, until
+from ws_edge.config import EdgeConfig
+from ws_edge.node import Node
+from ws_edge.views import refill
 
 BUCKET = kv.stream(subjects.RUNS)
+MakeNode = Callable[[], Awaitable[Node]]
 
 
-async def listing(edge: EdgeProcess) -> dict[str, Any]:
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(f"{edge.url}/rpc/listTests?limit=200")
-        found: dict[str, Any] = answer.json() if answer.status_code == 200 else {"tests": [], "stale": True}
-        return found
+@pytest.fixture
+async def make_node(nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeNode]:
+    """Starts nodes in this process that compare often, and stops them after the test."""
+    for name, seconds in (("_LOOK_S", 0.3), ("_SURVEY_S", 1.0), ("_SETTLE_S", 0.2), ("_RETRY_S", 0.3)):
+        monkeypatch.setattr(refill, name, seconds)
+    started: list[Node] = []
+
+    async def make() -> Node:
+        node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(), 1)
+        started.append(node)
+        await node.start()
+        await until(lambda: node.ready, within_s=20)
+        return node
+
+    yield make
+    for node in started:
+        if node.nats.connected:  # the test has not stopped it
+            await node.stop()
 
 
-async def lists(edge: EdgeProcess, ids: list[str]) -> bool:
-    """The edge lists exactly these runs, the newest first, as current."""
-    found = await listing(edge)
+async def listing(node: Node) -> dict[str, Any]:
+    found = node.catalogue.listing(200, None, None)
+    tests = [msgspec.to_builtins(run) for run in found.tests]
+    return {"tests": tests, "counts": found.counts} | ({"stale": True} if node.stale else {})
+
+
+async def lists(node: Node, ids: list[str]) -> bool:
+    """The node lists exactly these runs, the newest first, as current."""
+    found = await listing(node)
     return "stale" not in found and [run["testId"] for run in found["tests"]] == ids[::-1]
 
 
@@ -45,9 +69,9 @@ async def play(streams: Streams, count: int) -> list[str]:
 
 
 async def test_a_bucket_that_is_deleted_is_filled_again_and_the_list_is_stale_meanwhile(
-    nats: Connection, streams: Streams, make_edge: MakeEdge
+    nats: Connection, streams: Streams, make_node: MakeNode
 ) -> None:
-    edge, other = await make_edge(), await make_edge()
+    edge, other = await make_node(), await make_node()
     ids = await play(streams, 6)
     for each in (edge, other):
         await until(lambda each=each: lists(each, ids))  # type: ignore[misc]
@@ -60,45 +84,41 @@ async def test_a_bucket_that_is_deleted_is_filled_again_and_the_list_is_stale_me
     for each in (edge, other):
         await until(lambda each=each: lists(each, ids), within_s=30)  # type: ignore[misc]
     assert await stored(streams) == 6
-    third = await make_edge()
+    third = await make_node()
     await until(lambda: lists(third, ids))
     assert (await listing(third))["counts"] == counts
 
 
-async def _counts(edge: EdgeProcess, expected: dict[str, int]) -> bool:
+async def _counts(edge: Node, expected: dict[str, int]) -> bool:
     return bool((await listing(edge)).get("counts") == expected)
 
 
-async def is_stale(edge: EdgeProcess) -> bool:
+async def is_stale(edge: Node) -> bool:
     return bool((await listing(edge)).get("stale"))
 
 
-@pytest.mark.parametrize("what", ["purged", "one key", "never written"])
-async def test_keys_that_are_lost_come_back(what: str, streams: Streams, make_edge: MakeEdge) -> None:
-    edge = await make_edge()
+async def test_keys_that_are_lost_come_back(streams: Streams, make_node: MakeNode) -> None:
+    """One key, or all of them; under a running node, or while none is running."""
+    edge = await make_node()
     ids = await play(streams, 4)
     await until(lambda: lists(edge, ids))
-    if what == "one key":
-        await streams.api(f"STREAM.PURGE.{BUCKET}", {"filter": kv.subject(subjects.RUNS, ids[1])})
-    else:
-        await streams.api(f"STREAM.PURGE.{BUCKET}")
-    if what == "never written":
-        await edge.stop()
-        edge = await make_edge()
-    else:
-        await until(lambda: _count(streams, 4), within_s=20, what="filled again under the running edge")
-        await edge.stop()
-        edge = await make_edge()
-    await until(lambda: lists(edge, ids), within_s=20)
+    for lost in ({"filter": kv.subject(subjects.RUNS, ids[1])}, {}):
+        await streams.api(f"STREAM.PURGE.{BUCKET}", lost)
+        await until(lambda: _count(streams, 4), within_s=20, what="filled again under the running node")
+    await edge.stop()
+    await streams.api(f"STREAM.PURGE.{BUCKET}")
+    again = await make_node()
+    await until(lambda: lists(again, ids), within_s=20)
+    assert await _count(streams, 4)
 
 
 async def _count(streams: Streams, count: int) -> bool:
     return await stored(streams) == count
 
 
-async def test_what_is_forged_is_judged_alone_and_replaced(streams: Streams, make_edge: MakeEdge) -> None:
+async def test_what_is_forged_is_judged_alone_and_replaced(streams: Streams, make_node: MakeNode) -> None:
     """Every value that any client may have written, each in the key of another run."""
-    edge = await make_edge()
+    edge = await make_node()
     honest = await begin(streams, "honest")
     await until(lambda: lists(edge, [honest]))
     entry = await streams.kv_get(subjects.RUNS, honest)
@@ -116,6 +136,9 @@ async def test_what_is_forged_is_judged_alone_and_replaced(streams: Streams, mak
         {name: value for name, value in good.items() if name != "epoch"} | {"createdAt": 2**53 - 1, "title": "old"},
         good | {"title": ["wrong type"]},
         good | {"title": "huge" * 50_000, "seq": 2**50},
+        good | {"title": "believable", "status": "completed", "score": 99, "finishedAt": 1},
+        good | {"title": "past its own events", "seq": good["seq"] + 1},
+        good | {"title": "behind them", "seq": 0, "createdAt": 0, "updatedAt": 0},
     ]
     ids = [await begin(streams, f"run {number}") for number in range(len(forged))]
     for test_id in ids[::2]:
@@ -140,28 +163,28 @@ async def test_what_is_forged_is_judged_alone_and_replaced(streams: Streams, mak
     await until(right, within_s=20)
     of_no_run = identity.new_test_id()
     await streams.kv_put(subjects.RUNS, of_no_run, orjson.dumps(good | {"testId": of_no_run}))
-    restarted = await make_edge()
+    restarted = await make_node()
     for each in (edge, restarted):
         await until(lambda each=each: lists(each, [honest, *ids, deleted]), within_s=20)  # type: ignore[misc]
 
 
-async def _is_listed(edge: EdgeProcess, test_id: str) -> bool:
+async def _is_listed(edge: Node, test_id: str) -> bool:
     return any(run["testId"] == test_id for run in (await listing(edge))["tests"])
 
 
-async def test_a_run_whose_events_are_gone_is_listed_no_more(streams: Streams, make_edge: MakeEdge) -> None:
-    edge = await make_edge()
+async def test_a_run_whose_events_are_gone_is_listed_no_more(streams: Streams, make_node: MakeNode) -> None:
+    edge = await make_node()
     gone, stays = await begin(streams, "gone"), await begin(streams, "stays")
     await until(lambda: lists(edge, [gone, stays]))
     await edge.stop()
     await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"filter": subjects.events(gone)})
-    restarted = await make_edge()
+    restarted = await make_node()
     await until(lambda: lists(restarted, [stays]), within_s=20)
 
 
-async def test_publishers_clocks_decide_nothing(streams: Streams, make_edge: MakeEdge) -> None:
+async def test_publishers_clocks_decide_nothing(streams: Streams, make_node: MakeNode) -> None:
     """Neither the order of the list nor what it holds: timestamps of 0, of seconds, and of a far day."""
-    edge = await make_edge()
+    edge = await make_node()
     ids = []
     for timestamp in (2**53 - 1, 0, 1_700_000_000, 1):
         ids.append(test_id := await begin(streams, f"at {timestamp}"))
@@ -178,8 +201,8 @@ async def test_publishers_clocks_decide_nothing(streams: Streams, make_edge: Mak
     assert found["tests"][-1]["createdAt"] == first.stored_ms
 
 
-async def test_a_publisher_with_huge_fields_is_folded(streams: Streams, make_edge: MakeEdge) -> None:
-    edge = await make_edge()
+async def test_a_publisher_with_huge_fields_is_folded(streams: Streams, make_node: MakeNode) -> None:
+    edge = await make_node()
     test_id, huge = identity.new_test_id(), "é" * 28_000
     await publish(streams, test_id, "m", "status", status="queued", data={"title": huge})
     await publish(streams, test_id, "m", "status", status="running", data={"worker": huge})

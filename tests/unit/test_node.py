@@ -146,3 +146,15 @@ async def test_a_node_says_what_it_cannot_do(node: Node, monkeypatch: pytest.Mon
     assert second.startswith("the list of tests is old: it was last current at 20")
     node.catalogue._lost_at = asyncio.get_running_loop().time()
     assert node.degraded == [], "a reconnect takes less than 5 s, and is not worth a word"
+
+
+async def test_what_the_broker_denies_is_said_in_place_of_what_follows_from_it(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "connected", True)
+    node.nats.denials.add('permissions violation for publish to "$js.api.stream.info.events"')
+    assert any("denies this server's user" in reason for reason in node.degraded)
+    assert not any("no leader" in reason or "$js" in reason for reason in node.degraded)
+    assert "the list of tests is not filled yet" in node.degraded, "it was never current"
+    node.nats.denials.forget_all()
+    assert not any("denies" in reason for reason in node.degraded)

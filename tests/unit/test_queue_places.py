@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.contract.errors import NotPermitted
 from broker.contract.events import Status
 from broker.contract.snapshot import Snapshot
 from tests.model import VirtualLoop
@@ -108,24 +109,38 @@ class Broker:
     def __init__(self) -> None:
         self.waiting = 0
         self.asked = 0
+        self.denies = False
 
     async def api(self, name: str, **_: Any) -> dict[str, Any]:
         assert name == "CONSUMER.INFO.JOBS.workers"
         self.asked += 1
+        if self.denies:
+            raise NotPermitted("this user may not publish on $JS.API.CONSUMER.INFO.JOBS.workers")
         return {"num_waiting": self.waiting}
 
 
-def test_whether_an_agent_is_running(loop: VirtualLoop) -> None:
-    queue, broker, played = Queue(), Broker(), [False]
-
+def start_agents(loop: VirtualLoop, queue: Queue, broker: Any, played: list[float]) -> None:
     def set_agents(*, present: bool) -> None:
         queue.agents_present = present
 
     catalogue: Any = SimpleNamespace(
-        queue=queue, stale_for_s=None, set_agents=set_agents, runs_are_played=lambda _now: played[0]
+        queue=queue, stale_for_s=None, set_agents=set_agents, last_played_at=lambda: played[0]
     )
-    streams: Any = broker
-    loop.create_task(Agents(streams, catalogue).run())
+    loop.create_task(Agents(broker, catalogue).run())
+
+
+def test_an_edge_that_may_not_ask_says_nothing_of_agents(loop: VirtualLoop) -> None:
+    queue, broker = Queue(), Broker()
+    broker.denies = True
+    queue.change(None, snapshot_at(1, 1))
+    start_agents(loop, queue, broker, [0.0])
+    loop.run_for(100)
+    assert queue.agents_present and broker.asked
+
+
+def test_whether_an_agent_is_running(loop: VirtualLoop) -> None:
+    queue, broker, played = Queue(), Broker(), [0.0]
+    start_agents(loop, queue, broker, played)
     loop.run_for(100)
     assert queue.agents_present and not broker.asked, "the broker is asked while runs are queued only"
     queue.change(None, snapshot_at(1, 1))
@@ -139,11 +154,11 @@ def test_whether_an_agent_is_running(loop: VirtualLoop) -> None:
     assert queue.agents_present
     loop.run_for(6)
     assert not queue.agents_present
-    played[0] = True
-    loop.run_for(3)
+    played[0] = loop.time()
+    loop.run_for(AGENT_SILENT_S - 3)
     assert queue.agents_present, "a busy agent waits for no job"
-    played[0] = False
-    loop.run_for(40)
+    loop.run_for(6)
+    assert not queue.agents_present, "it counts from when the run was last heard of"
     queue.agent_heard_at = loop.time()
     loop.run_for(3)
     assert queue.agents_present, "a sign of life"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from broker.contract.errors import BrokerRefused, BrokerUnavailable
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotPermitted
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
 from broker.log import RateLimited
@@ -42,9 +42,10 @@ class Agents:
     async def _look(self, now: float) -> None:
         queue = self._catalogue.queue
         try:
-            if self._catalogue.runs_are_played(now) or await runs.waiting_workers(self._streams):
+            queue.agent_heard_at = max(queue.agent_heard_at, self._catalogue.last_played_at())
+            if await runs.waiting_workers(self._streams):
                 queue.agent_heard_at = now
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, NotPermitted) as error:  # who is not answered knows of no absence
             _limited.warning("looking for agents: %s", error)
             return
         except BrokerRefused:  # there is no queue at the moment, so no agent waits at it

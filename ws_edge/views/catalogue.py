@@ -131,10 +131,10 @@ class Catalogue:
         """Seconds since the last snapshot or sign of life of the run; 0 for an unknown run."""
         return now - self._heard.get(test_id, now)
 
-    def runs_are_played(self, now: float) -> bool:
-        """Whether a run has begun, and was heard of just now."""
+    def last_played_at(self) -> float:
+        """When a run that has begun was last heard of, loop time; 0 where none is running."""
         running = (run.test_id for run in self._runs.values() if run.status == "running")
-        return any(now - self._heard[test_id] <= STALLED_AFTER_S for test_id in running)
+        return max((self._heard[test_id] for test_id in running), default=0.0)
 
     def heard(self, test_id: str) -> bool:
         """Whether anything of the run has come since the first list: `silent_for` is then its silence."""
@@ -247,7 +247,7 @@ class Catalogue:
             self._doubt(test_id)  # its key was deleted; the run may stand
             self.forget(test_id)
             return
-        if change.snapshot.epoch is None:
+        if change.snapshot.epoch is None or not change.folded:
             self._doubt(test_id)
         moved = self._queue_changes(test_id, change.snapshot)
         self._runs[test_id] = change.snapshot

@@ -41,8 +41,10 @@ _AGAIN_S: Final = 10.0
 _AT_ONCE: Final = 8
 _FIRST_S: Final = 10.0
 """How long a node waits with its list for the first comparison. After that it serves what it has, marked stale."""
-_limited = RateLimited(logging.getLogger("testcast.refill"), per_s=10.0)
 _log = logging.getLogger("testcast.refill")
+_limited = RateLimited(_log, per_s=10.0)
+_removed_line = RateLimited(_log, per_s=1.0)
+_missing_line = RateLimited(_log, per_s=10.0)
 
 
 class Fold(Protocol):
@@ -216,7 +218,7 @@ class Refill:
     async def _fold_missing(self, missing: dict[str, int]) -> None:
         self._catalogue.compared(behind=bool(missing))
         if missing:
-            _log.warning("%d snapshots are missing: they are folded again", len(missing))
+            _missing_line.warning("%d snapshots are missing: they are folded again", len(missing))
             await self._fold_all(missing)
 
     async def _fold_what_stays_behind(self, epoch: str) -> None:
@@ -229,7 +231,7 @@ class Refill:
             each: seq for each, seq in suspects.items() if self._is_wrong(each, seq, epoch) or self._lags(each, seq)
         }
         if still:
-            _log.warning("%d snapshots are behind the events: they are folded again", len(still))
+            _missing_line.warning("%d snapshots are behind the events: they are folded again", len(still))
             self._missing = len(still)
             self._catalogue.compared(behind=True)
             await self._fold_all(still)
@@ -272,7 +274,7 @@ class Refill:
             with suppress(WrongLastSequence):
                 await self._store.remove(test_id, revision)
                 self._removed += 1
-                _log.info("test %s has no events any more: its snapshot is removed", test_id)
+                _removed_line.info("test %s has no events any more: its snapshot is removed", test_id)
         self._catalogue.forget(test_id)
         self._settle(test_id)
 

@@ -1,4 +1,4 @@
-"""Queues runs again whose jobs were lost: the stream of jobs was deleted, and has been made again without them."""
+"""Queues runs again whose jobs were lost: the stream of jobs was deleted or purged, or a submission was cut short."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from ws_edge.views.catalogue import Catalogue
 
 _LOOK_S: Final = 10.0
 """One request, and only while runs are queued. A node that has made the stream itself looks at once."""
-_log = logging.getLogger("testcast.requeue")
-_limited = RateLimited(_log, per_s=10.0)
+_limited = RateLimited(logging.getLogger("testcast.requeue"), per_s=10.0)
 
 
 class RequeueStatistics(NamedTuple):
@@ -37,6 +36,8 @@ class Requeue:
         self._log = log
         self._catalogue = catalogue
         self._made = asyncio.Event()
+        self._without_job: dict[str, int] = {}
+        """Runs that wait for no job of the queue, with their sequence when that was found."""
         self._requeued = self._failures = 0
         topology.on_made.append(self._on_made)
 
@@ -58,14 +59,19 @@ class Requeue:
                 async with asyncio.timeout(_LOOK_S):
                     await self._made.wait()
             self._made.clear()
-            waiting = [run for run in self._catalogue.active() if run.status == "queued"]
-            if not waiting:
-                continue
             try:
-                for test_id in await lost_jobs(self._log, waiting):
-                    if await requeue(self._log, test_id):
-                        self._requeued += 1
-                        _log.warning("test %s was queued again: its job was lost", test_id)
+                await self._look()
             except TestcastError as error:
                 self._failures += 1
                 _limited.warning("looking for lost jobs: %s", error)
+
+    async def _look(self) -> None:
+        queued = {run.test_id: run for run in self._catalogue.active() if run.status == "queued"}
+        self._without_job = {each: seq for each, seq in self._without_job.items() if each in queued}
+        waiting = [run for test_id, run in queued.items() if self._without_job.get(test_id) != run.seq]
+        for test_id in await lost_jobs(self._log, waiting) if waiting else ():
+            if await requeue(self._log, test_id):
+                self._requeued += 1
+                _limited.warning("test %s was queued again: its job was lost", test_id)
+            else:
+                self._without_job[test_id] = queued[test_id].seq
