@@ -10,6 +10,7 @@ from pathlib import Path
 from broker import config as broker_config
 from broker.config import BrokerConfig, whole
 from broker.contract.errors import InvalidSetting
+from broker.login import NatsSettings
 from testcast.client.address import is_local
 
 
@@ -25,6 +26,11 @@ def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ)
 def names_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether `TESTCAST_NATS_URL` is set. `up` then uses that broker instead of starting one."""
     return bool(environ.get("TESTCAST_NATS_URL"))
+
+
+def describes_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether any setting says where the broker is, or how to log in to it."""
+    return names_a_broker(environ) or broker_config.nats(environ) != NatsSettings()
 
 
 def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:

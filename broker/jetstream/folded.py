@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused
+from broker.contract.errors import NotThere
 from broker.jetstream.api import Streams
-
-_STREAM_NOT_FOUND: Final = 10059
-_CONSUMER_NOT_FOUND: Final = 10014
 
 
 async def folded_up_to(streams: Streams) -> int:
@@ -19,8 +14,8 @@ async def folded_up_to(streams: Streams) -> int:
     """
     try:
         info = await streams.api(f"CONSUMER.INFO.{subjects.EVENTS}.{subjects.PROJECTOR}")
-    except BrokerRefused as error:
-        if error.err_code not in (_STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND):
+    except NotThere as error:
+        if not error.certain:
             raise
         return 0
     return int(info["ack_floor"]["stream_seq"])
@@ -30,7 +25,7 @@ async def stored_runs(streams: Streams) -> set[str]:
     """Returns the test ids under which messages are stored.
 
     Raises:
-        BrokerRefused: there is no stream of events.
+        NotThere: there is no stream of events.
     """
     found: set[str] = set()
     seen = 0

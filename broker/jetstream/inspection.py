@@ -9,14 +9,13 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from broker.contract.errors import BrokerRefused, BrokerUnavailable
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotThere
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 
 _OPERATORS: Final = frozenset({"max_age", "max_bytes", "num_replicas", "ack_wait"})
 """An operator may set these to any value."""
-_NOT_FOUND: Final = (10059, 10014)
 _NO_JETSTREAM: Final = (10039, 10076)
 _FULL_SHARE: Final = 0.9
 _PATIENCE_S: Final = 2.0
@@ -38,7 +37,7 @@ async def inspect(nats: Connection, replicas: int = 1) -> list[Remark]:
         BrokerUnavailable: the connection was lost.
     """
     remarks = await _server(nats)
-    api = Streams(nats)
+    api = Streams(nats, mends=False)
     try:
         account = await api.api("INFO", timeout_s=_PATIENCE_S)
     except (BrokerUnavailable, BrokerRefused) as error:
@@ -91,10 +90,10 @@ async def _compare(api: Streams, request: str, name: str, wanted: Mapping[str, A
     try:
         found = (await api.api(request, timeout_s=_PATIENCE_S))["config"]
     except BrokerRefused as error:
-        if error.err_code in _NOT_FOUND:
-            return Remark(name, False, "does not exist", "start an edge or an agent, which declares it")
         return Remark(name, False, error.message, "let this user ask for it")
     except BrokerUnavailable as error:
+        if isinstance(error, NotThere) and error.certain:
+            return Remark(name, False, "does not exist", "start an edge or an agent, which declares it")
         return Remark(name, False, error.message, "see that the cluster has a leader, or that this user may ask")
     differs = [key for key in wanted if key not in _OPERATORS and not _same(found.get(key), wanted[key])]
     if differs:

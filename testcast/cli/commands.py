@@ -196,9 +196,8 @@ async def _deployment(request: DoctorRequest) -> list[Finding]:
     except InvalidSetting:
         settings = None  # which is a finding already
     if settings is not None:
-        named = request.nats_url is not None or config.names_a_broker()
-        found = await deployment.broker(settings)
-        findings += found if named or found[0].ok else []
+        wanted = request.nats_url is not None or config.describes_a_broker()
+        findings += await deployment.broker(settings, wanted=wanted)
     host, port = edge_address()
     if request.edge is not None:
         findings += await deployment.edge(request.edge, request.keep_s)
