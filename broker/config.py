@@ -80,14 +80,14 @@ def nats(environ: Mapping[str, str] = os.environ) -> NatsSettings:
 
 
 def _path(name: str, environ: Mapping[str, str]) -> Path | None:
-    given = environ.get(name)
+    given = environ.get(name, "").strip()
     return Path(given).expanduser() if given else None
 
 
 def _api(environ: Mapping[str, str]) -> tuple[str, str]:
     """The domain and the prefix of JetStream's API: at most one of them is set."""
-    domain = environ.get("TESTCAST_NATS_JS_DOMAIN") or ""
-    prefix = (environ.get("TESTCAST_NATS_JS_API_PREFIX") or "").removesuffix(".>").rstrip(".")
+    domain = environ.get("TESTCAST_NATS_JS_DOMAIN", "").strip()
+    prefix = environ.get("TESTCAST_NATS_JS_API_PREFIX", "").strip().removesuffix(".>").rstrip(".")
     if domain and prefix:
         raise InvalidSetting("TESTCAST_NATS_JS_API_PREFIX: TESTCAST_NATS_JS_DOMAIN is set as well; set one")
     if domain and not re.fullmatch(r"[^\s.*>]+", domain):
@@ -205,6 +205,11 @@ def allow_private(environ: Mapping[str, str] = os.environ) -> bool | None:
         if environ.get(name, "").strip():
             return switch(name, False, environ)
     return None
+
+
+def login_given(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns the names of the settings for logging in that are set."""
+    return [name for name in known_settings.LOGIN if environ.get(name, "").strip()]
 
 
 def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -128,7 +128,7 @@ async def _address(url: str) -> Finding:
         name,
         False,
         f"the edge tells viewers {found.scheme}://{found.netloc}{found.path}, and they use {ours.geturl()}",
-        "have the proxy keep the Host header and send X-Forwarded-Proto, and name it in TESTCAST_EDGE_TRUSTED_PROXIES",
+        f"set TESTCAST_EDGE_PUBLIC_URL={url} for the edges, if that is the address that all viewers use",
     )
 
 
