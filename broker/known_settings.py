@@ -55,9 +55,7 @@ NAMES: Final = frozenset(
     }
 )
 """`TESTCAST_BIND` and `TESTCAST_PORT` are read by docker-compose.yml."""
-LOGIN: Final = tuple(
-    sorted(each for each in NAMES if each.startswith("TESTCAST_NATS_") and not each.endswith(("_URL", "_REPLICAS")))
-)
+LOGIN: Final = tuple(sorted(each for each in NAMES if "_NATS_" in each and not each.endswith(("_URL", "_REPLICAS"))))
 """How to log in to a broker and to find its JetStream: of no use for one that testcast itself has started."""
 
 
