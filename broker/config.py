@@ -207,6 +207,11 @@ def allow_private(environ: Mapping[str, str] = os.environ) -> bool | None:
     return None
 
 
+def login_given(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns the names of the settings for logging in that are set."""
+    return [name for name in known_settings.LOGIN if environ.get(name, "").strip()]
+
+
 def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Returns a sentence for each variable whose name begins like a setting's and is none."""
     return known_settings.unknown(environ)

@@ -55,6 +55,8 @@ NAMES: Final = frozenset(
     }
 )
 """`TESTCAST_BIND` and `TESTCAST_PORT` are read by docker-compose.yml."""
+LOGIN: Final = tuple(sorted(each for each in NAMES if "_NATS_" in each and not each.endswith(("_URL", "_REPLICAS"))))
+"""How to log in to a broker and to find its JetStream: of no use for one that testcast itself has started."""
 
 
 def unknown(names: Iterable[str]) -> list[str]:

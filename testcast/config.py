@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from broker import config as broker_config
-from broker.config import BrokerConfig, whole
+from broker.config import BrokerConfig, login_given, whole
 from broker.contract.errors import InvalidSetting
 from testcast.client.address import is_local
 
@@ -25,6 +25,11 @@ def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ)
 def names_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether `TESTCAST_NATS_URL` is set. `up` then uses that broker instead of starting one."""
     return bool(environ.get("TESTCAST_NATS_URL"))
+
+
+def describes_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether any setting says where the broker is, or how to log in to it."""
+    return names_a_broker(environ) or bool(login_given(environ))
 
 
 def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -86,5 +91,12 @@ def local_edge(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def for_child(settings: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a child process: this one, changed by `settings`. A value of None changes nothing."""
-    return {**environ, **{name: str(value) for name, value in settings.items() if value is not None}}
+    """The environment of a child process: this one, changed by `settings`. A value of None changes nothing.
+
+    `PYTHONPATH` loses the current directory, where a file would hide the module of its name.
+    """
+    changed = {**environ, **{name: str(value) for name, value in settings.items() if value is not None}}
+    path = changed.pop("PYTHONPATH", "").split(os.pathsep)
+    if kept := [each for each in path if os.path.realpath(each or ".") != os.path.realpath(".")]:  # noqa: PTH
+        changed["PYTHONPATH"] = os.pathsep.join(kept)
+    return changed

@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from broker.contract import subjects
-from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, NotFound, WrongLastSequence
+from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, NotFound, NotThere, WrongLastSequence
 from broker.jetstream import kv, runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -28,7 +28,6 @@ STREAMS: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS))
 _CHUNK_BYTES: Final = 128 * 1024
 _CHUNK_TIMEOUT_S: Final = 30.0
 _TRIES: Final = 10
-_NOT_FOUND: Final = 10059
 _FORMAT: Final = "backup.json"
 _DATA: Final = "stream.tar.s2"
 
@@ -148,8 +147,9 @@ async def _restore(nats: Connection, stream: str, described: dict[str, Any], dat
 
 
 async def _delete(nats: Connection, stream: str) -> None:
+    """Deletes a stream, if it is there. One that is missing is not declared anew."""
     try:
-        await Streams(nats).api(f"STREAM.DELETE.{stream}")
-    except BrokerRefused as error:
-        if error.err_code != _NOT_FOUND:
+        await Streams(nats, mends=False).api(f"STREAM.DELETE.{stream}")
+    except NotThere as error:
+        if not error.certain:
             raise

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused
+from broker.contract.errors import NotThere
 from broker.jetstream import kv, runs
 from broker.jetstream.event_log import JetStreamLog
-
-_NOT_FOUND = 10059
 
 
 async def delete_run(log: JetStreamLog, test_id: str) -> None:
@@ -32,6 +30,6 @@ async def delete_run(log: JetStreamLog, test_id: str) -> None:
 async def _purge(log: JetStreamLog, stream: str, subject: str) -> None:
     try:
         await log.streams.api(f"STREAM.PURGE.{stream}", {"filter": subject})
-    except BrokerRefused as error:
-        if error.err_code != _NOT_FOUND:
+    except NotThere as error:
+        if not error.certain:
             raise

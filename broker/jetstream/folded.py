@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused
+from broker.contract.errors import NotThere
 from broker.jetstream.api import Streams
 from broker.jetstream.survey import stored_subjects
-
-_STREAM_NOT_FOUND: Final = 10059
-_CONSUMER_NOT_FOUND: Final = 10014
 
 
 async def folded_up_to(streams: Streams) -> int:
@@ -20,8 +15,8 @@ async def folded_up_to(streams: Streams) -> int:
     """
     try:
         info = await streams.api(f"CONSUMER.INFO.{subjects.EVENTS}.{subjects.PROJECTOR}")
-    except BrokerRefused as error:
-        if error.err_code not in (_STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND):
+    except NotThere as error:
+        if not error.certain:
             raise
         return 0
     return int(info["ack_floor"]["stream_seq"])
@@ -31,7 +26,7 @@ async def stored_runs(streams: Streams) -> set[str]:
     """Returns the test ids under which messages are stored.
 
     Raises:
-        BrokerRefused: there is no stream of events.
+        NotThere: there is no stream of events.
     """
     found = await stored_subjects(streams, subjects.EVENTS, subjects.ALL_EVENTS)
     return {test_id for test_id in map(subjects.test_id_of, found) if test_id is not None}

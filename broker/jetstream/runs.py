@@ -28,7 +28,7 @@ from broker.contract.errors import (
 )
 from broker.contract.events import Event, OnMalformed, check
 from broker.contract.ports import EventLog
-from broker.contract.snapshot import Snapshot, fold
+from broker.contract.snapshot import CANCELLED, Snapshot, fold
 from broker.jetstream.answers import STREAM_FULL
 from broker.jetstream.api import Streams
 from broker.jetstream.event_log import JetStreamLog
@@ -284,7 +284,8 @@ async def end(
     for _ in range(_MAX_CONFLICTS):
         run = await read(log, test_id, since)
         if run.snapshot is not None and run.snapshot.ended:
-            raise AlreadyEnded(f"test {test_id} has {run.snapshot.status} already")
+            how = run.snapshot.list_status
+            raise AlreadyEnded(f"test {test_id} {'was' if how == CANCELLED else 'has'} {how} already")
         if may is not None:
             may(run.snapshot)
         try:

@@ -53,18 +53,11 @@ class TailRequest(NamedTuple):
 
 async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
     """Submits a game; prints the test id, or with `follow` the run. Returns the exit status."""
-    if server.edge is not None:
-        test_id = await submit_to_edge(
-            server.edge, request.game_url, title=request.title, budget_seconds=request.budget_s, seed=request.seed
-        )
-    else:
-        assert server.broker is not None
-        private = config.allow_private(server.broker.nats_url, request.game_url)
-        url = await check_for_submit(request.game_url, allow_private=private, setting_of="this command")
-        job = runs.make_job(url, request.title, request.budget_s, request.seed, allow_private=private)
-        async with connection(server) as nats:
-            await topology.apply(nats, replicas=server.broker.replicas)
-            test_id = await runs.submit(JetStreamLog(nats), job)
+    try:
+        test_id = await _submitted(request, server)
+    except asyncio.CancelledError:
+        terminal.note(f"stopped before the run was confirmed\nsee whether it is there: testcast list{server.options}")
+        raise
     page = await page_of(test_id, server)
     if follow:
         terminal.note(f"test {test_id}" + ("" if page is None else f"\n{page}"))
@@ -80,13 +73,32 @@ async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, 
     return EXIT_COMPLETED
 
 
+async def _submitted(request: SubmitRequest, server: Server) -> str:
+    """Submits a game. Returns the test id."""
+    if server.edge is not None:
+        return await submit_to_edge(
+            server.edge, request.game_url, title=request.title, budget_seconds=request.budget_s, seed=request.seed
+        )
+    assert server.broker is not None
+    private = config.allow_private(server.broker.nats_url, request.game_url)
+    url = await check_for_submit(request.game_url, allow_private=private, setting_of="this command")
+    job = runs.make_job(url, request.title, request.budget_s, request.seed, allow_private=private)
+    async with connection(server) as nats:
+        await topology.apply(nats, replicas=server.broker.replicas)
+        return await runs.submit(JetStreamLog(nats), job)
+
+
 async def tail(request: TailRequest, server: Server, terminal: Terminal, *, as_json: bool) -> int:
     """Follows one run or all. Returns the exit status.
 
     Raises:
         NoSuchRun, BadInput: the run's name stands for no run, or for several.
     """
-    test_id = None if request.run is None else await resolve(request.run, server)
+    try:
+        test_id = None if request.run is None else await resolve(request.run, server)
+    except asyncio.CancelledError:
+        terminal.note(f"stopped before the run was found\ncontinue with: testcast tail {request.run}{server.options}")
+        raise
     follow = Follow(terminal, test_id, json=as_json, types=request.types, options=server.options)
     if test_id is None and terminal.out.is_terminal:
         since = "from now on" if request.after is None else f"after {request.after}"
@@ -196,9 +208,8 @@ async def _deployment(request: DoctorRequest) -> list[Finding]:
     except InvalidSetting:
         settings = None  # which is a finding already
     if settings is not None:
-        named = request.nats_url is not None or config.names_a_broker()
-        found = await deployment.broker(settings)
-        findings += found if named or found[0].ok else []
+        wanted = request.nats_url is not None or config.describes_a_broker()
+        findings += await deployment.broker(settings, wanted=wanted)
     host, port = edge_address()
     if request.edge is not None:
         findings += await deployment.edge(request.edge, request.keep_s)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from rich.text import Text
 
-from broker.config import BrokerConfig, redacted
+from broker.config import BrokerConfig, login_given, redacted
 from broker.contract.errors import BadInput, TestcastError
 from broker.jetstream import runs
 from broker.jetstream.connection import Connection
@@ -57,7 +57,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
     stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
-        _started(terminal, "broker", await stack.start_broker())
+        _started(terminal, "broker", await _own_broker(stack, terminal))
         demo_game_url = await stack.start_game()
         _started(terminal, "game", request.game_url or demo_game_url)
         edge_url = await stack.start_edge(request.port, demo_game_url, request.host, allow_private=True)
@@ -82,7 +82,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
 
 async def _play(stack: Stack, edge_url: str, request: DemoRequest, demo_game_url: str, terminal: Terminal) -> int:
     """Submits the run through the edge and follows it over NATS. Cancels the run when the demo is stopped."""
-    nats = await Connection.connect(stack.nats_url, name="testcast-demo")
+    nats = await Connection.connect(stack.nats_url, name="testcast-demo", settings=stack.login)
     log = JetStreamLog(nats)
     try:
         test_id = await submit(
@@ -134,7 +134,7 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
 
     async def body() -> int:
         if request.nats_url is None:
-            await stack.start_broker()
+            await _own_broker(stack, terminal)
         else:
             stack.use_broker(request.nats_url)
         _started(terminal, "broker", redacted(stack.nats_url))
@@ -174,7 +174,7 @@ async def broker(host: str, port: int, data: Path | None, settings: BrokerConfig
     stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
-        _started(terminal, "broker", await stack.start_broker(port, data, host))
+        _started(terminal, "broker", await _own_broker(stack, terminal, port, data, host))
         _started(terminal, "data", str(stack.dir))
         with contextlib.suppress(asyncio.CancelledError):
             terminal.error(exit_message(await stack.first_exit()))
@@ -182,6 +182,15 @@ async def broker(host: str, port: int, data: Path | None, settings: BrokerConfig
         return EXIT_COMPLETED
 
     return await run(stack, body, lambda: _stopping(terminal))
+
+
+async def _own_broker(
+    stack: Stack, terminal: Terminal, port: int | None = None, data: Path | None = None, host: str = HOST
+) -> str:
+    """Starts a broker, and says which settings are not for it. Returns its URL."""
+    if unused := login_given():
+        terminal.note(f"{', '.join(unused)}: not for the broker that is started here; TESTCAST_NATS_URL names another")
+    return await stack.start_broker(port, data, host)
 
 
 async def _while_running(stack: Stack, work: Awaitable[_T]) -> _T:

@@ -27,6 +27,10 @@ class Source(Protocol):
     def verdict(self) -> Verdict | None:
         """How the run ended, None before that."""
 
+    @property
+    def cancelled(self) -> bool:
+        """A person has ended the run, as far as that is known without its last event."""
+
     def __aiter__(self) -> AsyncIterator[Item]: ...
 
 
@@ -79,7 +83,7 @@ class Follow:
             self._terminal.error("the events ended without a verdict")
             return EXIT_LOST
         if not self._json:
-            self._summary(source.verdict)
+            self._summary(source.verdict, source.cancelled)
         return EXIT_COMPLETED if source.verdict == "completed" else EXIT_FAILED
 
     def on_state(self, state: State) -> None:
@@ -130,7 +134,7 @@ class Follow:
         if event.ends is not None and self._end is None:
             self._end = event
 
-    def _summary(self, verdict: Verdict) -> None:
+    def _summary(self, verdict: Verdict, cancelled: bool) -> None:
         end = self._end
         took = ""
         if end is not None and self._started_ms is not None:
@@ -140,7 +144,7 @@ class Follow:
             self._terminal.verdict(
                 "completed", f"Completed{took}", score, [] if end is None else lines.rubric(end.data)
             )
-        elif end is not None and end.field("code") == CANCELLED:
+        elif cancelled if end is None else end.field("code") == CANCELLED:
             self._terminal.verdict("cancelled", f"Cancelled{took.replace(' in ', ' after ')}", None, [])
         else:
             why = "" if end is None else f": {lines.shorten(printable(end.message))}"

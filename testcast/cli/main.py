@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 import click
 from click.shell_completion import get_completion_class
 
-from broker.contract.errors import BrokerUnavailable, LoginRefused, TestcastError
+from broker.contract.errors import BrokerUnavailable, LoginRefused, NotThere, TestcastError
 from testcast import config
 from testcast.cli.options import PORT, budget_option, json_option, listen_host_option, nats_option, seed_option
 from testcast.cli.run_commands import COMMANDS
@@ -239,6 +239,9 @@ def _status() -> int:
     except (click.Abort, KeyboardInterrupt):
         return EXIT_SIGNAL + signal.SIGINT
     except TestcastError as error:
+        if isinstance(error, NotThere) and error.certain:
+            Terminal().error("the broker holds no runs yet: start an edge or an agent that uses it")
+            return exit_status(error)
         Terminal().error(error.message)
         if isinstance(error, BrokerUnavailable) and not isinstance(error, LoginRefused):
             Terminal().note("`testcast up` starts a broker; --nats or TESTCAST_NATS_URL names another one")

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from broker.contract.errors import BrokerRefused, NotFound
+from broker.contract.errors import NotFound, NotThere
 from broker.contract.ports import StoredEvent
 from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream import runs
@@ -86,10 +86,11 @@ class KnownRuns:
             folded = await folded_up_to(self._log.streams)
             await self._read_bucket()
             known = await stored_runs(self._log.streams)
-        except BrokerRefused as error:
+        except NotThere as error:
+            if not error.certain:
+                raise
             raise ConnectionLost(
-                f"the broker at {self._address} holds no runs yet: start an edge or an agent that uses it "
-                f"(JetStream error {error.err_code})"
+                f"the broker at {self._address} holds no runs yet: start an edge or an agent that uses it"
             ) from None
         self.behind = None
         for gone in self._folded.keys() - known:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from broker.contract.errors import BrokerUnavailable, NotFound, NotThere
 from broker.contract.ports import EventLog, Interest, LiveEvent, StoredEvent
 from broker.contract.position import Position, Reason, decide, link
+from broker.contract.snapshot import CANCELLED
 from broker.jetstream import runs
 from broker.jetstream.scan import pages, retains
 from broker.retry import pause
@@ -80,6 +81,8 @@ class Tail:
         self.test_id = test_id
         self.verdict: Verdict | None = None
         """How the run ended; None before that, and for all runs."""
+        self.cancelled = False
+        """A person has ended the run, as far as its snapshot was read; its end event says so too."""
         self.position = 0
         """Stream sequence up to which everything was delivered."""
         self._log = log
@@ -241,6 +244,7 @@ class Tail:
             run = await runs.read(self._log, self.test_id)
             if run.snapshot is not None and run.snapshot.ended:
                 self.verdict = "completed" if run.snapshot.status == "completed" else "failed"
+                self.cancelled = run.snapshot.list_status == CANCELLED
         self.position = decision.after
         return None
 

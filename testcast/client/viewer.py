@@ -13,6 +13,7 @@ import msgspec
 import orjson
 
 from broker.contract.errors import NotFound
+from broker.contract.snapshot import CANCELLED
 from testcast.client.backoff import retry_after_s
 from testcast.client.errors import EdgeRefused, refused
 from testcast.client.events import Item, Reset, Unreadable, Verdict, from_edge
@@ -35,6 +36,8 @@ class RunState:
     known: int = 0
     """Position of the newest event or snapshot that was read. Whether the run ended after it is unknown."""
     verdict: Verdict | None = None
+    cancelled: bool = False
+    """A person has ended the run, as far as its snapshot was read."""
     unreadable: int = 0
     """Position of the newest message that is known to be no event."""
     resumes: bool = False
@@ -90,6 +93,11 @@ class Viewer:
     def verdict(self) -> Verdict | None:
         """How the run ended; None before that, and for all runs."""
         return None if self.test_id is None else self.runs[self.test_id].verdict
+
+    @property
+    def cancelled(self) -> bool:
+        """A person has ended the run, as far as its snapshot was read; its end event says so too."""
+        return self.test_id is not None and self.runs[self.test_id].cancelled
 
     @property
     def position(self) -> int:
@@ -213,6 +221,7 @@ class Viewer:
         run.known = max(run.known, snapshot.get("seq") or 0)
         if snapshot.get("status") in _ENDED:
             run.verdict = snapshot["status"]
+            run.cancelled = snapshot.get("errorCode") == CANCELLED
         self._unsubscribe_if_done(test_id, run, effects)
 
     def _unreadable(self, test_id: str, told: Any, effects: Effects) -> None:

@@ -150,6 +150,11 @@ class Watch:
         return self._viewer.verdict
 
     @property
+    def cancelled(self) -> bool:
+        """A person has ended the run, as far as its snapshot was read; its end event says so too."""
+        return self._viewer.cancelled
+
+    @property
     def position(self) -> int:
         """Stream sequence up to which everything was delivered; resume with it as `after`. 0 for all runs."""
         return self._viewer.position

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from broker.config import BrokerConfig, redacted
-from broker.contract.errors import BrokerUnavailable, TestcastError
+from broker.contract.errors import BrokerUnavailable, InvalidSetting, LoginRefused, TestcastError
 from broker.jetstream.connection import Connection
 from broker.jetstream.inspection import Remark, clock, inspect
 from testcast import config
@@ -18,18 +18,30 @@ from testcast.client.address import edge_url
 from testcast.local.finding import Finding
 
 _CONNECT_S: Final = 3.0
+_LOGIN: Final = "the user in TESTCAST_NATS_URL, TESTCAST_NATS_CREDS, …_NKEY, …_CERT with …_KEY, or …_CA"
 _SLOW_S: Final = 2.0
 """A first message that takes longer is held back on the way: an edge sends it at once."""
 _HEARTBEAT_S: Final = 35
 """A viewer gives up after this much silence, so a proxy must allow at least as much."""
 
 
-async def broker(settings: BrokerConfig) -> list[Finding]:
-    """Checks the broker: that it answers, as whom, its clock, JetStream, and each stream and consumer."""
+async def broker(settings: BrokerConfig, *, wanted: bool = True) -> list[Finding]:
+    """Checks the broker: that it answers, as whom, its clock, JetStream, and each stream and consumer.
+
+    Args:
+        settings: how to reach it.
+        wanted: False where no setting names it; then it is no fault that nothing answers.
+    """
     shown = redacted(settings.nats_url)
     try:
         nats = await Connection.connect(settings.nats_url, name="testcast-doctor", timeout_s=_CONNECT_S)
+    except LoginRefused as error:
+        return [Finding("broker", False, error.message, "correct the login: " + _LOGIN)]
+    except InvalidSetting as error:
+        return [Finding("broker", False, error.message, "correct TESTCAST_NATS_URL, or the address of --nats")]
     except TestcastError as error:
+        if not wanted:
+            return []
         return [Finding("broker", False, error.message, f"start the broker at {shown}, or correct TESTCAST_NATS_URL")]
     try:
         return [_finding(each) for each in await inspect(nats, settings.replicas)]
@@ -116,7 +128,7 @@ async def _address(url: str) -> Finding:
         name,
         False,
         f"the edge tells viewers {found.scheme}://{found.netloc}{found.path}, and they use {ours.geturl()}",
-        "have the proxy keep the Host header and send X-Forwarded-Proto, and name it in TESTCAST_EDGE_TRUSTED_PROXIES",
+        f"set TESTCAST_EDGE_PUBLIC_URL={url} for the edges, if that is the address that all viewers use",
     )
 
 

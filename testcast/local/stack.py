@@ -17,9 +17,11 @@ from broker.config import DEFAULT_NATS_URL, redacted
 from broker.contract.errors import BadInput, ServerNotStarted, TestcastError
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
+from broker.known_settings import LOGIN
 from broker.local.child_process import Child, python_module
 from broker.local.embedded_server import EmbeddedServer
 from broker.local.listening import host_port, reachable, refusal
+from broker.login import NatsSettings
 from broker.retry import Backoff, retry
 from testcast import config
 from testcast.local import data_directory
@@ -71,6 +73,8 @@ class Stack:
 
     def __init__(self, state_dir: Path, binary: str | None = None) -> None:
         self.nats_url = ""
+        self.login: NatsSettings | None = None
+        """How to log in to the broker; None: as the environment says. A broker of this stack wants no login."""
         self.dir = state_dir
         """Where the logs of this stack are, in `logs`."""
         self.parts: list[Part] = []
@@ -108,7 +112,8 @@ class Stack:
         except OSError as error:
             raise _cannot_write(self.dir, error) from None
         self.nats_url = self._server.url
-        nats = await Connection.connect(self.nats_url, name="testcast-setup")
+        self.login = NatsSettings()
+        nats = await Connection.connect(self.nats_url, name="testcast-setup", settings=self.login)
         try:
             await topology.apply(nats, replicas=1)  # it is one node
         finally:
@@ -175,7 +180,8 @@ class Stack:
         log = self.dir / "logs" / f"{name}.log"
         try:
             log.unlink(missing_ok=True)
-            part = Part(name, kind, Child(argv, log, config.for_child(settings)))
+            login = {} if self.login is None else dict.fromkeys(LOGIN, "")
+            part = Part(name, kind, Child(argv, log, config.for_child({**settings, **login})))
         except OSError as error:
             raise _cannot_write(log.parent, error) from None
         self.parts.append(part)

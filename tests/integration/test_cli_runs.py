@@ -108,11 +108,13 @@ async def test_cancel_ends_a_run_once_and_has_its_own_word(stack: Stack, stack_s
     assert (result.code, result.out, result.err) == (0, f"cancelled {test_id}\n", "")
     again = await run("cancel", test_id, "--json", *way(stack, how))
     assert (again.code, again.out) == (1, "")
-    assert "already" in again.err
+    assert "was cancelled already" in again.err
     tail = await run("tail", test_id, *way(stack, how))
     assert tail.code == 1
     assert re.search(r"cancelled  Cancelled$", tail.out, re.MULTILINE)
     assert re.search(r"⊘ Cancelled after \d:\d\d$", tail.out.strip())
+    end = orjson.loads((await run("tail", test_id, "--json", *way(stack, how))).out.splitlines()[-1])["seq"]
+    assert "⊘ Cancelled" in (await run("tail", test_id, "--after", str(end), *way(stack, how))).out
     assert (await run("cancel", NO_SUCH_TEST, *way(stack, how))).code == 2
 
 

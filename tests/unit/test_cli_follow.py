@@ -31,6 +31,7 @@ class Source:
     ) -> None:
         self.test_id = test_id
         self.verdict = verdict
+        self.cancelled = False
         self._items = items
         self._error = error
 
@@ -80,6 +81,13 @@ async def test_a_lost_connection_is_3_and_names_the_position(
     source = Source([], None, ConnectionLost("nothing answers", after), test_id)
     assert await Follow(Terminal(), test_id).run(source) == 3
     assert capsys.readouterr() == ("", f"error: nothing answers\n{hint}")
+
+
+async def test_a_cancelled_run_is_told_without_its_event(capsys: Captured) -> None:
+    source = Source([], "failed")
+    source.cancelled = True
+    assert await Follow(Terminal(), RUN).run(source) == 1
+    assert "Cancelled" in capsys.readouterr().out
 
 
 async def test_an_end_without_a_verdict_is_3(capsys: Captured) -> None:
