@@ -193,7 +193,7 @@ async def main() -> None:
         try:
             await stack.start_broker(port=0)
             game = await stack.start_game()
-            edge = await stack.start_edge(free_port(), game)
+            edge = await stack.start_edge(free_port(), game, allow_private=True)
             stack.start_agent(allow_private=True)
             async with async_playwright() as playwright, httpx.AsyncClient(base_url=edge, trust_env=False) as http:
                 browser = await playwright.chromium.launch(

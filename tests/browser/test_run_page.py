@@ -68,6 +68,7 @@ STANDS_STILL: Final = """async (scroller) => {
   }
 }"""
 
+ON_A_CARD: Final = {"wheel", "finger", "ArrowUp"}
 MOVES: Final[dict[str, Move]] = {
     "wheel": small_turns_of_the_wheel,
     "one pixel": one_pixel,
@@ -81,7 +82,7 @@ MOVES: Final[dict[str, Move]] = {
 @pytest.mark.parametrize("own_page", [True, False], ids=["page", "card"])
 async def test_any_movement_upward_lets_go(stack: Stack, stack_streams: Streams, page: Page, own_page: bool) -> None:
     test_id = await begin(stack_streams)
-    for n in range(80):
+    for n in range(40):
         await publish(stack_streams, test_id, f"line {n}")
     if own_page:
         shown = await run_page(page, stack, test_id)
@@ -101,6 +102,8 @@ async def test_any_movement_upward_lets_go(stack: Stack, stack_streams: Streams,
         return await below() < 1
 
     for name, move in MOVES.items():
+        if not own_page and name not in ON_A_CARD:
+            continue  # the feed is the same there
         last = shown.locator(".line-text").last
         await publish(stack_streams, test_id, f"followed before {name}")
         await expect(last).to_have_text(f"followed before {name}")
