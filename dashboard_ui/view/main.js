@@ -264,6 +264,7 @@ setInterval(tick, 1000);
 syncClocks();
 setTimeout(syncClocks, 3000); // while the page loads, a round trip takes longer
 setInterval(syncClocks, 60_000);
+setInterval(() => foot.degraded.hidden || syncClocks(), 5000); // until all is well again
 document.addEventListener("visibilitychange", syncClocks);
 document.addEventListener("visibilitychange", woke);
 for (const type of ["online", "pageshow"]) addEventListener(type, woke);

@@ -203,7 +203,7 @@ async def test_what_is_wrong_is_said_and_which_version_runs(stack: Stack, stack_
     """The edge's own words, on both pages; and the events of an agent that could not be read."""
     edge = Edge()
     await edge.attach(page)
-    answer = {"now": now_ms(), "version": "9.8.7", "degraded": ["The broker refuses writes: its disk is full"]}
+    answer = {"now": now_ms(), "version": "9.8.7", "degraded": ["the broker refuses writes: its disk is full"]}
     await page.route("**/rpc/getConfig*", lambda route: route.fulfill(json=answer))
     test_id = await begin(stack_streams)
     await opened(page, stack.edge_url)

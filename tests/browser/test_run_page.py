@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import orjson
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, WebSocketRoute, expect
 
 from broker import identity
 from broker.clock import now_ms
@@ -118,6 +119,29 @@ async def test_any_movement_upward_lets_go(stack: Stack, stack_streams: Streams,
         await expect(jump).to_be_hidden()
 
 
+async def test_a_feed_that_comes_late_is_shown_from_its_end(stack: Stack, stack_streams: Streams, page: Page) -> None:
+    """The page of a run that has ended draws once without lines and once with all of them, and then no more."""
+    test_id = await begin(stack_streams)
+    for n in range(60):
+        await publish(stack_streams, test_id, f"line {n}")
+    await complete(stack_streams, test_id)
+    loading = asyncio.Event()
+
+    def hold(socket: WebSocketRoute) -> None:
+        async def on_message(message: str | bytes) -> None:
+            await loading.wait()
+            socket.send(message)
+
+        socket.connect_to_server().on_message(on_message)
+
+    await page.route_web_socket("**/ws", hold)
+    await page.goto(f"{stack.edge_url}/tests/{test_id}")
+    await expect(page.locator(".feed-empty")).to_have_text("Loading the feed…")
+    loading.set()
+    await expect(page.locator(".line-text").last).to_have_text("Test complete! Score 78/100")
+    await expect(page.locator(".line-text").last).to_be_in_viewport()
+
+
 @pytest.mark.parametrize(
     ("data", "number", "metric"),
     [
@@ -219,7 +243,7 @@ async def test_another_day_is_named(stack: Stack, stack_streams: Streams, page: 
 async def test_a_line_has_an_address(stack: Stack, stack_streams: Streams, page: Page) -> None:
     """It leads there when the page is opened with it, when it is clicked, and on Back; a wrong one is named."""
     test_id = await begin(stack_streams)
-    acks = [await publish(stack_streams, test_id, f"line {n}") for n in range(400)]
+    acks = [await publish(stack_streams, test_id, f"line {n}") for n in range(120)]
     shown = await run_page(page, stack, test_id, f"#{acks[20].seq}")
     marked = shown.locator(".line[data-marked]")
     await expect(marked.locator(".line-text")).to_have_text("line 20")
