@@ -321,7 +321,8 @@ async def test_modules_come_in_one_round(stack: Stack, stack_streams: Streams, p
     asked, first_answer = await page.evaluate(
         """() => {
           const modules = performance.getEntriesByType("resource").filter((entry) => entry.name.endsWith(".js"));
-          const first = modules.filter(({ name }) => document.querySelector(`[href="${new URL(name).pathname}"]`));
+          const linked = new Set([...document.querySelectorAll("link")].map(({ href }) => href));
+          const first = modules.filter(({ name }) => linked.has(name));
           return [first.map((entry) => entry.startTime), Math.min(...modules.map((entry) => entry.responseEnd))];
         }"""
     )
