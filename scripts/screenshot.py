@@ -120,7 +120,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await until(all_finished, "the first runs have ended")
     finished.append(await submit(http, f"http://127.0.0.1:{free_port()}/", "Tile Storm", 20))
     await until(all_finished, "the unreachable game is reported")
-    running = await submit(http, game, "Star Hopper, build 42", 90)
+    running = await submit(http, game, "Star Hopper, build 42", 240)  # longer than all the pictures take
     await submit(http, f"{game}?bug=freeze", "Star Hopper, nightly", 90)
     await submit(http, game, "Moon Lander", 60)
 
@@ -193,7 +193,7 @@ async def main() -> None:
         try:
             await stack.start_broker(port=0)
             game = await stack.start_game()
-            edge = await stack.start_edge(free_port(), game)
+            edge = await stack.start_edge(free_port(), game, allow_private=True)
             stack.start_agent(allow_private=True)
             async with async_playwright() as playwright, httpx.AsyncClient(base_url=edge, trust_env=False) as http:
                 browser = await playwright.chromium.launch(

@@ -6,10 +6,12 @@ import { pageOf } from "../client/rpc.js";
 import { shown } from "./coerce.js";
 import { when } from "./dates.js";
 import { h, icon, setAttr, setText, setTime } from "./dom.js";
-import { Feed } from "./feed.js";
-import { Fences } from "./fence.js";
+import { Fences, report } from "./fence.js";
 import { elapsed, host, titleOf } from "./format.js";
 import { badge, cancelButton, marks, ring, screen, stepper } from "./parts.js";
+
+/** The modules of a feed: no part of the first load, since most feeds are never opened. */
+export const loadFeed = () => import("./feed.js");
 
 /** @implements {View} */
 export class Card {
@@ -18,6 +20,8 @@ export class Card {
     this.id = run.id;
     this.actions = actions;
     this.opened = false;
+    /** As it was last drawn. @type {ShownRun|null} */
+    this.run = null;
     /** Determines its place in the list. */
     this.createdAt = 0;
     this.status = "";
@@ -38,7 +42,7 @@ export class Card {
     this.cancel = cancelButton(run.id, actions, (reason) => setText(this.message, reason));
     this.parts = { badge: badge(), marks: marks(), stepper: stepper(), ring: ring() };
     this.screen = screen();
-    /** Made when it is first opened: most cards never are. @type {Feed|null} */
+    /** Made when it is first opened. @type {import("./feed.js").Feed|null} */
     this.feed = null;
     this.drawer = h("div.drawer", { id: feedId, hidden: true });
     this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(run.id));
@@ -90,20 +94,33 @@ export class Card {
   /** @param {boolean} opened @param {{quietly?: boolean}} [how] quietly: without scrolling to it */
   setOpened(opened, { quietly = false } = {}) {
     this.opened = opened;
-    if (opened && !this.feed) {
-      const linkTo = (/** @type {number} */ seq) => `${this.link.getAttribute("href")}#${seq}`;
-      this.feed = new Feed(`Live Feed of ${this.link.textContent}`, { linkTo });
-      this.drawer.append(this.feed.root);
-    }
     this.drawer.hidden = !opened;
     setAttr(this.toggle, "aria-expanded", String(opened));
     this.actions.open(this.id, opened);
-    if (opened && !quietly) this.root.scrollIntoView({ block: "nearest" });
+    if (opened) void this.showFeed(quietly);
+  }
+
+  /** @param {boolean} quietly */
+  async showFeed(quietly) {
+    try {
+      const { Feed } = await loadFeed();
+      if (!this.feed) {
+        const linkTo = (/** @type {number} */ seq) => `${this.link.getAttribute("href")}#${seq}`;
+        this.feed = new Feed(`Live Feed of ${this.link.textContent}`, { linkTo });
+        this.drawer.replaceChildren(this.feed.root);
+        if (this.run) this.update(this.run);
+      }
+    } catch (error) {
+      report(`The feed of ${this.id}`, error);
+      this.drawer.replaceChildren(h("p.feed-empty", "The edge does not answer. Open the feed again when it does."));
+    }
+    if (this.opened && !quietly) this.root.scrollIntoView({ block: "nearest" });
   }
 
   /** @param {ShownRun} run */
   update(run) {
     const snapshot = shown(run.snapshot);
+    this.run = run;
     this.createdAt = run.snapshot.createdAt;
     this.status = run.snapshot.status;
     setAttr(this.root, "data-status", snapshot.look);

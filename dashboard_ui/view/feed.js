@@ -142,6 +142,10 @@ export class Feed {
       return; // collapsed: the ResizeObserver calls when it opens
     }
     this.letGo();
+    const words = this.emptyWords();
+    this.empty.hidden = !words;
+    setText(this.empty, words);
+    rows.root.hidden = rows.lines.length === 0; // before anything is measured: what is hidden has no height
     // The second pass draws the lines that appear because others were lower than estimated. More are rare.
     for (let pass = 0, settled = false; pass < 5 && !settled; pass++) {
       const y = this.stuck ? rows.bottom(height) : scroller.scrollTop;
@@ -154,9 +158,6 @@ export class Feed {
     this.top = scroller.scrollTop;
     rows.finish();
     this.tools.draw(this.run, rows.lines);
-    const words = this.emptyWords();
-    this.empty.hidden = !words;
-    setText(this.empty, words);
     this.showJump();
   }
 

@@ -15,6 +15,9 @@ export class Foot {
     if (typeof version === "string") setText(this.version, `testcast ${version}`);
     const reasons = Array.isArray(degraded) ? degraded.filter((each) => typeof each === "string") : [];
     this.degraded.hidden = reasons.length === 0;
-    setText(this.degraded, reasons.map((each) => each.trim().replace(/\.?$/, ".")).join(" "));
+    setText(this.degraded, reasons.map(sentence).join(" "));
   }
 }
+
+/** @param {string} text */
+const sentence = (text) => text.trim().replace(/^\p{Ll}/u, (letter) => letter.toUpperCase()).replace(/\.?$/, ".");

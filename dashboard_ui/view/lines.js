@@ -36,6 +36,7 @@ export function linesOf(event, phase, lastDay) {
 
 /** @param {RunEvent} event @returns {Line["kind"]} */
 export function kindOf({ type, status, data }) {
+  if (type === "error" && status === "failed" && fields(data).code === "cancelled") return "cancelled";
   if (type === "error" || status === "failed") return "error";
   if (type === "complete" || status === "completed") return "complete";
   const { attempt, handover, kind, action } = fields(data);
@@ -102,6 +103,7 @@ const GROUP_OF = {
   action: "actions",
   problem: "problems",
   error: "problems",
+  cancelled: "steps",
 };
 
 /** @param {Line} line */

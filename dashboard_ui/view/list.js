@@ -2,12 +2,16 @@
 
 import { listState, withListState } from "./address.js";
 import { CardGrid } from "./card-grid.js";
+import { loadFeed } from "./card.js";
 import { h, setText } from "./dom.js";
 import { count, reasonOf } from "./format.js";
 import { remember } from "./history.js";
 import { Listing } from "./listing.js";
 import { SubmitForm } from "./submit.js";
 import { Toolbar } from "./toolbar.js";
+
+/** Time between the first list and the request for the modules of a feed, ms. */
+const FEED_AFTER_MS = 1000;
 
 export class ListPage {
   /**
@@ -30,6 +34,8 @@ export class ListPage {
     this.asked = new Set(/** @type {string[]} */ ([]));
     /** @type {ReturnType<typeof setTimeout>|undefined} */
     this.typing = undefined;
+    /** Whether the first list was drawn. */
+    this.drawn = false;
 
     this.none = h("p.nothing", { hidden: true });
     this.moreButton = h("button.secondary", { onclick: () => this.ask() }, "Show more");
@@ -42,7 +48,7 @@ export class ListPage {
       "main",
       { id: "main" },
       h("h1.visually-hidden", "Tests"),
-      new SubmitForm(actions.submit, (testId) => this.reveal(testId)).root,
+      new SubmitForm(actions, (testId) => this.reveal(testId)).root,
       this.toolbar.root,
       this.skeleton,
       this.empty,
@@ -143,6 +149,10 @@ export class ListPage {
     const known = runs.listed || runs.size > 0;
     const shown = this.grid.shown.size;
     const status = listing.filter === "all" ? "" : `${listing.filter} `;
+    if (known && !this.drawn) {
+      this.drawn = true;
+      setTimeout(() => loadFeed().catch(() => {}), FEED_AFTER_MS); // when it is opened, it is here
+    }
     toolbar.draw(runs.counts);
     this.skeleton.hidden = known;
     this.empty.hidden = !known || runs.size > 0;
@@ -166,7 +176,7 @@ export class ListPage {
 function emptyState(actions) {
   const problem = h("p.form-error", { role: "alert" });
   const button = h("button.primary", { hidden: true }, "Test the demo game");
-  const demo = actions.demoGameUrl().catch(() => undefined);
+  const demo = actions.config().then(({ demoGameUrl }) => demoGameUrl, () => undefined);
   void demo.then((url) => (button.hidden = !url));
   button.addEventListener("click", async () => {
     button.disabled = true;

@@ -27,6 +27,8 @@ const store = new Store({
 const transport = new Transport(store, { onChange: changed, onNews: measure, looks: testOfPage === null });
 const screenshots = new Screenshots(fetchScreenshot);
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
+/** @type {(answer: any) => void} */
+let gotConfig;
 /** The last announced status of each run. @type {Map<string, Look>} */
 const announced = new Map();
 const connectionStatus = new ConnectionStatus({
@@ -34,6 +36,8 @@ const connectionStatus = new ConnectionStatus({
   onChange: (label) => announce(`Connection: ${label}`),
 });
 
+/** The first answer of getConfig, which is also the first comparison of the clocks. @type {Promise<any>} */
+const firstConfig = new Promise((resolve) => (gotConfig = resolve));
 const actions = {
   say: announce,
   open(/** @type {string} */ testId, /** @type {boolean} */ opened) {
@@ -60,9 +64,7 @@ const actions = {
   async firstEvent(/** @type {string} */ testId) {
     return (await rpc("getEvents", { testId, limit: 1 }, { get: true })).events[0];
   },
-  async demoGameUrl() {
-    return (await rpc("getConfig", {}, { get: true })).demoGameUrl;
-  },
+  config: () => firstConfig,
 };
 
 // index.html preloads the modules of the main page, run.html those of a run's own page.
@@ -207,6 +209,7 @@ function syncClocks() {
 async function config() {
   const answer = await rpc("getConfig", {}, { get: true });
   foot.update(answer);
+  gotConfig(answer);
   return answer;
 }
 
@@ -261,6 +264,7 @@ setInterval(tick, 1000);
 syncClocks();
 setTimeout(syncClocks, 3000); // while the page loads, a round trip takes longer
 setInterval(syncClocks, 60_000);
+setInterval(() => foot.degraded.hidden || syncClocks(), 5000); // until all is well again
 document.addEventListener("visibilitychange", syncClocks);
 document.addEventListener("visibilitychange", woke);
 for (const type of ["online", "pageshow"]) addEventListener(type, woke);

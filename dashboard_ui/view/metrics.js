@@ -65,8 +65,11 @@ function add(rows, path, key, value, level) {
   else if (value !== null && typeof value === "object" && level < MAX_LEVELS && Object.keys(value).length > 0)
     for (const [inner, each] of Object.entries(value))
       add(rows, path ? name : oneLine(key, 80), inner, each, level + 1);
-  else rows.push({ name, values: [text(key, value)] });
+  else rows.push({ name, values: [isEmpty(value) ? "none" : text(key, value)] });
 }
+
+/** @param {any} value */
+const isEmpty = (value) => value !== null && typeof value === "object" && Object.keys(value).length === 0;
 
 /** @param {any[]} values */
 function listed(values) {

@@ -168,7 +168,6 @@ export class Rows {
 
   /** To be called after `show`. */
   finish() {
-    this.root.hidden = this.lines.length === 0;
     for (const row of this.rows) setAttr(row, "aria-setsize", this.lines.length);
   }
 }

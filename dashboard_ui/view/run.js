@@ -189,7 +189,9 @@ export class RunPage {
     setAttr(this.failure, "data-look", run.look);
     setAttr(this.failure, "aria-label", cancelled ? "Cancelled" : "Why it failed");
     const heading = h("h2", icon(cancelled ? "cancelled" : "error"), cancelled ? "Cancelled" : "Failed");
-    this.failure.replaceChildren(heading, h("p", run.error || run.message));
+    const why = run.error || run.message;
+    const known = cancelled && /^cancell?ed\.?$/i.test(why.trim());
+    this.failure.replaceChildren(heading, known ? "" : h("p", why));
   };
 
   /** @param {Shown} run */

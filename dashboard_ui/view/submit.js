@@ -6,17 +6,19 @@ import { RecentGames } from "./recent.js";
 
 export class SubmitForm {
   /**
-   * @param {(params: Record<string, any>) => Promise<string>} submit returns the id of the new test; rejects with the
-   *   edge's reason
+   * @param {Pick<Actions, "submit"|"config">} actions
    * @param {(testId: string) => void} onSubmitted
    */
-  constructor(submit, onSubmitted) {
-    this.submit = submit;
+  constructor(actions, onSubmitted) {
+    this.actions = actions;
     this.onSubmitted = onSubmitted;
     this.url = addressField();
     this.title = h("input", { name: "title", type: "text", maxlength: "120", placeholder: "from the address" });
     this.budget = numberField("budgetSeconds", { min: "5", max: "600", placeholder: "60" });
     this.seed = numberField("seed", { placeholder: "random" });
+    this.example = "https://my-game.example/";
+    // A game of one's own machine is an example only where the edge lets it be tested.
+    actions.config().then(({ allowPrivate }) => allowPrivate === true && this.give("http://localhost:3000/"), () => {});
     this.problem = h("p.form-error", { id: "form-error", role: "alert" });
     this.button = h("button.primary", { type: "submit" }, "Test this game");
     this.recent = new RecentGames((chosen) => {
@@ -47,10 +49,15 @@ export class SubmitForm {
     if (text) this.url.focus();
   }
 
+  /** @param {string} example of an address */
+  give(example) {
+    this.example = this.url.placeholder = example;
+  }
+
   async send() {
     const { url, title, budget, seed, button } = this;
     const gameUrl = completeUrl(url.value);
-    if (!gameUrl) return this.complain("Paste the address of a web game, for example http://localhost:3000/.");
+    if (!gameUrl) return this.complain(`Paste the address of a web game, for example ${this.example}`);
     if (!budget.validity.valid) return this.complain("Time to play is a whole number of seconds from 5 to 600.");
     if (!seed.validity.valid) return this.complain("The seed is a whole number.");
     url.value = gameUrl;
@@ -58,7 +65,7 @@ export class SubmitForm {
     button.disabled = true;
     setText(button, "Submitting…");
     try {
-      const testId = await this.submit({
+      const testId = await this.actions.submit({
         gameUrl,
         ...(title.value.trim() && { title: title.value.trim() }),
         ...(budget.value && { budgetSeconds: Number(budget.value) }),

@@ -23,7 +23,7 @@ type RubricPart = { part: string; score: number; max: number; reasons: string[] 
 
 /** One line of a feed. */
 interface Line {
-  kind: "day" | "phase" | "status" | "progress" | "action" | "problem" | "error" | "complete" | "system";
+  kind: "day" | "phase" | "status" | "progress" | "action" | "problem" | "error" | "cancelled" | "complete" | "system";
   text: string;
   detail?: string; // the game's own message, shown below the text
   time?: number;
@@ -60,7 +60,7 @@ interface Actions {
   submit(params: Record<string, any>): Promise<string>; // returns the id of the new test
   watch(testId: string): Promise<unknown>; // shows a test that the list may not contain
   firstEvent(testId: string): Promise<RunEvent | undefined>;
-  demoGameUrl(): Promise<string | undefined>;
+  config(): Promise<{ demoGameUrl?: string; allowPrivate?: boolean }>; // the first answer of getConfig
   list(params: Record<string, any>): Promise<ListAnswer>; // a page of listTests, which the store has taken
 }
 

@@ -203,7 +203,7 @@ async def test_what_is_wrong_is_said_and_which_version_runs(stack: Stack, stack_
     """The edge's own words, on both pages; and the events of an agent that could not be read."""
     edge = Edge()
     await edge.attach(page)
-    answer = {"now": now_ms(), "version": "9.8.7", "degraded": ["The broker refuses writes: its disk is full"]}
+    answer = {"now": now_ms(), "version": "9.8.7", "degraded": ["the broker refuses writes: its disk is full"]}
     await page.route("**/rpc/getConfig*", lambda route: route.fulfill(json=answer))
     test_id = await begin(stack_streams)
     await opened(page, stack.edge_url)
@@ -249,17 +249,52 @@ async def test_the_lists_address(stack: Stack, stack_streams: Streams, page: Pag
 
 
 async def test_a_replay_is_no_latency(stack_streams: Streams, page: Page, proxy: Proxy) -> None:
+    """What was published while the page was away is none, also where it comes after the answer to the resume."""
     test_id = await begin(stack_streams)
+    await page.add_init_script(
+        """window.said = [];
+        new MutationObserver(() => {
+          const label = document.querySelector("#connection .connection-status-label");
+          if (label) window.said.push(label.textContent);
+        }).observe(document, { subtree: true, childList: true, characterData: true });"""
+    )
     await opened(page, f"{proxy.url}/tests/{test_id}")
-    await expect(page.locator(".line-text").last).to_have_text("Running")
+    last = page.locator(".line[data-seq] .line-text").last
+    await expect(last).to_have_text("Running")
     proxy.sockets = "stall"
     proxy.cut()
-    past = now_ms() - 27_000
+    past = now_ms() - 50_000
     await publish(stack_streams, test_id, "While away", "status", status="running", timestamp=past)
     proxy.sockets = "pass"
-    await expect(page.locator(".line[data-seq] .line-text").last).to_have_text("While away")
-    await expect(connection_status(page)).to_have_text("Live")
-    await publish(stack_streams, test_id, "Here again", "status", status="running")
-    await expect(page.locator(".line[data-seq] .line-text").last).to_have_text("Here again")
+    await expect(last).to_have_text("While away")
     await expect(connection_status(page)).to_have_text(LIVE)
+    await publish(stack_streams, test_id, "Late", "status", status="running", timestamp=past)
+    await expect(last).to_have_text("Late")
+    await publish(stack_streams, test_id, "Here again", "status", status="running")
+    await expect(last).to_have_text("Here again")
+    await expect(connection_status(page)).to_have_text(re.compile(r"^Live · "))  # measured, so those before it were too
+    said: list[str] = await page.evaluate("window.said")
+    assert any(text.startswith("Live") for text in said)
+    assert not [text for text in said if re.match(r"Live · [5-9]\d\.\d s", text)]
     await complete(stack_streams, test_id)
+
+
+@pytest.mark.parametrize("said", [{"allowPrivate": True}, {"allowPrivate": False}, {}, {"allowPrivate": "1"}])
+async def test_the_example_is_one_that_the_edge_lets_be_tested(stack: Stack, page: Page, said: dict[str, Any]) -> None:
+    answer = json.dumps({"now": now_ms()} | said)
+    await page.route("**/rpc/getConfig*", lambda route: route.fulfill(body=answer, content_type="application/json"))
+    await opened(page, stack.edge_url)
+    example = "http://localhost:3000/" if said.get("allowPrivate") is True else "https://my-game.example/"
+    await expect(page.get_by_label("Address of the game")).to_have_attribute("placeholder", example)
+    await page.get_by_role("button", name="Test this game").click()
+    await expect(page.locator("#form-error")).to_have_text(f"Paste the address of a web game, for example {example}")
+
+
+async def test_the_line_of_a_cancelled_run_is_no_problem(stack: Stack, stack_streams: Streams, page: Page) -> None:
+    test_id = await begin(stack_streams)
+    await publish(stack_streams, test_id, "Cancelled", "error", status="failed", data={"code": "cancelled"})
+    await opened(page, f"{stack.edge_url}/tests/{test_id}")
+    await expect(page.locator(".line-cancelled .line-text")).to_have_text("Cancelled")
+    await expect(page.locator(".line-error")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Problems 0")).to_be_visible()
+    await expect(page.locator(".failure")).to_have_text("Cancelled")  # once

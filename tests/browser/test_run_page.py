@@ -68,6 +68,7 @@ STANDS_STILL: Final = """async (scroller) => {
   }
 }"""
 
+ON_A_CARD: Final = {"wheel", "finger", "ArrowUp"}
 MOVES: Final[dict[str, Move]] = {
     "wheel": small_turns_of_the_wheel,
     "one pixel": one_pixel,
@@ -81,7 +82,7 @@ MOVES: Final[dict[str, Move]] = {
 @pytest.mark.parametrize("own_page", [True, False], ids=["page", "card"])
 async def test_any_movement_upward_lets_go(stack: Stack, stack_streams: Streams, page: Page, own_page: bool) -> None:
     test_id = await begin(stack_streams)
-    for n in range(80):
+    for n in range(40):
         await publish(stack_streams, test_id, f"line {n}")
     if own_page:
         shown = await run_page(page, stack, test_id)
@@ -101,6 +102,8 @@ async def test_any_movement_upward_lets_go(stack: Stack, stack_streams: Streams,
         return await below() < 1
 
     for name, move in MOVES.items():
+        if not own_page and name not in ON_A_CARD:
+            continue  # the feed is the same there
         last = shown.locator(".line-text").last
         await publish(stack_streams, test_id, f"followed before {name}")
         await expect(last).to_have_text(f"followed before {name}")
@@ -113,6 +116,29 @@ async def test_any_movement_upward_lets_go(stack: Stack, stack_streams: Streams,
         assert await away(), name
         await scroller.evaluate("e => { e.scrollTop = e.scrollHeight }")  # by hand to the bottom: it follows again
         await expect(jump).to_be_hidden()
+
+
+async def test_a_feed_that_comes_late_is_shown_from_its_end(stack: Stack, page: Page) -> None:
+    """The page of a run that has ended draws its feed once without lines, once with all of them, and then no more."""
+    await opened(page, stack.edge_url)
+    below = await page.evaluate(
+        """async () => {
+          const { Feed } = await import("/view/feed.js");
+          const { FeedLog } = await import("/view/feed-log.js");
+          const feed = new Feed("late");
+          document.querySelector("#main").prepend(feed.root);
+          const run = { feed: new FeedLog({ whole: true }), refusal: null, seq: 0, snapshot: { seq: 60 } };
+          feed.update(run);
+          for (let seq = 1; seq <= 60; seq++)
+            run.feed.take({ type: "progress", message: `line ${seq}`, seq, timestamp: Date.now() });
+          run.seq = 60;
+          feed.update(run);
+          const { scrollHeight, scrollTop, clientHeight } = feed.scroller;
+          return [scrollHeight, scrollHeight - scrollTop - clientHeight];
+        }"""
+    )
+    assert below[0] > 1000
+    assert below[1] < 1
 
 
 @pytest.mark.parametrize(
@@ -216,7 +242,7 @@ async def test_another_day_is_named(stack: Stack, stack_streams: Streams, page: 
 async def test_a_line_has_an_address(stack: Stack, stack_streams: Streams, page: Page) -> None:
     """It leads there when the page is opened with it, when it is clicked, and on Back; a wrong one is named."""
     test_id = await begin(stack_streams)
-    acks = [await publish(stack_streams, test_id, f"line {n}") for n in range(400)]
+    acks = [await publish(stack_streams, test_id, f"line {n}") for n in range(120)]
     shown = await run_page(page, stack, test_id, f"#{acks[20].seq}")
     marked = shown.locator(".line[data-marked]")
     await expect(marked.locator(".line-text")).to_have_text("line 20")
