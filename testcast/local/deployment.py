@@ -128,7 +128,7 @@ async def _address(url: str) -> Finding:
         name,
         False,
         f"the edge tells viewers {found.scheme}://{found.netloc}{found.path}, and they use {ours.geturl()}",
-        f"set TESTCAST_EDGE_PUBLIC_URL={url} for the edges, if that is the address that all viewers use",
+        f"set TESTCAST_EDGE_PUBLIC_URL={url} for the edges, or have the proxy keep Host and name its prefix and scheme",
     )
 
 
