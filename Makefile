@@ -31,13 +31,13 @@ check: lint  ## what to run while working: lint and the unit tests, in about a m
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 
 # Several tests at a time, since most of them wait for something. Those with a browser run unmeasured, since they hold
-# promises about time; those of the game agent one at a time, since it judges a game that runs in real time.
+# promises about time; those marked `alone` one at a time: they measure, or judge a game that runs in real time.
 test: lint  ## everything: lint, every test, coverage (ARGS goes to pytest, which then runs alone and unmeasured)
 ifeq ($(strip $(ARGS)),)
 	@rm -rf .coverage
 	$(BIN)/coverage run $(BIN)/pytest -n 3 --dist loadfile tests/unit tests/integration
-	$(BIN)/pytest -n 2 --dist loadfile tests/browser
-	$(BIN)/pytest tests/games
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser
+	$(BIN)/pytest -m alone tests/browser tests/games
 	@$(BIN)/python scripts/coverage_summary.py
 else
 	$(BIN)/pytest $(ARGS)

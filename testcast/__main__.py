@@ -7,6 +7,6 @@ if not sys.flags.safe_path:
     sys.path.append(sys.path.pop(0))
 
 if __name__ == "__main__":
-    from testcast.cli.main import main
+    from testcast.entry import main
 
     main()

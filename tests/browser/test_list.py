@@ -285,6 +285,7 @@ async def test_a_browser_that_keeps_nothing_or_nonsense(stack: Stack, page: Page
     await expect(recent.get_by_role("listitem")).to_have_text(["127.0.0.1:1/private"])
 
 
+@pytest.mark.alone
 async def test_the_first_load_is_small_and_quick(crowd: Crowd, page: Page) -> None:
     """Under 100 KB on the line in all, with 100 runs on the page; usable (the list is there) within a second."""
     session = await page.context.new_cdp_session(page)
@@ -312,6 +313,7 @@ async def test_the_first_load_is_small_and_quick(crowd: Crowd, page: Page) -> No
     assert min(took) < 1000
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("of", ["the list", "a run"])
 async def test_modules_come_in_one_round(stack: Stack, stack_streams: Streams, page: Page, of: str) -> None:
     """No module of the first screen waits until another one that imports it has been read: the document asks for all.

@@ -18,6 +18,9 @@ from agent_worker.games.player import play
 from tests.fair_clock import fair_time
 from tests.games.playing import Answer, GameServer, OnlyThese, Written, game_server, played, played_until
 
+pytestmark = pytest.mark.alone
+
+
 MOVING = """<body style="margin:0"><canvas id=c width=1280 height=720></canvas><script>
   const x = c.getContext("2d"); let at = 600;
   addEventListener("keydown", (e) => { if (e.key === "ArrowLeft") at -= 60; if (e.key === "ArrowRight") at += 60; });

@@ -12,6 +12,8 @@ from PIL import Image
 from agent_worker.games.browser import Browser
 from tests.games.playing import GameServer, OnlyThese, game_server, played, played_until
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def server() -> Iterator[GameServer]:
