@@ -24,6 +24,8 @@ from testcast.client.rpc import RpcClient
 from testcast.exit_codes import EXIT_COMPLETED
 
 _SAFE_INT = 2**53
+_OPEN_TIMEOUT_S = 10.0
+"""For how long `open` waits for an edge; other commands only mention the page."""
 
 
 async def _details(test_id: str, server: Server, last_lines: int) -> Details:
@@ -110,7 +112,7 @@ async def open_page(run: str | None, server: Server, terminal: Terminal) -> int:
         if server.edge is not None:
             async with RpcClient(server.edge) as rpc:
                 await rpc.call("getTest", testId=test_id)
-        found = await page_of(test_id, server)
+        found = await page_of(test_id, server, _OPEN_TIMEOUT_S)
         if found is None:
             async with connection(server) as nats:
                 if not await JetStreamLog(nats).last(test_id):

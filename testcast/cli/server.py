@@ -16,7 +16,7 @@ from testcast.client.address import edge_url, page_url
 from testcast.client.rpc import RpcClient
 
 _CONNECT_TIMEOUT_S: Final = 3.0
-_PAGE_TIMEOUT_S: Final = 1.0
+_PAGE_TIMEOUT_S: Final = 3.0
 """An edge of the same machine answers in milliseconds."""
 
 
@@ -52,16 +52,16 @@ async def connection(server: Server) -> AsyncIterator[Connection]:
         await nats.close()
 
 
-async def page_of(test_id: str, server: Server) -> str | None:
+async def page_of(test_id: str, server: Server, timeout_s: float = _PAGE_TIMEOUT_S) -> str | None:
     """The address of a run's page; None when no edge is known that has it.
 
-    Over NATS the edge is the one at `config.local_edge()`, if it answers and knows the run.
+    Over NATS the edge is the one at `config.local_edge()`, if it answers in time and knows the run.
     """
     if server.edge is not None:
         return page_url(edge_url(server.edge), test_id)
     edge = config.local_edge()
     with contextlib.suppress(TestcastError, TimeoutError):
-        async with asyncio.timeout(_PAGE_TIMEOUT_S), RpcClient(edge) as rpc:
+        async with asyncio.timeout(timeout_s), RpcClient(edge) as rpc:
             await rpc.call("getTest", testId=test_id)
             return page_url(rpc.url, test_id)
     return None
