@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 _OWN_LIMIT: Final = "maximum bytes"
@@ -26,6 +27,8 @@ class StorageHealth:
         self.silent: set[str] = set()
         """Those of them that answer no write at all. A nats-server that has met a full disk stays so until it is
         restarted, although other streams store again."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when the first stream begins to refuse, and when none does any more."""
         self._stored = 0
         self._refused = 0
 
@@ -54,15 +57,20 @@ class StorageHealth:
     def refused(self, stream: str, reason: str, *, silent: bool = False) -> None:
         """A write failed for want of room; `silent`: it was not answered."""
         self._refused += 1
+        first = not self.refusing
         self.refusing[stream] = reason
         (self.silent.add if silent else self.silent.discard)(stream)
+        if first:
+            self.on_change()
 
     def forget(self, stream: str) -> None:
         """Nothing is known against the stream any more."""
-        self.refusing.pop(stream, None)
+        known = self.refusing.pop(stream, None) is not None
         self.silent.discard(stream)
+        if known and not self.refusing:
+            self.on_change()
 
     def forget_all(self) -> None:
         """The broker may be another one, or was restarted."""
-        self.refusing.clear()
-        self.silent.clear()
+        for stream in tuple(self.refusing):
+            self.forget(stream)

@@ -14,6 +14,7 @@ from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.log import RateLimited
 
 KEY: Final = "write-check"
 """In the bucket `RUNS`: no run has such an id, so no reader takes it for one."""
@@ -24,6 +25,9 @@ _WHILE_REFUSED_S: Final = 2.0
 _FORGET_S: Final = 60.0
 """A stream that nobody writes to any more is suspected no longer than this."""
 _log = logging.getLogger("testcast.storage")
+# A stream at its limit may refuse and store by turns.
+_beginning = RateLimited(_log, per_s=5.0)
+_end = RateLimited(_log, per_s=5.0)
 
 
 class WriteCheck:
@@ -34,7 +38,6 @@ class WriteCheck:
         self._streams = Streams(nats)
         self._seen: dict[str, tuple[int, float]] = {}
         """Of each silent stream: its last sequence when that was noticed, and the loop time."""
-        self._told = False
 
     def __repr__(self) -> str:
         return f"<WriteCheck {self._nats.storage!r}>"
@@ -43,6 +46,7 @@ class WriteCheck:
         """Checks until cancelled."""
         health, stored, clock = self._nats.storage, -1, asyncio.get_running_loop().time
         self._nats.on_reconnect.append(health.forget_all)
+        health.on_change = self._tell
         try:
             while True:
                 due = clock() + EVERY_S
@@ -53,18 +57,16 @@ class WriteCheck:
                     with contextlib.suppress(BrokerUnavailable, BrokerRefused):
                         await self.check()
                 stored = health.statistics().stored
-                self._tell()
         finally:
             self._nats.on_reconnect.remove(health.forget_all)
 
     def _tell(self) -> None:
         """Logs the beginning and the end of a broker's refusals."""
-        refusing = bool(self._nats.storage.refusing)
-        if refusing and not self._told:
-            _log.error("%s (%s)", self._nats.storage.summary, ", ".join(sorted(self._nats.storage.refusing)))
-        elif self._told and not refusing:
-            _log.warning("the broker stores again")
-        self._told = refusing
+        refusing = self._nats.storage.refusing
+        if refusing:
+            _beginning.log(logging.ERROR, "%s (%s)", self._nats.storage.summary, ", ".join(sorted(refusing)))
+        else:
+            _end.warning("the broker stores again")
 
     async def check(self) -> None:
         """Writes once, and forgets the refusals that do not stand any more.
