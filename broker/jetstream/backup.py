@@ -88,7 +88,7 @@ async def _save(nats: Connection, stream: str, folder: Path) -> int:
 
 
 async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Saved:
-    """Replaces the streams by those of a backup. Edges may go on working: their viewers are told to start again.
+    """Replaces the streams by those of a backup. Edges and agents should be stopped: they declare what they miss.
 
     The restored stream has another epoch, so that no position of before is valid in it. Events that are published
     while this runs are lost.

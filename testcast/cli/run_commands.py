@@ -227,7 +227,7 @@ def backup(directory: Path, nats: str | None) -> int:
 def restore(directory: Path, sure: bool, nats: str | None) -> int:
     """Replace all runs of the broker by those that `backup` saved in DIRECTORY. Asks first.
 
-    Edges may go on: their viewers are told to start again. Stop the agents before.
+    Stop the edges and agents before: they would declare a stream anew while it is replaced.
     """
     from testcast.cli import run_actions
 
