@@ -63,7 +63,9 @@ APART: Final[Mapping[str, tuple[str, ...]]] = {
 PURE: Final = (
     "broker/contract/*.py",
     "ws_edge/encoding/*.py",
-    "ws_edge/access.py",
+    "ws_edge/access/access.py",
+    "ws_edge/access/authorize.py",
+    "ws_edge/access/principal.py",
     "ws_edge/origins.py",
     "ws_edge/transport/forwarded.py",
     "ws_edge/fanout/throttle.py",

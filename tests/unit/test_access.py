@@ -62,6 +62,12 @@ class Asked:
         if self._refusal is not None:
             raise self._refusal
 
+    async def identify_later(self, header: Callable[[str], str | None]) -> Principal:
+        return self.identify(header)
+
+    async def authorize_later(self, principal: Principal, action: Action, test_id: str) -> None:
+        self.authorize(principal, action, test_id)
+
 
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:

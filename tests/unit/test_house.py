@@ -181,7 +181,7 @@ BROKEN: Final[tuple[tuple[code.Rule, str, str], ...]] = (
     (code.pure_modules_stay_pure, "ws_edge/fanout/resume.py", "import datetime as d\nD = d.datetime\nx = D.now()"),
     (code.pure_modules_stay_pure, "agent_worker/games/policy.py", "from random import choice"),
     (code.pure_modules_stay_pure, "broker/contract/ports.py", "from broker.jetstream.api import Streams"),
-    (code.pure_modules_stay_pure, "ws_edge/access.py", "from ws_edge import node"),
+    (code.pure_modules_stay_pure, "ws_edge/access/authorize.py", "from ws_edge import node"),
     (code.one_place_knows_a_library, "broker/jetstream/api.py", "from nats.aio.client import Client"),
     (code.one_place_knows_a_library, "ws_edge/node.py", "import nats"),
     (code.one_place_knows_a_library, "agent_worker/games/player.py", "from playwright.async_api import Page"),

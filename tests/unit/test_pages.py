@@ -64,7 +64,7 @@ def test_every_close_code_stands_in_the_protocol() -> None:
 def test_every_error_code_of_the_edge_stands_in_the_protocol(package: str) -> None:
     internal = {"malformed_event", "invalid_setting", "fenced", "server_not_started"}  # never sent to a viewer
     codes = set(re.findall(r'\bcode(?: = |=)"([a-z_]+)"', sources(package)))
-    codes |= set(re.findall(r'_send_error\("([a-z_]+)"', sources(package)))
+    codes |= set(re.findall(r'\bsend_error\("([a-z_]+)"', sources(package)))
     codes |= set(re.findall(r'Refusal\(\s*HTTPStatus\.\w+,\s*"([a-z_]+)"', sources(package)))
     own = {"cancelled", "lost"}  # of events
     assert {code for code in codes - internal - own if f"`{code}`" not in PROTOCOL} == set()

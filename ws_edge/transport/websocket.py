@@ -25,15 +25,14 @@ from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as FrameParser
 
 from broker.clock import now_ms
-from broker.contract.errors import BadInput, NotFound, TestcastError
-from broker.contract.position import Position
-from ws_edge.access import ANONYMOUS, AccessDenied
+from broker.contract.errors import BadInput
+from ws_edge.access import ANONYMOUS
 from ws_edge.encoding import ENCODINGS, Encoding
 from ws_edge.encoding.websocket import close_frame, wire_size
 from ws_edge.fanout.session import Session
-from ws_edge.transport import handshake
+from ws_edge.transport import handshake, verbs
 from ws_edge.transport.handshake import Refusal
-from ws_edge.transport.requests import VERBS, ClientRequest, parse_message, parse_query
+from ws_edge.transport.requests import parse_query
 from ws_edge.transport.services import Services
 from ws_edge.transport.socket_writer import SocketWriter
 from ws_edge.transport.upgrade import admit
@@ -49,8 +48,6 @@ UNSUPPORTED: Final = 1003
 NOT_UTF8: Final = 1007
 RESTARTING: Final = 1012
 MALFORMED: Final = 4400
-NOT_ALLOWED: Final = 4403
-NO_SUCH_TEST: Final = 4404
 
 _ENCODING: Final = ENCODINGS["websocket"]
 _quiet_parser = logging.getLogger("testcast.frames")
@@ -64,21 +61,21 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
     __slots__ = (
         "__weakref__",
         "_address",
-        "_named_in_url",
-        "_node",
         "_parser",
         "_paused",
         "_pieces",
-        "_principal",
         "_request",
         "_server_state",
         "_unfinished",
         "closing_since",
         "idle_beats",
+        "named_in_url",
+        "node",
         "partial_since",
+        "principal",
     )
 
-    _node: Services
+    node: Services
 
     @property
     def encoding(self) -> Encoding:
@@ -94,11 +91,11 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
     ) -> None:
         super().__init__()
         self._server_state = server_state
-        self._node = app_state["node"]
+        self.node = app_state["node"]
         self._request: handshake.Request | None = None
         self._parser: FrameParser | None = None
         self._pieces: list[bytes] | None = None
-        self._named_in_url = 0
+        self.named_in_url = 0
         self._unfinished = 0
         """Bytes that came and belong to no whole frame yet."""
         self.closing_since = 0.0
@@ -106,7 +103,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self.idle_beats = 0
         self._paused = False
         """Nothing is read from it, because it does not take its answers."""
-        self._principal = ANONYMOUS
+        self.principal = ANONYMOUS
         self._address: str | None = None
         """Where the viewer comes from; None until it was let in."""
 
@@ -126,9 +123,9 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
         self._leave()
-        self._node.hub.sockets.discard(self)
+        self.node.hub.sockets.discard(self)
         if self._address is not None:
-            self._node.admission.leave(self._address)
+            self.node.admission.leave(self._address)
             self._address = None
 
     def data_received(self, data: bytes) -> None:
@@ -166,14 +163,14 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         """
         self._request = request
         try:
-            admitted = admit(self._node, request, self.transport.get_extra_info("peername"))
+            admitted = admit(self.node, request, self.transport.get_extra_info("peername"))
         except Refusal as refusal:
             self._request = _NO_REQUEST
             self.closing_since = 1.0
             self.transport.write(refusal.encode())
             self.transport.close()
             return
-        self._address, self._principal = admitted.address, admitted.principal
+        self._address, self.principal = admitted.address, admitted.principal
         if at_once:
             self.unsent = admitted.answer
             self._opened()
@@ -189,27 +186,17 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         request = self._request
         assert request is not None
         self._request = _NO_REQUEST  # its headers are of no more use
-        half = self._node.config.high_water_bytes // 2
+        half = self.node.config.high_water_bytes // 2
         self.transport.set_write_buffer_limits(high=half, low=half // 4)
         self.open_direct()
-        self._node.hub.sockets.add(self)
+        self.node.hub.sockets.add(self)
         try:
             opening = parse_query(request.query)
-            self._named_in_url = len(opening.test_ids)
+            self.named_in_url = len(opening.test_ids)
         except BadInput as error:
-            self._refuse(error)
+            self.refuse(error)
             return
-        for test_id in opening.test_ids:
-            try:
-                self._node.access.authorize(self._principal, VERBS["subscribe"], test_id)
-            except NotFound:
-                self._missing(test_id)
-            except AccessDenied as error:
-                self._send_error(error.code, error.message, test_id)
-                self.close(NOT_ALLOWED, error.message)
-                return
-            else:
-                self._subscribe(test_id, opening.asked)
+        verbs.open_with(self, opening)
 
     # -- frames in -----------------------------------------------------------------------------------------------
 
@@ -245,7 +232,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             self._leave()
             self.closing_since = asyncio.get_running_loop().time()
         self._track_partial_frame()
-        if self.waiting() > self._node.config.high_water_bytes and not self.closing_since:
+        if self.waiting() > self.node.config.high_water_bytes and not self.closing_since:
             # Answers (pongs, errors) pile up for a client that does not read them.
             self._paused, self.partial_since = True, 0.0
             self.transport.pause_reading()
@@ -272,7 +259,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         if self.closing_since or frame.opcode in (Opcode.PING, Opcode.PONG):
             return
         if frame.opcode is Opcode.BINARY:
-            self._send_error("malformed_message", "messages are JSON in text frames, this one is binary")
+            self.send_error("malformed_message", "messages are JSON in text frames, this one is binary")
             self.close(UNSUPPORTED, "binary message")
             return
         data = bytes(frame.data)
@@ -294,56 +281,12 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         except UnicodeDecodeError:
             self.close(NOT_UTF8, "not UTF-8")
             return
-        try:
-            request = parse_message(data)
-        except BadInput as error:
-            self._refuse(error)
-            return
-        try:
-            self._node.access.authorize(self._principal, VERBS[request.verb], request.test_id)
-        except TestcastError as error:
-            self._send_error(error.code, error.public_message, request.test_id)
-            return
-        self._execute(request)
-
-    def _execute(self, request: ClientRequest) -> None:
-        test_id = request.test_id
-        if test_id is None:
-            tests = self._node.tests
-            (tests.add if request.verb == "subscribe tests" else tests.remove)(self)
-        elif request.verb == "subscribe":
-            self._subscribe(test_id, request.asked)
-        elif request.verb == "cancel":
-            self._node.hub.spawn(self._cancel(test_id))
-        elif (session := self.sessions.pop(test_id, None)) is not None:
-            session.close()
-
-    def _subscribe(self, test_id: str, asked: Position | None) -> None:
-        standing = self.sessions.pop(test_id, None)
-        if standing is not None:
-            standing.close()
-        if len(self.sessions) >= self._node.config.max_subscriptions:
-            limit = self._node.config.max_subscriptions
-            self._send_error("too_many_subscriptions", f"at most {limit} tests on one socket", test_id)
-            return
-        self.sessions[test_id] = self._node.hub.subscribe(self, test_id, asked)
-
-    async def _cancel(self, test_id: str) -> None:
-        try:
-            await self._node.cancel(test_id)
-        except TestcastError as error:
-            if not self.closing_since:
-                self._send_error(error.code, error.public_message, test_id)
+        verbs.on_message(self, data)
 
     def session_missing(self, session: Session) -> None:
         """The test does not exist: 4404 for a socket that was opened for it alone, otherwise an `error`."""
         self.sessions.pop(session.topic.test_id, None)
-        self._missing(session.topic.test_id)
-
-    def _missing(self, test_id: str) -> None:
-        self._send_error("not_found", f"there is no test {test_id}", test_id)
-        if self._named_in_url == 1 and not self.sessions:
-            self.close(NO_SUCH_TEST, "no such test")
+        verbs.missing(self, session.topic.test_id)
 
     # -- closing -------------------------------------------------------------------------------------------------
 
@@ -375,14 +318,15 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         sessions, self.sessions = self.sessions, {}
         for session in sessions.values():
             session.close()
-        self._node.tests.remove(self)
+        self.node.tests.remove(self)
 
-    def _refuse(self, error: BadInput) -> None:
+    def refuse(self, error: BadInput) -> None:
         """Says what is wrong and closes: trying the same again would not help."""
-        self._send_error(error.code, error.message)
+        self.send_error(error.code, error.message)
         self.close(MALFORMED, error.message)
 
-    def _send_error(self, code: str, message: str, test_id: str | None = None) -> None:
+    def send_error(self, code: str, message: str, test_id: str | None = None) -> None:
+        """Tells the client what is wrong; the socket stays open."""
         if not self.transport.is_closing():
             fields = {"message": message, "timestamp": now_ms(), "data": {"code": code}}
             self.write(_ENCODING.control("error", testId=test_id, **fields))
