@@ -31,10 +31,11 @@ AGENT_FOR_TESTCAST: Final = "agent_worker.publish.run"
 DOCTOR: Final = "testcast/local/doctor.py"
 """Looks into every package: it reports what each of them needs."""
 
-_LEAVES: Final = frozenset({"access", "config", "origins"})
+_LEAVES: Final = frozenset({"access", "config", "origins", "response_headers"})
 EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "access": frozenset(),
     "origins": frozenset(),
+    "response_headers": frozenset({"origins"}),
     "config": frozenset({"access", "origins"}),
     "encoding": frozenset(),
     "fanout": _LEAVES | {"encoding"},
@@ -67,6 +68,7 @@ PURE: Final = (
     "ws_edge/access/authorize.py",
     "ws_edge/access/principal.py",
     "ws_edge/origins.py",
+    "ws_edge/response_headers.py",
     "ws_edge/transport/forwarded.py",
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",

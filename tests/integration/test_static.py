@@ -81,7 +81,9 @@ async def test_types_and_security(stack: Stack) -> None:
         answer, _ = await ask(stack, f"/{name}")
         assert answer.headers["content-type"] == media_type
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        policy = answer.headers["content-security-policy"]
+        assert ("script-src 'self'" in policy) == (name == "")
+        assert not any(loose in policy for loose in ("unsafe", "ws:", "wss:", "*", "http"))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from broker.jetstream.connection import Connection
 from tests.harness import NO_SUCH_TEST, free_port
 from ws_edge.access import ANONYMOUS, AccessDenied, Action, OpenAccess, Principal
 from ws_edge.api.app import make_app
+from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS, RunParams
-from ws_edge.api.response_cache import CachedResponse, ResponseCache, ResponseCacheMiddleware
+from ws_edge.api.response_cache import CachedResponse, ResponseCache
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.transport.requests import VERBS, Verb
@@ -78,12 +79,12 @@ async def node() -> AsyncIterator[Node]:
 
 
 @pytest.fixture
-def app() -> ResponseCacheMiddleware:
+def app() -> EdgeApp:
     return make_app("", 1, EdgeConfig(), lambda _: None)
 
 
 @pytest.fixture
-async def client(app: ResponseCacheMiddleware, node: Node) -> AsyncIterator[httpx.AsyncClient]:
+async def client(app: EdgeApp, node: Node) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(on_node(app, node))
     async with httpx.AsyncClient(transport=transport, base_url="http://edge.example") as connected:
         yield connected
@@ -145,7 +146,7 @@ async def test_each_call_asks_once_for_its_action_and_run(node: Node, client: ht
 
 @pytest.mark.parametrize("if_none_match", ["", '"kept"', 'W/"kept"', "*"])
 async def test_who_is_refused_gets_nothing_also_when_it_is_in_memory(
-    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient, if_none_match: str
+    app: EdgeApp, node: Node, client: httpx.AsyncClient, if_none_match: str
 ) -> None:
     keep_polls(app.cache)
     node.access = Asked(AccessDenied("not for you"))
@@ -160,7 +161,7 @@ async def test_who_is_refused_gets_nothing_also_when_it_is_in_memory(
 
 
 async def test_a_wrong_proof_is_refused_everywhere(
-    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient
+    app: EdgeApp, node: Node, client: httpx.AsyncClient
 ) -> None:
     keep_polls(app.cache)
     node.access = asked = Asked(proof=AccessDenied("this token is not valid"))
@@ -170,7 +171,7 @@ async def test_a_wrong_proof_is_refused_everywhere(
 
 
 async def test_a_hidden_run_answers_like_one_that_does_not_exist(
-    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient
+    app: EdgeApp, node: Node, client: httpx.AsyncClient
 ) -> None:
     keep_polls(app.cache)
     node.access = Asked(NotFound(NO_SUCH_TEST))
@@ -182,7 +183,7 @@ async def test_a_hidden_run_answers_like_one_that_does_not_exist(
 
 
 async def test_who_is_allowed_is_answered_from_memory(
-    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient
+    app: EdgeApp, node: Node, client: httpx.AsyncClient
 ) -> None:
     keep_polls(app.cache)
     node.access = asked = Asked()
@@ -201,7 +202,7 @@ async def test_who_is_allowed_is_answered_from_memory(
 
 
 async def test_by_default_everybody_is_anonymous_and_allowed(
-    app: ResponseCacheMiddleware, node: Node, client: httpx.AsyncClient
+    app: EdgeApp, node: Node, client: httpx.AsyncClient
 ) -> None:
     assert isinstance(node.access, OpenAccess)
     assert node.access.identify(lambda _: "Bearer x") is ANONYMOUS
@@ -213,7 +214,7 @@ async def test_by_default_everybody_is_anonymous_and_allowed(
 
 
 async def test_the_figures_of_a_node_are_plain_numbers_that_do_not_change(
-    app: ResponseCacheMiddleware, node: Node
+    app: EdgeApp, node: Node
 ) -> None:
     figures = app.cache.statistics()
     keep_polls(app.cache)

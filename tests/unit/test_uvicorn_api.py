@@ -26,6 +26,7 @@ OVERRIDDEN = {
     "on_message_complete": "(self)",
     "handle_websocket_upgrade": "(self)",
     "connection_lost": "(self, exc)",
+    "send_400_response": "(self, msg)",
 }
 CALLED = {
     "__init__": "(self, config, server_state, app_state, _loop=None)",

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from broker.jetstream.connection import Connection
 from broker.version import VERSION
 from ws_edge.api import health, rpc
+from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.response_cache import ResponseCacheMiddleware
 from ws_edge.api.static import Static
 from ws_edge.config import EdgeConfig
@@ -28,9 +29,7 @@ from ws_edge.transport.upgrade import PATH as SOCKET_PATH
 _log = logging.getLogger("testcast.edge")
 
 
-def make_app(
-    nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callable[[Node], None]
-) -> ResponseCacheMiddleware:
+def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callable[[Node], None]) -> EdgeApp:
     """The edge as an ASGI application.
 
     Args:
@@ -52,7 +51,7 @@ def make_app(
 
     # For pages of the other origins that the operator names: they load /testcast.js and call the RPC.
     origins = config.allowed_origins
-    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type"])  # type: ignore[arg-type]
+    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["authorization", "content-type"])  # type: ignore[arg-type]
     static = Static(config)
     prefix = config.prefix.decode()
     application = Starlette(
@@ -73,7 +72,7 @@ def make_app(
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},  # type: ignore[dict-item]
     )
     application.router.redirect_slashes = False  # its redirects are absolute and name the Host that was asked for
-    return ResponseCacheMiddleware(application)
+    return EdgeApp(ResponseCacheMiddleware(application))
 
 
 class _Cors(CORSMiddleware):

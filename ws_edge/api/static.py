@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import mimetypes
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from broker.contract.errors import InvalidTestId
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.outside import outside_of
 from ws_edge.config import EdgeConfig
+from ws_edge.response_headers import POLICY, RESOURCE_POLICY, page_policy
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "dashboard_ui"
 PAGE: Final = "index.html"
@@ -29,12 +31,8 @@ _MAX_PAGES: Final = 32
 FOLDERS: Final = ("client", "view")
 ALIASES: Final = {"testcast.d.ts": "client/testcast.d.ts"}
 """Public addresses of files that are in a folder. testcast.js is not one of them: its imports are relative."""
-_SECURITY: Final = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-}
+FOR_OTHER_PAGES: Final = frozenset(("testcast.js", "testcast.d.ts"))
+"""What pages of other origins load, with everything in `client/`."""
 
 
 class File(NamedTuple):
@@ -89,6 +87,7 @@ class Static:
 
     def __init__(self, config: EdgeConfig) -> None:
         self._config = config
+        self._page_headers = {POLICY: page_policy(config.public_url)}
         self._files = load()
         self._sources = {name: (DIRECTORY / name).read_bytes() for name in (PAGE, RUN_PAGE)}
         self._pages: dict[tuple[str, str], File] = {}
@@ -112,10 +111,10 @@ class Static:
             if test_id is not None:
                 ids.parse_test_id(test_id)
         except InvalidTestId as error:
-            response = _answer(request, self._page(request, RUN_PAGE), 404)
+            response = _answer(request, self._page(request, RUN_PAGE), self._page_headers, 404)
             response.headers["x-error"] = error.code
             return response
-        return _answer(request, self._page(request, PAGE if test_id is None else RUN_PAGE))
+        return _answer(request, self._page(request, PAGE if test_id is None else RUN_PAGE), self._page_headers)
 
     def _page(self, request: Request, name: str) -> File:
         """A page with addresses that work where it is shown: below the prefix, or relative where none is known.
@@ -142,12 +141,16 @@ class Static:
         file = self._files.get(f"{folder}/{name}" if folder else name)  # a look-up: no path reaches the file system
         if file is None:
             raise HTTPException(404)
-        return _answer(request, file)
+        shared = bool(self._config.allowed_origins) and (folder == "client" or name in FOR_OTHER_PAGES)
+        headers = {RESOURCE_POLICY: "cross-origin"} if shared else {}
+        if file.media_type == "text/html":
+            headers |= self._page_headers
+        return _answer(request, file, headers)
 
 
-def _answer(request: Request, file: File, status: int = 200) -> Response:
+def _answer(request: Request, file: File, headers: Mapping[str, str], status: int = 200) -> Response:
     # no-cache: browsers keep the file and revalidate it at each use, so an update is seen at once.
-    headers = _SECURITY | {"cache-control": "no-cache", "vary": "accept-encoding"}
+    headers = {**headers, "cache-control": "no-cache", "vary": "accept-encoding"}
     if status == 200:
         headers["etag"] = file.etag
         if matches(if_none_match(request.scope["headers"]), file.etag):

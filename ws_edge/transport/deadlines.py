@@ -6,11 +6,12 @@ Connections carry no timer: the hub asks four times a second which are late.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ws_edge.transport.handshake import without_prefix
+from ws_edge.transport.handshake import Refusal, without_prefix
 
 HEADER_S: Final = 5.0
 BODY_S: Final = 10.0
@@ -66,6 +67,12 @@ class DeadlineHttp(HttpToolsProtocol):
         """Nothing is pending any more."""
         self._pending.pop(self, None)
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """The bytes are no HTTP request. uvicorn's answer would lack the headers that every answer has."""
+        refusal = Refusal(HTTPStatus.BAD_REQUEST, "malformed_request", msg)
+        self.transport.write(refusal.encode())
+        self.transport.close()
 
     def too_late(self) -> None:
         """The deadline has passed. The client would not read a response to an incomplete request."""

@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 from websockets.utils import accept_key
 
+from ws_edge.response_headers import LINES
+
 
 class Request(NamedTuple):
     """An upgrade request."""
@@ -43,6 +45,7 @@ class Refusal(Exception):
             "content-type: application/json",
             f"content-length: {len(body)}",
             "connection: close",
+            *LINES,
             *(f"{name.replace('_', '-')}: {value}" for name, value in self.headers.items()),
         ]
         return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
