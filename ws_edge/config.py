@@ -11,6 +11,7 @@ from typing import NamedTuple
 from broker.config import allow_private, number, switch, whole
 from broker.contract.errors import InvalidSetting
 from ws_edge.access.files import read_file, read_secret, readable_by_others
+from ws_edge.access.oidc_settings import CLIENT_SECRET_FILE, OidcConfig, oidc_config
 from ws_edge.access.settings import KEYS, SECRET_FILE, SESSION_KEY_FILE, AccessConfig, access_config
 from ws_edge.origins import Origins, PublicUrl, parse_public_url
 
@@ -44,6 +45,7 @@ class EdgeConfig(NamedTuple):
     allow_private: bool = False
     demo_game_url: str | None = None
     access: AccessConfig = AccessConfig()
+    oidc: OidcConfig | None = None
     insecure: bool = False
 
     @property
@@ -67,7 +69,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
     def count_of(name: str, standard: int, low: int, high: int) -> int:
         return whole(f"TESTCAST_EDGE_{name}", standard, low, high, environ)
 
-    return EdgeConfig(
+    config = EdgeConfig(
         host=environ.get("TESTCAST_EDGE_HOST", "").strip(" []") or default.host,
         port=count_of("PORT", default.port, 0, 65535),
         workers=count_of("WORKERS", default.workers, 1, 256),
@@ -90,6 +92,17 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         access=access(environ),
         insecure=switch("TESTCAST_INSECURE", default.insecure, environ),
     )
+    return config._replace(oidc=_oidc(config, environ))
+
+
+def _oidc(config: EdgeConfig, environ: Mapping[str, str]) -> OidcConfig | None:
+    """Reads the settings of OpenID Connect and the secret file that they name."""
+    path = environ.get(CLIENT_SECRET_FILE, "").strip()
+    secret = read_secret(CLIENT_SECRET_FILE, Path(path).expanduser()) if path else None
+    oidc = oidc_config(environ, secret, config.public_url, config.host, config.port)
+    if oidc is not None and (not config.access.enabled or config.access.session_key is None):
+        raise InvalidSetting(f"TESTCAST_OIDC_ISSUER: set {KEYS} and {SESSION_KEY_FILE} as well; see docs/access.md")
+    return oidc
 
 
 def access(environ: Mapping[str, str] = os.environ) -> AccessConfig:

@@ -33,7 +33,7 @@ DOCTOR: Final = "testcast/local/doctor.py"
 
 _LEAVES: Final = frozenset({"access", "config", "origins", "response_headers"})
 EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
-    "access": frozenset(),
+    "access": frozenset({"origins"}),
     "origins": frozenset(),
     "response_headers": frozenset({"origins"}),
     "config": frozenset({"access", "origins"}),
@@ -68,6 +68,7 @@ PURE: Final = (
     "ws_edge/access/authorize.py",
     "ws_edge/access/principal.py",
     "ws_edge/access/settings.py",
+    "ws_edge/access/oidc_settings.py",
     "ws_edge/origins.py",
     "ws_edge/response_headers.py",
     "ws_edge/transport/forwarded.py",
@@ -116,7 +117,8 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "uvicorn": ("ws_edge/main.py", "ws_edge/transport/*"),
     "starlette": ("ws_edge/api/*",),
     "websockets": ("ws_edge/transport/*", "testcast/client/watch.py", "testcast/client/probe.py"),
-    "httpx": ("testcast/client/rpc.py", "testcast/client/probe.py", "testcast/local/*"),
+    "authlib": ("ws_edge/api/oidc_provider.py",),
+    "httpx": ("ws_edge/api/oidc_provider.py", "testcast/client/rpc.py", "testcast/client/probe.py", "testcast/local/*"),
     "click": ("testcast/cli/main.py", "testcast/cli/options.py", "testcast/cli/run_commands.py"),
     "rich": ("testcast/cli/*",),
 }

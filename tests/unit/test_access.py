@@ -160,9 +160,7 @@ async def test_who_is_refused_gets_nothing_also_when_it_is_in_memory(
     assert app.cache.statistics().hits == 0
 
 
-async def test_a_wrong_proof_is_refused_everywhere(
-    app: EdgeApp, node: Node, client: httpx.AsyncClient
-) -> None:
+async def test_a_wrong_proof_is_refused_everywhere(app: EdgeApp, node: Node, client: httpx.AsyncClient) -> None:
     keep_polls(app.cache)
     node.access = asked = Asked(proof=AccessDenied("this token is not valid"))
     for name, answers in (await every_call(client)).items():
@@ -182,9 +180,7 @@ async def test_a_hidden_run_answers_like_one_that_does_not_exist(
     )
 
 
-async def test_who_is_allowed_is_answered_from_memory(
-    app: EdgeApp, node: Node, client: httpx.AsyncClient
-) -> None:
+async def test_who_is_allowed_is_answered_from_memory(app: EdgeApp, node: Node, client: httpx.AsyncClient) -> None:
     keep_polls(app.cache)
     node.access = asked = Asked()
     for name, query in POLLED.items():
@@ -213,9 +209,7 @@ async def test_by_default_everybody_is_anonymous_and_allowed(
     assert (await client.get("/rpc/getConfig")).status_code == 200
 
 
-async def test_the_figures_of_a_node_are_plain_numbers_that_do_not_change(
-    app: EdgeApp, node: Node
-) -> None:
+async def test_the_figures_of_a_node_are_plain_numbers_that_do_not_change(app: EdgeApp, node: Node) -> None:
     figures = app.cache.statistics()
     keep_polls(app.cache)
     assert (figures.responses, app.cache.statistics().responses) == (0, 2)
