@@ -7,7 +7,8 @@
  *   live        something was delivered
  *   waiting     the next attempt starts at `deadlineAt`
  *   finished    every watched test has ended: no socket and no attempts; a page with a list checks it now and then
- *   refused     the edge closed with a 44xx code: no attempts
+ *   refused     the edge closed with a 44xx code: no attempts. After 4401 a client that can get another proof of who it
+ *               is (`renews`) tries once with that before it gives up
  *
  * Polling is not a state. It runs during `waiting` and `connecting` after two failed attempts (see `polls`). A socket
  * that delivers ends it; a socket that fails again does not restart it.
@@ -37,6 +38,9 @@ export const LOOK_MS = 30_000;
 /** The longest wait that a goodbye may ask for. */
 export const MAX_RETRY_AFTER_MS = 60_000;
 
+/** The close code of a socket whose client is not, or no longer, known. */
+export const UNAUTHENTICATED = 4401;
+
 /** @type {Connection} */
 export const IDLE = {
   state: "idle",
@@ -46,6 +50,9 @@ export const IDLE = {
   failures: 0,
   deadlineAt: Infinity,
   reason: "",
+  code: 0,
+  renews: false,
+  renewed: false,
 };
 
 /** @type {Cell} */
@@ -56,9 +63,9 @@ const want = (c) => [{ ...c, wanted: true }, []];
 const unwant = (c) => [{ ...c, wanted: false }, []];
 
 /** Opens a socket for this attempt. @type {Cell} */
-const open = (c, _, { now }) => [{ ...c, state: "connecting", deadlineAt: now + CONNECT_MS, reason: "" }, ["open"]];
+const open = (c, _, { now }) => [{ ...c, state: "connecting", deadlineAt: now + CONNECT_MS, reason: "", code: 0 }, ["open"]];
 /** Opens a socket and resets the counts. @type {Cell} */
-const connect = (c, event, chance) => open({ ...c, attempt: 0, failures: 0 }, event, chance);
+const connect = (c, event, chance) => open({ ...c, attempt: 0, failures: 0, renewed: false }, event, chance);
 /** @type {Cell} */
 const connectWanted = (c, event, chance) => connect({ ...c, wanted: true }, event, chance);
 /** Continues the attempt on a new socket. @type {Cell} */
@@ -67,7 +74,7 @@ const reopen = (c, event, chance) => [open(c, event, chance)[0], ["detach", "ope
 /** @type {Cell} */
 const alive = (c, _, { now }) => [{ ...c, deadlineAt: now + SILENCE_MS }, []];
 /** Only a delivery resets the backoff. A socket that opens and closes again does not. @type {Cell} */
-const goLive = (c, event, chance) => alive({ ...c, state: "live", attempt: 0, failures: 0 }, event, chance);
+const goLive = (c, event, chance) => alive({ ...c, state: "live", attempt: 0, failures: 0, renewed: false }, event, chance);
 /** @type {Cell} */
 const probe = (c, _, { now }) => [{ ...c, deadlineAt: Math.min(c.deadlineAt, now + PROBE_MS) }, ["probe"]];
 /** @param {Cell} next @returns {Cell} */
@@ -93,11 +100,26 @@ const wait = (c, event, chance) => {
 };
 /** @type {Cell} */
 const fail = (c, event, chance) => wait({ ...c, failures: c.failures + 1 }, event, chance);
+/** @type {Cell} */
+const refuse = (c, event) => [
+  { ...c, state: "refused", deadlineAt: Infinity, code: event.code, reason: event.reason || `closed with ${event.code}` },
+  [],
+];
+/** The edge wants to know who this is, and was told nothing valid. @type {Cell} */
+const deny = (c, event, chance) =>
+  c.renews && !c.renewed
+    ? [{ ...open(c, event, chance)[0], renewed: true }, ["renew", "open"]]
+    : refuse(c, { reason: event.reason, code: UNAUTHENTICATED }, chance);
+/** @type {Cell} */
+const detachAndDeny = (c, event, chance) => {
+  const [after, effects] = deny(c, event, chance);
+  return [after, ["detach", ...effects]];
+};
 /** A 44xx close code is final. @param {Cell} next @returns {Cell} */
-const orRefused = (next) => (c, event, chance) =>
-  event.code >= 4400 && event.code < 4500
-    ? [{ ...c, state: "refused", deadlineAt: Infinity, reason: event.reason || `closed with ${event.code}` }, []]
-    : next(c, event, chance);
+const orRefused = (next) => (c, event, chance) => {
+  if (event.code === UNAUTHENTICATED) return deny(c, event, chance);
+  return event.code >= 4400 && event.code < 4500 ? refuse(c, event, chance) : next(c, event, chance);
+};
 /** @param {Cell} next @returns {Cell} */
 const detachThen = (next) => (c, event, chance) => [next(c, event, chance)[0], ["detach"]];
 /** No frame arrived. A late timer may run before waiting frames, so the socket is probed first. @type {Cell} */
@@ -121,27 +143,27 @@ const leave = (c, event, chance) =>
 export const TABLE = {
   idle: {
     watch: connectWanted, rest: unwant, frame: stay, delivered: stay,
-    closed: stay, deadline: stay, wake: stay, retry: connect, leave: stay,
+    closed: stay, deadline: stay, wake: stay, retry: connect, leave: stay, denied: stay,
   },
   connecting: {
     watch: want, rest: unwant, frame: stay, delivered: goLive,
-    closed: orRefused(fail), deadline: giveUp, wake: andLook(stayOrReopen), retry: andLook(reopen), leave,
+    closed: orRefused(fail), deadline: giveUp, wake: andLook(stayOrReopen), retry: andLook(reopen), leave, denied: detachAndDeny,
   },
   live: {
     watch: want, rest: unwant, frame: alive, delivered: alive,
-    closed: orRefused(wait), deadline: silence, wake: andLook(probeOrReopen), retry: probe, leave,
+    closed: orRefused(wait), deadline: silence, wake: andLook(probeOrReopen), retry: probe, leave, denied: stay,
   },
   waiting: {
     watch: want, rest: finish, frame: stay, delivered: stay,
-    closed: stay, deadline: open, wake: andLook(open), retry: andLook(open), leave: stay,
+    closed: stay, deadline: open, wake: andLook(open), retry: andLook(open), leave: stay, denied: deny,
   },
   finished: {
     watch: connectWanted, rest: stay, frame: stay, delivered: stay,
-    closed: stay, deadline: lookAgain, wake: lookAgain, retry: connect, leave: stay,
+    closed: stay, deadline: lookAgain, wake: lookAgain, retry: connect, leave: stay, denied: deny,
   },
   refused: {
     watch: want, rest: unwant, frame: stay, delivered: stay,
-    closed: stay, deadline: stay, wake: stay, retry: connect, leave: stay,
+    closed: stay, deadline: stay, wake: stay, retry: connect, leave: stay, denied: stay,
   },
 };
 

@@ -15,8 +15,10 @@ const CONCURRENT = 16;
 /** Runs that one poll of the list returns, newest first; as many as on the socket. */
 const LIST_LIMIT = 100;
 const PAGE_LIMIT = 1000;
+/** Errors about one run. Others say nothing about it. */
+const REFUSALS = new Set(["not_found", "forbidden"]);
 
-/** @typedef {{get: boolean, signal: AbortSignal, base: string}} How */
+/** @typedef {{get: boolean, signal: AbortSignal, base: string, auth: import("./auth.js").Auth|null, once: boolean}} How */
 
 export class Polling {
   /**
@@ -27,12 +29,15 @@ export class Polling {
    * @param {() => boolean} how.isLive whether a socket delivers at the same time
    * @param {() => void} how.onAnswer an answer was applied to the store
    * @param {(answered: boolean) => void} how.onRound a round has ended
+   * @param {(reason: string) => void} [how.onDenied] the edge does not know who asks
+   * @param {import("./auth.js").Auth|null} [how.auth]
    */
-  constructor(store, { base, list, isLive, onAnswer, onRound }) {
+  constructor(store, { base, list, isLive, onAnswer, onRound, onDenied = () => {}, auth = null }) {
     this.store = store;
     this.base = base;
     this.list = list;
-    this.hooks = { isLive, onAnswer, onRound };
+    this.hooks = { isLive, onAnswer, onRound, onDenied };
+    this.auth = auth;
     this.running = false;
     /** Whether the last round was answered. */
     this.answered = false;
@@ -79,7 +84,11 @@ export class Polling {
     const startedAt = performance.now();
     const answered = await this.poll(round.signal, unlisted).then(
       () => true,
-      () => false,
+      (error) => {
+        if (error instanceof RpcError && error.status === 401 && this.round === round)
+          this.hooks.onDenied(error.message);
+        return false;
+      },
     );
     if (this.round !== round) return this.hooks.onRound(false); // aborted; the store may have changed before
     this.round = null;
@@ -97,7 +106,7 @@ export class Polling {
    */
   async poll(signal, unlisted) {
     /** @type {How} */
-    const how = { get: true, signal, base: this.base };
+    const how = { get: true, signal, base: this.base, auth: this.auth, once: true };
     const list = this.list ? this.pollList(how) : Promise.resolve(null);
     const first = this.list ? this.unended().slice(0, unlisted) : [];
     const requests = first.map(async (testId) => {
@@ -155,8 +164,8 @@ export class Polling {
     try {
       await request();
     } catch (error) {
-      if (!(error instanceof RpcError) || error.code !== "not_found") throw error;
-      if (!signal.aborted) this.store.refused({ testId, message: error.message });
+      if (!(error instanceof RpcError) || !REFUSALS.has(error.code)) throw error;
+      if (!signal.aborted) this.store.refused({ testId, message: error.message, code: error.code });
     }
     if (!signal.aborted) this.hooks.onAnswer();
   }

@@ -39,17 +39,37 @@ export class RpcError extends Error {
  *
  * @param {string} method
  * @param {Record<string, any>} [params]
- * @param {{get?: boolean, signal?: AbortSignal, base?: string}} [how] get: use GET, for the read-only methods;
- *   base: the edge's address, with a slash at its end
+ * @param {{get?: boolean, signal?: AbortSignal, base?: string, auth?: import("./auth.js").Auth|null, once?: boolean}} [how] get: use
+ *   GET, for the read-only methods; base: the edge's address, with a slash at its end; auth: the caller's token. One
+ *   that the edge refuses is replaced once, unless `once` is set
  * @returns {Promise<any>} the edge's answer
  * @throws {RpcError}
  */
-export async function rpc(method, params = {}, { get = false, signal, base = BASE } = {}) {
+export async function rpc(method, params = {}, { auth = null, once = false, ...how } = {}) {
+  if (!auth) return call(method, params, how);
+  try {
+    return await call(method, params, how, await auth.token());
+  } catch (error) {
+    if (once || !(error instanceof RpcError) || error.status !== 401) throw error;
+    auth.forget();
+    return call(method, params, how, await auth.token());
+  }
+}
+
+/**
+ * @param {string} method
+ * @param {Record<string, any>} params
+ * @param {{get?: boolean, signal?: AbortSignal, base?: string}} how
+ * @param {string} [token]
+ * @returns {Promise<any>}
+ */
+async function call(method, params, { get = false, signal, base = BASE }, token) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   /** @type {RequestInit} */
   const init = {
     signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
-    headers: { accept: "application/json" },
+    headers: { accept: "application/json", ...(token !== undefined && { authorization: `Bearer ${token}` }) },
+    ...(token !== undefined && { credentials: "omit" }),
   };
   let url = `${base}rpc/${method}`;
   if (get) {

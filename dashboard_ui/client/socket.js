@@ -1,5 +1,6 @@
 /** The WebSocket to an edge, with the subscriptions that the store wants. Makes no decisions about reconnecting. */
 
+import { RpcError } from "./rpc.js";
 import { behind } from "./runs.js";
 
 export class EdgeSocket {
@@ -7,15 +8,20 @@ export class EdgeSocket {
    * @param {import("./store.js").Store<any>} store
    * @param {object} how
    * @param {string} how.base the edge's address, with a slash at its end
+   * @param {import("./auth.js").Auth|null} [how.auth] the token of a client that has no cookie of the edge
    * @param {boolean} how.list whether to subscribe to the list of all tests
+   * @param {() => void} [how.onOpen]
    * @param {(data: any) => void} how.onMessage
    * @param {(closed: {code: number, reason: string}) => void} how.onClosed not called after `detach`
    */
-  constructor(store, { base, list, onMessage, onClosed }) {
+  constructor(store, { base, auth = null, list, onOpen = () => {}, onMessage, onClosed }) {
     this.store = store;
     this.base = base;
+    this.auth = auth;
+    /** The attempt for which a ticket is being asked, if any. @type {object|null} */
+    this.asking = null;
     this.list = list;
-    this.hooks = { onMessage, onClosed };
+    this.hooks = { onOpen, onMessage, onClosed };
     /** @type {WebSocket|null} */
     this.socket = null;
     /** The subscriptions of the open socket: test ids, and "tests" for the list. @type {Set<string>} */
@@ -27,11 +33,38 @@ export class EdgeSocket {
   }
 
   open() {
-    const socket = new WebSocket(`${this.base.replace("http", "ws")}ws`);
+    if (this.auth) void this.openWithTicket(this.auth);
+    else this.openWith([]);
+  }
+
+  /** @param {import("./auth.js").Auth} auth */
+  async openWithTicket(auth) {
+    const asking = (this.asking = {});
+    try {
+      const protocols = await auth.protocols();
+      if (this.asking === asking) this.openWith(protocols);
+    } catch (error) {
+      if (this.asking !== asking) return;
+      this.asking = null;
+      const { status = 0, message = "" } = error instanceof RpcError ? error : {};
+      this.hooks.onClosed({ code: status === 401 ? 4401 : status === 403 ? 4403 : 1006, reason: message });
+    }
+  }
+
+  /** The next attempt asks the caller for another token. */
+  renew() {
+    this.auth?.forget();
+  }
+
+  /** @param {string[]} protocols */
+  openWith(protocols) {
+    this.asking = null;
+    const socket = new WebSocket(`${this.base.replace("http", "ws")}ws`, protocols);
     this.socket = socket;
     this.subscribed.clear();
     socket.onopen = () => {
       console.info("testcast: socket open");
+      this.hooks.onOpen();
       this.subscribe();
     };
     socket.onmessage = (message) => this.hooks.onMessage(message.data);
@@ -93,6 +126,7 @@ export class EdgeSocket {
   }
 
   forget() {
+    this.asking = null;
     if (!this.socket) return;
     this.socket.onopen = this.socket.onmessage = this.socket.onerror = this.socket.onclose = null;
     this.socket = null;

@@ -163,6 +163,7 @@ export class Store {
     const run = this.runs.get(error.testId);
     if (!run) return;
     run.refusal = String(error.message);
+    run.refusalCode = String(error.code ?? error.data?.code ?? "not_found");
     this.runs.dirty.add(run.id);
   }
 

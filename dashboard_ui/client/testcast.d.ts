@@ -73,11 +73,19 @@ export interface ConnectionStatus {
   retryAt?: number;
   /** Why the edge refused the connection. */
   reason?: string;
+  /** Refused: `unauthenticated` (the edge wants another token), `forbidden`, or `refused` for any other reason. */
+  code?: "unauthenticated" | "forbidden" | "refused";
 }
 
 export interface Options {
   /** The edge's address, with its path below a proxy; by default where this module is from. Required in Node. */
   url?: string | URL;
+  /**
+   * Returns a token for an edge that asks who its clients are. It is called before the first request, before the token
+   * in use expires, and once when the edge refuses it. The token is kept in memory and sent in headers and messages,
+   * never in an address. Without it, the client is anonymous, or known by the edge's cookie on the edge's own pages.
+   */
+  getToken?: () => string | Promise<string>;
   /** Follow the list of all tests: `onRun` reports every test, and the connection never becomes idle. */
   list?: boolean;
   /** Receives each event of a watched test, once and in order. */
@@ -85,7 +93,7 @@ export interface Options {
   onReset?: (reset: Reset) => void;
   /** The state of a test has changed: of a watched test after each event, with `list` of any test. */
   onRun?: (run: Run) => void;
-  /** The edge knows no such test. */
+  /** The edge knows no such test (`not_found`), or it may not be watched (`forbidden`). */
   onRefused?: (testId: string, error: RpcError) => void;
   onConnection?: (status: ConnectionStatus) => void;
 }

@@ -4,7 +4,8 @@
  * description with examples. Pages import it from /testcast.js.
  */
 
-import { polls } from "./connection.js";
+import { Auth } from "./auth.js";
+import { UNAUTHENTICATED, polls } from "./connection.js";
 import { BASE, RpcError, rpc } from "./rpc.js";
 import { Transport } from "./transport.js";
 import { WatchedStore } from "./watched.js";
@@ -51,12 +52,14 @@ class Reading {
 /** The public methods are documented in testcast.d.ts. */
 class Viewer {
   /** @param {import("./testcast.d.ts").Options} options */
-  constructor({ url, list = false, onEvent, onReset, onRun, onRefused, onConnection }) {
+  constructor({ url, list = false, getToken, onEvent, onReset, onRun, onRefused, onConnection }) {
     this.url = url === undefined ? BASE : edgeAddress(url);
     if (!this.url.startsWith("http")) throw new TypeError("url: an edge's address, like https://testcast.example/");
     this.hooks = { onEvent, onReset, onRun, onRefused, onConnection };
     this.store = new WatchedStore(list);
-    this.transport = new Transport(this.store, { base: this.url, list, onChange: () => this.dispatch() });
+    this.auth = getToken ? new Auth(getToken, this.url) : null;
+    const { auth } = this;
+    this.transport = new Transport(this.store, { base: this.url, auth, list, onChange: () => this.dispatch() });
     /** @type {Map<string, Set<Reading>>} */
     this.readings = new Map();
     /** The last snapshot of each run that `onRun` received. @type {Map<string, Snapshot>} */
@@ -74,7 +77,7 @@ class Viewer {
     if (this.closed) return { state: "closed", attempt: 0, stale };
     if (state === "live" || state === "idle") return { state, attempt: 0, stale };
     if (state === "finished") return { state: "idle", attempt: 0, stale };
-    if (state === "refused") return { state, attempt, stale, reason };
+    if (state === "refused") return { state, attempt, stale, reason, code: refusalOf(connection.code).code };
     const name = polls(connection) && polling.answered ? "polling" : attempt ? "reconnecting" : "connecting";
     return { state: name, attempt, stale, ...(state === "waiting" && { retryAt: deadlineAt }) };
   }
@@ -133,7 +136,7 @@ class Viewer {
 
   /** @param {string} method @param {Record<string, any>} [params] */
   call(method, params) {
-    return rpc(method, params, { base: this.url });
+    return rpc(method, params, { base: this.url, auth: this.auth });
   }
 
   retry() {
@@ -183,7 +186,8 @@ class Viewer {
     if (!store.watched.has(testId) || !store.done(testId)) return;
     const readings = this.readings.get(testId) ?? [];
     if (run.refusal !== null) {
-      const error = new RpcError(run.refusal, "not_found", 404);
+      const code = run.refusalCode ?? "not_found";
+      const error = new RpcError(run.refusal, code, code === "forbidden" ? 403 : 404);
       store.watched.delete(testId);
       for (const reading of readings) reading.end(error);
       call(hooks.onRefused, testId, error);
@@ -198,7 +202,10 @@ class Viewer {
     const text = JSON.stringify(connection);
     if (text === this.toldConnection) return;
     this.toldConnection = text;
-    if (connection.state === "refused") this.endAll(new RpcError(connection.reason ?? "", "refused", 0));
+    if (connection.state === "refused") {
+      const { code, status } = refusalOf(this.transport.connection.code);
+      this.endAll(new RpcError(connection.reason ?? "", code, status));
+    }
     call(this.hooks.onConnection, connection);
   }
 }
@@ -217,6 +224,17 @@ function call(listener, ...given) {
       throw error;
     });
   }
+}
+
+/**
+ * What a close code says, as an RPC error would.
+ *
+ * @param {number} closeCode
+ * @returns {{code: "unauthenticated"|"forbidden"|"refused", status: number}}
+ */
+function refusalOf(closeCode) {
+  if (closeCode === UNAUTHENTICATED) return { code: "unauthenticated", status: 401 };
+  return closeCode === 4403 ? { code: "forbidden", status: 403 } : { code: "refused", status: 0 };
 }
 
 /** An edge's address with a slash at its end, so that names can be added to it. @param {string|URL} url */

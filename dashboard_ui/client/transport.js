@@ -5,11 +5,17 @@
  * dashboard and testcast.js both use it. It runs in browsers and in Node.
  */
 
+import { renewIn } from "./auth.js";
 import { IDLE, MAX_ATTEMPTS, polls, step } from "./connection.js";
 import { followPage } from "./lifecycle.js";
 import { Polling } from "./polling.js";
 import { BASE } from "./rpc.js";
 import { EdgeSocket } from "./socket.js";
+
+/** Errors of the edge that another proof of who this is mends. */
+const EXPIRING = new Set(["token_expired", "token_revoked"]);
+/** Timers cannot wait longer. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export class Transport {
   /**
@@ -18,16 +24,21 @@ export class Transport {
    * @param {() => void} how.onChange the store or the connection may have changed
    * @param {(event: RunEvent) => void} [how.onNews] an event arrived that the edge did not delay
    * @param {string} [how.base] the edge's address, with a slash at its end
+   * @param {import("./auth.js").Auth|null} [how.auth] the token of a client that has no cookie of the edge
+   * @param {() => void} [how.onExpiring] the edge wants another proof of who this is, within a grace time
    * @param {boolean} [how.list] whether to follow the list of all tests
    * @param {boolean} [how.looks] whether to check the list now and then after every test has ended
    */
-  constructor(store, { onChange, onNews = () => {}, base = BASE, list = true, looks = false }) {
+  constructor(store, { onChange, onNews = () => {}, onExpiring, base = BASE, auth = null, list = true, looks = false }) {
     this.store = store;
-    this.hooks = { onChange, onNews };
-    this.connection = { ...IDLE, looks };
+    this.auth = auth;
+    this.hooks = { onChange, onNews, onExpiring: onExpiring ?? (() => void this.renew()) };
+    this.connection = { ...IDLE, looks, renews: auth !== null };
     this.socket = new EdgeSocket(store, {
       base,
+      auth,
       list,
+      onOpen: () => void this.authenticate(), // the answer says until when the token is good
       onMessage: (data) => this.receive(data),
       onClosed: (closed) => this.dispatch({ type: "closed", ...closed, retryAfterMs: this.retryAfterMs }),
     });
@@ -37,6 +48,8 @@ export class Transport {
       isLive: () => this.connection.state === "live",
       onAnswer: () => this.life.signal.aborted || this.hooks.onChange(),
       onRound: (answered) => this.polled(answered),
+      onDenied: (reason) => this.dispatch({ type: "denied", reason }),
+      auth,
     });
     /** When data that is not marked stale last arrived, ms; 0 before the first. */
     this.freshAt = 0;
@@ -44,6 +57,8 @@ export class Transport {
     this.retryAfterMs = undefined;
     /** @type {ReturnType<typeof setTimeout>|undefined} */
     this.timer = undefined;
+    /** Asks for another token before the one in use expires. @type {ReturnType<typeof setTimeout>|undefined} */
+    this.renewal = undefined;
     this.life = new AbortController();
   }
 
@@ -61,6 +76,7 @@ export class Transport {
   close() {
     this.life.abort();
     clearTimeout(this.timer);
+    clearTimeout(this.renewal);
     this.polling.stop();
     this.socket.detach();
     this.connection = IDLE;
@@ -130,13 +146,40 @@ export class Transport {
       console.warn("testcast: ignored a message that is not JSON");
       return this.dispatch({ type: "frame" });
     }
+    if (message?.type === "authenticated") this.authenticated(message.expiresAt);
     if (message?.type === "goodbye") this.retryAfterMs = message.retryAfterMs;
-    if (message?.type === "error" && message.seq === undefined) console.warn(`testcast: ${message.message}`);
+    if (message?.type === "error" && message.seq === undefined) {
+      const code = message.code ?? message.data?.code;
+      console.warn(`testcast: ${message.message ?? code}`);
+      if (EXPIRING.has(code)) this.hooks.onExpiring();
+    }
     const { delivered, news } = this.store.receive(message);
     if (delivered && !this.store.stale) this.freshAt = Date.now();
     this.dispatch({ type: delivered ? "delivered" : "frame" });
     this.refresh();
     if (news) this.hooks.onNews(news);
+  }
+
+  /** The edge knows who this is until then. @param {unknown} expiresAt ms */
+  authenticated(expiresAt) {
+    clearTimeout(this.renewal);
+    const wait = typeof expiresAt === "number" ? renewIn(expiresAt, Date.now()) : Infinity;
+    if (this.auth && wait <= LONGEST_TIMER_MS) this.renewal = setTimeout(() => void this.renew(), wait);
+  }
+
+  /** Proves on the open socket who this is, with another token. A failure is left to the edge to judge. */
+  async renew() {
+    this.auth?.forget();
+    await this.authenticate();
+  }
+
+  async authenticate() {
+    try {
+      const token = await this.auth?.token();
+      if (token !== undefined && this.socket.isOpen) this.socket.send({ type: "authenticate", token });
+    } catch (error) {
+      console.warn(`testcast: ${error instanceof Error ? error.message : error}`);
+    }
   }
 
   /** @param {boolean} answered */

@@ -70,6 +70,7 @@ interface Run<F extends EventSink = EventSink> {
   pinned: boolean; // requested by id: kept although the list does not contain it
   recovering: { head: number; count: number } | null; // a resume in progress
   refusal: string | null; // why the edge refused the subscription
+  refusalCode?: string; // the edge's word for it
   unreadableTo?: number; // seq of the newest unreadable event that was counted
 }
 
@@ -83,6 +84,9 @@ interface Connection {
   failures: number; // consecutive attempts on which nothing was delivered
   deadlineAt: number; // when the `deadline` event is due; Infinity for never
   reason: string; // why the edge refused the connection
+  code: number; // refused: the close code
+  renews: boolean; // another proof of who this is can be had without the reader
+  renewed: boolean; // one was asked for since the last delivery
 }
 
 /**
@@ -90,10 +94,11 @@ interface Connection {
  * - frame: any message arrived; delivered: an event, a sync, the list or a heartbeat arrived
  * - closed: the socket closed; deadline: the timer fired
  * - wake: the page is online, visible or shown again; leave: it enters the back/forward cache
+ * - denied: the edge answered over HTTP that it does not know who asks
  * - retry: the reader pressed "Try now"
  */
 type ConnectionEventType =
-  "watch" | "rest" | "frame" | "delivered" | "closed" | "deadline" | "wake" | "retry" | "leave";
+  "watch" | "rest" | "frame" | "delivered" | "closed" | "deadline" | "wake" | "retry" | "leave" | "denied";
 interface ConnectionEvent {
   type: ConnectionEventType;
   code?: number; // closed: the close code
@@ -102,7 +107,7 @@ interface ConnectionEvent {
   lateMs?: number; // deadline: how late the timer fired
   restored?: boolean; // wake: the page comes from the back/forward cache
 }
-type Effect = "open" | "detach" | "probe" | "look";
+type Effect = "open" | "detach" | "probe" | "look" | "renew";
 type Chance = { now: number; random: number }; // random: from 0 up to, not including, 1
 type Step = [Connection, Effect[]];
 type Cell = (c: Connection, event: any, chance: Chance) => Step;

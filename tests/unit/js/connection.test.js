@@ -7,7 +7,7 @@ import * as connection from "../../../dashboard_ui/client/connection.js";
 
 const { IDLE, TABLE, polls, backoffMs } = connection;
 const NOW = 1_000_000;
-const EVENTS = ["watch", "rest", "frame", "delivered", "closed", "deadline", "wake", "retry", "leave"];
+const EVENTS = ["watch", "rest", "frame", "delivered", "closed", "deadline", "wake", "retry", "leave", "denied"];
 
 /** The cells that the tests below went through, as they went. @type {Set<string>} */
 const visited = new Set();
@@ -22,12 +22,12 @@ const run = (c, event, random = 1) => step(c, event, { now: NOW, random });
 
 // What each cell leads to: the next state and the effects. Written out, so that a cell changed by accident shows.
 const CELLS = {
-  idle: { watch: "connecting open", rest: "idle", frame: "idle", delivered: "idle", closed: "idle", deadline: "idle", wake: "idle", retry: "connecting open", leave: "idle" },
-  connecting: { watch: "connecting", rest: "connecting", frame: "connecting", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "connecting look", retry: "connecting detach open look", leave: "waiting detach" },
-  live: { watch: "live", rest: "live", frame: "live", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "live probe look", retry: "live probe", leave: "waiting detach" },
-  waiting: { watch: "waiting", rest: "finished", frame: "waiting", delivered: "waiting", closed: "waiting", deadline: "connecting open", wake: "connecting open look", retry: "connecting open look", leave: "waiting" },
-  finished: { watch: "connecting open", rest: "finished", frame: "finished", delivered: "finished", closed: "finished", deadline: "finished", wake: "finished", retry: "connecting open", leave: "finished" },
-  refused: { watch: "refused", rest: "refused", frame: "refused", delivered: "refused", closed: "refused", deadline: "refused", wake: "refused", retry: "connecting open", leave: "refused" },
+  idle: { watch: "connecting open", rest: "idle", frame: "idle", delivered: "idle", closed: "idle", deadline: "idle", wake: "idle", retry: "connecting open", leave: "idle", denied: "idle" },
+  connecting: { watch: "connecting", rest: "connecting", frame: "connecting", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "connecting look", retry: "connecting detach open look", leave: "waiting detach", denied: "refused detach" },
+  live: { watch: "live", rest: "live", frame: "live", delivered: "live", closed: "waiting", deadline: "waiting detach", wake: "live probe look", retry: "live probe", leave: "waiting detach", denied: "live" },
+  waiting: { watch: "waiting", rest: "finished", frame: "waiting", delivered: "waiting", closed: "waiting", deadline: "connecting open", wake: "connecting open look", retry: "connecting open look", leave: "waiting", denied: "refused" },
+  finished: { watch: "connecting open", rest: "finished", frame: "finished", delivered: "finished", closed: "finished", deadline: "finished", wake: "finished", retry: "connecting open", leave: "finished", denied: "refused" },
+  refused: { watch: "refused", rest: "refused", frame: "refused", delivered: "refused", closed: "refused", deadline: "refused", wake: "refused", retry: "connecting open", leave: "refused", denied: "refused" },
 };
 
 test("the table has every state and every event, and no other", () => {
@@ -217,17 +217,17 @@ test("any walk through the table keeps its promises", () => {
   let seed = 42;
   const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) / 2 ** 31;
   for (let walk = 0; walk < 300; walk++) {
-    let c = IDLE;
+    let c = { ...IDLE, renews: walk % 2 === 1 };
     let sockets = 0;
     for (let i = 0; i < 60; i++) {
       const type = EVENTS[Math.floor(random() * EVENTS.length)];
-      const code = [1006, 1012, 4404][Math.floor(random() * 3)];
+      const code = [1006, 1012, 4404, 4401][Math.floor(random() * 4)];
       const before = c;
       const [after, effects] = step(c, { type, code, lateMs: random() * 4000, restored: random() < 0.2 }, { now: NOW + i, random: random() });
       c = after;
       // A closed socket is gone by itself, in the states that have one.
       if (type === "closed" && ["connecting", "live"].includes(before.state)) sockets--;
-      for (const effect of effects) sockets += { open: 1, detach: -1, probe: 0, look: 0 }[effect];
+      for (const effect of effects) sockets += { open: 1, detach: -1, probe: 0, look: 0, renew: 0 }[effect];
       assert.equal(sockets, ["connecting", "live"].includes(c.state) ? 1 : 0, `${before.state} × ${type} → ${c.state}`);
       if (polls(c)) assert.ok(c.state === "waiting" || c.state === "connecting");
     }
