@@ -19,8 +19,6 @@ from broker.jetstream.ordered_consumer import OrderedConsumer
 _TTL_HEADER: Final = "Nats-TTL"
 _KEY: Final = re.compile(r"[a-z]{1,16}(?:\.[A-Za-z0-9_-]{1,64}){1,2}")
 _STREAM: Final = kv.stream(subjects.ACCESS)
-_REMEMBERED_S: Final = 3600
-"""How long the bucket remembers that a key was deleted: followers that were away for less learn it."""
 
 
 class AccessChange(NamedTuple):
@@ -62,9 +60,14 @@ class AccessStore:
         """Sets a key, whatever it has."""
         await self._store(key, value, ttl_s)
 
-    async def delete(self, key: str) -> None:
-        """Deletes a key. Harmless when it is not there."""
-        await self._store(key, b"", _REMEMBERED_S, operation="DEL")
+    async def delete(self, key: str, ttl_s: float | None) -> None:
+        """Deletes a key. Harmless when it is not there.
+
+        Args:
+            ttl_s: how long the bucket remembers that: as long as the entry would have lived, so that every follower
+                learns it, however long it was away.
+        """
+        await self._store(key, b"", ttl_s, operation="DEL")
 
     async def get(self, key: str) -> bytes | None:
         """The value of a key, from the leader; None when it has none."""

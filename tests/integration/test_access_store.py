@@ -20,7 +20,7 @@ async def test_one_of_many_creates_a_key(nats: Connection, streams: Streams) -> 
     made = await asyncio.gather(*(AccessStore(nats).create("used.abc", b"1", 30) for _ in range(8)))
     assert sorted(made) == [False] * 7 + [True]
     assert await store.get("used.abc") == b"1"
-    await store.delete("used.abc")
+    await store.delete("used.abc", 30)
     assert await store.get("used.abc") is None
     assert not await store.create("used.abc", b"2", 30), "what was deleted is not new"
     for key in ("used.*", "used.>", "used", "used.a b", "used.a.b.c.d", "Used.a", "used.é"):
@@ -52,7 +52,7 @@ async def test_a_watcher_gets_all_and_is_told_of_another_bucket(nats: Connection
     try:
         await until(lambda: told == ["current"])
         await store.put("share.x.y", b"{}", 60)
-        await store.delete("share.x.y")
+        await store.delete("share.x.y", 30)
         await until(lambda: len(seen) == 3)
         assert seen == [
             AccessChange("revoked.a", b"1"),
