@@ -15,6 +15,13 @@ _CLOSE: Final = 0.75
 
 NAMES: Final = frozenset(
     {
+        "TESTCAST_ACCESS_ALGORITHMS",
+        "TESTCAST_ACCESS_ANONYMOUS",
+        "TESTCAST_ACCESS_AUDIENCE",
+        "TESTCAST_ACCESS_ISSUER",
+        "TESTCAST_ACCESS_KEYS",
+        "TESTCAST_ACCESS_SECRET_FILE",
+        "TESTCAST_ACCESS_SESSION_KEY_FILE",
         "TESTCAST_AGENT_ALLOW_PRIVATE",
         "TESTCAST_AGENT_CHROMIUM",
         "TESTCAST_AGENT_CONCURRENCY",
@@ -40,6 +47,7 @@ NAMES: Final = frozenset(
         "TESTCAST_EDGE_WORKERS",
         "TESTCAST_EVENTS_MAX_AGE_S",
         "TESTCAST_EVENTS_MAX_BYTES",
+        "TESTCAST_INSECURE",
         "TESTCAST_NATS_CA",
         "TESTCAST_NATS_CERT",
         "TESTCAST_NATS_CREDS",
@@ -52,6 +60,7 @@ NAMES: Final = frozenset(
         "TESTCAST_PORT",
         "TESTCAST_RUN_LOST_S",
         "TESTCAST_STATE_DIR",
+        "TESTCAST_TOKEN_FILE",
     }
 )
 """`TESTCAST_BIND` and `TESTCAST_PORT` are read by docker-compose.yml."""

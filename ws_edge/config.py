@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from broker.config import allow_private, number, switch, whole
 from broker.contract.errors import InvalidSetting
+from ws_edge.access.files import read_file, read_secret, readable_by_others
+from ws_edge.access.settings import KEYS, SECRET_FILE, SESSION_KEY_FILE, AccessConfig, access_config
 from ws_edge.origins import Origins, PublicUrl, parse_public_url
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -40,6 +43,8 @@ class EdgeConfig(NamedTuple):
     run_lost_s: float = 900.0
     allow_private: bool = False
     demo_game_url: str | None = None
+    access: AccessConfig = AccessConfig()
+    insecure: bool = False
 
     @property
     def prefix(self) -> bytes:
@@ -48,7 +53,8 @@ class EdgeConfig(NamedTuple):
 
 
 def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
-    """Reads `TESTCAST_EDGE_…`, `TESTCAST_RUN_LOST_S` and `TESTCAST_ALLOW_PRIVATE`.
+    """Reads `TESTCAST_EDGE_…`, the settings of authentication, `TESTCAST_RUN_LOST_S`,
+    `TESTCAST_ALLOW_PRIVATE` and `TESTCAST_INSECURE`.
 
     Raises:
         InvalidSetting: a value makes no sense; the message names the variable.
@@ -81,7 +87,38 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         run_lost_s=number("TESTCAST_RUN_LOST_S", default.run_lost_s, 1, 7 * 86400, environ),
         allow_private=allow_private(environ) or False,
         demo_game_url=environ.get("TESTCAST_EDGE_DEMO_GAME_URL") or None,
+        access=access(environ),
+        insecure=switch("TESTCAST_INSECURE", default.insecure, environ),
     )
+
+
+def access(environ: Mapping[str, str] = os.environ) -> AccessConfig:
+    """Reads the settings of authentication and the secret files that they name.
+
+    Raises:
+        InvalidSetting: a value makes no sense, or a file cannot be read; the message names the variable.
+    """
+    files = _access_files(environ)
+    if (keys := files.get(KEYS)) is not None:
+        read_file(KEYS, keys, 1)
+    secrets = {name: read_secret(name, path) for name, path in files.items() if name != KEYS}
+    return access_config(environ, secrets)
+
+
+def access_warnings(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for each secret file that other users may read."""
+    secrets = {name: path for name, path in _access_files(environ).items() if name != KEYS}
+    return [
+        f"{name}: other users may read or change {path}: `chmod 600 {path}` keeps it secret"
+        for name, path in secrets.items()
+        if readable_by_others(path)
+    ]
+
+
+def _access_files(environ: Mapping[str, str]) -> dict[str, Path]:
+    """The files that the settings name. Keys at an address are none."""
+    given = {name: environ.get(name, "").strip() for name in (KEYS, SECRET_FILE, SESSION_KEY_FILE)}
+    return {name: Path(each).expanduser() for name, each in given.items() if each and "://" not in each}
 
 
 def _networks(given: str) -> tuple[Network, ...]:

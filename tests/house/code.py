@@ -66,6 +66,7 @@ PURE: Final = (
     "ws_edge/access/access.py",
     "ws_edge/access/authorize.py",
     "ws_edge/access/principal.py",
+    "ws_edge/access/settings.py",
     "ws_edge/origins.py",
     "ws_edge/transport/forwarded.py",
     "ws_edge/fanout/throttle.py",
