@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
+from broker.jetstream.access_store import AccessStore
 from broker.jetstream.connection import Connection, ConnectionStatistics
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotStore
@@ -19,8 +20,10 @@ from broker.jetstream.topology import Topology
 from broker.jetstream.write_check import WriteCheck
 from broker.retry import Backoff
 from ws_edge.access import Access, OpenAccess
+from ws_edge.access.records import Records, RecordsStatistics
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
+from ws_edge.fanout.proofs import OpenProofsStatistics
 from ws_edge.fanout.replay import ReplayStatistics
 from ws_edge.fanout.unreadable import UnreadableStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
@@ -71,6 +74,8 @@ class NodeStatistics(NamedTuple):
     tests: TestsChannelStatistics
     unreadable: UnreadableStatistics
     pictures: PicturesStatistics
+    proofs: OpenProofsStatistics
+    records: RecordsStatistics
 
 
 class Node:
@@ -89,6 +94,9 @@ class Node:
         self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
         self.hub.listeners = self.tests
+        self.records = Records(AccessStore(nats))
+        """What was revoked and shared. Without authentication it is neither read nor asked."""
+        self.records.on_end.append(self.hub.proofs.end)
         self.topology = Topology(nats, replicas=replicas)
         """Its `problems` say why a stream or consumer cannot be declared at the moment."""
         repair, epoch, note = self.topology.again, lambda: self.hub.epoch, self.hub.unreadable.note
@@ -133,6 +141,8 @@ class Node:
             tests=self.tests.statistics(),
             unreadable=self.hub.unreadable.statistics(),
             pictures=self.pictures.statistics(),
+            proofs=self.hub.proofs.statistics(),
+            records=self.records.statistics(),
         )
 
     @property
@@ -156,7 +166,12 @@ class Node:
 
         A broker that is away is away for every node, and each of them still answers with what it knows.
         """
-        return self.catalogue.filled.is_set() and not self.draining and not self.failed
+        return self.catalogue.filled.is_set() and self._knows_access and not self.draining and not self.failed
+
+    @property
+    def _knows_access(self) -> bool:
+        """It has read what was revoked, where requests need a proof: before that nobody is let in."""
+        return self.records.filled or not self.config.access.enabled
 
     @property
     def degraded(self) -> list[str]:
@@ -175,6 +190,8 @@ class Node:
         elif stale_for_s is not None:
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - stale_for_s))
             reasons.append(f"the list of tests is old: it was last current at {since}")
+        if not self._knows_access:
+            reasons.append("revocations and share links have not been read yet: nobody can be let in")
         if self.nats.connected and self.nats.storage.refusing:
             reasons.append(self.nats.storage.summary)
         if self.nats.connected and self.topology.problems:
@@ -205,6 +222,8 @@ class Node:
         await self.topology.until_tried()
         self._run("topology", self.topology.until_standing, ends=True)
         self._run("catalogue", self.catalogue.run)
+        if self.config.access.enabled:
+            self._run("access", self.records.run)
         self._run("refill", self.refill.run)
         self._run("agents", self.agents.run)
         if self.config.projector:

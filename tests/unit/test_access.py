@@ -38,6 +38,7 @@ SOCKET_VERBS: Final = {
     "cancel": Action.CANCEL,
     "subscribe tests": Action.LIST,
     "unsubscribe tests": Action.LIST,
+    "authenticate": None,
 }
 """Every verb of the socket, and the action that it asks for."""
 POLLED: Final = {"listTests": b"", "getTest": f"testId={NO_SUCH_TEST}".encode()}

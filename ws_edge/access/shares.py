@@ -1,7 +1,7 @@
 """Share links: who has one may watch one run, and nothing else.
 
 A link's secret is shown once, in the fragment of an address, which browsers send to no server. The bucket `ACCESS` has
-its SHA-256 only. Whoever opens the link gets a cookie that names the link: ending the link ends what was opened with it.
+its SHA-256 only. Whoever opens the link gets a cookie that names it; when the link ends, what was opened ends.
 """
 
 from __future__ import annotations
