@@ -280,7 +280,8 @@ def test_the_first_event_fixes_the_project(kind: str, given: object, project: st
 
 
 def test_an_event_without_data_is_of_the_default_project() -> None:
-    for data in (None, [], "team-a", {}):
+    given: tuple[Any, ...] = (None, [], "team-a", {})
+    for data in given:
         assert folded(event("progress", data=data)).project == "default"
 
 

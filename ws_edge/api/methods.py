@@ -23,7 +23,7 @@ from ws_edge.api.outside import outside_of
 from ws_edge.fanout.ring import entry_of
 from ws_edge.fanout.unreadable import told
 from ws_edge.node import Node
-from ws_edge.views.catalogue import to_json
+from ws_edge.views.listing import to_json
 
 
 class Params(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
