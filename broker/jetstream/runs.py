@@ -136,7 +136,7 @@ async def submit(log: JetStreamLog, job: Job) -> str:
     data = msgspec.to_builtins(job)
     data.pop("allowPrivate", None)  # what an installation allows is not for viewers
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
-    head = await retry(lambda: _store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
+    head = await retry(lambda: store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
     try:
         await retry(lambda: store_job(log.streams, test_id, job), within_s=_ELECTION_S, source=log)
     except BrokerRefused as error:
@@ -190,7 +190,7 @@ def _patience_s(log: EventLog) -> float:
     return _ELECTION_S if log.connected else _DISCONNECTED_S
 
 
-async def _store_first(log: EventLog, test_id: str, queued: Event) -> int:
+async def store_first(log: EventLog, test_id: str, queued: Event) -> int:
     """Stores a new run's first event, once. The id is new: anything already stored under it is this event."""
     try:
         ack = await log.append(test_id, queued.encode(), msg_id=f"{test_id}.submit.1", expected_last=0)
