@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 import orjson
@@ -113,9 +114,10 @@ def _beginning(known: Snapshot | None, after: int | None, last: int) -> Progress
 async def _read(log: EventLog, batch: Batch, progress: Progress, last: int, after: int | None) -> Progress:
     if progress.head >= last:
         return progress
-    async for page in pages(log, batch.test_id, progress.head, last):
-        for event in page.events:
-            progress = advance(progress, batch, event, after)
+    async with aclosing(pages(log, batch.test_id, progress.head, last)) as found:
+        async for page in found:
+            for event in page.events:
+                progress = advance(progress, batch, event, after)
     return progress
 
 
