@@ -83,7 +83,7 @@ async def publish(log: EventLog, batch: Batch, *, after: int | None, since: Snap
     if after is not None and after > last:
         raise Conflict(f"the newest event of test {test_id} is {last}, which is before {after}", last)
     known = since if since is not None and since.seq <= last else None
-    progress = _beginning(known, after, last)
+    progress = _beginning(known, after)
     conflicts = 0
     while True:
         progress = await _read(log, batch, progress, last, after)
@@ -103,10 +103,10 @@ async def publish(log: EventLog, batch: Batch, *, after: int | None, since: Snap
             last = refused.last or await log.last(test_id)
 
 
-def _beginning(known: Snapshot | None, after: int | None, last: int) -> Progress:
+def _beginning(known: Snapshot | None, after: int | None) -> Progress:
     """From where on the run is read: all that may be of the batch, and what may have ended the run."""
     if known is not None and known.ended:
-        return Progress(last - 1 if after is None else after, ended=True)
+        return Progress(after or 0, ended=True)  # the batch may have ended it
     read_up_to = 0 if known is None else known.seq
     return Progress(read_up_to if after is None else min(after, read_up_to))
 

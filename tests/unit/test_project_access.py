@@ -1,5 +1,5 @@
-"""Access by project without a broker: what memory decides, that a foreign run and a missing one cost the same, and that a
-flood of made-up ids makes few looks."""
+"""Access by project without a broker: what memory decides, that a foreign run and a missing one cost the same, and that
+a flood of made-up ids makes few looks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ANN = Principal("ann", frozenset({"a"}), frozenset({Action.LIST, Action.WATCH}))
 
 
 def snapshot(test_id: str, project: str) -> Snapshot:
-    times = {"created_at": 1, "updated_at": 1, "attempt": 0}
     fields: dict[str, Any] = {"title": "T", "game_url": "", "status": "running", "phase": None, "message": "", "seq": 1}
-    return Snapshot(test_id=test_id, project=project, **fields, **times)
+    fields |= {"created_at": 1, "updated_at": 1, "attempt": 0}
+    return Snapshot(test_id=test_id, project=project, **fields)
 
 
 class World:
