@@ -19,7 +19,7 @@ from broker.jetstream.snapshot_store import SnapshotStore
 from broker.jetstream.topology import Topology
 from broker.jetstream.write_check import WriteCheck
 from broker.retry import Backoff
-from ws_edge.access import Access, OpenAccess
+from ws_edge.access import Access, OpenAccess, Principal
 from ws_edge.access.records import Records, RecordsStatistics
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
@@ -30,6 +30,7 @@ from ws_edge.transport.admission import Admission, AdmissionStatistics
 from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
+from ws_edge.views.listing import RunList
 from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
 from ws_edge.views.reaper import Reaper, ReaperStatistics
@@ -85,7 +86,7 @@ class Node:
         self.nats = nats
         self.log = JetStreamLog(nats)
         self.config = config
-        self.access: Access = OpenAccess()
+        self._access: Access = OpenAccess()
         self.draining = False
         self.failed: set[str] = set()
         """Parts that have failed and wait to be started again."""
@@ -198,6 +199,31 @@ class Node:
             names = ", ".join(sorted(self.topology.problems))
             reasons.append(f"the broker lacks what this edge needs, and it cannot be declared: {names}")
         return reasons
+
+    @property
+    def access(self) -> Access:
+        """Who may do what."""
+        return self._access
+
+    @access.setter
+    def access(self, access: Access) -> None:
+        """Sets who may do what. Where not everybody may see everything, places in the queue are by project."""
+        self._access = access
+        if not isinstance(access, OpenAccess):
+            self.catalogue.place_by_project()
+            self.tests.principals_change = True
+
+    def runs_of(self, principal: Principal) -> RunList:
+        """The list as the principal may see it."""
+        return self.catalogue.scoped(principal.projects)
+
+    async def project_of(self, test_id: str) -> str | None:
+        """A run's project from its events; None where there is no such run. `ProjectAccess` looks with this.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
+        return await runs.project_of(self.log, test_id)
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
