@@ -80,7 +80,9 @@ class Node:
         self.nats = nats
         self.log = JetStreamLog(nats)
         self.config = config
-        self.access: Access = OpenAccess()
+        self._parts: dict[str, Part] = {}
+        """What runs besides, by name."""
+        self.access: Access = self._access()
         self.draining = False
         self.failed: set[str] = set()
         """Parts that have failed and wait to be started again."""
@@ -112,6 +114,21 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.hub!r} {self.catalogue!r} {self.projector!r}>"
+
+    def _access(self) -> Access:
+        if not self.config.access.enabled:
+            return OpenAccess()
+        from ws_edge.access.token_access import ProjectRuns, TokenAccess  # cryptography takes 0.3 s to import
+
+        def project_of(test_id: str) -> str | None:
+            return None if self.snapshot(test_id) is None else "default"
+
+        async def project_later(test_id: str) -> str | None:
+            return project_of(test_id)
+
+        access = TokenAccess(self.config.access, ProjectRuns(project_of, project_later))
+        self._parts["access keys"] = access.keys.run
+        return access
 
     def statistics(self) -> NodeStatistics:
         """The figures of this moment."""
@@ -196,6 +213,8 @@ class Node:
 
     async def start(self) -> None:
         """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
+        for name, part in self._parts.items():
+            self._run(name, part)
         self._run("hub", self.hub.run)
         self._run("tests", partial(self.tests.run, self.catalogue))
         self._run("views", self._start_views, ends=True)

@@ -52,7 +52,7 @@ def make_app(
 
     # For pages of the other origins that the operator names: they load /testcast.js and call the RPC.
     origins = config.allowed_origins
-    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type"])  # type: ignore[arg-type]
+    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"])  # type: ignore[arg-type]
     static = Static(config)
     prefix = config.prefix.decode()
     application = Starlette(

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.contract.errors import TestcastError
-from ws_edge.access import Access, Action
+from ws_edge.access import Access, Action, Undecided
 from ws_edge.api.http_cache import matches
 
 _PATHS: Final = frozenset(("/rpc/listTests", "/rpc/getTest"))
@@ -120,7 +120,7 @@ def _is_allowed(access: Access, scope: Scope, response: CachedResponse) -> bool:
     """Whether the caller may have a response. The application asks again, and says why not."""
     try:
         access.authorize(access.identify(partial(_header, scope["headers"])), response.action, response.test_id)
-    except TestcastError:
+    except (TestcastError, Undecided):
         return False
     return True
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
+from ws_edge.access import Principal, Undecided
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.methods import METHODS, Answer, Method, Params, RunParams
 from ws_edge.api.outside import why_page_is_refused
@@ -19,6 +20,7 @@ from ws_edge.node import Node
 
 MAX_BODY_BYTES: Final = 16 * 1024
 _STATUS: Final = {
+    "unauthenticated": 401,
     "forbidden": 403,
     "foreign_origin": 403,
     "not_found": 404,
@@ -40,10 +42,10 @@ async def serve(request: Request) -> Response:
     node: Node = request.state.node
     try:
         method = _method(request)
-        principal = node.access.identify(request.headers.get)
+        principal = await _principal(node, request)
         params = await _params(node, request, method)
         test_id = ids.parse_test_id(params.test_id) if isinstance(params, RunParams) else None
-        node.access.authorize(principal, method.action, test_id)
+        await _authorize(node, principal, method, test_id)
         answer = await method.call(node, request, params)
     except TestcastError as error:
         return error_response(error.code, error.public_message)
@@ -52,6 +54,32 @@ async def serve(request: Request) -> Response:
         kept = CachedResponse(answer.etag.encode(), answer.body, answer.is_current, method.action, test_id)
         cache.put(request.scope, kept)
     return _response(request, answer)
+
+
+async def _principal(node: Node, request: Request) -> Principal:
+    """Who sends the request.
+
+    Raises:
+        NotAuthenticated: there is no telling, or the proof is wrong.
+    """
+    try:
+        return node.access.identify(request.headers.get)
+    except Undecided:
+        return await node.access.identify_later(request.headers.get)
+
+
+async def _authorize(node: Node, principal: Principal, method: Method, test_id: str | None) -> None:
+    """Returns when the principal may call the method.
+
+    Raises:
+        AccessDenied, NotFound: it may not.
+    """
+    try:
+        node.access.authorize(principal, method.action, test_id)
+    except Undecided:
+        if test_id is None:
+            raise
+        await node.access.authorize_later(principal, method.action, test_id)
 
 
 def _method(request: Request) -> Method:
@@ -122,6 +150,6 @@ def error_response(code: str, message: str, status: int | None = None) -> Respon
         status: the HTTP status; None for the one that belongs to the code.
     """
     status = status or _STATUS.get(code, 400)
-    headers = {"retry-after": "2"} if status == 503 else {}
+    headers = {503: {"retry-after": "2"}, 401: {"www-authenticate": "Bearer"}}.get(status, {})
     body = orjson.dumps({"error": {"code": code, "message": message}})
     return Response(body, status_code=status, headers=headers, media_type="application/json")

@@ -6,7 +6,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from ws_edge.access import AccessDenied, Principal
+from ws_edge.access import AccessDenied, NotAuthenticated, Principal, Undecided, audit
 from ws_edge.transport import handshake
 from ws_edge.transport.foreign_pages import why_refused
 from ws_edge.transport.forwarded import client_address, limited_address
@@ -43,6 +43,13 @@ def admit(node: Services, request: handshake.Request, peer: object) -> Admitted:
             raise Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", reason)
         try:
             principal = node.access.identify(request.headers.get)
+        except NotAuthenticated as error:
+            audit.refused("connect", error.code, subject="unknown", address=address)
+            status = HTTPStatus.UNAUTHORIZED
+            raise Refusal(status, error.code, error.message, www_authenticate="Bearer") from None
+        except Undecided:
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            raise Refusal(status, "not_ready", "it is not known yet who you are", retry_after="1") from None
         except AccessDenied as error:
             raise Refusal(HTTPStatus.FORBIDDEN, error.code, error.message) from None
         if node.draining:
