@@ -115,7 +115,7 @@ def _check_keys(given: str) -> None:
         raise InvalidSetting(f"{KEYS}: an address without user, password and #")
 
 
-def _check_secret(name: str, secret: Secret) -> None:
+def _check_secret(name: str, secret: bytes) -> None:
     if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
         size = f"it holds {len(secret)} bytes" if len(secret) <= MAX_SECRET_BYTES else "it holds more"
         raise InvalidSetting(
