@@ -10,6 +10,7 @@ from typing import Final
 
 from broker import config as broker_config
 from broker.config import BrokerConfig, login_given, switch, whole
+from broker.contract.access import AUDIENCE, ISSUER
 from broker.contract.errors import InvalidSetting
 from broker.local.exposure import refuse_exposed
 from testcast.client.address import is_local
@@ -98,6 +99,31 @@ def refuse_exposed_edge(host: str, command: str, environ: Mapping[str, str] = os
     protected = any(environ.get(name, "").strip() for name in ACCESS)
     if not protected and not switch("TESTCAST_INSECURE", False, environ):
         refuse_exposed(host, f"{command} --host {host}")
+
+
+def token_issuer(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """What tokens name as their issuer and their audience, as the edges of this machine expect it."""
+    issuer = environ.get("TESTCAST_ACCESS_ISSUER", "").strip() or ISSUER
+    return issuer, environ.get("TESTCAST_ACCESS_AUDIENCE", "").strip() or AUDIENCE
+
+
+def access_directory(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the files of a protected installation are: the option `--dir`, else below the state directory.
+
+    Raises:
+        InvalidSetting: there is no such directory.
+    """
+    return given if given is not None else state_directory(broker_config.load(environ)) / "access"
+
+
+def keys_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The file of public keys that the edges of this machine use; None where they fetch them from an address."""
+    given = environ.get("TESTCAST_ACCESS_KEYS", "").strip()
+    if given:
+        return None if "://" in given else Path(given).expanduser()
+    state = broker_config.load(environ).state_dir
+    usual = None if state is None else state / "access" / "keys.json"
+    return usual if usual is not None and usual.is_file() else None
 
 
 def local_edge(environ: Mapping[str, str] = os.environ) -> str:

@@ -117,7 +117,12 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "websockets": ("ws_edge/transport/*", "testcast/client/watch.py", "testcast/client/probe.py"),
     "joserfc": ("broker/contract/token*.py", "ws_edge/access/*", "testcast/local/access_files.py"),
     "httpx": ("ws_edge/access/keys.py", "testcast/client/rpc.py", "testcast/client/probe.py", "testcast/local/*"),
-    "click": ("testcast/cli/main.py", "testcast/cli/options.py", "testcast/cli/run_commands.py"),
+    "click": (
+        "testcast/cli/main.py",
+        "testcast/cli/options.py",
+        "testcast/cli/run_commands.py",
+        "testcast/cli/token_commands.py",
+    ),
     "rich": ("testcast/cli/*",),
 }
 """Library -> the files that know it. Another library behind the same seam then changes these and no other."""
