@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
@@ -20,6 +20,7 @@ from broker.jetstream.topology import Topology
 from broker.jetstream.write_check import WriteCheck
 from broker.retry import Backoff
 from ws_edge.access import Access, OpenAccess, Principal
+from ws_edge.access.projects import ProjectAccess
 from ws_edge.access.records import Records, RecordsStatistics
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
@@ -37,6 +38,9 @@ from ws_edge.views.reaper import Reaper, ReaperStatistics
 from ws_edge.views.refill import Refill, RefillStatistics
 from ws_edge.views.requeue import Requeue, RequeueStatistics
 from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
+
+if TYPE_CHECKING:
+    from ws_edge.access.proofs import ProofAccess
 
 _DRAIN_BATCHES: Final = 10
 _DRAIN_PAUSE_S: Final = 0.2
@@ -86,6 +90,8 @@ class Node:
         self.nats = nats
         self.log = JetStreamLog(nats)
         self.config = config
+        self._parts: dict[str, Part] = {}
+        """What runs besides, by name."""
         self._access: Access = OpenAccess()
         self.draining = False
         self.failed: set[str] = set()
@@ -117,10 +123,23 @@ class Node:
         self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
+        self.proofs: ProofAccess | None = None
+        """How requests prove who sends them. None: without authentication."""
+        if config.access.enabled:
+            self.access = self.proofs = self._proof_access()
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"<Node {self.hub!r} {self.catalogue!r} {self.projector!r}>"
+
+    def _proof_access(self) -> ProofAccess:
+        from ws_edge.access.proofs import ProofAccess  # cryptography takes 0.3 s to import
+        from ws_edge.access.token_access import TokenAccess
+
+        tokens = TokenAccess(self.config.access, ProjectAccess(self.catalogue.snapshot, self.project_of))
+        tokens.revoked = self.records.revoked
+        self._parts["access keys"] = tokens.keys.run
+        return ProofAccess(tokens, self.records, self.config.access.session_key)
 
     def statistics(self) -> NodeStatistics:
         """The figures of this moment."""
@@ -239,6 +258,8 @@ class Node:
 
     async def start(self) -> None:
         """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
+        for name, part in self._parts.items():
+            self._run(name, part)
         self._run("hub", self.hub.run)
         self._run("tests", partial(self.tests.run, self.catalogue))
         self._run("views", self._start_views, ends=True)

@@ -67,6 +67,7 @@ PURE: Final = (
     "ws_edge/access/authorize.py",
     "ws_edge/access/principal.py",
     "ws_edge/access/settings.py",
+    "ws_edge/access/tokens.py",
     "ws_edge/origins.py",
     "ws_edge/transport/forwarded.py",
     "ws_edge/fanout/throttle.py",
@@ -114,8 +115,14 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "uvicorn": ("ws_edge/main.py", "ws_edge/transport/*"),
     "starlette": ("ws_edge/api/*",),
     "websockets": ("ws_edge/transport/*", "testcast/client/watch.py", "testcast/client/probe.py"),
-    "httpx": ("testcast/client/rpc.py", "testcast/client/probe.py", "testcast/local/*"),
-    "click": ("testcast/cli/main.py", "testcast/cli/options.py", "testcast/cli/run_commands.py"),
+    "joserfc": ("broker/contract/token*.py", "ws_edge/access/*", "testcast/local/access_files.py"),
+    "httpx": ("ws_edge/access/keys.py", "testcast/client/rpc.py", "testcast/client/probe.py", "testcast/local/*"),
+    "click": (
+        "testcast/cli/main.py",
+        "testcast/cli/options.py",
+        "testcast/cli/run_commands.py",
+        "testcast/cli/token_commands.py",
+    ),
     "rich": ("testcast/cli/*",),
 }
 """Library -> the files that know it. Another library behind the same seam then changes these and no other."""

@@ -27,16 +27,6 @@ _MAX_KEPT: Final = 4096
 _NOBODY: Final = Principal("share", projects=frozenset(), actions=frozenset())
 
 
-def bearer(token: str) -> Header:
-    """A request that carries nothing but a token."""
-    return lambda name: f"Bearer {token}" if name == "authorization" else None
-
-
-def presenting(ticket: str, origin: str | None) -> Header:
-    """A request that carries nothing but a ticket, from a page of `origin`."""
-    return {"sec-websocket-protocol": f"ticket.{ticket}", "origin": origin}.get
-
-
 class ProofAccess:
     """`Access` with proofs. See `Access` for what its methods raise.
 

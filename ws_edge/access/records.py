@@ -7,6 +7,7 @@ was read once is kept while the broker is away. Where the bucket was deleted, th
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import heapq
 import logging
 import time
@@ -19,7 +20,6 @@ from broker.contract.errors import BrokerRefused, BrokerUnavailable, TestcastErr
 from broker.jetstream.access_store import AccessChange
 from broker.log import RateLimited
 from ws_edge.access.principal import Principal
-from ws_edge.access.signer import fingerprint, to_json
 
 _REVOKED: Final = "revoked."
 _SHARE: Final = "share."
@@ -89,6 +89,11 @@ class RecordsStatistics(NamedTuple):
     filled: bool
     revoked: int
     shares: int
+
+
+def fingerprint(text: str) -> str:
+    """SHA-256 of a text, hex: under which it is known where it must not be readable."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def token_proof(token_id: str) -> str:
@@ -200,7 +205,7 @@ class Records:
             BrokerUnavailable: it may or may not be revoked.
         """
         until = None if until is None else max(until, self._now()) + _SKEW_S
-        value = to_json({"until": until, "by": by})
+        value = orjson.dumps({"until": until, "by": by})
         ttl_s = None if until is None else max(1.0, until - self._now())
         await self._store.put(_REVOKED + proof, value, ttl_s)
         self._take(AccessChange(_REVOKED + proof, value))
@@ -278,7 +283,7 @@ class Records:
         now, again = self._now(), dict[str, tuple[bytes, float | None]]()
         for proof, until in self._revoked.items():
             ttl_s = None if until is None else max(1.0, until - now)
-            again[_REVOKED + proof] = (to_json({"until": until, "by": "edge"}), ttl_s)
+            again[_REVOKED + proof] = (orjson.dumps({"until": until, "by": "edge"}), ttl_s)
         for each in [share for shares in self._shares.values() for share in shares.values()]:
             again[each.key] = (_share_value(each), max(1.0, each.expires_at - now))
         try:
@@ -336,7 +341,7 @@ class Records:
 
 
 def _share_value(share: Share) -> bytes:
-    return to_json(
+    return orjson.dumps(
         {"secret": share.secret_hash, "expiresAt": share.expires_at, "createdAt": share.created_at, "by": share.by}
     )
 

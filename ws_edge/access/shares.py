@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from broker.contract.errors import BadInput, NotFound
 from ws_edge.access.cookies import set_cookie, share_cookie
 from ws_edge.access.principal import AccessDenied, NotAuthenticated, Principal
-from ws_edge.access.records import Records, Share
-from ws_edge.access.signer import NotSigned, Signer, fingerprint
+from ws_edge.access.records import Records, Share, fingerprint
+from ws_edge.access.signer import NotSigned, Signer
 
 MIN_S: Final = 60
 MAX_S: Final = 90 * 24 * 3600

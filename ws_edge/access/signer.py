@@ -11,7 +11,6 @@ import hmac
 import re
 from typing import Any, Final, NamedTuple
 
-import orjson
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
@@ -77,13 +76,3 @@ class Signer:
         if not isinstance(expires, int | float) or isinstance(expires, bool) or now >= expires:
             raise NotSigned("it has expired")
         return claims
-
-
-def fingerprint(text: str) -> str:
-    """SHA-256 of a text, hex: under which it is known where it must not be readable."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def to_json(value: object) -> bytes:
-    """The JSON of a stored value."""
-    return orjson.dumps(value)

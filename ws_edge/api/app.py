@@ -58,7 +58,7 @@ def make_app(
 
     # For pages of the other origins that the operator names: they load /testcast.js and call the RPC.
     origins = config.allowed_origins
-    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type"])  # type: ignore[arg-type]
+    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"])  # type: ignore[arg-type]
     application = Starlette(
         lifespan=lifespan,
         routes=routes(config, Static(config)),

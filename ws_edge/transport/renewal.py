@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.contract.errors import NotFound, TestcastError
 from ws_edge.access import AccessDenied, Action, NotAuthenticated, Undecided
-from ws_edge.access.proofs import bearer, presenting
+from ws_edge.access.access import bearer, presenting
 from ws_edge.transport.client import Client, missing
 from ws_edge.transport.requests import ClientRequest
 
