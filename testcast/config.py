@@ -6,11 +6,17 @@ import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 
 from broker import config as broker_config
-from broker.config import BrokerConfig, login_given, whole
+from broker.config import BrokerConfig, login_given, switch, whole
+from broker.contract.access import AUDIENCE, ISSUER
 from broker.contract.errors import InvalidSetting
+from broker.local.exposure import refuse_exposed
 from testcast.client.address import is_local
+
+ACCESS: Final = ("TESTCAST_ACCESS_KEYS", "TESTCAST_ACCESS_SECRET_FILE")
+"""Each of them turns authentication on."""
 
 
 def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ) -> BrokerConfig:
@@ -79,6 +85,45 @@ def edge_address(
         port = whole("TESTCAST_EDGE_PORT", 8000, 1, 65535, environ)
     given = host or environ.get("TESTCAST_EDGE_HOST") or "127.0.0.1"
     return given.strip(" []"), port
+
+
+def refuse_exposed_edge(host: str, command: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Refuses to start edges without authentication where other machines reach them.
+
+    Args:
+        command: what starts them with authentication.
+
+    Raises:
+        InvalidSetting: they would be started so; the message says how to set authentication up.
+    """
+    protected = any(environ.get(name, "").strip() for name in ACCESS)
+    if not protected and not switch("TESTCAST_INSECURE", False, environ):
+        refuse_exposed(host, f"{command} --host {host}")
+
+
+def token_issuer(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """What tokens name as their issuer and their audience, as the edges of this machine expect it."""
+    issuer = environ.get("TESTCAST_ACCESS_ISSUER", "").strip() or ISSUER
+    return issuer, environ.get("TESTCAST_ACCESS_AUDIENCE", "").strip() or AUDIENCE
+
+
+def access_directory(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the files of a protected installation are: the option `--dir`, else below the state directory.
+
+    Raises:
+        InvalidSetting: there is no such directory.
+    """
+    return given if given is not None else state_directory(broker_config.load(environ)) / "access"
+
+
+def keys_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The file of public keys that the edges of this machine use; None where they fetch them from an address."""
+    given = environ.get("TESTCAST_ACCESS_KEYS", "").strip()
+    if given:
+        return None if "://" in given else Path(given).expanduser()
+    state = broker_config.load(environ).state_dir
+    usual = None if state is None else state / "access" / "keys.json"
+    return usual if usual is not None and usual.is_file() else None
 
 
 def local_edge(environ: Mapping[str, str] = os.environ) -> str:

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from agent_worker.publish import run as publishing
+from broker.contract import projects
 from broker.contract.errors import TestcastError
 from broker.contract.events import Event as PublishedEvent
 from broker.contract.snapshot import ListStatus, Snapshot
@@ -88,9 +89,11 @@ class TestRun:
         game_url: str = "",
         worker: str | None = None,
         phases: Sequence[str] = publishing.DEFAULT_PHASES,
+        project: str = projects.DEFAULT,
     ) -> TestRun:
         """A new run; see `testcast.TestRun.create`."""
-        return cls(publishing.TestRun.create(broker, title=title, game_url=game_url, worker=worker, phases=phases))
+        options: dict[str, Any] = {"worker": worker, "phases": phases, "project": project}
+        return cls(publishing.TestRun.create(broker, title=title, game_url=game_url, **options))
 
     @classmethod
     def join(
@@ -246,9 +249,11 @@ def submit(
     title: str | None = None,
     budget_seconds: float | None = None,
     seed: int | None = None,
+    project: str | None = None,
 ) -> str:
     """Submits a game to be tested and returns the test id. See `testcast.submit`."""
-    return _loop.run(rpc.submit(edge, game_url, title=title, budget_seconds=budget_seconds, seed=seed))
+    options: dict[str, Any] = {"title": title, "budget_seconds": budget_seconds, "seed": seed, "project": project}
+    return _loop.run(rpc.submit(edge, game_url, **options))
 
 
 def list_runs(edge: str, *, status: ListStatus | None = None, limit: int = 50) -> list[Snapshot]:

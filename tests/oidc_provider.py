@@ -120,7 +120,9 @@ class FakeProvider:
 
     def _signed(self, claims: dict[str, Any]) -> str:
         if isinstance(self.signs_with, RSAKey):
-            return jwt.encode({"alg": self.algorithm, "kid": self.signs_with.kid}, claims, self.signs_with, [self.algorithm])
+            return jwt.encode(
+                {"alg": self.algorithm, "kid": self.signs_with.kid}, claims, self.signs_with, [self.algorithm]
+            )
         parts = [_encoded(json.dumps(each).encode()) for each in ({"alg": "HS256", "kid": "first"}, claims)]
         signature = hmac.digest(self.signs_with, ".".join(parts).encode(), "sha256")
         return ".".join([*parts, _encoded(signature)])

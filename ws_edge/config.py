@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from broker.config import allow_private, number, switch, whole
 from broker.contract.errors import InvalidSetting
-from ws_edge.access.files import read_file, read_secret, readable_by_others
+from ws_edge.access.files import read_secret, readable_by_others
 from ws_edge.access.oidc_settings import CLIENT_SECRET_FILE, OidcConfig, oidc_config
 from ws_edge.access.settings import KEYS, SECRET_FILE, SESSION_KEY_FILE, AccessConfig, access_config
 from ws_edge.origins import Origins, PublicUrl, parse_public_url
@@ -113,7 +113,9 @@ def access(environ: Mapping[str, str] = os.environ) -> AccessConfig:
     """
     files = _access_files(environ)
     if (keys := files.get(KEYS)) is not None:
-        read_file(KEYS, keys, 1)
+        from ws_edge.access.keys import read_keys  # cryptography takes 0.3 s to import
+
+        read_keys(keys)
     secrets = {name: read_secret(name, path) for name, path in files.items() if name != KEYS}
     return access_config(environ, secrets)
 

@@ -16,6 +16,7 @@ import uvicorn
 
 from broker import config as broker_config
 from broker.contract.errors import TestcastError
+from broker.local.exposure import refuse_exposed
 from broker.local.signals import not_ignored
 from ws_edge import config as edge_config
 from ws_edge.api.app import make_app
@@ -105,13 +106,24 @@ def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.so
         listening: the socket that the supervisor listens on; None to open one.
 
     Raises:
-        InvalidSetting: the address cannot be listened on.
+        InvalidSetting: the address cannot be listened on, or other machines reach it and authentication is off.
         SystemExit: the server could not start; its log says why.
     """
     if listening is None:
         [listening] = listen(config.host, config.port)
+    refuse_exposure(config, str(listening.getsockname()[0]))
     if not EdgeServer(nats_url, replicas, config).run(listening):
         sys.exit(1)
+
+
+def refuse_exposure(config: EdgeConfig, host: str) -> None:
+    """Refuses to listen where other machines reach an edge that lets everyone do everything.
+
+    Raises:
+        InvalidSetting: it would. The message says how to set authentication up.
+    """
+    if not config.access.enabled and not config.insecure:
+        refuse_exposed(host, f"TESTCAST_ACCESS_KEYS=<its keys.json> testcast edge --host {config.host}")
 
 
 def main() -> None:
@@ -124,7 +136,11 @@ def main() -> None:
             logging.getLogger("testcast.edge").warning("%s", each)
         if sys.argv[1:2] == ["--fd"]:
             serve(broker.nats_url, broker.replicas, config, socket.socket(fileno=int(sys.argv[2])))
-        elif config.workers > 1:
+            return
+        for each in edge_config.access_warnings():
+            logging.getLogger("testcast.edge").warning("%s", each)
+        refuse_exposure(config, config.host)
+        if config.workers > 1:
             sys.exit(asyncio.run(supervise(config.host, config.port, config.workers)))
         else:
             serve(broker.nats_url, broker.replicas, config)

@@ -8,31 +8,39 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
+from broker.jetstream.access_store import AccessStore
 from broker.jetstream.connection import Connection, ConnectionStatistics
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.jetstream.topology import Topology
 from broker.jetstream.write_check import WriteCheck
 from broker.retry import Backoff
-from ws_edge.access import Access, OpenAccess
+from ws_edge.access import Access, OpenAccess, Principal
+from ws_edge.access.projects import ProjectAccess
+from ws_edge.access.records import Records, RecordsStatistics
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub, HubStatistics
+from ws_edge.fanout.proofs import OpenProofsStatistics
 from ws_edge.fanout.replay import ReplayStatistics
 from ws_edge.fanout.unreadable import UnreadableStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
 from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
+from ws_edge.views.listing import RunList
 from ws_edge.views.pictures import Pictures, PicturesStatistics
 from ws_edge.views.projector import Projector, ProjectorStatistics
 from ws_edge.views.reaper import Reaper, ReaperStatistics
 from ws_edge.views.refill import Refill, RefillStatistics
 from ws_edge.views.requeue import Requeue, RequeueStatistics
 from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
+
+if TYPE_CHECKING:
+    from ws_edge.access.proofs import ProofAccess
 
 _DRAIN_BATCHES: Final = 10
 _DRAIN_PAUSE_S: Final = 0.2
@@ -71,6 +79,8 @@ class NodeStatistics(NamedTuple):
     tests: TestsChannelStatistics
     unreadable: UnreadableStatistics
     pictures: PicturesStatistics
+    proofs: OpenProofsStatistics
+    records: RecordsStatistics
 
 
 class Node:
@@ -80,7 +90,9 @@ class Node:
         self.nats = nats
         self.log = JetStreamLog(nats)
         self.config = config
-        self.access: Access = OpenAccess()
+        self._parts: dict[str, Part] = {}
+        """What runs besides, by name."""
+        self._access: Access = OpenAccess()
         self.draining = False
         self.failed: set[str] = set()
         """Parts that have failed and wait to be started again."""
@@ -89,6 +101,9 @@ class Node:
         self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
         self.hub.listeners = self.tests
+        self.records = Records(AccessStore(nats))
+        """What was revoked and shared. Without authentication it is neither read nor asked."""
+        self.records.on_end.append(self.hub.proofs.end)
         self.topology = Topology(nats, replicas=replicas)
         """Its `problems` say why a stream or consumer cannot be declared at the moment."""
         repair, epoch, note = self.topology.again, lambda: self.hub.epoch, self.hub.unreadable.note
@@ -108,10 +123,23 @@ class Node:
         self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
         self.pictures = Pictures(self.log.streams)
+        self.proofs: ProofAccess | None = None
+        """How requests prove who sends them. None: without authentication."""
+        if config.access.enabled:
+            self.access = self.proofs = self._proof_access()
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"<Node {self.hub!r} {self.catalogue!r} {self.projector!r}>"
+
+    def _proof_access(self) -> ProofAccess:
+        from ws_edge.access.proofs import ProofAccess  # cryptography takes 0.3 s to import
+        from ws_edge.access.token_access import TokenAccess
+
+        tokens = TokenAccess(self.config.access, ProjectAccess(self.catalogue.snapshot, self.project_of))
+        tokens.revoked = self.records.revoked
+        self._parts["access keys"] = tokens.keys.run
+        return ProofAccess(tokens, self.records, self.config.access.session_key)
 
     def statistics(self) -> NodeStatistics:
         """The figures of this moment."""
@@ -133,6 +161,8 @@ class Node:
             tests=self.tests.statistics(),
             unreadable=self.hub.unreadable.statistics(),
             pictures=self.pictures.statistics(),
+            proofs=self.hub.proofs.statistics(),
+            records=self.records.statistics(),
         )
 
     @property
@@ -156,7 +186,12 @@ class Node:
 
         A broker that is away is away for every node, and each of them still answers with what it knows.
         """
-        return self.catalogue.filled.is_set() and not self.draining and not self.failed
+        return self.catalogue.filled.is_set() and self._knows_access and not self.draining and not self.failed
+
+    @property
+    def _knows_access(self) -> bool:
+        """It has read what was revoked, where requests need a proof: before that nobody is let in."""
+        return self.records.filled or not self.config.access.enabled
 
     @property
     def degraded(self) -> list[str]:
@@ -175,12 +210,39 @@ class Node:
         elif stale_for_s is not None:
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - stale_for_s))
             reasons.append(f"the list of tests is old: it was last current at {since}")
+        if not self._knows_access:
+            reasons.append("revocations and share links have not been read yet: nobody can be let in")
         if self.nats.connected and self.nats.storage.refusing:
             reasons.append(self.nats.storage.summary)
         if self.nats.connected and self.topology.problems:
             names = ", ".join(sorted(self.topology.problems))
             reasons.append(f"the broker lacks what this edge needs, and it cannot be declared: {names}")
         return reasons
+
+    @property
+    def access(self) -> Access:
+        """Who may do what."""
+        return self._access
+
+    @access.setter
+    def access(self, access: Access) -> None:
+        """Sets who may do what. Where not everybody may see everything, places in the queue are by project."""
+        self._access = access
+        if not isinstance(access, OpenAccess):
+            self.catalogue.place_by_project()
+            self.tests.principals_change = True
+
+    def runs_of(self, principal: Principal) -> RunList:
+        """The list as the principal may see it."""
+        return self.catalogue.scoped(principal.projects)
+
+    async def project_of(self, test_id: str) -> str | None:
+        """A run's project from its events; None where there is no such run. `ProjectAccess` looks with this.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
+        return await runs.project_of(self.log, test_id)
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
@@ -196,6 +258,8 @@ class Node:
 
     async def start(self) -> None:
         """Starts every part. While the broker is away the node serves what needs no broker, and is not ready."""
+        for name, part in self._parts.items():
+            self._run(name, part)
         self._run("hub", self.hub.run)
         self._run("tests", partial(self.tests.run, self.catalogue))
         self._run("views", self._start_views, ends=True)
@@ -205,6 +269,8 @@ class Node:
         await self.topology.until_tried()
         self._run("topology", self.topology.until_standing, ends=True)
         self._run("catalogue", self.catalogue.run)
+        if self.config.access.enabled:
+            self._run("access", self.records.run)
         self._run("refill", self.refill.run)
         self._run("agents", self.agents.run)
         if self.config.projector:

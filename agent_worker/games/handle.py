@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from broker.contract import projects
 from broker.contract.errors import BadInput
 from broker.contract.url_policy import GameUrlRefused, check_game_url
 from broker.jetstream.runs import Job, make_job
@@ -24,6 +25,7 @@ class GameJob:
         seed: Determines the choices made while exploring.
         title: What viewers see as the run's title.
         allow_private: It may be at a private or loopback address, and so may what it loads.
+        project: The run's project.
     """
 
     test_id: str
@@ -32,11 +34,13 @@ class GameJob:
     seed: int
     title: str = ""
     allow_private: bool = False
+    project: str = projects.DEFAULT
 
     @property
     def run_data(self) -> Mapping[str, object]:
         """`data` of the run's first event, where none was stored before the job."""
-        return {"gameUrl": self.game_url, "title": self.title}
+        named = {} if self.project == projects.DEFAULT else {"project": self.project}
+        return {"gameUrl": self.game_url, "title": self.title, **named}
 
 
 def read_job(test_id: str, payload: bytes) -> GameJob:
@@ -48,12 +52,13 @@ def read_job(test_id: str, payload: bytes) -> GameJob:
     try:
         job = msgspec.json.decode(payload, type=Job)
         private = job.allow_private is True
-        job = make_job(check_game_url(job.game_url), job.title, job.budget_seconds, job.seed, allow_private=private)
+        url, named = check_game_url(job.game_url), job.project if isinstance(job.project, str) else projects.DEFAULT
+        job = make_job(url, job.title, job.budget_seconds, job.seed, project=named, allow_private=private)
     except GameUrlRefused:
         raise
     except (BadInput, msgspec.MsgspecError) as error:
         raise BadInput(f"The job cannot be read: {error}", "invalid_job") from None
-    return GameJob(test_id, job.game_url, job.budget_seconds, job.seed, job.title, private)
+    return GameJob(test_id, job.game_url, job.budget_seconds, job.seed, job.title, private, named)
 
 
 class RunHandle(Protocol):

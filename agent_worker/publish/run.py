@@ -15,7 +15,7 @@ from agent_worker.publish.screenshots import Screenshots
 from agent_worker.publish.writer import History, Writer, read_history
 from broker import identity
 from broker.clock import now_ms
-from broker.contract import ids
+from broker.contract import ids, projects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, NotFound, TestcastError
 from broker.contract.events import PHASES, Event, Phase
 from broker.jetstream.connection import Connection
@@ -123,6 +123,7 @@ class TestRun:
         game_url: str = "",
         worker: str | None = None,
         phases: Sequence[str] = DEFAULT_PHASES,
+        project: str = projects.DEFAULT,
     ) -> TestRun:
         """A new run: opening it stores its first events, and its card appears.
 
@@ -131,18 +132,20 @@ class TestRun:
             game_url: address of what is tested, shown to viewers; may be empty.
             worker: the name of this agent, shown to viewers; default host and process id.
             phases: titles of the run's phases, one to four.
+            project: the run's project, for good: who may see the project may see the run.
 
         Raises:
-            BadInput: the title is empty, or there are no phases or more than four.
+            BadInput: the title is empty, there are no phases or more than four, or `project` is no project's name.
 
         Raises on opening:
             BrokerUnavailable: nothing answers there, or it does not store the events.
         """
         if not title.strip():
             raise BadInput("title: expected a name for the run")
-        data = {"title": title, "gameUrl": game_url}
+        named = {} if projects.parse_project(project) == projects.DEFAULT else {"project": project}
+        data = {"title": title, "gameUrl": game_url, **named}
         queued = Event(type="status", status="queued", message=f"Queued: {title}", timestamp=now_ms(), data=data)
-        return cls(broker, identity.new_test_id(), worker=worker, first=queued, phases=phases)
+        return cls(broker, identity.new_test_id(), worker=worker, first=queued, data=named, phases=phases)
 
     @classmethod
     def join(
@@ -256,7 +259,8 @@ class TestRun:
         if self.attempt > 1:
             why = "the previous worker handed it on" if history.last_handed_on else "the previous worker was lost"
             message = f"Attempt {self.attempt}: {why}"
-        data = {**self._data, "attempt": self.attempt, "worker": self.worker}
+        named = {} if history.project == projects.DEFAULT else {"project": history.project}
+        data = {**self._data, **named, "attempt": self.attempt, "worker": self.worker}
         return Event(type="status", status="running", message=message, timestamp=now_ms(), data=data)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

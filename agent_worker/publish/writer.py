@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from broker.contract import projects
 from broker.contract.errors import Fenced, WrongLastSequence
 from broker.contract.ports import EventLog, StoredEvent
 from broker.jetstream import runs
@@ -48,6 +49,8 @@ class History(NamedTuple):
     ended: bool = False
     attempts: frozenset[int] = frozenset()
     handed_on: frozenset[int] = frozenset()
+    project: str = projects.DEFAULT
+    """The run's project, as its first event names it."""
 
     @property
     def next_attempt(self) -> int:
@@ -74,6 +77,8 @@ def writer_of(event: StoredEvent) -> WriterId | None:
 def remember(history: History, stored: StoredEvent) -> History:
     """`history` with one more event. Only writers that name themselves count as attempts: only they are fenced."""
     event, writer = runs.parse(stored.data), writer_of(stored)
+    if not history.head and event is not None and projects.is_project(event.field("project")):
+        history = history._replace(project=event.field("project"))
     history = history._replace(head=stored.seq, ended=history.ended or (event is not None and event.terminal))
     if writer is None:
         return history

@@ -21,6 +21,11 @@ class TestcastError(Exception):
             self.code = code
 
     @property
+    def details(self) -> dict[str, object] | None:
+        """Figures to act on, for programs: sent over the wire as `details`."""
+        return None
+
+    @property
     def public_message(self) -> str:
         """The message for viewers of an edge: without the broker's address, credentials or own words."""
         return self.message
@@ -83,6 +88,31 @@ class AlreadyEnded(TestcastError):
     """The run has a terminal event; it cannot be changed any more."""
 
     code = "already_ended"
+
+
+class Conflict(TestcastError):
+    """Somebody else has written to the run since the position that the publisher named. Nothing more was stored.
+
+    Attributes:
+        head: sequence of the run's newest event.
+    """
+
+    code = "conflict"
+
+    def __init__(self, message: str, head: int) -> None:
+        super().__init__(message)
+        self.head = head
+
+    @property
+    def details(self) -> dict[str, object] | None:
+        """The head."""
+        return {"head": self.head}
+
+
+class KeyReused(TestcastError):
+    """The idempotency key was used for other events. Nothing was stored."""
+
+    code = "key_reused"
 
 
 class QueueFull(TestcastError):

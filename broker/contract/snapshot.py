@@ -8,6 +8,9 @@ import msgspec
 import orjson
 
 from broker.contract.events import Event, Phase, Status, is_shallow
+from broker.contract.projects import DEFAULT as DEFAULT_PROJECT
+from broker.contract.projects import UNKNOWN as UNKNOWN_PROJECT
+from broker.contract.projects import is_project, named_by
 
 CANCELLED: Final = "cancelled"
 """`error_code` of a run that a person has ended."""
@@ -58,8 +61,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     """`data.code` of the event that set `error`."""
     epoch: str | None = None
     """The life of the stream that `seq` belongs to. None: stored by a version that took its times from publishers."""
+    project: str = DEFAULT_PROJECT
+    """Fixed by the run's first event of a known type. `projects.UNKNOWN`: shown only to who may see every project."""
     queue_place: int | None = None
-    """Never stored: an edge adds it to the first runs of the queue. 1 is the next."""
+    """Never stored: an edge adds it to the first runs of the queue, which may be its project's. 1 is the next."""
     no_agent: bool = False
     """Never stored: an edge adds it to a queued run while no agent is running."""
     stalled: bool = False
@@ -111,6 +116,7 @@ def decode(value: bytes, test_id: str, stored_ms: int = 0) -> Snapshot:
         error=_cut_if_any(snapshot.error, MAX_MESSAGE_CHARS),
         error_code=_code(snapshot.error_code),
         epoch=_code(snapshot.epoch),
+        project=snapshot.project if is_project(snapshot.project) else UNKNOWN_PROJECT,
         attempt=min(snapshot.attempt, MAX_ATTEMPT),
         metrics=_metrics(snapshot.metrics),
         created_at=believable(snapshot.created_at),
@@ -153,6 +159,7 @@ def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None, s
             created_at=stored_ms,
             updated_at=stored_ms,
             attempt=0,
+            project=named_by(event.field("project")),
         )
     if before.ended:
         return msgspec.structs.replace(before, seq=seq)

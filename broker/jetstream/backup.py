@@ -1,4 +1,4 @@
-"""Backup and restore of what cannot be made again: the events and the screenshots of all runs.
+"""Backup and restore of what cannot be made again: the events and screenshots of all runs, share links, revocations.
 
 Snapshots of runs are folded from the events again, and jobs belong to workers that run now.
 """
@@ -24,7 +24,8 @@ from broker.jetstream.folded import stored_runs
 from broker.jetstream.parser import Message
 from broker.jetstream.snapshot_store import SnapshotStore
 
-STREAMS: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS))
+_ACCESS: Final = kv.stream(subjects.ACCESS)
+STREAMS: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS), _ACCESS)
 _CHUNK_BYTES: Final = 128 * 1024
 _CHUNK_TIMEOUT_S: Final = 30.0
 _TRIES: Final = 10
@@ -93,11 +94,13 @@ async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Sa
     The restored stream has another epoch, so that no position of before is valid in it. Events that are published
     while this runs are lost.
 
+    The bucket `ACCESS` is restored only where it is missing or empty: what was revoked since then stays revoked.
+
     Raises:
         BadInput: the directory holds no backup.
         BrokerUnavailable: the broker does not answer, or edges declared the streams anew at each of ten tries.
     """
-    saved = {stream: _read(directory / stream) for stream in STREAMS}
+    saved = {stream: _read(directory / stream) for stream in STREAMS if await _is_restored(nats, directory, stream)}
     for stream, described in saved.items():
         for number in range(_TRIES):
             try:
@@ -120,6 +123,23 @@ async def _fold_all(log: JetStreamLog) -> None:
             snapshot = (await runs.read(log, test_id)).snapshot
             if snapshot is not None:
                 await store.put(msgspec.structs.replace(snapshot, epoch=epoch), 0)
+
+
+async def _is_restored(nats: Connection, directory: Path, stream: str) -> bool:
+    """Whether a stream is replaced by the one of the backup.
+
+    What was revoked since the backup stays revoked: a bucket of revocations that holds anything is left as it is.
+    """
+    if stream != _ACCESS:
+        return True
+    if not (directory / stream).exists():  # a backup of an earlier version
+        return False
+    try:
+        return (await Streams(nats, mends=False).state(stream)).last_seq == 0
+    except NotThere as error:
+        if not error.certain:
+            raise
+        return True
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
-from broker.jetstream.api import MSG_ID_HEADER, TIME_HEADER, Stored, Streams, StreamState, ms_of
+from broker.jetstream.api import EXPECTED_LAST_HEADER, MSG_ID_HEADER, TIME_HEADER, Stored, Streams, StreamState, ms_of
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
 from broker.jetstream.survey import newest_of_all
@@ -138,4 +138,6 @@ def _event(message: Stored, test_id: str | None) -> StoredEvent:
     if test_id is None:
         test_id = subjects.test_id_of(message.subject) or ""
     writer, msg_id = message.header(WRITER_HEADER), message.header(MSG_ID_HEADER)
-    return StoredEvent(test_id, message.seq, message.data, writer, msg_id, message.stored_ms)
+    expected = message.header(EXPECTED_LAST_HEADER) or ""
+    expected_last = int(expected) if expected.isascii() and expected.isdigit() and len(expected) < 20 else None
+    return StoredEvent(test_id, message.seq, message.data, writer, msg_id, message.stored_ms, expected_last)

@@ -63,3 +63,4 @@ class _Submitted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     title: str
     budget_seconds: float
     seed: int
+    project: str | msgspec.UnsetType = msgspec.UNSET

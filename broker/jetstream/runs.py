@@ -14,7 +14,7 @@ import orjson
 
 from broker import identity
 from broker.clock import now_ms
-from broker.contract import subjects
+from broker.contract import projects, subjects
 from broker.contract.errors import (
     AlreadyEnded,
     BadInput,
@@ -32,7 +32,7 @@ from broker.contract.snapshot import CANCELLED, Snapshot, fold
 from broker.jetstream.answers import STREAM_FULL
 from broker.jetstream.api import Streams
 from broker.jetstream.event_log import JetStreamLog
-from broker.jetstream.scan import pages
+from broker.jetstream.scan import PAGE_EVENTS, first_page, pages
 from broker.retry import retry
 
 _log = logging.getLogger("testcast.runs")
@@ -61,6 +61,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     title: str
     budget_seconds: float = DEFAULT_BUDGET_S
     seed: int = 0
+    project: str | msgspec.UnsetType = msgspec.UNSET
+    """The run's project; left out where it is the default."""
     allow_private: bool | msgspec.UnsetType = msgspec.UNSET
     """Whether the game may be at a private or loopback address; left out where it may not."""
 
@@ -80,6 +82,7 @@ def make_job(
     budget_seconds: float | None,
     seed: int | None,
     *,
+    project: str = projects.DEFAULT,
     allow_private: bool = False,
 ) -> Job:
     """Returns a job with defaults filled in.
@@ -89,6 +92,7 @@ def make_job(
         title: 1 to `MAX_TITLE_CHARS` characters; None: the address without its scheme.
         budget_seconds: `MIN_BUDGET_S` to `MAX_BUDGET_S`.
         seed: 0 to 2^53-1; None: a random one.
+        project: the run's project, for good.
         allow_private: the game may be at a private or loopback address.
 
     Raises:
@@ -106,7 +110,15 @@ def make_job(
         title = host_and_path[:MAX_TITLE_CHARS]
     chosen_seed = secrets.randbelow(2**31) if seed is None else seed
     private = True if allow_private else msgspec.UNSET
-    return Job(game_url=game_url, title=title.strip(), budget_seconds=budget, seed=chosen_seed, allow_private=private)
+    named = msgspec.UNSET if projects.parse_project(project) == projects.DEFAULT else project
+    return Job(
+        game_url=game_url,
+        title=title.strip(),
+        budget_seconds=budget,
+        seed=chosen_seed,
+        project=named,
+        allow_private=private,
+    )
 
 
 async def submit(log: JetStreamLog, job: Job) -> str:
@@ -124,7 +136,7 @@ async def submit(log: JetStreamLog, job: Job) -> str:
     data = msgspec.to_builtins(job)
     data.pop("allowPrivate", None)  # what an installation allows is not for viewers
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
-    head = await retry(lambda: _store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
+    head = await retry(lambda: store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
     try:
         await retry(lambda: store_job(log.streams, test_id, job), within_s=_ELECTION_S, source=log)
     except BrokerRefused as error:
@@ -178,7 +190,7 @@ def _patience_s(log: EventLog) -> float:
     return _ELECTION_S if log.connected else _DISCONNECTED_S
 
 
-async def _store_first(log: EventLog, test_id: str, queued: Event) -> int:
+async def store_first(log: EventLog, test_id: str, queued: Event) -> int:
     """Stores a new run's first event, once. The id is new: anything already stored under it is this event."""
     try:
         ack = await log.append(test_id, queued.encode(), msg_id=f"{test_id}.submit.1", expected_last=0)
@@ -233,7 +245,7 @@ async def read(
         known_last = await log.last(test_id)
         if not known_last:
             raise NotFound(test_id)
-    snapshot, seen = since, since.seq if since is not None else 0
+    snapshot, seen, beginning_is_gone = since, since.seq if since is not None else 0, False
     async for page in pages(log, test_id, seen, known_last):
         for event in page.events:
             try:
@@ -242,11 +254,45 @@ async def read(
                 parsed = None
                 if on_malformed is not None:
                     on_malformed(test_id, event.seq, error)
-            snapshot = fold(snapshot, test_id, event.seq, parsed, event.stored_ms)
+            beginning_is_gone = beginning_is_gone if seen else bool(event.expected_last)
+            had, snapshot = snapshot, fold(snapshot, test_id, event.seq, parsed, event.stored_ms)
+            if had is None and snapshot is not None and parsed is not None and beginning_is_gone:
+                snapshot = _without_beginning(snapshot, parsed)
             seen = event.seq
     if not seen or (since is not None and seen < known_last and not await log.last(test_id, confirmed=True)):
         raise NotFound(test_id)  # purged while it was read
     return Run(snapshot, seen)
+
+
+def _without_beginning(snapshot: Snapshot, first: Event) -> Snapshot:
+    """The snapshot after a retained event that is not the run's first. Writers name the project in each attempt's
+    event; where this one does not, the run is in none, so that it is shown to nobody who might not see it."""
+    named = projects.UNKNOWN if first.field("project") is None else snapshot.project
+    return msgspec.structs.replace(snapshot, project=named)
+
+
+async def project_of(log: EventLog, test_id: str) -> str | None:
+    """Returns a run's project from its events, with the same requests whether or not there is such a run.
+
+    Returns:
+        The project, `projects.UNKNOWN` where it is not known; None when nothing is stored under this id.
+
+    Raises:
+        BrokerUnavailable: no leader, or the replicas lag behind it.
+    """
+    last = await log.last(test_id, confirmed=True)
+    beginning_is_gone, seen = False, 0
+    for limit in (1, PAGE_EVENTS):  # a run begins with an event of a known type, unless a stranger was there first
+        for stored in await first_page(log, test_id, seen, last, limit=limit):
+            beginning_is_gone = beginning_is_gone if seen else bool(stored.expected_last)
+            seen, event = stored.seq, parse(stored.data)
+            if event is None or not event.known:
+                continue
+            named = event.field("project")
+            return projects.UNKNOWN if named is None and beginning_is_gone else projects.named_by(named)
+        if not last or seen >= last:
+            break
+    return projects.UNKNOWN if last else None
 
 
 def parse(raw: bytes) -> Event | None:

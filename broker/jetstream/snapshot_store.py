@@ -8,8 +8,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from broker.contract import projects, subjects
 from broker.contract import snapshot as snapshots
-from broker.contract import subjects
 from broker.contract.ids import is_test_id
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import kv
@@ -34,7 +34,7 @@ class SnapshotChange(NamedTuple):
     snapshot: Snapshot | None
     """Only with "written"."""
     folded: bool = True
-    """A projector has written it. Otherwise it may say anything, and has to be folded again."""
+    """A projector has written it. Otherwise it may say anything, has to be folded again, and names no project."""
 
 
 class SnapshotStore:
@@ -138,4 +138,7 @@ def _change(test_id: str, entry: Stored) -> SnapshotChange:
     except msgspec.MsgspecError as error:
         _limited.warning("the snapshot stored for test %s cannot be read: %s", test_id, error)
         return SnapshotChange(test_id, entry.seq, "unreadable", None)
-    return SnapshotChange(test_id, entry.seq, "written", snapshot, entry.header(FOLDED_HEADER) is not None)
+    folded = entry.header(FOLDED_HEADER) is not None
+    if not folded:  # who wrote it could move a run into a project that may be read
+        snapshot = msgspec.structs.replace(snapshot, project=projects.UNKNOWN)
+    return SnapshotChange(test_id, entry.seq, "written", snapshot, folded)

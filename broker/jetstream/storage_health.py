@@ -7,7 +7,13 @@ from typing import Final, NamedTuple
 
 _OWN_LIMIT: Final = "maximum bytes"
 """In the refusals of a stream that has reached a limit of its own, and not one of the server."""
-_CONTENTS: Final = {"EVENTS": "events", "JOBS": "jobs", "KV_RUNS": "snapshots", "KV_SHOTS": "pictures"}
+_CONTENTS: Final = {
+    "EVENTS": "events",
+    "JOBS": "jobs",
+    "KV_RUNS": "snapshots",
+    "KV_SHOTS": "pictures",
+    "KV_ACCESS": "share links and revocations",
+}
 
 
 class StorageStatistics(NamedTuple):

@@ -21,6 +21,7 @@ MAX_EVENT_MESSAGE_BYTES: Final = 64 * 1024
 MAX_EVENTS_PER_RUN: Final = 20_000
 MAX_QUEUED_JOBS: Final = 10_000
 MAX_SHOT_BYTES: Final = 64 * 1024
+MAX_ACCESS_BYTES: Final = 4 * 1024
 
 VERSION: Final = 1
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
@@ -31,11 +32,13 @@ _WINDOW_S: Final = 120
 
 _RUNS_STREAM: Final = kv.stream(subjects.RUNS)
 _SHOTS_STREAM: Final = kv.stream(subjects.SHOTS)
+_ACCESS_STREAM: Final = kv.stream(subjects.ACCESS)
 _MUST: Final = {
     subjects.EVENTS: ("subjects", "allow_direct", "republish"),
     subjects.JOBS: ("subjects", "discard", "max_msgs_per_subject", "discard_new_per_subject"),
     _RUNS_STREAM: ("subjects", "allow_direct"),
     _SHOTS_STREAM: ("subjects", "allow_direct"),
+    _ACCESS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
 }
 """What testcast cannot work without. A stream that lacks one of them is changed."""
 _TOLD: Final = {
@@ -89,6 +92,8 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
         },
         _bucket(subjects.RUNS, max_age, max_value_bytes=256 * 1024),
         _bucket(subjects.SHOTS, max_age, max_value_bytes=MAX_SHOT_BYTES + 1024),  # room for headers
+        # Each entry has a lifetime of its own: that of the token, share link or ticket that it is about.
+        _bucket(subjects.ACCESS, 0, max_value_bytes=MAX_ACCESS_BYTES) | {"allow_msg_ttl": True},
     ]
     return [config | {"num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}} for config in made]
 

@@ -15,6 +15,7 @@ const MAX_URL_CHARS = 2048;
 const MAX_CODE_CHARS = 64;
 const MAX_METRICS_BYTES = 32 * 1024;
 const MAX_ATTEMPT = 2 ** 31 - 1;
+const PROJECT = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
 /** @param {RunEvent} event */
 export const isKnown = (event) => EVENT_TYPES.has(event.type);
@@ -47,6 +48,7 @@ export function fold(run, event) {
   /** @type {Snapshot} */
   const next = { ...run, seq: event.seq, message: cut(event.message, MAX_MESSAGE_CHARS) };
   delete next.stalled; // an event is a sign of life
+  if (run.message === undefined) Object.assign(next, projectOf(data)); // the run's first event
   if (event.phase) next.phase = event.phase;
 
   if (event.type === "status") {
@@ -74,6 +76,13 @@ export function fold(run, event) {
     delete next.noAgent;
   }
   return next;
+}
+
+/** What a run's first event says about its project; nothing for the default one. @param {any} data */
+function projectOf(data) {
+  const project = data.project ?? "default";
+  if (project === "default") return {};
+  return { project: typeof project === "string" && PROJECT.test(project) ? project : "" };
 }
 
 /** Whether a text has at most `limit` characters (code points). @param {string} text @param {number} limit */

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import orjson
 from rich.text import Text
 
+from broker.contract import projects
 from broker.contract.errors import InvalidSetting
 from broker.jetstream import runs, topology
 from broker.jetstream.event_log import JetStreamLog
@@ -39,6 +40,8 @@ class SubmitRequest(NamedTuple):
     title: str | None
     budget_s: float | None
     seed: int | None
+    project: str | None = None
+    """None: `default`, or the only one that the edge lets this user use."""
 
 
 class TailRequest(NamedTuple):
@@ -77,12 +80,18 @@ async def _submitted(request: SubmitRequest, server: Server) -> str:
     """Submits a game. Returns the test id."""
     if server.edge is not None:
         return await submit_to_edge(
-            server.edge, request.game_url, title=request.title, budget_seconds=request.budget_s, seed=request.seed
+            server.edge,
+            request.game_url,
+            title=request.title,
+            budget_seconds=request.budget_s,
+            seed=request.seed,
+            project=request.project,
         )
     assert server.broker is not None
     private = config.allow_private(server.broker.nats_url, request.game_url)
     url = await check_for_submit(request.game_url, allow_private=private, setting_of="this command")
-    job = runs.make_job(url, request.title, request.budget_s, request.seed, allow_private=private)
+    project = request.project or projects.DEFAULT
+    job = runs.make_job(url, request.title, request.budget_s, request.seed, project=project, allow_private=private)
     async with connection(server) as nats:
         await topology.apply(nats, replicas=server.broker.replicas)
         return await runs.submit(JetStreamLog(nats), job)

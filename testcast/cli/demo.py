@@ -53,6 +53,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         BadInput: the port is taken, or the game's address is refused.
         PartFailed, ServerNotStarted: a process does not start, or exited.
     """
+    config.refuse_exposed_edge(request.host, "testcast up --secure")
     _check_ports(request.port, 1, request.host)
     stack = Stack(config.state_directory(settings), settings.server_binary)
 
@@ -129,6 +130,7 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         BadInput: a port is taken.
         PartFailed, ServerNotStarted: a process does not start.
     """
+    config.refuse_exposed_edge(request.host, "testcast up --secure")
     _check_ports(request.port, request.edges, request.host)
     stack = Stack(config.state_directory(settings), settings.server_binary)
 

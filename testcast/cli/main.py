@@ -23,6 +23,7 @@ from testcast.cli.options import PORT, budget_option, json_option, listen_host_o
 from testcast.cli.run_commands import COMMANDS
 from testcast.cli.streams import as_text, discard_output, prepare_streams
 from testcast.cli.terminal import Terminal
+from testcast.cli.token_commands import token
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_LOST, EXIT_SIGNAL, EXIT_USAGE, exit_status
 
 _PROGRAM: Final = "testcast"
@@ -41,6 +42,7 @@ def cli(ctx: click.Context) -> None:
     testcast submit https://my-game.example --follow   test a game and show the run
     testcast tail last                                 show the newest run until it ends
     testcast list --since 2h                           what has run
+    testcast token init                                keys and a token, to protect an installation
 
     \b
     RUN is a test id, the beginning of one, `last`, or the address of a run's page.
@@ -54,7 +56,7 @@ def cli(ctx: click.Context) -> None:
             Terminal().note(f"warning: {each}", style="yellow")
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, token):
     cli.add_command(_command)
 
 

@@ -58,6 +58,22 @@ def duration(ms: float) -> str:
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
 
 
+def parse_length(given: str) -> int:
+    """Reads a length of time: `30s`, `15m`, `8h`, `7d`, `1w`, `1h30m`. Returns seconds.
+
+    Raises:
+        BadInput: it is none.
+    """
+    text = given.strip().lower()
+    if not _LENGTH.fullmatch(text):
+        raise BadInput(f"{given[:80]!r} is no length of time: expected one like 8h or 7d")
+    return _seconds(text)
+
+
+def _seconds(length: str) -> int:
+    return sum(int(count) * _UNITS_S[unit] for count, unit in _LENGTH_PART.findall(length))
+
+
 def parse_since(given: str, now: datetime) -> int:
     """Reads a moment in the past: a length of time (`30s`, `15m`, `2h`, `3d`, `1w`, `1h30m`), `today`, `yesterday`,
     a date (`2026-11-20`), or a date and a time (`2026-11-20 14:30`, `2026-11-20T14:30:00Z`).
@@ -75,8 +91,7 @@ def parse_since(given: str, now: datetime) -> int:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     try:
         if _LENGTH.fullmatch(text.lower()):
-            seconds = sum(int(count) * _UNITS_S[unit] for count, unit in _LENGTH_PART.findall(text.lower()))
-            moment = now - timedelta(seconds=seconds)
+            moment = now - timedelta(seconds=_seconds(text.lower()))
         elif text.lower() in ("today", "yesterday"):
             moment = midnight - timedelta(days=text.lower() == "yesterday")
         else:

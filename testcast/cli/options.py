@@ -23,6 +23,9 @@ budget_option = click.option(
     "--budget", type=float, metavar="SECONDS", help="How long the agent may play, 5 to 600 (default: 60)."
 )
 seed_option = click.option("--seed", type=int, help="Seed of the agent's random choices (default: drawn).")
+project_option = click.option(
+    "--project", metavar="NAME", help="Project of the run: who may see it (default: `default`, or your only one)."
+)
 listen_host_option = click.option("--host", help="Address to listen on (default: TESTCAST_EDGE_HOST, or 127.0.0.1).")
 follow_option = click.option(
     "--follow", is_flag=True, help="Show the run until it ends; its verdict is the exit status."

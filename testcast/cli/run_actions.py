@@ -69,7 +69,7 @@ async def cancel(run: str, server: Server, terminal: Terminal, *, as_json: bool)
 
 
 async def rerun(run: str, server: Server, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
-    """Submits a run's game again, with the same title, budget and seed.
+    """Submits a run's game again, with the same title, budget, seed and project.
 
     Raises:
         BadInput: nothing can be submitted: the run names no game.
@@ -89,12 +89,15 @@ def rerun_request(details: Details) -> commands.SubmitRequest:
     game_url = snapshot.game_url
     if not game_url.startswith(("http://", "https://")):
         raise BadInput(f"test {snapshot.test_id} names no game, so it cannot be submitted again: its agent started it")
+    if not snapshot.project:
+        raise BadInput(f"test {snapshot.test_id} is in no project: name one with `testcast submit --project`")
     budget, seed = (None, None) if first is None else (first.field("budgetSeconds"), first.field("seed"))
     return commands.SubmitRequest(
         game_url,
         snapshot.title.strip() or None,
         float(budget) if lines.is_number(budget) and runs.MIN_BUDGET_S <= budget <= runs.MAX_BUDGET_S else None,
         seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _SAFE_INT else None,
+        snapshot.project,
     )
 
 

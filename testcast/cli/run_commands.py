@@ -28,6 +28,7 @@ _STATUSES: Final = ("queued", "running", "completed", "failed", "cancelled")
 @shared.title_option
 @shared.budget_option
 @shared.seed_option
+@shared.project_option
 @shared.follow_option
 @shared.edge_option
 @shared.nats_option
@@ -37,6 +38,7 @@ def submit(
     title: str | None,
     budget: float | None,
     seed: int | None,
+    project: str | None,
     follow: bool,
     edge: str | None,
     nats: str | None,
@@ -49,7 +51,7 @@ def submit(
     from testcast.cli import commands
     from testcast.cli.targets import complete_game_url
 
-    request = commands.SubmitRequest(complete_game_url(url), title, budget, seed)
+    request = commands.SubmitRequest(complete_game_url(url), title, budget, seed, project)
     server = shared.server(edge, nats)
     return asyncio.run(commands.submit(request, server, Terminal(), follow=follow, as_json=as_json))
 
@@ -182,7 +184,7 @@ def cancel(run: str, edge: str | None, nats: str | None, as_json: bool) -> int:
 @shared.nats_option
 @shared.json_option
 def rerun(run: str, follow: bool, edge: str | None, nats: str | None, as_json: bool) -> int:
-    """Submit the game of a run again, with the same title, budget and seed. Prints the new test id."""
+    """Submit the game of a run again, with the same title, budget, seed and project. Prints the new test id."""
     from testcast.cli import run_actions
 
     name, server = _run(run, edge, nats)

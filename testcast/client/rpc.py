@@ -145,6 +145,7 @@ async def submit(
     title: str | None = None,
     budget_seconds: float | None = None,
     seed: int | None = None,
+    project: str | None = None,
 ) -> str:
     """Submits a game to be tested.
 
@@ -154,6 +155,7 @@ async def submit(
         title: the title that viewers see; the game's address when None.
         budget_seconds: how long the agent may play, 5 to 600; 60 when None.
         seed: the seed of the agent's random choices; drawn when None.
+        project: the run's project; when None, `default`, or the only one that the edge lets you use.
 
     Returns:
         The test id, for `watch`.
@@ -164,7 +166,8 @@ async def submit(
         ConnectionLost: nothing answers at `edge`.
     """
     async with RpcClient(edge) as rpc:
-        answer = await rpc.call("submitTest", gameUrl=game_url, title=title, budgetSeconds=budget_seconds, seed=seed)
+        options = {"title": title, "budgetSeconds": budget_seconds, "seed": seed, "project": project}
+        answer = await rpc.call("submitTest", gameUrl=game_url, **options)
     return str(answer["testId"])
 
 

@@ -26,7 +26,7 @@ Damage = Callable[[World, random.Random], Awaitable[Strike]]
 _MENDED_S: Final = 90.0
 _DAY_S: Final = 86_400
 _CONSUMERS: Final = ((subjects.EVENTS, subjects.PROJECTOR), (subjects.JOBS, subjects.WORKERS))
-_BUCKETS: Final = (kv.stream(subjects.RUNS), kv.stream(subjects.SHOTS))
+_BUCKETS: Final = (kv.stream(subjects.RUNS), kv.stream(subjects.SHOTS), kv.stream(subjects.ACCESS))
 _STREAMS: Final = (subjects.EVENTS, subjects.JOBS, *_BUCKETS)
 
 
@@ -236,6 +236,7 @@ BESIDE: Final[dict[str, Damage]] = {
     "stream JOBS deleted": deleted(_stream(subjects.JOBS)),
     "bucket RUNS deleted": deleted(_stream(kv.stream(subjects.RUNS))),
     "bucket SHOTS deleted": deleted(_stream(kv.stream(subjects.SHOTS))),
+    "bucket ACCESS deleted": deleted(_stream(kv.stream(subjects.ACCESS))),
     "all but EVENTS deleted": deleted(*map(_stream, (subjects.JOBS, *_BUCKETS)), *_ALL_CONSUMERS),
     "values forged": forged,
     "noise published": malformed,

@@ -69,6 +69,7 @@ PURE: Final = (
     "ws_edge/access/principal.py",
     "ws_edge/access/settings.py",
     "ws_edge/access/oidc_settings.py",
+    "ws_edge/access/tokens.py",
     "ws_edge/origins.py",
     "ws_edge/response_headers.py",
     "ws_edge/transport/forwarded.py",
@@ -118,8 +119,25 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "starlette": ("ws_edge/api/*",),
     "websockets": ("ws_edge/transport/*", "testcast/client/watch.py", "testcast/client/probe.py"),
     "authlib": ("ws_edge/api/oidc_provider.py",),
-    "httpx": ("ws_edge/api/oidc_provider.py", "testcast/client/rpc.py", "testcast/client/probe.py", "testcast/local/*"),
-    "click": ("testcast/cli/main.py", "testcast/cli/options.py", "testcast/cli/run_commands.py"),
+    "joserfc": (
+        "broker/contract/token*.py",
+        "ws_edge/access/*",
+        "ws_edge/api/oidc*.py",
+        "testcast/local/access_files.py",
+    ),
+    "httpx": (
+        "ws_edge/access/keys.py",
+        "ws_edge/api/oidc_provider.py",
+        "testcast/client/rpc.py",
+        "testcast/client/probe.py",
+        "testcast/local/*",
+    ),
+    "click": (
+        "testcast/cli/main.py",
+        "testcast/cli/options.py",
+        "testcast/cli/run_commands.py",
+        "testcast/cli/token_commands.py",
+    ),
     "rich": ("testcast/cli/*",),
 }
 """Library -> the files that know it. Another library behind the same seam then changes these and no other."""

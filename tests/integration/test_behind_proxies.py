@@ -49,6 +49,7 @@ def trusting_edge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ite
         stack,
         tmp_path_factory.mktemp("trusting"),
         TESTCAST_EDGE_HOST="::" if socket.has_dualstack_ipv6() else "127.0.0.1",
+        TESTCAST_INSECURE="1",
         TESTCAST_EDGE_TRUSTED_PROXIES="127.0.0.0/8",
         TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS="1",
         TESTCAST_EDGE_ALLOWED_ORIGINS="https://*.c.example:443, tauri://localhost",

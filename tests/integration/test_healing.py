@@ -20,6 +20,7 @@ from agent_worker.work.worker import Worker
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, Fenced, NotThere
 from broker.jetstream import runs, topology
+from broker.jetstream.access_store import AccessStore
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.picture_store import PictureStore
@@ -388,11 +389,12 @@ async def test_all_who_meet_the_same_gap_share_one_declaration(nats: Connection,
         streams.store(subjects.job("x"), b"{}"),
         PictureStore(streams).put("x", b"jpeg"),
         PictureStore(streams).newest("x"),
+        AccessStore(nats).get("revoked.x"),
         SnapshotStore(nats).get("x"),
         event_log(streams).heads(),
         runs.drop_job(streams, "y"),
     )
     assert not [each for each in met if isinstance(each, Exception)]
-    assert sorted(made) == ["EVENTS", "JOBS", "KV_RUNS", "KV_SHOTS", "projector", "workers"]
+    assert sorted(made) == ["EVENTS", "JOBS", "KV_ACCESS", "KV_RUNS", "KV_SHOTS", "projector", "workers"]
     assert [each.subject for each in await jobs.pull(1, expires_s=2)] == ["jobs.test.x"]
     await jobs.close()

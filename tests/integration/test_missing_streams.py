@@ -25,11 +25,15 @@ async def test_what_is_missing_is_an_answer(nats_server: EmbeddedServer, streams
     nats = await Connection.connect(nats_server.url, name="bare")
     try:
         await backup.backup(nats, tmp_path / "saved")
-        for stream in (subjects.EVENTS, subjects.JOBS, kv.stream(subjects.RUNS), kv.stream(subjects.SHOTS)):
+        for stream in (
+            subjects.EVENTS,
+            subjects.JOBS,
+            *map(kv.stream, (subjects.RUNS, subjects.SHOTS, subjects.ACCESS)),
+        ):
             await Streams(nats).api(f"STREAM.DELETE.{stream}")
         assert await folded_up_to(Streams(nats)) == 0
         missing = [each.name for each in await inspect(nats) if each.detail == "does not exist"]
-        assert len(missing) == 6
+        assert len(missing) == 7
         for command in (
             ["list"],
             ["tail", "last"],

@@ -14,6 +14,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Route
 
 from broker.contract.errors import InvalidSetting
@@ -49,7 +50,7 @@ class Person:
         routes = [Route("/oidc/login", oidc.login), Route("/oidc/callback", oidc.callback)]
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(Starlette(routes=routes)), base_url=EDGE)
 
-    def _issue(self, principal: Principal) -> str:
+    def _issue(self, _request: Request, principal: Principal) -> str:
         self.sessions.append(principal)
         return "__Host-testcast=session; Path=/; Secure; HttpOnly; SameSite=Lax"
 
@@ -165,7 +166,7 @@ async def test_a_wrong_state(provider: FakeProvider) -> None:
 async def test_a_forged_state_cookie(provider: FakeProvider, forged: str) -> None:
     person = Person(provider)
     claims = {"state": "s", "nonce": "n", "next": "/", "exp": int(time.time()) + (-60 if forged == "expired" else 60)}
-    oidc = Oidc(OidcConfig(provider.issuer, CLIENT_ID, EDGE), KEY, lambda _: "", lambda _: "")
+    oidc = Oidc(OidcConfig(provider.issuer, CLIENT_ID, EDGE), KEY, lambda _, __: "", lambda _: "")
     key = OctKey.import_key(b"x" * 32) if forged == "other key" else oidc._key
     header = {"alg": "HS256", "typ": "JWT" if forged == "other type" else "testcast-oidc-state+jwt"}
     value = "a.b.c" if forged == "nonsense" else jwt.encode(header, claims, key)

@@ -14,15 +14,16 @@ from broker.jetstream.connection import Connection
 from tests.harness import NO_SUCH_TEST, free_port
 from ws_edge.access import ANONYMOUS, AccessDenied, Action, OpenAccess, Principal
 from ws_edge.api.app import make_app
+from ws_edge.api.calls import RunParams
 from ws_edge.api.edge_app import EdgeApp
-from ws_edge.api.methods import METHODS, RunParams
+from ws_edge.api.methods import METHODS
 from ws_edge.api.response_cache import CachedResponse, ResponseCache
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.transport.requests import VERBS, Verb
 
 RUN: Final = {"testId": NO_SUCH_TEST}
-CALLS: Final[dict[str, tuple[Action, dict[str, str]]]] = {
+CALLS: Final[dict[str, tuple[Action, dict[str, Any]]]] = {
     "listTests": (Action.LIST, {}),
     "getConfig": (Action.LIST, {}),
     "getTest": (Action.WATCH, RUN),
@@ -31,6 +32,8 @@ CALLS: Final[dict[str, tuple[Action, dict[str, str]]]] = {
     "getShot": (Action.WATCH, RUN),
     "submitTest": (Action.SUBMIT, {"gameUrl": "http://game.example/"}),
     "cancelTest": (Action.CANCEL, RUN),
+    "createRun": (Action.PUBLISH, {}),
+    "publishEvents": (Action.PUBLISH, {**RUN, "events": [], "key": "k"}),
 }
 """Every method, the action that it asks for, and parameters that it accepts."""
 SOCKET_VERBS: Final = {
@@ -39,6 +42,7 @@ SOCKET_VERBS: Final = {
     "cancel": Action.CANCEL,
     "subscribe tests": Action.LIST,
     "unsubscribe tests": Action.LIST,
+    "authenticate": None,
 }
 """Every verb of the socket, and the action that it asks for."""
 POLLED: Final = {"listTests": b"", "getTest": f"testId={NO_SUCH_TEST}".encode()}
@@ -134,7 +138,7 @@ def test_every_socket_verb_has_an_action() -> None:
 def test_a_method_about_one_run_asks_about_that_run() -> None:
     for name, method in METHODS.items():
         assert issubclass(method.params, RunParams) is ("test_id" in method.params.__struct_fields__), name
-        assert issubclass(method.params, RunParams) is (CALLS[name][1] == RUN), name
+        assert issubclass(method.params, RunParams) is ("testId" in CALLS[name][1]), name
 
 
 async def test_each_call_asks_once_for_its_action_and_run(node: Node, client: httpx.AsyncClient) -> None:

@@ -150,6 +150,7 @@ datas: st.SearchStrategy[Any] = st.one_of(
             "gameUrl": st.one_of(st.just("http://game.example/"), st.none()),
             "attempt": st.one_of(st.integers(-1, 4), st.booleans(), st.just("2")),
             "worker": st.one_of(st.just("w-1"), st.just([])),
+            "project": st.sampled_from(["team-a", "default", "", "Team", "a" * 64, "a\n", None, 5, ["a"], True]),
             "score": st.one_of(st.integers(-5, 110), st.just(78.5), st.booleans(), st.just("80")),
             "metrics": st.one_of(st.none(), st.just({"rubric": []}), st.just(0), st.just("")),
         },
@@ -176,7 +177,7 @@ raw_events = st.builds(
 @given(runs=st.lists(st.lists(raw_events, min_size=2, max_size=8), min_size=1, max_size=25))
 def test_the_card_folds_as_the_projector_does(runs: list[list[dict[str, Any]]]) -> None:
     """One Node process folds many runs: what the page shows at an event is what the list will say."""
-    questions, expected = [], []
+    questions, expected, from_nothing, projects = [], [], [], []
     for index, events in enumerate(runs):
         test_id = f"00000000-0000-4000-8000-{index:012d}"
         snapshot: Snapshot | None = None
@@ -192,5 +193,11 @@ def test_the_card_folds_as_the_projector_does(runs: list[list[dict[str, Any]]]) 
         if first is not None:  # else there were only events of unknown types
             questions.append({"first": first, "events": sent})
             expected.append(msgspec.to_builtins(snapshot))
+            blank = {"testId": test_id, "status": "queued", "seq": 0, "createdAt": 0}
+            whole = [{"testId": test_id, "seq": seq, **raw} for seq, raw in enumerate(events, start=3)]
+            from_nothing.append({"first": blank, "events": whole})
+            projects.append(first.get("project"))
+    questions += from_nothing
     answers = json.loads(run_node(str(HERE / "fold_stdin.js"), stdin=json.dumps(questions)))
-    assert answers == expected
+    assert answers[: len(expected)] == expected
+    assert [run.get("project") for run in answers[len(expected) :]] == projects, "the first event's, whatever follows"

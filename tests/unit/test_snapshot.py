@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -239,3 +240,62 @@ def test_what_a_forged_snapshot_may_not_say_is_cut_or_left_out() -> None:
     assert isinstance(decode(BASE_HEAD + b"1" + b"0" * 40 + b"}", ID).metrics, float)
     near = decode(msgspec.json.encode(BASE | {"createdAt": 501_000}), ID, 500_000)
     assert near.created_at == 501_000, "another server of the cluster stored the event"
+
+
+# -- the project ---------------------------------------------------------------------------------------------------
+
+NAMED = (
+    ("team-a", "team-a"),
+    ("a", "a"),
+    ("0_-", "0_-"),
+    ("a" * 63, "a" * 63),
+    ("default", "default"),
+    (None, "default"),
+    ("a" * 64, ""),
+    ("Team", ""),
+    ("", ""),
+    ("-a", ""),
+    ("a/b", ""),
+    ("a\n", ""),
+    ("*", ""),
+    ("ä", ""),
+    ("٣", ""),
+    (5, ""),
+    (["a"], ""),
+    (True, ""),
+)
+"""`data.project` of a run's first event, and the run's project. "": not known, which hides it from all but who may see
+everything."""
+
+
+@pytest.mark.parametrize(("given", "project"), NAMED)
+@pytest.mark.parametrize("kind", ["status", "progress", "complete", "error"])
+def test_the_first_event_fixes_the_project(kind: str, given: object, project: str) -> None:
+    fields: dict[str, Any] = {"status": "queued"} if kind == "status" else {}
+    first = event(kind, data={"project": given}, **fields)
+    later = event("status", status="running", data={"project": "other", "attempt": 2})
+    assert (
+        folded(first).project == folded(first, later, event("complete", data={"project": "other"})).project == project
+    )
+
+
+def test_an_event_without_data_is_of_the_default_project() -> None:
+    given: tuple[Any, ...] = (None, [], "team-a", {})
+    for data in given:
+        assert folded(event("progress", data=data)).project == "default"
+
+
+def test_what_is_no_event_of_a_known_type_fixes_no_project() -> None:
+    shiny = event("shiny", data={"project": "other"})
+    assert folded(None, shiny, event("progress", data={"project": "team-a"})).project == "team-a"
+
+
+@pytest.mark.parametrize(("stored", "project"), [("team-a", "team-a"), ("Team", ""), ("", ""), (None, "default")])
+def test_a_stored_snapshot_has_a_project_or_is_of_none(stored: str | None, project: str) -> None:
+    fields = msgspec.to_builtins(folded(QUEUED)) | ({} if stored is None else {"project": stored})
+    assert decode(orjson.dumps(fields), ID).project == project
+
+
+def test_the_default_project_is_left_out_of_the_bytes() -> None:
+    assert b"project" not in folded(QUEUED).encode()
+    assert b'"project":"team-a"' in folded(event("progress", data={"project": "team-a"})).encode()

@@ -22,6 +22,7 @@ def test_every_verb_names_its_action() -> None:
         "cancel": Action.CANCEL,
         "subscribe tests": Action.LIST,
         "unsubscribe tests": Action.LIST,
+        "authenticate": None,
     }
 
 

@@ -19,7 +19,7 @@ from broker.contract.errors import BadInput
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.snapshot_store import SnapshotChange
 from tests.model import VirtualLoop
-from ws_edge.access import Action, OpenAccess
+from ws_edge.access import ANONYMOUS, Action, OpenAccess, Principal
 from ws_edge.api.response_cache import CachedResponse, ResponseCache
 from ws_edge.views.catalogue import STALLED_AFTER_S, Catalogue
 from ws_edge.views.tests_channel import FULL_LIST, TestsChannel
@@ -291,8 +291,9 @@ class Plain:
 class Viewer:
     """A listener that keeps what it gets."""
 
-    def __init__(self, encoding: Plain) -> None:
+    def __init__(self, encoding: Plain, principal: Principal = ANONYMOUS) -> None:
         self.encoding = encoding
+        self.principal = principal
         self.unsent = 0
         self.got: list[dict[str, Any]] = []
 

@@ -11,6 +11,16 @@ Header = Callable[[str], str | None]
 """Looks a request header up by its lower-case name. Repeated ones are joined by ", "."""
 
 
+def bearer(token: str) -> Header:
+    """A request that carries nothing but a token."""
+    return lambda name: f"Bearer {token}" if name == "authorization" else None
+
+
+def presenting(ticket: str, origin: str | None) -> Header:
+    """A request that carries nothing but a ticket, from a page of `origin`."""
+    return {"sec-websocket-protocol": f"ticket.{ticket}", "origin": origin}.get
+
+
 class Access(Protocol):
     """Decides who sends a request and what they may do.
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from broker.contract.access import PROJECT
 from broker.contract.errors import InvalidSetting
-from ws_edge.access.settings import PROJECT, Secret
+from ws_edge.access.settings import Secret
 from ws_edge.origins import PublicUrl
 
 ISSUER: Final = "TESTCAST_OIDC_ISSUER"

@@ -40,6 +40,10 @@ class Principal(NamedTuple):
     """When its proof expires, seconds since 1970. None: it does not."""
     token_id: str | None = None
     """The id by which its token can be revoked. None: it has no token."""
+    session_id: str | None = None
+    """The id by which its browser session ends when the user signs out. None: it came with no session."""
+    share_ids: frozenset[str] = frozenset()
+    """The share links behind `shared_runs`, as `<test id>.<share id>`."""
 
 
 ANONYMOUS: Final = Principal("anonymous")

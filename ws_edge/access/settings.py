@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from broker.contract.access import PROJECT, PUBLIC_KEY_ALGORITHMS, SECRET_ALGORITHM
 from broker.contract.errors import InvalidSetting
 
 KEYS: Final = "TESTCAST_ACCESS_KEYS"
@@ -17,13 +17,9 @@ AUDIENCE: Final = "TESTCAST_ACCESS_AUDIENCE"
 ANONYMOUS_PROJECTS: Final = "TESTCAST_ACCESS_ANONYMOUS"
 SESSION_KEY_FILE: Final = "TESTCAST_ACCESS_SESSION_KEY_FILE"
 
-PUBLIC_KEY_ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
-SECRET_ALGORITHM: Final = "HS256"
 MIN_SECRET_BYTES: Final = 32
 """As long as HS256's hash: a shorter secret is weaker than the signature (RFC 7518, 3.2)."""
 MAX_SECRET_BYTES: Final = 4096
-PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-"""The name of a project."""
 _NEEDED: Final = f"{KEYS} or {SECRET_FILE}"
 _MAX_NAME_CHARS: Final = 255
 
@@ -119,13 +115,15 @@ def _check_keys(given: str) -> None:
         raise InvalidSetting(f"{KEYS}: an address without user, password and #")
 
 
-def _check_secret(name: str, secret: Secret) -> None:
+def _check_secret(name: str, secret: bytes) -> None:
     if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
         size = f"it holds {len(secret)} bytes" if len(secret) <= MAX_SECRET_BYTES else "it holds more"
         raise InvalidSetting(
             f"{name}: the file has to hold {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} random bytes, and {size}: "
             "`openssl rand -hex 32` makes some"
         )
+    if b"-----BEGIN" in secret:
+        raise InvalidSetting(f"{name}: the file holds a key or a certificate in PEM, and no secret of random bytes")
     if len(set(secret)) < MIN_SECRET_BYTES // 4:  # 32 random bytes or 64 hex digits have more
         raise InvalidSetting(f"{name}: the file holds few different bytes, and is no random secret")
 

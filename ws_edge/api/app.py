@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -18,13 +19,20 @@ from starlette.routing import Route
 
 from broker.jetstream.connection import Connection
 from broker.version import VERSION
+from ws_edge.access import Action, Principal
 from ws_edge.api import health, rpc
 from ws_edge.api.edge_app import EdgeApp
+from ws_edge.api.outside import address_of
 from ws_edge.api.response_cache import ResponseCacheMiddleware
 from ws_edge.api.static import Static
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.transport.upgrade import PATH as SOCKET_PATH
+
+PUBLIC: Final = "public"
+"""Anybody may ask: the answer is the same for everybody, and says nothing of any run."""
+BY_METHOD: Final = "by method"
+"""Each method of the RPC names its own action."""
 
 _log = logging.getLogger("testcast.edge")
 
@@ -51,28 +59,59 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
 
     # For pages of the other origins that the operator names: they load /testcast.js and call the RPC.
     origins = config.allowed_origins
-    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["authorization", "content-type"])  # type: ignore[arg-type]
-    static = Static(config)
-    prefix = config.prefix.decode()
+    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"])  # type: ignore[arg-type]
     application = Starlette(
         lifespan=lifespan,
-        routes=[
-            *([Route(prefix, _to_directory)] if prefix else []),
-            Route("/rpc/{method}", rpc.serve, methods=["GET", "POST"]),
-            Route("/healthz", health.healthz),
-            Route("/readyz", health.readyz),
-            Route(SOCKET_PATH, _no_upgrade),
-            Route("/", static.page),
-            Route("/tests/{test_id}", static.page),
-            Route("/tests/{test_id}/", _without_slash),
-            Route("/{name}", static.file),
-            Route("/{folder}/{name}", static.file),
-        ],
+        routes=[*_oidc_routes(config), *routes(config, Static(config))],
         middleware=[cors] if origins else [],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},  # type: ignore[dict-item]
     )
     application.router.redirect_slashes = False  # its redirects are absolute and name the Host that was asked for
     return EdgeApp(ResponseCacheMiddleware(application))
+
+
+class Door(Route):
+    """A route that names what its caller must be allowed to do."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], asks: Action | str, **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.asks = asks
+        """`PUBLIC`, `BY_METHOD`, or the action that the endpoint asks for."""
+
+
+def _oidc_routes(config: EdgeConfig) -> list[Door]:
+    """Where people come to and from a provider of OpenID Connect, if there is one."""
+    if config.oidc is None or config.access.session_key is None:
+        return []
+    from ws_edge.api.oidc import Oidc  # its library takes a while to import
+
+    oidc = Oidc(config.oidc, config.access.session_key, _session, partial(address_of, config))
+    return [Door("/oidc/login", oidc.login, PUBLIC), Door("/oidc/callback", oidc.callback, PUBLIC)]
+
+
+def _session(request: Request, principal: Principal) -> str:
+    """Begins a session: the `Set-Cookie`."""
+    proofs = request.state.node.proofs
+    assert proofs is not None and proofs.sessions is not None, "config demands both"
+    cookie: str = proofs.sessions.begin(principal).cookie
+    return cookie
+
+
+def routes(config: EdgeConfig, static: Static) -> list[Door]:
+    """Every route. The pages and files of the dashboard are the same for everybody and hold nothing of a run."""
+    prefix = config.prefix.decode()
+    return [
+        *([Door(prefix, _to_directory, PUBLIC)] if prefix else []),
+        Door("/rpc/{method}", rpc.serve, BY_METHOD, methods=["GET", "POST"]),
+        Door("/healthz", health.healthz, PUBLIC),
+        Door("/readyz", health.readyz, PUBLIC),
+        Door(SOCKET_PATH, _no_upgrade, PUBLIC),
+        Door("/", static.page, PUBLIC),
+        Door("/tests/{test_id}", static.page, PUBLIC),
+        Door("/tests/{test_id}/", _without_slash, PUBLIC),
+        Door("/{name}", static.file, PUBLIC),
+        Door("/{folder}/{name}", static.file, PUBLIC),
+    ]
 
 
 class _Cors(CORSMiddleware):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
@@ -19,22 +19,14 @@ from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
 from broker.version import VERSION
 from ws_edge.access import Action
+from ws_edge.access.projects import project_for
+from ws_edge.api.calls import Answer, Method, Params, RunParams, principal_of
 from ws_edge.api.outside import outside_of
+from ws_edge.api.publish_methods import MAX_PUBLISH_BYTES, CreateRun, PublishEvents, create_run, publish_events
 from ws_edge.fanout.ring import entry_of
 from ws_edge.fanout.unreadable import told
 from ws_edge.node import Node
-from ws_edge.views.catalogue import to_json
-
-
-class Params(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """Base of all parameters. An unknown parameter is an error, so that a misspelt one does not go unnoticed."""
-
-
-class RunParams(Params):
-    """Parameters of a method about one run."""
-
-    test_id: str
-    """Checked by the dispatch before the method is called."""
+from ws_edge.views.listing import RunList, to_json
 
 
 class ListTests(Params):
@@ -61,42 +53,22 @@ class SubmitTest(Params):
     title: str | None = None
     budget_seconds: float | None = None
     seed: int | None = None
+    project: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 class NoParams(Params):
     """Methods without parameters."""
 
 
-class Answer(NamedTuple):
-    """What a method returns."""
-
-    body: bytes
-    """Empty: 204."""
-    etag: str | None = None
-    """None where the answer must not be kept."""
-    media_type: str = "application/json"
-    is_current: Callable[[], bool] | None = None
-    """Whether the same request would get the same answer now. None: the response cache does not keep it."""
-
-
-class Method(NamedTuple):
-    """One RPC method."""
-
-    action: Action
-    """What the caller must be allowed to do; about the run that the parameters name, where they are `RunParams`."""
-    params: type[Params]
-    call: Callable[[Node, Request, Any], Awaitable[Answer]]
-    reads: bool
-    """It changes nothing, and may be called with GET."""
-
-
-async def list_tests(node: Node, _request: Request, params: ListTests) -> Answer:
-    """The newest runs, a page at a time, with the counts by status. From memory, also while the broker is away."""
+async def list_tests(node: Node, request: Request, params: ListTests) -> Answer:
+    """The newest runs, a page at a time, with the counts by status, of the caller's projects. From memory, also while
+    the broker is away."""
     if not node.catalogue.filled.is_set():
         raise BrokerUnavailable("this node has not reached the broker yet, so it does not know the list")
     query = f"{params.limit} {params.cursor} {params.status} {params.query}"
-    etag = None if node.stale else node.catalogue.etag(node.hub.epoch, query)
-    listing = node.catalogue.listing(params.limit, params.cursor, params.status, params.query)
+    seen = node.runs_of(principal_of(request))
+    etag = None if node.stale else seen.etag(node.hub.epoch, query)
+    listing = seen.listing(params.limit, params.cursor, params.status, params.query)
     answer: dict[str, Any] = {"tests": to_json(listing.tests), "counts": listing.counts, "epoch": node.hub.epoch}
     if listing.next_cursor is not None:
         answer["nextCursor"] = listing.next_cursor
@@ -105,14 +77,14 @@ async def list_tests(node: Node, _request: Request, params: ListTests) -> Answer
         answer |= {"stale": True, "ageMs": int(stale_for_s * 1000)}
     if degraded := node.degraded:
         answer["degraded"], etag = degraded, None
-    return Answer(orjson.dumps(answer), etag, is_current=_while_unchanged(node))
+    return Answer(orjson.dumps(answer), etag, is_current=_while_unchanged(node, seen))
 
 
-def _while_unchanged(node: Node) -> Callable[[], bool]:
-    version, epoch = node.catalogue.version, node.hub.epoch
+def _while_unchanged(node: Node, seen: RunList) -> Callable[[], bool]:
+    version, epoch = seen.version, node.hub.epoch
 
     def is_current() -> bool:
-        same = node.catalogue.version == version and node.hub.epoch == epoch
+        same = seen.version == version and node.hub.epoch == epoch
         return same and not node.stale and not node.degraded
 
     return is_current
@@ -187,12 +159,14 @@ async def connect_to_test(node: Node, request: Request, params: RunParams) -> An
     return Answer(orjson.dumps(answer))
 
 
-async def submit_test(node: Node, _request: Request, params: SubmitTest) -> Answer:
-    """Queues a run."""
+async def submit_test(node: Node, request: Request, params: SubmitTest) -> Answer:
+    """Queues a run, in one of the caller's projects."""
+    project = project_for(principal_of(request), params.project)
     url = await check_for_submit(params.game_url, allow_private=node.config.allow_private)
     private = node.config.allow_private
-    job = runs.make_job(url, params.title, params.budget_seconds, params.seed, allow_private=private)
-    return Answer(orjson.dumps({"testId": await runs.submit(node.log, job)}))
+    fields = (params.title, params.budget_seconds, params.seed)
+    test_id = await runs.submit(node.log, runs.make_job(url, *fields, project=project, allow_private=private))
+    return Answer(orjson.dumps({"testId": test_id}), made=test_id)
 
 
 async def cancel_test(node: Node, _request: Request, params: RunParams) -> Answer:
@@ -246,4 +220,8 @@ METHODS: Final[Mapping[str, Method]] = {
     "getConfig": Method(Action.LIST, NoParams, get_config, reads=True),
     "submitTest": Method(Action.SUBMIT, SubmitTest, submit_test, reads=False),
     "cancelTest": Method(Action.CANCEL, RunParams, cancel_test, reads=False),
+    "createRun": Method(Action.PUBLISH, CreateRun, create_run, reads=False),
+    "publishEvents": Method(
+        Action.PUBLISH, PublishEvents, publish_events, reads=False, max_body_bytes=MAX_PUBLISH_BYTES
+    ),
 }

@@ -25,6 +25,7 @@ from joserfc.jwk import OctKey
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.contract.errors import TestcastError
 from broker.log import RateLimited
 from ws_edge.access import Action, Principal, audit
 from ws_edge.access.oidc_settings import OidcConfig, claim_of, members_of, projects_of
@@ -42,7 +43,7 @@ _DEFAULT_ACTIONS: Final = frozenset((Action.LIST, Action.WATCH))
 _log = RateLimited(logging.getLogger("testcast.edge"), per_s=1.0)
 
 
-Issue = Callable[[Principal], str]
+Issue = Callable[[Request, Principal], str]
 """Begins a session: the value of `Set-Cookie`."""
 
 
@@ -120,10 +121,12 @@ class Oidc:
             started = self._started(request)
             after = safe_next(started.get("next"))
             principal = await self._principal(request, started)
+            cookie = self._issue(request, principal)
         except Problem as problem:
             audit.refused("signIn", problem.word, subject="", address=self._address_of(request))
             return self._back(request, after, problem=problem.word)
-        cookie = self._issue(principal)
+        except TestcastError:  # more projects than a cookie can hold
+            return self._back(request, after, problem="not_valid")
         audit.acted("signIn", subject=principal.subject, address=self._address_of(request), detail="oidc")
         return self._back(request, after, cookie=cookie)
 

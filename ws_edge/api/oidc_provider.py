@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -205,7 +207,7 @@ class Provider:
             code_challenge_method="S256",
             timeout=_TIMEOUT_S,
             follow_redirects=False,
-            transport=_BoundedTransport(),
+            transport=_BoundedTransport(verify=_tls()),
         )
 
 
@@ -248,6 +250,12 @@ class _Kept:
             return False
         self._due = float("-inf")
         return True
+
+
+@lru_cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates of the authorities takes a while."""
+    return httpx.create_ssl_context()
 
 
 class _BoundedTransport(httpx.AsyncHTTPTransport):

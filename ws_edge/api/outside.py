@@ -6,9 +6,10 @@ from functools import partial
 
 from starlette.requests import Request
 
+from ws_edge.access import Header
 from ws_edge.config import EdgeConfig
 from ws_edge.transport.foreign_pages import why_refused
-from ws_edge.transport.forwarded import Outside, seen_from_outside
+from ws_edge.transport.forwarded import Outside, client_address, seen_from_outside
 
 
 def outside_of(config: EdgeConfig, request: Request) -> Outside:
@@ -19,6 +20,16 @@ def outside_of(config: EdgeConfig, request: Request) -> Outside:
 def why_page_is_refused(config: EdgeConfig, request: Request) -> str | None:
     """None when the page that sends this request may do so, or when no page sends it."""
     return why_refused(config, partial(_header, request), _peer(request))
+
+
+def header_of(request: Request) -> Header:
+    """Looks up the request's headers, as `Access.identify` does."""
+    return partial(_header, request)
+
+
+def address_of(config: EdgeConfig, request: Request) -> str:
+    """Where the request comes from, for logs."""
+    return client_address(_peer(request), header_of(request), config.trusted_proxies)
 
 
 def _header(request: Request, name: str) -> str | None:

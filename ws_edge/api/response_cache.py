@@ -1,5 +1,7 @@
 """The response cache: GET of `listTests` and `getTest` answered from memory while nothing has changed.
 
+Answers are kept per set of projects: callers who see the same runs share them, and no others do.
+
 Every page without a socket asks every 3 s and nearly always gets the same answer. The cache stands before starlette, so
 that a body is encoded once per change and a 304 costs one look-up. It refuses nothing itself: a request that it does
 not know, or whose caller is not allowed the answer, is passed on to the application, which says what is wrong.
@@ -14,12 +16,15 @@ from typing import Final, NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.contract.errors import TestcastError
-from ws_edge.access import Access, Action
+from ws_edge.access import ANONYMOUS, Access, Action, Principal, Undecided
 from ws_edge.api.http_cache import matches
 
 _PATHS: Final = frozenset(("/rpc/listTests", "/rpc/getTest"))
 _MAX_RESPONSES: Final = 1000
 _MAX_BYTES: Final = 16 << 20
+
+
+_Key = tuple[str, bytes, frozenset[str] | None]
 
 
 class CachedResponse(NamedTuple):
@@ -29,8 +34,8 @@ class CachedResponse(NamedTuple):
     body: bytes
     is_current: Callable[[], bool]
     """Whether the same request would get the same answer now."""
-    action: Action
-    """What a caller must be allowed to do to get it."""
+    action: Action | None
+    """What a caller must be allowed to do to get it. None: it is for anybody, and is not kept."""
     test_id: str | None
     """The run that it is about; None where it is about none."""
 
@@ -45,10 +50,10 @@ class ResponseCacheStatistics(NamedTuple):
 
 
 class ResponseCache:
-    """The responses of one node by path and query. At its limits it forgets all of them."""
+    """The responses of one node by path, query and the projects of the caller. At its limits it forgets all of them."""
 
     def __init__(self) -> None:
-        self._responses: dict[tuple[str, bytes], CachedResponse] = {}
+        self._responses: dict[_Key, CachedResponse] = {}
         self._bytes = 0
         self._hits = 0
         self._misses = 0
@@ -60,11 +65,12 @@ class ResponseCache:
         """The figures of this moment."""
         return ResponseCacheStatistics(len(self._responses), self._bytes, self._hits, self._misses)
 
-    def put(self, scope: Scope, response: CachedResponse) -> None:
-        """Keeps the response to a request, unless its path is not one that is polled or its body is too large."""
-        if scope["path"] not in _PATHS or len(response.body) > _MAX_BYTES:
+    def put(self, scope: Scope, response: CachedResponse, principal: Principal = ANONYMOUS) -> None:
+        """Keeps the response to a principal's request, unless its path is not one that is polled or its body is too
+        large."""
+        if scope["path"] not in _PATHS or len(response.body) > _MAX_BYTES or response.action is None:
             return
-        key = (scope["path"], scope["query_string"])
+        key = (scope["path"], scope["query_string"], principal.projects)
         before = self._responses.pop(key, None)
         self._bytes += len(response.body) - (len(before.body) if before is not None else 0)
         if len(self._responses) >= _MAX_RESPONSES or self._bytes > _MAX_BYTES:
@@ -74,11 +80,22 @@ class ResponseCache:
 
     def get(self, scope: Scope, access: Access) -> CachedResponse | None:
         """The response to a request. None: none is kept, it is not current any more, or the caller may not have it."""
-        response = self._responses.get((scope["path"], scope["query_string"]))
-        if response is None or not response.is_current() or not _is_allowed(access, scope, response):
+        response = self._find(scope, access)
+        if response is None:
             self._misses += 1
             return None
         self._hits += 1
+        return response
+
+    def _find(self, scope: Scope, access: Access) -> CachedResponse | None:
+        try:
+            principal = access.identify(partial(_header, scope["headers"]))
+            response = self._responses.get((scope["path"], scope["query_string"], principal.projects))
+            if response is None or response.action is None or not response.is_current():
+                return None
+            access.authorize(principal, response.action, response.test_id)
+        except (TestcastError, Undecided):  # the application asks again, and says why not
+            return None
         return response
 
 
@@ -116,15 +133,7 @@ class ResponseCacheMiddleware:
         await send({"type": "http.response.body", "body": response.body})
 
 
-def _is_allowed(access: Access, scope: Scope, response: CachedResponse) -> bool:
-    """Whether the caller may have a response. The application asks again, and says why not."""
-    try:
-        access.authorize(access.identify(partial(_header, scope["headers"])), response.action, response.test_id)
-    except TestcastError:
-        return False
-    return True
-
-
 def _header(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
     wanted = name.encode("latin-1")
-    return next((value.decode("latin-1") for key, value in headers if key == wanted), None)
+    found = [value.decode("latin-1") for key, value in headers if key == wanted]
+    return ", ".join(found) if found else None

@@ -11,21 +11,26 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
+from ws_edge.access import Action, Principal, Undecided, audit
+from ws_edge.api.calls import Answer, Method, Params, RunParams
 from ws_edge.api.http_cache import if_none_match, matches
-from ws_edge.api.methods import METHODS, Answer, Method, Params, RunParams
-from ws_edge.api.outside import why_page_is_refused
+from ws_edge.api.methods import METHODS
+from ws_edge.api.outside import address_of, header_of, why_page_is_refused
 from ws_edge.api.response_cache import CachedResponse
 from ws_edge.node import Node
 
-MAX_BODY_BYTES: Final = 16 * 1024
 _STATUS: Final = {
+    "unauthenticated": 401,
     "forbidden": 403,
     "foreign_origin": 403,
     "not_found": 404,
     "unknown_method": 404,
     "method_not_allowed": 405,
     "already_ended": 409,
+    "conflict": 409,
+    "key_reused": 409,
     "too_large": 413,
+    "too_many_requests": 429,
     "internal": 500,
     "broker_refused": 502,
     "queue_full": 503,
@@ -33,25 +38,83 @@ _STATUS: Final = {
     "storage_full": 503,
 }
 """Of the codes that are not 400."""
+_REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "foreign_origin", "not_found"})
+"""Codes that go to the audit log where they come before the method: who asks may not have it."""
 
 
 async def serve(request: Request) -> Response:
     """`/rpc/<method>`: POST with a JSON object, or GET with query parameters where the method only reads."""
     node: Node = request.state.node
+    call = _Call()
     try:
-        method = _method(request)
-        principal = node.access.identify(request.headers.get)
+        call.method = method = _method(request)
+        if method.action is not None:
+            call.principal = await identify(node, request)
+            request.state.principal = call.principal
         params = await _params(node, request, method)
-        test_id = ids.parse_test_id(params.test_id) if isinstance(params, RunParams) else None
-        node.access.authorize(principal, method.action, test_id)
+        call.test_id = ids.parse_test_id(params.test_id) if isinstance(params, RunParams) else None
+        if method.action is not None and call.principal is not None:
+            await authorize(node, call.principal, method.action, call.test_id)
+        call.allowed = True
         answer = await method.call(node, request, params)
     except TestcastError as error:
-        return error_response(error.code, error.public_message)
+        if not call.allowed and error.code in _REFUSALS:
+            audit.refused(call.name, error.code, **call.who(node, request))
+        return error_response(error.code, error.public_message, details=error.details)
+    if not method.reads and method.action is not None:
+        call.test_id = call.test_id or answer.made
+        audit.acted(method.action, detail=request.path_params["method"], **call.who(node, request))
     cache = request.scope["state"].get("response_cache")
-    if cache is not None and answer.etag is not None and answer.is_current is not None:
-        kept = CachedResponse(answer.etag.encode(), answer.body, answer.is_current, method.action, test_id)
-        cache.put(request.scope, kept)
+    if cache is not None and answer.etag is not None and answer.is_current is not None and call.principal is not None:
+        kept = CachedResponse(answer.etag.encode(), answer.body, answer.is_current, method.action, call.test_id)
+        cache.put(request.scope, kept, call.principal)
     return _response(request, answer)
+
+
+class _Call:
+    """One call, as far as it is known: what the audit log says of it."""
+
+    method: Method | None = None
+    principal: Principal | None = None
+    test_id: str | None = None
+    allowed = False
+
+    @property
+    def name(self) -> Action | str:
+        """What was asked for."""
+        return self.method.action or "public" if self.method is not None else "unknown"
+
+    def who(self, node: Node, request: Request) -> dict[str, Any]:
+        """Subject, address and run."""
+        subject = "unknown" if self.principal is None else self.principal.subject
+        return {"subject": subject, "address": address_of(node.config, request), "test_id": self.test_id}
+
+
+async def identify(node: Node, request: Request) -> Principal:
+    """Who sends a request.
+
+    Raises:
+        NotAuthenticated: it has no proof and needs one, or its proof is wrong.
+    """
+    header = header_of(request)
+    try:
+        return node.access.identify(header)
+    except Undecided:
+        return await node.access.identify_later(header)
+
+
+async def authorize(node: Node, principal: Principal, action: Action, test_id: str | None) -> None:
+    """Returns when the principal may do it.
+
+    Raises:
+        AccessDenied, NotFound: it may not. BrokerUnavailable: only the broker could tell.
+    """
+    try:
+        node.access.authorize(principal, action, test_id)
+    except Undecided:
+        if test_id is None:
+            raise
+        await node.access.authorize_later(principal, action, test_id)
 
 
 def _method(request: Request) -> Method:
@@ -75,7 +138,7 @@ async def _params(node: Node, request: Request, method: Method) -> Params:
     reason = why_page_is_refused(node.config, request)
     if reason is not None:
         raise BadInput(reason, code="foreign_origin")
-    body = await _body(request)
+    body = await _body(request, method.max_body_bytes)
     try:
         given = orjson.loads(body) if body.strip() else {}
     except orjson.JSONDecodeError as error:
@@ -92,13 +155,13 @@ def _convert(params: type[Params], given: dict[str, Any], *, strict: bool) -> Pa
         raise BadInput(str(error).replace("Object", "the request"), code="invalid_params") from None
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, limit: int) -> bytes:
     """The body, refused as soon as it is too long."""
     size, pieces = 0, []
     async for piece in request.stream():
         size += len(piece)
-        if size > MAX_BODY_BYTES:
-            raise BadInput(f"the body is longer than {MAX_BODY_BYTES} bytes", code="too_large")
+        if size > limit:
+            raise BadInput(f"the body is longer than {limit} bytes", code="too_large")
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -115,13 +178,19 @@ def _response(request: Request, answer: Answer) -> Response:
     return Response(answer.body, media_type=answer.media_type, headers=headers)
 
 
-def error_response(code: str, message: str, status: int | None = None) -> Response:
+def error_response(
+    code: str, message: str, status: int | None = None, *, details: dict[str, object] | None = None
+) -> Response:
     """The one shape of an error.
 
     Args:
         status: the HTTP status; None for the one that belongs to the code.
+        details: figures for programs.
     """
     status = status or _STATUS.get(code, 400)
     headers = {"retry-after": "2"} if status == 503 else {}
-    body = orjson.dumps({"error": {"code": code, "message": message}})
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    said = {"code": code, "message": message} | ({} if details is None else {"details": details})
+    body = orjson.dumps({"error": said})
     return Response(body, status_code=status, headers=headers, media_type="application/json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
 import mimetypes
 import re
 from collections.abc import Mapping
@@ -89,7 +90,11 @@ class Static:
         self._config = config
         self._page_headers = {POLICY: page_policy(config.public_url)}
         self._files = load()
-        self._sources = {name: (DIRECTORY / name).read_bytes() for name in (PAGE, RUN_PAGE)}
+        asks = _access_meta(config)
+        self._sources = {
+            name: (DIRECTORY / name).read_bytes().replace(b"</title>", b"</title>" + asks, 1)
+            for name in (PAGE, RUN_PAGE)
+        }
         self._pages: dict[tuple[str, str], File] = {}
         """By name and root."""
 
@@ -146,6 +151,14 @@ class Static:
         if file.media_type == "text/html":
             headers |= self._page_headers
         return _answer(request, file, headers)
+
+
+def _access_meta(config: EdgeConfig) -> bytes:
+    """What tells a page that the edge wants to know who its reader is, and the name of the provider, if any."""
+    if not config.access.enabled:
+        return b""
+    name = "" if config.oidc is None else html.escape(config.oidc.name)
+    return f'<meta name="testcast-access" content="{name}" />'.encode()
 
 
 def _answer(request: Request, file: File, headers: Mapping[str, str], status: int = 200) -> Response:

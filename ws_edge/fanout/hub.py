@@ -17,6 +17,7 @@ from broker.contract.snapshot import Snapshot
 from broker.log import RateLimited
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import Encoding
+from ws_edge.fanout.proofs import OpenProofs
 from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.ring import Entry
 from ws_edge.fanout.session import Session, Viewer
@@ -103,6 +104,8 @@ class Hub:
         """HTTP connections with a request under way, and the loop time by which it must be whole."""
         self.listeners: Container[object] = ()
         """Sockets that follow the list of tests, and so are interested in something."""
+        self.proofs = OpenProofs()
+        """When the proofs of its sockets end."""
         self._snapshots = snapshots
         self._leader_at = asyncio.get_running_loop().time()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -174,6 +177,7 @@ class Hub:
             try:
                 self._sweep_topics(now)
                 self._sweep_deadlines(now)
+                self.proofs.sweep()
                 if now >= next_idle_sweep:
                     next_idle_sweep = now + self.config.heartbeat_s
                     self._sweep_idle_sockets()

@@ -12,18 +12,20 @@ from broker.contract.errors import BadInput
 from broker.contract.position import Position
 from ws_edge.access import Action
 
-Verb = Literal["subscribe", "unsubscribe", "cancel", "subscribe tests", "unsubscribe tests"]
+Verb = Literal["subscribe", "unsubscribe", "cancel", "subscribe tests", "unsubscribe tests", "authenticate"]
 
-VERBS: Final[Mapping[Verb, Action]] = {
+VERBS: Final[Mapping[Verb, Action | None]] = {
     "subscribe": Action.WATCH,
     "unsubscribe": Action.WATCH,
     "cancel": Action.CANCEL,
     "subscribe tests": Action.LIST,
     "unsubscribe tests": Action.LIST,
+    "authenticate": None,
 }
-"""Every verb of the socket, with the action it asks for."""
+"""Every verb of the socket, with the action it asks for. None: the verb is itself the proof of who asks."""
 
-_TYPES: Final = ("subscribe", "unsubscribe", "cancel")
+_TYPES: Final = ("subscribe", "unsubscribe", "cancel", "authenticate")
+_MAX_PROOF_CHARS: Final = 8 * 1024
 _MAX_SEQ: Final = 2**53
 _MAX_EPOCH_CHARS: Final = 64
 
@@ -36,6 +38,15 @@ class ClientRequest(NamedTuple):
     """None where the verb is about the list of tests."""
     asked: Position | None
     """The position of a subscribe, None for none."""
+    token: str | None = None
+    """The token of an authenticate."""
+    ticket: str | None = None
+    """The ticket of an authenticate."""
+    in_url: bool = False
+    """The address names the run: a refusal of it closes the socket."""
+
+    def __repr__(self) -> str:
+        return f"<ClientRequest {self.verb} {self.test_id} {self.asked}>"
 
 
 class Opening(NamedTuple):
@@ -60,6 +71,8 @@ def parse_message(data: bytes) -> ClientRequest:
     kind, channel = message.get("type"), message.get("channel")
     if kind not in _TYPES:
         raise BadInput(f"type: {_shown(kind)} is not one of {', '.join(_TYPES)}", code="unknown_type")
+    if kind == "authenticate":
+        return _authenticate(message)
     if channel is not None and kind != "cancel":
         if channel != "tests":
             raise _malformed(f"channel: {_shown(channel)} is not 'tests'")
@@ -67,6 +80,17 @@ def parse_message(data: bytes) -> ClientRequest:
     test_id = ids.parse_test_id(message.get("testId"))
     asked = _position(message.get("after"), message.get("epoch")) if kind == "subscribe" else None
     return ClientRequest(kind, test_id, asked)
+
+
+def _authenticate(message: Mapping[str, Any]) -> ClientRequest:
+    """Nothing of the proof is repeated in an error."""
+    token, ticket = message.get("token"), message.get("ticket")
+    given = token if ticket is None else ticket
+    if (token is None) == (ticket is None) or not isinstance(given, str) or not 0 < len(given) <= _MAX_PROOF_CHARS:
+        raise _malformed("authenticate: expected one text, either token or ticket")
+    if not given.isascii() or not given.isprintable():
+        raise _malformed("authenticate: no token and no ticket has such characters")
+    return ClientRequest("authenticate", None, None, token, ticket)
 
 
 def parse_query(query: Sequence[tuple[str, str]]) -> Opening:

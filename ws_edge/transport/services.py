@@ -19,6 +19,9 @@ class Channel(Protocol):
     def remove(self, listener: Any, /) -> None:
         """Ends that; harmless when it is no listener."""
 
+    def __contains__(self, listener: object, /) -> bool:
+        """Whether it is a listener."""
+
 
 class Services(Protocol):
     """The node."""

@@ -1,4 +1,8 @@
-"""Whether an upgrade request is let in: limits, address, origin, principal, drain, handshake, in this order."""
+"""Whether an upgrade request is let in: limits, address, origin, principal, drain, handshake, in this order.
+
+`enter` counts the viewer, `admit` judges the rest. Where a look elsewhere is needed to tell who it is, `admit` raises
+`Undecided`, and `admit_later` judges.
+"""
 
 from __future__ import annotations
 
@@ -6,61 +10,116 @@ import asyncio
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from ws_edge.access import AccessDenied, Principal
+from broker.contract.errors import BrokerUnavailable, TestcastError
+from ws_edge.access import AccessDenied, Header, NotAuthenticated, Principal
 from ws_edge.transport import handshake
 from ws_edge.transport.foreign_pages import why_refused
 from ws_edge.transport.forwarded import client_address, limited_address
 from ws_edge.transport.handshake import Refusal
+from ws_edge.transport.own_pages import with_own_cookies
 from ws_edge.transport.services import Services
 
 PATH: Final = "/ws"
 
 
+_IDENTIFY_S: Final = 5.0
+"""How long an upgrade may wait for the answer to who sends it."""
+
+
+class Entered(NamedTuple):
+    """A viewer that is counted, until its address leaves `node.admission`."""
+
+    address: str
+    """What it counts as."""
+    peer: str
+    """The address at the other end of the connection."""
+
+
 class Admitted(NamedTuple):
-    """A viewer that is let in. It counts against the limits until its address leaves `node.admission`."""
+    """A viewer that is let in."""
 
     answer: bytes
     """The 101 response."""
-    address: str
     principal: Principal
+    origin: str | None
+    """The Origin of the page that opens the socket."""
 
 
-def admit(node: Services, request: handshake.Request, peer: object) -> Admitted:
-    """Judges an upgrade request.
+def enter(node: Services, request: handshake.Request, peername: object) -> Entered:
+    """Counts the viewer. At the limits the answer is short, and comes before any other work.
 
     Args:
-        peer: the transport's `peername`.
+        peername: the transport's.
 
     Raises:
         Refusal: with the response to send. Nothing counts against the limits then.
     """
-    address = _enter(node, request, peer)
-    try:
-        if request.path != PATH:
-            raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"the WebSocket is at {PATH}")
-        reason = why_refused(node.config, request.headers.get, peer_address(peer))
-        if reason is not None:
-            raise Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", reason)
-        try:
-            principal = node.access.identify(request.headers.get)
-        except AccessDenied as error:
-            raise Refusal(HTTPStatus.FORBIDDEN, error.code, error.message) from None
-        if node.draining:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "restarting", "this node is going away", retry_after="1")
-        return Admitted(handshake.accept(request), address, principal)
-    except Refusal:
-        node.admission.leave(address)
-        raise
-
-
-def _enter(node: Services, request: handshake.Request, peer: object) -> str:
-    """Counts the viewer. At the limits the answer is short, and comes before any other work."""
-    address = limited_address(client_address(peer_address(peer), request.headers.get, node.config.trusted_proxies))
+    peer = peer_address(peername)
+    address = limited_address(client_address(peer, request.headers.get, node.config.trusted_proxies))
     refused = node.admission.enter(address, asyncio.get_running_loop().time())
     if refused is not None:
         after = str(refused.retry_after_s)
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, refused.code, refused.message, retry_after=after)
-    return address
+    return Entered(address, peer)
+
+
+def admit(node: Services, request: handshake.Request, entered: Entered) -> Admitted:
+    """Judges an upgrade request.
+
+    Raises:
+        Refusal: with the response to send.
+        Undecided: `admit_later` can tell.
+    """
+    if request.path != PATH:
+        raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"the WebSocket is at {PATH}")
+    reason = why_refused(node.config, request.headers.get, entered.peer)
+    if reason is not None:
+        raise Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", reason)
+    try:
+        principal = node.access.identify(_proofs(node, request, entered))
+    except TestcastError as error:
+        raise _not_let_in(error) from None
+    return _admitted(node, request, principal)
+
+
+async def admit_later(node: Services, request: handshake.Request, entered: Entered) -> Admitted:
+    """Like `admit`, for a request that it was undecided about.
+
+    Raises:
+        Refusal: with the response to send.
+    """
+    _check_staying(node)
+    try:
+        async with asyncio.timeout(_IDENTIFY_S):
+            principal = await node.access.identify_later(_proofs(node, request, entered))
+    except TestcastError as error:
+        raise _not_let_in(error) from None
+    except TimeoutError:
+        raise _not_let_in(BrokerUnavailable("it took too long to find out who sends this")) from None
+    return _admitted(node, request, principal)
+
+
+def _proofs(node: Services, request: handshake.Request, entered: Entered) -> Header:
+    """The headers that may prove who sends the request."""
+    return with_own_cookies(node.config, request.headers.get, entered.peer)
+
+
+def _admitted(node: Services, request: handshake.Request, principal: Principal) -> Admitted:
+    _check_staying(node)
+    return Admitted(handshake.accept(request), principal, request.headers.get("origin"))
+
+
+def _check_staying(node: Services) -> None:
+    if node.draining:
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "restarting", "this node is going away", retry_after="1")
+
+
+def _not_let_in(error: TestcastError) -> Refusal:
+    if isinstance(error, NotAuthenticated):
+        return Refusal(HTTPStatus.UNAUTHORIZED, error.code, error.public_message, www_authenticate="Bearer")
+    if isinstance(error, AccessDenied):
+        return Refusal(HTTPStatus.FORBIDDEN, error.code, error.public_message)
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, error.code, error.public_message, retry_after="2")
 
 
 def peer_address(peername: object) -> str:

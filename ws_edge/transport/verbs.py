@@ -1,55 +1,35 @@
-"""What a viewer asks for on its socket, carried out: each verb after the access it needs was granted."""
+"""What a viewer asks for on its socket, carried out: each verb after the access it needs was granted.
+
+Where that cannot be decided from memory, everything the client says from then on waits in its `backlog`: its messages
+take effect in the order in which they came.
+"""
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+import asyncio
+from collections import deque
+from typing import Final
 
-from broker.contract.errors import BadInput, NotFound, TestcastError
+from broker.contract.errors import BadInput, BrokerUnavailable, NotFound, TestcastError
 from broker.contract.position import Position
-from ws_edge.access import AccessDenied, Principal
-from ws_edge.fanout.session import Session, Viewer
+from ws_edge.access import AccessDenied, NotAuthenticated, Undecided
+from ws_edge.fanout.proofs import NOT_AUTHENTICATED
+from ws_edge.transport.client import NOT_ALLOWED, Client, missing
+from ws_edge.transport.renewal import renew
 from ws_edge.transport.requests import VERBS, ClientRequest, Opening, parse_message
-from ws_edge.transport.services import Services
 
-NOT_ALLOWED: Final = 4403
-NO_SUCH_TEST: Final = 4404
-
-
-class Client(Viewer, Protocol):
-    """A viewer that can ask for something: what the verbs need of a socket."""
-
-    node: Services
-    principal: Principal
-    sessions: dict[str, Session]
-    """What it follows, by test id."""
-    named_in_url: int
-    """How many tests its address names."""
-    closing_since: float
-    """When the closing handshake began, loop time; 0 while the socket is open."""
-
-    def send_error(self, code: str, message: str, test_id: str | None = None) -> None:
-        """Tells the client what is wrong; the socket stays open."""
-
-    def refuse(self, error: BadInput) -> None:
-        """Says what is wrong and closes: trying the same again would not help."""
-
-    def close(self, code: int, reason: str) -> None:
-        """Starts the closing handshake."""
+MAX_WAITING: Final = 64
+"""Messages of one client that may wait. Then nothing more is read from it."""
+_MAX_CANCELS: Final = 2
+"""Of one client: under way, and waiting."""
+_DECIDE_S: Final = 5.0
+"""How long one decision may take, with a look at the broker."""
 
 
 def open_with(viewer: Client, opening: Opening) -> None:
     """Subscribes the viewer to what its address names."""
     for test_id in opening.test_ids:
-        try:
-            viewer.node.access.authorize(viewer.principal, VERBS["subscribe"], test_id)
-        except NotFound:
-            missing(viewer, test_id)
-        except AccessDenied as error:
-            viewer.send_error(error.code, error.message, test_id)
-            viewer.close(NOT_ALLOWED, error.message)
-            return
-        else:
-            _subscribe(viewer, test_id, opening.asked)
+        take(viewer, ClientRequest("subscribe", test_id, opening.asked, in_url=True))
 
 
 def on_message(viewer: Client, data: bytes) -> None:
@@ -59,12 +39,92 @@ def on_message(viewer: Client, data: bytes) -> None:
     except BadInput as error:
         viewer.refuse(error)
         return
-    try:
-        viewer.node.access.authorize(viewer.principal, VERBS[request.verb], request.test_id)
-    except TestcastError as error:
-        viewer.send_error(error.code, error.public_message, request.test_id)
+    take(viewer, request)
+
+
+def take(viewer: Client, request: ClientRequest) -> None:
+    """Carries out a request, now or when its turn comes."""
+    if viewer.closing_since:
         return
-    _execute(viewer, request)
+    if viewer.backlog is not None:
+        viewer.backlog.append(request)
+        return
+    try:
+        allow(viewer, request)
+    except Undecided:
+        viewer.backlog = deque([request])
+        viewer.node.hub.spawn(_work_off(viewer))
+    except TestcastError as error:
+        _refused(viewer, request, error)
+    else:
+        _execute(viewer, request)
+
+
+def allow(viewer: Client, request: ClientRequest) -> None:
+    """Returns when the viewer may do what it asks for.
+
+    Raises:
+        TestcastError: it may not. Undecided: only a look elsewhere can tell.
+    """
+    action = VERBS[request.verb]
+    if action is None:
+        raise Undecided
+    if request.verb == "unsubscribe" and request.test_id in viewer.sessions:
+        return  # letting go needs no permission, also when the one to watch has ended
+    viewer.node.access.authorize(viewer.principal, action, request.test_id)
+
+
+async def _work_off(viewer: Client) -> None:
+    """Decides what waits, one after the other, until nothing does."""
+    try:
+        while viewer.backlog and not viewer.closing_since:
+            await _decide(viewer, viewer.backlog[0])
+            viewer.backlog.popleft()
+    finally:
+        viewer.backlog = None
+        viewer.backlog_ended()
+
+
+async def _decide(viewer: Client, request: ClientRequest) -> None:
+    try:
+        async with asyncio.timeout(_DECIDE_S):
+            if request.verb == "authenticate":
+                await renew(viewer, request)
+                return
+            try:
+                allow(viewer, request)
+            except Undecided:
+                await allow_later(viewer, request)
+    except TestcastError as error:
+        if not viewer.closing_since:
+            _refused(viewer, request, error)
+    except TimeoutError:
+        if not viewer.closing_since:
+            _refused(viewer, request, BrokerUnavailable("the broker has not answered in time"))
+    else:
+        if not viewer.closing_since:
+            _execute(viewer, request)
+
+
+async def allow_later(viewer: Client, request: ClientRequest) -> None:
+    """Like `allow`, with a look elsewhere.
+
+    Raises:
+        TestcastError: it may not.
+    """
+    action = VERBS[request.verb]
+    assert action is not None and request.test_id is not None
+    await viewer.node.access.authorize_later(viewer.principal, action, request.test_id)
+
+
+def _refused(viewer: Client, request: ClientRequest, error: TestcastError) -> None:
+    test_id = request.test_id
+    if isinstance(error, NotFound) and request.verb == "subscribe" and test_id is not None:
+        missing(viewer, test_id)
+        return
+    viewer.send_error(error.code, error.public_message, test_id)
+    if request.in_url and isinstance(error, AccessDenied | NotAuthenticated):
+        viewer.close(NOT_ALLOWED if isinstance(error, AccessDenied) else NOT_AUTHENTICATED, error.public_message)
 
 
 def _execute(viewer: Client, request: ClientRequest) -> None:
@@ -75,7 +135,7 @@ def _execute(viewer: Client, request: ClientRequest) -> None:
     elif request.verb == "subscribe":
         _subscribe(viewer, test_id, request.asked)
     elif request.verb == "cancel":
-        viewer.node.hub.spawn(_cancel(viewer, test_id))
+        _start_cancel(viewer, test_id)
     elif (session := viewer.sessions.pop(test_id, None)) is not None:
         session.close()
 
@@ -91,16 +151,24 @@ def _subscribe(viewer: Client, test_id: str, asked: Position | None) -> None:
     viewer.sessions[test_id] = viewer.node.hub.subscribe(viewer, test_id, asked)
 
 
-async def _cancel(viewer: Client, test_id: str) -> None:
-    try:
-        await viewer.node.cancel(test_id)
-    except TestcastError as error:
-        if not viewer.closing_since:
-            viewer.send_error(error.code, error.public_message, test_id)
+def _start_cancel(viewer: Client, test_id: str) -> None:
+    """One at a time: each reads a run and writes to the stream. One more may wait: the event that a cancel brings is
+    seen before the cancel is done."""
+    if len(viewer.cancels) >= _MAX_CANCELS:
+        viewer.send_error("too_many_requests", "another cancel is under way: try again in a moment", test_id)
+        return
+    viewer.cancels = (*viewer.cancels, test_id)
+    if len(viewer.cancels) == 1:
+        viewer.node.hub.spawn(_cancel(viewer))
 
 
-def missing(viewer: Client, test_id: str) -> None:
-    """The test does not exist for this viewer: 4404 for a socket that was opened for it alone."""
-    viewer.send_error("not_found", f"there is no test {test_id}", test_id)
-    if viewer.named_in_url == 1 and not viewer.sessions:
-        viewer.close(NO_SUCH_TEST, "no such test")
+async def _cancel(viewer: Client) -> None:
+    while viewer.cancels:
+        test_id = viewer.cancels[0]
+        try:
+            await viewer.node.cancel(test_id)
+        except TestcastError as error:
+            if not viewer.closing_since:
+                viewer.send_error(error.code, error.public_message, test_id)
+        finally:
+            viewer.cancels = viewer.cancels[1:]

@@ -24,18 +24,14 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as FrameParser
 
-from broker.clock import now_ms
 from broker.contract.errors import BadInput
-from ws_edge.access import ANONYMOUS
-from ws_edge.encoding import ENCODINGS, Encoding
+from ws_edge.access import ANONYMOUS, Undecided
 from ws_edge.encoding.websocket import close_frame, wire_size
-from ws_edge.fanout.session import Session
 from ws_edge.transport import handshake, verbs
+from ws_edge.transport.client_socket import ENCODING, ClientSocket
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.requests import parse_query
-from ws_edge.transport.services import Services
-from ws_edge.transport.socket_writer import SocketWriter
-from ws_edge.transport.upgrade import admit
+from ws_edge.transport.upgrade import Admitted, Entered, admit, admit_later, enter
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -47,40 +43,28 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024
 UNSUPPORTED: Final = 1003
 NOT_UTF8: Final = 1007
 RESTARTING: Final = 1012
-MALFORMED: Final = 4400
 
-_ENCODING: Final = ENCODINGS["websocket"]
 _quiet_parser = logging.getLogger("testcast.frames")
 _quiet_parser.addHandler(logging.NullHandler())
 _quiet_parser.propagate = False  # a client's errors are answered to the client
 
 
-class ViewerSocket(SocketWriter, asyncio.Protocol):
+class ViewerSocket(ClientSocket, asyncio.Protocol):
     """One connection. All calls from the loop."""
 
     __slots__ = (
         "__weakref__",
         "_address",
+        "_early",
         "_parser",
         "_paused",
         "_pieces",
         "_request",
         "_server_state",
         "_unfinished",
-        "closing_since",
         "idle_beats",
-        "named_in_url",
-        "node",
         "partial_since",
-        "principal",
     )
-
-    node: Services
-
-    @property
-    def encoding(self) -> Encoding:
-        """WebSocket frames."""
-        return _ENCODING
 
     def __init__(
         self,
@@ -95,17 +79,16 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self._request: handshake.Request | None = None
         self._parser: FrameParser | None = None
         self._pieces: list[bytes] | None = None
-        self.named_in_url = 0
         self._unfinished = 0
         """Bytes that came and belong to no whole frame yet."""
-        self.closing_since = 0.0
         self.partial_since = 0.0
         self.idle_beats = 0
         self._paused = False
         """Nothing is read from it, because it does not take its answers."""
-        self.principal = ANONYMOUS
         self._address: str | None = None
-        """Where the viewer comes from; None until it was let in."""
+        """Where the viewer comes from; None until it is counted."""
+        self._early: bytearray | None = None
+        """What the client sends before it is answered; None when it need not wait for that."""
 
     def __repr__(self) -> str:
         return f"<ViewerSocket sessions={len(self.sessions)} {'closing' if self.closing_since else 'open'}>"
@@ -124,6 +107,8 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self._server_state.connections.discard(self)
         self._leave()
         self.node.hub.sockets.discard(self)
+        if self.principal is not ANONYMOUS:
+            self.node.hub.proofs.release(self)
         if self._address is not None:
             self.node.admission.leave(self._address)
             self._address = None
@@ -132,6 +117,10 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         """The upgrade request first, as uvicorn's HTTP protocol hands it on; then frames."""
         if self._request is None:
             self.upgrade(handshake.parse(data), at_once=False)
+        elif self._early is not None:
+            self._early += data
+            if len(self._early) > MAX_MESSAGE_BYTES:
+                self.transport.abort()
         else:
             self._read(data)
 
@@ -141,10 +130,8 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The transport has drained: sessions that are behind continue."""
-        if self._paused and not self.transport.is_closing():
-            self._paused = False
-            self._track_partial_frame()
-            self.transport.resume_reading()
+        if self._paused and not self.transport.is_closing() and not self._has_much_to_decide():
+            self._read_on()
         for session in tuple(self.sessions.values()):
             session.topic.pump(session)
 
@@ -163,14 +150,44 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         """
         self._request = request
         try:
-            admitted = admit(self.node, request, self.transport.get_extra_info("peername"))
+            entered = enter(self.node, request, self.transport.get_extra_info("peername"))
+            self._address = entered.address
+            admitted = admit(self.node, request, entered)
         except Refusal as refusal:
-            self._request = _NO_REQUEST
-            self.closing_since = 1.0
+            self._turn_away(refusal)
+        except Undecided:
+            self._early = bytearray()
+            self.node.hub.spawn(self._upgrade_later(request, entered))
+        else:
+            self._answer(admitted, at_once=at_once)
+
+    async def _upgrade_later(self, request: handshake.Request, entered: Entered) -> None:
+        """Answers the request when a look elsewhere has told who sends it. The client may be gone by then."""
+        try:
+            admitted = await admit_later(self.node, request, entered)
+        except Refusal as refusal:
+            self._early = None
+            self._turn_away(refusal)
+            return
+        early, self._early = self._early, None
+        if self.transport.is_closing() or self.closing_since:
+            return
+        self._answer(admitted, at_once=True)
+        if early and not self.transport.is_closing():
+            self._read(bytes(early))
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        self._request = _NO_REQUEST
+        self.closing_since = self.closing_since or 1.0
+        if self._address is not None:
+            self.node.admission.leave(self._address)
+            self._address = None
+        if not self.transport.is_closing():
             self.transport.write(refusal.encode())
             self.transport.close()
-            return
-        self._address, self.principal = admitted.address, admitted.principal
+
+    def _answer(self, admitted: Admitted, *, at_once: bool) -> None:
+        self.principal, self.origin = admitted.principal, admitted.origin
         if at_once:
             self.unsent = admitted.answer
             self._opened()
@@ -190,6 +207,8 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=half, low=half // 4)
         self.open_direct()
         self.node.hub.sockets.add(self)
+        if self.principal is not ANONYMOUS:
+            self.hold_proof()
         try:
             opening = parse_query(request.query)
             self.named_in_url = len(opening.test_ids)
@@ -232,10 +251,26 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             self._leave()
             self.closing_since = asyncio.get_running_loop().time()
         self._track_partial_frame()
-        if self.waiting() > self.node.config.high_water_bytes and not self.closing_since:
-            # Answers (pongs, errors) pile up for a client that does not read them.
+        if self.closing_since or self._paused:
+            return
+        if self.waiting() > self.node.config.high_water_bytes or self._has_much_to_decide():
+            # Answers (pongs, errors) pile up that it does not read, or what it says waits for a decision.
             self._paused, self.partial_since = True, 0.0
             self.transport.pause_reading()
+
+    def _has_much_to_decide(self) -> bool:
+        return self.backlog is not None and len(self.backlog) >= verbs.MAX_WAITING
+
+    def backlog_ended(self) -> None:
+        """What it has said was decided."""
+        waits_for_client = self.waiting() > self.node.config.high_water_bytes
+        if self._paused and not waits_for_client and not self.transport.is_closing():
+            self._read_on()
+
+    def _read_on(self) -> None:
+        self._paused = False
+        self._track_partial_frame()
+        self.transport.resume_reading()
 
     def _reply(self, frame: bytes) -> None:
         if not self.closing_since:  # nothing may follow our close frame
@@ -283,17 +318,12 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             return
         verbs.on_message(self, data)
 
-    def session_missing(self, session: Session) -> None:
-        """The test does not exist: 4404 for a socket that was opened for it alone, otherwise an `error`."""
-        self.sessions.pop(session.topic.test_id, None)
-        verbs.missing(self, session.topic.test_id)
-
     # -- closing -------------------------------------------------------------------------------------------------
 
     def goodbye(self, retry_after_ms: int, reason: str) -> None:
         """Sends the viewer to another node: when to come back, then close code 1012."""
         if not self.closing_since:
-            self.write(_ENCODING.control("goodbye", retryAfterMs=retry_after_ms, reason=reason))
+            self.write(ENCODING.control("goodbye", retryAfterMs=retry_after_ms, reason=reason))
             self.close(RESTARTING, reason)
 
     def close(self, code: int, reason: str) -> None:
@@ -302,6 +332,9 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             return
         self._leave()
         self.closing_since = asyncio.get_running_loop().time()
+        if self._early is not None:  # no answer has gone out, and no frame may come before it
+            self.transport.abort()
+            return
         self.write(close_frame(code, reason))
 
     def abort(self) -> None:
@@ -319,17 +352,6 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         for session in sessions.values():
             session.close()
         self.node.tests.remove(self)
-
-    def refuse(self, error: BadInput) -> None:
-        """Says what is wrong and closes: trying the same again would not help."""
-        self.send_error(error.code, error.message)
-        self.close(MALFORMED, error.message)
-
-    def send_error(self, code: str, message: str, test_id: str | None = None) -> None:
-        """Tells the client what is wrong; the socket stays open."""
-        if not self.transport.is_closing():
-            fields = {"message": message, "timestamp": now_ms(), "data": {"code": code}}
-            self.write(_ENCODING.control("error", testId=test_id, **fields))
 
 
 _NO_REQUEST: Final = handshake.Request("GET", "/ws", [], {})

@@ -9,31 +9,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from broker.contract import subjects
-from broker.contract.errors import BadInput
-from broker.contract.snapshot import LIST_STATUSES, Snapshot
+from broker.contract.snapshot import Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
-from ws_edge.views.queue import Queue
+from ws_edge.views.listing import Listing, RunList, counts_of, order, page_of
+from ws_edge.views.queue import ProjectQueues, Queue
+from ws_edge.views.scopes import Scopes
 
 STALLED_AFTER_S: Final = 25.0
 """A worker gives a sign of life every 10 s; a run that has missed two of them is marked stalled."""
 _SWEEP_S: Final = 1.0
 _STALE_AFTER_S: Final = 5.0
 """A reconnect takes less, and is not worth a mark."""
-
-
-class Listing(NamedTuple):
-    """One page of the list, newest first."""
-
-    tests: list[Snapshot]
-    next_cursor: str | None
-    counts: dict[str, int]
 
 
 class CatalogueStatistics(NamedTuple):
@@ -78,6 +71,8 @@ class Catalogue:
         self._must_be_checked = checked
         self.queue = Queue()
         """The runs that wait for an agent."""
+        self._queues: ProjectQueues | None = None
+        self._scopes = Scopes(self)
         self.doubted: set[str] = set()
         """Runs whose stored snapshot cannot be right, or is gone: they have to be folded again."""
         self.changed = asyncio.Event()
@@ -127,6 +122,22 @@ class Catalogue:
         """The runs that have not ended."""
         return [run for run in self._runs.values() if not run.ended]
 
+    def scoped(self, projects: frozenset[str] | None) -> RunList:
+        """The runs of these projects, as those see them who may see no others. None: all runs."""
+        return self if projects is None else self._scopes.of(projects)
+
+    def place_by_project(self) -> None:
+        """From now on a queued run's place is the one among its project's runs: how many wait in other projects is
+        nothing that its viewers may know."""
+        self._queues = ProjectQueues()
+        for run in self._runs.values():
+            self._queues.change(None, run)
+
+    @property
+    def stalled(self) -> frozenset[str]:
+        """Test ids of the runs that are marked stalled."""
+        return self._stalled
+
     def silent_for(self, test_id: str, now: float) -> float:
         """Seconds since the last snapshot or sign of life of the run; 0 for an unknown run."""
         return now - self._heard.get(test_id, now)
@@ -166,7 +177,7 @@ class Catalogue:
         """Takes in whether an agent is running that could take a queued run."""
         if self.queue.agents_present != present:
             self.queue.agents_present = present
-            for test_id in self.queue.most_visible():
+            for test_id in (self._queues or self.queue).most_visible():
                 self._on_change(test_id)
 
     def newest(self, limit: int) -> list[Snapshot]:
@@ -175,34 +186,11 @@ class Catalogue:
 
     def counts(self) -> dict[str, int]:
         """How many runs are in each of `LIST_STATUSES`."""
-        counts: dict[str, int] = dict.fromkeys(LIST_STATUSES, 0)
-        for run in self._runs.values():
-            counts[run.list_status] += 1
-        return counts
+        return counts_of(self._runs.values())
 
     def listing(self, limit: int, cursor: str | None, status: str | None, query: str | None = None) -> Listing:
-        """One page, newest first.
-
-        Args:
-            limit: the longest page.
-            cursor: `next_cursor` of the page before; None for the first page.
-            status: only runs in this one of `LIST_STATUSES`.
-            query: only runs whose title, address, id or newest message contains it, in any case.
-
-        Raises:
-            BadInput: the cursor is not one of `next_cursor`.
-        """
-        runs = self._ordered()
-        if status is not None:
-            runs = [run for run in runs if run.list_status == status]
-        if query:
-            wanted = query.lower()
-            runs = [run for run in runs if _contains(run, wanted)]
-        if cursor is not None:
-            last = _parse_cursor(cursor)
-            runs = [run for run in runs if _order(run) > last]
-        page = runs[:limit]
-        following = _cursor(page[-1]) if len(runs) > limit else None
+        """See `RunList`."""
+        page, following = page_of(self._ordered(), limit, cursor, status, query)
         return Listing([self._marked(run) for run in page], following, self.counts())
 
     def etag(self, epoch: str, query: str) -> str:
@@ -247,10 +235,13 @@ class Catalogue:
             self._doubt(test_id)  # its key was deleted; the run may stand
             self.forget(test_id)
             return
-        if change.snapshot.epoch is None or not change.folded:
+        run = change.snapshot
+        if run.epoch is None or not change.folded:
             self._doubt(test_id)
-        moved = self._queue_changes(test_id, change.snapshot)
-        self._runs[test_id] = change.snapshot
+            if test_id in self._runs:  # only the first event fixes a project
+                run = msgspec.structs.replace(run, project=self._runs[test_id].project)
+        moved = self._queue_changes(test_id, run)
+        self._runs[test_id] = run
         self._revisions[test_id] = change.revision
         self._sorted = None
         self._touch(test_id)
@@ -266,11 +257,13 @@ class Catalogue:
     def _queue_changes(self, test_id: str, run: Snapshot | None) -> list[str]:
         """Moves the run into or out of the queue. Returns the runs whose place has changed."""
         before = self._runs.get(test_id)
-        return self.queue.change(before, run)
+        moved = self.queue.change(before, run)
+        return moved if self._queues is None else self._queues.change(before, run)
 
     def lose(self, test_id: str) -> None:
         """The bucket does not hold the run's snapshot any more."""
         self._revisions[test_id] = 0
+        self._scopes.refresh(test_id)
 
     def forget(self, test_id: str) -> None:
         """The run has no snapshot any more. Harmless when it is unknown."""
@@ -284,6 +277,8 @@ class Catalogue:
 
     def _on_change(self, test_id: str) -> None:
         self.version += 1
+        if self._scopes:
+            self._scopes.refresh(test_id)
         self._tell(test_id)
 
     def _on_current(self) -> None:
@@ -298,6 +293,7 @@ class Catalogue:
         self.version += 1
         self.resets += 1
         self._revisions = dict.fromkeys(self._revisions, 0)
+        self._scopes.rebuild()
         if self._must_be_checked:
             self.compared(behind=True)
         self.changed.set()
@@ -336,35 +332,11 @@ class Catalogue:
 
     def _ordered(self) -> list[Snapshot]:
         if self._sorted is None:
-            self._sorted = sorted(self._runs.values(), key=_order)
+            self._sorted = sorted(self._runs.values(), key=order)
         return self._sorted
 
     def _marked(self, run: Snapshot) -> Snapshot:
         if run.status == "queued":
-            place, no_agent = self.queue.place(run), not self.queue.agents_present
+            place, no_agent = (self._queues or self.queue).place(run), not self.queue.agents_present
             return msgspec.structs.replace(run, queue_place=place, no_agent=no_agent) if place or no_agent else run
         return msgspec.structs.replace(run, stalled=True) if run.test_id in self._stalled else run
-
-
-def _order(run: Snapshot) -> tuple[int, str]:
-    return (-run.created_at, run.test_id)
-
-
-def _contains(run: Snapshot, wanted: str) -> bool:
-    return any(wanted in text.lower() for text in (run.title, run.game_url, run.test_id, run.message) if text)
-
-
-def _cursor(run: Snapshot) -> str:
-    return f"{run.created_at}.{run.test_id}"
-
-
-def _parse_cursor(cursor: str) -> tuple[int, str]:
-    created_at, _, test_id = cursor.partition(".")
-    if not created_at.isdigit() or subjects.test_id_of(f"test.{test_id}.cursor") is None:
-        raise BadInput(f"cursor: {cursor[:80]!r} was not given out by listTests", code="invalid_cursor")
-    return (-int(created_at), test_id)
-
-
-def to_json(runs: Iterable[Snapshot]) -> list[Any]:
-    """Snapshots as plain values, ready for JSON."""
-    return [msgspec.to_builtins(run) for run in runs]

@@ -339,7 +339,11 @@ class Projector:
 def _with_beginning(after: Snapshot, stored: Snapshot | None) -> Snapshot:
     """A run that is folded from its retained events may have lost the first of them, which named it. The snapshot that
     is replaced still knows."""
-    if stored is None or after.game_url or not stored.game_url:
+    if stored is None:
+        return after
+    if stored.project and 0 < stored.created_at < after.created_at:
+        after = msgspec.structs.replace(after, project=stored.project)
+    if after.game_url or not stored.game_url:
         return after
     worker, attempt = after.worker or stored.worker, max(after.attempt, stored.attempt)
     return msgspec.structs.replace(after, title=stored.title, game_url=stored.game_url, worker=worker, attempt=attempt)

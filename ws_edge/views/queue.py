@@ -61,5 +61,38 @@ class Queue:
         return [test_id for _, test_id in keys]
 
 
+class ProjectQueues:
+    """A queue for each project, for the places of its runs."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, Queue] = {}
+
+    def __repr__(self) -> str:
+        return f"<ProjectQueues projects={len(self._queues)}>"
+
+    def change(self, before: Snapshot | None, after: Snapshot | None) -> list[str]:
+        """Takes in a run's new snapshot, None when it is gone. Returns the runs whose place has changed with it."""
+        if _key(before) == _key(after) and (before is None or after is None or before.project == after.project):
+            return []
+        moved: list[str] = []
+        for old, new in ((before, None), (None, after)):
+            run = old or new
+            if run is not None and _key(run) is not None:
+                queue = self._queues.setdefault(run.project, Queue())
+                moved += queue.change(old, new)
+                if not queue:
+                    del self._queues[run.project]
+        return moved
+
+    def place(self, run: Snapshot) -> int | None:
+        """The place of a queued run among those of its project, 1 for the next; None beyond `PLACES`."""
+        queue = self._queues.get(run.project)
+        return None if queue is None else queue.place(run)
+
+    def most_visible(self) -> list[str]:
+        """The next runs and the newest ones of each project."""
+        return [test_id for queue in self._queues.values() for test_id in queue.most_visible()]
+
+
 def _key(run: Snapshot | None) -> tuple[int, str] | None:
     return (run.created_at, run.test_id) if run is not None and run.status == "queued" else None

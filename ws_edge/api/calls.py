@@ -1,0 +1,56 @@
+"""What an RPC method is made of: its parameters, the action it asks for, its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.requests import Request
+
+from ws_edge.access import Action, Principal
+from ws_edge.node import Node
+
+
+class Params(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Base of all parameters. An unknown parameter is an error, so that a misspelt one does not go unnoticed."""
+
+
+class RunParams(Params):
+    """Parameters of a method about one run."""
+
+    test_id: str
+    """Checked by the dispatch before the method is called."""
+
+
+class Answer(NamedTuple):
+    """What a method returns."""
+
+    body: bytes
+    """Empty: 204."""
+    etag: str | None = None
+    """None where the answer must not be kept."""
+    media_type: str = "application/json"
+    is_current: Callable[[], bool] | None = None
+    """Whether the same request would get the same answer now. None: the response cache does not keep it."""
+    made: str | None = None
+    """Test id of the run that the call has made, for the audit log."""
+
+
+class Method(NamedTuple):
+    """One RPC method."""
+
+    action: Action | None
+    """What the caller must be allowed to do; about the run that the parameters name, where they are `RunParams`.
+    None: anybody may call it, and nobody was identified."""
+    params: type[Params]
+    call: Callable[[Node, Request, Any], Awaitable[Answer]]
+    reads: bool
+    """It changes nothing, and may be called with GET."""
+    max_body_bytes: int = 16 * 1024
+
+
+def principal_of(request: Request) -> Principal:
+    """Who calls. The dispatch has identified them, unless the method is public."""
+    principal: Principal = request.state.principal
+    return principal
