@@ -28,7 +28,7 @@ PUBLIC: Final[dict[str, dict[str, Any]]] = {
     "signOut": {},
     "openShare": {**RUN, "secret": "x"},
 }
-"""Every method that anybody may call, with parameters that it accepts. Each judges a proof itself, or takes one away."""
+"""Every method that anybody may call, with parameters that it accepts. Each judges a proof itself, or needs none."""
 CALLS: Final[dict[str, tuple[Action, dict[str, Any]]]] = {
     "listTests": (Action.LIST, {}),
     "getConfig": (Action.LIST, {}),
