@@ -125,7 +125,7 @@ export class Card {
     this.status = run.snapshot.status;
     setAttr(this.root, "data-status", snapshot.look);
     setText(this.count, run.feed.events ? `(${run.feed.events.toLocaleString("en")})` : "");
-    setAttr(this.cancel, "hidden", ended(snapshot));
+    setAttr(this.cancel, "hidden", ended(snapshot) || !this.actions.may("cancel"));
     this.fences.draw(snapshot, run, now());
     this.tick(run, now());
   }

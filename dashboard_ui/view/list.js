@@ -48,7 +48,9 @@ export class ListPage {
       "main",
       { id: "main" },
       h("h1.visually-hidden", "Tests"),
-      new SubmitForm(actions, (testId) => this.reveal(testId)).root,
+      actions.may("submit")
+        ? new SubmitForm(actions, (testId) => this.reveal(testId)).root
+        : h("p.no-submit", actions.whyNoSubmit()),
       this.toolbar.root,
       this.skeleton,
       this.empty,
@@ -191,8 +193,13 @@ function emptyState(actions) {
   return h(
     "section.empty",
     { hidden: true },
-    h("p", "No tests yet: paste the address of a web game above and watch an agent play it here."),
-    button,
+    h(
+      "p",
+      actions.may("submit")
+        ? "No tests yet: paste the address of a web game above and watch an agent play it here."
+        : "No tests yet. A test appears here as soon as somebody submits one.",
+    ),
+    actions.may("submit") && button,
     problem,
   );
 }

@@ -1,9 +1,11 @@
 /** Sets up the page: the store, the transport and the elements that show them. Changes are drawn once per frame. */
 
+import { UNAUTHENTICATED } from "../client/connection.js";
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
 import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
+import { accessOf } from "./access.js";
 import { shown } from "./coerce.js";
 import { ConnectionStatus } from "./connection-status.js";
 import { h, setText } from "./dom.js";
@@ -23,8 +25,14 @@ const store = new Store({
   newFeed: (testId) => new FeedLog({ whole: testId === testOfPage, now: edgeNow }),
   now: edgeNow,
 });
-// The main page checks the list also after every test has ended. A run's own page does not.
-const transport = new Transport(store, { onChange: changed, onNews: measure, looks: testOfPage === null });
+const access = await accessOf(testOfPage, { onBlocked, onSignedIn, hasContent: () => store.runs.size > 0 });
+const transport = new Transport(store, {
+  onChange: changed,
+  onNews: measure,
+  onExpiring: () => access.expiring(),
+  list: testOfPage === null || access.may("list"),
+  looks: testOfPage === null, // the main page checks the list also after every test has ended
+});
 const screenshots = new Screenshots(fetchScreenshot);
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
 /** @type {(answer: any) => void} */
@@ -40,6 +48,9 @@ const connectionStatus = new ConnectionStatus({
 const firstConfig = new Promise((resolve) => (gotConfig = resolve));
 const actions = {
   say: announce,
+  may: (/** @type {string} */ action) => access.may(action),
+  share: (/** @type {string} */ testId) => access.share(testId),
+  whyNoSubmit: () => access.whyNoSubmit(),
   open(/** @type {string} */ testId, /** @type {boolean} */ opened) {
     store.setOpened(testId, opened);
     transport.refresh();
@@ -110,10 +121,17 @@ let latencyMs = null;
 /** Since when events arrive as they are published, by `performance.now()`; Infinity: they do not. */
 let liveAt = Infinity;
 let wasStale = false;
+let lastState = "";
 
 /** The store or the connection may have changed. */
 function changed() {
-  const live = transport.connection.state === "live";
+  const { state, code } = transport.connection;
+  if (state !== lastState) {
+    lastState = state;
+    if (state === "waiting") void access.check();
+    if (state === "refused" && code === UNAUTHENTICATED) access.ended();
+  }
+  const live = state === "live";
   if (live !== liveAt < Infinity) {
     liveAt = live ? performance.now() : Infinity;
     latencyMs = null;
@@ -153,7 +171,7 @@ function draw() {
     if (listPage.grid.cards.size > before) queueMicrotask(tick); // requests the screenshots of new cards at once
   } else if (runPage && testOfPage !== null && ids.includes(testOfPage)) {
     const run = store.runs.get(testOfPage);
-    if (run?.refusal && !run.snapshot.createdAt) runPage.refuse(run.refusal);
+    if (run?.refusal && !run.snapshot.createdAt) runPage.refuse(run.refusal, run.refusalCode);
     else if (run) {
       const first = !runPage.run;
       runPage.update(run);
@@ -236,15 +254,16 @@ function announceStatus(id) {
 
 // ── start ──
 
-/** Errors that say that there is no such test. Every other one says nothing about the test. */
-const NO_SUCH_TEST = new Set(["not_found", "invalid_test_id"]);
+/** Errors that say that there is no such test, or that it may not be watched. Others say nothing about the test. */
+const REFUSALS = new Set(["not_found", "invalid_test_id", "forbidden"]);
 
 async function startRunPage(/** @type {string} */ testId, /** @type {import("./run.js").RunPage} */ page) {
   try {
     await connectToTest(testId);
   } catch (error) {
-    if (error instanceof RpcError && NO_SUCH_TEST.has(error.code)) {
-      page.refuse(error.message);
+    if (error instanceof RpcError && error.status === 401) return access.ended();
+    if (error instanceof RpcError && REFUSALS.has(error.code)) {
+      page.refuse(error.message, error.code);
       drawConnectionStatus();
       return;
     }
@@ -254,19 +273,47 @@ async function startRunPage(/** @type {string} */ testId, /** @type {import("./r
   transport.start();
 }
 
+// ── access ──
+
+/** Nothing can be shown before the reader has signed in. @param {HTMLElement} root */
+function onBlocked(root) {
+  document.querySelector("#main")?.replaceWith(root);
+  document.querySelector("#connection-status, .header-right")?.setAttribute("hidden", "");
+  root.querySelector("input")?.focus();
+}
+
+/**
+ * The reader has signed in again: the open socket is told, or a new one resumes at the page's positions.
+ *
+ * @param {() => Promise<string>} ticket
+ */
+async function onSignedIn(ticket) {
+  if (transport.connection.state === "live") transport.socket.send({ type: "authenticate", ticket: await ticket() });
+  else transport.retry();
+  syncClocks();
+}
+
+function start() {
+  document.querySelector("#main")?.replaceWith((listPage ?? runPage)?.root ?? "");
+  document.querySelector("#connection-status")?.replaceWith(headerRight());
+  (listPage ?? runPage)?.root.prepend(foot.degraded);
+  document.body.append(foot.root, keys.dialog, announcer);
+  drawConnectionStatus();
+  setInterval(tick, 1000);
+  syncClocks();
+  setTimeout(syncClocks, 3000); // while the page loads, a round trip takes longer
+  setInterval(syncClocks, 60_000);
+  setInterval(() => foot.degraded.hidden || syncClocks(), 5000); // until all is well again
+  document.addEventListener("visibilitychange", syncClocks);
+  document.addEventListener("visibilitychange", woke);
+  for (const type of ["online", "pageshow"]) addEventListener(type, woke);
+  if (runPage && testOfPage !== null) void startRunPage(testOfPage, runPage);
+  else transport.start();
+}
+
+function headerRight() {
+  return access.root ? h("div.header-right", connectionStatus.root, access.root) : connectionStatus.root;
+}
+
 Object.assign(window, { testcast: { connectToTest } });
-document.querySelector("#connection-status")?.replaceWith(connectionStatus.root);
-document.querySelector("#main")?.replaceWith((listPage ?? runPage)?.root ?? "");
-(listPage ?? runPage)?.root.prepend(foot.degraded);
-document.body.append(foot.root, keys.dialog, announcer);
-drawConnectionStatus();
-setInterval(tick, 1000);
-syncClocks();
-setTimeout(syncClocks, 3000); // while the page loads, a round trip takes longer
-setInterval(syncClocks, 60_000);
-setInterval(() => foot.degraded.hidden || syncClocks(), 5000); // until all is well again
-document.addEventListener("visibilitychange", syncClocks);
-document.addEventListener("visibilitychange", woke);
-for (const type of ["online", "pageshow"]) addEventListener(type, woke);
-if (runPage && testOfPage !== null) void startRunPage(testOfPage, runPage);
-else transport.start();
+if (access.blocked === null) start();

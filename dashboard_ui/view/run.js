@@ -53,7 +53,10 @@ export class RunPage {
     this.frame = h("div.frame");
     this.facts = h("dl.run-facts");
     this.drawnFacts = "";
-    this.back = h("a.back", { href: BASE }, icon("back"), "All tests");
+    this.may = { cancel: actions.may("cancel"), submit: actions.may("submit") };
+    this.mayList = actions.may("list");
+    this.share = actions.share(testId);
+    this.back = h("a.back", { href: BASE, hidden: !this.mayList }, icon("back"), "All tests");
     this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(testId));
     this.fences = /** @type {Fences<[Shown, ShownRun, number]>} */ (new Fences(testId));
     this.root = h("main", { id: "main", class: "run" }, this.back, this.head(), this.body());
@@ -67,7 +70,7 @@ export class RunPage {
     this.fences.add("The title", this.title, this.drawTitle);
     return h(
       "header.run-head",
-      h("div.run-title", this.title, this.part("The status", badge), h("span.run-actions", this.cancel, this.again)),
+      h("div.run-title", this.title, this.part("The status", badge), h("span.run-actions", this.share, this.cancel, this.again)),
       h(
         "p.meta",
         this.fences.add("The address", this.address, this.drawAddress),
@@ -136,16 +139,17 @@ export class RunPage {
     return first?.type === "status" && first.status === "queued" ? first : undefined;
   }
 
-  /** There is no such run: shows only the reason. @param {string} reason */
-  refuse(reason) {
-    document.title = "No such test · testcast";
+  /** There is no such run, or it may not be watched: shows only the reason. @param {string} reason @param {string} [code] */
+  refuse(reason, code) {
+    const title = code === "forbidden" ? "You may not watch this test" : "No such test";
+    document.title = `${title} · testcast`;
     this.root.replaceChildren(
       this.back,
       h(
         "section.empty",
-        h("h1", "No such test"),
+        h("h1", title),
         h("p", { role: "alert" }, reason),
-        h("a.secondary", { href: BASE }, "See all tests"),
+        this.mayList && h("a.secondary", { href: BASE }, "See all tests"),
       ),
     );
   }
@@ -158,8 +162,8 @@ export class RunPage {
     setAttr(this.root, "data-test-id", run.id);
     setAttr(this.root, "data-status", snapshot.look);
     setText(this.count, run.feed.events ? `(${run.feed.events.toLocaleString("en")})` : "");
-    this.cancel.hidden = ended(snapshot) || !run.feed.events;
-    this.again.hidden = !ended(snapshot) || !webUrl(snapshot.gameUrl);
+    this.cancel.hidden = !this.may.cancel || ended(snapshot) || !run.feed.events;
+    this.again.hidden = !this.may.submit || !ended(snapshot) || !webUrl(snapshot.gameUrl);
     this.fences.draw(snapshot, run, now());
     this.tick(run, now());
     this.goToWanted();

@@ -54,6 +54,9 @@ interface View {
 
 /** The actions of cards and pages. A promise rejects with the edge's reason. */
 interface Actions {
+  share(testId: string): HTMLElement | null; // the button that makes share links, for who may
+  whyNoSubmit(): string; // instead of the form
+  may(action: string): boolean; // whether the reader is permitted to, as far as the page knows
   say(text: string): void; // announces a text to screen readers
   open(testId: string, opened: boolean): void;
   cancel(testId: string): Promise<void>;
@@ -62,6 +65,34 @@ interface Actions {
   firstEvent(testId: string): Promise<RunEvent | undefined>;
   config(): Promise<{ demoGameUrl?: string; allowPrivate?: boolean }>; // the first answer of getConfig
   list(params: Record<string, any>): Promise<ListAnswer>; // a page of listTests, which the store has taken
+}
+
+/** An answer to getSession. Times are in ms. */
+interface Session {
+  required: boolean;
+  ways: string[];
+  subject?: string; // absent: nobody has signed in
+  projects?: string[] | "*";
+  actions?: string[];
+  expiresAt?: number;
+}
+
+/** What the reader may do on this page. */
+interface PageAccess {
+  root: HTMLElement | null; // for the header
+  blocked: string | null; // not null: there is nothing to show before the reader has signed in
+  may(action: string): boolean;
+  share(testId: string): HTMLElement | null; // the button that makes share links
+  whyNoSubmit(): string;
+  check(): Promise<void>; // a connection has failed
+  ended(): void; // the edge does not know the reader any more
+  expiring(): void; // the edge wants another proof, within a grace time
+}
+
+interface AccessHooks {
+  onBlocked(root: HTMLElement): void; // shows this in place of the page
+  onSignedIn(ticket: () => Promise<string>): Promise<void>; // the reader has signed in again
+  hasContent(): boolean; // whether something is shown that is worth keeping
 }
 
 type ListAnswer = { tests: Snapshot[]; nextCursor?: string };

@@ -67,12 +67,15 @@ PURE: Final = (
     "ws_edge/access/access.py",
     "ws_edge/access/authorize.py",
     "ws_edge/access/principal.py",
+    "ws_edge/access/cookies.py",
     "ws_edge/access/settings.py",
     "ws_edge/access/oidc_settings.py",
+    "ws_edge/access/signer.py",
     "ws_edge/access/tokens.py",
     "ws_edge/origins.py",
     "ws_edge/response_headers.py",
     "ws_edge/transport/forwarded.py",
+    "ws_edge/transport/own_pages.py",
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",
     "ws_edge/fanout/continuity.py",
@@ -89,20 +92,8 @@ PURE: Final = (
 """Modules that decide and do not act: time and randomness are arguments."""
 IMPURE: Final = frozenset(
     {
-        *(
-            "asyncio",
-            "concurrent",
-            "logging",
-            "multiprocessing",
-            "os",
-            "random",
-            "secrets",
-            "select",
-            "selectors",
-            "signal",
-            "uuid",
-        ),
-        *("socket", "ssl", "subprocess", "threading", "time", "uvloop"),
+        *("asyncio", "concurrent", "logging", "multiprocessing", "os", "random", "secrets", "select", "selectors"),
+        *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid", "uvloop"),
     }
 )
 _CLOCKS: Final = frozenset({"now", "utcnow", "today"})

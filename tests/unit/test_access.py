@@ -23,6 +23,13 @@ from ws_edge.node import Node
 from ws_edge.transport.requests import VERBS, Verb
 
 RUN: Final = {"testId": NO_SUCH_TEST}
+PUBLIC: Final[dict[str, dict[str, Any]]] = {
+    "getSession": {},
+    "signIn": {"token": "x"},
+    "signOut": {},
+    "openShare": {**RUN, "secret": "x"},
+}
+"""Every method that anybody may call, with parameters that it accepts. Each judges a proof itself, or needs none."""
 CALLS: Final[dict[str, tuple[Action, dict[str, Any]]]] = {
     "listTests": (Action.LIST, {}),
     "getConfig": (Action.LIST, {}),
@@ -34,6 +41,11 @@ CALLS: Final[dict[str, tuple[Action, dict[str, Any]]]] = {
     "cancelTest": (Action.CANCEL, RUN),
     "createRun": (Action.PUBLISH, {}),
     "publishEvents": (Action.PUBLISH, {**RUN, "events": [], "key": "k"}),
+    "getTicket": (Action.WATCH, {}),
+    "shareTest": (Action.WATCH, {**RUN, "forSeconds": 3600}),
+    "listShares": (Action.WATCH, RUN),
+    "unshareTest": (Action.WATCH, {**RUN, "shareId": "x"}),
+    "revokeToken": (Action.ADMIN, {"jti": "x"}),
 }
 """Every method, the action that it asks for, and parameters that it accepts."""
 SOCKET_VERBS: Final = {
@@ -126,7 +138,8 @@ async def every_call(client: httpx.AsyncClient, **headers: str) -> dict[str, lis
 
 def test_every_method_has_an_action() -> None:
     assert {name: method.action for name, method in METHODS.items()} == {
-        name: action for name, (action, _) in CALLS.items()
+        **{name: action for name, (action, _) in CALLS.items()},
+        **dict.fromkeys(PUBLIC),
     }
 
 
@@ -136,9 +149,10 @@ def test_every_socket_verb_has_an_action() -> None:
 
 
 def test_a_method_about_one_run_asks_about_that_run() -> None:
+    given = PUBLIC | {name: params for name, (_, params) in CALLS.items()}
     for name, method in METHODS.items():
         assert issubclass(method.params, RunParams) is ("test_id" in method.params.__struct_fields__), name
-        assert issubclass(method.params, RunParams) is ("testId" in CALLS[name][1]), name
+        assert issubclass(method.params, RunParams) is ("testId" in given[name]), name
 
 
 async def test_each_call_asks_once_for_its_action_and_run(node: Node, client: httpx.AsyncClient) -> None:

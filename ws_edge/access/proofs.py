@@ -87,6 +87,15 @@ class ProofAccess:
             without = None
         return self._with_shares(cookies, lambda: without, certain=True)
 
+    def session_in(self, header: Header) -> Principal | None:
+        """Whose session cookie a request has; None when it has none.
+
+        Raises:
+            NotAuthenticated: it does not count.
+        """
+        cookie = own_cookies(header).get(SESSION)
+        return None if cookie is None else self._session(cookie)
+
     def wrong_cookies(self, header: Header) -> list[str]:
         """The `Set-Cookie` for each cookie of a request that does not count: it removes it."""
         try:

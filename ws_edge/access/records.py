@@ -24,6 +24,9 @@ from ws_edge.access.principal import Principal
 _REVOKED: Final = "revoked."
 _SHARE: Final = "share."
 _USED: Final = "used."
+MIN_SHARE_S: Final = 60
+MAX_SHARE_S: Final = 90 * 24 * 3600
+"""How long a share link may count, seconds."""
 _PRUNE_EVERY_S: Final = 0.5
 _MAX_ENDED: Final = 10_000
 """Share links that are remembered after their end. One that is not costs a question to the broker."""

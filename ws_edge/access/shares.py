@@ -11,16 +11,13 @@ import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from broker.contract.errors import BadInput, NotFound
+from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
 from ws_edge.access.cookies import set_cookie, share_cookie
 from ws_edge.access.principal import AccessDenied, NotAuthenticated, Principal
 from ws_edge.access.records import Records, Share, fingerprint
 from ws_edge.access.signer import NotSigned, Signer
 
-MIN_S: Final = 60
-MAX_S: Final = 90 * 24 * 3600
 MAX_PER_RUN: Final = 100
-MAX_SECRET_CHARS: Final = 100
 _SECRET_BYTES: Final = 32
 _TYP: Final = "testcast-share+jwt"
 
@@ -55,6 +52,15 @@ class Shares:
     def __repr__(self) -> str:
         return f"<Shares {self._records!r}>"
 
+    def of(self, test_id: str) -> list[Share]:
+        """The links of a run that count at the moment, the oldest first."""
+        self._check_filled()
+        return self._records.shares_of(test_id)
+
+    def _check_filled(self) -> None:
+        if not self._records.filled:
+            raise BrokerUnavailable("this edge has not read the share links yet")
+
     async def make(self, principal: Principal, test_id: str, for_s: float) -> NewShare:
         """Makes a link to a run that the principal may watch.
 
@@ -65,7 +71,7 @@ class Shares:
         """
         if not may_share(principal):
             raise AccessDenied("only who has signed in may share a test")
-        if len(self._records.shares_of(test_id)) >= MAX_PER_RUN:
+        if len(self.of(test_id)) >= MAX_PER_RUN:
             raise BadInput(f"this test has {MAX_PER_RUN} links already: end one of them", code="too_many_shares")
         secret, now = secrets.token_urlsafe(_SECRET_BYTES), self._now()
         share = Share(test_id, secrets.token_hex(8), fingerprint(secret), now + for_s, now, principal.subject)
@@ -80,6 +86,7 @@ class Shares:
         Raises:
             NotFound: there is no such link, or it has ended. A run that does not exist is answered alike.
         """
+        self._check_filled()
         given, found = fingerprint(secret), None
         for each in self._records.shares_of(test_id):
             if hmac.compare_digest(each.secret_hash, given):
@@ -95,6 +102,7 @@ class Shares:
         Raises:
             NotFound: there is no such link. BrokerUnavailable: it may stand yet.
         """
+        self._check_filled()
         share = self._records.share(test_id, share_id)
         if share is None:
             raise NotFound(test_id)

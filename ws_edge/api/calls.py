@@ -23,6 +23,10 @@ class RunParams(Params):
     """Checked by the dispatch before the method is called."""
 
 
+class NoParams(Params):
+    """Methods without parameters."""
+
+
 class Answer(NamedTuple):
     """What a method returns."""
 
@@ -35,6 +39,9 @@ class Answer(NamedTuple):
     """Whether the same request would get the same answer now. None: the response cache does not keep it."""
     made: str | None = None
     """Test id of the run that the call has made, for the audit log."""
+    cookies: tuple[str, ...] = ()
+    """A `Set-Cookie` each."""
+    cache_control: str = "no-cache"
 
 
 class Method(NamedTuple):

@@ -20,7 +20,8 @@ from broker.local.name_resolution import check_for_submit
 from broker.version import VERSION
 from ws_edge.access import Action
 from ws_edge.access.projects import project_for
-from ws_edge.api.calls import Answer, Method, Params, RunParams, principal_of
+from ws_edge.api.access_methods import ACCESS_METHODS
+from ws_edge.api.calls import Answer, Method, NoParams, Params, RunParams, principal_of
 from ws_edge.api.outside import outside_of
 from ws_edge.api.publish_methods import MAX_PUBLISH_BYTES, CreateRun, PublishEvents, create_run, publish_events
 from ws_edge.fanout.ring import entry_of
@@ -54,10 +55,6 @@ class SubmitTest(Params):
     budget_seconds: float | None = None
     seed: int | None = None
     project: Annotated[str, msgspec.Meta(max_length=64)] | None = None
-
-
-class NoParams(Params):
-    """Methods without parameters."""
 
 
 async def list_tests(node: Node, request: Request, params: ListTests) -> Answer:
@@ -224,4 +221,5 @@ METHODS: Final[Mapping[str, Method]] = {
     "publishEvents": Method(
         Action.PUBLISH, PublishEvents, publish_events, reads=False, max_body_bytes=MAX_PUBLISH_BYTES
     ),
+    **ACCESS_METHODS,
 }

@@ -117,6 +117,8 @@ class ResponseCacheMiddleware:
                 asked = value if not asked else asked + b"," + value
             elif name == b"origin":  # the application adds what allows a page of another origin to read the answer
                 foreign = True
+            elif name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
+                foreign = True  # the cookies that a browser sends along for other pages do not count
         state = scope["state"]
         response = None if foreign else self.cache.get(scope, state["node"].access)
         if response is None:

@@ -15,7 +15,7 @@ from ws_edge.access import Action, Principal, Undecided, audit
 from ws_edge.api.calls import Answer, Method, Params, RunParams
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.methods import METHODS
-from ws_edge.api.outside import address_of, header_of, why_page_is_refused
+from ws_edge.api.outside import address_of, check_post, proofs_of
 from ws_edge.api.response_cache import CachedResponse
 from ws_edge.node import Node
 
@@ -30,6 +30,7 @@ _STATUS: Final = {
     "conflict": 409,
     "key_reused": 409,
     "too_large": 413,
+    "unsupported_media_type": 415,
     "too_many_requests": 429,
     "internal": 500,
     "broker_refused": 502,
@@ -48,6 +49,8 @@ async def serve(request: Request) -> Response:
     call = _Call()
     try:
         call.method = method = _method(request)
+        if request.method == "POST":
+            check_post(node.config, request)
         if method.action is not None:
             call.principal = await identify(node, request)
             request.state.principal = call.principal
@@ -96,7 +99,7 @@ async def identify(node: Node, request: Request) -> Principal:
     Raises:
         NotAuthenticated: it has no proof and needs one, or its proof is wrong.
     """
-    header = header_of(request)
+    header = proofs_of(node.config, request)
     try:
         return node.access.identify(header)
     except Undecided:
@@ -135,9 +138,6 @@ async def _params(node: Node, request: Request, method: Method) -> Params:
     """
     if request.method != "POST":
         return _convert(method.params, dict(request.query_params), strict=False)
-    reason = why_page_is_refused(node.config, request)
-    if reason is not None:
-        raise BadInput(reason, code="foreign_origin")
     body = await _body(request, method.max_body_bytes)
     try:
         given = orjson.loads(body) if body.strip() else {}
@@ -167,7 +167,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def _response(request: Request, answer: Answer) -> Response:
-    headers = {"cache-control": "no-cache"}
+    headers = {"cache-control": answer.cache_control}
     if answer.etag is not None:
         headers["etag"] = answer.etag
         # A POST is always answered in full: 304 is for GET and HEAD only (RFC 9110, 13.1.2).
@@ -175,7 +175,10 @@ def _response(request: Request, answer: Answer) -> Response:
             return Response(status_code=304, headers=headers)
     if not answer.body:
         return Response(status_code=204, headers=headers)
-    return Response(answer.body, media_type=answer.media_type, headers=headers)
+    response = Response(answer.body, media_type=answer.media_type, headers=headers)
+    for each in answer.cookies:
+        response.headers.append("set-cookie", each)
+    return response
 
 
 def error_response(

@@ -6,12 +6,14 @@ through. Their requests count as ones without cookies.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ws_edge.config import EdgeConfig
 from ws_edge.transport.forwarded import Header, seen_from_outside
 from ws_edge.transport.handshake import origin_allowed
+
+if TYPE_CHECKING:
+    from ws_edge.config import EdgeConfig
 
 _OWN_SITES: Final = ("same-origin", "none")
 """Of `Sec-Fetch-Site`. `none`: a person has entered the address."""
