@@ -32,6 +32,8 @@ _MAX_PAGES: Final = 32
 FOLDERS: Final = ("client", "view")
 ALIASES: Final = {"testcast.d.ts": "client/testcast.d.ts"}
 """Public addresses of files that are in a folder. testcast.js is not one of them: its imports are relative."""
+TYPES: Final = "types.d.ts"
+"""For whoever works on the dashboard; no page loads it."""
 FOR_OTHER_PAGES: Final = frozenset(("testcast.js", "testcast.d.ts"))
 """What pages of other origins load, with everything in `client/`."""
 
@@ -54,11 +56,11 @@ def load(directory: Path = DIRECTORY) -> dict[str, File]:
     """
     files = {}
     for path in sorted(path for folder in ("", *FOLDERS) for path in (directory / folder).iterdir()):
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_file() and not path.name.startswith(".") and path.name != TYPES:
             plain = path.read_bytes()
             address = path.relative_to(directory).as_posix()
             files[address] = _file(_media_type(path.name), rooted(plain, "./") if path.suffix == ".html" else plain)
-    return files | {public: files[address] for public, address in ALIASES.items()}
+    return files | {public: files.pop(address) for public, address in ALIASES.items()}
 
 
 def rooted(page: bytes, root: str) -> bytes:
