@@ -27,6 +27,8 @@ class OpenAccess {
   ended() {}
 
   expiring() {}
+
+  lost() {}
 }
 
 /**

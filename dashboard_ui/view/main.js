@@ -176,6 +176,7 @@ function draw() {
       const first = !runPage.run;
       runPage.update(run);
       if (first) queueMicrotask(tick); // requests the screenshot at once
+      if (run.refusal) access.lost();
     }
   }
   drawConnectionStatus();
@@ -221,7 +222,8 @@ function tick() {
 }
 
 function syncClocks() {
-  if (!document.hidden) void compareClocks(config).then(tick);
+  // Who has only a link to one test may not ask for the settings.
+  if (!document.hidden && access.may("list")) void compareClocks(config).then(tick);
 }
 
 async function config() {

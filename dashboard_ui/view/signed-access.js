@@ -117,13 +117,20 @@ export class SignedAccess {
     if (this.session.subject !== undefined) this.ended();
   }
 
+  /** The edge does not show this test any more. */
+  lost() {
+    if (this.session.subject === undefined) this.ended();
+  }
+
   /** The edge does not know the reader any more. What is shown stays. */
   ended() {
     if (this.hasEnded || this.blocked !== null) return;
     if (this.session.subject === undefined && !this.hooks.hasContent()) return this.askFirst(null);
     this.hasEnded = true;
+    if (this.session.subject === undefined)
+      return this.say("You may not watch this any longer: the link has ended. What is here stays.");
     this.menu.end();
-    this.say("Your sign-in has ended. What you see stays here, and is old.");
+    this.say("Your sign-in has ended. What is here stays. Sign in again to see what is new.");
     this.ask();
   }
 

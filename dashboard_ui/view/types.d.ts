@@ -86,6 +86,7 @@ interface PageAccess {
   whyNoSubmit(): string;
   check(): Promise<void>; // a connection has failed
   ended(): void; // the edge does not know the reader any more
+  lost(): void; // the edge does not show the page's test any more
   expiring(): void; // the edge wants another proof, within a grace time
 }
 

@@ -104,6 +104,12 @@ async def shot(page: Page, name: str) -> None:
     """For whoever looks at the states of the page."""
     if directory := os.environ.get("SHOTS"):
         await page.screenshot(path=f"{directory}/{name}.png")
+        before = page.viewport_size
+        await page.set_viewport_size({"width": 400, "height": 800})
+        await page.emulate_media(color_scheme="dark")
+        await page.screenshot(path=f"{directory}/{name}-narrow.png")
+        await page.emulate_media(color_scheme="light")
+        await page.set_viewport_size(before or {"width": 1280, "height": 800})
 
 
 async def test_signing_in_with_a_token(page: Page, place: Place, streams: Streams) -> None:
@@ -198,6 +204,9 @@ async def test_share_links(page: Page, browser: Browser, place: Place, streams: 
     await expect(reader.locator(".line-text", has_text="seen by who has the link")).to_be_visible()
     await shot(reader, "shared")
     await reader.goto(f"{place.edge.url}/tests/{other}")
+    await expect(reader.get_by_role("heading", name="No such test")).to_be_visible()
+    await expect(reader.get_by_role("link", name="All tests")).to_be_hidden()
+    await reader.goto(place.edge.url)
     await expect(reader.get_by_role("heading", name="Sign in")).to_be_visible()
     await reader.goto(f"{place.edge.url}/tests/{test_id}")
     await expect(reader.get_by_role("heading", name="Shared")).to_be_visible()
@@ -207,6 +216,9 @@ async def test_share_links(page: Page, browser: Browser, place: Place, streams: 
     await gone.goto(link)
     await expect(gone.get_by_role("heading", name="This link no longer works")).to_be_visible()
     await shot(gone, "link-ended")
+    await expect(reader.locator(".notice")).to_contain_text("the link has ended")
+    await expect(reader.get_by_role("heading", name="Shared")).to_be_visible()
+    await shot(reader, "shared-ended")
     assert {await each.evaluate("document.querySelectorAll('img[src=x]').length") for each in (page, reader)} == {0}
     assert "taken" not in {await page.title(), await reader.title()}
     await context.close()
