@@ -38,7 +38,7 @@ export class SignInForm {
     this.button = h("button", { type: "submit", class: provider ? "secondary" : "primary" }, "Sign in");
     const field = h("div.sign-in-row", this.token, this.button);
     const label = h("label", { for: "token" }, provider ? "Or with a token" : "Token");
-    const hint = h("p.hint", "Made by ", h("code", "testcast token new"), ". It is not kept by this page.");
+    const hint = h("p.hint", "Made by ", h("code", "testcast token issue"), ". It is not kept by this page.");
     this.root = h(
       "form.sign-in",
       { novalidate: true },

@@ -42,7 +42,7 @@ export class SignedAccess {
       "p.notice",
       { role: "status", hidden: true },
       this.noticeText,
-      h("button.secondary", { onclick: () => this.ask() }, "Sign in again"),
+      h("button.secondary", { onclick: () => this.ask() }, "Sign in"),
     );
     this.dialog = h("dialog.keys.sign-in-dialog", { "aria-labelledby": "sign-in-title" });
     document.body.append(this.dialog);
