@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from starlette.types import Receive, Scope, Send
 
 from tests.harness import until
+from ws_edge.access import Action, Header, NotAuthenticated, Principal
+from ws_edge.access.projects import ProjectAccess
 from ws_edge.api.app import make_app
 from ws_edge.api.response_cache import ResponseCache
 from ws_edge.config import EdgeConfig
@@ -63,3 +65,41 @@ def a_client(edge: Edge, name: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(edge), base_url="http://edge.example", headers={"x-name": name}
     )
+
+
+ALL: Final = frozenset(Action)
+PEOPLE: Final = {
+    "ann": Principal("ann", frozenset({"a"}), ALL),
+    "bob": Principal("bob", frozenset({"b"}), ALL),
+    "amy": Principal("amy", frozenset({"a"}), frozenset({Action.LIST, Action.WATCH})),
+    "eve": Principal("eve", frozenset(), ALL),
+    "root": Principal("root", None, ALL),
+    "both": Principal("both", frozenset({"a", "b"}), ALL),
+}
+
+
+class ByProject:
+    """The header names the caller; what they may do is by project."""
+
+    def __init__(self, node: Node) -> None:
+        self._projects = ProjectAccess(node.catalogue.snapshot, node.project_of)
+        self.authorize = self._projects.authorize
+        self.authorize_later = self._projects.authorize_later
+
+    def identify(self, header: Header) -> Principal:
+        found = PEOPLE.get(header("x-name") or "")
+        if found is None:
+            raise NotAuthenticated("who are you?")
+        return found
+
+    async def identify_later(self, header: Header) -> Principal:
+        return self.identify(header)
+
+
+def has_ended(edge: Edge, test_id: str) -> bool:
+    found = edge.node.snapshot(test_id)
+    return found is not None and found.ended
+
+
+def an_event(message: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "progress", "message": message, "timestamp": 1} | fields

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -14,48 +14,16 @@ import pytest
 
 from broker import identity
 from broker.contract import subjects
-from broker.contract.events import MAX_EVENT_BYTES
-from broker.contract.ports import Ack
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
-from broker.jetstream.scan import pages
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import NO_SUCH_TEST, event_log, publish, until
-from tests.in_process import Edge, a_client
-from ws_edge.access import Action, Header, NotAuthenticated, Principal, audit
-from ws_edge.access.projects import ProjectAccess
+from tests.in_process import ByProject, Edge, a_client, an_event, has_ended
+from ws_edge.access import audit
 from ws_edge.api.methods import METHODS
-from ws_edge.node import Node
 
-ALL: Final = frozenset(Action)
-PEOPLE: Final = {
-    "ann": Principal("ann", frozenset({"a"}), ALL),
-    "bob": Principal("bob", frozenset({"b"}), ALL),
-    "amy": Principal("amy", frozenset({"a"}), frozenset({Action.LIST, Action.WATCH})),
-    "eve": Principal("eve", frozenset(), ALL),
-    "root": Principal("root", None, ALL),
-    "both": Principal("both", frozenset({"a", "b"}), ALL),
-}
 TITLE: Final = "the secret title"
-
-
-class ByProject:
-    """The header names the caller; what they may do is by project."""
-
-    def __init__(self, node: Node) -> None:
-        self._projects = ProjectAccess(node.catalogue.snapshot, node.project_of)
-        self.authorize = self._projects.authorize
-        self.authorize_later = self._projects.authorize_later
-
-    def identify(self, header: Header) -> Principal:
-        found = PEOPLE.get(header("x-name") or "")
-        if found is None:
-            raise NotAuthenticated("who are you?")
-        return found
-
-    async def identify_later(self, header: Header) -> Principal:
-        return self.identify(header)
 
 
 @pytest.fixture
@@ -90,11 +58,6 @@ async def known(edge: Edge, test_id: str) -> Snapshot:
     return await until(lambda: edge.node.snapshot(test_id))
 
 
-def has_ended(edge: Edge, test_id: str) -> bool:
-    found = edge.node.snapshot(test_id)
-    return found is not None and found.ended
-
-
 def without_ids(answer: httpx.Response, *test_ids: str) -> tuple[int, str, list[tuple[str, str]]]:
     text = answer.text
     for test_id in test_ids:
@@ -104,10 +67,6 @@ def without_ids(answer: httpx.Response, *test_ids: str) -> tuple[int, str, list[
 
 def params_of(name: str, test_id: str) -> dict[str, Any]:
     return {"testId": test_id} | ({"events": [an_event("x")], "key": "k"} if name == "publishEvents" else {})
-
-
-def an_event(message: str, **fields: Any) -> dict[str, Any]:
-    return {"type": "progress", "message": message, "timestamp": 1} | fields
 
 
 async def every_way(client: httpx.AsyncClient, name: str, test_id: str, headers: dict[str, str]) -> list[Any]:
@@ -298,123 +257,3 @@ async def test_a_forged_snapshot_moves_no_run_into_another_project(edge: Edge, s
             return found is not None and found[0].seq == snapshot.seq and found[0].project == "a"
 
         await until(settled)
-
-
-# -- publishing over HTTP ------------------------------------------------------------------------------------------
-
-
-async def stored_messages(streams: Streams, test_id: str) -> list[str]:
-    log = event_log(streams)
-    last = await log.last(test_id)
-    return [orjson.loads(each.data)["message"] async for page in pages(log, test_id, 0, last) for each in page.events]
-
-
-async def call(client: httpx.AsyncClient, name: str, **params: Any) -> httpx.Response:
-    return await client.post(f"/rpc/{name}", json=params)
-
-
-async def test_an_agent_without_a_connection_to_the_broker_plays_a_run(edge: Edge, streams: Streams) -> None:
-    async with a_client(edge, "ann") as ann:
-        made = (await call(ann, "createRun", title="mine", gameUrl="http://game.example/")).json()
-        test_id, head = made["testId"], made["seq"]
-        assert made["epoch"] == (await edge.node.log.heads()).epoch
-        batch = [an_event("one", phase="phase1"), an_event("two")]
-        first = (await call(ann, "publishEvents", testId=test_id, events=batch, afterSeq=head, key="k1")).json()
-        assert first["stored"] == 2
-        for after in (head, first["seq"], None):
-            again = await call(ann, "publishEvents", testId=test_id, events=batch, afterSeq=after, key="k1")
-            assert again.json() == first
-        conflict = await call(ann, "publishEvents", testId=test_id, events=batch, afterSeq=head, key="k2")
-        assert (conflict.status_code, conflict.json()["error"]["code"]) == (409, "conflict")
-        assert conflict.json()["error"]["details"] == {"head": first["seq"]}
-        other = await call(ann, "publishEvents", testId=test_id, events=batch[1:], afterSeq=head, key="k1")
-        assert (other.status_code, other.json()["error"]["code"]) == (409, "key_reused")
-        life = await call(ann, "publishEvents", testId=test_id, events=[], key="alive")
-        assert life.json() == {"seq": first["seq"], "stored": 0}
-        end = [an_event("done", type="complete", data={"score": 80, "project": "b"})]
-        last = await call(ann, "publishEvents", testId=test_id, events=end, key="k3")
-        await until(partial(has_ended, edge, test_id))
-        assert (await call(ann, "publishEvents", testId=test_id, events=end, key="k3")).json() == last.json()
-        late = await call(ann, "publishEvents", testId=test_id, events=batch, key="k4")
-        assert (late.status_code, late.json()["error"]["code"]) == (409, "already_ended")
-    snapshot = edge.node.snapshot(test_id)
-    assert snapshot is not None
-    assert (snapshot.project, snapshot.title, snapshot.status, snapshot.score) == ("a", "mine", "completed", 80)
-    assert await stored_messages(streams, test_id) == ["Started", "one", "two", "done"]
-
-
-async def test_what_is_wrong_with_a_batch_is_named_and_nothing_is_stored(edge: Edge, streams: Streams) -> None:
-    async with a_client(edge, "ann") as ann:
-        test_id = (await call(ann, "createRun")).json()["testId"]
-        large = [an_event("x" * 60_000) for _ in range(17)]
-        wrong: list[tuple[Mapping[str, Any], int, str, str]] = [
-            ({"events": [an_event("a"), {"type": "progress"}], "key": "k"}, 400, "malformed_event", "events[1]: "),
-            ({"events": [an_event("x" * MAX_EVENT_BYTES)], "key": "k"}, 413, "too_large", "events[0]: "),
-            ({"events": large * 2, "key": "k"}, 413, "too_large", "the body is longer than 1048576"),
-            ({"events": [an_event("a")] * 101, "key": "k"}, 400, "invalid_params", ""),
-            ({"events": [an_event("a")], "key": "a.b"}, 400, "bad_input", "key: "),
-            ({"events": [an_event("a")]}, 400, "invalid_params", ""),
-            ({"events": [an_event("a")], "key": "k", "afterSeq": -1}, 400, "invalid_params", ""),
-            ({"events": "no", "key": "k"}, 400, "invalid_params", ""),
-        ]
-        for body, status, code, message in wrong:
-            refused = await call(ann, "publishEvents", testId=test_id, **body)
-            error = refused.json()["error"]
-            assert (refused.status_code, error["code"]) == (status, code), error
-            assert error["message"].startswith(message)
-        assert (await call(ann, "publishEvents", testId=test_id, events=large[:16], key="k")).status_code == 200
-        assert (await call(ann, "createRun", gameUrl="javascript:alert(1)")).status_code == 400
-        assert (await call(ann, "createRun", title=" ")).status_code == 400
-        missing = await call(ann, "publishEvents", testId=NO_SUCH_TEST, events=[an_event("a")], key="k")
-        assert missing.status_code == 404
-    async with a_client(edge, "root") as root:
-        missing = await call(root, "publishEvents", testId=NO_SUCH_TEST, events=[an_event("a")], key="k")
-        assert missing.status_code == 404
-    assert len(await stored_messages(streams, test_id)) == 17
-    assert await event_log(streams).last(NO_SUCH_TEST) == 0
-
-
-@pytest.mark.parametrize("killed", ["client", "broker"])
-async def test_a_batch_that_was_cut_off_is_continued_with_its_key(
-    edge: Edge, streams: Streams, nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, killed: str
-) -> None:
-    batch = [an_event(f"event {number}") for number in range(6)]
-    append, count = edge.node.log.append, 0
-    cut = asyncio.Event()
-    restart: list[asyncio.Task[None]] = []
-
-    async def again() -> None:
-        await nats_server.stop()
-        await nats_server.start()
-
-    async def cutting(*args: Any, **options: Any) -> Ack:
-        nonlocal count
-        count += 1
-        if killed == "broker" and count == 3:
-            restart.append(asyncio.create_task(again()))
-        ack = await append(*args, **options)
-        if killed == "client" and count == 3:
-            cut.set()
-            await asyncio.Event().wait()
-        return ack
-
-    async with a_client(edge, "ann") as ann:
-        made = (await call(ann, "createRun")).json()
-        monkeypatch.setattr(edge.node.log, "append", cutting)
-        body = {"testId": made["testId"], "events": batch, "afterSeq": made["seq"], "key": "cut"}
-        if killed == "client":
-            request = asyncio.create_task(call(ann, "publishEvents", **body))
-            await cut.wait()
-            request.cancel()
-            await asyncio.gather(request, return_exceptions=True)
-
-        async def sent() -> dict[str, Any] | None:
-            answer = await call(ann, "publishEvents", **body)
-            assert answer.status_code in (200, 503), answer.text
-            return answer.json() if answer.status_code == 200 else None
-
-        answer = await until(sent, within_s=60)
-        await asyncio.gather(*restart)
-        assert answer["stored"] == 6 and await until(sent, within_s=60) == answer
-    messages = await until(lambda: stored_messages(streams, made["testId"]), within_s=30)
-    assert messages == ["Started", *(each["message"] for each in batch)]
