@@ -86,20 +86,8 @@ PURE: Final = (
 """Modules that decide and do not act: time and randomness are arguments."""
 IMPURE: Final = frozenset(
     {
-        *(
-            "asyncio",
-            "concurrent",
-            "logging",
-            "multiprocessing",
-            "os",
-            "random",
-            "secrets",
-            "select",
-            "selectors",
-            "signal",
-            "uuid",
-        ),
-        *("socket", "ssl", "subprocess", "threading", "time", "uvloop"),
+        *("asyncio", "concurrent", "logging", "multiprocessing", "os", "random", "secrets", "select", "selectors"),
+        *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid", "uvloop"),
     }
 )
 _CLOCKS: Final = frozenset({"now", "utcnow", "today"})
