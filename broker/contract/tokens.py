@@ -166,6 +166,26 @@ def is_signed_by(token: Token, key: Key) -> bool:
         return False
 
 
+def sign(claims: Mapping[str, Any], algorithm: str, key: Key, key_id: str | None, kind: str = "testcast+jwt") -> str:
+    """Makes a token in its compact form.
+
+    Args:
+        key: a private key for the algorithm.
+        kind: the header's `typ`.
+    """
+    header = {"alg": algorithm, "typ": kind} | ({} if key_id is None else {"kid": key_id})
+    signed = f"{_encoded(header)}.{_encoded(claims)}"
+    return f"{signed}.{_base64url(JWSRegistry.algorithms[algorithm].sign(signed.encode('ascii'), key))}"
+
+
+def _encoded(value: Mapping[str, Any]) -> str:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode("ascii"))
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
 def problems(claims: Mapping[str, Any], issuer: str, audience: str, now: float) -> list[str]:
     """A sentence for each thing that is wrong with the claims of a token. Its signature is checked elsewhere.
 
