@@ -200,12 +200,16 @@ def issue(key: Key, grant: Grant, now: float) -> str:
         "iat": int(now),
         "exp": int(now) + grant.lifetime_s,
         "jti": secrets.token_urlsafe(16),
-        "projects": grant.projects,
-        "can": grant.can,
+        "projects": _listed(grant.projects),
+        "can": _listed(grant.can),
     }
     if wrong := problems(claims, grant.issuer, grant.audience, now):
         raise BadInput(wrong[0])
     return sign(claims, algorithm_of(key), key, key.kid)
+
+
+def _listed(names: Sequence[str] | str) -> list[str] | str:
+    return names if isinstance(names, str) else list(names)
 
 
 def _check_names(what: str, given: Sequence[str] | str, good: Any) -> None:

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
-from ws_edge.access import Principal, Undecided
+from ws_edge.access import NotAuthenticated, Principal, Undecided, audit
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.methods import METHODS, Answer, Method, Params, RunParams
-from ws_edge.api.outside import why_page_is_refused
+from ws_edge.api.outside import client_of, why_page_is_refused
 from ws_edge.api.response_cache import CachedResponse
 from ws_edge.node import Node
 
@@ -63,9 +63,14 @@ async def _principal(node: Node, request: Request) -> Principal:
         NotAuthenticated: there is no telling, or the proof is wrong.
     """
     try:
-        return node.access.identify(request.headers.get)
-    except Undecided:
-        return await node.access.identify_later(request.headers.get)
+        try:
+            return node.access.identify(request.headers.get)
+        except Undecided:
+            return await node.access.identify_later(request.headers.get)
+    except NotAuthenticated as error:
+        name = request.path_params["method"]
+        audit.refused(name, error.code, subject="unknown", address=client_of(node.config, request))
+        raise
 
 
 async def _authorize(node: Node, principal: Principal, method: Method, test_id: str | None) -> None:
