@@ -25,7 +25,7 @@ from ws_edge.origins import parse_public_url
 from ws_edge.transport.requests import VERBS, Verb
 
 RUN: Final = {"testId": NO_SUCH_TEST}
-PUBLIC: Final[dict[str, dict[str, Any]]] = {
+PUBLIC_CALLS: Final[dict[str, dict[str, Any]]] = {
     "getSession": {},
     "signIn": {"token": "x"},
     "signOut": {},
@@ -141,7 +141,7 @@ async def every_call(client: httpx.AsyncClient, **headers: str) -> dict[str, lis
 def test_every_method_has_an_action() -> None:
     assert {name: method.action for name, method in METHODS.items()} == {
         **{name: action for name, (action, _) in CALLS.items()},
-        **dict.fromkeys(PUBLIC),
+        **dict.fromkeys(PUBLIC_CALLS),
     }
 
 
@@ -174,7 +174,7 @@ def test_every_socket_verb_has_an_action() -> None:
 
 
 def test_a_method_about_one_run_asks_about_that_run() -> None:
-    given = PUBLIC | {name: params for name, (_, params) in CALLS.items()}
+    given = PUBLIC_CALLS | {name: params for name, (_, params) in CALLS.items()}
     for name, method in METHODS.items():
         assert issubclass(method.params, RunParams) is ("test_id" in method.params.__struct_fields__), name
         assert issubclass(method.params, RunParams) is ("testId" in given[name]), name
