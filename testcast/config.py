@@ -101,6 +101,11 @@ def refuse_exposed_edge(host: str, command: str, environ: Mapping[str, str] = os
         refuse_exposed(host, f"{command} --host {host}")
 
 
+def use_token_file(path: Path) -> None:
+    """Uses the token in this file, instead of the one that `TESTCAST_TOKEN_FILE` names."""
+    os.environ["TESTCAST_TOKEN_FILE"] = str(path)
+
+
 def token_issuer(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """What tokens name as their issuer and their audience, as the edges of this machine expect it."""
     issuer = environ.get("TESTCAST_ACCESS_ISSUER", "").strip() or ISSUER

@@ -27,6 +27,7 @@ from broker.contract.snapshot import ListStatus, Snapshot
 from testcast.client import rpc
 from testcast.client import watch as watching
 from testcast.client.events import Item, State, Unreadable, Verdict
+from testcast.client.token import Token
 
 __all__ = ["TestRun", "Watch", "list_runs", "submit", "watch"]
 
@@ -233,13 +234,14 @@ def watch(
     epoch: str | None = None,
     on_state: Callable[[State], None] = lambda _state: None,
     on_unreadable: Callable[[Unreadable], None] = lambda _told: None,
+    token: Token | None = None,
 ) -> Watch:
     """Follows a run through an edge: `for item in watch(edge, test_id)`. See `testcast.watch`.
 
     The callbacks run in the thread of the event loop.
     """
     callbacks: dict[str, Any] = {"on_state": on_state, "on_unreadable": on_unreadable}
-    return Watch(watching.watch(edge, test_id, after=after, epoch=epoch, **callbacks))
+    return Watch(watching.watch(edge, test_id, after=after, epoch=epoch, token=token, **callbacks))
 
 
 def submit(
@@ -250,12 +252,15 @@ def submit(
     budget_seconds: float | None = None,
     seed: int | None = None,
     project: str | None = None,
+    token: Token | None = None,
 ) -> str:
     """Submits a game to be tested and returns the test id. See `testcast.submit`."""
     options: dict[str, Any] = {"title": title, "budget_seconds": budget_seconds, "seed": seed, "project": project}
-    return _loop.run(rpc.submit(edge, game_url, **options))
+    return _loop.run(rpc.submit(edge, game_url, **options, token=token))
 
 
-def list_runs(edge: str, *, status: ListStatus | None = None, limit: int = 50) -> list[Snapshot]:
+def list_runs(
+    edge: str, *, status: ListStatus | None = None, limit: int = 50, token: Token | None = None
+) -> list[Snapshot]:
     """The newest runs, the newest first. See `testcast.list_runs`."""
-    return _loop.run(rpc.list_runs(edge, status=status, limit=limit))
+    return _loop.run(rpc.list_runs(edge, status=status, limit=limit, token=token))

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import warnings
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 NOW: Final = 1_800_000_000.0
 SECRET: Final = bytes(range(40, 80))
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256", "HS256")
-
-warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 @cache

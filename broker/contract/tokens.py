@@ -32,7 +32,8 @@ _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-
 _NAME: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 """A subject or an id: ASCII, so that a log shows what it is (OpenID Connect Core, 2: at most 255 ASCII characters)."""
 _MAX_MEMBERS: Final = 256
-_MAX_ACTION_CHARS: Final = 64
+_ACTION: Final = re.compile(r".{1,64}")
+"""The name of an action, also of one that another version knows."""
 _LAST_MOMENT_S: Final = 2.0**53
 
 
@@ -166,6 +167,26 @@ def is_signed_by(token: Token, key: Key) -> bool:
         return False
 
 
+def sign(claims: Mapping[str, Any], algorithm: str, key: Key, key_id: str | None, kind: str = "testcast+jwt") -> str:
+    """Makes a token in its compact form.
+
+    Args:
+        key: a private key for the algorithm.
+        kind: the header's `typ`.
+    """
+    header = {"alg": algorithm, "typ": kind} | ({} if key_id is None else {"kid": key_id})
+    signed = f"{_encoded(header)}.{_encoded(claims)}"
+    return f"{signed}.{_base64url(JWSRegistry.algorithms[algorithm].sign(signed.encode('ascii'), key))}"
+
+
+def _encoded(value: Mapping[str, Any]) -> str:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode("ascii"))
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
 def problems(claims: Mapping[str, Any], issuer: str, audience: str, now: float) -> list[str]:
     """A sentence for each thing that is wrong with the claims of a token. Its signature is checked elsewhere.
 
@@ -181,7 +202,7 @@ def problems(claims: Mapping[str, Any], issuer: str, audience: str, now: float) 
         _unless(claims.get("sub") != "anonymous", "the token's subject (sub) is the word for requests without a token"),
         _unless(_is_name(claims.get("jti", "none")), "the token's id (jti) is not a text of 1 to 255 ASCII characters"),
         _members_problem(claims, "projects", PROJECT),
-        _members_problem(claims, "can", re.compile(f".{{1,{_MAX_ACTION_CHARS}}}")),
+        _members_problem(claims, "can", _ACTION),
     ]
     return [each for each in found if each]
 

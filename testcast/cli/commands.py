@@ -223,5 +223,5 @@ async def _deployment(request: DoctorRequest) -> list[Finding]:
     if request.edge is not None:
         findings += await deployment.edge(request.edge, request.keep_s)
     elif await asyncio.to_thread(is_edge, port, host):
-        findings += await deployment.edge(f"http://{host_port(reachable(host), port)}", request.keep_s)
+        findings += await deployment.edge(f"http://{host_port(reachable(host), port)}", request.keep_s, named=False)
     return findings

@@ -19,7 +19,15 @@ from click.shell_completion import get_completion_class
 
 from broker.contract.errors import BrokerUnavailable, LoginRefused, NotThere, TestcastError
 from testcast import config
-from testcast.cli.options import PORT, budget_option, json_option, listen_host_option, nats_option, seed_option
+from testcast.cli.options import (
+    PORT,
+    budget_option,
+    json_option,
+    listen_host_option,
+    nats_option,
+    seed_option,
+    token_file_option,
+)
 from testcast.cli.run_commands import COMMANDS
 from testcast.cli.streams import as_text, discard_output, prepare_streams
 from testcast.cli.terminal import Terminal
@@ -148,6 +156,7 @@ def agent(concurrency: int | None, nats: str | None) -> NoReturn:
 
 @cli.command()
 @click.option("--edge", metavar="URL", help="Check the edge at this address, as viewers have it.")
+@token_file_option
 @click.option(
     "--long",
     "keep_s",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,7 +18,29 @@ PORT: Final = click.IntRange(1, 65535)
 nats_option = click.option(
     "--nats", metavar="URL", help="Address of the broker (default: TESTCAST_NATS_URL, or nats://127.0.0.1:4222)."
 )
-edge_option = click.option("--edge", metavar="URL", help="Use the edge at this address instead of the broker.")
+
+
+def _use_token_file(_ctx: click.Context, _option: click.Parameter, given: Path | None) -> None:
+    if given is not None:
+        config.use_token_file(given)
+
+
+token_file_option = click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    expose_value=False,
+    callback=_use_token_file,
+    help="File with the token for the edge (default: TESTCAST_TOKEN_FILE).",
+)
+"""It stands for the variable, so that everything which talks to an edge uses it."""
+
+
+def edge_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--edge`, and `--token-file` that goes with it."""
+    edge = click.option("--edge", metavar="URL", help="Use the edge at this address instead of the broker.")
+    return edge(token_file_option(command))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 title_option = click.option("--title", help="Title that viewers see (default: the game's address).")
 budget_option = click.option(

@@ -13,7 +13,9 @@ from broker.contract.errors import TestcastError
 from broker.jetstream.connection import Connection
 from testcast import config
 from testcast.client.address import edge_url, page_url
+from testcast.client.errors import EdgeRefused
 from testcast.client.rpc import RpcClient
+from testcast.client.token import NO_TOKEN
 
 _CONNECT_TIMEOUT_S: Final = 3.0
 _PAGE_TIMEOUT_S: Final = 3.0
@@ -55,13 +57,19 @@ async def connection(server: Server) -> AsyncIterator[Connection]:
 async def page_of(test_id: str, server: Server, timeout_s: float = _PAGE_TIMEOUT_S) -> str | None:
     """The address of a run's page; None when no edge is known that has it.
 
-    Over NATS the edge is the one at `config.local_edge()`, if it answers in time and knows the run.
+    Over NATS the edge is the one at `config.local_edge()`, if it answers in time, and knows the run or wants a
+    login.
     """
     if server.edge is not None:
         return page_url(edge_url(server.edge), test_id)
     edge = config.local_edge()
     with contextlib.suppress(TestcastError, TimeoutError):
-        async with asyncio.timeout(timeout_s), RpcClient(edge) as rpc:
-            await rpc.call("getTest", testId=test_id)
+        # Nobody has named this edge, and any program may listen there: it gets no token.
+        async with asyncio.timeout(timeout_s), RpcClient(edge, NO_TOKEN) as rpc:
+            try:
+                await rpc.call("getTest", testId=test_id)
+            except EdgeRefused as error:
+                if error.code != "unauthenticated":
+                    raise
             return page_url(rpc.url, test_id)
     return None

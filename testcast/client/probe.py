@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from broker.config import given as variables
 from testcast.client.address import edge_url
 from testcast.client.proxies import VARIABLES, proxy_for
+from testcast.client.token import Credentials
 
 _PATIENCE_S: Final = 8.0
 
@@ -32,8 +33,8 @@ class SocketReport(NamedTuple):
     """What arrived meanwhile."""
 
 
-async def read(edge: str, path: str) -> tuple[int, dict[str, Any]]:
-    """Returns the status and the JSON object of a GET; an empty one when the body is none.
+async def read(edge: str, path: str, credentials: Credentials) -> tuple[int, dict[str, Any]]:
+    """Returns the status and the JSON object of a GET; an empty one when the body is none. No redirect is followed.
 
     Raises:
         httpx.HTTPError: nothing answers.
@@ -43,7 +44,7 @@ async def read(edge: str, path: str) -> tuple[int, dict[str, Any]]:
     async with httpx.AsyncClient(
         timeout=_PATIENCE_S, trust_env=False, proxy=None if proxy is None else proxy.url
     ) as http:
-        answer = await http.get(f"{edge}{path}")
+        answer = await http.get(f"{edge}{path}", headers=credentials.headers())
     try:
         body = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
@@ -51,14 +52,15 @@ async def read(edge: str, path: str) -> tuple[int, dict[str, Any]]:
     return answer.status_code, body if isinstance(body, dict) else {}
 
 
-async def open_socket(edge: str, keep_s: float = 0.0) -> SocketReport:
+async def open_socket(edge: str, keep_s: float, credentials: Credentials) -> SocketReport:
     """Opens a WebSocket, subscribes to the list, waits for the first message, and keeps it for `keep_s`."""
     proxy = proxy_for(edge_url(edge), variables(VARIABLES))
     first_s, kept_since, messages, opened = None, time.monotonic(), 0, False
     problem = ""
     try:
         async with connect(
-            edge.replace("http", "ws", 1) + "/ws", open_timeout=_PATIENCE_S, ping_interval=None, compression=None,
+            edge.replace("http", "ws", 1) + "/ws", additional_headers=credentials.headers(), open_timeout=_PATIENCE_S,
+            ping_interval=None, compression=None,
             close_timeout=1, max_size=None, proxy=None if proxy is None else proxy.url,
         ) as socket:  # fmt: skip
             opened = True

@@ -5,6 +5,7 @@ test_id = await submit("http://127.0.0.1:8000", "https://my-game.example/")
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final
@@ -19,6 +20,7 @@ from broker.contract.snapshot import ListStatus, Snapshot
 from testcast.client.address import edge_url
 from testcast.client.errors import ConnectionLost, EdgeRefused, refused
 from testcast.client.proxies import VARIABLES, Proxy, proxy_for
+from testcast.client.token import Credentials, Token
 
 _TIMEOUT_S: Final = 10.0
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -33,13 +35,15 @@ class RpcClient:
 
     Args:
         url: like "http://127.0.0.1:8000".
+        token: says who calls; None: from the file that `TESTCAST_TOKEN_FILE` names, if it names one.
 
     Raises:
-        BadInput: `url` is not an edge address, or a proxy variable has no usable value.
+        BadInput: `url` is not an edge address, a proxy variable has no usable value, or the token cannot be used there.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: Token | Credentials | None = None) -> None:
         self.url = edge_url(url)
+        self.credentials = token if isinstance(token, Credentials) else Credentials(self.url, token)
         self._proxy = proxy_for(self.url, variables(VARIABLES))
         try:
             self._http = httpx.AsyncClient(timeout=_TIMEOUT_S, transport=_transport(self.url, self._proxy))
@@ -68,7 +72,7 @@ class RpcClient:
         """
         given = {name: value for name, value in params.items() if value is not None}
         try:
-            answer = await self._http.post(f"{self.url}/rpc/{method}", json=given)
+            answer = await self._sent("POST", f"/rpc/{method}", json=given)
         except httpx.HTTPError as error:
             raise _no_answer(self.url, self._proxy, error) from None
         self._refuse_proxy(answer.status_code)
@@ -85,7 +89,7 @@ class RpcClient:
         params: dict[str, str | int] = {"limit": limit} | ({} if status is None else {"status": status})
         headers = {} if etag is None else {"If-None-Match": etag}
         try:
-            answer = await self._http.get(f"{self.url}/rpc/listTests", params=params, headers=headers)
+            answer = await self._sent("GET", "/rpc/listTests", params=params, headers=headers)
         except httpx.HTTPError as error:
             raise _no_answer(self.url, self._proxy, error) from None
         if answer.status_code == 304:
@@ -93,9 +97,44 @@ class RpcClient:
         self._refuse_proxy(answer.status_code)
         return result_of(answer.status_code, answer.content, self.url, None), answer.headers.get("etag")
 
+    async def _sent(
+        self, verb: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> httpx.Response:
+        """Sends a request and returns the answer. A token that is refused is looked for again, once.
+
+        Redirects are not followed, so that the token goes nowhere else.
+
+        Raises:
+            EdgeRefused: the edge refuses the token, or wants one.
+            httpx.HTTPError: nothing answers.
+        """
+        given = headers or {}
+        answer = await self._http.request(
+            verb, self.url + path, headers={**given, **self.credentials.headers()}, **more
+        )
+        if answer.status_code == HTTPStatus.UNAUTHORIZED and self.credentials.renew():
+            again = {**given, **self.credentials.headers()}
+            answer = await self._http.request(verb, self.url + path, headers=again, **more)
+        if answer.status_code == HTTPStatus.UNAUTHORIZED:
+            raise unauthenticated(answer.content, self.credentials)
+        return answer
+
     def _refuse_proxy(self, status: int) -> None:
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._proxy is not None:
             raise EdgeRefused(f"the proxy of {self._proxy.variable} asks for a user and a password", "proxy", status)
+
+
+def unauthenticated(content: bytes, credentials: Credentials) -> EdgeRefused:
+    """The error for an answer with the status 401.
+
+    Args:
+        content: the answer's body. One that is not of an edge comes from a proxy that wants a login of its own.
+    """
+    try:
+        message = str(orjson.loads(content)["error"]["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        message = "what is in front of the edge wants a login"
+    return EdgeRefused(f"{message}; {credentials.advice()}", "unauthenticated", HTTPStatus.UNAUTHORIZED)
 
 
 def _transport(url: str, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
@@ -146,6 +185,7 @@ async def submit(
     budget_seconds: float | None = None,
     seed: int | None = None,
     project: str | None = None,
+    token: Token | None = None,
 ) -> str:
     """Submits a game to be tested.
 
@@ -156,6 +196,8 @@ async def submit(
         budget_seconds: how long the agent may play, 5 to 600; 60 when None.
         seed: the seed of the agent's random choices; drawn when None.
         project: the run's project; when None, `default`, or the only one that the edge lets you use.
+        token: says who submits: a token, or a function that returns one, which is asked again before it expires; None:
+            from the file that `TESTCAST_TOKEN_FILE` names, if it names one.
 
     Returns:
         The test id, for `watch`.
@@ -165,25 +207,28 @@ async def submit(
         EdgeRefused: the edge refuses the game; `code` and the message say why.
         ConnectionLost: nothing answers at `edge`.
     """
-    async with RpcClient(edge) as rpc:
+    async with RpcClient(edge, token) as rpc:
         options = {"title": title, "budgetSeconds": budget_seconds, "seed": seed, "project": project}
         answer = await rpc.call("submitTest", gameUrl=game_url, **options)
     return str(answer["testId"])
 
 
-async def list_runs(edge: str, *, status: ListStatus | None = None, limit: int = 50) -> list[Snapshot]:
+async def list_runs(
+    edge: str, *, status: ListStatus | None = None, limit: int = 50, token: Token | None = None
+) -> list[Snapshot]:
     """The newest runs that an edge knows, the newest first.
 
     Args:
         edge: the edge's address, like "http://127.0.0.1:8000".
         status: only runs in this status; None: all. A run that a person has ended is "cancelled", not "failed".
         limit: the most runs, 1 to 200.
+        token: as for `submit`.
 
     Raises:
         BadInput: `edge` is not an edge address.
         EdgeRefused: the edge refuses the parameters.
         ConnectionLost: nothing answers at `edge`, or it has not reached its broker yet.
     """
-    async with RpcClient(edge) as rpc:
+    async with RpcClient(edge, token) as rpc:
         answer = await rpc.call("listTests", limit=limit, status=status)
     return [msgspec.convert(each, Snapshot) for each in answer["tests"]]

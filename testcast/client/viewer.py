@@ -20,6 +20,7 @@ from testcast.client.events import Item, Reset, Unreadable, Verdict, from_edge
 from testcast.client.unreadable import from_answer
 
 _ENDED: Final = ("completed", "failed")
+_TOKEN_ENDS: Final = ("token_expired", "token_revoked")
 _SUBSCRIBE_LIST: Final = {"type": "subscribe", "channel": "tests"}
 
 
@@ -61,6 +62,8 @@ class Effects:
     """The message shows that the connection works: an event, a sync, the list or a heartbeat."""
     unreadable: list[Unreadable] = field(default_factory=list)
     """Messages that were passed over, as far as they were not told before."""
+    renew: bool = False
+    """The token that opened the socket is no good any more: another one has to be sent, or the edge closes."""
     retry_after_s: float | None = None
     """The delay that a `goodbye` asks for: the edge is about to close the connection."""
 
@@ -185,7 +188,7 @@ class Viewer:
             case "goodbye":
                 effects.retry_after_s = retry_after_s(message.get("retryAfterMs"))
             case "error":
-                self._error(message)
+                self._error(message, effects)
         # Every other type is from a newer version of the protocol and is ignored.
 
     def _event(self, raw: bytes, message: dict[str, Any], effects: Effects) -> None:
@@ -264,10 +267,13 @@ class Viewer:
         if self.test_id is None and run.done:
             effects.send.append(orjson.dumps({"type": "unsubscribe", "testId": test_id}))
 
-    def _error(self, message: dict[str, Any]) -> None:
+    def _error(self, message: dict[str, Any], effects: Effects) -> None:
         data = message.get("data") or {}
         code = str(data.get("code", "error"))
         test_id = message.get("testId")
+        if code in _TOKEN_ENDS:
+            effects.renew = True
+            return
         if code == "broker_unavailable":  # the edge resumes the subscription when the broker is back
             return
         if code == "not_found" and test_id is not None:
@@ -276,7 +282,7 @@ class Viewer:
             if (run := self.runs.get(test_id)) is not None:  # its events were purged after it was listed
                 run.verdict, run.head = "failed", run.after
             return
-        raise refused(code, str(message.get("message", code)), 4400)
+        raise refused(code, str(message.get("message", code)), 4401 if code == "unauthenticated" else 4400)
 
 
 def _not_the_protocol(error: Exception) -> EdgeRefused:

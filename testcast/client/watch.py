@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
@@ -30,7 +32,8 @@ from testcast.client.backoff import MAX_ATTEMPTS, POLL_AFTER_FAILURES, POLL_EVER
 from testcast.client.errors import ConnectionLost, EdgeRefused, refused
 from testcast.client.events import Item, Reset, State, Unreadable, Verdict
 from testcast.client.proxies import VARIABLES, proxy_for
-from testcast.client.rpc import RpcClient
+from testcast.client.rpc import RpcClient, unauthenticated
+from testcast.client.token import Credentials, Token
 from testcast.client.viewer import Effects, Viewer
 
 _OPEN_TIMEOUT_S: Final = 8.0
@@ -41,6 +44,7 @@ _TICK_S: Final = 1.0
 _MAX_FRAME_BYTES: Final = 64 << 20
 """An edge joins a page of a replay in one message: up to 500 events of up to 60 KiB each."""
 _RESTARTING: Final = 1012
+_NOT_AUTHENTICATED: Final = 4401
 _TRY_SOCKET_EVERY_S: Final = 30.0
 """While something between here and the edge refuses WebSockets. The dashboard does the same."""
 
@@ -53,6 +57,7 @@ def watch(
     epoch: str | None = None,
     on_state: Callable[[State], None] = lambda _state: None,
     on_unreadable: Callable[[Unreadable], None] = lambda _told: None,
+    token: Token | None = None,
 ) -> Watch:
     """Follows a run through an edge, across lost connections: `async for item in watch(edge, test_id)`.
 
@@ -66,13 +71,16 @@ def watch(
         epoch: the epoch that `after` belongs to (`Watch.epoch`); None: the current one.
         on_state: called when the connection is lost and when it is back; runs on the loop and must not block.
         on_unreadable: called when messages of the run that are no events were passed over; as `on_state`.
+        token: says who watches: a token, or a function that returns one, which is asked again before it expires and
+            when the edge refuses it; None: from the file that `TESTCAST_TOKEN_FILE` names, if it names one.
 
     Raises:
         BadInput: `edge` is not an edge address, `test_id` is not a test id, or a proxy variable has no usable value.
         NotFound, EdgeRefused: from the iteration: the edge has no such run, or refuses the connection.
         ConnectionLost: from the iteration: 10 attempts in a row failed, and polling too.
     """
-    return Watch(edge, test_id, after=after, epoch=epoch, on_state=on_state, on_unreadable=on_unreadable)
+    callbacks: dict[str, Any] = {"on_state": on_state, "on_unreadable": on_unreadable}
+    return Watch(edge, test_id, after=after, epoch=epoch, token=token, **callbacks)
 
 
 class WatchStatistics(NamedTuple):
@@ -109,11 +117,13 @@ class Watch:
         epoch: str | None = None,
         on_state: Callable[[State], None] = lambda _state: None,
         on_unreadable: Callable[[Unreadable], None] = lambda _told: None,
+        token: Token | None = None,
         timeout_s: float | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.edge = edge_url(edge)
         self.test_id = None if test_id is None else read_test_id(test_id)
+        self._credentials = Credentials(self.edge, token)
         self._proxy = proxy_for(self.edge, variables(VARIABLES))
         self._viewer = Viewer(self.test_id, after, epoch)
         self._on_state = on_state
@@ -166,7 +176,7 @@ class Watch:
 
     async def __aiter__(self) -> AsyncIterator[Item]:
         self._last_message_at = _now()
-        async with RpcClient(self.edge) as rpc:
+        async with RpcClient(self.edge, self._credentials) as rpc:
             while not self._viewer.done:
                 why, self._socket_refused = "the edge closed the connection", False
                 try:
@@ -174,13 +184,29 @@ class Watch:
                         async for item in self._listen(socket):
                             yield self._counted(item)
                 except ConnectionClosed as error:
-                    why = closed_reason(error.rcvd, self.test_id)
+                    why = self._another_token(error) or closed_reason(error.rcvd, self.test_id)
                 except (OSError, InvalidHandshake, InvalidURI, InvalidProxy, TimeoutError) as error:
-                    why, self._socket_refused = failure_reason(error), refuses_sockets(error)
+                    why = self._another_token(error) or failure_reason(error)
+                    self._socket_refused = refuses_sockets(error) and not wants_proof(error)
                 self._connected = False
                 if not self._viewer.done:
                     async for item in self._until_next_attempt(rpc, why):
                         yield self._counted(item)
+
+    def _another_token(self, error: Exception) -> str:
+        """Looks for another token where the edge has refused this one. Empty: it has not.
+
+        Raises:
+            EdgeRefused: there is no other one.
+        """
+        if not wants_proof(error):
+            return ""
+        if self._credentials.renew():
+            return "the token is refused, and there is another one"
+        if isinstance(error, InvalidStatus):
+            raise unauthenticated(bytes(error.response.body or b""), self._credentials)
+        assert isinstance(error, ConnectionClosed) and error.rcvd is not None, "so `wants_proof` says"
+        raise EdgeRefused(f"{error.rcvd.reason}; {self._credentials.advice()}", "unauthenticated", _NOT_AUTHENTICATED)
 
     def _counted(self, item: Item) -> Item:
         if isinstance(item, Reset):
@@ -192,8 +218,9 @@ class Watch:
     def _socket(self) -> connect:
         address = self.edge.replace("http", "ws", 1) + "/ws"
         # No pings: the edge sends heartbeats, and any message shows that the connection works.
-        return connect(
+        return (_Connect if self._credentials.given else connect)(
             address,
+            additional_headers=self._credentials.headers(),
             open_timeout=_OPEN_TIMEOUT_S,
             ping_interval=None,
             close_timeout=1,
@@ -211,6 +238,8 @@ class Watch:
                 frame = await socket.recv()
             effects = self._viewer.receive(frame)
             self._note(effects)
+            if (self._credentials.ends_soon or effects.renew) and self._credentials.renewed_early():
+                await socket.send(orjson.dumps({"type": "authenticate", "token": self._credentials.current()}).decode())
             for item in effects.items:
                 yield item
             for told in effects.unreadable:
@@ -289,6 +318,14 @@ class Watch:
                     self._on_unreadable(told)
 
 
+class _Connect(connect):
+    """A connection attempt that follows no redirect: a token is for the edge's own address."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Keeps the redirect an error."""
+        return exc
+
+
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
@@ -320,6 +357,13 @@ def refuses_sockets(error: Exception) -> bool:
         status = error.response.status_code
         return status < 500 and status not in (408, 425, 429)
     return isinstance(error, InvalidHandshake) and not isinstance(error, InvalidProxy | InvalidURI | InvalidMessage)
+
+
+def wants_proof(error: Exception) -> bool:
+    """Whether the edge refused the token, or ended the connection when the token ended."""
+    if isinstance(error, InvalidStatus):
+        return error.response.status_code == HTTPStatus.UNAUTHORIZED
+    return isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == _NOT_AUTHENTICATED
 
 
 def failure_reason(error: Exception) -> str:

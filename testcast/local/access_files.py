@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
-from joserfc import jwt
-from joserfc.errors import JoseError, SecurityWarning
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from broker.contract.access import ACTIONS, AUDIENCE, EVERYTHING, ISSUER, PROJECT, PUBLIC_KEY_ALGORITHMS
 from broker.contract.errors import BadInput
 from broker.contract.token_keys import KeySet, MalformedKeys, parse_keys
-from broker.contract.tokens import MAX_TOKEN_BYTES, MalformedToken, Token, is_signed_by, parse, problems
+from broker.contract.tokens import MAX_TOKEN_BYTES, MalformedToken, Token, is_signed_by, parse, problems, sign
 
 FOLDER: Final = "access"
 """Below the state directory."""
@@ -36,8 +34,6 @@ _SECRET_MODE: Final = 0o600
 _PUBLIC_MODE: Final = 0o644
 _MAX_KEY_BYTES: Final = 64 * 1024
 _KEY_TYPES: Final[Mapping[str, tuple[str, str]]] = {"OKP": ("Ed25519", "EdDSA"), "EC": ("P-256", "ES256")}
-
-warnings.filterwarnings("ignore", category=SecurityWarning)  # joserfc recommends another name of EdDSA (RFC 9864)
 
 
 class Grant(NamedTuple):
@@ -204,13 +200,16 @@ def issue(key: Key, grant: Grant, now: float) -> str:
         "iat": int(now),
         "exp": int(now) + grant.lifetime_s,
         "jti": secrets.token_urlsafe(16),
-        "projects": grant.projects,
-        "can": grant.can,
+        "projects": _listed(grant.projects),
+        "can": _listed(grant.can),
     }
     if wrong := problems(claims, grant.issuer, grant.audience, now):
         raise BadInput(wrong[0])
-    algorithm = algorithm_of(key)
-    return jwt.encode({"alg": algorithm, "kid": key.kid, "typ": "testcast+jwt"}, claims, key, algorithms=[algorithm])
+    return sign(claims, algorithm_of(key), key, key.kid)
+
+
+def _listed(names: Sequence[str] | str) -> list[str] | str:
+    return names if isinstance(names, str) else list(names)
 
 
 def _check_names(what: str, given: Sequence[str] | str, good: Any) -> None:

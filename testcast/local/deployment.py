@@ -15,10 +15,12 @@ from broker.jetstream.inspection import Remark, clock, inspect
 from testcast import config
 from testcast.client import probe
 from testcast.client.address import edge_url
+from testcast.client.token import NO_TOKEN, Credentials
 from testcast.local.finding import Finding
 
 _CONNECT_S: Final = 3.0
 _LOGIN: Final = "the user in TESTCAST_NATS_URL, TESTCAST_NATS_CREDS, …_NKEY, …_CERT with …_KEY, or …_CA"
+_REFUSALS: Final = ("unauthenticated", "forbidden")
 _SLOW_S: Final = 2.0
 """A first message that takes longer is held back on the way: an edge sends it at once."""
 _HEARTBEAT_S: Final = 35
@@ -51,33 +53,44 @@ async def broker(settings: BrokerConfig, *, wanted: bool = True) -> list[Finding
         await nats.close()
 
 
-async def edge(given: str, keep_s: float = 0.0) -> list[Finding]:
+async def edge(given: str, keep_s: float = 0.0, *, named: bool = True) -> list[Finding]:
     """Checks an edge and what is in front of it.
 
     Args:
         given: its address, as viewers have it.
         keep_s: how long to keep an idle socket, seconds; 0: not at all.
+        named: False where nobody has named this edge: any program may listen there, and it gets no token.
 
     Raises:
-        BadInput: the address is none, or a proxy variable has no usable value.
+        BadInput: the address is none, a proxy variable has no usable value, or the token cannot be used there.
     """
     url = edge_url(given)
+    credentials = Credentials(url, None if named else NO_TOKEN)
     asked_at = time.time()
     try:
-        status, told = await probe.read(url, "/rpc/getConfig")
+        status, told = await probe.read(url, "/rpc/getConfig", credentials)
     except httpx.HTTPError as error:
         return [Finding("edge", False, f"nothing answers at {url}: {error}", "start it, or correct the address")]
     told_at = time.time()
+    if (refusal := told.get("error")) and refusal.get("code") in _REFUSALS:
+        return [_refused(url, refusal, credentials, named=named)]
     if "now" not in told:
         detail = f"what answers at {url} is not a testcast edge (HTTP {status})"
         return [Finding("edge", False, detail, "correct the address, or send its whole path to the edge")]
     findings = [
         _version(url, told),
         _finding(clock("edge's clock", float(told["now"]) / 1000, asked_at, told_at)),
-        await _readiness(url),
-        await _address(url),
+        await _readiness(url, credentials),
+        await _address(url, credentials),
     ]
-    return [*findings, *_socket(await probe.open_socket(url, keep_s), keep_s)]
+    return [*findings, *_socket(await probe.open_socket(url, keep_s, credentials), keep_s)]
+
+
+def _refused(url: str, refusal: dict[str, Any], credentials: Credentials, *, named: bool) -> Finding:
+    if not named:
+        detail = f"answers at {url}, and wants a login: `--edge {url} --token-file FILE` looks further"
+        return Finding("edge", True, detail)
+    return Finding("edge", False, f"answers at {url}: {refusal.get('message')}", credentials.advice())
 
 
 def _finding(remark: Remark) -> Finding:
@@ -94,10 +107,10 @@ def _version(url: str, told: dict[str, Any]) -> Finding:
     return Finding("edge", True, f"answers at {url}, version {theirs}")
 
 
-async def _readiness(url: str) -> Finding:
+async def _readiness(url: str, credentials: Credentials) -> Finding:
     """A proxy may keep `/readyz` to itself: only an answer of an edge counts."""
     try:
-        status, body = await probe.read(url, "/readyz")
+        status, body = await probe.read(url, "/readyz", credentials)
     except httpx.HTTPError as error:
         return Finding("readiness", False, f"/readyz: {error}", "see the edge's log")
     if "ready" not in body and status == httpx.codes.NOT_FOUND:
@@ -108,15 +121,15 @@ async def _readiness(url: str) -> Finding:
     return Finding("readiness", not wrong, "; ".join(wrong) or "ready", "see the edge's log" if wrong else "")
 
 
-async def _address(url: str) -> Finding:
+async def _address(url: str, credentials: Credentials) -> Finding:
     """Whether the edge knows the address that viewers use: it tells clients where to open sockets."""
     name = "address"
     try:
-        _, listed = await probe.read(url, "/rpc/listTests?limit=1")
+        _, listed = await probe.read(url, "/rpc/listTests?limit=1", credentials)
         tests = listed.get("tests") or []
         if not tests:
             return Finding(name, True, "not checked: there is no run yet")
-        _, told = await probe.read(url, f"/rpc/connectToTest?testId={tests[0]['testId']}")
+        _, told = await probe.read(url, f"/rpc/connectToTest?testId={tests[0]['testId']}", credentials)
     except httpx.HTTPError as error:
         return Finding(name, False, str(error), "see the edge's log")
     theirs = str(told.get("url", ""))

@@ -248,8 +248,9 @@ def is_edge(port: int, host: str = _HOST) -> bool:
     try:
         answer = httpx.get(f"{address}/rpc/getConfig", timeout=_ANSWER_TIMEOUT_S, trust_env=False)
         told = answer.json()
-        return "now" in told or "version" in told
-    except (httpx.HTTPError, ValueError, TypeError):
+        wants_login = answer.status_code == httpx.codes.UNAUTHORIZED and told["error"]["code"] == "unauthenticated"
+        return wants_login or "now" in told or "version" in told
+    except (httpx.HTTPError, ValueError, TypeError, KeyError):
         return False
 
 

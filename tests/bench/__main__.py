@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import alone, compare, host, profile, report, scenes
+from tests.bench import alone, compare, host, profile, report, scenes, tokens
 from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
@@ -59,6 +59,7 @@ PARTS: dict[str, Part] = {
     "polls": _alone(alone.polling),
     "growth": _alone(alone.growth),
     "open": _alone(alone.opening),
+    "tokens": _alone(tokens.tokens),
     "sockets": _sockets,
     "profile": _alone(profile.profile),
     "page": _page,

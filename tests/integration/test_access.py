@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
-import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
 
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import begin, until
+from tests.in_process import Edge, a_client
 from ws_edge.access import AccessDenied, Action, OpenAccess, Principal
-from ws_edge.api.app import make_app
 from ws_edge.api.methods import METHODS
-from ws_edge.api.response_cache import ResponseCache
-from ws_edge.config import EdgeConfig
-from ws_edge.node import Node
 
 TITLE = "the title of somebody's run"
 
@@ -41,61 +34,11 @@ class OnlyAnn:
         self.authorize(principal, action, test_id)
 
 
-class Edge:
-    """An edge in this process, without a socket under it."""
-
-    def __init__(self, nats_url: str) -> None:
-        self.node: Node
-        self._app = make_app(nats_url, 1, EdgeConfig(allow_private=True), self._on_ready)
-        self._state: dict[str, Any] = {}
-        self._stop = asyncio.Event()
-        self._started = asyncio.Event()
-        self._life = asyncio.create_task(self._live())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app({**scope, "state": dict(self._state)}, receive, send)
-
-    def _on_ready(self, node: Node) -> None:
-        self.node = node
-
-    async def _live(self) -> None:
-        messages = [{"type": "lifespan.shutdown"}, {"type": "lifespan.startup"}]
-
-        async def receive() -> dict[str, str]:
-            if len(messages) == 1:
-                await self._stop.wait()
-            return messages.pop()
-
-        async def send(_message: Any) -> None:
-            self._started.set()
-
-        await self._app({"type": "lifespan", "state": self._state}, receive, send)
-
-    @property
-    def cache(self) -> ResponseCache:
-        return self._app.cache
-
-    async def start(self) -> Edge:
-        await self._started.wait()
-        await until(lambda: self.node.ready)
-        return self
-
-    async def stop(self) -> None:
-        self._stop.set()
-        await self._life
-
-
 @pytest.fixture
 async def edge(nats_server: EmbeddedServer) -> AsyncIterator[Edge]:
     edge = await Edge(nats_server.url).start()
     yield edge
     await edge.stop()
-
-
-def a_client(edge: Edge, name: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=httpx.ASGITransport(edge), base_url="http://edge.example", headers={"x-name": name}
-    )
 
 
 async def test_what_one_was_told_is_not_told_to_another(edge: Edge, streams: Streams) -> None:

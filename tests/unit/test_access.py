@@ -7,23 +7,26 @@ from typing import Any, Final, get_args
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.contract.errors import NotFound
 from broker.jetstream.connection import Connection
 from tests.harness import NO_SUCH_TEST, free_port
-from ws_edge.access import ANONYMOUS, AccessDenied, Action, OpenAccess, Principal
-from ws_edge.api.app import make_app
+from ws_edge.access import ANONYMOUS, AccessDenied, Action, NotAuthenticated, OpenAccess, Principal, Undecided
+from ws_edge.api.app import BY_METHOD, PUBLIC, Door, make_app, routes
 from ws_edge.api.calls import RunParams
 from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS
 from ws_edge.api.response_cache import CachedResponse, ResponseCache
+from ws_edge.api.static import Static
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
+from ws_edge.origins import parse_public_url
 from ws_edge.transport.requests import VERBS, Verb
 
 RUN: Final = {"testId": NO_SUCH_TEST}
-PUBLIC: Final[dict[str, dict[str, Any]]] = {
+PUBLIC_CALLS: Final[dict[str, dict[str, Any]]] = {
     "getSession": {},
     "signIn": {"token": "x"},
     "signOut": {},
@@ -139,8 +142,31 @@ async def every_call(client: httpx.AsyncClient, **headers: str) -> dict[str, lis
 def test_every_method_has_an_action() -> None:
     assert {name: method.action for name, method in METHODS.items()} == {
         **{name: action for name, (action, _) in CALLS.items()},
-        **dict.fromkeys(PUBLIC),
+        **dict.fromkeys(PUBLIC_CALLS),
     }
+
+
+ROUTES: Final = {
+    "/prefix": PUBLIC,
+    "/rpc/{method}": BY_METHOD,
+    "/healthz": PUBLIC,
+    "/readyz": PUBLIC,
+    "/ws": PUBLIC,
+    "/": PUBLIC,
+    "/tests/{test_id}": PUBLIC,
+    "/tests/{test_id}/": PUBLIC,
+    "/{name}": PUBLIC,
+    "/{folder}/{name}": PUBLIC,
+}
+"""Every route, and what it asks for. A public one says the same to everybody, and nothing of any run."""
+
+
+def test_every_route_names_what_it_asks_for(app: EdgeApp) -> None:
+    config = EdgeConfig(public_url=parse_public_url("https://edge.example/prefix"))
+    assert {each.path: each.asks for each in routes(config, Static(config))} == ROUTES
+    application = app._app
+    assert isinstance(application, Starlette) and application.routes
+    assert all(isinstance(each, Door) for each in application.routes), "a route of the application has no action"
 
 
 def test_every_socket_verb_has_an_action() -> None:
@@ -149,7 +175,7 @@ def test_every_socket_verb_has_an_action() -> None:
 
 
 def test_a_method_about_one_run_asks_about_that_run() -> None:
-    given = PUBLIC | {name: params for name, (_, params) in CALLS.items()}
+    given = PUBLIC_CALLS | {name: params for name, (_, params) in CALLS.items()}
     for name, method in METHODS.items():
         assert issubclass(method.params, RunParams) is ("test_id" in method.params.__struct_fields__), name
         assert issubclass(method.params, RunParams) is ("testId" in given[name]), name
@@ -180,10 +206,39 @@ async def test_who_is_refused_gets_nothing_also_when_it_is_in_memory(
 
 async def test_a_wrong_proof_is_refused_everywhere(app: EdgeApp, node: Node, client: httpx.AsyncClient) -> None:
     keep_polls(app.cache)
-    node.access = asked = Asked(proof=AccessDenied("this token is not valid"))
+    node.access = asked = Asked(proof=NotAuthenticated("this token is not valid"))
     for name, answers in (await every_call(client)).items():
-        assert {answer.status_code for answer in answers} == {403}, name
+        assert {answer.status_code for answer in answers} == {401}, name
+        assert {answer.headers["www-authenticate"] for answer in answers} == {"Bearer"}, name
     assert asked.questions == [], "never treated as anonymous"
+
+
+async def test_where_memory_does_not_suffice_the_look_decides(
+    app: EdgeApp, node: Node, client: httpx.AsyncClient
+) -> None:
+    class Later(Asked):
+        def authorize(self, principal: Principal, action: Action, test_id: str | None) -> None:
+            if test_id is not None:
+                raise Undecided
+
+        def identify(self, header: Callable[[str], str | None]) -> Principal:
+            raise Undecided
+
+        async def identify_later(self, header: Callable[[str], str | None]) -> Principal:
+            return Principal(f"{header('x-name')} later")
+
+        async def authorize_later(self, principal: Principal, action: Action, test_id: str) -> None:
+            self.questions.append((principal, action, test_id))
+            raise NotFound(test_id)
+
+    keep_polls(app.cache)
+    node.access = asked = Later()
+    for name, (action, params) in CALLS.items():
+        if "testId" in params:
+            answer = await client.post(f"/rpc/{name}", json=params, headers={"x-name": "ann"})
+            assert (answer.status_code, asked.questions.pop()) == (404, (Principal("ann later"), action, NO_SUCH_TEST))
+    assert (await client.get(f"/rpc/getTest?testId={NO_SUCH_TEST}")).status_code == 404, "not from memory either"
+    assert (await client.get("/rpc/listTests")).status_code == 503, "the node has no list yet"
 
 
 async def test_a_hidden_run_answers_like_one_that_does_not_exist(

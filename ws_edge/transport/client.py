@@ -20,6 +20,8 @@ class Client(Viewer, Protocol):
 
     node: Services
     principal: Principal
+    address: str
+    """Where the viewer comes from, as it counts against the limits."""
     origin: str | None
     """The Origin of its upgrade request."""
     sessions: dict[str, Session]

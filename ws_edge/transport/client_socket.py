@@ -24,13 +24,14 @@ MALFORMED: Final = 4400
 class ClientSocket(SocketWriter):
     """What the verbs need of a socket, but for the frames. See `client.Client`."""
 
-    __slots__ = ("backlog", "cancels", "closing_since", "named_in_url", "node", "origin", "principal")
+    __slots__ = ("address", "backlog", "cancels", "closing_since", "named_in_url", "node", "origin", "principal")
 
     node: Services
 
     def __init__(self) -> None:
         super().__init__()
         self.principal = ANONYMOUS
+        self.address = ""
         self.origin: str | None = None
         self.named_in_url = 0
         self.closing_since = 0.0

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from broker.contract.errors import BrokerUnavailable, TestcastError
-from ws_edge.access import AccessDenied, Header, NotAuthenticated, Principal
+from ws_edge.access import AccessDenied, Header, NotAuthenticated, Principal, audit
 from ws_edge.transport import handshake
 from ws_edge.transport.foreign_pages import why_refused
 from ws_edge.transport.forwarded import client_address, limited_address
@@ -22,6 +22,8 @@ from ws_edge.transport.services import Services
 PATH: Final = "/ws"
 
 
+_ASKED_FOR: Final = "connect"
+"""In the audit log."""
 _IDENTIFY_S: Final = 5.0
 """How long an upgrade may wait for the answer to who sends it."""
 
@@ -74,11 +76,12 @@ def admit(node: Services, request: handshake.Request, entered: Entered) -> Admit
         raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"the WebSocket is at {PATH}")
     reason = why_refused(node.config, request.headers.get, entered.peer)
     if reason is not None:
+        audit.refused(_ASKED_FOR, "foreign_origin", subject="unknown", address=entered.address)
         raise Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", reason)
     try:
         principal = node.access.identify(_proofs(node, request, entered))
     except TestcastError as error:
-        raise _not_let_in(error) from None
+        raise _not_let_in(error, entered) from None
     return _admitted(node, request, principal)
 
 
@@ -93,9 +96,9 @@ async def admit_later(node: Services, request: handshake.Request, entered: Enter
         async with asyncio.timeout(_IDENTIFY_S):
             principal = await node.access.identify_later(_proofs(node, request, entered))
     except TestcastError as error:
-        raise _not_let_in(error) from None
+        raise _not_let_in(error, entered) from None
     except TimeoutError:
-        raise _not_let_in(BrokerUnavailable("it took too long to find out who sends this")) from None
+        raise _not_let_in(BrokerUnavailable("it took too long to find out who sends this"), entered) from None
     return _admitted(node, request, principal)
 
 
@@ -114,7 +117,9 @@ def _check_staying(node: Services) -> None:
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "restarting", "this node is going away", retry_after="1")
 
 
-def _not_let_in(error: TestcastError) -> Refusal:
+def _not_let_in(error: TestcastError, entered: Entered) -> Refusal:
+    if isinstance(error, NotAuthenticated | AccessDenied):
+        audit.refused(_ASKED_FOR, error.code, subject="unknown", address=entered.address)
     if isinstance(error, NotAuthenticated):
         return Refusal(HTTPStatus.UNAUTHORIZED, error.code, error.public_message, www_authenticate="Bearer")
     if isinstance(error, AccessDenied):

@@ -12,7 +12,7 @@ from typing import Final
 
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound, TestcastError
 from broker.contract.position import Position
-from ws_edge.access import AccessDenied, NotAuthenticated, Undecided
+from ws_edge.access import AccessDenied, Action, NotAuthenticated, Undecided, audit
 from ws_edge.fanout.proofs import NOT_AUTHENTICATED
 from ws_edge.transport.client import NOT_ALLOWED, Client, missing
 from ws_edge.transport.renewal import renew
@@ -119,6 +119,9 @@ async def allow_later(viewer: Client, request: ClientRequest) -> None:
 
 def _refused(viewer: Client, request: ClientRequest, error: TestcastError) -> None:
     test_id = request.test_id
+    if isinstance(error, AccessDenied | NotAuthenticated | NotFound):
+        name, subject = VERBS[request.verb] or request.verb, viewer.principal.subject
+        audit.refused(name, error.code, subject=subject, address=viewer.address, test_id=test_id)
     if isinstance(error, NotFound) and request.verb == "subscribe" and test_id is not None:
         missing(viewer, test_id)
         return
@@ -167,6 +170,7 @@ async def _cancel(viewer: Client) -> None:
         test_id = viewer.cancels[0]
         try:
             await viewer.node.cancel(test_id)
+            audit.acted(Action.CANCEL, subject=viewer.principal.subject, address=viewer.address, test_id=test_id)
         except TestcastError as error:
             if not viewer.closing_since:
                 viewer.send_error(error.code, error.public_message, test_id)

@@ -54,8 +54,8 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
-        "_address",
         "_early",
+        "_is_counted",
         "_parser",
         "_paused",
         "_pieces",
@@ -85,8 +85,8 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         self.idle_beats = 0
         self._paused = False
         """Nothing is read from it, because it does not take its answers."""
-        self._address: str | None = None
-        """Where the viewer comes from; None until it is counted."""
+        self._is_counted = False
+        """Against the limits of `admission`, by its address."""
         self._early: bytearray | None = None
         """What the client sends before it is answered; None when it need not wait for that."""
 
@@ -109,9 +109,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         self.node.hub.sockets.discard(self)
         if self.principal is not ANONYMOUS:
             self.node.hub.proofs.release(self)
-        if self._address is not None:
-            self.node.admission.leave(self._address)
-            self._address = None
+        self._uncount()
 
     def data_received(self, data: bytes) -> None:
         """The upgrade request first, as uvicorn's HTTP protocol hands it on; then frames."""
@@ -151,7 +149,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         self._request = request
         try:
             entered = enter(self.node, request, self.transport.get_extra_info("peername"))
-            self._address = entered.address
+            self.address, self._is_counted = entered.address, True
             admitted = admit(self.node, request, entered)
         except Refusal as refusal:
             self._turn_away(refusal)
@@ -176,12 +174,15 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         if early and not self.transport.is_closing():
             self._read(bytes(early))
 
+    def _uncount(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self.node.admission.leave(self.address)
+
     def _turn_away(self, refusal: Refusal) -> None:
         self._request = _NO_REQUEST
         self.closing_since = self.closing_since or 1.0
-        if self._address is not None:
-            self.node.admission.leave(self._address)
-            self._address = None
+        self._uncount()
         if not self.transport.is_closing():
             self.transport.write(refusal.encode())
             self.transport.close()
