@@ -209,6 +209,32 @@ def delete(run: str, sure: bool, nats: str | None, as_json: bool) -> int:
     return asyncio.run(run_actions.delete(name, server, Terminal(), sure=sure, as_json=as_json))
 
 
+@click.command()
+@shared.run_argument
+@click.option("--for", "length", metavar="LENGTH", help="How long the link works: 30m, 12h, 7d, … (default: 7d).")
+@click.option("--list", "show_links", is_flag=True, help="Show the links that work, and make none.")
+@click.option("--revoke", metavar="LINK", help="End the link with this id, and make none.")
+@shared.edge_option
+@shared.json_option
+def share(run: str, length: str | None, show_links: bool, revoke: str | None, edge: str | None, as_json: bool) -> int:
+    """Make a link that shows a run to people without an account, and print it.
+
+    Whoever has the link may watch this run and do nothing else. It works through an edge with authentication: --edge,
+    or TESTCAST_EDGE_PUBLIC_URL, or http://127.0.0.1:8000.
+    """
+    from testcast.cli import share as links
+    from testcast.cli.moments import parse_length
+
+    if [length is not None, show_links, revoke is not None].count(True) > 1:
+        raise click.UsageError("--for, --list and --revoke: give only one of them")
+    name, server = _run(run, edge, None)
+    if show_links:
+        return asyncio.run(links.show(name, server, Terminal(), as_json=as_json))
+    if revoke is not None:
+        return asyncio.run(links.revoke(name, revoke, server, Terminal(), as_json=as_json))
+    return asyncio.run(links.make(name, parse_length(length or "7d"), server, Terminal(), as_json=as_json))
+
+
 _directory = click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 
 
@@ -244,4 +270,4 @@ def _run(given: str, edge: str | None, nats: str | None) -> tuple[str, Server]:
     return name, shared.server(named_edge, nats)
 
 
-COMMANDS: Final = (submit, list_, tail, show, open_, cancel, rerun, delete, backup, restore)
+COMMANDS: Final = (submit, list_, tail, show, open_, cancel, rerun, share, delete, backup, restore)
