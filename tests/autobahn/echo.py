@@ -19,7 +19,6 @@ from ws_edge.config import EdgeConfig
 from ws_edge.encoding.websocket import text_frame
 from ws_edge.transport import accept, websocket
 from ws_edge.transport.admission import Admission
-from ws_edge.transport.requests import ClientRequest
 from ws_edge.views.tests_channel import TestsChannel
 
 _MAX_MESSAGE_BYTES = 16 << 20
@@ -47,10 +46,7 @@ class EchoSocket(websocket.ViewerSocket):
         if not self.closing_since:
             self.write(echo)
 
-    def _execute(self, request: ClientRequest) -> None:
-        """Ignores the request: a client message is echoed like any other text."""
-
-    def _refuse(self, error: BadInput) -> None:
+    def refuse(self, error: BadInput) -> None:
         """Ignores the error: text that is no client message is echoed too."""
 
 
