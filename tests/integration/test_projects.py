@@ -12,11 +12,13 @@ import httpx
 import orjson
 import pytest
 
+from agent_worker.games.handle import read_job
 from broker import identity
 from broker.contract import subjects
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
+from broker.jetstream.requeue import requeue
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import NO_SUCH_TEST, event_log, publish, until
 from tests.in_process import ByProject, Edge, a_client, an_event, has_ended
@@ -172,10 +174,13 @@ async def test_a_run_is_seen_at_once_on_every_edge_by_who_has_made_it(
                 assert seen.status_code == 200, seen.text
                 assert (await bob.get(f"/rpc/{method}", params={"testId": made["testId"]})).status_code == 404
             assert (await known(second, made["testId"])).project == "a"
-        job = await streams.last(
-            subjects.JOBS, subjects.job((await here.get("/rpc/listTests")).json()["tests"][-1]["testId"])
-        )
-        assert job is not None and orjson.loads(job.data)["project"] == "a"
+        submitted = (await here.get("/rpc/listTests")).json()["tests"][-1]["testId"]
+        for _ in range(2):  # the second time queued again, after its job was lost
+            job = await streams.last(subjects.JOBS, subjects.job(submitted))
+            assert job is not None and orjson.loads(job.data)["project"] == "a"
+            assert read_job(submitted, job.data).run_data["project"] == "a", "also where the worker begins the run"
+            await runs.drop_job(streams, submitted)
+            assert await requeue(event_log(streams), submitted)
 
 
 async def test_what_one_may_not_do_with_ones_own_runs_is_said(edge: Edge, streams: Streams) -> None:
