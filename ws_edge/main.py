@@ -123,7 +123,9 @@ def refuse_exposure(config: EdgeConfig, host: str) -> None:
         InvalidSetting: it would. The message says how to set authentication up.
     """
     if not config.access.enabled and not config.insecure:
-        refuse_exposed(host, f"TESTCAST_ACCESS_KEYS=<its keys.json> testcast edge --host {config.host}")
+        state_dir = broker_config.load().state_dir
+        keys = "keys.json" if state_dir is None else state_dir / "access" / "keys.json"
+        refuse_exposed(host, f"TESTCAST_ACCESS_KEYS={keys} testcast edge --host {config.host}")
 
 
 def main() -> None:

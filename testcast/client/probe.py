@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from broker.config import given as variables
 from testcast.client.address import edge_url
 from testcast.client.proxies import VARIABLES, proxy_for
-from testcast.client.token import Credentials
+from testcast.client.token import QUIET, Credentials
 
 _PATIENCE_S: Final = 8.0
 
@@ -59,8 +59,8 @@ async def open_socket(edge: str, keep_s: float, credentials: Credentials) -> Soc
     problem = ""
     try:
         async with connect(
-            edge.replace("http", "ws", 1) + "/ws", additional_headers=credentials.headers(), open_timeout=_PATIENCE_S,
-            ping_interval=None, compression=None,
+            edge.replace("http", "ws", 1) + "/ws", additional_headers=credentials.headers(), logger=QUIET,
+            open_timeout=_PATIENCE_S, ping_interval=None, compression=None,
             close_timeout=1, max_size=None, proxy=None if proxy is None else proxy.url,
         ) as socket:  # fmt: skip
             opened = True

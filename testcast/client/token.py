@@ -7,6 +7,7 @@ edge refuses its token, and shortly before the token expires; so is a function a
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import time
 from base64 import urlsafe_b64decode
@@ -29,6 +30,9 @@ VARIABLE: Final = "TESTCAST_TOKEN_FILE"
 INSECURE: Final = "TESTCAST_INSECURE"
 NO_TOKEN: Final = ""
 """Send none, whatever the environment says."""
+QUIET: Final = logging.getLogger("testcast.client.socket")
+"""For the library of WebSockets, which writes headers and messages to the log at level DEBUG: tokens are among them."""
+QUIET.setLevel(logging.INFO)
 _RENEW_S: Final = 60.0
 """How long before a token expires another one is looked for."""
 _LOOK_S: Final = 10.0

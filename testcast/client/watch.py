@@ -33,7 +33,7 @@ from testcast.client.errors import ConnectionLost, EdgeRefused, refused
 from testcast.client.events import Item, Reset, State, Unreadable, Verdict
 from testcast.client.proxies import VARIABLES, proxy_for
 from testcast.client.rpc import RpcClient, unauthenticated
-from testcast.client.token import Credentials, Token
+from testcast.client.token import QUIET, Credentials, Token
 from testcast.client.viewer import Effects, Viewer
 
 _OPEN_TIMEOUT_S: Final = 8.0
@@ -221,6 +221,7 @@ class Watch:
         return (_Connect if self._credentials.given else connect)(
             address,
             additional_headers=self._credentials.headers(),
+            logger=QUIET,
             open_timeout=_OPEN_TIMEOUT_S,
             ping_interval=None,
             close_timeout=1,

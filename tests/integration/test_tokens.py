@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,10 @@ async def test_actions_are_kept_to(protected: Protected) -> None:
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
 
 
-async def test_with_a_token_all_is_as_before(protected: Protected, stack_streams: Streams) -> None:
+async def test_with_a_token_all_is_as_before(
+    protected: Protected, stack_streams: Streams, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     edge, token = protected.edge.url, protected.admin
     test_id = await submit(edge, "http://127.0.0.1:9/", title="Protected", token=token)
     assert test_id in [each.test_id for each in await list_runs(edge, token=lambda: token)]
@@ -97,6 +101,7 @@ async def test_with_a_token_all_is_as_before(protected: Protected, stack_streams
         assert [each async for each in watch(edge, run_id, token=token)]
     with pytest.raises(EdgeRefused, match=r"send a token.*--token-file"):
         await list_runs(edge, token="")
+    assert caplog.records and not [each for each in caplog.records if token in each.getMessage()]
 
 
 async def test_commands_use_a_token_file(protected: Protected) -> None:

@@ -76,6 +76,9 @@ def test_memory_is_bounded(key: KeysInAFile, monkeypatch: pytest.MonkeyPatch) ->
     key.access.identify(bearer(tokens[4]))
     key.access.identify(bearer(tokens[0]))
     assert key.access.statistics().verified == 6
+    monkeypatch.setattr("ws_edge.access.token_access._MAX_VERIFIED_BYTES", 2 * len(tokens[0]))
+    key.access.identify(bearer(tokens[1]))
+    assert key.access.statistics().remembered == 2
 
 
 def test_wrong_tokens_are_not_remembered(key: KeysInAFile) -> None:

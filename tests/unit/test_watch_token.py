@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Any
@@ -80,7 +81,10 @@ async def test_a_socket_says_who_opens_it(edge: tuple[Edge, str]) -> None:
     assert standing.opened_with == ["Bearer old"]
 
 
-async def test_another_token_is_sent_on_the_open_socket(edge: tuple[Edge, str]) -> None:
+async def test_another_token_is_sent_on_the_open_socket(
+    edge: tuple[Edge, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     standing, url = edge
     given = iter(["old", "new"])
 
@@ -90,6 +94,8 @@ async def test_another_token_is_sent_on_the_open_socket(edge: tuple[Edge, str]) 
     standing.on_open = expire
     assert await followed(url, lambda: next(given)) == 1
     assert standing.opened_with == ["Bearer old"], "one socket, all the time"
+    ours = [each.getMessage() for each in caplog.records if each.name != "websockets.server"]
+    assert not [each for each in ours if "Bearer" in each or "authenticate" in each]
     assert {"type": "authenticate", "token": "new"} in standing.told
 
 

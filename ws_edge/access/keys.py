@@ -37,7 +37,7 @@ _OLDEST_S: Final = 24 * 3600.0
 _FETCH_TIMEOUT_S: Final = 5.0
 _RETRY_S: Final = (5.0, 60.0)
 _LOG_S: Final = 60.0
-_log = RateLimited(logging.getLogger("testcast.access"), _LOG_S)
+_log = logging.getLogger("testcast.access")
 
 
 class KeyStatistics(NamedTuple):
@@ -132,6 +132,7 @@ class KeyFile:
         self._state = self._look()
         self._keys = read_keys(path)
         self._next_look = clock() + _LOOK_S
+        self._trouble = RateLimited(_log, _LOG_S)
         self._reads, self._failures = 1, 0
 
     def __repr__(self) -> str:
@@ -166,11 +167,12 @@ class KeyFile:
             keys = _read(self._path)
         except InvalidSetting as error:
             self._failures += 1
-            _log.warning("the keys of tokens stay as they were: %s", error.message)
+            self._trouble.warning("the keys of tokens stay as they were: %s", error.message)
             return
         if keys.keys != self._keys.keys:
             self._keys = keys
             self.version += 1
+            _log.info("the keys of tokens have changed: %s holds %d of use", self._path, len(keys.keys))
 
     async def learn(self) -> None:
         """A file is looked at anyway."""
@@ -231,10 +233,12 @@ class KeyAddress:
         self._fetched_at: float | None = None
         self._next_for_unknown = float("-inf")
         self._fetching: asyncio.Task[bool] | None = None
+        self._host = urlsplit(address).hostname
+        self._trouble = RateLimited(_log, _LOG_S)
         self._reads, self._failures = 0, 0
 
     def __repr__(self) -> str:
-        return f"<KeyAddress {urlsplit(self._address).hostname} {self._keys!r}>"
+        return f"<KeyAddress {self._host} {self._keys!r}>"
 
     def statistics(self) -> KeyStatistics:
         """The figures of this moment."""
@@ -279,12 +283,10 @@ class KeyAddress:
             keys = parse_keys(await self._fetch_from(self._address))
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, MalformedKeys) as error:
             self._failures += 1
-            host = urlsplit(self._address).hostname
-            _log.warning("the keys of tokens cannot be fetched from %s: %s", host, str(error) or type(error).__name__)
+            why = str(error) or type(error).__name__
+            self._trouble.warning("the keys of tokens cannot be fetched from %s: %s", self._host, why)
             return False
         else:
-            if not keys.keys:
-                _log.warning("%s has no public key of Ed25519, P-256 or RSA: every token is refused", self._address)
             self._fetched_at = self._clock()
             self._change(keys)
             return True
@@ -293,6 +295,8 @@ class KeyAddress:
             self._next_for_unknown = self._clock() + _UNKNOWN_S
 
     def _change(self, keys: KeySet) -> None:
+        """Uses these keys from now on. No other form of the same keys makes what is remembered void."""
         if keys.keys != self._keys.keys:
             self._keys = keys
             self.version += 1
+            _log.info("the keys of tokens have changed: %s has %d of use", self._host, len(keys.keys))

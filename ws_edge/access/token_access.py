@@ -19,7 +19,9 @@ from ws_edge.access.tokens import UnknownKey, Verifier
 Clock = Callable[[], float]
 
 _MAX_VERIFIED: Final = 10_000
-"""Tokens whose check is remembered: about 5 MB. Beyond it the oldest goes."""
+"""Tokens whose check is remembered. Beyond it the oldest goes."""
+_MAX_VERIFIED_BYTES: Final = 8 << 20
+"""Of these tokens: what is remembered of one takes a few times its length."""
 _SCHEME: Final = "bearer"
 _NO_PROOF: Final = "this server wants to know who you are: send a token (Authorization: Bearer …), or sign in"
 
@@ -89,6 +91,8 @@ class _Remembered(NamedTuple):
     principal: Principal
     version: int
     """Of the keys that it was checked with."""
+    size: int
+    """Of the token, bytes."""
 
 
 class TokenAccessStatistics(NamedTuple):
@@ -129,6 +133,7 @@ class TokenAccess:
         self._clock = clock
         self._anonymous = _anonymous(config)
         self._remembered: dict[bytes, _Remembered] = {}
+        self._remembered_bytes = 0
         self._hits, self._verified, self._refused = 0, 0, 0
 
     def __repr__(self) -> str:
@@ -205,15 +210,23 @@ class TokenAccess:
         if principal is not None and (principal.expires_at is None or now < principal.expires_at):
             self._hits += 1
         else:
-            self._remembered.pop(name, None)
+            self._forget(name)
             principal = self._verifier.verify(token, keys, now).principal
             self._verified += 1
-            if len(self._remembered) >= _MAX_VERIFIED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[name] = _Remembered(principal, self.keys.version)
+            self._remember(name, _Remembered(principal, self.keys.version, len(token)))
         if principal.token_id is not None and self.revoked(principal.token_id):
             raise NotAuthenticated("the token is revoked")
         return principal
+
+    def _remember(self, name: bytes, what: _Remembered) -> None:
+        self._remembered[name] = what
+        self._remembered_bytes += what.size
+        while len(self._remembered) > _MAX_VERIFIED or self._remembered_bytes > _MAX_VERIFIED_BYTES:
+            self._forget(next(iter(self._remembered)))
+
+    def _forget(self, name: bytes) -> None:
+        known = self._remembered.pop(name, None)
+        self._remembered_bytes -= 0 if known is None else known.size
 
     def _without_proof(self) -> Principal:
         if self._anonymous is None:
