@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
+from ws_edge.api import quotas
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.methods import METHODS, Answer, Method, Params, RunParams
 from ws_edge.api.outside import why_page_is_refused
@@ -26,6 +27,7 @@ _STATUS: Final = {
     "method_not_allowed": 405,
     "already_ended": 409,
     "too_large": 413,
+    "too_many_requests": 429,
     "internal": 500,
     "broker_refused": 502,
     "queue_full": 503,
@@ -41,12 +43,15 @@ async def serve(request: Request) -> Response:
     try:
         method = _method(request)
         principal = node.access.identify(request.headers.get)
+        quotas.count(node, request, request.path_params["method"], method.action, principal)
         params = await _params(node, request, method)
         test_id = ids.parse_test_id(params.test_id) if isinstance(params, RunParams) else None
         node.access.authorize(principal, method.action, test_id)
-        answer = await method.call(node, request, params)
+        async with quotas.turn(node, request, request.path_params["method"]):
+            answer = await method.call(node, request, params)
     except TestcastError as error:
-        return error_response(error.code, error.public_message)
+        error = quotas.judged(node, request, error)
+        return error_response(error.code, error.public_message, retry_after_s=getattr(error, "retry_after_s", None))
     cache = request.scope["state"].get("response_cache")
     if cache is not None and answer.etag is not None and answer.is_current is not None:
         kept = CachedResponse(answer.etag.encode(), answer.body, answer.is_current, method.action, test_id)
@@ -115,13 +120,15 @@ def _response(request: Request, answer: Answer) -> Response:
     return Response(answer.body, media_type=answer.media_type, headers=headers)
 
 
-def error_response(code: str, message: str, status: int | None = None) -> Response:
+def error_response(code: str, message: str, status: int | None = None, *, retry_after_s: int | None = None) -> Response:
     """The one shape of an error.
 
     Args:
         status: the HTTP status; None for the one that belongs to the code.
+        retry_after_s: when to try again; None for what suits the status.
     """
     status = status or _STATUS.get(code, 400)
-    headers = {"retry-after": "2"} if status == 503 else {}
+    after = retry_after_s or (2 if status == 503 else None)
+    headers = {} if after is None else {"retry-after": str(after)}
     body = orjson.dumps({"error": {"code": code, "message": message}})
     return Response(body, status_code=status, headers=headers, media_type="application/json")

@@ -8,6 +8,7 @@ from broker.contract.errors import BadInput, NotFound, TestcastError
 from broker.contract.position import Position
 from ws_edge.access import AccessDenied, Principal
 from ws_edge.fanout.session import Session, Viewer
+from ws_edge.transport.quotas import own_subject
 from ws_edge.transport.requests import VERBS, ClientRequest, Opening, parse_message
 from ws_edge.transport.services import Services
 
@@ -26,6 +27,10 @@ class Client(Viewer, Protocol):
     """How many tests its address names."""
     closing_since: float
     """When the closing handshake began, loop time; 0 while the socket is open."""
+
+    @property
+    def address(self) -> str:
+        """What it counts as against the limits."""
 
     def send_error(self, code: str, message: str, test_id: str | None = None) -> None:
         """Tells the client what is wrong; the socket stays open."""
@@ -93,6 +98,7 @@ def _subscribe(viewer: Client, test_id: str, asked: Position | None) -> None:
 
 async def _cancel(viewer: Client, test_id: str) -> None:
     try:
+        viewer.node.quotas.take("cancels", viewer.address, own_subject(viewer.principal))
         await viewer.node.cancel(test_id)
     except TestcastError as error:
         if not viewer.closing_since:

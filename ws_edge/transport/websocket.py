@@ -30,7 +30,7 @@ from ws_edge.access import ANONYMOUS
 from ws_edge.encoding import ENCODINGS, Encoding
 from ws_edge.encoding.websocket import close_frame, wire_size
 from ws_edge.fanout.session import Session
-from ws_edge.transport import handshake, verbs
+from ws_edge.transport import handshake, quotas, verbs
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.requests import parse_query
 from ws_edge.transport.services import Services
@@ -133,7 +133,10 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         if self._request is None:
             self.upgrade(handshake.parse(data), at_once=False)
         else:
-            self._read(data)
+            for start in range(0, len(data), quotas.PARSED_AT_ONCE_BYTES):
+                if self.transport.is_closing():
+                    return
+                self._read(data[start : start + quotas.PARSED_AT_ONCE_BYTES])
 
     def eof_received(self) -> bool:
         """A half-closed connection is closed: the client could not answer a close frame either."""
@@ -232,7 +235,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
             self._leave()
             self.closing_since = asyncio.get_running_loop().time()
         self._track_partial_frame()
-        if self.waiting() > self.node.config.high_water_bytes and not self.closing_since:
+        if not self._paused and self.waiting() > self.node.config.high_water_bytes and not self.closing_since:
             # Answers (pongs, errors) pile up for a client that does not read them.
             self._paused, self.partial_since = True, 0.0
             self.transport.pause_reading()
@@ -250,7 +253,14 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         elif not self.partial_since:
             self.partial_since = asyncio.get_running_loop().time()
 
+    @property
+    def address(self) -> str:
+        """What it counts as against the limits."""
+        return self._address or ""
+
     def _on_frame(self, frame: Frame) -> None:
+        if frame.opcode is not Opcode.CLOSE and not self.node.quotas.may_talk(self):
+            return
         if frame.opcode is Opcode.CLOSE:
             self._leave()
             if self.closing_since:  # the reply to our close frame

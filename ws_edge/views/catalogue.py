@@ -24,6 +24,7 @@ from ws_edge.views.queue import Queue
 STALLED_AFTER_S: Final = 25.0
 """A worker gives a sign of life every 10 s; a run that has missed two of them is marked stalled."""
 _SWEEP_S: Final = 1.0
+_MAX_TIME_DIGITS: Final = 16
 _STALE_AFTER_S: Final = 5.0
 """A reconnect takes less, and is not worth a mark."""
 
@@ -360,9 +361,13 @@ def _cursor(run: Snapshot) -> str:
 
 def _parse_cursor(cursor: str) -> tuple[int, str]:
     created_at, _, test_id = cursor.partition(".")
-    if not created_at.isdigit() or subjects.test_id_of(f"test.{test_id}.cursor") is None:
+    if not _is_time(created_at) or subjects.test_id_of(f"test.{test_id}.cursor") is None:
         raise BadInput(f"cursor: {cursor[:80]!r} was not given out by listTests", code="invalid_cursor")
     return (-int(created_at), test_id)
+
+
+def _is_time(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_TIME_DIGITS
 
 
 def to_json(runs: Iterable[Snapshot]) -> list[Any]:
