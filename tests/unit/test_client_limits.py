@@ -232,18 +232,24 @@ def test_files_are_kept_for_the_node_itself() -> None:
 def test_an_address_has_its_own_limit_and_trusted_proxies_have_none() -> None:
     connections = Connections(100, 2, 1000)
     held = [Held() for _ in range(3)]
-    assert [connections.enter(each, "a", 0) is None for each in held] == [True, True, False]
+    assert connections.enter(held[0], "a", 0) is None and connections.enter(held[1], "a", 0) is None
+    connections.works(held[0])
+    connections.works(held[1])
+    refused = connections.enter(held[2], "a", 0)
+    assert refused is not None and refused.code == "address_full" and "TRUSTED_PROXIES" in refused.message
     assert all(connections.enter(Held(), "", 0) is None for _ in range(10))
     after = Held()
     connections.hand_over(held[0], after)
+    connections.works(after)
     assert connections.enter(held[2], "a", 0) is not None, "it is still the same connection"
+    connections.rests(held[1])
+    assert connections.enter(Held(), "b", 0) is None and not held[1].ended
+    assert connections.enter(held[2], "a", 0) is None and held[1].ended, "its own that rests makes room"
     connections.leave(held[0])
     connections.leave(after)
-    connections.leave(after)
-    assert connections.enter(held[2], "a", 0) is None
     for each in held:
         connections.leave(each)
-    assert connections.statistics()[:3] == (10, 10, 0)
+    assert connections.statistics()[:3] == (11, 11, 1)
 
 
 # -- answers that are not taken -------------------------------------------------------------------------------------

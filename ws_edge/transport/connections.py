@@ -1,7 +1,8 @@
 """Limits on connections that are no sockets: those of HTTP, and those that have sent nothing yet. Pure.
 
-A node that is full closes the connection that has rested longest and lets the new one in: a client that asks for
-something at once is served, however many others hold connections open and say nothing.
+A node that is full closes the connection that has rested longest and lets the new one in, and so does an address that
+has its number of them: a client that asks for something at once is served, however many others hold connections open
+and say nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Connections:
         self._open: dict[Connection, str] = {}
         self._resting: dict[Connection, None] = {}
         """In the order in which they began to rest."""
-        self._by_address: dict[str, int] = {}
+        self._addresses: dict[str, _Address] = {}
         self._refused = 0
         self._closed = 0
 
@@ -58,7 +59,7 @@ class Connections:
 
     def statistics(self) -> ConnectionsStatistics:
         """The figures of this moment."""
-        counts = (len(self._open), len(self._resting), len(self._by_address))
+        counts = (len(self._open), len(self._resting), len(self._addresses))
         return ConnectionsStatistics(*counts, self._refused, self._closed)
 
     def enter(self, connection: Connection, address: str, others: int) -> Refused | None:
@@ -68,49 +69,74 @@ class Connections:
             address: where it comes from; empty for one that counts against no address, like a trusted proxy's.
             others: all connections of the process, sockets among them.
         """
-        if address and self._max_per_address and self._by_address.get(address, 0) >= self._max_per_address:
-            self._refused += 1
+        known = self._addresses.get(address)
+        if known is not None and self._max_per_address and known.open >= self._max_per_address:
             text = f"{address} has its {self._max_per_address} connections to this node"
             hint = "if it is a proxy, name it in TESTCAST_EDGE_TRUSTED_PROXIES"
-            return Refused("address_full", f"{text}; {hint}", _RETRY_S)
-        if len(self._open) >= self._max_open or others >= self._max_files:
-            oldest = next(iter(self._resting), None)
-            if oldest is None:
-                self._refused += 1
-                return Refused("node_full", "this node has as many connections as it can serve", _RETRY_S)
-            self.leave(oldest)
-            self._closed += 1
-            oldest.make_room()
+            if not self._make_room(known.resting):
+                return Refused("address_full", f"{text}; {hint}", _RETRY_S)
+        elif (len(self._open) >= self._max_open or others >= self._max_files) and not self._make_room(self._resting):
+            return Refused("node_full", "this node has as many connections as it can serve", _RETRY_S)
         self._open[connection] = address
-        self._resting[connection] = None
         if address:
-            self._by_address[address] = self._by_address.get(address, 0) + 1
+            self._addresses.setdefault(address, _Address()).open += 1
+        self.rests(connection)
         return None
 
     def hand_over(self, before: Connection, after: Connection) -> None:
         """A connection is another object from now on."""
         address = self._open.pop(before, None)
-        self._resting.pop(before, None)
         if address is not None:
+            self._end_rest(before, address)
             self._open[after] = address
-            self._resting[after] = None
+            self.rests(after)
 
     def works(self, connection: Connection) -> None:
         """A request of it is under way: it is not closed to make room."""
-        self._resting.pop(connection, None)
+        self._end_rest(connection, self._open.get(connection, ""))
 
     def rests(self, connection: Connection) -> None:
         """It has no request under way."""
-        if connection in self._open:
+        address = self._open.get(connection)
+        if address is not None:
             self._resting[connection] = None
+            if address:
+                self._addresses[address].resting[connection] = None
 
     def leave(self, connection: Connection) -> None:
         """It is closed, or a socket from now on. Harmless for one that has left."""
         address = self._open.pop(connection, None)
+        if address is None:
+            return
+        self._end_rest(connection, address)
+        if address:
+            self._addresses[address].open -= 1
+            if not self._addresses[address].open:
+                del self._addresses[address]
+
+    def _end_rest(self, connection: Connection, address: str) -> None:
         self._resting.pop(connection, None)
         if address:
-            left = self._by_address[address] - 1
-            if left:
-                self._by_address[address] = left
-            else:
-                del self._by_address[address]
+            self._addresses[address].resting.pop(connection, None)
+
+    def _make_room(self, resting: dict[Connection, None]) -> bool:
+        """Closes the connection that has rested longest. False: there is none, and somebody is refused."""
+        oldest = next(iter(resting), None)
+        if oldest is None:
+            self._refused += 1
+            return False
+        self._closed += 1
+        self.leave(oldest)
+        oldest.make_room()
+        return True
+
+
+class _Address:
+    """The connections from one address."""
+
+    __slots__ = ("open", "resting")
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.resting: dict[Connection, None] = {}
+        """In the order in which they began to rest."""
