@@ -252,6 +252,17 @@ def test_an_address_has_its_own_limit_and_trusted_proxies_have_none() -> None:
     assert connections.statistics()[:3] == (11, 11, 1)
 
 
+def test_the_only_connection_of_an_address_makes_room() -> None:
+    connections = Connections(100, 1, 1000)
+    for _ in range(3):
+        held = Held()
+        assert connections.enter(held, "a", 0) is None
+    connections.works(held)
+    assert connections.enter(Held(), "a", 0) is not None
+    connections.leave(held)
+    assert connections.statistics() == (0, 0, 0, 1, 2)
+
+
 # -- answers that are not taken -------------------------------------------------------------------------------------
 
 

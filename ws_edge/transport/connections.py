@@ -78,9 +78,13 @@ class Connections:
         elif (len(self._open) >= self._max_open or others >= self._max_files) and not self._make_room(self._resting):
             return Refused("node_full", "this node has as many connections as it can serve", _RETRY_S)
         self._open[connection] = address
+        self._resting[connection] = None
         if address:
-            self._addresses.setdefault(address, _Address()).open += 1
-        self.rests(connection)
+            known = self._addresses.get(address)  # it has gone if its only connection made room
+            if known is None:
+                known = self._addresses[address] = _Address()
+            known.open += 1
+            known.resting[connection] = None
         return None
 
     def hand_over(self, before: Connection, after: Connection) -> None:
@@ -108,10 +112,12 @@ class Connections:
         address = self._open.pop(connection, None)
         if address is None:
             return
-        self._end_rest(connection, address)
-        if address:
-            self._addresses[address].open -= 1
-            if not self._addresses[address].open:
+        self._resting.pop(connection, None)
+        known = self._addresses.get(address)
+        if known is not None:
+            known.resting.pop(connection, None)
+            known.open -= 1
+            if not known.open:
                 del self._addresses[address]
 
     def _end_rest(self, connection: Connection, address: str) -> None:

@@ -87,7 +87,7 @@ def client_address(peer: str, header: Header, trusted: Sequence[Network]) -> str
     Returns:
         The first address, seen from here, that is no trusted proxy. Where a proxy names no address, the proxy's own.
     """
-    address = str(parse_address(peer) or peer)
+    address = str(parse_address(peer) or peer) if ":" in peer else peer  # a mapped IPv4 address becomes plain
     if not is_trusted(address, trusted):
         return address
     named = header("x-forwarded-for")

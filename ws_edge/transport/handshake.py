@@ -88,7 +88,9 @@ def request_of(method: str, target: bytes, headers: dict[str, str]) -> Request:
 
 
 def _query(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(query, keep_blank_values=True) if query else []
+    if "%" in query or "+" in query:
+        return parse_qsl(query, keep_blank_values=True)
+    return [(name, value) for name, _, value in [each.partition("=") for each in query.split("&") if each]]
 
 
 def _add(headers: dict[str, str], name: str, value: str) -> None:
