@@ -25,6 +25,7 @@ from ws_edge.access import OpenAccess
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub
 from ws_edge.transport.admission import Admission
+from ws_edge.transport.quotas import Quotas
 from ws_edge.transport.websocket import ViewerSocket
 from ws_edge.views.tests_channel import TestsChannel
 
@@ -175,6 +176,7 @@ class FakeEdge:
             draining=False,
             tests=TestsChannel(config.high_water_bytes, lambda: False),
             admission=Admission(10, 10, 0),
+            quotas=Quotas(config.limits._replace(messages_per_s=1000), config.max_subscriptions),
         )
         hub.listeners = self.node.tests
         self.server_state = SimpleNamespace(connections=set())

@@ -27,7 +27,7 @@ from websockets.protocol import Protocol as FrameParser
 from broker.contract.errors import BadInput
 from ws_edge.access import ANONYMOUS, Undecided
 from ws_edge.encoding.websocket import close_frame, wire_size
-from ws_edge.transport import handshake, verbs
+from ws_edge.transport import handshake, quotas, verbs
 from ws_edge.transport.client_socket import ENCODING, ClientSocket
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.requests import parse_query
@@ -120,7 +120,10 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             if len(self._early) > MAX_MESSAGE_BYTES:
                 self.transport.abort()
         else:
-            self._read(data)
+            for start in range(0, len(data), quotas.PARSED_AT_ONCE_BYTES):
+                if self.transport.is_closing():
+                    return
+                self._read(data[start : start + quotas.PARSED_AT_ONCE_BYTES])
 
     def eof_received(self) -> bool:
         """A half-closed connection is closed: the client could not answer a close frame either."""
@@ -287,6 +290,8 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             self.partial_since = asyncio.get_running_loop().time()
 
     def _on_frame(self, frame: Frame) -> None:
+        if frame.opcode is not Opcode.CLOSE and not self.node.quotas.may_talk(self):
+            return
         if frame.opcode is Opcode.CLOSE:
             self._leave()
             if self.closing_since:  # the reply to our close frame
