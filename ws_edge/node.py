@@ -179,7 +179,8 @@ class Node:
             reasons.append(self.nats.storage.summary)
         if self.nats.connected and self.topology.problems:
             names = ", ".join(sorted(self.topology.problems))
-            reasons.append(f"the broker lacks what this edge needs, and it cannot be declared: {names}")
+            what = "it cannot be declared" if self.topology.manages else "an operator has to declare it"
+            reasons.append(f"the broker lacks what this edge needs, and {what}: {names}")
         return reasons
 
     def snapshot(self, test_id: str) -> Snapshot | None:

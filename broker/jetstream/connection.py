@@ -86,7 +86,8 @@ class Connection:
         self._replies: dict[bytes, Handler] = {}
         self._waiting: dict[asyncio.Future[list[Message]], str] = {}
         """Requests whose replies have not all arrived, and their subjects."""
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._inbox_prefix = settings.inbox_prefix
+        self._inbox = self.inbox()
         self._tokens, self._rng = 0, random.Random()
         self._refusal: str | None = None  # why no server lets this client in; None while one does or says nothing
         self._open = False  # the first connection has been made
@@ -237,6 +238,10 @@ class Connection:
         finally:
             stopped.cancel()
             connecting.cancel()
+
+    def inbox(self) -> str:
+        """Returns a subject for answers that nobody else listens on."""
+        return f"{self._inbox_prefix}.{secrets.token_hex(11)}"
 
     @property
     def connected(self) -> bool:
