@@ -57,7 +57,8 @@ NAMES: Final = frozenset(
     }
 )
 """`TESTCAST_BIND` and `TESTCAST_PORT` are read by docker-compose.yml."""
-LOGIN: Final = tuple(sorted(each for each in NAMES if "_NATS_" in each and not each.endswith(("_URL", "_REPLICAS", "_STREAMS"))))
+_NOT_LOGIN: Final = ("_URL", "_REPLICAS", "_STREAMS")
+LOGIN: Final = tuple(sorted(each for each in NAMES if "_NATS_" in each and not each.endswith(_NOT_LOGIN)))
 """How to log in to a broker and to find its JetStream: of no use for one that testcast itself has started."""
 
 
