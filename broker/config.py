@@ -44,6 +44,8 @@ class BrokerConfig(NamedTuple):
     state_dir: Path | None
     """None where none is named and the user has no home directory: only what writes nothing can run."""
     server_binary: str | None
+    login: NatsSettings | None = None
+    """How to log in; None: as the environment says."""
 
 
 def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:

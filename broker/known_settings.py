@@ -40,6 +40,7 @@ NAMES: Final = frozenset(
         "TESTCAST_EDGE_WORKERS",
         "TESTCAST_EVENTS_MAX_AGE_S",
         "TESTCAST_EVENTS_MAX_BYTES",
+        "TESTCAST_INSECURE",
         "TESTCAST_NATS_CA",
         "TESTCAST_NATS_CERT",
         "TESTCAST_NATS_CREDS",

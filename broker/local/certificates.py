@@ -26,7 +26,7 @@ def certify(ca: Path, server: Path, names: Collection[str], now: datetime) -> bo
     """Makes what is missing: `ca.pem` and `ca.key` in the one directory, `server.pem` and `server.key` in the other.
 
     Keys stay as they are. The server's certificate is made anew when it ends within 30 days, when it lacks one of the
-    names, or when another CA has signed it.
+    names, or when another CA has signed it. It keeps the names that it had.
 
     Args:
         names: host names and IP addresses at which clients reach the server.
@@ -40,25 +40,34 @@ def certify(ca: Path, server: Path, names: Collection[str], now: datetime) -> bo
         create(ca / "ca.pem", _pem(_authority(ca_key, now)), private=False)
     authority = x509.load_pem_x509_certificate((ca / "ca.pem").read_bytes())
     server_key = _key(server / "server.key")
-    path = server / "server.pem"
-    if path.exists() and _serves(path, authority, server_key, names, now):
-        return False
-    replace(path, _pem(_signed(server_key, authority, ca_key, names, now)), private=False)
+    path, wanted = server / "server.pem", [_name(each) for each in names]
+    if path.exists():
+        standing = x509.load_pem_x509_certificate(path.read_bytes())
+        if _serves(standing, authority, server_key, wanted, now):
+            return False
+        wanted += _names_in(standing)
+    replace(path, _pem(_signed(server_key, authority, ca_key, wanted, now)), private=False)
     return True
 
 
 def _serves(
-    path: Path, authority: x509.Certificate, key: ec.EllipticCurvePrivateKey, names: Collection[str], now: datetime
+    standing: x509.Certificate,
+    authority: x509.Certificate,
+    key: ec.EllipticCurvePrivateKey,
+    wanted: Collection[x509.GeneralName],
+    now: datetime,
 ) -> bool:
-    standing = x509.load_pem_x509_certificate(path.read_bytes())
     if standing.public_key() != key.public_key() or standing.not_valid_after_utc - now < RENEWED_BEFORE:
         return False
     try:
         standing.verify_directly_issued_by(authority)
     except Exception:  # of any kind: it is another authority's
         return False
-    held = standing.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {_name(each) for each in names} <= set(held)
+    return set(wanted) <= set(_names_in(standing))
+
+
+def _names_in(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -87,11 +96,11 @@ def _signed(
     key: ec.EllipticCurvePrivateKey,
     authority: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
-    names: Collection[str],
+    names: Collection[x509.GeneralName],
     now: datetime,
 ) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "testcast broker")])
-    held = x509.SubjectAlternativeName([_name(each) for each in dict.fromkeys(names)])
+    held = x509.SubjectAlternativeName(dict.fromkeys(names))
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     return (
         _begun(name, authority.subject, key, now, _SERVER_LASTS)

@@ -5,28 +5,20 @@ The table says who may. It is written by hand from what the parts have to do, no
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
-import pytest
 
-from agent_worker.publish.run import TestRun
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotPermitted, NotThere
+from broker.contract.errors import BrokerRefused, NotPermitted, NotThere
 from broker.contract.roles import Role
 from broker.identity import new_test_id
-from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
-from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.permissions import API_PREFIX
-from broker.jetstream.snapshot_store import SnapshotStore
-from broker.jetstream.survey import newest_of_all
-from testcast.client.known_runs import KnownRuns
 from tests.harness import begin, event_bytes, until
 from tests.secure_broker import SecureBroker, secure_broker
 
@@ -93,7 +85,7 @@ def stores(subject: str, payload: bytes = b"{}", headers: dict[str, str] | None 
             with contextlib.suppress(NotPermitted, NotThere):
                 answer = orjson.loads((await nats.request(each, payload, headers=headers)).data)
                 if "error" not in answer:
-                    return answer["seq"] > 0
+                    return bool(answer["seq"])
         return False
 
     return tried
