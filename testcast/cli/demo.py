@@ -231,7 +231,8 @@ def prepare_broker(request: BrokerRequest, settings: BrokerConfig, terminal: Ter
     name = request.names[0] if request.names else reachable(request.host)
     access.write_settings(name, request.port)
     if role is not None:
-        terminal.raw((access.directory / role / ENV).read_bytes().rstrip())
+        for line in (access.directory / role / ENV).read_bytes().splitlines():
+            terminal.raw(line)
         return EXIT_COMPLETED
     _started(terminal, "keys", str(access.directory))
     _tell_settings(access, terminal)
