@@ -6,38 +6,21 @@ import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Final
 
 from broker import config as broker_config
 from broker.config import BrokerConfig, login_given, switch, whole
 from broker.contract.errors import InvalidSetting
-from broker.contract.roles import Role
 from broker.local.exposure import is_exposed
 from testcast.client.address import is_local
-
-LOCAL_KEYS: Final = "nats-access"
-"""Below the state directory: the keys of this machine's secure broker."""
 
 
 def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     """The settings of the broker; `nats_url` (the option `--nats`) replaces `TESTCAST_NATS_URL`.
 
-    Where neither names a broker, and no setting says how to log in, it is the secure one that runs on this machine, if
-    there is one, with its operator's login.
-
     Raises:
         InvalidSetting: a value is invalid; the message names the variable.
     """
-    found = broker_config.load(environ if nats_url is None else {**environ, "TESTCAST_NATS_URL": nats_url})
-    if nats_url is not None or describes_a_broker(environ) or found.state_dir is None:
-        return found
-    if not (found.state_dir / LOCAL_KEYS).is_dir():
-        return found
-    from testcast.local.secure import access_below, running  # slow to import, and few commands need it
-
-    access = access_below(found.state_dir)
-    local = running(access)
-    return found if local is None else found._replace(nats_url=local, login=access.login(Role.OPERATOR))
+    return broker_config.load(environ if nats_url is None else {**environ, "TESTCAST_NATS_URL": nats_url})
 
 
 def refuse_exposed_broker(host: str, environ: Mapping[str, str] = os.environ) -> None:

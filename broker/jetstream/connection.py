@@ -101,10 +101,8 @@ class Connection:
 
     def statistics(self) -> ConnectionStatistics:
         """Returns the connection's state and counts."""
-        client = self._client
-        return ConnectionStatistics(
-            self.connected, self._reconnects, client.dropped, len(client.handlers), len(self._waiting)
-        )
+        counts = (self._reconnects, self.dropped, len(self._client.handlers), len(self._waiting))
+        return ConnectionStatistics(self.connected, *counts)
 
     @classmethod
     async def connect(
@@ -240,12 +238,12 @@ class Connection:
             connecting.cancel()
 
     def inbox(self) -> str:
-        """Returns a subject for answers that nobody else listens on."""
+        """Returns a new subject for answers."""
         return f"{self._inbox_prefix}.{secrets.token_hex(11)}"
 
     @property
     def connected(self) -> bool:
-        """Whether the connection is up, as far as this side knows."""
+        """Whether it is up, as far as this side knows."""
         return self._open and bool(self._client.is_connected)
 
     @property
@@ -270,12 +268,7 @@ class Connection:
         await self._guard(lambda: self._client.publish_many(messages))
 
     async def request(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        *,
-        headers: dict[str, str] | None = None,
-        timeout_s: float = 5.0,
+        self, subject: str, payload: bytes = b"", *, headers: dict[str, str] | None = None, timeout_s: float = 5.0
     ) -> Message:
         """Sends a request and returns its one reply.
 

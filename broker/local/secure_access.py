@@ -16,11 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import nkeys
-
 from broker.contract.errors import ServerNotStarted
 from broker.contract.roles import Rights, Role
-from broker.local.certificates import certify
 from broker.local.listening import host_port
 from broker.local.private_files import create, folder, replace
 from broker.local.secure_config import server_config
@@ -89,6 +86,8 @@ class SecureAccess(NamedTuple):
             ) from None
 
     def _prepare(self, names: Collection[str], now: datetime) -> None:
+        from broker.local.certificates import certify  # slow to import, and few commands need it
+
         ca, server = self.directory / "ca", self.directory / "server"
         for each in (self.directory, ca, server, *(self.directory / role.value for role in self.rights)):
             folder(each)
@@ -113,6 +112,8 @@ class SecureAccess(NamedTuple):
 
 def _public_key(seed_file: Path) -> str:
     """The public key of a user, whose seed is made where there is none."""
+    import nkeys  # slow to import, and few commands need it
+
     if not seed_file.exists():
         create(seed_file, bytes(nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER)) + b"\n")
     try:

@@ -10,20 +10,22 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from broker.config import BrokerConfig
 from broker.contract.errors import ServerNotStarted
 from broker.contract.roles import Role
 from broker.jetstream.permissions import rights
 from broker.local.listening import bare, reachable
 from broker.local.secure_access import SecureAccess
-from testcast.config import LOCAL_KEYS
+from testcast import config
 
+_KEYS: Final = "broker-keys"
 _RUNNING: Final = "running"
 """Held locked by the process that runs the broker; it has the broker's address in it."""
 
 
 def access_below(state_dir: Path) -> SecureAccess:
     """The keys of the secure broker that is started without naming a directory."""
-    return access_in(state_dir / LOCAL_KEYS)
+    return access_in(state_dir / _KEYS)
 
 
 def access_in(directory: Path) -> SecureAccess:
@@ -83,6 +85,21 @@ def running(access: SecureAccess) -> str | None:
     except (OSError, UnicodeDecodeError):
         pass
     return None
+
+
+def reached(nats_url: str | None) -> BrokerConfig:
+    """The broker that a command uses: the one that `nats_url` (the option `--nats`) or the settings name; else the secure
+    one that runs on this machine, with its operator's login; else the usual address.
+
+    Raises:
+        InvalidSetting: a value is invalid; the message names the variable.
+    """
+    found = config.broker(nats_url)
+    if nats_url is not None or config.describes_a_broker() or found.state_dir is None:
+        return found
+    access = access_below(found.state_dir)
+    local = running(access)
+    return found if local is None else found._replace(nats_url=local, login=access.login(Role.OPERATOR))
 
 
 def settings_of_edges(state_dir: Path) -> dict[str, str]:
