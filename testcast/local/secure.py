@@ -88,8 +88,10 @@ def running(access: SecureAccess) -> str | None:
 
 
 def reached(nats_url: str | None) -> BrokerConfig:
-    """The broker that a command uses: the one that `nats_url` (the option `--nats`) or the settings name; else the secure
-    one that runs on this machine, with its operator's login; else the usual address.
+    """The broker that a command uses.
+
+    It is the one that `nats_url` (the option `--nats`) or the settings name; else the secure one that runs on this
+    machine, with its operator's login; else the one at the usual address.
 
     Raises:
         InvalidSetting: a value is invalid; the message names the variable.
