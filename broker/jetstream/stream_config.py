@@ -23,7 +23,7 @@ MAX_QUEUED_JOBS: Final = 10_000
 MAX_SHOT_BYTES: Final = 64 * 1024
 MAX_ACCESS_BYTES: Final = 4 * 1024
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
@@ -41,6 +41,8 @@ _MUST: Final = {
     _ACCESS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
 }
 """What testcast cannot work without. A stream that lacks one of them is changed."""
+_NEVER: Final = ("allow_rollup_hdrs",)
+"""What no stream may allow: one message with the header `Nats-Rollup` would remove every other one of a stream."""
 _TOLD: Final = {
     "max_age": "TESTCAST_EVENTS_MAX_AGE_S",
     "max_bytes": "TESTCAST_EVENTS_MAX_BYTES",
@@ -95,7 +97,8 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
         # Each entry has a lifetime of its own: that of the token, share link or ticket that it is about.
         _bucket(subjects.ACCESS, 0, max_value_bytes=MAX_ACCESS_BYTES) | {"allow_msg_ttl": True},
     ]
-    return [config | {"num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}} for config in made]
+    common = {**dict.fromkeys(_NEVER, False), "num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}}
+    return [config | common for config in made]
 
 
 def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
@@ -109,7 +112,6 @@ def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
         "max_age": max_age,
         "discard": "new",
         "allow_direct": True,
-        "allow_rollup_hdrs": True,
         "deny_delete": True,
     }
 
@@ -196,7 +198,7 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
             new = [*old, *(each for each in new if each not in old)]
         if old != new:
             found.append(Change(field, old, new))
-    return found
+    return found + [Change(field, True, False) for field in _NEVER if standing.get(field)]
 
 
 def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change, str]]:
