@@ -67,6 +67,11 @@ def allow_private(nats_url: str, game_url: str, environ: Mapping[str, str] = os.
     return all(map(is_local, [*nats_url.split(","), game_url])) if given is None else given
 
 
+def allowed_hosts(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """The hosts that may be tested although their addresses are private: `TESTCAST_ALLOW_HOSTS`."""
+    return broker_config.allowed_hosts(environ)
+
+
 def edge_address(
     host: str | None = None, port: int | None = None, environ: Mapping[str, str] = os.environ
 ) -> tuple[str, int]:

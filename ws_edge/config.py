@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from broker.config import allow_private, number, switch, whole
+from broker.config import allow_private, allowed_hosts, number, switch, whole
 from broker.contract.errors import InvalidSetting
 from ws_edge.origins import Origins, PublicUrl, parse_public_url
 
@@ -39,6 +39,7 @@ class EdgeConfig(NamedTuple):
     reaper: bool = True
     run_lost_s: float = 900.0
     allow_private: bool = False
+    allowed_hosts: frozenset[str] = frozenset()
     demo_game_url: str | None = None
 
     @property
@@ -48,7 +49,7 @@ class EdgeConfig(NamedTuple):
 
 
 def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
-    """Reads `TESTCAST_EDGE_…`, `TESTCAST_RUN_LOST_S` and `TESTCAST_ALLOW_PRIVATE`.
+    """Reads `TESTCAST_EDGE_…`, `TESTCAST_RUN_LOST_S`, `TESTCAST_ALLOW_PRIVATE` and `TESTCAST_ALLOW_HOSTS`.
 
     Raises:
         InvalidSetting: a value makes no sense; the message names the variable.
@@ -80,6 +81,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         reaper=switch("TESTCAST_EDGE_REAPER", default.reaper, environ),
         run_lost_s=number("TESTCAST_RUN_LOST_S", default.run_lost_s, 1, 7 * 86400, environ),
         allow_private=allow_private(environ) or False,
+        allowed_hosts=allowed_hosts(environ),
         demo_game_url=environ.get("TESTCAST_EDGE_DEMO_GAME_URL") or None,
     )
 

@@ -19,7 +19,7 @@ from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
 from broker.version import VERSION
 from ws_edge.access import Action
-from ws_edge.api.outside import outside_of
+from ws_edge.api.outside import asker, outside_of
 from ws_edge.fanout.ring import entry_of
 from ws_edge.fanout.unreadable import told
 from ws_edge.node import Node
@@ -187,11 +187,13 @@ async def connect_to_test(node: Node, request: Request, params: RunParams) -> An
     return Answer(orjson.dumps(answer))
 
 
-async def submit_test(node: Node, _request: Request, params: SubmitTest) -> Answer:
+async def submit_test(node: Node, request: Request, params: SubmitTest) -> Answer:
     """Queues a run."""
-    url = await check_for_submit(params.game_url, allow_private=node.config.allow_private)
-    private = node.config.allow_private
-    job = runs.make_job(url, params.title, params.budget_seconds, params.seed, allow_private=private)
+    private, hosts = node.config.allow_private, node.config.allowed_hosts
+    who = asker(node.config, request)
+    url = await check_for_submit(params.game_url, allow_private=private, allowed_hosts=hosts, asker=who)
+    budget_s, seed = params.budget_seconds, params.seed
+    job = runs.make_job(url, params.title, budget_s, seed, allow_private=private, allowed_hosts=hosts)
     return Answer(orjson.dumps({"testId": await runs.submit(node.log, job)}))
 
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from ws_edge.config import EdgeConfig
 from ws_edge.transport.foreign_pages import why_refused
-from ws_edge.transport.forwarded import Outside, seen_from_outside
+from ws_edge.transport.forwarded import Outside, client_address, limited_address, seen_from_outside
 
 
 def outside_of(config: EdgeConfig, request: Request) -> Outside:
@@ -19,6 +19,11 @@ def outside_of(config: EdgeConfig, request: Request) -> Outside:
 def why_page_is_refused(config: EdgeConfig, request: Request) -> str | None:
     """None when the page that sends this request may do so, or when no page sends it."""
     return why_refused(config, partial(_header, request), _peer(request))
+
+
+def asker(config: EdgeConfig, request: Request) -> str:
+    """The address that a limit counts this request to."""
+    return limited_address(client_address(_peer(request), partial(_header, request), config.trusted_proxies))
 
 
 def _header(request: Request, name: str) -> str | None:
