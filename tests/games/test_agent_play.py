@@ -211,7 +211,7 @@ async def test_a_hung_main_thread(server: GameServer, browser: Browser) -> None:
     assert "the page hung" in run.lines[-1]
     assert run.part("stability")["score"] == 0
     again = await played(browser, f"{server.url}/index.html?bug=blank", budget_s=30)  # it ends within 6 s of loading
-    assert again.score is not None and browser.launches == 1
+    assert again.score is not None
 
 
 async def test_cancelling_a_hung_page_takes_effect_at_once(server: GameServer, browser: Browser) -> None:
@@ -233,10 +233,10 @@ async def test_cancelling_a_hung_page_takes_effect_at_once(server: GameServer, b
 
 
 async def test_a_dead_browser_is_started_anew(server: GameServer, browser: Browser) -> None:
-    assert browser._chromium is not None
-    await browser._chromium.close()
+    assert browser._next is not None
+    await (await browser._next).running.close()
     run = await played(browser, f"{server.url}/index.html?bug=blank", budget_s=6)
-    assert run.score is not None and browser.launches == 2
+    assert run.score is not None and browser.launches >= 2
 
 
 def test_a_browser_that_is_none_is_named() -> None:

@@ -150,7 +150,7 @@ async def test_what_is_no_proxy_request_ends_the_connection(line: str) -> None:
     names = Names()
     async with EgressProxy(judge_any, lambda _: None, names) as proxy:
         answer = await ask(proxy, f"{line}\r\nHost: a.example\r\n\r\n")
-        assert proxy.statistics()[1:] == (0, 0, 1)
+        assert proxy.statistics()[1:] == (0, 0, 1, 0)
     assert answer == BAD_REQUEST
     assert not names.asked
 
@@ -220,7 +220,7 @@ async def test_a_malformed_request_is_answered_400_and_goes_nowhere(malformed: s
     names, troubles = Names(), list[Trouble]()
     async with EgressProxy(judge_any, troubles.append, names) as proxy:
         answer = await ask(proxy, malformed)
-        assert proxy.statistics()[1:] == (0, 0, 1)
+        assert proxy.statistics()[1:] == (0, 0, 1, 0)
     assert answer == BAD_REQUEST
     assert not names.asked and not troubles
 
