@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from agent_worker.config import AgentConfig, load
+from agent_worker.config import AgentConfig, forget_secrets, load
 from agent_worker.games.browser import Browser, Walls
+from agent_worker.games.confinement import deny_looks_from_outside
 from agent_worker.games.egress_proxy import judge_any, judge_public
 from agent_worker.games.errors import BrowserMissing, PageGone
 from agent_worker.games.handle import GameJob, RunHandle, read_job
@@ -23,6 +24,7 @@ from broker import config as broker_config
 from broker.contract.errors import TestcastError
 from broker.jetstream.connection import Connection
 from broker.local.signals import ShieldingLoop, not_ignored
+from broker.login import NatsSettings
 from broker.retry import retry
 from broker.version import VERSION
 
@@ -38,8 +40,11 @@ class _Stopped(Exception):
     """The process was told to stop before the broker answered."""
 
 
-async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None:
+async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event, login: NatsSettings | None = None) -> None:
     """Works until `stop` is set, then hands its runs on. Waits for the broker without a time limit.
+
+    Args:
+        login: how to log in to the broker; None: as the environment says.
 
     Raises:
         BrowserMissing: Chromium could not be started.
@@ -47,7 +52,8 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None
     """
     try:
         nats = await _until_stopped(
-            stop, lambda: Connection.connect(nats_url, name=f"agent-{config.name}", timeout_s=_CONNECT_S)
+            stop,
+            lambda: Connection.connect(nats_url, name=f"agent-{config.name}", timeout_s=_CONNECT_S, settings=login),
         )
     except _Stopped:
         return
@@ -135,8 +141,11 @@ def main() -> int:
     async def run() -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
-        settings, config = broker_config.load(), load()
-        await serve(settings.nats_url, config, stop)
+        settings, login, config = broker_config.load(), broker_config.nats(), load()
+        # Processes that are started from here on, browsers among them, have no way to learn of the broker.
+        forget_secrets()
+        deny_looks_from_outside()
+        await serve(settings.nats_url, config, stop, login)
 
     try:
         with asyncio.Runner(loop_factory=ShieldingLoop) as runner:

@@ -33,6 +33,7 @@ __all__ = ["Browser", "Page", "Walls", "find_chromium"]
 CLOSE_TIMEOUT_S: Final = 1.5
 """A cancelled run must be gone within 2 s."""
 _LIMITS: Final = Limits()
+_ALL_WALLS: Final = Walls()
 _PATH: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -77,7 +78,8 @@ class Browser:
         limits: What one run may take.
         allow_root: Games may run as root where root cannot become another user. For games of one's own.
         environment: What Chromium is told of the worker's environment; nothing else of it reaches a game.
-        walls: The walls to try for; None: all that this machine lets stand.
+        walls: Those to put up, where this machine lets them stand.
+        ahead: Start one for the next run while none is played, which saves that run a second.
     """
 
     def __init__(
@@ -88,14 +90,16 @@ class Browser:
         limits: Limits = _LIMITS,
         allow_root: bool = False,
         environment: Mapping[str, str] = _PATH,
-        walls: Walls | None = None,
+        walls: Walls = _ALL_WALLS,
+        ahead: bool = True,
     ) -> None:
         self._executable = executable
         self._judge = judge
         self._limits = limits
         self._allow_root = allow_root
         self._environment = dict(environment)
-        self._wanted = walls
+        self._at_most = walls
+        self._ahead = ahead
         self._driver: Playwright | None = None
         self._workshop: Workshop | None = None
         self._next: asyncio.Task[_Chromium] | None = None
@@ -119,7 +123,8 @@ class Browser:
         try:
             self._workshop = Workshop()
             self._chromium = find_chromium(self._executable) or self._driver.chromium.executable_path
-            self.walls = self._wanted or wanted_walls(self._chromium, self._workshop, self._allow_root)
+            possible = wanted_walls(self._chromium, self._workshop, self._allow_root)
+            self.walls = Walls(*(one and other for one, other in zip(possible, self._at_most, strict=True)))
             first = await self._first()
             self._next = asyncio.get_running_loop().create_task(_ready(first))
         except BaseException:
@@ -174,7 +179,8 @@ class Browser:
             watch.stop()
             self._pages -= 1
             await chromium.end()
-            self._prepare()
+            if self._ahead:
+                self._prepare()
 
     async def _take(self) -> _Chromium:
         """The Chromium that waits, or a new one. Cancelled: what was being started is left for the next run."""

@@ -13,7 +13,8 @@ VIEWPORT: Final = (1280, 720)
 FLAGS: Final = (
     "--disable-quic",  # QUIC does not go through a proxy
     "--webrtc-ip-handling-policy=disable_non_proxied_udp",  # neither does WebRTC, and it has nothing else then
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # anything else that avoids the proxy finds no host
+    # What avoids the proxy reaches nothing. An address: `~NOTFOUND` is asked of the network, by multicast, for x.local.
+    "--host-resolver-rules=MAP * 255.255.255.255, EXCLUDE 127.0.0.1",
     "--enable-unsafe-swiftshader",  # WebGL without a graphics card
     "--mute-audio",
     "--no-first-run",

@@ -7,6 +7,7 @@ runs as the worker's user. Chromium's sandbox and a network namespace are used w
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -29,6 +30,7 @@ _FIRST_USER, _LAST_USER = 61184, 65519
 """The range that systemd keeps for users that exist only while a program runs."""
 _NEEDED: Final = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7
 """CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID, as bits of /proc/self/status."""
+_PR_SET_DUMPABLE: Final = 4
 _START_S: Final = 20.0
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 
@@ -75,6 +77,12 @@ def open_to_others(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return all(each.stat().st_mode & 0o001 for each in (real, *real.parents)) and bool(real.stat().st_mode & 0o004)
     return False
+
+
+def deny_looks_from_outside() -> None:
+    """Keeps other processes of this user, a browser among them, from this one's memory, environment and files."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class Place:

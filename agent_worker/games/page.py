@@ -286,7 +286,8 @@ class Page:
     def _on_gone(self, why: str) -> None:
         if self._gone is None:
             self._gone = why
-            self._log.note("crash", why)
+            if self.exceeded is None:  # else that is told
+                self._log.note("crash", why)
 
     async def _on_document(self, event: dict[str, Any]) -> None:
         url, request = str(event["request"]["url"]), {"requestId": event["requestId"]}
