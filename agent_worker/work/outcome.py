@@ -84,8 +84,9 @@ def before_playing(history: History) -> Decision | None:
     if history.lost >= MAX_LOST_ATTEMPTS:
         attempts = ", ".join(map(str, sorted(history.attempts - history.handed_on)))
         if history.lost_to:
-            times = "each time" if len(history.lost_to) >= history.lost else f"{len(history.lost_to)} times"
-            message = f"Given up after three attempts ({attempts}): {times} {history.lost_to[-1]}"
+            often = len(history.lost_to)
+            times = "each time" if often >= history.lost else {1: "once", 2: "twice"}.get(often, f"{often} times")
+            message = f"Given up after {history.lost} attempts ({attempts}): {times}, {history.lost_to[-1]}"
             return Decision(End.STORED, Failure(message, "lost_to_game"))
         message = f"Given up: three workers were lost on this run (attempts {attempts})"
         return Decision(End.STORED, Failure(message, "lost"))

@@ -83,6 +83,16 @@ def host_of(url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
 
 
+def host_and_port(url: str) -> str:
+    """The entry of `TESTCAST_ALLOW_HOSTS` that names the host and port of a game's address.
+
+    Raises:
+        GameUrlRefused: as `check_game_url`.
+    """
+    host, port = host_of(check_game_url(url))
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def allowed_host(text: str) -> str:
     """Returns one entry of `TESTCAST_ALLOW_HOSTS`, `host` or `host:port`, in its normal form.
 

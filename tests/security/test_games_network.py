@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent_worker.games import browser as starting
+from agent_worker.games import chromium
 from agent_worker.games.browser import Browser
 from agent_worker.games.confinement import Walls
 from tests.games.playing import Answer, GameServer, OnlyThese, game_server
@@ -115,8 +115,8 @@ async def attack(server: GameServer, walls: Walls, script: str, port: int) -> tu
 async def test_without_the_walls_udp_gets_out(
     server: GameServer, trapped: Traps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = [each for each in starting.arguments() if "webrtc" not in each]
-    monkeypatch.setattr(starting, "arguments", lambda: flags)
+    flags = [each for each in chromium.FLAGS if "webrtc" not in each]
+    monkeypatch.setattr(chromium, "FLAGS", flags)
     await attack(server, FLAGS_ALONE, ICE, trapped.port)
     await until(lambda: any(each.startswith("udp") for each in trapped.caught))
 

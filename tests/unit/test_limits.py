@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,8 +201,6 @@ def test_a_place_says_what_its_browser_is_told(tmp_path: Path) -> None:
 def test_waiting_for_a_browser_that_does_not_start_ends_with_its_place(tmp_path: Path) -> None:
     place = Place(tmp_path, own_user=False)
     began = time.monotonic()
-    import threading
-
     threading.Timer(0.05, place.remove).start()
     with pytest.raises(OSError):
         place.receive()
