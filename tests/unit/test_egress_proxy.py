@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from agent_worker.games import egress_proxy
-from agent_worker.games.egress_proxy import EgressProxy, Judge, JudgeNamed, Trouble, judge_any, judge_public
-from agent_worker.games.http_peer import MAX_HEAD_BYTES, basic_credentials
-from broker.contract.url_policy import GameUrlRefused
+from agent_worker.games.egress_proxy import EgressProxy, Judge, Trouble, judge_any, judge_public
+from agent_worker.games.http_peer import MAX_HEAD_BYTES
+from tests.egress import Names, Upstream, ask, get, request
 from tests.harness import until
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-
-class Upstream:
-    """A server that records what it is sent, and answers every request without closing."""
-
-    def __init__(self) -> None:
-        self.heads: list[str] = []
-        self.port = 0
-        self.answer = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi"
-        self.closes = False
-        self.behind = bytearray()
-        """What came behind the head of a request with a body."""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                self.heads.append(head.decode("latin-1"))
-                if head.startswith(b"POST"):
-                    while not self.behind.endswith(b"end\r\n0\r\n\r\n" if b"chunked" in head else b"end"):
-                        self.behind += await reader.read(1000)
-                writer.write(self.answer)
-                if self.closes:
-                    return
-        except (OSError, EOFError):
-            pass
-        finally:
-            writer.close()
 
 
 @pytest.fixture
@@ -51,34 +23,6 @@ async def upstream() -> AsyncIterator[Upstream]:
     upstream.port = server.sockets[0].getsockname()[1]
     yield upstream
     server.close()
-
-
-class Names:
-    """A resolver that answers from a script, one line a question."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-        self.asked: list[str] = []
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        self.asked.append(host)
-        if not self.answers:
-            raise OSError("no such name")
-        return self.answers.pop(0)
-
-
-async def ask(proxy: EgressProxy, request: str, size: int | None = None) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.rpartition(":")[2]))
-    try:
-        writer.write(request.encode("latin-1"))
-        async with asyncio.timeout(10):
-            return await (reader.readexactly(size) if size else reader.read())
-    finally:
-        writer.close()
-
-
-def get(url: str) -> str:
-    return f"GET {url} HTTP/1.1\r\nHost: a.example\r\nProxy-Connection: keep-alive\r\nX-Mine: 1\r\n\r\n"
 
 
 async def test_a_request_is_carried_with_its_own_headers_only(upstream: Upstream) -> None:
@@ -171,10 +115,6 @@ async def test_leaving_closes_what_is_open(upstream: Upstream) -> None:
 # -- what is read as HTTP, and what is not ----------------------------------------------------------------------------
 
 BODY = "GET http://b.example/smuggled HTTP/1.1\r\nHost: b.example\r\n\r\n"
-
-
-def request(*fields: str, method: str = "POST", body: str = "", target: str = "http://a.example/") -> str:
-    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: a.example", *fields, "", body])
 
 
 @pytest.mark.parametrize(
@@ -376,89 +316,3 @@ async def test_more_connections_than_a_page_may_open_are_closed(monkeypatch: pyt
         await until(lambda: proxy.statistics().open == 1)
         assert await ask(proxy, "") == b""
         first.close()
-
-
-# -- the secret -------------------------------------------------------------------------------------------------------
-
-SECRET = "a-secret-of-one-run"
-
-
-def authorization(name: str = "testcast", password: str = SECRET) -> str:
-    return "Proxy-Authorization: " + basic_credentials(name, password).decode()
-
-
-@pytest.mark.parametrize("verb", ["GET http://a.example/", "CONNECT a.example:443", "GET nonsense", "POST ftp://x/"])
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [],
-        [authorization(password="")],
-        [authorization(password=SECRET + "x")],
-        [authorization(password=SECRET[:-1])],
-        [authorization(name="root")],
-        [authorization(), authorization(password="another")],
-        ["Proxy-Authorization: Basic"],
-        ["Proxy-Authorization: Bearer " + SECRET],
-        ["Proxy-Authorization: Basic \xe9"],
-        ["Authorization: Basic " + authorization().rpartition(" ")[2]],
-    ],
-)
-async def test_who_does_not_name_the_secret_gets_407_and_no_work(verb: str, headers: list[str]) -> None:
-    names, troubles = Names(["127.0.0.1"]), list[Trouble]()
-    async with EgressProxy(judge_any, troubles.append, names, secret=SECRET) as proxy:
-        answer = await ask(proxy, "\r\n".join([f"{verb} HTTP/1.1", "Host: a.example", *headers, "", ""]))
-        assert proxy.statistics()[1:] == (0, 0, 0, 1)
-        assert SECRET not in repr(proxy)
-    assert answer.startswith(b"HTTP/1.1 407") and b'Proxy-Authenticate: Basic realm="testcast"' in answer
-    assert SECRET.encode() not in answer and not names.asked and not troubles
-
-
-async def test_who_names_the_secret_is_served_and_no_server_sees_it(upstream: Upstream) -> None:
-    async with EgressProxy(judge_any, lambda _: None, Names(["127.0.0.1"]), secret=SECRET) as proxy:
-        asked = request(authorization(), method="GET", target=f"http://a.example:{upstream.port}/")
-        assert (await ask(proxy, asked, 12)) == b"HTTP/1.1 200"
-    assert len(upstream.heads) == 1 and "authorization" not in upstream.heads[0].lower()
-
-
-@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "407 x"])
-async def test_a_server_cannot_ask_for_the_secret(upstream: Upstream, status: str) -> None:
-    """A browser takes 407 for the proxy's own word, and would forget what the proxy accepts."""
-    upstream.answer = f"HTTP/1.1 {status}\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n".encode()
-    troubles: list[Trouble] = []
-    async with EgressProxy(judge_any, troubles.append, Names(["127.0.0.1"])) as proxy:
-        answer = await ask(proxy, get(f"http://a.example:{upstream.port}/"))
-    assert answer.startswith(b"HTTP/1.1 502") and b"Authenticate" not in answer
-    assert [each.code for each in troubles] == ["bad_answer"]
-
-
-async def test_a_socket_that_listens_already(upstream: Upstream) -> None:
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    async with EgressProxy(judge_any, lambda _: None, Names(["127.0.0.1"]), listening=listening) as proxy:
-        assert proxy.url.endswith(f":{listening.getsockname()[1]}")
-        assert (await ask(proxy, get(f"http://a.example:{upstream.port}/"), 12)) == b"HTTP/1.1 200"
-    assert listening.fileno() == -1
-
-
-# -- hosts that are named ---------------------------------------------------------------------------------------------
-
-
-def test_a_host_that_is_named_keeps_the_addresses_of_its_first_connection() -> None:
-    judge = JudgeNamed(["own.example:8080"])
-    judge("own.example", 8080, ["10.0.0.1", "10.0.0.2"])
-    judge("own.example", 8080, ["10.0.0.2"])
-    for port, addresses in (
-        (8080, ["10.0.0.3"]),
-        (8080, ["10.0.0.1", "127.0.0.1"]),
-        (8080, ["169.254.169.254"]),
-        (80, ["10.0.0.1"]),
-    ):
-        with pytest.raises(GameUrlRefused):
-            judge("own.example", port, addresses)
-    judge("other.example", 80, ["8.8.8.8"])
-    judge("other.example", 80, ["9.9.9.9"])  # public names may change
-    with pytest.raises(GameUrlRefused):
-        judge("other.example", 80, ["10.0.0.1"])
-    with pytest.raises(GameUrlRefused):
-        JudgeNamed(["own.example"])("own.example", 80, ["fd00:ec2::254"])
