@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from agent_worker.publish.run import default_worker
 from broker.config import allow_private, allowed_hosts, given, switch, whole
 from broker.contract.errors import InvalidSetting
+from broker.known_settings import LOGIN
 
 DEFAULT_CONCURRENCY: Final = 2
 MAX_CONCURRENCY: Final = 64
@@ -26,7 +27,7 @@ _LEAST_DISK_MB: Final = 64
 _MOST: Final = 1 << 20
 _FOR_BROWSERS: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
 """A game's browser needs no more to start. The rest of the environment has passwords, keys and addresses."""
-_SECRET: Final = "TESTCAST_NATS_"
+_WAY_TO_THE_BROKER: Final = ("TESTCAST_NATS_URL", *LOGIN)
 
 
 class AgentConfig(NamedTuple):
@@ -55,7 +56,7 @@ class AgentConfig(NamedTuple):
 
 
 def load(environ: Mapping[str, str] = os.environ) -> AgentConfig:
-    """Reads `TESTCAST_AGENT_…`, `TESTCAST_ALLOW_PRIVATE` and `TESTCAST_ALLOW_HOSTS`.
+    """Reads the settings of agents, `TESTCAST_ALLOW_PRIVATE` and `TESTCAST_ALLOW_HOSTS`.
 
     Raises:
         InvalidSetting: a value makes no sense; the message names the variable.
@@ -83,5 +84,5 @@ def load(environ: Mapping[str, str] = os.environ) -> AgentConfig:
 
 def forget_secrets(environ: MutableMapping[str, str] = os.environ) -> None:
     """Removes how to reach the broker from the environment, which processes that are started from now on inherit."""
-    for name in [each for each in environ if each.startswith(_SECRET)]:
-        del environ[name]
+    for name in _WAY_TO_THE_BROKER:
+        environ.pop(name, None)
