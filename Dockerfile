@@ -37,8 +37,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 # Chromium's own sandbox needs user namespaces, which container engines refuse by default. Here the container is the
 # wall: no root, no capabilities, no new privileges, bounded memory and processes (docker-compose.yml). Where the
-# engine allows user namespaces (a seccomp profile of yours), delete this file and have both walls.
-RUN echo 'export CHROMIUM_FLAGS="$CHROMIUM_FLAGS --no-sandbox"' > /etc/chromium.d/in-a-container
+# engine allows user namespaces (a seccomp profile of yours), the agent finds that out and has both walls.
 USER testcast
 # An agent listens on no port; when it ends, the restart policy starts it again.
 HEALTHCHECK NONE

@@ -37,7 +37,7 @@ ifeq ($(strip $(ARGS)),)
 	@rm -rf .coverage
 	$(BIN)/coverage run $(BIN)/pytest -n 3 --dist loadfile tests/unit tests/integration
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser
-	$(BIN)/pytest -m alone tests/browser tests/games
+	$(BIN)/pytest -m alone tests/browser tests/games tests/security
 	@$(BIN)/python scripts/coverage_summary.py
 else
 	$(BIN)/pytest $(ARGS)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from agent_worker.publish.run import default_worker
-from broker.config import allow_private, whole
+from broker.config import allow_private, allowed_hosts, given, switch, whole
 from broker.contract.errors import InvalidSetting
+from broker.known_settings import LOGIN
 
 DEFAULT_CONCURRENCY: Final = 2
 MAX_CONCURRENCY: Final = 64
 """A run in Chromium takes about half a core: a larger number is a mistake on any one machine."""
 MAX_NAME_CHARS: Final = 64
+DEFAULT_MEMORY_MB: Final = 2048
+DEFAULT_PROCESSES: Final = 64
+DEFAULT_DISK_MB: Final = 512
+_LEAST_MEMORY_MB: Final = 512
+"""An empty page takes 250."""
+_LEAST_PROCESSES: Final = 16
+_LEAST_DISK_MB: Final = 64
+_MOST: Final = 1 << 20
+_FOR_BROWSERS: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+"""A game's browser needs no more to start. The rest of the environment has passwords, keys and addresses."""
+_WAY_TO_THE_BROKER: Final = ("TESTCAST_NATS_URL", *LOGIN)
 
 
 class AgentConfig(NamedTuple):
@@ -28,10 +41,22 @@ class AgentConfig(NamedTuple):
     """Path of the browser to start; None to look for one."""
     name: str = ""
     """What viewers see as the run's worker; empty for `host-pid`."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """Hosts that may be private: all that count where `allow_private` is False; else those of the job."""
+    memory_mb: int = DEFAULT_MEMORY_MB
+    """MiB that one run's browser may take."""
+    processes: int = DEFAULT_PROCESSES
+    """Processes that one run's browser may have."""
+    disk_mb: int = DEFAULT_DISK_MB
+    """MiB that one run's browser may write to the disk."""
+    allow_root: bool = False
+    """Games may run as root where root cannot become another user."""
+    browser_environment: Mapping[str, str] = MappingProxyType({})
+    """All that a browser is told of this process's environment."""
 
 
 def load(environ: Mapping[str, str] = os.environ) -> AgentConfig:
-    """Reads `TESTCAST_AGENT_CONCURRENCY`, `…_CHROMIUM`, `…_NAME`, and `TESTCAST_ALLOW_PRIVATE`.
+    """Reads the settings of agents, `TESTCAST_ALLOW_PRIVATE` and `TESTCAST_ALLOW_HOSTS`.
 
     Raises:
         InvalidSetting: a value makes no sense; the message names the variable.
@@ -43,4 +68,21 @@ def load(environ: Mapping[str, str] = os.environ) -> AgentConfig:
     name = environ.get("TESTCAST_AGENT_NAME") or default_worker()
     if len(name) > MAX_NAME_CHARS or not name.isprintable() or not name.strip():
         raise InvalidSetting(f"TESTCAST_AGENT_NAME: expected 1 to {MAX_NAME_CHARS} printable characters, got {name!r}")
-    return AgentConfig(concurrency, allow_private(environ), chromium and shutil.which(chromium), name)
+    return AgentConfig(
+        concurrency,
+        allow_private(environ),
+        chromium and shutil.which(chromium),
+        name,
+        allowed_hosts(environ),
+        memory_mb=whole("TESTCAST_AGENT_MEMORY_MB", DEFAULT_MEMORY_MB, _LEAST_MEMORY_MB, _MOST, environ),
+        processes=whole("TESTCAST_AGENT_PROCESSES", DEFAULT_PROCESSES, _LEAST_PROCESSES, _MOST, environ),
+        disk_mb=whole("TESTCAST_AGENT_DISK_MB", DEFAULT_DISK_MB, _LEAST_DISK_MB, _MOST, environ),
+        allow_root=switch("TESTCAST_AGENT_ALLOW_ROOT", False, environ),
+        browser_environment=given(_FOR_BROWSERS, environ),
+    )
+
+
+def forget_secrets(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Removes how to reach the broker from the environment, which processes that are started from now on inherit."""
+    for name in _WAY_TO_THE_BROKER:
+        environ.pop(name, None)

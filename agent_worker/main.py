@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from agent_worker.config import AgentConfig, load
-from agent_worker.games.browser import Browser
+from agent_worker.config import AgentConfig, forget_secrets, load
+from agent_worker.games.browser import Browser, Walls
+from agent_worker.games.confinement import deny_looks_from_outside
 from agent_worker.games.egress_proxy import judge_any, judge_public
 from agent_worker.games.errors import BrowserMissing, PageGone
 from agent_worker.games.handle import GameJob, RunHandle, read_job
+from agent_worker.games.limits import Limits
 from agent_worker.games.player import play
 from agent_worker.work.outcome import TryAgain
 from agent_worker.work.worker import Worker
@@ -22,6 +24,7 @@ from broker import config as broker_config
 from broker.contract.errors import TestcastError
 from broker.jetstream.connection import Connection
 from broker.local.signals import ShieldingLoop, not_ignored
+from broker.login import NatsSettings
 from broker.retry import retry
 from broker.version import VERSION
 
@@ -37,8 +40,11 @@ class _Stopped(Exception):
     """The process was told to stop before the broker answered."""
 
 
-async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None:
+async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event, login: NatsSettings | None = None) -> None:
     """Works until `stop` is set, then hands its runs on. Waits for the broker without a time limit.
+
+    Args:
+        login: how to log in to the broker; None: as the environment says.
 
     Raises:
         BrowserMissing: Chromium could not be started.
@@ -46,7 +52,8 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None
     """
     try:
         nats = await _until_stopped(
-            stop, lambda: Connection.connect(nats_url, name=f"agent-{config.name}", timeout_s=_CONNECT_S)
+            stop,
+            lambda: Connection.connect(nats_url, name=f"agent-{config.name}", timeout_s=_CONNECT_S, settings=login),
         )
     except _Stopped:
         return
@@ -60,20 +67,39 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event) -> None
 
 
 async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> None:
-    async with Browser(config.chromium, judge_any if config.allow_private else judge_public) as browser:
+    judge = judge_any if config.allow_private else judge_public
+    limits = Limits(config.memory_mb, config.processes, config.disk_mb)
+    environment = config.browser_environment
+    async with Browser(
+        config.chromium, judge, limits=limits, allow_root=config.allow_root, environment=environment
+    ) as browser:
+        _tell_walls(browser.walls)
 
         async def player(run: RunHandle, job: GameJob) -> None:
             if config.allow_private is False:
-                job = replace(job, allow_private=False)
+                job = replace(job, allow_private=False, allowed_hosts=job.allowed_hosts & config.allowed_hosts)
             try:
                 await play(run, browser, job)
-            except (BrowserMissing, PageGone) as error:  # there was no page: not the game's fault
+            except BrowserMissing as error:
                 raise TryAgain(str(error)) from error
+            except PageGone as error:  # the browser was this game's own
+                raise TryAgain(str(error), suspect=True) from error
 
         worker = Worker(nats, player, read_job=read_job, name=config.name, concurrency=config.concurrency)
         place = (config.name, nats.address, config.concurrency)
         _log.info("testcast %s: worker %s takes jobs from %s, %d at a time", VERSION, *place)
         await worker.run(stop)
+
+
+def _tell_walls(walls: Walls) -> None:
+    """Says in the log what stands between games and this machine."""
+    _log.info("each game has a browser of its own, behind: %s", walls.describe())
+    if not walls.sandbox:
+        _log.warning(
+            "Chromium's sandbox cannot be used here: the kernel or the container's engine allows no user namespaces. "
+            "A game that breaks out of Chromium has the rights of %s",
+            "a user that nothing else runs as" if walls.own_user else "this process",
+        )
 
 
 async def _until_stopped(stop: asyncio.Event, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -115,7 +141,11 @@ def main() -> int:
     async def run() -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
-        await serve(broker_config.load().nats_url, load(), stop)
+        settings, login, config = broker_config.load(), broker_config.nats(), load()
+        # Processes that are started from here on, browsers among them, have no way to learn of the broker.
+        forget_secrets()
+        deny_looks_from_outside()
+        await serve(settings.nats_url, config, stop, login)
 
     try:
         with asyncio.Runner(loop_factory=ShieldingLoop) as runner:

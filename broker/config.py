@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from broker import known_settings
 from broker.contract.errors import InvalidSetting
+from broker.contract.url_policy import MAX_ALLOWED_HOSTS, allowed_host
 from broker.login import NatsSettings, check
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
@@ -226,6 +227,21 @@ def allow_private(environ: Mapping[str, str] = os.environ) -> bool | None:
         if environ.get(name, "").strip():
             return switch(name, False, environ)
     return None
+
+
+def allowed_hosts(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Reads `TESTCAST_ALLOW_HOSTS`: hosts that may be tested although their addresses are private.
+
+    Returns:
+        Entries as `url_policy.allowed_host` returns them.
+
+    Raises:
+        InvalidSetting: an entry is neither `host` nor `host:port`, or there are too many; the message names it.
+    """
+    given = [each.strip() for each in environ.get("TESTCAST_ALLOW_HOSTS", "").split(",") if each.strip()]
+    if len(given) > MAX_ALLOWED_HOSTS:
+        raise InvalidSetting(f"TESTCAST_ALLOW_HOSTS: {len(given)} hosts; at most {MAX_ALLOWED_HOSTS} are taken")
+    return frozenset(map(allowed_host, given))
 
 
 def login_given(environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -75,16 +75,26 @@ def state_directory(settings: BrokerConfig) -> Path:
     return settings.state_dir
 
 
-def allow_private(nats_url: str, game_url: str, environ: Mapping[str, str] = os.environ) -> bool:
+def allow_private(nats_url: str, game_url: str | None, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the game may be tested although it is at a private address, with this broker.
 
     `TESTCAST_ALLOW_PRIVATE` decides. Where it is not set, games on this machine may if the broker is here as well.
+
+    Args:
+        game_url: None: any game that others than this machine may submit.
 
     Raises:
         InvalidSetting: the value is neither yes nor no.
     """
     given = broker_config.allow_private(environ)
-    return all(map(is_local, [*nats_url.split(","), game_url])) if given is None else given
+    if given is not None:
+        return given
+    return game_url is not None and all(map(is_local, [*nats_url.split(","), game_url]))
+
+
+def allowed_hosts(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """The hosts that may be tested although their addresses are private: `TESTCAST_ALLOW_HOSTS`."""
+    return broker_config.allowed_hosts(environ)
 
 
 def edge_address(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.config import allow_private, number, switch, whole
+from broker.config import allow_private, allowed_hosts, number, switch, whole
 from broker.contract.errors import InvalidSetting
 from ws_edge.access.files import read_secret, readable_by_others
 from ws_edge.access.oidc_settings import CLIENT_SECRET_FILE, OidcConfig, oidc_config
@@ -46,6 +46,7 @@ class EdgeConfig(NamedTuple):
     reaper: bool = True
     run_lost_s: float = 900.0
     allow_private: bool = False
+    allowed_hosts: frozenset[str] = frozenset()
     demo_game_url: str | None = None
     access: AccessConfig = AccessConfig()
     oidc: OidcConfig | None = None
@@ -58,8 +59,8 @@ class EdgeConfig(NamedTuple):
 
 
 def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
-    """Reads `TESTCAST_EDGE_…`, the settings of authentication, `TESTCAST_RUN_LOST_S`,
-    `TESTCAST_ALLOW_PRIVATE` and `TESTCAST_INSECURE`.
+    """Reads `TESTCAST_EDGE_…`, the settings of authentication, `TESTCAST_RUN_LOST_S`, `TESTCAST_ALLOW_PRIVATE`,
+    `TESTCAST_ALLOW_HOSTS` and `TESTCAST_INSECURE`.
 
     Raises:
         InvalidSetting: a value makes no sense; the message names the variable.
@@ -93,6 +94,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         reaper=switch("TESTCAST_EDGE_REAPER", default.reaper, environ),
         run_lost_s=number("TESTCAST_RUN_LOST_S", default.run_lost_s, 1, 7 * 86400, environ),
         allow_private=allow_private(environ) or False,
+        allowed_hosts=allowed_hosts(environ),
         demo_game_url=environ.get("TESTCAST_EDGE_DEMO_GAME_URL") or None,
         access=access(environ),
         insecure=switch("TESTCAST_INSECURE", default.insecure, environ),

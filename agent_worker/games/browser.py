@@ -1,46 +1,40 @@
-"""Chromium through Playwright: opens pages, acts on them and watches them. The only file that imports playwright.
+"""Starting Chromium through Playwright: one for each run, behind walls and within limits.
 
-A `Browser` is one Chromium process for the whole worker. A `Page` is one run's page in a context of its own, behind an
-egress proxy of its own. No call waits for longer than its stated time, whatever the game does: a page whose script does
-not return raises `PageHung`, one whose process is gone raises `PageGone`.
+A `Browser` is what a worker has: each call of `page` starts a Chromium of its own, in a directory of its own, behind an
+egress proxy of its own, and ends all of it. No run meets what another one left, or its end. One Chromium waits, started
+and unused, for the next run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import math
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self
 
 from playwright.async_api import Browser as PlaywrightBrowser
-from playwright.async_api import BrowserContext, CDPSession, Dialog, Frame, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
-from playwright.async_api import Page as PlaywrightPage
-from playwright.async_api import Response as PlaywrightResponse
+from playwright.async_api import Playwright, async_playwright
 
-from agent_worker.games.actions import Action
-from agent_worker.games.background import Background
-from agent_worker.games.chromium import SCREENCAST, VIEWPORT, arguments, find_chromium
-from agent_worker.games.egress_proxy import TROUBLE_HEADER, EgressProxy, Judge, judge_public
-from agent_worker.games.errors import BrowserMissing, LoadFailed, PageGone, PageHung
-from agent_worker.games.incidents import IncidentLog, first_line, first_lines, short_url
-from agent_worker.games.loading import explain_failure, explain_status, origin
-from agent_worker.games.page_state import Incident, Loaded, PageState, merged
-from agent_worker.games.policy import REPLY_TIMEOUT_S, no_reply
-from agent_worker.games.screencast import Screencast
+from agent_worker.games import processes
+from agent_worker.games.chromium import VIEWPORT, arguments, find_chromium, unwanted
+from agent_worker.games.confinement import Place, Walls, Workshop, wanted_walls
+from agent_worker.games.egress_proxy import EgressProxy, Judge, judge_public
+from agent_worker.games.errors import BrowserMissing, PageGone
+from agent_worker.games.incidents import IncidentLog, first_line
+from agent_worker.games.limits import Limits
+from agent_worker.games.page import Page
+from agent_worker.games.processes import Watch
 
-__all__ = ["Browser", "Page", "find_chromium"]
+__all__ = ["Browser", "Page", "Walls", "find_chromium"]
 
 CLOSE_TIMEOUT_S: Final = 1.5
 """A cancelled run must be gone within 2 s."""
-
-_PROBE: Final = Path(__file__).with_name("probe.js")
-
-T = TypeVar("T")
+_LIMITS: Final = Limits()
+_ALL_WALLS: Final = Walls()
+_PATH: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 class BrowserStatistics(NamedTuple):
@@ -48,338 +42,214 @@ class BrowserStatistics(NamedTuple):
 
     launches: int
     """How often Chromium was started."""
-    running: bool
+    waiting: bool
+    """One is started, or being started, for the next run."""
     pages: int
 
 
+class _Chromium:
+    """One Chromium that runs, with all that has to go when it ends."""
+
+    def __init__(self, running: PlaywrightBrowser, place: Place, pid: int, way_out: socket.socket | None) -> None:
+        self.running = running
+        self.place = place
+        self.pid = pid
+        self.way_out = way_out
+        """Listens inside its network; None where it shares the machine's."""
+
+    async def end(self) -> None:
+        """Closes it, and kills what has not gone after `CLOSE_TIMEOUT_S`."""
+        try:
+            with suppress(PlaywrightError, TimeoutError):
+                await asyncio.wait_for(self.running.close(), CLOSE_TIMEOUT_S)
+        finally:
+            processes.end(self.pid)
+            if self.way_out is not None:
+                self.way_out.close()
+            self.place.remove()
+
+
 class Browser:
-    """One Chromium, alive inside `async with`; started again when it has died.
+    """Starts a Chromium for each run, inside `async with`.
 
     Args:
         executable: As for `find_chromium`.
         judge: Which addresses pages may reach (egress_proxy.py).
+        limits: What one run may take.
+        allow_root: Games may run as root where root cannot become another user. For games of one's own.
+        environment: What Chromium is told of the worker's environment; nothing else of it reaches a game.
+        walls: Those to put up, where this machine lets them stand.
+        ahead: Start one for the next run while none is played, which saves that run a second.
     """
 
-    def __init__(self, executable: str | None = None, judge: Judge = judge_public) -> None:
+    def __init__(
+        self,
+        executable: str | None = None,
+        judge: Judge = judge_public,
+        *,
+        limits: Limits = _LIMITS,
+        allow_root: bool = False,
+        environment: Mapping[str, str] = _PATH,
+        walls: Walls = _ALL_WALLS,
+        ahead: bool = True,
+    ) -> None:
         self._executable = executable
         self._judge = judge
+        self._limits = limits
+        self._allow_root = allow_root
+        self._environment = dict(environment)
+        self._at_most = walls
+        self._ahead = ahead
         self._driver: Playwright | None = None
-        self._chromium: PlaywrightBrowser | None = None
-        self._starting = asyncio.Lock()
+        self._workshop: Workshop | None = None
+        self._next: asyncio.Task[_Chromium] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._pages = 0
+        self.walls = Walls()
+        """The walls that stand; known inside `async with`."""
         self.launches = 0
         """How often Chromium was started; 0 before `async with`."""
 
     def __repr__(self) -> str:
-        launches, running, pages = self.statistics()
-        return f"<Browser {'running' if running else 'stopped'} pages={pages} launches={launches}>"
+        launches, waiting, pages = self.statistics()
+        return f"<Browser pages={pages} launches={launches} waiting={waiting}>"
 
     def statistics(self) -> BrowserStatistics:
         """Where the browser stands now."""
-        running = self._chromium is not None and self._chromium.is_connected()
-        pages = len(self._chromium.contexts) if self._chromium and running else 0
-        return BrowserStatistics(self.launches, running, pages)
+        return BrowserStatistics(self.launches, self._next is not None, self._pages)
 
     async def __aenter__(self) -> Self:
         self._driver = await async_playwright().start()
         try:
-            await self._running()
+            self._workshop = Workshop()
+            self._chromium = find_chromium(self._executable) or self._driver.chromium.executable_path
+            possible = wanted_walls(self._chromium, self._workshop, self._allow_root)
+            self.walls = Walls(*(one and other for one, other in zip(possible, self._at_most, strict=True)))
+            first = await self._first()
+            self._next = asyncio.get_running_loop().create_task(_ready(first))
         except BaseException:
-            await self._driver.stop()
+            await self._close()
             raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self._chromium:
-            with suppress(PlaywrightError, TimeoutError):
-                await asyncio.wait_for(self._chromium.close(), 5)
+        await self._close()
+
+    async def _close(self) -> None:
+        waiting, self._next = self._next, None
+        if waiting is not None:
+            with suppress(BrowserMissing):
+                await (await waiting).end()
+        if self._workshop:
+            self._workshop.close()
         if self._driver:
             await self._driver.stop()
 
     @asynccontextmanager
     async def page(self, judge: Judge | None = None) -> AsyncIterator[Page]:
-        """A page without cookies or storage, in a context of its own; closed within 2 s. `judge`: of this page alone.
+        """A page in a Chromium of its own; gone within 2 s. `judge`: of this page alone.
 
         Raises:
-            BrowserMissing: Chromium could not be started (again).
-            PageGone: It died just now; another call starts it again.
+            BrowserMissing: Chromium could not be started.
+            PageGone: It died just now; another call starts another one.
         """
-        chromium = await self._running()
+        chromium = await self._take()
+        self._pages += 1
+        watch = Watch(chromium.pid, chromium.place.path, self._limits)
+        watch.start()
         page: Page | None = None
         incidents = IncidentLog()
-        async with EgressProxy(judge or self._judge, incidents.on_trouble) as proxy:
-            with _gone():
-                context = await chromium.new_context(
-                    viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]},
-                    proxy={"server": proxy.url, "bypass": "<-loopback>"},
-                    accept_downloads=False,
-                    locale="en-US",
-                )
-            try:
+        try:
+            secret = secrets.token_urlsafe(32)
+            async with EgressProxy(
+                judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out
+            ) as proxy:
                 with _gone():
-                    page = await Page.create(context, proxy, incidents)
-                yield page
-            finally:
-                if page:
-                    page.forget()
-                with suppress(PlaywrightError, TimeoutError):
-                    await asyncio.wait_for(context.close(), CLOSE_TIMEOUT_S)
-
-    async def _running(self) -> PlaywrightBrowser:
-        assert self._driver is not None
-        async with self._starting:
-            if self._chromium is None or not self._chromium.is_connected():
-                try:
-                    self._chromium = await self._driver.chromium.launch(
-                        executable_path=find_chromium(self._executable), args=arguments()
+                    context = await chromium.running.new_context(
+                        viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]},
+                        proxy={"server": proxy.url, "bypass": "<-loopback>"},
+                        accept_downloads=False,
+                        locale="en-US",
                     )
-                except PlaywrightError as error:
-                    raise BrowserMissing(
-                        "No Chromium could be started. Install one (on Debian: apt install chromium), or name it "
-                        f"in TESTCAST_AGENT_CHROMIUM. ({first_line(str(error))})"
-                    ) from error
-                self.launches += 1
-            return self._chromium
+                    page = await Page.create(context, proxy, incidents, lambda: watch.exceeded)
+                yield page
+        finally:
+            if page:
+                page.forget()
+            watch.stop()
+            self._pages -= 1
+            await chromium.end()
+            if self._ahead:
+                self._prepare()
 
-
-@dataclass(slots=True)
-class Page:
-    """One run's page. Not to be used by two tasks at once."""
-
-    _page: PlaywrightPage
-    _cdp: CDPSession
-    _proxy: EgressProxy
-    _log: IncidentLog
-    deadline: float = math.inf
-    """On the event loop's clock; no call waits for longer. Infinite at first."""
-    _home: str | None = None
-    _frame_id: str = ""
-    _gone: str | None = None
-    _download: str | None = None
-    _screencast: Screencast = field(default_factory=Screencast)
-    _background: Background = field(default_factory=Background)
-
-    @classmethod
-    async def create(cls, context: BrowserContext, proxy: EgressProxy, incidents: IncidentLog) -> Page:
-        """Opens an empty page in `context`, whose requests go through `proxy`."""
-        await context.add_init_script(path=_PROBE)
-        page = await context.new_page()
-        cdp = await context.new_cdp_session(page)
-        self = cls(page, cdp, proxy, incidents)
-        tree = await cdp.send("Page.getFrameTree")
-        self._frame_id = str(tree["frameTree"]["frame"]["id"])
-        self._listen(context)
-        # Every document request is held until `_on_document` has seen it: this keeps a game from leaving its page.
-        await cdp.send("Fetch.enable", {"patterns": [{"resourceType": "Document", "requestStage": "Request"}]})
-        return self
-
-    def _listen(self, context: BrowserContext) -> None:
-        page, cdp, log = self._page, self._cdp, self._log
-        # Lambdas throughout: Playwright sets attributes on a bound method's object, which slots forbid.
-        cdp.on("Page.screencastFrame", lambda event: self._on_picture(event))
-        cdp.on("Fetch.requestPaused", lambda event: self._background.start(self._on_document(event)))
-        page.on("console", lambda message: log.console(message.type, message.text))
-        page.on("pageerror", lambda error: log.note("pageerror", first_lines(f"{error.name}: {error.message}")))
-        page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))
-        page.on("response", lambda each: log.response(each.url, each.status, TROUBLE_HEADER in each.headers))
-        page.on("dialog", lambda dialog: self._background.start(self._on_dialog(dialog)))
-        page.on("download", lambda download: self._on_download(download.suggested_filename))
-        page.on("crash", lambda _: self._on_gone("the page's process crashed"))
-        page.on("close", lambda _: self._on_gone("the page closed itself"))
-        context.on("page", lambda other: self._background.start(self._on_popup(other)) if other is not page else None)
-
-    async def browser_lives(self) -> bool:
-        """Whether only this page is gone. Waits 0.3 s, since the death of a browser becomes known with a delay."""
-        browser = self._page.context.browser
-        for _ in range(6):
-            if browser is None or not browser.is_connected():
-                return False
-            await asyncio.sleep(0.05)
-        return True
-
-    def forget(self) -> None:
-        """Stops reacting to events, and cancels what is under way."""
-        self._background.cancel()
-
-    async def open(self, url: str, timeout_s: float) -> Loaded:
-        """Goes to `url` and waits at most `timeout_s` until its document is read, and part of that for the rest.
-
-        Raises:
-            LoadFailed: With the code and the message for it (loading.py).
-            PageHung, PageGone: No pictures could be had of it.
-        """
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        response = await self._go(url, timeout_s)
-        if TROUBLE_HEADER in response.headers:
-            raise explain_failure(url, None, self._log.trouble, timeout_s)
-        if failure := explain_status(response.status, response.status_text, response.headers.get("content-type")):
-            raise failure
-        await self._start_pictures()
-        # From here on the page is kept on its origin; redirects before this point belong to the address.
-        self._home = self._page.url
-        try:
-            async with asyncio.timeout_at(start + timeout_s):
-                await self._page.wait_for_load_state("domcontentloaded", timeout=0)
-        except TimeoutError:
-            raise LoadFailed(
-                "load_timeout", f"The page began to load but was not complete after {timeout_s:g} s."
-            ) from None
-        finished = True
-        try:
-            patience_s = min(start + timeout_s - loop.time(), max(1.0, timeout_s / 3))
-            async with asyncio.timeout(patience_s):
-                await self._page.wait_for_load_state("load", timeout=0)
-        except TimeoutError:
-            finished = False
-        return Loaded(self._page.url, response.status, finished, loop.time() - start)
-
-    async def _go(self, url: str, timeout_s: float) -> PlaywrightResponse:
-        """Asks for the document, and returns when the head of its answer is here."""
-        self._home, self._download = None, None
-        self._log.forget_troubles()
-        carried = self._proxy.carried
-        try:
-            async with asyncio.timeout(timeout_s):
-                response = await self._page.goto(url, wait_until="commit", timeout=0)
-        except TimeoutError:
-            connected = self._proxy.carried > carried
-            raise explain_failure(url, None, self._log.trouble, timeout_s, connected) from None
-        except PlaywrightError as error:
-            if "Download is starting" in str(error) or self._download:
-                name = f" ({self._download})" if self._download else ""
-                raise LoadFailed("not_html", f"The address is a download{name}, not a page.") from None
-            raise explain_failure(url, first_line(str(error)), self._log.trouble, timeout_s) from None
-        if response is None:
-            raise LoadFailed("game_unreachable", "The address led to no page.")
-        return response
-
-    @property
-    def strayed(self) -> str | None:
-        """Where the page is, if that is not the origin it was opened on; else None."""
-        here = self._page.url
-        return here if self._home and origin(here) != origin(self._home) else None
-
-    def incidents(self) -> list[Incident]:
-        """What happened since the last call, oldest first."""
-        return self._log.take()
-
-    async def watch(self, seconds: float) -> list[bytes]:
-        """Watches the page for a while: every picture that differed, 640 x 360 JPEG, oldest first.
-
-        Never empty: where nothing moved, it is the newest picture alone.
-
-        Raises:
-            PageHung, PageGone, TimeUp: As do all methods below; see errors.py.
-        """
-        before = self._screencast.count
-        await asyncio.sleep(seconds)
-        if self._gone:
-            raise PageGone(self._gone)
-        return self._screencast.since(before) or [self._screencast.newest or await self._photograph()]
-
-    async def _start_pictures(self) -> None:
-        """Has pictures sent from now on. Asks again while the page moves to another renderer process."""
-        self._screencast.clear()
-        for _ in range(20):
+    async def _take(self) -> _Chromium:
+        """The Chromium that waits, or a new one. Cancelled: what was being started is left for the next run."""
+        while True:
+            self._prepare()
+            starting, self._next = self._next, None
+            assert starting is not None
             try:
-                await asyncio.wait_for(self._cdp.send("Page.stopScreencast"), REPLY_TIMEOUT_S)
-                await asyncio.wait_for(self._cdp.send("Page.startScreencast", SCREENCAST), REPLY_TIMEOUT_S)
-                return
-            except PlaywrightError as error:
-                if "active page" not in str(error):
-                    raise PageGone(self._gone or first_line(str(error))) from error
-            except TimeoutError:
-                raise PageHung(REPLY_TIMEOUT_S, "beginning to show it") from None
-            await asyncio.sleep(0.05)
-        raise PageGone("it never became the active page")
+                chromium = await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                if self._next is None:
+                    self._next = starting
+                else:
+                    starting.add_done_callback(self._not_needed)
+                raise
+            if chromium.running.is_connected():
+                return chromium
+            await chromium.end()
 
-    async def _photograph(self) -> bytes:
-        form = {"format": "jpeg", "quality": 70}
-        answer = await self._reply(self._cdp.send("Page.captureScreenshot", form), "taking a picture")
-        return base64.b64decode(answer["data"])
+    def _prepare(self) -> None:
+        """Starts the Chromium of the next run, unless one waits."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._launch(self.walls))
 
-    async def state(self) -> PageState:
-        """What the page's probe reports now; empty while the page changes to another document."""
-        main, *rest = self._page.frames
-        told = [await self._reply(_ask(main), "reading the page")]
-        for frame in rest[:4]:
-            with suppress(TimeoutError):  # a frame that does not answer is left out
-                told.append(await asyncio.wait_for(_ask(frame), 0.5))
-        return merged([each for each in told if each])
+    def _not_needed(self, started: asyncio.Task[_Chromium]) -> None:
+        if not started.cancelled() and started.exception() is None:
+            self._ending = asyncio.get_running_loop().create_task(started.result().end())
 
-    async def begin(self, action: Action) -> None:
-        """Does what `action` says, and holds its keys or button until `end`."""
-        keyboard, mouse = self._page.keyboard, self._page.mouse
-        x, y = action.x * VIEWPORT[0], action.y * VIEWPORT[1]
-        for key in action.keys:
-            await self._reply(keyboard.down(key), f"pressing {key}")
-        if action.kind in ("click", "drag", "move"):
-            await self._reply(mouse.move(x, y, steps=3 if action.kind == "move" else 1), "moving the pointer")
-        if action.kind in ("click", "drag"):
-            await self._reply(mouse.down(), "clicking")
-        if action.kind == "drag":
-            to_x, to_y = action.to_x * VIEWPORT[0], action.to_y * VIEWPORT[1]
-            await self._reply(mouse.move(to_x, to_y, steps=5), "dragging")
+    async def _first(self) -> _Chromium:
+        """Starts Chromium behind the strongest walls that it starts behind, and keeps to these."""
+        failure: BrowserMissing | None = None
+        for walls in self.walls.attempts():
+            try:
+                chromium = await self._launch(walls)
+            except BrowserMissing as error:
+                failure = failure or error
+                continue
+            self.walls = walls._replace(own_network=chromium.way_out is not None)
+            return chromium
+        assert failure is not None
+        raise failure
 
-    async def end(self, action: Action) -> None:
-        """Releases what `begin` holds."""
-        for key in reversed(action.keys):
-            await self._reply(self._page.keyboard.up(key), f"letting go of {key}")
-        if action.kind in ("click", "drag"):
-            await self._reply(self._page.mouse.up(), "letting go")
-
-    async def scroll_home(self) -> None:
-        """Back to the top left corner of the page."""
-        await self._reply(self._page.evaluate("window.scrollTo(0, 0)"), "scrolling")
-
-    async def break_script(self) -> None:
-        """Stops a script that does not return; gives up after 2 s."""
-        with suppress(PlaywrightError, TimeoutError):
-            await asyncio.wait_for(self._cdp.send("Runtime.terminateExecution"), 1)
-            await asyncio.wait_for(self._page.evaluate("1"), 1)
-
-    def _on_picture(self, event: dict[str, Any]) -> None:
-        self._screencast.add(base64.b64decode(event["data"]))
-        # The next one comes only after this: a busy worker gets fewer pictures, not a queue of them.
-        self._background.start(self._cdp.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]}))
-
-    async def _reply(self, asked: Awaitable[T], while_doing: str) -> T:
-        if self._gone:
-            if isinstance(asked, Coroutine):
-                asked.close()
-            raise PageGone(self._gone)
-        left_s = max(0.0, self.deadline - asyncio.get_running_loop().time())
+    async def _launch(self, walls: Walls) -> _Chromium:
+        assert self._driver is not None and self._workshop is not None
+        place = Place(self._workshop.path, walls.own_user)
+        receiving = asyncio.ensure_future(asyncio.to_thread(place.receive))
         try:
-            return await asyncio.wait_for(asked, min(REPLY_TIMEOUT_S, left_s))
-        except TimeoutError:
-            raise no_reply(left_s, while_doing) from None
-        except PlaywrightError as error:
-            raise PageGone(self._gone or first_line(str(error))) from error
+            running = await self._driver.chromium.launch(
+                executable_path=place.program(self._chromium, walls, self._limits),
+                chromium_sandbox=walls.sandbox,
+                args=arguments(),
+                ignore_default_args=unwanted(),
+                env=place.environment(self._environment),
+            )
+            pid, way_out = await receiving
+        except (PlaywrightError, OSError) as error:
+            raise BrowserMissing(
+                "No Chromium could be started. Install one (on Debian: apt install chromium), or name it "
+                f"in TESTCAST_AGENT_CHROMIUM. ({first_line(str(error))})"
+            ) from error
+        finally:
+            if not receiving.done() or receiving.cancelled() or receiving.exception() is not None:
+                place.remove()
+        self.launches += 1
+        return _Chromium(running, place, pid, way_out)
 
-    async def _on_dialog(self, dialog: Dialog) -> None:
-        self._log.note("dialog", f"{dialog.type}: {first_lines(dialog.message)}")
-        await dialog.dismiss()
 
-    def _on_download(self, name: str) -> None:
-        self._download = name
-        self._log.note("download", name)
-
-    async def _on_popup(self, other: PlaywrightPage) -> None:
-        self._log.note("popup", short_url(other.url))
-        await other.close()
-
-    def _on_gone(self, why: str) -> None:
-        if self._gone is None:
-            self._gone = why
-            self._log.note("crash", why)
-
-    async def _on_document(self, event: dict[str, Any]) -> None:
-        url, request = str(event["request"]["url"]), {"requestId": event["requestId"]}
-        if event["frameId"] == self._frame_id and self._home and origin(url) != origin(self._home):
-            self._log.note("left", short_url(url))
-            await self._cdp.send("Fetch.failRequest", {**request, "errorReason": "Aborted"})
-        else:
-            await self._cdp.send("Fetch.continueRequest", request)
+async def _ready(chromium: _Chromium) -> _Chromium:
+    return chromium
 
 
 @contextmanager
@@ -388,13 +258,3 @@ def _gone() -> Iterator[None]:
         yield
     except PlaywrightError as error:
         raise PageGone(first_line(str(error))) from error
-
-
-async def _ask(frame: Frame) -> dict[str, Any] | None:
-    try:
-        reported: dict[str, Any] | None = await frame.evaluate("window.__testcast?.()")
-    except PlaywrightError:
-        if frame.page.is_closed():
-            raise
-        return None  # the frame's document went away while it was asked
-    return reported

@@ -12,8 +12,9 @@ VIEWPORT: Final = (1280, 720)
 """16:9 like the dashboard's card; games made for desktops fit."""
 FLAGS: Final = (
     "--disable-quic",  # QUIC does not go through a proxy
-    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",  # neither does WebRTC
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # anything else that avoids the proxy finds no host
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",  # neither does WebRTC, and it has nothing else then
+    # What avoids the proxy reaches nothing. An address: `~NOTFOUND` is asked of the network, by multicast, for x.local.
+    "--host-resolver-rules=MAP * 255.255.255.255, EXCLUDE 127.0.0.1",
     "--enable-unsafe-swiftshader",  # WebGL without a graphics card
     "--mute-audio",
     "--no-first-run",
@@ -21,9 +22,12 @@ FLAGS: Final = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disk-cache-size=67108864",  # bytes
 )
 SCREENCAST: Final = {"format": "jpeg", "quality": 70, "maxWidth": 640, "maxHeight": 360, "everyNthFrame": 3}
 """At most 20 pictures a second, and none while nothing moves; scaled by the compositor, which is the cheapest place."""
+_MIN_SHARED_BYTES: Final = 1 << 29
+"""With less room in /dev/shm, pages share memory through files on the disk, where it does not count as memory."""
 _CANDIDATES: Final = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
 
 
@@ -41,6 +45,14 @@ def find_chromium(given: str | None = None) -> str | None:
 
 
 def arguments() -> list[str]:
-    """The command line of a browser for games. Chromium's sandbox does not work as root, as in most containers."""
-    sandbox = [] if hasattr(os, "geteuid") and os.geteuid() else ["--no-sandbox"]
-    return [*FLAGS, *sandbox]
+    """The command line of a browser for games."""
+    return list(FLAGS)
+
+
+def unwanted() -> list[str]:
+    """Those of the driver's own arguments that are left out."""
+    try:
+        roomy = shutil.disk_usage("/dev/shm").free >= _MIN_SHARED_BYTES
+    except OSError:
+        roomy = False
+    return ["--disable-dev-shm-usage"] if roomy else []

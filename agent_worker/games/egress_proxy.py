@@ -12,8 +12,9 @@ the same bytes for different messages (request smuggling).
 from __future__ import annotations
 
 import asyncio
+import hmac
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,9 +22,13 @@ from typing import Final, NamedTuple, Self
 
 import h11
 
-from agent_worker.games.http_peer import MAX_HEAD_BYTES, Destination, Peer, end_to_end, parse_request
-from broker.contract.url_policy import GameUrlRefused, refuse_private
+from agent_worker.games.http_peer import MAX_HEAD_BYTES, Destination, Peer, basic_credentials, end_to_end, parse_request
+from broker.contract.errors import NotResolved
+from broker.contract.url_policy import GameUrlRefused, is_named, refuse_private
+from broker.local.name_resolution import Lookups
 
+HEAD_TIMEOUT_S: Final = 30.0
+"""For the head of a request, on a connection that Chromium may have opened ahead of need."""
 DNS_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 8.0
 """Less than the 15 s a page may take to load, so that the reason is known before the load times out."""
@@ -31,6 +36,11 @@ MAX_CONNECTIONS: Final = 256
 """Chromium opens at most 32 to a proxy and one per WebSocket. A page that needs more is out of control."""
 TROUBLE_HEADER: Final = "x-testcast-egress"
 """Marks an answer of the proxy itself; its value is `Trouble.code`."""
+
+_USER: Final = "testcast"
+_PROXY_ASKS: Final = 407
+
+_lookups: Final = Lookups()
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 """Host and port to IP addresses; raises OSError when there are none."""
@@ -63,6 +73,8 @@ class ProxyStatistics(NamedTuple):
     """Requests and tunnels that became a `Trouble`."""
     malformed: int
     """Connections that were closed for what is not a proxy request."""
+    strangers: int
+    """Requests that did not name the secret; nothing was done for them."""
 
 
 class _Stopped(Exception):
@@ -78,43 +90,71 @@ _GONE: Final = (OSError, EOFError, h11.ProtocolError)
 
 def judge_public(host: str, port: int, addresses: list[str]) -> None:
     """The rule for workers that may open public addresses only."""
-    refuse_private(host, addresses)
+    refuse_private(host, addresses, port=port)
+
+
+class JudgeNamed:
+    """The rule for a run with hosts that may be private (`url_policy.allowed_host`).
+
+    What such a host leads to the first time is what it leads to for the whole run: a name that changes gains nothing.
+    """
+
+    def __init__(self, allowed_hosts: Collection[str]) -> None:
+        self._allowed = frozenset(allowed_hosts)
+        self._pinned: dict[str, frozenset[str]] = {}
+
+    def __call__(self, host: str, port: int, addresses: list[str]) -> None:
+        """Judges as `Judge` says."""
+        refuse_private(host, addresses, port=port, allowed_hosts=self._allowed)
+        if is_named(host, port, self._allowed):
+            first = self._pinned.setdefault(host, frozenset(addresses))
+            if not first.issuperset(addresses):
+                raise GameUrlRefused("url_refused", f"{host} leads to another address than when this run began.")
 
 
 def judge_any(host: str, port: int, addresses: list[str]) -> None:
     """The rule with TESTCAST_ALLOW_PRIVATE=1: every address may be opened."""
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """What the system's resolver says, in its order, each address once."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 class EgressProxy:
     """A forward proxy on a loopback port of its own, alive inside `async with`.
 
-    `on_trouble` is called in the event loop, once per `Trouble`; it must not block. Leaving the block closes every
-    connection at once.
+    Leaving the block closes every connection at once.
+
+    Args:
+        on_trouble: called in the event loop, once per `Trouble`; it must not block.
+        resolver: None: the system's, with at most `AT_ONCE_EACH` look-ups under way for this proxy.
+        secret: what the browser has to name with each request, since every process of the machine reaches loopback;
+            None: nothing.
+        listening: the socket to take connections from, which is closed at the end; None: a port of loopback.
     """
 
-    def __init__(self, judge: Judge, on_trouble: Callable[[Trouble], None], resolver: Resolver = resolve) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        on_trouble: Callable[[Trouble], None],
+        resolver: Resolver | None = None,
+        *,
+        secret: str | None = None,
+        listening: socket.socket | None = None,
+    ) -> None:
         self._judge = judge
         self._on_trouble = on_trouble
-        self._resolver = resolver
+        self._resolver = resolver or self._look_up
+        self._secret = secret
+        self._listening = listening
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.carried = 0
         """Requests and tunnels for which a connection was made; 0 before the first."""
-        self._troubles = self._malformed = 0
+        self._troubles = self._malformed = self._strangers = 0
 
     def __repr__(self) -> str:
         return f"<EgressProxy {self.url if self._server else 'closed'} {self.statistics()}>"
 
     def statistics(self) -> ProxyStatistics:
         """The counts since this object was made."""
-        return ProxyStatistics(len(self._tasks), self.carried, self._troubles, self._malformed)
+        return ProxyStatistics(len(self._tasks), self.carried, self._troubles, self._malformed, self._strangers)
 
     @property
     def url(self) -> str:
@@ -122,8 +162,26 @@ class EgressProxy:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """Name and password for the browser."""
+        return _USER, self._secret or ""
+
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        return await _lookups.addresses(host, port, f"proxy {id(self)}", DNS_TIMEOUT_S)
+
+    def _is_mine(self, request: h11.Request) -> bool:
+        """Whether the request names the secret. Takes the same time whatever it names instead."""
+        given = [value for name, value in request.headers if name == b"proxy-authorization"]
+        return self._secret is None or (
+            len(given) == 1 and hmac.compare_digest(given[0], basic_credentials(*self.credentials))
+        )
+
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=MAX_HEAD_BYTES)
+        if self._listening is not None:
+            self._server = await asyncio.start_server(self._accept, sock=self._listening, limit=MAX_HEAD_BYTES)
+        else:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=MAX_HEAD_BYTES)
         return self
 
     async def __aexit__(
@@ -153,13 +211,20 @@ class EgressProxy:
 
     async def _serve(self, browser: Peer) -> None:
         try:
-            request = await browser.next()
+            async with asyncio.timeout(HEAD_TIMEOUT_S):
+                request = await browser.next()
             if not isinstance(request, h11.Request):
                 return  # closed before it asked for anything
+            if not self._is_mine(request):
+                self._strangers += 1
+                await browser.respond(407, [(b"Proxy-Authenticate", b'Basic realm="testcast"')])
+                return
             destination = parse_request(request)
         except h11.RemoteProtocolError as error:
             self._malformed += 1
             await browser.respond(error.error_status_hint or 400)
+            return
+        except TimeoutError:
             return
         try:
             upstream = await self._connect(destination.host, destination.port)
@@ -184,6 +249,9 @@ class EgressProxy:
         try:
             while True:
                 event = await upstream.next()
+                if isinstance(event, h11.Response) and event.status_code == _PROXY_ASKS:
+                    # The browser would take it for this proxy's word, and forget the secret.
+                    raise h11.RemoteProtocolError("it answers like a proxy", 502)
                 if isinstance(event, h11.Response):
                     started = True
                     headers = [*end_to_end(event.headers.raw_items(), TROUBLE_HEADER), (b"Connection", b"close")]
@@ -225,10 +293,11 @@ class EgressProxy:
             return _Stopped(status, Trouble(host, port, code, message))
 
         try:
-            addresses = await asyncio.wait_for(self._resolver(host, port), DNS_TIMEOUT_S)
-        except (OSError, UnicodeError) as error:
-            if isinstance(error, TimeoutError):
-                raise stopped(504, "dns_not_found", f"no answer for the name {host}") from None
+            async with asyncio.timeout(DNS_TIMEOUT_S + 1):  # the resolver's own deadline says more
+                addresses = await self._resolver(host, port)
+        except (TimeoutError, NotResolved):
+            raise stopped(504, "dns_not_found", f"no answer for the name {host}") from None
+        except (OSError, UnicodeError):
             raise stopped(502, "dns_not_found", f"the name {host} is not known") from None
         try:
             self._judge(host, port, addresses)

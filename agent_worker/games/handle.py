@@ -10,7 +10,7 @@ import msgspec
 
 from broker.contract import projects
 from broker.contract.errors import BadInput
-from broker.contract.url_policy import GameUrlRefused, check_game_url
+from broker.contract.url_policy import MAX_ALLOWED_HOSTS, GameUrlRefused, allowed_host, check_game_url
 from broker.jetstream.runs import Job, make_job
 
 
@@ -26,6 +26,7 @@ class GameJob:
         title: What viewers see as the run's title.
         allow_private: It may be at a private or loopback address, and so may what it loads.
         project: The run's project.
+        allowed_hosts: Hosts, `host` or `host:port`, that may be private all the same.
     """
 
     test_id: str
@@ -35,6 +36,7 @@ class GameJob:
     title: str = ""
     allow_private: bool = False
     project: str = projects.DEFAULT
+    allowed_hosts: frozenset[str] = frozenset()
 
     @property
     def run_data(self) -> Mapping[str, object]:
@@ -52,13 +54,21 @@ def read_job(test_id: str, payload: bytes) -> GameJob:
     try:
         job = msgspec.json.decode(payload, type=Job)
         private = job.allow_private is True
+        hosts = _hosts(job)
         url, named = check_game_url(job.game_url), job.project if isinstance(job.project, str) else projects.DEFAULT
         job = make_job(url, job.title, job.budget_seconds, job.seed, project=named, allow_private=private)
     except GameUrlRefused:
         raise
     except (BadInput, msgspec.MsgspecError) as error:
         raise BadInput(f"The job cannot be read: {error}", "invalid_job") from None
-    return GameJob(test_id, job.game_url, job.budget_seconds, job.seed, job.title, private, named)
+    return GameJob(test_id, job.game_url, job.budget_seconds, job.seed, job.title, private, named, hosts)
+
+
+def _hosts(job: Job) -> frozenset[str]:
+    given = () if job.allow_hosts is msgspec.UNSET else job.allow_hosts
+    if len(given) > MAX_ALLOWED_HOSTS:
+        raise BadInput(f"allowHosts: {len(given)} hosts; at most {MAX_ALLOWED_HOSTS} are taken")
+    return frozenset(map(allowed_host, given))
 
 
 class RunHandle(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -90,6 +91,11 @@ def end_to_end(headers: Iterable[Header], *without: str) -> list[Header]:
     # A message could otherwise have its framing removed by "Connection: content-length".
     dropped -= {"content-length", "transfer-encoding"}
     return [(name, value) for lower, name, value in fields if lower not in dropped]
+
+
+def basic_credentials(name: str, password: str) -> bytes:
+    """The value of an `Authorization` header (RFC 7617)."""
+    return b"Basic " + base64.b64encode(f"{name}:{password}".encode())
 
 
 class Peer:

@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Final
 
 from agent_worker.games import pictures, policy
-from agent_worker.games.browser import Page
 from agent_worker.games.handle import RunHandle
+from agent_worker.games.page import Page
 from agent_worker.games.page_state import PageState
 from agent_worker.games.pictures import Thumb
 from agent_worker.games.reports import Ledger

@@ -12,13 +12,14 @@ from typing import Final
 
 from agent_worker.games import pictures, policy, scoring
 from agent_worker.games.actions import WHOLE, Action, groups, largest
-from agent_worker.games.browser import Browser, Page
+from agent_worker.games.browser import Browser
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.discovery import Discovery, percent
-from agent_worker.games.egress_proxy import judge_any
+from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.observer import Observer
+from agent_worker.games.page import Page
 
 LOOP_RATE: Final = 5.0
 """Calls of requestAnimationFrame between two looks from which a game counts as having a main loop."""
@@ -38,8 +39,15 @@ async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
             game is not known to be at fault.
     """
     started = asyncio.get_running_loop().time()
-    async with browser.page(judge_any if job.allow_private else None) as page:
+    async with browser.page(_judge(job)) as page:
         await _Player(run, page, job, started).play()
+
+
+def _judge(job: GameJob) -> Judge | None:
+    """The rule for the addresses of this job alone; None: the worker's own."""
+    if job.allow_private:
+        return judge_any
+    return JudgeNamed(job.allowed_hosts) if job.allowed_hosts else None
 
 
 class _Player:
@@ -72,16 +80,20 @@ class _Player:
             if not limit.expired():
                 raise
         except (LoadFailed, PageHung, PageGone) as trouble:
-            if not await self.page.browser_lives():
-                raise PageGone("the browser has died") from trouble
-            if isinstance(trouble, LoadFailed):
+            if not await self.page.browser_lives() and self.page.exceeded is None:
+                raise PageGone("the game's browser died") from trouble
+            if self.page.exceeded is not None:
+                pass  # told below
+            elif isinstance(trouble, LoadFailed):
                 await self.run.fail(trouble.message, trouble.code)
                 return
-            if isinstance(trouble, PageHung):
+            elif isinstance(trouble, PageHung):
                 await self.report_hung(trouble)
             else:
                 self.found.gone = str(trouble)
         await self.observer.report_incidents()
+        if self.page.exceeded is not None:
+            await self.report_exceeded(self.page.exceeded)
         await self.observer.publish_screenshot(now=True)
         await self.evaluate()
 
@@ -268,6 +280,11 @@ class _Player:
         else:
             found.stuck = "nothing the agent knows changed the picture any more"
             await self.run.progress(f"Nothing changes the picture any more ({still_s:.1f} s); that may be as meant")
+
+    async def report_exceeded(self, what: str) -> None:
+        """The game took more of the machine than one run may, and its browser was ended for it."""
+        self.found.gone = self.found.exceeded = f"the game was stopped: it {what}"
+        await self.run.progress(f"The game was stopped: it {what}", kind="limit", detail=what)
 
     async def report_hung(self, hung: PageHung) -> None:
         """The page's main thread does not answer: reports it, and stops its script."""

@@ -52,6 +52,8 @@ class Findings:
     freeze_note: str | None = None
     hung: str | None = None
     gone: str | None = None
+    exceeded: str | None = None
+    """For which limit the game was stopped; `gone` says the same then."""
     incidents: Counter[str] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
     last_error: str | None = None
@@ -120,7 +122,9 @@ def controls_line(found: Findings) -> str:
 def verdict(found: Findings, score: int) -> str:
     """The last line of the feed."""
     why = None
-    if found.blank:
+    if found.exceeded:
+        why = found.exceeded
+    elif found.blank:
         why = "nothing was ever painted"
     elif found.hung:
         why = "the page hung"

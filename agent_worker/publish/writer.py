@@ -24,6 +24,9 @@ from broker.jetstream.scan import pages
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 
+LOST_TO: Final = "lostTo"
+"""Field of an attempt's last event: what is played ended it, and why that is known."""
+_MAX_REASON_CHARS: Final = 300
 _FIRST_RETRY_S: Final = 0.05
 _WRITER = re.compile(r"(\d{1,9})\.([0-9A-Za-z_-]{1,64})", re.ASCII)
 
@@ -51,6 +54,8 @@ class History(NamedTuple):
     handed_on: frozenset[int] = frozenset()
     project: str = projects.DEFAULT
     """The run's project, as its first event names it."""
+    lost_to: tuple[str, ...] = ()
+    """For each attempt that what was played ended, the reason that its worker gave."""
 
     @property
     def next_attempt(self) -> int:
@@ -85,7 +90,10 @@ def remember(history: History, stored: StoredEvent) -> History:
     attempts, handed_on = history.attempts | {writer.attempt}, history.handed_on
     if event is not None and event.field("handover") is True:
         handed_on |= {writer.attempt}
-    return history._replace(attempts=attempts, handed_on=handed_on)
+    lost_to, reason = history.lost_to, event.field(LOST_TO) if event is not None else None
+    if isinstance(reason, str):
+        lost_to = (*lost_to, reason[:_MAX_REASON_CHARS])
+    return history._replace(attempts=attempts, handed_on=handed_on, lost_to=lost_to)
 
 
 def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> int | None:

@@ -18,7 +18,15 @@ MAX_LOST_ATTEMPTS: Final = 3
 
 
 class TryAgain(Exception):
-    """This worker could not play the job, and another attempt may succeed. Counts as a lost attempt."""
+    """This worker could not play the job, and another attempt may succeed. Counts as a lost attempt.
+
+    Args:
+        suspect: what is played is the likely cause: it ended what it was played with, and nothing else was harmed.
+    """
+
+    def __init__(self, message: str, *, suspect: bool = False) -> None:
+        super().__init__(message)
+        self.suspect = suspect
 
 
 class End(Enum):
@@ -51,6 +59,8 @@ class Decision(NamedTuple):
     """Ends the run as failed."""
     remark: str | None = None
     """A line for the feed, written before the run is left to the next attempt."""
+    lost_to: str | None = None
+    """Why what is played is the likely cause; a field of the remark."""
 
 
 class Stopped(NamedTuple):
@@ -73,6 +83,11 @@ def before_playing(history: History) -> Decision | None:
         return Decision(End.ENDED)
     if history.lost >= MAX_LOST_ATTEMPTS:
         attempts = ", ".join(map(str, sorted(history.attempts - history.handed_on)))
+        if history.lost_to:
+            often = len(history.lost_to)
+            times = "each time" if often >= history.lost else {1: "once", 2: "twice"}.get(often, f"{often} times")
+            message = f"Given up after {history.lost} attempts ({attempts}): {times}, {history.lost_to[-1]}"
+            return Decision(End.STORED, Failure(message, "lost_to_game"))
         message = f"Given up: three workers were lost on this run (attempts {attempts})"
         return Decision(End.STORED, Failure(message, "lost"))
     return None
@@ -90,7 +105,10 @@ def after_playing(stopped: Stopped) -> Decision:
         return Decision(End.HANDED_ON)
     error = stopped.error
     if isinstance(error, TryAgain):
-        return Decision(End.AGAIN, remark=f"This worker cannot play on: {public_reason(error)}")
+        reason = public_reason(error)
+        return Decision(
+            End.AGAIN, remark=f"This worker cannot play on: {reason}", lost_to=reason if error.suspect else None
+        )
     if not stopped.in_time:
         message = f"The agent was still busy after {stopped.limit_s:g} s and was stopped"
         return Decision(End.STORED, Failure(message, "agent_timeout"))

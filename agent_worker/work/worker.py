@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from agent_worker.publish.outbox import encode
 from agent_worker.publish.run import DEFAULT_PHASES, TestRun
-from agent_worker.publish.writer import History, Writer, read_history
+from agent_worker.publish.writer import LOST_TO, History, Writer, read_history
 from agent_worker.work.lease import Lease
 from agent_worker.work.outcome import Decision, End, Failure, Stopped, after_playing, before_playing, end_of
 from agent_worker.work.player import J, Player, ReadJob
@@ -234,7 +234,8 @@ class Worker(Generic[J]):
             await self._finish_storing(run, run.hand_on())
         else:
             if decision.remark is not None:
-                await run.progress(decision.remark)
+                data = {} if decision.lost_to is None else {LOST_TO: decision.lost_to}
+                await run.progress(decision.remark, **data)
                 await run.flush()
             run.leave()
 

@@ -121,6 +121,12 @@ class QueueFull(TestcastError):
     code = "queue_full"
 
 
+class NotResolved(TestcastError):
+    """A host name could not be looked up, so that it cannot be said whether it may be opened. Try again later."""
+
+    code = "name_not_resolved"
+
+
 class BrokerUnavailable(TestcastError):
     """The broker did not answer, or has no leader at the moment. Try again later."""
 

@@ -6,21 +6,22 @@ Pure. Names are resolved elsewhere; this module judges what they resolve to.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
-from broker.contract.errors import BadInput
+from broker.contract.addresses import address_allowed, literal, never_reached
+from broker.contract.errors import BadInput, InvalidSetting
 
 MAX_URL_CHARS: Final = 2048
 """Longer addresses are refused: browsers and proxies differ in what they accept."""
 
+MAX_ALLOWED_HOSTS: Final = 64
+"""Each job carries them."""
+
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _KEEP_IN_PATH: Final = "/%:@!$&'()*+,;=~-._[]|"
 _KEEP_IN_QUERY: Final = _KEEP_IN_PATH + "?"
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_V4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
-_SITE_LOCAL: Final = ipaddress.ip_network("fec0::/10")
 
 
 class GameUrlRefused(BadInput, ValueError):
@@ -37,6 +38,8 @@ class GameUrlRefused(BadInput, ValueError):
 
 def check_game_url(url: str) -> str:
     """Returns `url` in its normal form: lower-case ASCII host, no default port, escaped path.
+
+    A host that a browser takes for an IPv4 address (`127.1`, `0x7f000001`, `2130706433`) becomes that address.
 
     Raises:
         GameUrlRefused: it is too long, not http(s), has no usable host, or contains a name and password.
@@ -80,29 +83,51 @@ def host_of(url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
 
 
-def address_allowed(ip: str) -> bool:
-    """Returns whether `ip` is on the public internet: not private, loopback, link-local, multicast or reserved.
+def host_and_port(url: str) -> str:
+    """The entry of `TESTCAST_ALLOW_HOSTS` that names the host and port of a game's address.
 
-    An IPv6 address that contains an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by both. Text that is not an IP
-    address is not allowed.
+    Raises:
+        GameUrlRefused: as `check_game_url`.
     """
+    host, port = host_of(check_game_url(url))
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def allowed_host(text: str) -> str:
+    """Returns one entry of `TESTCAST_ALLOW_HOSTS`, `host` or `host:port`, in its normal form.
+
+    Raises:
+        InvalidSetting: it is neither.
+    """
+    scheme = "http://" if text.partition("://")[1] == "" else ""
     try:
-        address = ipaddress.ip_address(ip.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address):
-        carried = _carried_v4(address)
-        if carried and not all(_is_public(each) for each in carried):
-            return False
-        if carried and (address.ipv4_mapped or address in _NAT64):
-            return True
-        if address in _SITE_LOCAL:
-            return False
-    return _is_public(address)
+        parts = urlsplit(check_game_url(f"{scheme}{text}"))
+        port = urlsplit(f"{scheme}{text}").port
+    except GameUrlRefused as refused:
+        raise InvalidSetting(f"TESTCAST_ALLOW_HOSTS: {text[:80]!r}: {refused.message}") from None
+    if not scheme or (parts.path, parts.query, parts.fragment) != ("/", "", "") or text.endswith("/"):
+        raise InvalidSetting(f"TESTCAST_ALLOW_HOSTS: {text[:80]!r} is neither host nor host:port")
+    host = parts.netloc.removesuffix(f":{parts.port}") if parts.port else parts.netloc
+    return host if port is None else f"{host}:{port}"
 
 
-def refuse_private(host: str, addresses: Iterable[str], setting_of: str = "the edge") -> None:
+def is_named(host: str, port: int, allowed_hosts: Collection[str]) -> bool:
+    """Returns whether `allowed_hosts` (entries as `allowed_host` returns them) names this host and port."""
+    shown = f"[{host}]" if ":" in host else host
+    return shown in allowed_hosts or f"{shown}:{port}" in allowed_hosts
+
+
+def refuse_private(
+    host: str,
+    addresses: Iterable[str],
+    setting_of: str = "the edge",
+    *,
+    port: int = 0,
+    allowed_hosts: Collection[str] = (),
+) -> None:
     """Checks the addresses that `host` resolves to. All must be public, since any of them may be used.
+
+    A host that `allowed_hosts` names may also be private or loopback; a metadata service or link local never.
 
     Args:
         setting_of: the part whose setting decides, for the message.
@@ -111,14 +136,17 @@ def refuse_private(host: str, addresses: Iterable[str], setting_of: str = "the e
         GameUrlRefused: with code `url_refused`; also when there is no address at all.
     """
     found = list(addresses)
+    named = is_named(host, port, allowed_hosts)
     for address in found:
-        if not address_allowed(address):
-            what = "is a private address" if address == host else f"leads to {address}, a private address"
-            raise GameUrlRefused(
-                "url_refused",
-                f"{host} {what}. Only games at public addresses may be tested, unless TESTCAST_ALLOW_PRIVATE=1 is set "
-                f"for {setting_of}.",
-            )
+        if address_allowed(address) or (named and not never_reached(address)):
+            continue
+        what = "is a private address" if address == host else f"leads to {address}, a private address"
+        names = "" if named else " TESTCAST_ALLOW_HOSTS names it, or"
+        raise GameUrlRefused(
+            "url_refused",
+            f"{host} {what}. Only games at public addresses may be tested, unless{names} TESTCAST_ALLOW_PRIVATE=1 is "
+            f"set for {setting_of}.",
+        )
     if not found:
         raise GameUrlRefused("url_refused", f"{host} has no address.")
 
@@ -126,10 +154,7 @@ def refuse_private(host: str, addresses: Iterable[str], setting_of: str = "the e
 def _normal_host(parts: SplitResult) -> str:
     host = parts.hostname or ""
     if parts.netloc.startswith("["):
-        try:
-            return f"[{ipaddress.IPv6Address(host).compressed}]"
-        except ValueError:
-            raise _invalid(f"[{host}] is not an IPv6 address.") from None
+        return f"[{_normal_v6(host)}]"
     try:
         host = host.encode("idna").decode("ascii").lower()
     except UnicodeError:
@@ -138,18 +163,22 @@ def _normal_host(parts: SplitResult) -> str:
         raise _invalid("The address has no host.")
     if not all(char.isalnum() or char in "-._" for char in host) or ".." in host or len(host) > 253:
         raise _invalid(f"{host[:80]!r} is not a host name.")
-    return host
+    try:
+        return literal(host) or host
+    except ValueError:
+        raise _invalid(f"{host[:80]!r} is not an IPv4 address.") from None
 
 
-def _carried_v4(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    carried = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64 or (address in _V4_COMPATIBLE and int(address) > 0xFFFF):
-        carried.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
-    return [each for each in carried if each is not None]
-
-
-def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved
+def _normal_v6(host: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        raise _invalid(f"[{host}] is not an IPv6 address.") from None
+    if "%" in host:
+        raise _invalid(f"[{host}] names an interface, which no web page has.")
+    mapped = address.ipv4_mapped
+    # Python writes a mapped address in one of two ways, depending on its version.
+    return address.compressed if mapped is None else f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}"
 
 
 def _invalid(message: str) -> GameUrlRefused:

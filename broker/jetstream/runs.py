@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 import msgspec
@@ -65,6 +65,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The run's project; left out where it is the default."""
     allow_private: bool | msgspec.UnsetType = msgspec.UNSET
     """Whether the game may be at a private or loopback address; left out where it may not."""
+    allow_hosts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Hosts, `host` or `host:port`, that may be private all the same; left out where there are none."""
 
 
 class Run(NamedTuple):
@@ -84,6 +86,7 @@ def make_job(
     *,
     project: str = projects.DEFAULT,
     allow_private: bool = False,
+    allowed_hosts: Collection[str] = (),
 ) -> Job:
     """Returns a job with defaults filled in.
 
@@ -94,6 +97,7 @@ def make_job(
         seed: 0 to 2^53-1; None: a random one.
         project: the run's project, for good.
         allow_private: the game may be at a private or loopback address.
+        allowed_hosts: entries as `broker.contract.url_policy.allowed_host` returns them.
 
     Raises:
         BadInput: naming the field and what it may be.
@@ -111,6 +115,7 @@ def make_job(
     chosen_seed = secrets.randbelow(2**31) if seed is None else seed
     private = True if allow_private else msgspec.UNSET
     named = msgspec.UNSET if projects.parse_project(project) == projects.DEFAULT else project
+    hosts = tuple(sorted(allowed_hosts)) or msgspec.UNSET
     return Job(
         game_url=game_url,
         title=title.strip(),
@@ -118,6 +123,7 @@ def make_job(
         seed=chosen_seed,
         project=named,
         allow_private=private,
+        allow_hosts=hosts,
     )
 
 
@@ -134,7 +140,8 @@ async def submit(log: JetStreamLog, job: Job) -> str:
     """
     test_id = identity.new_test_id()
     data = msgspec.to_builtins(job)
-    data.pop("allowPrivate", None)  # what an installation allows is not for viewers
+    for each in ("allowPrivate", "allowHosts"):  # what an installation allows is not for viewers
+        data.pop(each, None)
     queued = Event(type="status", status="queued", message=f"Queued: {job.title}", timestamp=now_ms(), data=data)
     head = await retry(lambda: store_first(log, test_id, queued), within_s=_patience_s(log), source=log)
     try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from typing import Final
+
+from broker.contract.addresses import is_loopback_name
 
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _REASONS: Final = {
@@ -59,3 +62,13 @@ def reason(host: str, port: int, error: OSError) -> str:
         return f"port {port} is taken by another program"
     why = "there is no such host" if isinstance(error, socket.gaierror) else _REASONS.get(error.errno or 0)
     return f"cannot listen on {host_port(host, port)}: {why or error.strerror or error}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`. The address of all interfaces is no loopback."""
+    if is_loopback_name(host):
+        return True
+    try:
+        return ipaddress.ip_address(bare(host)).is_loopback
+    except ValueError:
+        return False

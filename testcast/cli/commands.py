@@ -90,9 +90,13 @@ async def _submitted(request: SubmitRequest, server: Server) -> str:
         )
     assert server.broker is not None
     private = config.allow_private(server.broker.nats_url, request.game_url)
-    url = await check_for_submit(request.game_url, allow_private=private, setting_of="this command")
+    hosts = config.allowed_hosts()
+    url = await check_for_submit(
+        request.game_url, allow_private=private, allowed_hosts=hosts, setting_of="this command"
+    )
+    fields = (request.title, request.budget_s, request.seed)
     project = request.project or projects.DEFAULT
-    job = runs.make_job(url, request.title, request.budget_s, request.seed, project=project, allow_private=private)
+    job = runs.make_job(url, *fields, project=project, allow_private=private, allowed_hosts=hosts)
     async with connection(server) as nats:
         await topology.apply(nats, replicas=server.broker.replicas)
         return await runs.submit(JetStreamLog(nats), job)

@@ -14,10 +14,11 @@ from rich.text import Text
 from broker.config import BrokerConfig, login_given, redacted
 from broker.contract.errors import BadInput, TestcastError
 from broker.contract.roles import Role
+from broker.contract.url_policy import host_and_port
 from broker.jetstream import runs
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
-from broker.local.listening import host_port, reachable, refusal
+from broker.local.listening import host_port, is_loopback, reachable, refusal
 from broker.local.secure_access import ENV, SecureAccess
 from testcast import config
 from testcast.cli.follow import Follow
@@ -65,9 +66,12 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         _started(terminal, "broker", await _own_broker(stack, terminal))
         demo_game_url = await stack.start_game()
         _started(terminal, "game", request.game_url or demo_game_url)
-        edge_url = await stack.start_edge(request.port, demo_game_url, request.host, allow_private=True)
+        private, hosts = _may_be_tested(request, demo_game_url)
+        edge_url = await stack.start_edge(
+            request.port, demo_game_url, request.host, allow_private=private, allowed_hosts=hosts
+        )
         _started(terminal, "edge", edge_url)
-        stack.start_agent(allow_private=True)
+        stack.start_agent(allow_private=private)
         _started(terminal, "agent", "started")
         terminal.say()
         terminal.say(Text.assemble(("  Watch it live  ", "bold"), ("→  ", "blue"), _link(edge_url)))
@@ -83,6 +87,13 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         return status
 
     return await run(stack, body, lambda: _stopping(terminal))
+
+
+def _may_be_tested(request: DemoRequest, demo_game_url: str) -> tuple[bool, list[str]]:
+    """Which games at private addresses: all while only this machine can submit one, else those of this demo by name."""
+    if is_loopback(request.host):
+        return True, []
+    return False, [host_and_port(url) for url in (demo_game_url, request.game_url) if url is not None]
 
 
 async def _play(stack: Stack, edge_url: str, request: DemoRequest, demo_game_url: str, terminal: Terminal) -> int:
@@ -149,7 +160,8 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         else:
             stack.use_broker(request.nats_url)
         _started(terminal, "broker", redacted(stack.nats_url))
-        private = config.allow_private(stack.nats_url, f"http://{host_port(request.host, request.port)}")
+        own = f"http://{host_port(request.host, request.port)}" if is_loopback(request.host) else None
+        private = config.allow_private(stack.nats_url, own)
         for number in range(request.edges):
             url = await stack.start_edge(
                 request.port + number, host=request.host, allow_private=private, further=of_edges

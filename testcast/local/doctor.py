@@ -141,21 +141,25 @@ def browser() -> Finding:
         from agent_worker import config as agent_config
         from agent_worker.games.browser import Browser, find_chromium
 
-        chosen = agent_config.load().chromium
-        path = find_chromium(chosen)
+        settings = agent_config.load()
+        path = find_chromium(settings.chromium)
+        environment, allow_root = settings.browser_environment, settings.allow_root
 
-        async def start() -> None:
-            async with asyncio.timeout(_PROGRAM_TIMEOUT_S), Browser(chosen):
-                pass
+        async def start() -> str:
+            async with (
+                asyncio.timeout(_PROGRAM_TIMEOUT_S),
+                Browser(settings.chromium, environment=environment, allow_root=allow_root, ahead=False) as started,
+            ):
+                return started.walls.describe()
 
-        asyncio.run(start())
+        walls = f"games run behind {asyncio.run(start())}"
     except Exception as error:  # Playwright raises a bare Exception when its driver does not start
         if "driver" in str(error):
             remedy = "on Debian: apt-get install libatomic1 (Playwright's driver needs it)"
         return Finding("browser", False, str(error) or type(error).__name__, remedy)
     if path is None:
-        return Finding("browser", True, "Playwright's Chromium starts")
-    return Finding("browser", True, f"{_version(path) or 'starts'} ({path})")
+        return Finding("browser", True, f"Playwright's Chromium starts; {walls}")
+    return Finding("browser", True, f"{_version(path) or 'starts'} ({path}); {walls}")
 
 
 def edge_port(port: int, host: str = _HOST) -> Finding:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -169,6 +169,7 @@ class Stack:
         *,
         allow_private: bool = False,
         further: Mapping[str, str] | None = None,
+        allowed_hosts: Collection[str] = (),
     ) -> str:
         """Starts an edge and waits until it is ready. Returns its address.
 
@@ -176,6 +177,7 @@ class Stack:
             demo_game_url: offered on the dashboard.
             allow_private: games at private addresses may be submitted, whatever the environment says.
             further: more settings.
+            allowed_hosts: games at these hosts may be submitted too, besides those that the environment names.
 
         Raises:
             BadInput: the port is taken.
@@ -190,6 +192,7 @@ class Stack:
             "TESTCAST_EDGE_PORT": port,
             "TESTCAST_EDGE_DEMO_GAME_URL": demo_game_url,
             "TESTCAST_ALLOW_PRIVATE": 1 if allow_private else None,
+            "TESTCAST_ALLOW_HOSTS": ",".join({*allowed_hosts, *config.allowed_hosts()}) if allowed_hosts else None,
         }
         part = self._start("edge", f"edge-{port}", python_module("ws_edge"), settings)
         url = f"http://{host_port(reachable(host), port)}"

@@ -121,7 +121,7 @@ async def test_not_a_page(server: GameServer, browser: Browser) -> None:
     assert (await failure(browser, f"{server.url}/"))[0] == "not_html"
     zipped = (("Content-Type", "application/zip"), ("Content-Disposition", "attachment; filename=game.zip"))
     server.answers["/zip"] = Answer(b"PK", headers=zipped)
-    code, message = await failure(browser, f"{server.url}/zip")
+    code, message = await failure(browser, f"{server.url}/zip", budget_s=12)
     assert code == "not_html" and "download" in message
 
 
@@ -167,10 +167,10 @@ async def test_the_page_is_kept_from_leaving_even_where_it_may(server: GameServe
 async def test_redirects_to_refused_addresses(server: GameServer, forbidden: GameServer, browser: Browser) -> None:
     for name, target in (("/a", forbidden.url), ("/b", "http://169.254.169.254/latest"), ("/c", "http://[::1]/")):
         server.answers[name] = Answer(status=302, headers=(("Location", target),))
-        code, message = await failure(browser, server.url + name)
+        code, message = await failure(browser, server.url + name, budget_s=12)
         assert code == "url_refused", (name, message)
     server.answers["/twice"] = Answer(status=302, headers=(("Location", "/a"),))
-    assert (await failure(browser, f"{server.url}/twice"))[0] == "url_refused"
+    assert (await failure(browser, f"{server.url}/twice", budget_s=12))[0] == "url_refused"
     assert forbidden.asked.total() == 0
 
 
@@ -211,7 +211,7 @@ async def test_a_hung_main_thread(server: GameServer, browser: Browser) -> None:
     assert "the page hung" in run.lines[-1]
     assert run.part("stability")["score"] == 0
     again = await played(browser, f"{server.url}/index.html?bug=blank", budget_s=30)  # it ends within 6 s of loading
-    assert again.score is not None and browser.launches == 1
+    assert again.score is not None
 
 
 async def test_cancelling_a_hung_page_takes_effect_at_once(server: GameServer, browser: Browser) -> None:
@@ -233,10 +233,10 @@ async def test_cancelling_a_hung_page_takes_effect_at_once(server: GameServer, b
 
 
 async def test_a_dead_browser_is_started_anew(server: GameServer, browser: Browser) -> None:
-    assert browser._chromium is not None
-    await browser._chromium.close()
-    run = await played(browser, f"{server.url}/index.html?bug=blank", budget_s=6)
-    assert run.score is not None and browser.launches == 2
+    assert browser._next is not None
+    await (await browser._next).running.close()
+    run = await played(browser, f"{server.url}/index.html?bug=blank", budget_s=12)
+    assert run.score is not None and browser.launches >= 2
 
 
 def test_a_browser_that_is_none_is_named() -> None:

@@ -82,9 +82,9 @@ async def test_the_blank_page_is_caught(server: GameServer, browser: Browser) ->
 
 async def test_two_runs_at_once_do_not_mix(server: GameServer, browser: Browser) -> None:
     sound, blank = await asyncio.gather(
-        played(browser, f"{server.url}/index.html", budget_s=10),
-        played(browser, f"{server.url}/index.html?bug=blank", budget_s=10),
+        played(browser, f"{server.url}/index.html", budget_s=14),
+        played(browser, f"{server.url}/index.html?bug=blank", budget_s=14),
     )
-    assert browser.launches == 1
+    assert browser.launches >= 2  # each has one of its own
     assert not sound.of_kind("blank") and blank.of_kind("blank")
     assert sound.score is not None and blank.score is not None and sound.score > 40 > blank.score

@@ -109,7 +109,7 @@ _CLOCKS: Final = frozenset({"now", "utcnow", "today"})
 HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "nats": ("broker/jetstream/client.py",),
     "nats_server": ("broker/local/embedded_server.py",),
-    "playwright": ("agent_worker/games/browser.py",),
+    "playwright": ("agent_worker/games/browser.py", "agent_worker/games/page.py"),
     "PIL": ("agent_worker/games/pictures.py",),
     "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from agent_worker.config import load
+from agent_worker.config import forget_secrets, load
 from broker.contract.errors import InvalidSetting
 
 
@@ -23,9 +23,24 @@ def test_everything_set() -> None:
             "TESTCAST_AGENT_ALLOW_PRIVATE": "1",
             "TESTCAST_AGENT_CHROMIUM": sys.executable,
             "TESTCAST_AGENT_NAME": "blue",
+            "TESTCAST_AGENT_MEMORY_MB": "1024",
+            "TESTCAST_AGENT_PROCESSES": "32",
+            "TESTCAST_AGENT_DISK_MB": "100",
+            "TESTCAST_AGENT_ALLOW_ROOT": "1",
+            "TESTCAST_ALLOW_HOSTS": "demo_game:8080, 10.0.0.1",
+            "TESTCAST_NATS_URL": "nats://user:secret@127.0.0.1",
+            "LANG": "C.UTF-8",
         }
     )
-    assert config == (4, True, sys.executable, "blue")
+    assert config[:4] == (4, True, sys.executable, "blue")
+    assert config[4:9] == (frozenset({"demo_game:8080", "10.0.0.1"}), 1024, 32, 100, True)
+    assert config.browser_environment == {"LANG": "C.UTF-8"}
+
+
+def test_the_way_to_the_broker_is_not_passed_on() -> None:
+    environ = {"TESTCAST_NATS_URL": "nats://a:b@c", "TESTCAST_NATS_CREDS": "/x", "PATH": "/bin"}
+    forget_secrets(environ)
+    assert environ == {"PATH": "/bin"}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +52,10 @@ def test_everything_set() -> None:
         ("CONCURRENCY", "many"),
         ("CONCURRENCY", "nan"),
         ("ALLOW_PRIVATE", "maybe"),
+        ("ALLOW_ROOT", "perhaps"),
+        ("MEMORY_MB", "100"),
+        ("PROCESSES", "2"),
+        ("DISK_MB", "0"),
         ("CHROMIUM", "/no/such/browser"),
         ("NAME", "x" * 65),
         ("NAME", "two\nlines"),

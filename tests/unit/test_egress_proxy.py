@@ -10,36 +10,10 @@ import pytest
 from agent_worker.games import egress_proxy
 from agent_worker.games.egress_proxy import EgressProxy, Judge, Trouble, judge_any, judge_public
 from agent_worker.games.http_peer import MAX_HEAD_BYTES
+from tests.egress import Names, Upstream, ask, get, request
 from tests.harness import until
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-
-class Upstream:
-    """A server that records what it is sent, and answers every request without closing."""
-
-    def __init__(self) -> None:
-        self.heads: list[str] = []
-        self.port = 0
-        self.answer = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi"
-        self.closes = False
-        self.behind = bytearray()
-        """What came behind the head of a request with a body."""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                self.heads.append(head.decode("latin-1"))
-                if head.startswith(b"POST"):
-                    while not self.behind.endswith(b"end\r\n0\r\n\r\n" if b"chunked" in head else b"end"):
-                        self.behind += await reader.read(1000)
-                writer.write(self.answer)
-                if self.closes:
-                    return
-        except (OSError, EOFError):
-            pass
-        finally:
-            writer.close()
 
 
 @pytest.fixture
@@ -49,34 +23,6 @@ async def upstream() -> AsyncIterator[Upstream]:
     upstream.port = server.sockets[0].getsockname()[1]
     yield upstream
     server.close()
-
-
-class Names:
-    """A resolver that answers from a script, one line a question."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-        self.asked: list[str] = []
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        self.asked.append(host)
-        if not self.answers:
-            raise OSError("no such name")
-        return self.answers.pop(0)
-
-
-async def ask(proxy: EgressProxy, request: str, size: int | None = None) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.rpartition(":")[2]))
-    try:
-        writer.write(request.encode("latin-1"))
-        async with asyncio.timeout(10):
-            return await (reader.readexactly(size) if size else reader.read())
-    finally:
-        writer.close()
-
-
-def get(url: str) -> str:
-    return f"GET {url} HTTP/1.1\r\nHost: a.example\r\nProxy-Connection: keep-alive\r\nX-Mine: 1\r\n\r\n"
 
 
 async def test_a_request_is_carried_with_its_own_headers_only(upstream: Upstream) -> None:
@@ -150,7 +96,7 @@ async def test_what_is_no_proxy_request_ends_the_connection(line: str) -> None:
     names = Names()
     async with EgressProxy(judge_any, lambda _: None, names) as proxy:
         answer = await ask(proxy, f"{line}\r\nHost: a.example\r\n\r\n")
-        assert proxy.statistics()[1:] == (0, 0, 1)
+        assert proxy.statistics()[1:] == (0, 0, 1, 0)
     assert answer == BAD_REQUEST
     assert not names.asked
 
@@ -169,10 +115,6 @@ async def test_leaving_closes_what_is_open(upstream: Upstream) -> None:
 # -- what is read as HTTP, and what is not ----------------------------------------------------------------------------
 
 BODY = "GET http://b.example/smuggled HTTP/1.1\r\nHost: b.example\r\n\r\n"
-
-
-def request(*fields: str, method: str = "POST", body: str = "", target: str = "http://a.example/") -> str:
-    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: a.example", *fields, "", body])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +162,7 @@ async def test_a_malformed_request_is_answered_400_and_goes_nowhere(malformed: s
     names, troubles = Names(), list[Trouble]()
     async with EgressProxy(judge_any, troubles.append, names) as proxy:
         answer = await ask(proxy, malformed)
-        assert proxy.statistics()[1:] == (0, 0, 1)
+        assert proxy.statistics()[1:] == (0, 0, 1, 0)
     assert answer == BAD_REQUEST
     assert not names.asked and not troubles
 

@@ -91,3 +91,14 @@ def test_what_a_worker_does_about_a_run_it_owns(
 @pytest.mark.parametrize(("reason", "end"), [("ended", End.ENDED), ("attempt", End.FENCED)])
 def test_how_a_fenced_job_ends(reason: str, end: End) -> None:
     assert end_of(Fenced("no", reason)) is end
+
+
+def test_a_run_that_its_game_ended_three_times_fails_with_that_reason() -> None:
+    died = "the game's browser died"
+    again = after_playing(Stopped(False, False, True, 60, TryAgain(died, suspect=True)))
+    assert again == Decision(End.AGAIN, remark=f"This worker cannot play on: {died}", lost_to=died)
+    history = attempts(1, 2, 3)._replace(lost_to=(died, died, died))
+    message = f"Given up after 3 attempts (1, 2, 3): each time, {died}"
+    assert before_playing(history) == Decision(End.STORED, Failure(message, "lost_to_game"))
+    mixed = before_playing(history._replace(lost_to=(died,)))
+    assert mixed is not None and mixed.failure is not None and mixed.failure.message.endswith(f": once, {died}")

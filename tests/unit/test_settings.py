@@ -12,9 +12,10 @@ import pytest
 from agent_worker import config as agent_config
 from agent_worker.games.handle import read_job
 from broker import config as broker_config
-from broker.contract.errors import InvalidSetting
+from broker.contract.errors import BadInput, InvalidSetting
 from broker.jetstream.runs import make_job
 from broker.known_settings import NAMES, unknown
+from broker.local.listening import is_loopback
 from testcast import config
 from tests.harness import NO_SUCH_TEST
 from ws_edge import config as edge_config
@@ -98,6 +99,8 @@ LOCAL, PRIVATE = "http://localhost:3000/", "http://10.0.0.1/"
         ({}, LOOPBACK, LOCAL, True),
         ({}, "nats://[::1]:4222,nats://localhost:4223", "http://[::1]:3000/", True),
         ({}, LOOPBACK, PRIVATE, False),
+        ({}, LOOPBACK, None, False),
+        ({"TESTCAST_ALLOW_PRIVATE": "1"}, LOOPBACK, None, True),
         ({}, REMOTE, LOCAL, False),
         ({}, f"{LOOPBACK},{REMOTE}", LOCAL, False),
         ({"TESTCAST_ALLOW_PRIVATE": "0"}, LOOPBACK, LOCAL, False),
@@ -107,7 +110,7 @@ LOCAL, PRIVATE = "http://localhost:3000/", "http://10.0.0.1/"
     ],
 )
 def test_private_games_are_allowed_by_one_setting(
-    environ: dict[str, str], nats_url: str, game: str, allowed: bool
+    environ: dict[str, str], nats_url: str, game: str | None, allowed: bool
 ) -> None:
     assert config.allow_private(nats_url, game, environ) is allowed
     assert edge_config.load(environ).allow_private is (broker_config.allow_private(environ) or False)
@@ -119,3 +122,40 @@ def test_the_job_carries_what_its_edge_allows(allowed: bool) -> None:
     payload = msgspec.json.encode(job)
     assert (b"allowPrivate" in payload) is allowed
     assert read_job(NO_SUCH_TEST, payload).allow_private is allowed
+
+
+def test_the_job_carries_the_hosts_that_its_edge_names_and_the_run_does_not() -> None:
+    hosts = edge_config.load({"TESTCAST_ALLOW_HOSTS": "demo_game:8080, Games.Example ,"}).allowed_hosts
+    assert hosts == config.allowed_hosts({"TESTCAST_ALLOW_HOSTS": "games.example,demo_game:8080"})
+    job = make_job("http://demo_game:8080/", None, None, None, allowed_hosts=hosts)
+    payload = msgspec.json.encode(job)
+    assert b'"allowHosts":["demo_game:8080","games.example"]' in payload
+    assert read_job(NO_SUCH_TEST, payload).allowed_hosts == hosts
+    with pytest.raises(BadInput):
+        read_job(NO_SUCH_TEST, payload.replace(b"games.example", b"http://games.example/"))
+    too_many = make_job("http://a/", None, None, None, allowed_hosts=[f"h{n}" for n in range(65)])
+    with pytest.raises(BadInput):
+        read_job(NO_SUCH_TEST, msgspec.json.encode(too_many))
+
+
+def test_too_many_hosts_are_refused() -> None:
+    with pytest.raises(InvalidSetting, match="at most 64"):
+        edge_config.load({"TESTCAST_ALLOW_HOSTS": ",".join(f"h{n}" for n in range(65))})
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("a.example", False),
+        ("127.0.0.2", True),
+    ],
+)
+def test_whether_only_this_machine_reaches_an_address(host: str, alone: bool) -> None:
+    assert is_loopback(host) is alone

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.contract.url_policy import GameUrlRefused, address_allowed, check_game_url, host_of, refuse_private
+from broker.contract.addresses import address_allowed
+from broker.contract.errors import InvalidSetting
+from broker.contract.url_policy import GameUrlRefused, allowed_host, check_game_url, host_of, refuse_private
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,68 @@ def test_one_private_address_spoils_a_host() -> None:
     assert caught.value.code == "url_refused"
     with pytest.raises(GameUrlRefused):
         refuse_private("a.example", [])
+
+
+@pytest.mark.parametrize(
+    ("given_url", "normal"),
+    [
+        ("http://127.1:3000/", "http://127.0.0.1:3000/"),
+        ("http://0x7f000001/", "http://127.0.0.1/"),
+        ("http://\uff11\uff12\uff17\u30021/", "http://127.0.0.1/"),  # full width
+        ("http://2852039166/latest", "http://169.254.169.254/latest"),
+        ("http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/"),
+    ],
+)
+def test_a_host_that_a_browser_takes_for_an_address_becomes_that_address(given_url: str, normal: str) -> None:
+    assert check_game_url(given_url) == normal == check_game_url(normal)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://256.256.256.256/", "http://a.0x1f/", "http://[fe80::1%25lo]/", "http://%31.1/"]
+)
+def test_hosts_that_no_browser_takes(url: str) -> None:
+    with pytest.raises(GameUrlRefused) as caught:
+        check_game_url(url)
+    assert caught.value.code == "invalid_url"
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        *(("demo_game:8080", "demo_game:8080"), ("Games.Example", "games.example"), ("a.example:80", "a.example:80")),
+        *(("[::1]:3000", "[::1]:3000"), ("0x7f.1:80", "127.0.0.1:80")),
+    ],
+)
+def test_entries_of_hosts_that_are_allowed(text: str, entry: str) -> None:
+    assert allowed_host(text) == entry == allowed_host(entry)
+
+
+@pytest.mark.parametrize("text", ["http://a.example", "a.example/x", "a.example/", "*", "*.example", "a:99999"])
+def test_what_is_no_entry(text: str) -> None:
+    with pytest.raises(InvalidSetting, match="TESTCAST_ALLOW_HOSTS"):
+        allowed_host(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "address"),
+    [
+        ("demo_game", 8080, "172.18.0.5"),
+        ("own.example", 1, "10.0.0.1"),
+        ("::1", 3000, "::1"),
+        ("own.example", 2, "8.8.8.8"),
+    ],
+)
+def test_a_host_that_is_named_may_be_private(host: str, port: int, address: str) -> None:
+    refuse_private(host, [address], port=port, allowed_hosts={"demo_game:8080", "own.example", "[::1]:3000"})
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "address"),
+    [
+        *(("demo_game", 8081, "172.18.0.5"), ("x.own.example", 1, "10.0.0.1"), ("own.example.", 1, "10.0.0.1")),
+        *(("10.0.0.1", 80, "10.0.0.1"), ("own.example", 80, "169.254.169.254"), ("own.example", 80, "100.100.100.200")),
+    ],
+)
+def test_only_what_is_named_and_nothing_that_no_game_has(host: str, port: int, address: str) -> None:
+    with pytest.raises(GameUrlRefused):
+        refuse_private(host, [address], port=port, allowed_hosts={"demo_game:8080", "own.example"})

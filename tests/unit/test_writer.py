@@ -124,3 +124,10 @@ def test_an_event_that_is_just_small_enough() -> None:
     assert len(encode(event(room))) == MAX_EVENT_BYTES
     with pytest.raises(BadInput, match=f"has {MAX_EVENT_BYTES + 1} bytes"):
         encode(event(room + 1))
+
+
+def test_attempts_that_what_was_played_ended_are_remembered_with_their_reason() -> None:
+    lost: dict[str, Any] = {"type": "progress", "data": {"lostTo": "the game's browser died"}}
+    unreadable = message(3, "2.b", type="progress", data={"lostTo": 7})
+    seen = history(message(1, "1.a", **lost), stranger(2, **lost), unreadable)
+    assert seen.lost == 2 and seen.lost_to == ("the game's browser died",)

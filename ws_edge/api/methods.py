@@ -22,7 +22,7 @@ from ws_edge.access import Action
 from ws_edge.access.projects import project_for
 from ws_edge.api.access_methods import ACCESS_METHODS
 from ws_edge.api.calls import Answer, Method, NoParams, Params, RunParams, principal_of
-from ws_edge.api.outside import outside_of
+from ws_edge.api.outside import limited_address_of, outside_of
 from ws_edge.api.publish_methods import MAX_PUBLISH_BYTES, CreateRun, PublishEvents, create_run, publish_events
 from ws_edge.fanout.ring import entry_of
 from ws_edge.fanout.unreadable import told
@@ -159,10 +159,12 @@ async def connect_to_test(node: Node, request: Request, params: RunParams) -> An
 async def submit_test(node: Node, request: Request, params: SubmitTest) -> Answer:
     """Queues a run, in one of the caller's projects."""
     project = project_for(principal_of(request), params.project)
-    url = await check_for_submit(params.game_url, allow_private=node.config.allow_private)
-    private = node.config.allow_private
+    private, hosts = node.config.allow_private, node.config.allowed_hosts
+    who = limited_address_of(node.config, request)
+    url = await check_for_submit(params.game_url, allow_private=private, allowed_hosts=hosts, asker=who)
     fields = (params.title, params.budget_seconds, params.seed)
-    test_id = await runs.submit(node.log, runs.make_job(url, *fields, project=project, allow_private=private))
+    job = runs.make_job(url, *fields, project=project, allow_private=private, allowed_hosts=hosts)
+    test_id = await runs.submit(node.log, job)
     return Answer(orjson.dumps({"testId": test_id}), made=test_id)
 
 

@@ -1,0 +1,320 @@
+"""One run's page in Chromium, through Playwright: opens an address, acts on the page and watches it.
+
+No call waits for longer than its stated time, whatever the game does: a page whose script does not return raises
+`PageHung`, one whose process is gone raises `PageGone`. games/browser.py starts the browsers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from playwright.async_api import BrowserContext, CDPSession, Dialog, Frame
+from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Page as PlaywrightPage
+from playwright.async_api import Response as PlaywrightResponse
+
+from agent_worker.games.actions import Action
+from agent_worker.games.background import Background
+from agent_worker.games.chromium import SCREENCAST, VIEWPORT
+from agent_worker.games.egress_proxy import TROUBLE_HEADER, EgressProxy
+from agent_worker.games.errors import LoadFailed, PageGone, PageHung
+from agent_worker.games.incidents import IncidentLog, first_line, first_lines, short_url
+from agent_worker.games.loading import explain_failure, explain_status, origin
+from agent_worker.games.page_state import Incident, Loaded, PageState, merged
+from agent_worker.games.policy import REPLY_TIMEOUT_S, no_reply
+from agent_worker.games.screencast import Screencast
+
+_PROBE: Final = Path(__file__).with_name("probe.js")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Page:
+    """One run's page. Not to be used by two tasks at once."""
+
+    _page: PlaywrightPage
+    _cdp: CDPSession
+    _proxy: EgressProxy
+    _log: IncidentLog
+    _exceeded: Callable[[], str | None]
+    deadline: float = math.inf
+    """On the event loop's clock; no call waits for longer. Infinite at first."""
+    _home: str | None = None
+    _frame_id: str = ""
+    _gone: str | None = None
+    _download: str | None = None
+    _answered: set[str] = field(default_factory=set)
+    _screencast: Screencast = field(default_factory=Screencast)
+    _background: Background = field(default_factory=Background)
+
+    @classmethod
+    async def create(
+        cls,
+        context: BrowserContext,
+        proxy: EgressProxy,
+        incidents: IncidentLog,
+        exceeded: Callable[[], str | None] = lambda: None,
+    ) -> Page:
+        """Opens an empty page in `context`, whose requests go through `proxy`.
+
+        Args:
+            exceeded: what the page's browser was ended for, if it was; see `Limits.exceeded`.
+        """
+        await context.add_init_script(path=_PROBE)
+        page = await context.new_page()
+        cdp = await context.new_cdp_session(page)
+        self = cls(page, cdp, proxy, incidents, exceeded)
+        tree = await cdp.send("Page.getFrameTree")
+        self._frame_id = str(tree["frameTree"]["frame"]["id"])
+        self._listen(context)
+        # Every document request is held until `_on_document` has seen it: this keeps a game from leaving its page.
+        # The first one is asked for the proxy's secret too; the browser sends that with all that follow.
+        documents = {"patterns": [{"resourceType": "Document", "requestStage": "Request"}], "handleAuthRequests": True}
+        await cdp.send("Fetch.enable", documents)
+        return self
+
+    def _listen(self, context: BrowserContext) -> None:
+        page, cdp, log = self._page, self._cdp, self._log
+        # Lambdas throughout: Playwright sets attributes on a bound method's object, which slots forbid.
+        cdp.on("Page.screencastFrame", lambda event: self._on_picture(event))
+        cdp.on("Fetch.requestPaused", lambda event: self._background.start(self._on_document(event)))
+        cdp.on("Fetch.authRequired", lambda event: self._background.start(self._on_question(event)))
+        page.on("console", lambda message: log.console(message.type, message.text))
+        page.on("pageerror", lambda error: log.note("pageerror", first_lines(f"{error.name}: {error.message}")))
+        page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))
+        page.on("response", lambda each: log.response(each.url, each.status, TROUBLE_HEADER in each.headers))
+        page.on("dialog", lambda dialog: self._background.start(self._on_dialog(dialog)))
+        page.on("download", lambda download: self._on_download(download.suggested_filename))
+        page.on("crash", lambda _: self._on_gone("the page's process crashed"))
+        page.on("close", lambda _: self._on_gone("the page closed itself"))
+        context.on("page", lambda other: self._background.start(self._on_popup(other)) if other is not page else None)
+
+    async def browser_lives(self) -> bool:
+        """Whether only this page is gone. Waits 0.3 s, since the death of a browser becomes known with a delay."""
+        browser = self._page.context.browser
+        for _ in range(6):
+            if browser is None or not browser.is_connected():
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
+    @property
+    def exceeded(self) -> str | None:
+        """The limit for which the game was stopped, as the end of "The game was stopped: it …"; None if it was not."""
+        return self._exceeded()
+
+    def forget(self) -> None:
+        """Stops reacting to events, and cancels what is under way."""
+        self._background.cancel()
+
+    async def open(self, url: str, timeout_s: float) -> Loaded:
+        """Goes to `url` and waits at most `timeout_s` until its document is read, and part of that for the rest.
+
+        Raises:
+            LoadFailed: With the code and the message for it (loading.py).
+            PageHung, PageGone: No pictures could be had of it.
+        """
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        response = await self._go(url, timeout_s)
+        if TROUBLE_HEADER in response.headers:
+            raise explain_failure(url, None, self._log.trouble, timeout_s)
+        if failure := explain_status(response.status, response.status_text, response.headers.get("content-type")):
+            raise failure
+        await self._start_pictures()
+        # From here on the page is kept on its origin; redirects before this point belong to the address.
+        self._home = self._page.url
+        try:
+            async with asyncio.timeout_at(start + timeout_s):
+                await self._page.wait_for_load_state("domcontentloaded", timeout=0)
+        except TimeoutError:
+            raise LoadFailed(
+                "load_timeout", f"The page began to load but was not complete after {timeout_s:g} s."
+            ) from None
+        finished = True
+        try:
+            patience_s = min(start + timeout_s - loop.time(), max(1.0, timeout_s / 3))
+            async with asyncio.timeout(patience_s):
+                await self._page.wait_for_load_state("load", timeout=0)
+        except TimeoutError:
+            finished = False
+        return Loaded(self._page.url, response.status, finished, loop.time() - start)
+
+    async def _go(self, url: str, timeout_s: float) -> PlaywrightResponse:
+        """Asks for the document, and returns when the head of its answer is here."""
+        self._home, self._download = None, None
+        self._log.forget_troubles()
+        carried = self._proxy.carried
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._page.goto(url, wait_until="commit", timeout=0)
+        except TimeoutError:
+            connected = self._proxy.carried > carried
+            raise explain_failure(url, None, self._log.trouble, timeout_s, connected) from None
+        except PlaywrightError as error:
+            if "Download is starting" in str(error) or self._download:
+                name = f" ({self._download})" if self._download else ""
+                raise LoadFailed("not_html", f"The address is a download{name}, not a page.") from None
+            raise explain_failure(url, first_line(str(error)), self._log.trouble, timeout_s) from None
+        if response is None:
+            raise LoadFailed("game_unreachable", "The address led to no page.")
+        return response
+
+    @property
+    def strayed(self) -> str | None:
+        """Where the page is, if that is not the origin it was opened on; else None."""
+        here = self._page.url
+        return here if self._home and origin(here) != origin(self._home) else None
+
+    def incidents(self) -> list[Incident]:
+        """What happened since the last call, oldest first."""
+        return self._log.take()
+
+    async def watch(self, seconds: float) -> list[bytes]:
+        """Watches the page for a while: every picture that differed, 640 x 360 JPEG, oldest first.
+
+        Never empty: where nothing moved, it is the newest picture alone.
+
+        Raises:
+            PageHung, PageGone, TimeUp: As do all methods below; see errors.py.
+        """
+        before = self._screencast.count
+        await asyncio.sleep(seconds)
+        if self._gone:
+            raise PageGone(self._gone)
+        return self._screencast.since(before) or [self._screencast.newest or await self._photograph()]
+
+    async def _start_pictures(self) -> None:
+        """Has pictures sent from now on. Asks again while the page moves to another renderer process."""
+        self._screencast.clear()
+        for _ in range(20):
+            try:
+                await asyncio.wait_for(self._cdp.send("Page.stopScreencast"), REPLY_TIMEOUT_S)
+                await asyncio.wait_for(self._cdp.send("Page.startScreencast", SCREENCAST), REPLY_TIMEOUT_S)
+                return
+            except PlaywrightError as error:
+                if "active page" not in str(error):
+                    raise PageGone(self._gone or first_line(str(error))) from error
+            except TimeoutError:
+                raise PageHung(REPLY_TIMEOUT_S, "beginning to show it") from None
+            await asyncio.sleep(0.05)
+        raise PageGone("it never became the active page")
+
+    async def _photograph(self) -> bytes:
+        form = {"format": "jpeg", "quality": 70}
+        answer = await self._reply(self._cdp.send("Page.captureScreenshot", form), "taking a picture")
+        return base64.b64decode(answer["data"])
+
+    async def state(self) -> PageState:
+        """What the page's probe reports now; empty while the page changes to another document."""
+        main, *rest = self._page.frames
+        told = [await self._reply(_ask(main), "reading the page")]
+        for frame in rest[:4]:
+            with suppress(TimeoutError):  # a frame that does not answer is left out
+                told.append(await asyncio.wait_for(_ask(frame), 0.5))
+        return merged([each for each in told if each])
+
+    async def begin(self, action: Action) -> None:
+        """Does what `action` says, and holds its keys or button until `end`."""
+        keyboard, mouse = self._page.keyboard, self._page.mouse
+        x, y = action.x * VIEWPORT[0], action.y * VIEWPORT[1]
+        for key in action.keys:
+            await self._reply(keyboard.down(key), f"pressing {key}")
+        if action.kind in ("click", "drag", "move"):
+            await self._reply(mouse.move(x, y, steps=3 if action.kind == "move" else 1), "moving the pointer")
+        if action.kind in ("click", "drag"):
+            await self._reply(mouse.down(), "clicking")
+        if action.kind == "drag":
+            to_x, to_y = action.to_x * VIEWPORT[0], action.to_y * VIEWPORT[1]
+            await self._reply(mouse.move(to_x, to_y, steps=5), "dragging")
+
+    async def end(self, action: Action) -> None:
+        """Releases what `begin` holds."""
+        for key in reversed(action.keys):
+            await self._reply(self._page.keyboard.up(key), f"letting go of {key}")
+        if action.kind in ("click", "drag"):
+            await self._reply(self._page.mouse.up(), "letting go")
+
+    async def scroll_home(self) -> None:
+        """Back to the top left corner of the page."""
+        await self._reply(self._page.evaluate("window.scrollTo(0, 0)"), "scrolling")
+
+    async def break_script(self) -> None:
+        """Stops a script that does not return; gives up after 2 s."""
+        with suppress(PlaywrightError, TimeoutError):
+            await asyncio.wait_for(self._cdp.send("Runtime.terminateExecution"), 1)
+            await asyncio.wait_for(self._page.evaluate("1"), 1)
+
+    def _on_picture(self, event: dict[str, Any]) -> None:
+        self._screencast.add(base64.b64decode(event["data"]))
+        # The next one comes only after this: a busy worker gets fewer pictures, not a queue of them.
+        self._background.start(self._cdp.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]}))
+
+    async def _reply(self, asked: Awaitable[T], while_doing: str) -> T:
+        if self._gone:
+            if isinstance(asked, Coroutine):
+                asked.close()
+            raise PageGone(self._gone)
+        left_s = max(0.0, self.deadline - asyncio.get_running_loop().time())
+        try:
+            return await asyncio.wait_for(asked, min(REPLY_TIMEOUT_S, left_s))
+        except TimeoutError:
+            raise no_reply(left_s, while_doing) from None
+        except PlaywrightError as error:
+            raise PageGone(self._gone or first_line(str(error))) from error
+
+    async def _on_dialog(self, dialog: Dialog) -> None:
+        self._log.note("dialog", f"{dialog.type}: {first_lines(dialog.message)}")
+        await dialog.dismiss()
+
+    def _on_download(self, name: str) -> None:
+        self._download = name
+        self._log.note("download", name)
+
+    async def _on_popup(self, other: PlaywrightPage) -> None:
+        self._log.note("popup", short_url(other.url))
+        await other.close()
+
+    def _on_gone(self, why: str) -> None:
+        if self._gone is None:
+            self._gone = why
+            if self.exceeded is None:  # else that is told
+                self._log.note("crash", why)
+
+    async def _on_document(self, event: dict[str, Any]) -> None:
+        url, request = str(event["request"]["url"]), {"requestId": event["requestId"]}
+        if event["frameId"] == self._frame_id and self._home and origin(url) != origin(self._home):
+            self._log.note("left", short_url(url))
+            await self._cdp.send("Fetch.failRequest", {**request, "errorReason": "Aborted"})
+        else:
+            await self._cdp.send("Fetch.continueRequest", request)
+
+    async def _on_question(self, event: dict[str, Any]) -> None:
+        """Somebody asks for name and password. The proxy gets them, once for each request; a server never."""
+        mine = event["authChallenge"].get("source") == "Proxy" and event["requestId"] not in self._answered
+        answer: dict[str, str] = {"response": "CancelAuth"}
+        if mine:
+            self._answered.add(event["requestId"])
+            name, password = self._proxy.credentials
+            answer = {"response": "ProvideCredentials", "username": name, "password": password}
+        await self._cdp.send(
+            "Fetch.continueWithAuth", {"requestId": event["requestId"], "authChallengeResponse": answer}
+        )
+
+
+async def _ask(frame: Frame) -> dict[str, Any] | None:
+    try:
+        reported: dict[str, Any] | None = await frame.evaluate("window.__testcast?.()")
+    except PlaywrightError:
+        if frame.page.is_closed():
+            raise
+        return None  # the frame's document went away while it was asked
+    return reported
