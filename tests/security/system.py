@@ -28,6 +28,8 @@ from tests.security.mint import Keys
 DEADLINE_S: Final = 20.0
 """How long an answer may take on a busy machine."""
 OTHER_ISSUER: Final = "other-issuer"
+ALLOWED_PAGE: Final = "https://team.example"
+"""The origin of another site's pages that may open sockets, with tickets."""
 
 
 class Planted(NamedTuple):
@@ -83,6 +85,7 @@ class System:
         session_key.chmod(0o600)
         common = {
             "TESTCAST_ACCESS_SESSION_KEY_FILE": str(session_key),
+            "TESTCAST_EDGE_ALLOWED_ORIGINS": ALLOWED_PAGE,
             "TESTCAST_AGENT_ALLOW_PRIVATE": "0",
         }
         for name in ("edge", "other"):
@@ -163,12 +166,12 @@ class System:
             yield visitor
 
     def ann(self, **changes: Any) -> str:
-        """A good token of project alpha with all actions."""
-        return self.keys.good("ann", **changes)
+        """A good token of project alpha with all actions, of a subject that has used up no limit."""
+        return self.keys.good(f"ann-{next(self._addresses)}", **changes)
 
     def bob(self, **changes: Any) -> str:
-        """A good token of project beta with all actions."""
-        return self.keys.good("bob", **({"projects": ["beta"]} | changes))
+        """A good token of project beta with all actions, of a subject that has used up no limit."""
+        return self.keys.good(f"bob-{next(self._addresses)}", **({"projects": ["beta"]} | changes))
 
     def admin(self) -> str:
         """A good token of every project."""
@@ -202,6 +205,8 @@ class Visitor:
 
     def __init__(self, edge: EdgeProcess, token: str | None, address: str) -> None:
         self.edge, self.token, self.address = edge, token, address
+        self.heard: list[str] = []
+        """What the newest socket of `refusal` was told."""
         transport = httpx.AsyncHTTPTransport(local_address=address, retries=0)
         self.http = httpx.AsyncClient(transport=transport, base_url=edge.url, timeout=DEADLINE_S)
 
@@ -258,6 +263,7 @@ class Visitor:
         *,
         say: Sequence[dict[str, Any]] = (),
         subprotocols: Sequence[str] = (),
+        within_s: float = DEADLINE_S,
     ) -> Refused:
         """How a socket is refused.
 
@@ -267,12 +273,12 @@ class Visitor:
         Raises:
             AssertionError: it was opened and stays open.
         """
-        heard: list[str] = []
+        heard = self.heard = []
         try:
             async with self.socket(query, headers, subprotocols=subprotocols) as connection:
                 for message in say:
                     await connection.send(orjson.dumps(message).decode())
-                async with asyncio.timeout(DEADLINE_S):
+                async with asyncio.timeout(within_s):
                     while True:
                         heard.append(str(await connection.recv()))
         except InvalidStatus as refused:
