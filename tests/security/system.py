@@ -318,6 +318,37 @@ class Visitor:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
+    @contextlib.asynccontextmanager
+    async def upgraded(
+        self, target: str = "/ws", *lines: str
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """An open socket of plain bytes: the 101 is read."""
+        async with self.stream() as (reader, writer):
+            writer.write(self.upgrade(target, *lines))
+            async with asyncio.timeout(DEADLINE_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            assert status_of(head) == 101, head
+            assert b"extensions" not in head.lower()
+            yield reader, writer
+
+    async def framed(self, *sent: bytes, target: str = "/ws", lines: Sequence[str] = ()) -> bytes:
+        """Opens a socket, sends bytes on it, and returns all that the edge sends until it closes the connection.
+
+        Raises:
+            TimeoutError: it does not close.
+        """
+        async with self.upgraded(target, *lines) as (reader, writer):
+            received = b""
+            async with asyncio.timeout(DEADLINE_S):
+                with contextlib.suppress(ConnectionError):
+                    for piece in sent:
+                        writer.write(piece)
+                        await writer.drain()
+                with contextlib.suppress(ConnectionError):
+                    while chunk := await reader.read(65536):
+                        received += chunk
+            return received
+
     def head(self, target: str, *lines: str, method: str = "GET", host: str | None = None) -> bytes:
         """A request head with Host, the token and these lines."""
         proof = [f"Authorization: Bearer {self.token}"] if self.token is not None else []

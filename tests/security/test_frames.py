@@ -14,7 +14,7 @@ import orjson
 from broker import identity
 from tests.harness import Reader, say
 from tests.security.attacks import Act, Table
-from tests.security.system import DEADLINE_S, System, Visitor, status_of
+from tests.security.system import DEADLINE_S, System, Visitor
 
 ATTACKS: Final = Table()
 _MASK: Final = bytes(4)
@@ -42,9 +42,7 @@ async def close_code(visitor: Visitor, *sent: bytes) -> int:
     Raises:
         TimeoutError: it keeps the socket open.
     """
-    received = await visitor.raw(visitor.upgrade(), *sent)
-    assert status_of(received) == 101, received[:200]
-    rest = received.partition(b"\r\n\r\n")[2]
+    rest = await visitor.framed(*sent)
     while rest:
         opcode, size, start = rest[0] & 15, rest[1] & 127, 2
         if size >= 126:
@@ -108,10 +106,10 @@ async def _(system: System) -> None:
 @ATTACKS.attack("frame: a message in a million empty pieces", "closed, or held in no memory")
 async def _(system: System) -> None:
     before = _memory_kb(system)
-    async with system.visitor(system.ann()) as ann, ann.stream() as (reader, writer):
+    async with system.visitor(system.ann()) as ann, ann.upgraded() as (reader, writer):
         empty = frame(_CONTINUATION, b"", fin=False) * 10_000
         with contextlib.suppress(ConnectionError):
-            writer.write(ann.upgrade() + frame(_TEXT, b"{", fin=False))
+            writer.write(frame(_TEXT, b"{", fin=False))
             for _number in range(100):
                 writer.write(empty)
                 await writer.drain()
@@ -132,8 +130,7 @@ async def _(system: System) -> None:
     async with system.visitor(system.ann()) as ann:
         for offer in ("permessage-deflate", "permessage-deflate; server_max_window_bits=15", "x-webkit-deflate-frame"):
             close = frame(_CLOSE, struct.pack("!H", 1000))
-            received = await ann.raw(ann.upgrade("/ws", f"Sec-WebSocket-Extensions: {offer}"), close)
-            assert status_of(received) == 101 and b"extensions" not in received.lower()
+            await ann.framed(close, lines=[f"Sec-WebSocket-Extensions: {offer}"])
 
 
 @ATTACKS.attack("frame: a deflate bomb in a frame", "1002: it is never unpacked")
@@ -142,9 +139,7 @@ async def _(system: System) -> None:
     bomb = packer.compress(b" " * 8_000_000) + packer.flush(zlib.Z_SYNC_FLUSH)
     before = _memory_kb(system)
     async with system.visitor(system.ann()) as ann:
-        head = ann.upgrade("/ws", "Sec-WebSocket-Extensions: permessage-deflate")
-        received = await ann.raw(head, frame(_TEXT, bomb[:-4], rsv=4))
-    assert status_of(received) == 101
+        await ann.framed(frame(_TEXT, bomb[:-4], rsv=4), lines=["Sec-WebSocket-Extensions: permessage-deflate"])
     assert _memory_kb(system) - before < 16 * 1024
 
 
@@ -188,11 +183,10 @@ async def _flood(system: System, attacker: Visitor, messages: list[dict[str, Any
     async with system.visitor(system.ann()) as ann, ann.socket(f"?testId={system.alpha.test_id}") as bystander:
         reader = Reader(bystander)
         assert (await reader.next(DEADLINE_S))["type"] == "sync"
-        async with attacker.stream() as (heard, writer):
+        async with attacker.upgraded() as (heard, writer):
             reading = asyncio.create_task(heard.read(50_000_000))
             with contextlib.suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(DEADLINE_S):
-                    writer.write(attacker.upgrade())
                     for start in range(0, len(messages), 500):
                         writer.write(
                             b"".join(frame(_TEXT, orjson.dumps(each)) for each in messages[start : start + 500])
@@ -240,9 +234,8 @@ async def _(system: System) -> None:
     async with (
         system.visitor(system.ann()) as ann,
         system.visitor(system.ann()) as attacker,
-        attacker.stream() as (_reader, writer),  # it never reads the pongs
+        attacker.upgraded() as (_reader, writer),  # it never reads the pongs
     ):
-        writer.write(attacker.upgrade())
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(5):
                 for _number in range(60):
