@@ -55,9 +55,9 @@ def licence(package: str) -> str | None:
         metadata = importlib.metadata.metadata(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
-    given = (metadata.get("License") or "").strip()
+    if expressions := metadata.get_all("License-Expression"):
+        return str(expressions[0])
+    given = " ".join(metadata.get_all("License") or []).strip()
     named = [each.split(" :: ")[-1] for each in metadata.get_all("Classifier") or [] if each.startswith("License ::")]
     found = [_SPOKEN.get(each, each) for each in ([given] if given and "\n" not in given else named)]
     if not found:
