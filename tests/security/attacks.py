@@ -60,7 +60,9 @@ class Table:
 
         @pytest.mark.parametrize("attack", list(self), ids=[each.sentence for each in self])
         async def test_attack(system: System, attack: Attack) -> None:
+            system.mark_log()
             await attack.act(system)
+            assert "Traceback" not in system.log(), "an error that nobody expected"
 
         return test_attack
 

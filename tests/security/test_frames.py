@@ -90,7 +90,6 @@ def _broken(sent: bytes, codes: set[int]) -> Act:
             code = await close_code(ann, sent)
             assert code in codes | {0}, code
             assert (await ann.query("listTests")).status_code == 200
-        assert "Traceback" not in system.log()
 
     return act
 
@@ -169,7 +168,6 @@ def _malformed(sent: bytes) -> Act:
         async with system.visitor(system.ann()) as ann:
             code = await close_code(ann, frame(_TEXT, text))
             assert code == 4400, code
-        assert "Traceback" not in system.log()
 
     return act
 
@@ -211,7 +209,6 @@ def _flood_of(message: dict[str, Any], count: int) -> Act:
             ids = {"<new>": identity.new_test_id, "<own>": lambda: system.alpha.test_id}
             made = [{name: ids.get(value, lambda value=value: value)() for name, value in message.items()}] * count
             await _flood(system, attacker, made)
-        assert "Traceback" not in system.log()
 
     return act
 
