@@ -8,7 +8,7 @@ from broker.clock import now_ms
 from tests.security.attacks import Act, Table
 from tests.security.mint import token
 from tests.security.proofs import REFUSED, SESSION, changed, cookie_of
-from tests.security.system import System, code_of
+from tests.security.system import System, code_of, status_of
 
 ATTACKS: Final = Table()
 
@@ -45,22 +45,33 @@ async def _(system: System) -> None:
         assert (await nobody.query("listTests", {"cookie": f"{name}={signed}"})).status_code == 401
 
 
-@ATTACKS.attack("cookie: without the __Host- prefix, with another case, of a subdomain", "it is not read")
+OTHER_NAMES: Final = (
+    b"testcast",
+    b"__host-testcast",
+    b"__Secure-testcast",
+    b"__Host-Testcast",
+    b"session",
+    b"\xa0__Host-testcast",
+    b"\xc2\xa0__Host-testcast",
+    b"\xe2\x80\x80__Host-testcast",
+    b"\x85__Host-testcast",
+    b"\x1f__Host-testcast",
+    b"\x0b__Host-testcast",
+    b'"__Host-testcast"',
+    b"=__Host-testcast",
+    b"$Version=1; testcast",
+)
+"""Names that a page of a neighbouring domain, or one without TLS, can set; or that another parser reads as ours."""
+
+
+@ATTACKS.attack("cookie: without the __Host- prefix, in other case, behind blanks of every kind", "it is not read")
 async def _(system: System) -> None:
     async with system.visitor() as nobody:
         _, _, value = (await cookie_of(nobody, system.ann())).partition("=")
-        for name in (
-            "testcast",
-            "__host-testcast",
-            "__Secure-testcast",
-            "__Host-testcast ",
-            "__Host-Testcast",
-            "session",
-        ):
-            answer = await nobody.query("listTests", {"cookie": f"{name.rstrip()}={value}"})
-            assert answer.status_code == 401, name
-        quoted = await nobody.query("listTests", {"cookie": f'a="; {SESSION}={value}"'})
-        assert quoted.status_code in (401, 200)
+        for name in OTHER_NAMES:
+            head = nobody.head("/rpc/listTests", "Connection: close")
+            cookie = b"Cookie: " + name + b"=" + value.encode() + b"\r\n\r\n"
+            assert status_of(await nobody.raw(head[:-2] + cookie)) in (400, 401), name
 
 
 @ATTACKS.attack("cookie: two of them, one the attacker's", "401, or the same reading everywhere; never both")
@@ -111,7 +122,6 @@ def _foreign_origins(port: int) -> tuple[str, ...]:
         "https://evil.example",
         "null",
         "file://",
-        f"https://127.0.0.1:{port}",
         "http://127.0.0.1",
         f"http://127.0.0.1:{port + 1}",
         f"http://localhost:{port}",

@@ -113,7 +113,6 @@ REFUSED: Final[dict[str, tuple[str, ...]]] = {
         "http://127.0.0.1@example.com/",
         "http://example.com\\@127.0.0.1/",
         "http://127.0.0.1\\.example.com/",
-        "http://example.com#@127.0.0.1:99999/",
         "http://127.0.0.1\t/",
         "http://exa\nmple.com/",
         "http://127.0.0.1 .example.com/",
@@ -198,18 +197,22 @@ async def _(system: System) -> None:
 async def _(system: System) -> None:
     async with system.visitor(system.ann()) as ann:
         for more in (
-            {"budgetSeconds": -1},
-            {"budgetSeconds": 1e300},
-            {"budgetSeconds": True},
-            {"budgetSeconds": "60"},
-            {"seed": 2**200},
-            {"seed": -(2**70)},
-            {"title": ["x"]},
-            {"title": "t" * 12_000},
-            {"title": 7},
+            b'"budgetSeconds":-1',
+            b'"budgetSeconds":1e300',
+            b'"budgetSeconds":1e999',
+            b'"budgetSeconds":NaN',
+            b'"budgetSeconds":true',
+            b'"budgetSeconds":"60"',
+            b'"seed":%d' % 2**200,
+            b'"seed":-%d' % 2**70,
+            b'"seed":1.5',
+            b'"title":["x"]',
+            b'"title":7',
+            b'"title":"\\ud800"',
+            b'"title":"' + b"t" * 20_000 + b'"',
         ):
-            answer = await ann.rpc("submitTest", {"gameUrl": "http://127.0.0.1/"} | more)
-            assert answer.status_code == 400, (more, answer.text)
+            answer = await ann.rpc("submitTest", content=b'{"gameUrl":"http://127.0.0.1/",' + more + b"}")
+            assert answer.status_code in (400, 413), (more, answer.text)
 
 
 test_attack = ATTACKS.test()
