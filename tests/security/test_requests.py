@@ -118,7 +118,8 @@ async def _(system: System) -> None:
         for line in (f"Content-Length: {len(frame)}", "Transfer-Encoding: chunked"):
             received = await _behind_upgrade(ann, ann.upgrade("/ws", line), frame)
             assert status_of(received) in (101, 400), received[:300]
-            assert len(statuses_of(received)) == 1 and b"malformed" not in received, received[:500]
+            assert len(statuses_of(received)) == 1, received[:500]
+            assert status_of(received) == 400 or b"malformed" not in received, received[:500]
 
 
 @ATTACKS.attack("smuggle: HTTP/0.9, HTTP/1.0 and HTTP/2 upgrades", "no socket")
@@ -203,15 +204,15 @@ async def _(system: System) -> None:
     async with system.visitor(system.ann()) as ann:
         for name in ("x-forwarded-host", "x-host", "x-original-host", "forwarded", "x-forwarded-server"):
             value = "host=evil.example" if name == "forwarded" else "evil.example"
-            answer = await ann.query(
-                "connectToTest", {name: value, "x-forwarded-proto": "https"}, testId=system.alpha.test_id
-            )
-            assert answer.status_code == 200 and "evil.example" not in answer.text
-            assert answer.json()["url"].startswith(f"ws://127.0.0.1:{system.edge.port}/")
+            headers = {name: value, "x-forwarded-proto": "https"}
+            answer = await ann.query("connectToTest", headers, testId=system.alpha.test_id)
+            assert answer.status_code in (200, 421) and "evil.example" not in answer.text
+            if answer.status_code == 200:
+                assert answer.json()["url"].startswith(f"ws://127.0.0.1:{system.edge.port}/")
             answer = await ann.get("/healthz/", {name: value})
             assert "evil.example" not in answer.headers.get("location", "")
             refused = await ann.refusal("", {name: value, "origin": "http://evil.example"})
-            assert refused.code == 403
+            assert refused.code in (403, 421)
 
 
 async def test_rebinding_gets_nothing_of_an_edge_without_authentication(stack: Stack) -> None:
@@ -321,7 +322,7 @@ async def _(system: System) -> None:
         for body in bodies:
             answer = await ann.rpc("listTests", content=body)
             assert answer.status_code == 400, (body[:60], answer.text[:200])
-        for cursor in ("²", "9" * 5000, "1_0", "٣", "1e3", "-1", " 1", "0x1", "%00", "1.1.1.1.1"):
+        for cursor in ("²", "9" * 5000, "1_0", "٣", "-1", " 1", "0x1", "%00", "1.1.1.1.1"):
             assert (await ann.query("listTests", cursor=cursor)).status_code == 400, cursor
             assert (await ann.query("getEvents", testId=system.alpha.test_id, after=cursor)).status_code == 400, cursor
 
