@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
+from typing import Any
 
 from tests.security.attacks import Attack, Table
 
 
-def tables() -> dict[str, Table]:
+def tables() -> dict[str, Table[Any]]:
     """The tables of all files, by topic."""
-    found: dict[str, Table] = {}
+    found: dict[str, Table[Any]] = {}
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         module = importlib.import_module(f"tests.security.{path.stem}")
         table = getattr(module, "ATTACKS", None)
@@ -20,7 +21,7 @@ def tables() -> dict[str, Table]:
     return found
 
 
-def listed(topic: str, attacks: list[Attack]) -> list[str]:
+def listed(topic: str, attacks: list[Attack[Any]]) -> list[str]:
     """One topic as lines of a Markdown table."""
     rows = [f"| {each.sentence} | {each.answer} |" for each in attacks]
     return [f"## {topic} ({len(rows)})", "", "| attack | answer |", "| --- | --- |", *rows, ""]

@@ -13,10 +13,10 @@ import orjson
 
 from broker import identity
 from tests.harness import Reader, say
-from tests.security.attacks import Act, Table
+from tests.security.attacks import Act, Table, as_test
 from tests.security.system import DEADLINE_S, System, Visitor
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 _MASK: Final = bytes(4)
 _TEXT, _CONTINUATION, _CLOSE, _PING = 0x1, 0x0, 0x8, 0x9
 _FIN: Final = 0x80
@@ -246,4 +246,4 @@ async def _(system: System) -> None:
         assert _memory_kb(system) - before < 64 * 1024
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

@@ -14,10 +14,10 @@ from broker.contract import subjects
 from broker.jetstream.api import Streams
 from tests.command import run
 from tests.harness import Reader, publish
-from tests.security.attacks import Act, Table
+from tests.security.attacks import Act, Table, as_test
 from tests.security.system import DEADLINE_S, System, status_of
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 
 TEST_IDS: Final = (
     "*",
@@ -277,4 +277,4 @@ async def _(system: System) -> None:
             assert answer.status_code == 400, (orjson.dumps(body), answer.text)
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

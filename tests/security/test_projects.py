@@ -13,10 +13,10 @@ import pytest
 
 from broker import identity
 from tests.harness import Reader, publish, say, until
-from tests.security.attacks import Act, Table
+from tests.security.attacks import Act, Table, as_test
 from tests.security.system import DEADLINE_S, Planted, System, Visitor, code_of, says_nothing_of
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 AS_MISSING: Final = "exactly what a run that does not exist gets"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 _NOT_TOLD: Final = {"date", "content-length", "x-request-id"}
@@ -339,4 +339,4 @@ def test_words_of_a_run_are_found_in_an_answer() -> None:
         says_nothing_of(b'{"title": "Title"}', run)
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

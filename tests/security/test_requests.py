@@ -13,10 +13,10 @@ import httpx
 from broker import identity
 from tests.conftest import Stack
 from tests.harness import EdgeProcess
-from tests.security.attacks import Act, Table
+from tests.security.attacks import Act, Table, as_test
 from tests.security.system import DEADLINE_S, System, Visitor, status_of, statuses_of
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 _BODY: Final = b'{"limit":1}'
 _INNER: Final = b"GET /rpc/listTests HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Smuggled: 1\r\n\r\n"
 
@@ -338,4 +338,4 @@ async def _(system: System) -> None:
     assert len(system.log()) < 20_000
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

@@ -7,12 +7,12 @@ from typing import Any, Final
 import orjson
 
 from tests.harness import Reader, say
-from tests.security.attacks import Act, Table
+from tests.security.attacks import Act, Table, as_test
 from tests.security.forged import HEADER
 from tests.security.mint import claims, token
 from tests.security.system import DEADLINE_S, System, code_of, says_nothing_of
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 
 PROJECTS: Final[dict[str, Any]] = {
     "a list with a star": ["*"],
@@ -184,4 +184,4 @@ async def _(system: System) -> None:
         assert "nats" not in (await nobody.get("/readyz")).text and str(system.broker.port) not in answer.text
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

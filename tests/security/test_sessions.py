@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from broker.clock import now_ms
-from tests.security.attacks import Act, Table
+from tests.security.attacks import Act, Table, as_test
 from tests.security.mint import token
 from tests.security.proofs import REFUSED, SESSION, changed, cookie_of
 from tests.security.system import System, code_of, status_of
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 
 
 @ATTACKS.attack("cookie: its attributes", "__Host-, Secure, HttpOnly, SameSite=Lax, Path=/, no Domain")
@@ -209,4 +209,4 @@ async def _(system: System) -> None:
             assert "access-control-allow-origin" not in answer.headers, answer.headers
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

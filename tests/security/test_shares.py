@@ -7,11 +7,11 @@ from typing import Final
 
 from broker import identity
 from tests.harness import until
-from tests.security.attacks import Table
+from tests.security.attacks import Table, as_test
 from tests.security.proofs import REFUSED, opened, shared
 from tests.security.system import System, Visitor, code_of, says_nothing_of
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 
 
 @ATTACKS.attack("share: a link of one run used for every other door", "that run alone, to watch")
@@ -163,4 +163,4 @@ async def _(system: System) -> None:
     assert not any(secret.encode() in data for data in seen)
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

@@ -14,12 +14,12 @@ import pytest
 
 from tests.fair_clock import fair_time
 from tests.harness import until
-from tests.security.attacks import Table
+from tests.security.attacks import Table, as_test
 from tests.security.proofs import opened, shared
 from tests.security.system import System, Visitor
 from tests.security.test_frames import frame
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 _GIVES_UP_S: Final = 60.0
 """A deadline of an edge is at most 30 s; one that has none would hold for ever."""
 Slow = Callable[[System, Visitor], Awaitable[None]]
@@ -240,4 +240,4 @@ async def test_the_edge_serves_while_they_wait(system: System) -> None:
     assert len(results) == len(_SLOW)
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

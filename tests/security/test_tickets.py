@@ -9,11 +9,11 @@ import orjson
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.harness import Reader, say
-from tests.security.attacks import Table
+from tests.security.attacks import Table, as_test
 from tests.security.proofs import REFUSED, SESSION, changed, cookie_of, is_opened, refused_ticket, ticket_of
 from tests.security.system import ALLOWED_PAGE, DEADLINE_S, OTHER_ISSUER, System, says_nothing_of
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 _PAGE: Final = {"origin": ALLOWED_PAGE}
 
 
@@ -137,4 +137,4 @@ async def _(system: System) -> None:
         says_nothing_of(refused.text, system.alpha)
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)

@@ -8,12 +8,12 @@ from typing import Final
 
 import httpx
 
-from tests.security.attacks import Act, Table
+from tests.security.attacks import Act, Table, as_test
 from tests.security.forged import FORGED, HEADER, Forge, by_attacker
 from tests.security.mint import claims, jwk, token
 from tests.security.system import OTHER_ISSUER, System, Visitor, code_of, says_nothing_of
 
-ATTACKS: Final = Table()
+ATTACKS: Final[Table[System]] = Table()
 UNAUTHENTICATED: Final = "401 unauthenticated, and nothing of the token in the log"
 _SHOWN_CHARS: Final = 24
 """A stretch of a signature by which a log would give a token away."""
@@ -192,4 +192,4 @@ async def _(system: System) -> None:
         assert (await ann.query("listTests")).status_code == 200
 
 
-test_attack = ATTACKS.test()
+test_attack = as_test(ATTACKS)
