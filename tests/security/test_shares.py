@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import Final
 
@@ -125,6 +126,20 @@ async def _(system: System) -> None:
 
 async def _is_closed(visitor: Visitor, cookie: dict[str, str], run: str) -> bool:
     return (await visitor.query("getTest", cookie, testId=run)).status_code in (401, 404)
+
+
+@ATTACKS.attack("share: revoked while a guest's socket is open", "the guest hears no further event; closed")
+async def _(system: System) -> None:
+    run = await system.planted("beta")
+    async with system.visitor(system.bob()) as bob, system.visitor() as guest:
+        share_id, secret = await shared(bob, run.test_id)
+        cookie = await opened(guest, run.test_id, secret)
+        watching = asyncio.create_task(guest.refusal(f"?testId={run.test_id}", cookie, within_s=60))
+        await until(lambda: watching.done() or "sync" in "".join(guest.heard))
+        revoked = await bob.rpc("unshareTest", {"testId": run.test_id, "shareId": share_id})
+        assert revoked.status_code in (200, 204)
+        refused = await watching
+        assert refused.code in (4401, 4403, 4404), refused
 
 
 @ATTACKS.attack("share: for times that are none", "400")

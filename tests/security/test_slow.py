@@ -13,9 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.fair_clock import fair_time
-from tests.harness import until
 from tests.security.attacks import Table, as_test
-from tests.security.proofs import opened, shared
 from tests.security.system import System, Visitor
 from tests.security.test_frames import frame
 
@@ -186,20 +184,6 @@ async def _(system: System, visitor: Visitor) -> None:
     finally:
         for each in opened:
             each.close()
-
-
-@slow("a guest's socket whose share link is revoked", "error token_revoked, then 4401 after the grace")
-async def _(system: System, visitor: Visitor) -> None:
-    run = await system.planted("beta")
-    async with system.visitor(system.bob()) as bob, system.visitor() as guest:
-        share_id, secret = await shared(bob, run.test_id)
-        cookie = await opened(guest, run.test_id, secret)
-        watching = asyncio.create_task(guest.refusal(f"?testId={run.test_id}", cookie, within_s=_GIVES_UP_S))
-        await until(lambda: watching.done() or "sync" in "".join(guest.heard))
-        revoked = await bob.rpc("unshareTest", {"testId": run.test_id, "shareId": share_id})
-        assert revoked.status_code in (200, 204)
-        refused = await watching
-        assert refused.code in (4401, 4403, 4404) and "token_revoked" in refused.text, refused
 
 
 @slow("a socket whose token expires and is not renewed", "error token_expired, then 4401 after the grace")
