@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -251,23 +251,26 @@ async def _(world: World) -> None:
                 assert was_refused(answer) and b"hash-of-a-secret" not in answer, (role, request)
 
 
+async def overheard(world: World, role: Role, wanted: Iterable[str]) -> list[str]:
+    """The subjects that a role hears while an edge asks the broker for a run, but for its own."""
+    heard: list[str] = []
+    async with world.login(role) as nats:
+        for subject in wanted:
+            with contextlib.suppress(TestcastError):
+                await nats.subscribe(subject, lambda message: heard.append(str(message.subject)))
+        await nats.flush()
+        async with httpx.AsyncClient(base_url=world.edge.url) as client:
+            for method in ("getEvents", "getShot", "getTest"):
+                await client.get(f"/rpc/{method}", params={"testId": world.test_id})
+        await nats.flush()
+    return [each for each in heard if not each.startswith((role.inbox_prefix, f"test.{world.test_id}."))]
+
+
 @ATTACKS.attack("stolen: listen to the inboxes of others and to the broker's own subjects", "nothing is heard")
 async def _(world: World) -> None:
     inboxes = ("_INBOX.>", "_INBOX_edge.>", "_INBOX_operator.>", "_R_.>")
     for role in STOLEN:
-        heard: list[str] = []
-        hear = heard.append
-        async with world.login(role) as nats:
-            for subject in (*inboxes, ">", "*.>", "$JS.>", "$KV.>", "$SYS.>", "jobs.>"):
-                with contextlib.suppress(TestcastError):
-                    await nats.subscribe(subject, lambda message, hear=hear: hear(str(message.subject)))
-            await nats.flush()
-            async with httpx.AsyncClient(base_url=world.edge.url) as client:
-                for method in ("getEvents", "getShot", "getTest"):
-                    await client.get(f"/rpc/{method}", params={"testId": world.test_id})
-            await nats.flush()
-        others = [each for each in heard if not each.startswith((role.inbox_prefix, f"test.{world.test_id}."))]
-        assert others == [], role
+        assert await overheard(world, role, (*inboxes, ">", "*.>", "$JS.>", "$KV.>", "$SYS.>", "jobs.>")) == [], role
 
 
 @ATTACKS.attack("stolen: have the broker answer into a bucket, the queue or a live subject", "it arrives nowhere")
