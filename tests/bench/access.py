@@ -16,8 +16,8 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.bench import report
-from tests.bench.host import cpu_s
-from tests.harness import EdgeProcess, begin, event_bytes
+from tests.bench.host import cpu_s, open_sockets
+from tests.harness import EdgeProcess, begin, event_bytes, until
 from tests.security.mint import Keys
 
 _VIEWERS: Final = 200
@@ -54,10 +54,12 @@ async def _opened(edge: EdgeProcess, count: int, query: str, tokens: Iterable[st
     return found
 
 
-async def _close(opened: Iterable[Opened]) -> None:
+async def _close(edge: EdgeProcess, opened: list[Opened]) -> None:
+    """Ends them, and waits until the edge has let go of them: that is no part of the next measurement."""
+    left = open_sockets(edge.child.pid) - len(opened)
     for _reader, writer in opened:
         writer.transport.abort()
-    await asyncio.sleep(0)
+    await until(lambda: open_sockets(edge.child.pid) <= left, within_s=60)
 
 
 async def _delivery_us(streams: Streams, edge: EdgeProcess, test_id: str, opened: list[Opened]) -> float:
@@ -76,7 +78,7 @@ async def _handshake_us(edge: EdgeProcess, tokens: Iterable[str | None]) -> floa
     before = cpu_s([edge.child.pid])
     opened = await _opened(edge, _HANDSHAKES, "", tokens)
     spent = cpu_s([edge.child.pid]) - before
-    await _close(opened)
+    await _close(edge, opened)
     return spent * 1e6 / _HANDSHAKES
 
 
@@ -109,7 +111,7 @@ async def _deliveries(streams: Streams, edges: tuple[EdgeProcess, EdgeProcess], 
             await streams.store(subjects.events(test_id), event_bytes("last of a round"))
             await asyncio.gather(*(reader.readuntil(_LAST) for reader, _ in opened))
             found[which].append(await _delivery_us(streams, edges[which], test_id, opened))
-            await _close(opened)
+            await _close(edges[which], opened)
     return [median(each) for each in found]
 
 
