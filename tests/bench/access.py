@@ -16,7 +16,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.bench import report
-from tests.bench.host import cpu_s, open_sockets
+from tests.bench.host import cpu_s
 from tests.harness import EdgeProcess, begin, event_bytes, until
 from tests.security.mint import Keys
 
@@ -54,12 +54,16 @@ async def _opened(edge: EdgeProcess, count: int, query: str, tokens: Iterable[st
     return found
 
 
+def _descriptors(edge: EdgeProcess) -> int:
+    return len(list(Path(f"/proc/{edge.child.pid}/fd").iterdir()))
+
+
 async def _close(edge: EdgeProcess, opened: list[Opened]) -> None:
     """Ends them, and waits until the edge has let go of them: that is no part of the next measurement."""
-    left = open_sockets(edge.child.pid) - len(opened)
+    left = _descriptors(edge) - len(opened)
     for _reader, writer in opened:
         writer.transport.abort()
-    await until(lambda: open_sockets(edge.child.pid) <= left, within_s=60)
+    await until(lambda: _descriptors(edge) <= left, within_s=60)
 
 
 async def _delivery_us(streams: Streams, edge: EdgeProcess, test_id: str, opened: list[Opened]) -> float:
