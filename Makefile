@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test faults bench autobahn screenshot lock clean
+.PHONY: help setup tools demo lint check test attacks audit faults bench autobahn screenshot lock clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -35,13 +35,19 @@ check: lint  ## what to run while working: lint and the unit tests, in about a m
 test: lint  ## everything: lint, every test, coverage (ARGS goes to pytest, which then runs alone and unmeasured)
 ifeq ($(strip $(ARGS)),)
 	@rm -rf .coverage
-	$(BIN)/coverage run $(BIN)/pytest -n 3 --dist loadfile tests/unit tests/integration
+	$(BIN)/coverage run $(BIN)/pytest -n 3 --dist loadfile tests/unit tests/integration tests/security
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser
 	$(BIN)/pytest -m alone tests/browser tests/games tests/security
 	@$(BIN)/python scripts/coverage_summary.py
 else
 	$(BIN)/pytest $(ARGS)
 endif
+
+attacks: setup  ## the attacks of tests/security on a running system (ARGS="-k token"; what each tries: python -m tests.security)
+	$(BIN)/pytest tests/security $(ARGS)
+
+audit: setup  ## advisories about the locked packages, where they can be had; where not, it says so and does not fail
+	$(BIN)/python scripts/audit.py
 
 faults: setup  ## kills, stops and cuts everything, and counts what was lost (ARGS="--seed 7 --rounds 30", ARGS="--only 'broker disk full'")
 	$(BIN)/python -m tests.faults $(ARGS)

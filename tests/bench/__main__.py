@@ -47,6 +47,11 @@ async def _sockets(options: argparse.Namespace, programs: Path) -> str:
     return await alone.sockets(programs, options.quick, options.minutes)
 
 
+async def _access(options: argparse.Namespace, programs: Path) -> str:
+    """Imported here, because the other parts need no keys."""
+    return str(await importlib.import_module("tests.bench.access").access(programs, options.quick))
+
+
 async def _page(options: argparse.Namespace, programs: Path) -> str:
     """Imported here, because the other parts need no Playwright."""
     return str(await importlib.import_module("tests.bench.page").page(programs, options.quick, options.minutes))
@@ -58,6 +63,7 @@ PARTS: dict[str, Part] = {
     "join": _alone(alone.join),
     "polls": _alone(alone.polling),
     "growth": _alone(alone.growth),
+    "access": _access,
     "open": _alone(alone.opening),
     "tokens": _alone(tokens.tokens),
     "sockets": _sockets,
