@@ -95,7 +95,7 @@ def test_memory_answers_for_what_one_may_see(world: World) -> None:
 
 
 @pytest.mark.parametrize("action", list(Action))
-@pytest.mark.parametrize("test_id", [THEIRS, NOBODYS, MISSING, NEW])
+@pytest.mark.parametrize("test_id", [THEIRS, NOBODYS, MISSING, NEW], ids=["theirs", "nobodys", "missing", "new"])
 def test_memory_never_decides_what_it_could_tell_apart(world: World, action: Action, test_id: str) -> None:
     with pytest.raises(Undecided):
         world.access.authorize(ANN, action, test_id)
