@@ -111,16 +111,20 @@ def edge_address(
     return given.strip(" []"), port
 
 
-def refuse_exposed_edge(host: str, command: str, environ: Mapping[str, str] = os.environ) -> None:
+def refuse_exposed_edge(
+    host: str, command: str, further: Mapping[str, str] | None = None, environ: Mapping[str, str] = os.environ
+) -> None:
     """Refuses to start edges without authentication where other machines reach them.
 
     Args:
         command: what starts them with authentication.
+        further: settings that the edges get beside the environment.
 
     Raises:
         InvalidSetting: they would be started so; the message says how to set authentication up.
     """
-    protected = any(environ.get(name, "").strip() for name in ACCESS)
+    settings = {**environ, **(further or {})}
+    protected = any(settings.get(name, "").strip() for name in ACCESS)
     if not protected and not switch("TESTCAST_INSECURE", False, environ):
         refuse_exposed(host, f"{command} --host {host}")
 

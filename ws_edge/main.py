@@ -128,6 +128,16 @@ def refuse_exposure(config: EdgeConfig, host: str) -> None:
         refuse_exposed(host, f"TESTCAST_ACCESS_KEYS={keys} testcast edge --host {config.host}")
 
 
+def _openness(config: EdgeConfig) -> list[str]:
+    """A sentence where a proxy lets others reach an edge that lets everyone do everything."""
+    if config.public_url is None or config.access.enabled or config.insecure:
+        return []
+    return [
+        f"TESTCAST_EDGE_PUBLIC_URL: whoever reaches {config.public_url.origin} may see and do everything, "
+        "since authentication is off: `testcast token init` makes what TESTCAST_ACCESS_KEYS needs"
+    ]
+
+
 def main() -> None:
     """`python -m ws_edge`. All settings come from the environment; `--fd N` names the socket of the supervisor."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -139,7 +149,7 @@ def main() -> None:
         if sys.argv[1:2] == ["--fd"]:
             serve(broker.nats_url, broker.replicas, config, socket.socket(fileno=int(sys.argv[2])))
             return
-        for each in edge_config.access_warnings():
+        for each in [*edge_config.access_warnings(), *_openness(config)]:
             logging.getLogger("testcast.edge").warning("%s", each)
         refuse_exposure(config, config.host)
         if config.workers > 1:

@@ -111,7 +111,7 @@ def _decoded(part: str, name: str) -> bytes:
 
 def _object(data: bytes, name: str) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_repetition, parse_constant=_no_constant)
+        value = _DECODER.decode(data.decode("utf-8"))
     except (ValueError, RecursionError):  # RecursionError: a nest of a thousand arrays
         value = None
     if not isinstance(value, dict):
@@ -129,6 +129,9 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_name: str) -> None:
     raise ValueError  # NaN and Infinity are not JSON
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_without_repetition, parse_constant=_no_constant)
 
 
 def _check_header(header: Mapping[str, Any]) -> None:

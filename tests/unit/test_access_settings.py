@@ -13,13 +13,14 @@ from ws_edge.access.settings import AccessConfig, Secret
 from ws_edge.config import access, access_warnings, load
 
 PREFIX = "TESTCAST_ACCESS_"
+SESSION = SECRET[::-1]
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     (tmp_path / "keys.json").write_bytes(jwks())
     for name in ("secret", "session"):
-        (tmp_path / name).write_bytes(SECRET)
+        (tmp_path / name).write_bytes(SECRET if name == "secret" else SESSION)
         (tmp_path / name).chmod(0o600)
     return tmp_path
 
@@ -51,7 +52,7 @@ def test_all_of_them(files: Path) -> None:
         issuer="https://login.example",
         audience="tests",
         anonymous=frozenset(("open", "demo_2")),
-        session_key=Secret(SECRET),
+        session_key=Secret(SESSION),
     )
     assert found.enabled
 
@@ -103,6 +104,7 @@ WRONG: list[tuple[str, dict[str, str]]] = [
     ("ANONYMOUS", {**KEYS, "ANONYMOUS": "a/b"}),
     ("ANONYMOUS", {"ANONYMOUS": "open"}),
     ("SESSION_KEY_FILE", {"SESSION_KEY_FILE": "{}/session"}),
+    ("SESSION_KEY_FILE", {"SECRET_FILE": "{}/secret", "SESSION_KEY_FILE": "{}/secret"}),
 ]
 
 

@@ -106,9 +106,10 @@ async def test_the_commands_start_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_commands_ask_the_settings(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_bytes(jwks())
     for environ in ({"TESTCAST_INSECURE": "1"}, *({name: str(tmp_path / "keys.json")} for name in config.ACCESS)):
-        config.refuse_exposed_edge("0.0.0.0", "testcast up", environ)
+        config.refuse_exposed_edge("0.0.0.0", "testcast up", environ=environ)
+    config.refuse_exposed_edge("0.0.0.0", "testcast up", {"TESTCAST_ACCESS_KEYS": "keys.json"}, {})
     for environ in ({}, {"TESTCAST_INSECURE": "0"}, dict.fromkeys(config.ACCESS, " ")):
         with pytest.raises(InvalidSetting):
-            config.refuse_exposed_edge("0.0.0.0", "testcast up", environ)
+            config.refuse_exposed_edge("0.0.0.0", "testcast up", environ=environ)
     with pytest.raises(InvalidSetting, match=r"^TESTCAST_INSECURE: "):
-        config.refuse_exposed_edge("0.0.0.0", "testcast up", {"TESTCAST_INSECURE": "maybe"})
+        config.refuse_exposed_edge("0.0.0.0", "testcast up", environ={"TESTCAST_INSECURE": "maybe"})

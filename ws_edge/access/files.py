@@ -35,10 +35,16 @@ def read_file(name: str, path: Path, at_most: int) -> bytes:
     """
     try:
         # O_NONBLOCK: opening a FIFO would wait for its writer. It changes nothing about a regular file.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise InvalidSetting(f"{name}: {path} is not a regular file")
-            return file.read(at_most)
+            content = b""
+            while len(content) < at_most and (piece := os.read(descriptor, at_most - len(content))):
+                content += piece
+            return content
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise InvalidSetting(f"{name}: {path} cannot be read: {error.strerror}") from None
 

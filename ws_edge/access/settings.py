@@ -81,6 +81,9 @@ def access_config(environ: Mapping[str, str], secrets: Mapping[str, Secret]) -> 
         return default
     for name, each in secrets.items():
         _check_secret(name, each)
+    if secret is not None and secret == secrets.get(SESSION_KEY_FILE):
+        raise InvalidSetting(f"{SESSION_KEY_FILE}: it holds the same secret as {SECRET_FILE}: whoever issues tokens "
+                             "could make sessions; `openssl rand -hex 32` makes another one")  # fmt: skip
     return AccessConfig(
         keys=keys,
         secret=secret,
