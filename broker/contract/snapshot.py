@@ -9,8 +9,7 @@ import orjson
 
 from broker.contract.events import Event, Phase, Status, is_shallow
 from broker.contract.projects import DEFAULT as DEFAULT_PROJECT
-from broker.contract.projects import UNKNOWN as UNKNOWN_PROJECT
-from broker.contract.projects import is_project, named_by
+from broker.contract.projects import named_by
 
 CANCELLED: Final = "cancelled"
 """`error_code` of a run that a person has ended."""
@@ -116,7 +115,7 @@ def decode(value: bytes, test_id: str, stored_ms: int = 0) -> Snapshot:
         error=_cut_if_any(snapshot.error, MAX_MESSAGE_CHARS),
         error_code=_code(snapshot.error_code),
         epoch=_code(snapshot.epoch),
-        project=snapshot.project if is_project(snapshot.project) else UNKNOWN_PROJECT,
+        project=named_by(snapshot.project),
         attempt=min(snapshot.attempt, MAX_ATTEMPT),
         metrics=_metrics(snapshot.metrics),
         created_at=believable(snapshot.created_at),

@@ -298,4 +298,8 @@ def test_a_stored_snapshot_has_a_project_or_is_of_none(stored: str | None, proje
 
 def test_the_default_project_is_left_out_of_the_bytes() -> None:
     assert b"project" not in folded(QUEUED).encode()
+    named = check(b'{"type":"progress","message":"m","timestamp":1,"data":{"project":"default"}}').event
+    assert b"project" not in folded(named).encode()
+    stored = orjson.dumps(msgspec.to_builtins(folded(named)) | {"project": "default"})
+    assert b"project" not in decode(stored, ID).encode()
     assert b'"project":"team-a"' in folded(event("progress", data={"project": "team-a"})).encode()
