@@ -59,12 +59,14 @@ junk = st.recursive(
     max_leaves=6,
 )
 sound = st.fixed_dictionaries(
-    {"type": st.sampled_from(["subscribe", "subscribe", "unsubscribe", "cancel"])},
+    {"type": st.sampled_from(["subscribe", "subscribe", "unsubscribe", "cancel", "authenticate"])},
     optional={
         "testId": ids,
         "after": st.sampled_from([0, 1, 3, 99, 2**53 - 1, 2**53, 2**64, -1, 1.5, True, "3", None]),
         "epoch": st.sampled_from(["1", "2", "", "e" * 64, "e" * 65, 1, None]),
         "channel": st.sampled_from(["tests", "tests", "other", [], None]),
+        "token": st.sampled_from(["x", "", "é", "\n", 1, None]),
+        "ticket": st.sampled_from(["x", None]),
     },
 ).map(lambda message: orjson.dumps({k: v if v != 2**64 else 1e19 for k, v in message.items()}))
 messages = st.one_of(
