@@ -30,7 +30,7 @@ from ws_edge.access import ANONYMOUS
 from ws_edge.encoding import ENCODINGS, Encoding
 from ws_edge.encoding.websocket import close_frame, wire_size
 from ws_edge.fanout.session import Session
-from ws_edge.transport import handshake, quotas, verbs
+from ws_edge.transport import handshake, verbs
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.requests import parse_query
 from ws_edge.transport.services import Services
@@ -120,6 +120,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by either side."""
         self.close_direct()
+        self.node.inbound.forget(self)
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
         self._leave()
@@ -133,10 +134,7 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
         if self._request is None:
             self.upgrade(handshake.parse(data), at_once=False)
         else:
-            for start in range(0, len(data), quotas.PARSED_AT_ONCE_BYTES):
-                if self.transport.is_closing():
-                    return
-                self._read(data[start : start + quotas.PARSED_AT_ONCE_BYTES])
+            self.node.inbound.take(self, data, self._read)
 
     def eof_received(self) -> bool:
         """A half-closed connection is closed: the client could not answer a close frame either."""
@@ -252,6 +250,11 @@ class ViewerSocket(SocketWriter, asyncio.Protocol):
                 self._parser = None
         elif not self.partial_since:
             self.partial_since = asyncio.get_running_loop().time()
+
+    @property
+    def is_held_back(self) -> bool:
+        """It does not take its answers, so that nothing of what it says is read."""
+        return self._paused
 
     @property
     def address(self) -> str:
