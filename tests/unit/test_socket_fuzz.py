@@ -25,6 +25,8 @@ from ws_edge.access import OpenAccess
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub
 from ws_edge.transport.admission import Admission
+from ws_edge.transport.inbound import Inbound
+from ws_edge.transport.quotas import Quotas
 from ws_edge.transport.websocket import ViewerSocket
 from ws_edge.views.tests_channel import TestsChannel
 
@@ -167,6 +169,7 @@ class FakeEdge:
         self.loop = VirtualLoop()
         self.broker = ModelBroker(self.loop, TEST_ID)
         config = EdgeConfig(progress_interval_s=0.0, high_water_bytes=4096, max_subscriptions=3)
+        quotas = Quotas(config.limits._replace(messages_per_s=1000), config.max_subscriptions)
         hub: Hub = self.loop.call(lambda: Hub(self.broker, config, SimpleNamespace(snapshot=lambda _id: None)))
         self.node = SimpleNamespace(
             hub=hub,
@@ -177,6 +180,8 @@ class FakeEdge:
             draining=False,
             tests=TestsChannel(config.high_water_bytes, lambda: False),
             admission=Admission(10, 10, 0),
+            quotas=quotas,
+            inbound=Inbound(quotas),
         )
         hub.listeners = self.node.tests
         self.server_state = SimpleNamespace(connections=set())
