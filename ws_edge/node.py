@@ -30,6 +30,7 @@ from ws_edge.fanout.unreadable import UnreadableStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
 from ws_edge.transport.connections import Connections, ConnectionsStatistics
 from ws_edge.transport.hosts import hosts_of
+from ws_edge.transport.inbound import Inbound, InboundStatistics
 from ws_edge.transport.listener import files_for_connections
 from ws_edge.transport.quotas import Quotas, QuotaStatistics
 from ws_edge.transport.unread import UnreadAnswers, UnreadStatistics
@@ -80,6 +81,7 @@ class NodeStatistics(NamedTuple):
     connections: ConnectionsStatistics
     unread: UnreadStatistics
     quotas: QuotaStatistics
+    inbound: InboundStatistics
     catalogue: CatalogueStatistics
     projector: ProjectorStatistics
     refill: RefillStatistics
@@ -151,6 +153,7 @@ class Node:
         self.connections = Connections(most, min(each, half), files)
         self.hosts = hosts_of(config)
         self.quotas = Quotas(limits, config.max_subscriptions)
+        self.inbound = Inbound(self.quotas)
         self.unread = UnreadAnswers(limits.answer_s, limits.max_unread_bytes)
 
     def __repr__(self) -> str:
@@ -180,6 +183,7 @@ class Node:
             connections=self.connections.statistics(),
             unread=self.unread.statistics(),
             quotas=self.quotas.statistics(),
+            inbound=self.inbound.statistics(),
             catalogue=self.catalogue.statistics(),
             projector=self.projector.statistics(),
             refill=self.refill.statistics(),

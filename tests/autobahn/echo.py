@@ -21,6 +21,7 @@ from ws_edge.transport import accept, entrance, websocket
 from ws_edge.transport.admission import Admission
 from ws_edge.transport.connections import Connections
 from ws_edge.transport.hosts import hosts_of
+from ws_edge.transport.inbound import Inbound
 from ws_edge.transport.quotas import Quotas
 from ws_edge.transport.unread import UnreadAnswers
 from ws_edge.views.tests_channel import TestsChannel
@@ -63,6 +64,7 @@ async def echo(listening: socket.socket) -> AsyncIterator[None]:
     websocket.MAX_MESSAGE_BYTES = _MAX_MESSAGE_BYTES  # type: ignore[misc]
     entrance.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
     config = EdgeConfig()
+    quotas = Quotas(config.limits._replace(messages_per_s=0), config.max_subscriptions)
     node = SimpleNamespace(
         hub=SimpleNamespace(sockets=set(), pending={}),
         access=OpenAccess(),
@@ -70,7 +72,8 @@ async def echo(listening: socket.socket) -> AsyncIterator[None]:
         admission=Admission(10, 10, 0),
         connections=Connections(10, 10, 100),
         hosts=hosts_of(config),
-        quotas=Quotas(config.limits._replace(messages_per_s=0), config.max_subscriptions),
+        quotas=quotas,
+        inbound=Inbound(quotas),
         unread=UnreadAnswers(20, 1 << 20),
         tests=TestsChannel(config.high_water_bytes, lambda: False),
         draining=False,

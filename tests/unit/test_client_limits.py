@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.harness import until
 from ws_edge.access import ANONYMOUS, Action
 from ws_edge.api.methods import METHODS
 from ws_edge.api.quotas import kind_of
@@ -16,6 +18,7 @@ from ws_edge.limits import Limits
 from ws_edge.transport import quotas
 from ws_edge.transport.buckets import Buckets, TooManyRequests
 from ws_edge.transport.connections import Connections
+from ws_edge.transport.inbound import Inbound
 from ws_edge.transport.quotas import Quotas, Turns, own_subject
 from ws_edge.transport.unread import MIN_PROGRESS_BYTES, UnreadAnswers
 
@@ -121,6 +124,7 @@ class Talker:
         self.said: list[str] = []
         self.closed: list[int] = []
         self.aborted = False
+        self.address = "1.1.1.1"
 
     def send_error(self, code: str, message: str, test_id: str | None = None) -> None:
         self.said.append(code)
@@ -145,6 +149,84 @@ async def test_a_socket_that_says_too_much_is_told_once_and_closed() -> None:
     assert node.may_talk(other)
     del talker
     assert node.statistics().refused == 2101
+
+
+class Speaker(Talker):
+    """A socket whose frames are single bytes."""
+
+    def __init__(self, node: Quotas, address: str, spoken: list[str]) -> None:
+        super().__init__()
+        self.address = address
+        self.transport: Any = self
+        self.reading, self.is_held_back, self.node, self.spoken = True, False, node, spoken
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def read(self, data: bytes) -> None:
+        for _ in data:
+            self.node.may_talk(self)
+        self.spoken.append(f"{self.address} {len(data)}")
+
+
+async def test_who_says_much_waits_and_who_says_little_does_not() -> None:
+    node = Quotas(Limits(messages_per_s=0.001), 50_000)
+    inbound, spoken = Inbound(node), list[str]()
+    loud, other, quiet = (Speaker(node, address, spoken) for address in ("1.1.1.1", "2.2.2.2", "3.3.3.3"))
+    for each in (loud, other):
+        inbound.take(each, b"x" * 2000, each.read)
+        assert not each.reading
+    inbound.take(loud, b"x" * 100, loud.read)  # what was on its way
+    assert spoken == ["1.1.1.1 512", "2.2.2.2 512"] and inbound.statistics() == (2, 2 * 1488 + 100)
+    inbound.take(quiet, b"x" * 100, quiet.read)
+    assert spoken.pop() == "3.3.3.3 100" and quiet.reading
+    other.is_held_back = True
+    await until(lambda: loud.reading)
+    assert [each for each in spoken if each.startswith("2")] == ["2.2.2.2 512"], "it does not take its answers"
+    assert spoken[-1] == "1.1.1.1 52"
+    other.is_held_back = False
+    await until(lambda: other.reading)
+    assert inbound.statistics() == (0, 0)
+
+
+async def test_those_who_wait_are_served_in_turn_by_address() -> None:
+    node = Quotas(Limits(messages_per_s=0.001), 50_000)
+    inbound, spoken = Inbound(node), list[str]()
+    crowd = [Speaker(node, "1.1.1.1", spoken) for _ in range(20)]
+    other = Speaker(node, "2.2.2.2", spoken)
+    for each in (*crowd, other):
+        inbound.take(each, b"x" * 1024, each.read)
+    spoken.clear()
+    await until(lambda: other.reading)
+    assert len(spoken) <= 8 and spoken[1] == "2.2.2.2 512"
+    gone = crowd[0]
+    for each in crowd:
+        inbound.forget(each)
+    inbound.forget(gone)
+    assert inbound.statistics() == (0, 0)
+
+
+async def test_many_sockets_of_one_address_wait_together() -> None:
+    node = Quotas(Limits(), 1024)
+    inbound, spoken = Inbound(node), list[str]()
+    for _ in range(100):
+        each = Speaker(node, "1.1.1.1", spoken)
+        inbound.take(each, b"x" * 100, each.read)
+        assert each.reading, "a hundred pages with a hundred cards"
+    for _ in range(200):
+        each = Speaker(node, "1.1.1.1", spoken)
+        inbound.take(each, b"x" * 100, each.read)
+        inbound.take(each, b"x" * 100, each.read)
+    assert inbound.statistics().waiting > 100
+    page = Speaker(node, "2.2.2.2", spoken)
+    inbound.take(page, b"x" * 200, page.read)
+    assert page.reading
 
 
 # -- turns ----------------------------------------------------------------------------------------------------------

@@ -65,9 +65,9 @@ async def serve(request: Request) -> Response:
         async with quotas.turn(node, request, request.path_params["method"]):
             answer = await method.call(node, request, params)
     except TestcastError as error:
+        error = quotas.judged(node, request, error)
         if not call.allowed and error.code in _REFUSALS:
             audit.refused(call.name, error.code, **call.who(node, request))
-        error = quotas.judged(node, request, error)
         after = getattr(error, "retry_after_s", None)
         return error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
     if not method.reads and method.action is not None:

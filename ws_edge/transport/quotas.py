@@ -14,9 +14,6 @@ from ws_edge.transport.buckets import Buckets, TooManyRequests, taken
 
 Kind = Literal["submits", "cancels", "publishes", "lists", "reads", "sign-ins"]
 
-PARSED_AT_ONCE_BYTES: Final = 4096
-"""Of what comes on a socket. A client may send thousands of the smallest frames in one go: those beyond its quota are
-not parsed any more."""
 TOO_MANY: Final = 4429
 _LISTS_BURST_S: Final = 20.0
 """Lists and reads cost this process's time, which is everybody's: less of them at once."""
@@ -24,6 +21,11 @@ _PATIENCE: Final = 100
 """Messages beyond the limit on one socket, before it is closed."""
 _END_OF_PATIENCE: Final = 1000
 """And before it is closed without waiting for the client's own close frame."""
+_AT_ONCE: Final = 256
+"""Messages of one socket that are carried out at once; what is beyond waits for its turn (`inbound`)."""
+_AT_ONCE_AN_ADDRESS: Final = 10_000
+_AN_ADDRESS_PER_S: Final = 1_000.0
+"""The same for all sockets of one address, at once and from then on: a hundred pages with a hundred cards each."""
 _TURN_S: Final = 10.0
 """How long a call waits for its turn to read events."""
 
@@ -33,6 +35,10 @@ class Talker(Protocol):
 
     closing_since: float
     """When the closing handshake began, loop time; 0 while the socket is open."""
+
+    @property
+    def address(self) -> str:
+        """What it counts as against the limits."""
 
     def send_error(self, code: str, message: str, test_id: str | None = None) -> None:
         """Tells the client what is wrong; the socket stays open."""
@@ -79,6 +85,7 @@ class Quotas:
         self._messages_per_s = limits.messages_per_s
         self._burst = 2 * max_subscriptions + limits.messages_per_s
         self._sockets: WeakKeyDictionary[Talker, _Talk] = WeakKeyDictionary()
+        self._addresses = Buckets(_AN_ADDRESS_PER_S, _AT_ONCE_AN_ADDRESS)
         self._turns = Turns(limits.max_reads_at_once)
         self._refused_messages = 0
 
@@ -119,6 +126,7 @@ class Quotas:
         talk = self._sockets.get(socket)
         if talk is None:
             talk = self._sockets[socket] = _Talk()
+        talk.is_crowded = bool(self._addresses.take(socket.address, now))
         talk.full_at, wait_s = taken(talk.full_at, now, self._messages_per_s, self._burst)
         if not wait_s:
             return True
@@ -133,6 +141,15 @@ class Quotas:
             talk.told_at = now
             socket.send_error(error.code, error.message)
         return False
+
+    def is_busy(self, socket: Talker) -> bool:
+        """Whether this socket, or its address, has said more lately than is carried out at once."""
+        talk = self._sockets.get(socket)
+        if talk is None:
+            return False
+        if talk.is_crowded:
+            return True
+        return (talk.full_at - asyncio.get_running_loop().time()) * self._messages_per_s > _AT_ONCE
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
@@ -151,10 +168,12 @@ class Quotas:
 class _Talk:
     """What is known of the messages on one socket."""
 
-    __slots__ = ("full_at", "refused", "told_at")
+    __slots__ = ("full_at", "is_crowded", "refused", "told_at")
 
     def __init__(self) -> None:
         self.full_at = 0.0
+        self.is_crowded = False
+        """The sockets of its address have said too much lately, all together."""
         self.refused = 0
         self.told_at = float("-inf")
 

@@ -10,6 +10,7 @@ from ws_edge.fanout.hub import Hub
 from ws_edge.transport.admission import Admission
 from ws_edge.transport.connections import Connections
 from ws_edge.transport.hosts import Hosts
+from ws_edge.transport.inbound import Inbound
 from ws_edge.transport.quotas import Quotas
 from ws_edge.transport.unread import UnreadAnswers
 
@@ -35,6 +36,7 @@ class Services(Protocol):
     admission: Admission
     connections: Connections
     hosts: Hosts
+    inbound: Inbound
     quotas: Quotas
     unread: UnreadAnswers
     config: EdgeConfig

@@ -27,7 +27,7 @@ from websockets.protocol import Protocol as FrameParser
 from broker.contract.errors import BadInput
 from ws_edge.access import ANONYMOUS, Undecided
 from ws_edge.encoding.websocket import close_frame, wire_size
-from ws_edge.transport import handshake, quotas, verbs
+from ws_edge.transport import handshake, verbs
 from ws_edge.transport.client_socket import ENCODING, ClientSocket
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.requests import parse_query
@@ -103,6 +103,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by either side."""
         self.close_direct()
+        self.node.inbound.forget(self)
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
         self._leave()
@@ -120,10 +121,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             if len(self._early) > MAX_MESSAGE_BYTES:
                 self.transport.abort()
         else:
-            for start in range(0, len(data), quotas.PARSED_AT_ONCE_BYTES):
-                if self.transport.is_closing():
-                    return
-                self._read(data[start : start + quotas.PARSED_AT_ONCE_BYTES])
+            self.node.inbound.take(self, data, self._read)
 
     def eof_received(self) -> bool:
         """A half-closed connection is closed: the client could not answer a close frame either."""
@@ -267,8 +265,9 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
 
     def backlog_ended(self) -> None:
         """What it has said was decided."""
-        waits_for_client = self.waiting() > self.node.config.high_water_bytes
-        if self._paused and not waits_for_client and not self.transport.is_closing():
+        if not self._paused or self.transport.is_closing():
+            return
+        if self.waiting() <= self.node.config.high_water_bytes:
             self._read_on()
 
     def _read_on(self) -> None:
@@ -288,6 +287,11 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
                 self._parser = None
         elif not self.partial_since:
             self.partial_since = asyncio.get_running_loop().time()
+
+    @property
+    def is_held_back(self) -> bool:
+        """It does not take its answers, or what it has said waits: nothing more is read."""
+        return self._paused
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.opcode is not Opcode.CLOSE and not self.node.quotas.may_talk(self):

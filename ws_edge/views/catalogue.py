@@ -25,7 +25,6 @@ from ws_edge.views.scopes import Scopes
 STALLED_AFTER_S: Final = 25.0
 """A worker gives a sign of life every 10 s; a run that has missed two of them is marked stalled."""
 _SWEEP_S: Final = 1.0
-_MAX_TIME_DIGITS: Final = 16
 _STALE_AFTER_S: Final = 5.0
 """A reconnect takes less, and is not worth a mark."""
 
