@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
-import orjson
-
 from broker import identity
 from broker.clock import now_ms
-from broker.contract import projects, subjects
+from broker.contract import projects
 from broker.contract.batch import Batch, Progress, advance, check_same
 from broker.contract.errors import AlreadyEnded, BrokerUnavailable, Conflict, NotFound, WrongLastSequence
 from broker.contract.events import Event
@@ -47,15 +45,6 @@ async def create(log: JetStreamLog, title: str | None, game_url: str | None, pro
     started = Event(type="status", status="running", message="Started", timestamp=now_ms(), data=data or None)
     seq = await retry(lambda: store_first(log, test_id, started), within_s=_PATIENCE_S, source=log)
     return test_id, seq
-
-
-async def sign_of_life(log: JetStreamLog, test_id: str) -> None:
-    """Tells the edges that the run's agent works. Nothing is stored.
-
-    Raises:
-        BrokerUnavailable: not connected.
-    """
-    await log.connection.publish(subjects.alive(test_id), orjson.dumps({}))
 
 
 async def publish(log: EventLog, batch: Batch, *, after: int | None, since: Snapshot | None) -> Published:

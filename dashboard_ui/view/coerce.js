@@ -44,6 +44,7 @@ function coerce(raw) {
     updatedAt: time(raw.updatedAt),
     attempt: count(raw.attempt),
     worker: text(raw.worker, MAX_TITLE_CHARS),
+    project: typeof raw.project === "string" ? oneLine(raw.project, 63) : undefined,
     error: words(raw.error) || undefined,
     stalled: raw.stalled === true && status === "running",
     queuePlace: status === "queued" ? count(raw.queuePlace) : undefined,
@@ -65,14 +66,15 @@ const count = (value) => (Number.isSafeInteger(value) && Number(value) >= 1 ? Nu
  *
  * @param {any} snapshot
  * @param {RunEvent|undefined} first the run's first event
- * @returns {{budgetSeconds?: number, seed?: number}}
+ * @returns {{budgetSeconds?: number, seed?: number, project?: string}} an edge refuses an empty project: it is not known
  */
 export function jobOf(snapshot, first) {
   const job = { ...fields(first?.data), ...fields(snapshot) };
-  const [budget, seed] = [number(job.budgetSeconds), number(job.seed)];
+  const [budget, seed, project] = [number(job.budgetSeconds), number(job.seed), fields(snapshot).project];
   return {
     ...(budget !== undefined && budget > 0 && { budgetSeconds: budget }),
     ...(Number.isSafeInteger(seed) && { seed }),
+    ...(typeof project === "string" && { project }),
   };
 }
 

@@ -117,7 +117,7 @@ export class RunPage {
     return this.fences.add(name, part.root, (run, _, at) => part.update(run, at));
   }
 
-  /** Submits the game again, with the same time to play and seed, and goes to the new run. @param {Actions} actions */
+  /** Submits the game again, with the same time to play, seed and project, and goes to the new run. @param {Actions} actions */
   async testAgain(actions) {
     const { run } = this;
     if (!run) return;
@@ -236,6 +236,7 @@ export class RunPage {
       ["Seed", seed === undefined ? "" : String(seed)],
       ["Attempt", String(run.attempt ?? "")],
       ["Worker", run.worker ?? ""],
+      ["Project", run.project ?? ""],
       ["Test id", run.testId],
     ];
     const facts = all.filter(([, value]) => value);

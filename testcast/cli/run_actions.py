@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 
+from broker.contract import projects
 from broker.contract.errors import BadInput, NotFound
 from broker.jetstream import backup as streams_backup
 from broker.jetstream import runs
@@ -97,7 +98,7 @@ def rerun_request(details: Details) -> commands.SubmitRequest:
         snapshot.title.strip() or None,
         float(budget) if lines.is_number(budget) and runs.MIN_BUDGET_S <= budget <= runs.MAX_BUDGET_S else None,
         seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _SAFE_INT else None,
-        snapshot.project,
+        None if snapshot.project == projects.DEFAULT else snapshot.project,
     )
 
 

@@ -239,14 +239,14 @@ async def test_list_shows_the_newest_first(
 
 @pytest.mark.parametrize("how", ["nats", "edge"])
 async def test_submit_prints_the_id_and_nothing_else(stack: Stack, stack_streams: Streams, how: str) -> None:
-    options = [*way(stack, how), "--title", "Mine", "--seed", "3", "--budget", "9"]
+    options = [*way(stack, how), "--title", "Mine", "--seed", "3", "--budget", "9", "--project", "team-a"]
     result = await run("submit", "localhost:9/game", *options, TESTCAST_AGENT_ALLOW_PRIVATE="1")
     assert (result.code, result.err) == (0, "")
     test_id = ids.parse_test_id(result.out.strip())
     job = await stack_streams.last(subjects.JOBS, subjects.job(test_id))
     assert job is not None
     wanted = {"gameUrl": "http://localhost:9/game", "title": "Mine", "seed": 3, "budgetSeconds": 9.0}
-    wanted["allowPrivate"] = True
+    wanted |= {"project": "team-a", "allowPrivate": True}
     assert orjson.loads(job.data) == wanted
 
 

@@ -24,7 +24,7 @@ TWO_WAYS = pytest.mark.parametrize("how", ["nats", "edge"])
 
 async def queued_run(stack: Stack, *options: str) -> str:
     """A run that was submitted."""
-    given = ("http://localhost:9/game", "--title", "Mine", "--seed", "3", "--budget", "9")
+    given = ("http://localhost:9/game", "--title", "Mine", "--seed", "3", "--budget", "9", "--project", "team-a")
     result = await run("submit", *given, *way(stack, "edge"), *options)
     assert result.code == 0
     return result.out.strip()

@@ -54,8 +54,8 @@ async def test_an_agent_without_a_connection_to_the_broker_plays_a_run(edge: Edg
         assert conflict.json()["error"]["details"] == {"head": first["seq"]}
         other = await call(ann, "publishEvents", testId=test_id, events=batch[1:], afterSeq=head, key="k1")
         assert (other.status_code, other.json()["error"]["code"]) == (409, "key_reused")
-        life = await call(ann, "publishEvents", testId=test_id, events=[], key="alive")
-        assert life.json() == {"seq": first["seq"], "stored": 0}
+        nothing = await call(ann, "publishEvents", testId=test_id, events=[], key="none")
+        assert nothing.json() == {"seq": first["seq"], "stored": 0}
         end = [an_event("done", type="complete", data={"score": 80, "project": "b"})]
         last = await call(ann, "publishEvents", testId=test_id, events=end, key="k3")
         await until(partial(has_ended, edge, test_id))

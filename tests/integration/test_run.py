@@ -55,6 +55,18 @@ async def snapshot(streams: Streams, test_id: str) -> Snapshot:
     return found
 
 
+async def test_each_attempt_names_the_project_again(nats_server: EmbeddedServer, streams: Streams) -> None:
+    with pytest.raises(BadInput):
+        TestRun.create(nats_server.url, title="My game", project="Team A")
+    async with TestRun.create(nats_server.url, title="My game", project="team-a") as run:
+        await run.hand_on("elsewhere")
+    async with TestRun.join(nats_server.url, run.test_id) as again:
+        await again.complete(score=1)
+    named = [each.get("data", {}).get("project") for each in await events(streams, run.test_id)]
+    assert named == ["team-a", "team-a", None, "team-a", None]
+    assert (await snapshot(streams, run.test_id)).project == "team-a"
+
+
 async def test_a_run_from_its_first_event_to_its_score(nats_server: EmbeddedServer, streams: Streams) -> None:
     async with TestRun.create(nats_server.url, title="My game", game_url="https://game.example/", worker="me") as run:
         await run.phase(1, "Loading")

@@ -152,3 +152,32 @@ def test_the_beginning_of_a_run_is_kept_when_its_first_events_are_gone(world: Wo
     found = world.in_bucket[0]
     assert found is not None and (found.title, found.game_url, found.epoch) == ("T", "http://g/", "1")
     assert found.created_at > 1, "the broker's time of the oldest event that is left"
+
+
+@pytest.mark.parametrize(
+    ("changes", "project"),
+    [
+        ({"project": "team-a"}, "team-a"),
+        ({"project": ""}, "default"),  # nobody knew it
+        ({"project": "team-a", "epoch": None}, "default"),  # its times are its publisher's
+        ({"project": "team-a", "created_at": 2**40}, "default"),  # it does not begin before what is left
+    ],
+)
+def test_the_project_is_kept_when_the_first_events_are_gone(
+    world: World, changes: dict[str, Any], project: str
+) -> None:
+    right = stored(world)
+    world.loop.call(lambda: world.broker.life.purge(1, world.loop.now))
+    world.known = world.in_bucket = (msgspec.structs.replace(right, **{"created_at": 1, **changes}), 3)
+    assert world.fold(2, doubted=True) is Folded.DONE
+    found = world.in_bucket[0]
+    assert found is not None and found.project == project
+
+
+def test_what_a_stored_snapshot_says_of_the_project_counts_for_nothing_while_the_first_event_is_there(
+    world: World,
+) -> None:
+    right = stored(world)
+    world.known = world.in_bucket = (msgspec.structs.replace(right, project="team-a"), 3)
+    assert world.fold(2, doubted=True) is Folded.DONE
+    assert world.in_bucket[0] == right

@@ -131,7 +131,7 @@ def test_a_list_made_late_is_the_same_as_one_kept_current(world: World) -> None:
     for status in ("queued", "running"):
         world.run("ours", project="a", status=status)
     world.loop.call(world.broker.on_reset)
-    late = ScopedRuns(world.catalogue, AB)
+    late = ScopedRuns(world.catalogue, AB, lambda: [run.test_id for run, _ in world.catalogue.all()])
     for made in (early, late):
         assert made.newest(99) == early.newest(99) and made.counts() == early.counts()
     assert world.loop.call(lambda: early.etag("1", "")) == world.loop.call(lambda: late.etag("1", ""))
@@ -143,8 +143,7 @@ def test_a_short_list_among_many_runs_is_made_without_a_look_at_the_others(
     for number in range(3):
         world.run(f"ours {number}", project="a")
     others = [world.run("secret", project="b") for _ in range(500)]
-    scoped, looked = world.catalogue.scoped(A), list[str]()
-    stored = world.catalogue.stored
+    looked, stored = list[str](), world.catalogue.stored
 
     def counting(test_id: str) -> tuple[Snapshot, int] | None:
         looked.append(test_id)
@@ -152,6 +151,8 @@ def test_a_short_list_among_many_runs_is_made_without_a_look_at_the_others(
 
     monkeypatch.setattr(world.catalogue, "stored", counting)
     monkeypatch.setattr(world.catalogue, "all", lambda: pytest.fail("every run was looked at"))
+    scoped = world.catalogue.scoped(A)
+    assert len(looked) == 3
     for run in others[:3]:
         change(world, run, title="changed")
     looked.clear()

@@ -24,6 +24,8 @@ Look = Callable[[str], Awaitable[str | None]]
 
 _AT_ONCE: Final = 16
 """Looks under way at the broker. A flood of made-up ids waits for these, and the broker answers others meanwhile."""
+_SLOT_S: Final = 0.02
+"""How long a look counts as under way at least: there are at most 800 of them a second."""
 _MAX_WAITING: Final = 1_000
 _KEPT_S: Final = 1.0
 """How long what was found counts: who asks for the same id again and again makes one look a second."""
@@ -120,9 +122,14 @@ class ProjectAccess:
         return await asyncio.shield(found.look)  # a client that leaves does not end the look for the others
 
     async def _ask(self, test_id: str) -> str | None:
-        async with self._slots:
+        loop = asyncio.get_running_loop()
+        await self._slots.acquire()
+        free_at = loop.time() + _SLOT_S
+        try:
             self._looks += 1
             return await self._look(test_id)
+        finally:
+            loop.call_at(free_at, self._slots.release)
 
     def _has_looked(self, look: asyncio.Task[str | None]) -> None:
         self._waiting -= 1

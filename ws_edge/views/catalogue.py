@@ -257,6 +257,8 @@ class Catalogue:
     def _queue_changes(self, test_id: str, run: Snapshot | None) -> list[str]:
         """Moves the run into or out of the queue. Returns the runs whose place has changed."""
         before = self._runs.get(test_id)
+        projects = (None if each is None else each.project for each in (before, run))
+        self._scopes.move(test_id, *projects)
         moved = self.queue.change(before, run)
         return moved if self._queues is None else self._queues.change(before, run)
 

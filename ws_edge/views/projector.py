@@ -341,7 +341,7 @@ def _with_beginning(after: Snapshot, stored: Snapshot | None) -> Snapshot:
     is replaced still knows."""
     if stored is None:
         return after
-    if stored.project and 0 < stored.created_at < after.created_at:
+    if stored.project and stored.epoch is not None and 0 < stored.created_at < after.created_at:
         after = msgspec.structs.replace(after, project=stored.project)
     if after.game_url or not stored.game_url:
         return after

@@ -1,13 +1,14 @@
 """The list as those see it who may see some projects only. Nothing in it depends on a run of another project.
 
-Each set of projects that is asked for has an index of its runs, so that a short list among very many runs is made
-without a look at the others. A list nobody has asked for is made again when somebody does.
+Runs are indexed by project, and each set of projects that is asked for has a list of its own, so that a short list
+among very many runs is made without a look at the others.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
+from functools import partial
 from typing import Final, Protocol
 
 from broker.contract.snapshot import Snapshot
@@ -31,9 +32,6 @@ class AllRuns(Protocol):
     def stale_for_s(self) -> float | None:
         """How long the list has been out of date, seconds; None while it is current."""
 
-    def all(self) -> Iterable[tuple[Snapshot, int]]:
-        """Every snapshot as it is stored, with its revision."""
-
     def stored(self, test_id: str) -> tuple[Snapshot, int] | None:
         """The snapshot as it is stored, and its revision."""
 
@@ -44,8 +42,10 @@ class AllRuns(Protocol):
 class ScopedRuns:
     """The runs of a set of projects: a `RunList`."""
 
-    def __init__(self, everything: AllRuns, projects: frozenset[str]) -> None:
+    def __init__(self, everything: AllRuns, projects: frozenset[str], among: Callable[[], Iterable[str]]) -> None:
         self._all = everything
+        self._among = among
+        """Test ids of the runs that may be of these projects."""
         self._projects = projects
         self._revisions: dict[str, int] = {}
         """By test id, of the runs of these projects."""
@@ -82,9 +82,10 @@ class ScopedRuns:
         self._revisions.clear()
         self._fingerprint = 0
         self._touch()
-        for run, revision in self._all.all():
-            if run.project in self._projects:
-                self._put(run.test_id, revision)
+        for test_id in self._among():
+            stored = self._all.stored(test_id)
+            if stored is not None and stored[0].project in self._projects:
+                self._put(test_id, stored[1])
 
     def refresh(self, test_id: str) -> None:
         """A run was changed, came, went, or has another mark."""
@@ -153,6 +154,8 @@ class Scopes:
         self._all = everything
         self._held: dict[frozenset[str], ScopedRuns] = {}
         """The one used last is the last."""
+        self._by_project: dict[str, set[str]] = {}
+        """Test ids."""
 
     def __repr__(self) -> str:
         return f"<Scopes held={len(self._held)}>"
@@ -164,12 +167,26 @@ class Scopes:
         """The runs of these projects."""
         found = self._held.pop(projects, None)
         if found is None:
-            found = ScopedRuns(self._all, projects)
+            found = ScopedRuns(self._all, projects, partial(self._in, projects))
             idle = [each for each, runs in self._held.items() if not runs.followed]
             for each in idle[: max(0, len(self._held) + 1 - _MAX_HELD)]:
                 del self._held[each]
         self._held[projects] = found
         return found
+
+    def _in(self, projects: frozenset[str]) -> list[str]:
+        return [test_id for project in projects for test_id in self._by_project.get(project, ())]
+
+    def move(self, test_id: str, before: str | None, after: str | None) -> None:
+        """A run came (`before` is None), went (`after` is None), or is of another project than before."""
+        if before == after:
+            return
+        if before is not None:
+            self._by_project[before].discard(test_id)
+            if not self._by_project[before]:
+                del self._by_project[before]
+        if after is not None:
+            self._by_project.setdefault(after, set()).add(test_id)
 
     def refresh(self, test_id: str) -> None:
         """A run was changed, came, went, or has another mark."""

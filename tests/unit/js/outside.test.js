@@ -168,6 +168,9 @@ test("what a run was submitted with", () => {
   assert.deepEqual(jobOf({ seed: 7 }, first), { budgetSeconds: 15, seed: 7 });
   assert.deepEqual(jobOf({}, { data: { budgetSeconds: "15", seed: 1.5 } }), {});
   assert.deepEqual(jobOf(null, undefined), {});
+  assert.deepEqual(jobOf({ project: "team-a" }, { data: { project: "other" } }), { project: "team-a" });
+  assert.deepEqual(jobOf({ project: "" }, { data: { project: "other" } }), { project: "" }, "refused, not guessed");
+  assert.deepEqual(jobOf({}, { data: { project: "other" } }), {}, "the snapshot knows");
   assert.deepEqual(jobOf({}, { data: { seed: 0 } }), { seed: 0 });
 });
 
