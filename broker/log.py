@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
+ExcInfo = bool | BaseException
+"""As `logging` takes it: the exception under way, or this one."""
+
 
 class RateLimited:
     """Passes one line per interval to a logger; the next line says how many were suppressed.
@@ -23,7 +26,7 @@ class RateLimited:
     def __repr__(self) -> str:
         return f"<RateLimited {self._logger.name} held={self._held}>"
 
-    def log(self, level: int, text: str, *args: object, exc_info: bool = False) -> None:
+    def log(self, level: int, text: str, *args: object, exc_info: ExcInfo = False) -> None:
         """Logs the line, or counts it when the last one is too recent."""
         now = time.monotonic()
         if now < self._next:

@@ -79,7 +79,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("stack")
     server = EmbeddedServer(directory / "nats")
     asyncio.run(server.start())
-    edge = EdgeProcess(server.url, directory)
+    edge = EdgeProcess(server.url, directory, TESTCAST_EDGE_HOSTS="edge, edge-of-the-proxy")
     try:
         asyncio.run(edge.start())
         yield Stack(server.url, edge)

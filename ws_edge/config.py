@@ -13,7 +13,8 @@ from broker.contract.errors import InvalidSetting
 from ws_edge.access.files import read_secret, readable_by_others
 from ws_edge.access.oidc_settings import CLIENT_SECRET_FILE, OidcConfig, oidc_config
 from ws_edge.access.settings import KEYS, SECRET_FILE, SESSION_KEY_FILE, AccessConfig, access_config
-from ws_edge.origins import Origins, PublicUrl, parse_public_url
+from ws_edge.limits import Limits
+from ws_edge.origins import Origins, PublicUrl, canonical_host, parse_public_url
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -38,7 +39,9 @@ class EdgeConfig(NamedTuple):
     handshakes_per_s: float = 5_000.0
     trusted_proxies: tuple[Network, ...] = ()
     allowed_origins: Origins = Origins()
+    hosts: tuple[str, ...] = ()
     public_url: PublicUrl | None = None
+    limits: Limits = Limits()
     projector: bool = True
     reaper: bool = True
     run_lost_s: float = 900.0
@@ -83,6 +86,8 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         handshakes_per_s=of("HANDSHAKES_PER_S", default.handshakes_per_s, 0, 1_000_000),
         trusted_proxies=_networks(environ.get("TESTCAST_EDGE_TRUSTED_PROXIES", "")),
         allowed_origins=_origins(environ.get("TESTCAST_EDGE_ALLOWED_ORIGINS", "")),
+        hosts=tuple(_host(each) for each in _members(environ.get("TESTCAST_EDGE_HOSTS", ""))),
+        limits=_limits(environ),
         public_url=_public_url(environ.get("TESTCAST_EDGE_PUBLIC_URL", "").strip()),
         projector=switch("TESTCAST_EDGE_PROJECTOR", default.projector, environ),
         reaper=switch("TESTCAST_EDGE_REAPER", default.reaper, environ),
@@ -134,6 +139,42 @@ def _access_files(environ: Mapping[str, str]) -> dict[str, Path]:
     """The files that the settings name. Keys at an address are none."""
     given = {name: environ.get(name, "").strip() for name in (KEYS, SECRET_FILE, SESSION_KEY_FILE)}
     return {name: Path(each).expanduser() for name, each in given.items() if each and "://" not in each}
+
+
+def _limits(environ: Mapping[str, str]) -> Limits:
+    default = Limits()
+
+    def count_of(name: str, standard: int, low: int, high: int) -> int:
+        return whole(f"TESTCAST_EDGE_{name}", standard, low, high, environ)
+
+    def of(name: str, standard: float) -> float:
+        return number(f"TESTCAST_EDGE_{name}", standard, 0, 1_000_000, environ)
+
+    return Limits(
+        max_head_bytes=count_of("MAX_HEAD_BYTES", default.max_head_bytes, 8192, 1 << 20),
+        max_tests_in_address=count_of("MAX_TESTS_IN_ADDRESS", default.max_tests_in_address, 1, 150),
+        max_connections=count_of("MAX_CONNECTIONS", default.max_connections, 1, 1_000_000),
+        max_connections_per_address=count_of(
+            "MAX_CONNECTIONS_PER_ADDRESS", default.max_connections_per_address, 0, 1_000_000
+        ),
+        answer_s=number("TESTCAST_EDGE_ANSWER_S", default.answer_s, 1, 3600, environ),
+        max_unread_bytes=count_of("MAX_UNREAD_BYTES", default.max_unread_bytes, 1 << 20, 1 << 40),
+        max_reads_at_once=count_of("MAX_READS_AT_ONCE", default.max_reads_at_once, 1, 10_000),
+        messages_per_s=of("MESSAGES_PER_S", default.messages_per_s),
+        submits_per_s=of("SUBMITS_PER_S", default.submits_per_s),
+        cancels_per_s=of("CANCELS_PER_S", default.cancels_per_s),
+        publishes_per_s=of("PUBLISHES_PER_S", default.publishes_per_s),
+        lists_per_s=of("LISTS_PER_S", default.lists_per_s),
+        reads_per_s=of("READS_PER_S", default.reads_per_s),
+        sign_ins_per_s=of("SIGN_INS_PER_S", default.sign_ins_per_s),
+    )
+
+
+def _host(given: str) -> str:
+    try:
+        return canonical_host(given)
+    except ValueError as error:
+        raise InvalidSetting(f"TESTCAST_EDGE_HOSTS: {given!r} can't be used: {error}") from None
 
 
 def _networks(given: str) -> tuple[Network, ...]:

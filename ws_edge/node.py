@@ -28,6 +28,12 @@ from ws_edge.fanout.proofs import OpenProofsStatistics
 from ws_edge.fanout.replay import ReplayStatistics
 from ws_edge.fanout.unreadable import UnreadableStatistics
 from ws_edge.transport.admission import Admission, AdmissionStatistics
+from ws_edge.transport.connections import Connections, ConnectionsStatistics
+from ws_edge.transport.hosts import hosts_of
+from ws_edge.transport.inbound import Inbound, InboundStatistics
+from ws_edge.transport.listener import files_for_connections
+from ws_edge.transport.quotas import Quotas, QuotaStatistics
+from ws_edge.transport.unread import UnreadAnswers, UnreadStatistics
 from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
@@ -48,6 +54,7 @@ _DRAIN_PAUSE_S: Final = 0.2
 _COME_BACK_MS: Final = (100, 1000)
 """When a viewer is told to come back: drawn for each, so that they do not arrive together."""
 _DRAIN_LOOK_S: Final = 0.05
+_UNREAD_SWEEP_S: Final = 0.5
 _RESTART_S: Final = 1.0
 _LONGEST_RESTART_S: Final = 30.0
 _PROVEN_S: Final = 5.0
@@ -71,6 +78,10 @@ class NodeStatistics(NamedTuple):
     hub: HubStatistics
     replay: ReplayStatistics
     admission: AdmissionStatistics
+    connections: ConnectionsStatistics
+    unread: UnreadStatistics
+    quotas: QuotaStatistics
+    inbound: InboundStatistics
     catalogue: CatalogueStatistics
     projector: ProjectorStatistics
     refill: RefillStatistics
@@ -121,13 +132,27 @@ class Node:
         )
         self.agents = Agents(self.log.streams, self.catalogue)
         self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
-        self.admission = Admission(config.max_sockets, config.max_sockets_per_address, config.handshakes_per_s)
+        self._limit_strangers(config)
         self.pictures = Pictures(self.log.streams)
         self.proofs: ProofAccess | None = None
         """How requests prove who sends them. None: without authentication."""
         if config.access.enabled:
             self.access = self.proofs = self._proof_access()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _limit_strangers(self, config: EdgeConfig) -> None:
+        """Counts what clients use up. Where the system permits few open files, they share those: sockets leave a tenth
+        to HTTP, and no address takes more than half."""
+        limits, files = config.limits, files_for_connections()
+        sockets = min(config.max_sockets, files - files // 10)
+        half = max(1, files // 2)
+        self.admission = Admission(sockets, min(config.max_sockets_per_address, half), config.handshakes_per_s)
+        most, each = limits.max_connections, limits.max_connections_per_address
+        self.connections = Connections(most, min(each, half), files)
+        self.hosts = hosts_of(config)
+        self.quotas = Quotas(limits, config.max_subscriptions)
+        self.inbound = Inbound(self.quotas)
+        self.unread = UnreadAnswers(limits.answer_s, limits.max_unread_bytes)
 
     def __repr__(self) -> str:
         return f"<Node {self.hub!r} {self.catalogue!r} {self.projector!r}>"
@@ -153,6 +178,10 @@ class Node:
             hub=self.hub.statistics(),
             replay=self.hub.replay.statistics(),
             admission=self.admission.statistics(),
+            connections=self.connections.statistics(),
+            unread=self.unread.statistics(),
+            quotas=self.quotas.statistics(),
+            inbound=self.inbound.statistics(),
             catalogue=self.catalogue.statistics(),
             projector=self.projector.statistics(),
             refill=self.refill.statistics(),
@@ -261,8 +290,15 @@ class Node:
         for name, part in self._parts.items():
             self._run(name, part)
         self._run("hub", self.hub.run)
+        self._run("unread answers", self._sweep_unread)
         self._run("tests", partial(self.tests.run, self.catalogue))
         self._run("views", self._start_views, ends=True)
+
+    async def _sweep_unread(self) -> None:
+        """Closes connections whose clients do not take their answers."""
+        while True:
+            await asyncio.sleep(_UNREAD_SWEEP_S)
+            self.unread.sweep(asyncio.get_running_loop().time())
 
     async def _start_views(self) -> None:
         """The views read streams: they start when declaring them was tried, and each waits for its own."""

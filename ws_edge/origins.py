@@ -183,3 +183,23 @@ def _name(text: str) -> str:
         except ValueError:
             raise ValueError(f"{text[:80]!r} is neither a host name nor an IPv4 address") from None
     return name
+
+
+def canonical_host(text: str) -> str:
+    """A host name or an IP address as an operator writes it, in the form of the header Host, possibly with `*.` before
+    a name.
+
+    Raises:
+        ValueError: it is none, with the reason.
+    """
+    text = text.strip().removesuffix(".")
+    if text == "*":
+        raise ValueError("any page could then rebind its own name to this edge; name the hosts")
+    if "/" in text:
+        raise ValueError("expected a name without scheme and path, like tests.example.org")
+    bare = text.removeprefix("[").removesuffix("]")
+    if bare.count(":") > 1:
+        return _ipv6(f"[{bare}]")
+    if ":" in text:
+        raise ValueError("expected a name without a port, since every port is meant")
+    return _authority("", text, wildcard=True)

@@ -5,13 +5,14 @@ The modules that do the work are imported when a command runs, so that `testcast
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
 import click
 
 from broker.contract.access import ACTIONS, PUBLIC_KEY_ALGORITHMS
-from testcast.cli.options import json_option
+from testcast.cli.options import edge_option, json_option
 from testcast.cli.terminal import Terminal
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
@@ -25,6 +26,7 @@ def token() -> None:
     testcast token init                                       keys, and a token for yourself
     testcast token issue --sub ann --projects red --for 8h    a token for somebody else
     testcast token inspect FILE                               what a token allows, and what is wrong with it
+    testcast token revoke FILE                                it is refused from now on
     """
 
 
@@ -97,3 +99,19 @@ def inspect(file: str | None, keys: Path | None, as_json: bool) -> int:
     from testcast.cli import tokens
 
     return tokens.inspect(file, keys, Terminal(), as_json=as_json)
+
+
+@token.command()
+@click.argument("file", required=False, metavar="[FILE]")
+@click.option("--jti", metavar="ID", help="The id of the token (jti), instead of the token itself.")
+@edge_option
+def revoke(file: str | None, jti: str | None, edge: str | None) -> int:
+    """Revoke the token in FILE, or on standard input, on every edge, with the sessions that were made from it.
+
+    Takes effect within a second, also on open sockets. The token that --token-file or TESTCAST_TOKEN_FILE names says
+    who revokes: it has to allow admin in all projects.
+    """
+    from testcast import config
+    from testcast.cli import revocation
+
+    return asyncio.run(revocation.revoke(edge or config.local_edge(), file, jti, Terminal()))

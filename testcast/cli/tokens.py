@@ -111,7 +111,7 @@ def inspect(file: str | None, keys: Path | None, terminal: Terminal, *, as_json:
     Raises:
         BadInput: there is no token to read.
     """
-    text = _given_token(file)
+    text = given_token(file)
     known = keys or config.keys_file()
     now = time.time()
     public = None if known is None else files.read_keys(known)
@@ -129,7 +129,8 @@ def inspect(file: str | None, keys: Path | None, terminal: Terminal, *, as_json:
     return EXIT_FAILED if found.problems else EXIT_COMPLETED
 
 
-def _given_token(file: str | None) -> str:
+def given_token(file: str | None) -> str:
+    """The token in a file, or on standard input where there is no file or `-`."""
     if file is not None and _LIKE_A_TOKEN.fullmatch(file):
         raise BadInput("a token does not belong on the command line, where every user of this machine sees it: "
                        "name a file, or pass it on standard input")  # fmt: skip

@@ -17,9 +17,13 @@ from broker.contract.errors import BadInput
 from ws_edge.access import OpenAccess
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding.websocket import text_frame
-from ws_edge.transport import accept, websocket
+from ws_edge.transport import accept, entrance, websocket
 from ws_edge.transport.admission import Admission
-from ws_edge.transport.requests import ClientRequest
+from ws_edge.transport.connections import Connections
+from ws_edge.transport.hosts import hosts_of
+from ws_edge.transport.inbound import Inbound
+from ws_edge.transport.quotas import Quotas
+from ws_edge.transport.unread import UnreadAnswers
 from ws_edge.views.tests_channel import TestsChannel
 
 _MAX_MESSAGE_BYTES = 16 << 20
@@ -47,10 +51,7 @@ class EchoSocket(websocket.ViewerSocket):
         if not self.closing_since:
             self.write(echo)
 
-    def _execute(self, request: ClientRequest) -> None:
-        """Ignores the request: a client message is echoed like any other text."""
-
-    def _refuse(self, error: BadInput) -> None:
+    def refuse(self, error: BadInput) -> None:
         """Ignores the error: text that is no client message is echoed too."""
 
 
@@ -61,13 +62,19 @@ async def echo(listening: socket.socket) -> AsyncIterator[None]:
     Replaces globals of the edge's modules, so it needs a process of its own.
     """
     websocket.MAX_MESSAGE_BYTES = _MAX_MESSAGE_BYTES  # type: ignore[misc]
-    accept.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
+    entrance.ViewerSocket = EchoSocket  # type: ignore[attr-defined]
     config = EdgeConfig()
+    quotas = Quotas(config.limits._replace(messages_per_s=0), config.max_subscriptions)
     node = SimpleNamespace(
         hub=SimpleNamespace(sockets=set(), pending={}),
         access=OpenAccess(),
         config=config,
         admission=Admission(10, 10, 0),
+        connections=Connections(10, 10, 100),
+        hosts=hosts_of(config),
+        quotas=quotas,
+        inbound=Inbound(quotas),
+        unread=UnreadAnswers(20, 1 << 20),
         tests=TestsChannel(config.high_water_bytes, lambda: False),
         draining=False,
     )

@@ -31,12 +31,13 @@ AGENT_FOR_TESTCAST: Final = "agent_worker.publish.run"
 DOCTOR: Final = "testcast/local/doctor.py"
 """Looks into every package: it reports what each of them needs."""
 
-_LEAVES: Final = frozenset({"access", "config", "origins", "response_headers"})
+_LEAVES: Final = frozenset({"access", "config", "limits", "origins", "response_headers"})
 EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "access": frozenset({"origins"}),
     "origins": frozenset(),
     "response_headers": frozenset({"origins"}),
-    "config": frozenset({"access", "origins"}),
+    "limits": frozenset(),
+    "config": frozenset({"access", "limits", "origins"}),
     "encoding": frozenset(),
     "fanout": _LEAVES | {"encoding"},
     "views": _LEAVES | {"encoding"},
@@ -80,7 +81,13 @@ PURE: Final = (
     "ws_edge/fanout/resume.py",
     "ws_edge/fanout/continuity.py",
     "ws_edge/transport/handshake.py",
+    "ws_edge/limits.py",
     "ws_edge/transport/admission.py",
+    "ws_edge/transport/buckets.py",
+    "ws_edge/transport/connections.py",
+    "ws_edge/transport/hosts.py",
+    "ws_edge/transport/request_head.py",
+    "ws_edge/transport/unread.py",
     "agent_worker/games/errors.py",
     "agent_worker/games/policy.py",
     "agent_worker/games/scoring.py",

@@ -68,7 +68,7 @@ async def test_handshakes_beyond_the_rate_are_refused_and_http_goes_on(make_edge
     answers = await asyncio.gather(*(knock() for _ in range(20)))
     assert 101 in answers and 503 in answers
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"200" in await reader.readline()
     writer.close()
 
@@ -76,10 +76,10 @@ async def test_handshakes_beyond_the_rate_are_refused_and_http_goes_on(make_edge
 HALF_REQUESTS = [
     b"",
     b"GET / HT",
-    b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ",
-    b"POST /rpc/listTests HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
-    b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",  # whole and answered; then nothing
-    b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /he",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+    b"POST /rpc/listTests HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",  # whole and answered; then nothing
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /he",
 ]
 
 
@@ -100,7 +100,7 @@ async def test_half_a_request_is_cut_off(stack: Stack) -> None:
 
 async def test_a_request_in_small_pieces_is_served_when_it_is_in_time(stack: Stack) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", stack.edge.port)
-    for byte in b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n":
+    for byte in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":
         writer.write(bytes((byte,)))
         await writer.drain()
     assert b"200" in await reader.readline()

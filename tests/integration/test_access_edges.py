@@ -21,6 +21,7 @@ from broker.contract.errors import NotThere
 from broker.jetstream import kv
 from broker.jetstream.api import Streams
 from testcast.local import access_files
+from tests.command import run
 from tests.conftest import MakeEdge
 from tests.harness import EdgeProcess, Reader, begin, publish, say, until
 
@@ -140,8 +141,12 @@ async def a_token_is_revoked_at_both(
         readers = [Reader(one), Reader(two)]
         for reader in readers:
             await reader.events(2)
-        revoked = await installation.call(0, "revokeToken", root, jti=jti_of(token), until=time.time() + 3600)
-        assert revoked.status_code == 200
+        file, admin = installation.files / "revoked", str(installation.files / access_files.TOKEN)
+        file.write_text(token)
+        at = ["--edge", installation.edges[0].url, "--token-file"]
+        assert (await run("token", "revoke", "--jti", "x", *at, str(file))).code == 0, "by whom may do everything"
+        revoked = await run("token", "revoke", str(file), *at, admin)
+        assert (revoked.code, revoked.out) == (0, "") and jti_of(token) in revoked.err
         for reader in readers:
             error = await reader.control("error")
             assert error["data"] == {"code": "token_revoked", "graceMs": 25_000}

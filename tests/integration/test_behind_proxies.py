@@ -39,7 +39,9 @@ def an_edge(stack: Stack, directory: Path, **settings: str) -> Iterator[EdgeProc
 @pytest.fixture(scope="module")
 def public_edge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeProcess]:
     """An edge that knows its public URL."""
-    yield from an_edge(stack, tmp_path_factory.mktemp("public"), TESTCAST_EDGE_PUBLIC_URL=f"{PUBLIC}/")
+    yield from an_edge(
+        stack, tmp_path_factory.mktemp("public"), TESTCAST_EDGE_PUBLIC_URL=f"{PUBLIC}/", TESTCAST_EDGE_HOSTS="edge"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,7 @@ def trusting_edge(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ite
         TESTCAST_INSECURE="1",
         TESTCAST_EDGE_TRUSTED_PROXIES="127.0.0.0/8",
         TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS="1",
+        TESTCAST_EDGE_HOSTS="t.example",
         TESTCAST_EDGE_ALLOWED_ORIGINS="https://*.c.example:443, tauri://localhost",
     )
 
@@ -124,7 +127,7 @@ async def test_the_prefix_itself_leads_to_the_list(public_edge: EdgeProcess) -> 
 
 async def test_an_upgrade_in_pieces_below_the_prefix(public_edge: EdgeProcess) -> None:
     head = (
-        b"GET /testcast/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"GET /testcast/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     for pieces in ([head], [head[:12], head[12:]]):
@@ -266,7 +269,7 @@ _KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n"
 async def test_what_is_no_upgrade_is_told_what_is_missing(
     stack: Stack, request_: str, status: int, named: dict[str, str]
 ) -> None:
-    found, fields, body = await raw(stack.edge.port, f"{request_}Host: x\n\n")
+    found, fields, body = await raw(stack.edge.port, f"{request_}Host: localhost\n\n")
     assert (found, {name: fields[name] for name in named}) == (status, named)
     if status == 426 and "Version" not in request_ and not request_.startswith("HEAD") and _KEY not in request_:
         assert fields["content-type"].startswith("text/plain") and "WebSocket" in body

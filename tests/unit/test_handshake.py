@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 import pytest
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from hypothesis import given
@@ -21,6 +23,12 @@ UPGRADE = {
 def request(target: str = "/ws?testId=x", headers: dict[str, str] = UPGRADE, tail: str = "") -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"GET {target} HTTP/1.1\r\n{lines}\r\n{tail}".encode("latin-1")
+
+
+@given(st.text("a=&;%41+ä ?", max_size=12))
+def test_a_query_is_read_as_the_standard_library_does(query: str) -> None:
+    plain = "".join(each for each in query if each.isascii() and each != " ")
+    assert handshake.request_of("GET", f"/ws?{plain}".encode(), {}).query == parse_qsl(plain, keep_blank_values=True)
 
 
 class Reference:

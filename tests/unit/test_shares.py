@@ -15,9 +15,10 @@ from ws_edge.access import ALL_ACTIONS, AccessDenied, Action, NotAuthenticated, 
 from ws_edge.access.cookies import SESSION, clear_cookie, share_cookie
 from ws_edge.access.proofs import ProofAccess
 from ws_edge.access.records import Records, token_proof
-from ws_edge.access.shares import MAX_PER_RUN, Shares
+from ws_edge.access.shares import MAX_OPENED, MAX_PER_RUN, MAX_PER_SUBJECT, Shares
 
 RUN: Final = "00000000-0000-4000-8000-000000000001"
+NEW: Final = "ffffffff-0000-4000-8000-000000000001"
 OTHER: Final = "00000000-0000-4000-8000-000000000002"
 ANN: Final = Principal("ann", frozenset({"red"}), ALL_ACTIONS, expires_at=START_S + 3600, token_id="t1")
 ROOT: Final = Principal("root", None, ALL_ACTIONS, expires_at=START_S + 3600)
@@ -183,6 +184,40 @@ async def test_a_run_has_a_hundred_links_at_most_however_fast_they_are_made() ->
     assert isinstance(shares, Shares)
     with pytest.raises(NotFound):
         await shares.end(RUN, "ff")
+
+
+async def test_nobody_fills_the_memory_of_all_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ws_edge.access.shares.MAX_PER_SUBJECT", 5)
+    assert MAX_PER_SUBJECT == 1000
+    access = access_of(tokens())
+    shares = access.shares
+    assert shares is not None
+    for number in range(5):
+        await shares.make(ANN, f"00000000-0000-4000-8000-{number:012}", 600)
+    with pytest.raises(BadInput, match="you have made"):
+        await shares.make(ANN, RUN, 600)
+    await shares.make(ROOT, RUN, 600)
+    await shares.end(OTHER, access.records.shares_of(OTHER)[0].share_id)
+    await shares.make(ANN, RUN, 600)
+    assert access.records.made_by("ann") == 5 and access.records.made_by("root") == 1
+
+
+async def test_a_browser_keeps_the_cookies_of_some_links_only() -> None:
+    access = access_of(tokens())
+    shares = access.shares
+    assert shares is not None
+    cookies: dict[str, str] = {SESSION: "x"}
+    for number in range(MAX_OPENED):
+        test_id = f"00000000-0000-4000-8000-{number:012}"
+        assert shares.surplus(cookies, test_id) == []
+        made = await shares.make(ANN, test_id, 600 - number)
+        name, _, value = cookie_of(shares.open(test_id, made.secret)[1]).partition("=")
+        cookies[name] = value
+    assert shares.surplus(cookies, RUN) == [], "it takes the place of its own"
+    last = f"00000000-0000-4000-8000-{MAX_OPENED - 1:012}"
+    assert shares.surplus(cookies, NEW) == [share_cookie(last)], "the one that ends first"
+    cookies[share_cookie(RUN)] = "damaged"
+    assert shares.surplus(cookies, NEW) == [share_cookie(RUN)]
 
 
 # -- the records ------------------------------------------------------------------------------------------------------

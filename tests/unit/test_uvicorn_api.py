@@ -21,16 +21,15 @@ from ws_edge.transport.websocket import ViewerSocket
 TRANSPORT = Path(__file__).resolve().parents[2] / "ws_edge" / "transport"
 OVERRIDDEN = {
     "data_received": "(self, data)",
-    "on_message_begin": "(self)",
-    "on_headers_complete": "(self)",
-    "on_message_complete": "(self)",
-    "handle_websocket_upgrade": "(self)",
     "connection_lost": "(self, exc)",
+    "connection_made": "(self, transport)",
+    "on_response_complete": "(self)",
+    "pause_writing": "(self)",
+    "resume_writing": "(self)",
     "send_400_response": "(self, msg)",
 }
 CALLED = {
     "__init__": "(self, config, server_state, app_state, _loop=None)",
-    "connection_made": "(self, transport)",
     "shutdown": "(self)",
 }
 

@@ -11,6 +11,7 @@ import hashlib
 import heapq
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -141,6 +142,7 @@ class Records:
         self._now = now
         self._revoked: dict[str, float | None] = {}
         self._shares: dict[str, dict[str, Share]] = {}
+        self._by_subject: Counter[str] = Counter()
         self._ended: dict[str, None] = {}
         """Share links that have ended, by key, the oldest first."""
         self._ends: list[tuple[float, str]] = []
@@ -182,6 +184,10 @@ class Records:
         found = [each for each in self._shares.get(test_id, {}).values() if each.expires_at > now]
         return sorted(found, key=lambda each: (each.created_at, each.share_id))
 
+    def made_by(self, subject: str) -> int:
+        """How many share links of a subject count at the moment."""
+        return self._by_subject[subject]
+
     async def ask_for_share(self, test_id: str, share_id: str) -> Share | None:
         """Like `share`, from the bucket's leader: another edge may have made it a moment ago.
 
@@ -219,7 +225,7 @@ class Records:
         Raises:
             BrokerUnavailable: it was not made.
         """
-        self._shares.setdefault(share.test_id, {})[share.share_id] = share
+        self._keep_share(share)
         try:
             await self._store.put(share.key, _share_value(share), max(1.0, share.expires_at - self._now()))
         except TestcastError:
@@ -306,7 +312,7 @@ class Records:
             test_id, _, share_id = rest.partition(".")
             share = None if change.value is None else _share(test_id, share_id, change.value)
             if share is not None:
-                self._shares.setdefault(test_id, {})[share_id] = share
+                self._keep_share(share)
                 self._end_at(share.expires_at, change.key)
             else:
                 self._note_ended(change.key)
@@ -328,12 +334,22 @@ class Records:
         if is_new:
             self._tell(proof)
 
+    def _keep_share(self, share: Share) -> None:
+        self._forget_share(share.test_id, share.share_id)
+        self._shares.setdefault(share.test_id, {})[share.share_id] = share
+        self._by_subject[share.by] += 1
+
     def _forget_share(self, test_id: str, share_id: str) -> bool:
         shares = self._shares.get(test_id, {})
-        known = shares.pop(share_id, None) is not None
+        known = shares.pop(share_id, None)
         if not shares:
             self._shares.pop(test_id, None)
-        return known
+        if known is None:
+            return False
+        self._by_subject[known.by] -= 1
+        if not self._by_subject[known.by]:
+            del self._by_subject[known.by]
+        return True
 
     def _end_at(self, when: float, key: str) -> None:
         heapq.heappush(self._ends, (when, key))

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
-from ws_edge.access.cookies import set_cookie, share_cookie
+from ws_edge.access.cookies import run_of, set_cookie, share_cookie
 from ws_edge.access.principal import AccessDenied, NotAuthenticated, Principal
 from ws_edge.access.records import Records, Share, fingerprint
 from ws_edge.access.signer import NotSigned, Signer
 
 MAX_PER_RUN: Final = 100
+MAX_PER_SUBJECT: Final = 1_000
+"""Every edge holds all links in memory, about half a kilobyte each."""
+MAX_OPENED: Final = 20
+"""Links that one browser has open: it sends a cookie of each with every request, whose head has a size."""
 _SECRET_BYTES: Final = 32
 _TYP: Final = "testcast-share+jwt"
 
@@ -73,6 +77,8 @@ class Shares:
             raise AccessDenied("only who has signed in may share a test")
         if len(self.of(test_id)) >= MAX_PER_RUN:
             raise BadInput(f"this test has {MAX_PER_RUN} links already: end one of them", code="too_many_shares")
+        if self._records.made_by(principal.subject) >= MAX_PER_SUBJECT:
+            raise BadInput(f"you have made {MAX_PER_SUBJECT} links already: end one of them", code="too_many_shares")
         secret, now = secrets.token_urlsafe(_SECRET_BYTES), self._now()
         share = Share(test_id, secrets.token_hex(8), fingerprint(secret), now + for_s, now, principal.subject)
         await self._records.add(share)
@@ -95,6 +101,21 @@ class Shares:
             raise NotFound(test_id)
         value = self._signer.sign({"run": test_id, "share": found.share_id, "exp": found.expires_at})
         return found, set_cookie(share_cookie(test_id), value, found.expires_at - self._now())
+
+    def surplus(self, cookies: dict[str, str], test_id: str) -> list[str]:
+        """The names of cookies that make room for the one of another run: of the links that end first.
+
+        Args:
+            cookies: those of the edge that a request has, by name.
+        """
+        ends: dict[str, float] = {}
+        for name, value in cookies.items():
+            if run_of(name) not in (None, test_id):
+                try:
+                    ends[name] = float(self._signer.read(value, 0.0)["exp"])
+                except NotSigned:
+                    ends[name] = 0.0
+        return sorted(ends, key=ends.__getitem__)[: max(0, len(ends) + 1 - MAX_OPENED)]
 
     async def end(self, test_id: str, share_id: str) -> Share:
         """Ends a link on every edge. What it has opened is closed, also on open sockets.

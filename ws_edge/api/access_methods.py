@@ -15,7 +15,7 @@ from starlette.requests import Request
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
 from ws_edge.access import AccessDenied, Action, NotAuthenticated, Principal, Undecided, audit
 from ws_edge.access.access import bearer
-from ws_edge.access.cookies import SESSION, clear_cookie
+from ws_edge.access.cookies import SESSION, clear_cookie, own_cookies
 from ws_edge.access.records import MAX_SHARE_S, MIN_SHARE_S, Share, session_proof, token_proof
 from ws_edge.api.calls import Answer, Method, NoParams, Params, RunParams, principal_of
 from ws_edge.api.outside import address_of, header_of, is_foreign_page, proofs_of
@@ -165,7 +165,9 @@ async def open_share(node: Node, request: Request, params: OpenShare) -> Answer:
         audit.refused("open share", error.code, subject="unknown", **who)
         raise
     audit.acted("open share", subject=f"share {share.share_id} of {share.by}", **who)
-    return _answer({"testId": share.test_id, "expiresAt": _ms(share.expires_at)}, cookie)
+    surplus = shares.surplus(_cookies(node, request), share.test_id)
+    answer = {"testId": share.test_id, "expiresAt": _ms(share.expires_at)}
+    return _answer(answer, cookie, *map(clear_cookie, surplus))
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -182,6 +184,13 @@ def _shares(node: Node) -> Shares:
     if shares is None:
         raise _no_session_key()
     return shares
+
+
+def _cookies(node: Node, request: Request) -> dict[str, str]:
+    try:
+        return own_cookies(proofs_of(node.config, request))
+    except NotAuthenticated:
+        return {}
 
 
 def _no_session_key() -> BadInput:

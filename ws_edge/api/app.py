@@ -13,11 +13,12 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.jetstream.connection import Connection
+from broker.log import RateLimited
 from broker.version import VERSION
 from ws_edge.access import Action, Principal
 from ws_edge.api import health, rpc
@@ -35,6 +36,7 @@ BY_METHOD: Final = "by method"
 """Each method of the RPC names its own action."""
 
 _log = logging.getLogger("testcast.edge")
+_failures = RateLimited(_log, per_s=1.0)
 
 
 def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callable[[Node], None]) -> EdgeApp:
@@ -64,7 +66,11 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
         lifespan=lifespan,
         routes=[*_oidc_routes(config), *routes(config, Static(config))],
         middleware=[cors] if origins else [],
-        exception_handlers={HTTPException: _http_error, Exception: _internal_error},  # type: ignore[dict-item]
+        exception_handlers={
+            HTTPException: _http_error,  # type: ignore[dict-item]
+            ClientDisconnect: _gone,  # type: ignore[dict-item]
+            Exception: _internal_error,
+        },
     )
     application.router.redirect_slashes = False  # its redirects are absolute and name the Host that was asked for
     return EdgeApp(ResponseCacheMiddleware(application))
@@ -154,6 +160,11 @@ async def _http_error(_request: Request, error: HTTPException) -> Response:
     return response
 
 
+async def _gone(_request: Request, _error: ClientDisconnect) -> Response:
+    """The client left before its request was whole: nobody reads this."""
+    return Response(status_code=400)
+
+
 async def _internal_error(_request: Request, error: Exception) -> Response:
-    _log.error("a request failed", exc_info=error)
+    _failures.log(logging.ERROR, "a request failed", exc_info=error)
     return rpc.error_response("internal", "the edge made a mistake; its log says which")

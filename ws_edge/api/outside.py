@@ -11,7 +11,7 @@ from ws_edge.access import Header, NotAuthenticated
 from ws_edge.access.cookies import own_cookies
 from ws_edge.config import EdgeConfig
 from ws_edge.transport.foreign_pages import why_refused
-from ws_edge.transport.forwarded import Outside, client_address, seen_from_outside
+from ws_edge.transport.forwarded import Outside, client_address, limited_address, seen_from_outside
 from ws_edge.transport.own_pages import is_of_other_scheme, is_own_origin, with_own_cookies
 
 
@@ -77,6 +77,11 @@ def _has_own_cookie(header: Header) -> bool:
 def address_of(config: EdgeConfig, request: Request) -> str:
     """Where the request comes from, for logs."""
     return client_address(_peer(request), header_of(request), config.trusted_proxies)
+
+
+def limited_address_of(config: EdgeConfig, request: Request) -> str:
+    """What this request counts against: the address of its client."""
+    return limited_address(client_address(_peer(request), partial(_header, request), config.trusted_proxies))
 
 
 def _header(request: Request, name: str) -> str | None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
 from ws_edge.access import Action, Principal, Undecided, audit
+from ws_edge.api import quotas
 from ws_edge.api.calls import Answer, Method, Params, RunParams
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.methods import METHODS
@@ -54,16 +55,21 @@ async def serve(request: Request) -> Response:
         if method.action is not None:
             call.principal = await identify(node, request)
             request.state.principal = call.principal
+        quotas.count(node, request, request.path_params["method"], method.action, call.principal)
         params = await _params(node, request, method)
         call.test_id = ids.parse_test_id(params.test_id) if isinstance(params, RunParams) else None
         if method.action is not None and call.principal is not None:
             await authorize(node, call.principal, method.action, call.test_id)
         call.allowed = True
-        answer = await method.call(node, request, params)
+        async with quotas.turn(node, request, request.path_params["method"]):
+            answer = await method.call(node, request, params)
     except TestcastError as error:
+        error = quotas.judged(node, request, error)
         if not call.allowed and error.code in _REFUSALS:
             audit.refused(call.name, error.code, **call.who(node, request))
-        return error_response(error.code, error.public_message, details=error.details)
+        return error_response(
+            error.code, error.public_message, details=error.details, retry_after_s=getattr(error, "retry_after_s", None)
+        )
     if not method.reads and method.action is not None:
         call.test_id = call.test_id or answer.made
         audit.acted(method.action, detail=request.path_params["method"], **call.who(node, request))
@@ -182,16 +188,23 @@ def _response(request: Request, answer: Answer) -> Response:
 
 
 def error_response(
-    code: str, message: str, status: int | None = None, *, details: dict[str, object] | None = None
+    code: str,
+    message: str,
+    status: int | None = None,
+    *,
+    details: dict[str, object] | None = None,
+    retry_after_s: int | None = None,
 ) -> Response:
     """The one shape of an error.
 
     Args:
         status: the HTTP status; None for the one that belongs to the code.
         details: figures for programs.
+        retry_after_s: when to try again; None for what suits the status.
     """
     status = status or _STATUS.get(code, 400)
-    headers = {"retry-after": "2"} if status == 503 else {}
+    after = retry_after_s or (2 if status == 503 else None)
+    headers = {} if after is None else {"retry-after": str(after)}
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     said = {"code": code, "message": message} | ({} if details is None else {"details": details})

@@ -1,83 +1,244 @@
-"""uvicorn's HTTP protocol with deadlines for a request that has begun.
+"""uvicorn's HTTP protocol behind a strict reader: one request at a time, with limits and deadlines.
 
-uvicorn waits for ever for the rest of a header or a body, so a few hundred half requests can hold all its files open.
-Connections carry no timer: the hub asks four times a second which are late.
+uvicorn waits for ever for the rest of a header or a body and for a client that does not take its answer, starts the
+next request of a connection before the last one was answered, and lets httptools decide where a request ends. Here the
+head is read by `request_head`, the next request waits for the answer to the one before, and an upgrade is answered in
+its turn. Connections carry no timer: the node asks a few times a second which are late.
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
+import logging
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from broker.log import RateLimited
+from ws_edge.transport import handshake, request_head
+from ws_edge.transport.entrance import check_names, check_upgrade, open_socket
 from ws_edge.transport.handshake import Refusal, without_prefix
+from ws_edge.transport.request_head import Body, Head
+from ws_edge.transport.services import Services
 
 HEADER_S: Final = 5.0
 BODY_S: Final = 10.0
+LINGER_S: Final = 2.0
+"""How long what a client still sends is read and dropped after the last answer. A connection that is closed with unread
+data is reset, and the client might never see the answer."""
+MAX_AHEAD_BYTES: Final = 64 * 1024
+"""What a client may send of its next requests while one is answered."""
+_log: Final = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
 
 
 class DeadlineHttp(HttpToolsProtocol):
-    """One HTTP connection whose first bytes have come already (`accept`).
+    """One HTTP connection whose first bytes have come already (`accept`)."""
 
-    A request that comes whole, as nearly all do, costs nothing here.
-    """
-
-    _begun = 0
-    """Requests whose first byte has come."""
-    _allowed_s = 0.0
-    """How long the missing part of the newest request may take, seconds; 0 when it is whole."""
+    def connection_made(self, transport: Any) -> None:
+        """Called by `accept` with the transport it had."""
+        super().connection_made(transport)
+        self.logger = _QuietLogger(self.logger)  # type: ignore[assignment]  # it is given to each request, too
+        self.node: Services = self.app_state["node"]
+        self.received = bytearray()
+        """What has come and is not read yet."""
+        self.body: Body | None = None
+        """The body that is under way."""
+        self.ended = False
+        """Nothing that comes is read any more."""
 
     def data_received(self, data: bytes) -> None:
-        """Starts the deadline for what is missing, or ends it."""
-        before = (self._begun, self._allowed_s)
-        super().data_received(data)
-        if (self._begun, self._allowed_s) == before:
+        """Reads requests and hands each to uvicorn, in turn."""
+        if self.ended:
             return
-        if self._allowed_s:
-            self._pending[self] = self.loop.time() + self._allowed_s
-        elif before[1]:
-            self._pending.pop(self, None)
+        self._unset_keepalive_if_required()
+        self.received += data
+        self.read_on()
 
-    def on_message_begin(self) -> None:
-        """The first byte of a request has come."""
-        self._begun += 1
-        self._allowed_s = HEADER_S
-        super().on_message_begin()
+    def read_on(self) -> None:
+        """Reads as far as the connection is at the moment."""
+        try:
+            while self.received and not self.ended and self._read_one():
+                pass
+        except Refusal as refusal:
+            self.refuse(refusal)
 
-    def on_headers_complete(self) -> None:
-        """The header is here; what is left is the body. From here on the target is one of the edge's own addresses."""
-        self._allowed_s = BODY_S
-        prefix: bytes = self.app_state["node"].config.prefix
-        if prefix:
-            self.url = without_prefix(self.url, prefix)
-        super().on_headers_complete()
+    def _read_one(self) -> bool:
+        """Reads the next head, or what has come of a body. Returns whether it could."""
+        if self.body is not None:
+            taken = self.body.take(self.received)
+            piece = bytes(self.received[:taken])
+            del self.received[:taken]
+            if self.body.finished:
+                self.body = None
+                self._wait_until(None)
+            super().data_received(piece)
+            return True
+        if self.answering:
+            if len(self.received) > MAX_AHEAD_BYTES:
+                raise request_head.bad("requests were sent long before their answers were taken")
+            self.flow.pause_reading()
+            return False
+        limits = self.node.config.limits
+        found = request_head.split(self.received, limits.max_head_bytes)
+        if found is None:
+            if self not in self.node.hub.pending:
+                self._wait_until(HEADER_S)
+            return False
+        raw = bytes(self.received[found[0] : found[1]])
+        del self.received[: found[1]]
+        self._begin(request_head.read(raw))
+        return True
 
-    def on_message_complete(self) -> None:
-        """The whole request is here."""
-        self._allowed_s = 0.0
-        super().on_message_complete()
+    def _begin(self, head: Head) -> None:
+        """A head is here: judges it, and hands it to uvicorn or makes the connection a socket."""
+        self._wait_until(None)
+        self.node.connections.works(self)
+        for authority in head.authorities:
+            check_names(self.node, authority, head.header, self.transport)
+        body = request_head.body_of(head)
+        target = without_prefix(head.target, self.node.config.prefix)
+        if head.is_upgrade:
+            if body is not None or self.received:
+                raise request_head.bad("nothing may follow a request for an upgrade before its answer")
+            self._upgrade(head, target)
+            return
+        self.body = body
+        if body is not None:
+            self._wait_until(BODY_S)
+        super().data_received(head.canonical(target))
 
-    def handle_websocket_upgrade(self) -> None:
-        """The connection becomes a socket."""
-        self._allowed_s = 0.0
-        super().handle_websocket_upgrade()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is pending any more."""
-        self._pending.pop(self, None)
-        super().connection_lost(exc)
-
-    def send_400_response(self, msg: str) -> None:
-        """The bytes are no HTTP request. uvicorn's answer would lack the headers that every answer has."""
-        refusal = Refusal(HTTPStatus.BAD_REQUEST, "malformed_request", msg)
-        self.transport.write(refusal.encode())
-        self.transport.close()
-
-    def too_late(self) -> None:
-        """The deadline has passed. The client would not read a response to an incomplete request."""
-        self.transport.abort()
+    def _upgrade(self, head: Head, target: bytes) -> None:
+        request = handshake.request_of(head.method, target, head.headers())
+        check_upgrade(self.node, request)
+        self._leave()
+        self.ended = True
+        self.connections.discard(self)
+        self.flow.resume_reading()
+        open_socket(self.config, self.server_state, self.app_state, self.transport, request)
 
     @property
-    def _pending(self) -> dict[Any, float]:
-        return self.app_state["node"].hub.pending  # type: ignore[no-any-return]
+    def answering(self) -> bool:
+        """A request is not answered yet, or its answer waits for the client."""
+        return (self.cycle is not None and not self.cycle.response_complete) or self.flow.write_paused
+
+    def on_response_complete(self) -> None:
+        """The answer is written: the next request may be read."""
+        super().on_response_complete()
+        self.note_unread()
+        if self.transport.is_closing() or self.ended:
+            return
+        if self.body is not None:  # it was answered before it was read, like one that is too long
+            self._end()
+            return
+        self.node.connections.rests(self)
+        if self.received:
+            self.loop.call_soon(self.read_on)
+
+    def pause_writing(self) -> None:
+        """The client takes its answer more slowly than it is written."""
+        super().pause_writing()
+        self.note_unread()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        super().resume_writing()
+        self.note_unread()
+        if self.received and not self.ended:
+            self.flow.resume_reading()
+            self.loop.call_soon(self.read_on)
+
+    def send_400_response(self, msg: str) -> None:
+        """httptools could not read what `request_head` could."""
+        self.refuse(request_head.bad("the request is malformed"))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answers a request that is not handed on, and ends the connection."""
+        if self.transport.is_closing():
+            return
+        self.node.connections.works(self)
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self.cycle.response_started:  # nothing may be put into another answer
+                self.transport.abort()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(refusal.encode())
+        self._end()
+
+    def _end(self) -> None:
+        """No more is read: the client is given a moment to take its answer."""
+        self.ended = True
+        self.received.clear()
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._wait_until(LINGER_S)
+            self.note_unread()
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        self._leave()
+        self.node.unread.forget(self)
+        self.ended = True
+        self.received.clear()
+        super().connection_lost(exc)
+
+    def too_late(self) -> None:
+        """A deadline has passed. The client would not read a response to an incomplete request."""
+        if self.ended and self.transport.get_write_buffer_size():
+            self._wait_until(LINGER_S)  # it still takes its answer: that has a deadline of its own
+            return
+        self.transport.abort()
+
+    def make_room(self) -> None:
+        """The node is full, and another connection has come."""
+        self.transport.abort()
+
+    def note_unread(self) -> None:
+        """Tells the node what of the answers the client has not taken yet."""
+        self.node.unread.note(self, self.loop.time())
+
+    def unread_bytes(self) -> int:
+        """What of the answers waits in this process."""
+        return self.transport.get_write_buffer_size()
+
+    def give_up(self) -> None:
+        """The client does not take its answer."""
+        _log.warning("closed a connection whose client did not take its answer: %d bytes", self.unread_bytes())
+        self.transport.abort()
+
+    def _wait_until(self, within_s: float | None) -> None:
+        """Sets the deadline for what has to come next; None for nothing."""
+        if within_s is None:
+            self.node.hub.pending.pop(self, None)
+        else:
+            self.node.hub.pending[self] = self.loop.time() + within_s
+
+    def _leave(self) -> None:
+        self.node.connections.leave(self)
+        self.node.hub.pending.pop(self, None)
+
+
+class _QuietLogger:
+    """uvicorn's logger, at most one line in 10 s of what clients can bring about."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.level = logger.level
+        self._logger = logger
+
+    def log(self, level: int, text: str, *args: object) -> None:
+        """uvicorn's traces."""
+        self._logger.log(level, text, *args)
+
+    def warning(self, text: str, *args: object) -> None:
+        """A client's fault."""
+        _log.warning(text.strip(), *args)
+
+    def error(self, text: str, *args: object, exc_info: Any = None) -> None:
+        """The application's fault."""
+        _errors.log(logging.ERROR, text.strip(), *args, exc_info=exc_info)
+
+
+_errors: Final = RateLimited(logging.getLogger("testcast.edge"), per_s=1.0)

@@ -87,7 +87,7 @@ def client_address(peer: str, header: Header, trusted: Sequence[Network]) -> str
     Returns:
         The first address, seen from here, that is no trusted proxy. Where a proxy names no address, the proxy's own.
     """
-    address = str(parse_address(peer) or peer)
+    address = str(parse_address(peer) or peer) if ":" in peer else peer  # a mapped IPv4 address becomes plain
     if not is_trusted(address, trusted):
         return address
     named = header("x-forwarded-for")
@@ -125,13 +125,23 @@ def seen_from_outside(config: EdgeConfig, header: Header, peer: str) -> Outside:
     if public is not None:
         return Outside(public.scheme == "https", public.host, public.prefix)
     host = header("host") or f"{config.host}:{config.port}"
-    if not is_trusted(peer, config.trusted_proxies or _THIS_MACHINE):
+    if not tells_addresses(config, peer):
         return Outside(False, host, "")
     first = (parse_forwarded(header) or [{}])[0]
     scheme = _first(header("x-forwarded-proto")) or first.get("proto", "")
-    named = _first(header("x-forwarded-host")) or first.get("host", "")
     prefix = parse_prefix(header("x-forwarded-prefix") or "")
-    return Outside(scheme.lower() in ("https", "wss"), named if _HOST.fullmatch(named) else host, prefix or "")
+    return Outside(scheme.lower() in ("https", "wss"), forwarded_host(header) or host, prefix or "")
+
+
+def forwarded_host(header: Header) -> str | None:
+    """The edge's name as the client used it, in the words of a proxy. None where it names none, or nothing valid."""
+    named = _first(header("x-forwarded-host")) or (parse_forwarded(header) or [{}])[0].get("host", "")
+    return named if _HOST.fullmatch(named) else None
+
+
+def tells_addresses(config: EdgeConfig, peer: str) -> bool:
+    """Whether this peer is a proxy that may say how the edge is addressed from outside."""
+    return is_trusted(peer, config.trusted_proxies or _THIS_MACHINE)
 
 
 def _first(value: str | None) -> str:

@@ -46,16 +46,18 @@ class Refusal(Exception):
             f"content-length: {len(body)}",
             "connection: close",
             *LINES,
+            "cache-control: no-store",
             *(f"{name.replace('_', '-')}: {value}" for name, value in self.headers.items()),
         ]
         return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
 
 
 _PLAIN: Final = re.compile(
-    rb"GET (/ws(?:\?[!-~]*+)?) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)++)\r\n"
+    rb"GET (/ws(?:\?[!\"$-~]*+)?) HTTP/1\.1\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)++)\r\n"
 )
 """A whole upgrade request as clients write it (RFC 9112: request line, fields, nothing folded, no body)."""
 _MAX_PLAIN_BYTES: Final = 8 * 1024
+_MAX_PLAIN_FIELDS: Final = 100
 _OWN_ADDRESS: Final = re.compile(rb"/tests/[0-9a-f]{8}-[0-9a-f-]{27}(?:[/?]|\Z)")
 """A run's page, also where the public URL ends with `/tests`."""
 SUBPROTOCOL: Final = "testcast.v1"
@@ -68,7 +70,7 @@ def read(data: bytes) -> Request | None:
     """The request in `data`, when it is a whole and plain one that asks for a WebSocket at `/ws`. None otherwise: that
     says nothing against it, an HTTP parser has to judge."""
     found = _PLAIN.fullmatch(data) if len(data) <= _MAX_PLAIN_BYTES else None
-    if found is None:
+    if found is None or data.count(b"\n") > _MAX_PLAIN_FIELDS:
         return None
     headers: dict[str, str] = {}
     for line in found[2].decode("latin-1").split("\r\n")[:-1]:
@@ -82,8 +84,16 @@ def read(data: bytes) -> Request | None:
     return Request("GET", path, _query(query), headers)
 
 
+def request_of(method: str, target: bytes, headers: dict[str, str]) -> Request:
+    """The request with this target in origin form."""
+    path, _, query = target.decode("ascii").partition("?")
+    return Request(method, path, _query(query), headers)
+
+
 def _query(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(query, keep_blank_values=True) if query else []
+    if "%" in query or "+" in query:
+        return parse_qsl(query, keep_blank_values=True)
+    return [(name, value) for name, _, value in [each.partition("=") for each in query.split("&") if each]]
 
 
 def _add(headers: dict[str, str], name: str, value: str) -> None:

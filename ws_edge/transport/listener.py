@@ -7,6 +7,7 @@ among them, whereas a shared one gives most connections to the process that wake
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Final
 
@@ -14,6 +15,9 @@ from broker.contract.errors import InvalidSetting
 from broker.local.listening import reason, resolved
 
 BACKLOG: Final = 4096
+_RESERVED_FILES: Final = 100
+"""Not for connections: the process's own files, and what it needs to connect to its broker again."""
+_NO_LIMIT: Final = 1_000_000
 _NOTSENT_LOWAT_BYTES: Final = 16 * 1024
 """The kernel's share of what is not sent yet. Without it a stalled socket takes up to 4 MB that RSS does not show."""
 _KEEPALIVE_IDLE_S: Final = 30
@@ -43,6 +47,22 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
             each.close()
         raise InvalidSetting(f"{reason(host, port, error)} (TESTCAST_EDGE_HOST, TESTCAST_EDGE_PORT)") from None
     return listening
+
+
+def files_for_connections() -> int:
+    """How many connections the process can hold open, after raising its limit of open files as far as it may."""
+    try:
+        import resource
+    except ImportError:  # this system has no such limit
+        return _NO_LIMIT
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _NO_LIMIT
+    return max(soft - _RESERVED_FILES, soft // 2)
 
 
 def _bound(host: str, port: int, reuse: int | None) -> socket.socket:

@@ -8,6 +8,11 @@ from ws_edge.access import Access
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.hub import Hub
 from ws_edge.transport.admission import Admission
+from ws_edge.transport.connections import Connections
+from ws_edge.transport.hosts import Hosts
+from ws_edge.transport.inbound import Inbound
+from ws_edge.transport.quotas import Quotas
+from ws_edge.transport.unread import UnreadAnswers
 
 
 class Channel(Protocol):
@@ -29,6 +34,11 @@ class Services(Protocol):
     hub: Hub
     access: Access
     admission: Admission
+    connections: Connections
+    hosts: Hosts
+    inbound: Inbound
+    quotas: Quotas
+    unread: UnreadAnswers
     config: EdgeConfig
     draining: bool
 

@@ -15,6 +15,7 @@ from broker.contract.position import Position
 from ws_edge.access import AccessDenied, Action, NotAuthenticated, Undecided, audit
 from ws_edge.fanout.proofs import NOT_AUTHENTICATED
 from ws_edge.transport.client import NOT_ALLOWED, Client, missing
+from ws_edge.transport.quotas import own_subject
 from ws_edge.transport.renewal import renew
 from ws_edge.transport.requests import VERBS, ClientRequest, Opening, parse_message
 
@@ -169,6 +170,7 @@ async def _cancel(viewer: Client) -> None:
     while viewer.cancels:
         test_id = viewer.cancels[0]
         try:
+            viewer.node.quotas.take("cancels", viewer.address, own_subject(viewer.principal))
             await viewer.node.cancel(test_id)
             audit.acted(Action.CANCEL, subject=viewer.principal.subject, address=viewer.address, test_id=test_id)
         except TestcastError as error:

@@ -103,6 +103,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by either side."""
         self.close_direct()
+        self.node.inbound.forget(self)
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
         self._leave()
@@ -120,7 +121,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             if len(self._early) > MAX_MESSAGE_BYTES:
                 self.transport.abort()
         else:
-            self._read(data)
+            self.node.inbound.take(self, data, self._read)
 
     def eof_received(self) -> bool:
         """A half-closed connection is closed: the client could not answer a close frame either."""
@@ -286,7 +287,14 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         elif not self.partial_since:
             self.partial_since = asyncio.get_running_loop().time()
 
+    @property
+    def is_held_back(self) -> bool:
+        """It does not take its answers, or what it has said waits: nothing more is read."""
+        return self._paused
+
     def _on_frame(self, frame: Frame) -> None:
+        if frame.opcode is not Opcode.CLOSE and not self.node.quotas.may_talk(self):
+            return
         if frame.opcode is Opcode.CLOSE:
             self._leave()
             if self.closing_since:  # the reply to our close frame

@@ -1,0 +1,76 @@
+"""What every request has to pass before anything is done for it, whatever it asks for and however it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.log import RateLimited
+from ws_edge.transport import handshake
+from ws_edge.transport.forwarded import Header, is_trusted, limited_address
+from ws_edge.transport.handshake import Refusal
+from ws_edge.transport.hosts import check_named_by_proxy
+from ws_edge.transport.services import Services
+from ws_edge.transport.websocket import ViewerSocket
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+_log: Final = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
+
+
+def check_names(node: Services, host: str | None, header: Header, transport: asyncio.Transport) -> None:
+    """Returns when the request calls this edge by one of its names.
+
+    Raises:
+        Refusal: 400 or 421. The reason is logged, rate-limited.
+    """
+    try:
+        local = address_of(transport, "sockname")
+        node.hosts.check(host, local)
+        check_named_by_proxy(node.hosts, node.config, header, address_of(transport, "peername"), local)
+    except Refusal as refusal:
+        if refusal.status is HTTPStatus.MISDIRECTED_REQUEST:
+            _log.warning("refused a request: %s", refusal.message)
+        raise
+
+
+def check_upgrade(node: Services, request: handshake.Request) -> None:
+    """Returns when the address of a socket names no more tests than it may.
+
+    Raises:
+        Refusal: 400, before the upgrade.
+    """
+    most = node.config.limits.max_tests_in_address
+    if len(request.query) > most and sum(name == "testId" for name, _ in request.query) > most:
+        text = f"the address names more than {most} tests: subscribe to the others by messages on the socket"
+        raise Refusal(HTTPStatus.BAD_REQUEST, "too_many_tests", text)
+
+
+def open_socket(
+    config: Config,
+    server_state: ServerState,
+    app_state: dict[str, Any],
+    transport: asyncio.Transport,
+    request: handshake.Request,
+) -> None:
+    """Makes the connection a socket, which answers the request from here on."""
+    viewer = ViewerSocket(config, server_state, app_state)
+    viewer.connection_made(transport)
+    transport.set_protocol(viewer)
+    viewer.upgrade(request, at_once=True)
+
+
+def counted_address(node: Services, transport: asyncio.Transport) -> str:
+    """What a connection counts against; empty for a trusted proxy, whose connections are those of many clients."""
+    peer = address_of(transport, "peername")
+    return "" if is_trusted(peer, node.config.trusted_proxies) else limited_address(peer)
+
+
+def address_of(transport: asyncio.Transport, end: str) -> str:
+    """The IP address of one end of a connection, "peername" or "sockname"; "local" where it has none."""
+    name = transport.get_extra_info(end)
+    return str(name[0]) if isinstance(name, tuple) else "local"
