@@ -1,9 +1,6 @@
 /**
- * The token of a client that runs on pages of another origin, or outside browsers. The dashboard has none: its browser
- * sends the edge's own cookie.
- *
- * The token goes into the header of each RPC call. A page can set no header on a WebSocket, so it asks for a ticket
- * with its token and offers that as a subprotocol. Nothing secret stands in an address.
+ * The token of a client outside the edge's own pages, which have a cookie. It goes into the header of RPC calls. A page
+ * can set no header on a WebSocket: it asks for a ticket, and offers that as a subprotocol.
  */
 
 import { RpcError, rpc } from "./rpc.js";

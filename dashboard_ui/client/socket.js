@@ -8,7 +8,7 @@ export class EdgeSocket {
    * @param {import("./store.js").Store<any>} store
    * @param {object} how
    * @param {string} how.base the edge's address, with a slash at its end
-   * @param {import("./auth.js").Auth|null} [how.auth] the token of a client that has no cookie of the edge
+   * @param {import("./auth.js").Auth|null} [how.auth]
    * @param {boolean} how.list whether to subscribe to the list of all tests
    * @param {() => void} [how.onOpen]
    * @param {(data: any) => void} how.onMessage

@@ -81,9 +81,8 @@ export interface Options {
   /** The edge's address, with its path below a proxy; by default where this module is from. Required in Node. */
   url?: string | URL;
   /**
-   * Returns a token for an edge that asks who its clients are. It is called before the first request, before the token
-   * in use expires, and once when the edge refuses it. The token is kept in memory and sent in headers and messages,
-   * never in an address. Without it, the client is anonymous, or known by the edge's cookie on the edge's own pages.
+   * Returns a token for an edge that asks who its clients are. Called before the first request, before the token in use
+   * expires, and once when the edge refuses it. Without it the client is anonymous.
    */
   getToken?: () => string | Promise<string>;
   /** Follow the list of all tests: `onRun` reports every test, and the connection never becomes idle. */

@@ -24,7 +24,7 @@ export class Transport {
    * @param {() => void} how.onChange the store or the connection may have changed
    * @param {(event: RunEvent) => void} [how.onNews] an event arrived that the edge did not delay
    * @param {string} [how.base] the edge's address, with a slash at its end
-   * @param {import("./auth.js").Auth|null} [how.auth] the token of a client that has no cookie of the edge
+   * @param {import("./auth.js").Auth|null} [how.auth]
    * @param {() => void} [how.onExpiring] the edge wants another proof of who this is, within a grace time
    * @param {boolean} [how.list] whether to follow the list of all tests
    * @param {boolean} [how.looks] whether to check the list now and then after every test has ended

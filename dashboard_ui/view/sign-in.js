@@ -1,17 +1,18 @@
-/** The form to sign in with: a token, or a provider of OpenID Connect where there is one. */
+/** The form to sign in with (a token, or a provider of OpenID Connect), and the menu of who has. */
 
 import { BASE, RpcError } from "../client/rpc.js";
-import { h, setText } from "./dom.js";
+import { when } from "./dates.js";
+import { h, setAttr, setText } from "./dom.js";
 import { reasonOf } from "./format.js";
 
 /** What the edge says of a sign-in at a provider that has failed. */
 export const PROBLEMS = new Map([
-  ["provider_unavailable", "The sign-in service does not answer. Try again in a moment, or sign in with a token."],
-  ["denied", "You have not let the sign-in service tell who you are, so nobody is signed in."],
-  ["refused", "The sign-in service refused. Try again; if it goes on, ask whoever runs this server."],
-  ["wrong_state", "This sign-in was begun in another window, or more than 10 minutes ago. Begin again here."],
-  ["not_valid", "The sign-in service sent an answer that this server does not accept. Its log says why."],
-  ["no_project", "You are known, but have no project on this server yet. Ask whoever runs it."],
+  ["provider_unavailable", "The sign-in service does not answer. Try again, or sign in with a token."],
+  ["denied", "You did not let the sign-in service tell who you are, so nobody is signed in."],
+  ["refused", "The sign-in service refused. Ask whoever runs this server."],
+  ["wrong_state", "This sign-in began in another window, or more than 10 minutes ago. Begin again."],
+  ["not_valid", "This server does not accept the sign-in service's answer. Its log says why."],
+  ["no_project", "You have no project on this server yet. Ask whoever runs this server."],
   ["no_subject", "The sign-in service did not say who you are. Ask whoever runs this server."],
 ]);
 
@@ -99,4 +100,68 @@ function withProvider(provider, popup) {
 function below(pathname) {
   const root = new URL(BASE).pathname;
   return pathname.startsWith(root) ? `/${pathname.slice(root.length)}` : "/";
+}
+
+/** Who is signed in, in the page's header: until when, what they may do, and the way out. */
+export class AccountMenu {
+  /** @param {{onSignIn: () => void, onSignOut: () => Promise<void>}} hooks */
+  constructor({ onSignIn, onSignOut }) {
+    this.signIn = h("button.secondary.account-sign-in", { onclick: onSignIn }, "Sign in");
+    this.name = h("span.account-name");
+    this.button = h("button.account", { popovertarget: "account-panel", hidden: true }, this.name);
+    this.who = h("strong.account-who");
+    this.facts = h("dl.account-facts");
+    this.problem = h("p.form-error", { role: "alert" });
+    const out = h("button.secondary", { onclick: () => this.leave(onSignOut) }, "Sign out");
+    const panel = h(
+      "div.panel.account-panel",
+      { id: "account-panel", popover: "auto", role: "dialog", "aria-label": "Account" },
+      this.who,
+      this.facts,
+      this.problem,
+      out,
+    );
+    panel.addEventListener("toggle", () => this.drawFacts());
+    this.root = h("div.account-box", this.signIn, this.button, panel);
+    /** @type {Session} */
+    this.session = { required: true, ways: [] };
+  }
+
+  /** @param {Session} session */
+  update(session) {
+    this.session = session;
+    const { subject } = session;
+    this.signIn.hidden = subject !== undefined;
+    this.button.hidden = subject === undefined;
+    setText(this.name, subject ?? "");
+    setAttr(this.button, "aria-label", subject === undefined ? null : `Account: ${subject}`);
+    setText(this.who, subject ?? "");
+    this.drawFacts();
+  }
+
+  drawFacts() {
+    const { projects, actions = [], expiresAt } = this.session;
+    const rows = [
+      ["Signed in until", expiresAt === undefined ? "" : when(expiresAt, Date.now())],
+      ["Projects", projects === "*" ? "all" : (projects ?? []).join(", ")],
+      ["May", actions.join(", ")],
+    ].filter(([, value]) => value);
+    this.facts.replaceChildren(...rows.map(([name, value]) => h("div", h("dt", name), h("dd", value))));
+  }
+
+  /** The edge does not know the reader any more. */
+  end() {
+    this.signIn.hidden = false;
+    this.button.hidden = true;
+  }
+
+  /** @param {() => Promise<void>} onSignOut */
+  async leave(onSignOut) {
+    setText(this.problem, "");
+    try {
+      await onSignOut();
+    } catch {
+      setText(this.problem, "The edge did not answer, so you are still signed in. Try again.");
+    }
+  }
 }

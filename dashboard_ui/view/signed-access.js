@@ -1,12 +1,11 @@
 /** Who the reader is, on an edge that wants to know: signing in and out, how long it lasts, and what they may do. */
 
 import { BASE, RpcError, rpc } from "../client/rpc.js";
-import { AccountMenu } from "./account-menu.js";
 import { when } from "./dates.js";
 import { h, setText } from "./dom.js";
 import { reasonOf } from "./format.js";
 import { ShareButton } from "./share.js";
-import { PROBLEMS, SignInForm } from "./sign-in.js";
+import { AccountMenu, PROBLEMS, SignInForm } from "./sign-in.js";
 
 /** The page says that the sign-in is about to end this long before. */
 const WARN_MS = 2 * 60_000;
@@ -62,9 +61,9 @@ export class SignedAccess {
       this.block(this.form({ problem: reasonOf(error) }));
       return;
     }
-    if (said === POPUP) return this.closePopup();
+    if (said === POPUP && this.session.subject !== undefined) return this.closePopup();
     const known = this.session.subject !== undefined || this.may("list") || this.testId !== null;
-    if (!known || said !== null) this.askFirst(said);
+    if (!known || (said !== null && said !== POPUP)) this.askFirst(said);
   }
 
   /** This is the window that another page has opened for the sign-in. */

@@ -62,38 +62,23 @@ APART: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Folder -> the rooms beside it that it must not import."""
 
+
+def _in(folder: str, names: str) -> list[str]:
+    return [f"{folder}/{name}.py" for name in names.split()]
+
+
 PURE: Final = (
     "broker/contract/*.py",
     "ws_edge/encoding/*.py",
-    "ws_edge/access/access.py",
-    "ws_edge/access/authorize.py",
-    "ws_edge/access/principal.py",
-    "ws_edge/access/cookies.py",
-    "ws_edge/access/settings.py",
-    "ws_edge/access/oidc_settings.py",
-    "ws_edge/access/signer.py",
-    "ws_edge/access/tokens.py",
+    *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
     "ws_edge/origins.py",
     "ws_edge/response_headers.py",
-    "ws_edge/transport/forwarded.py",
-    "ws_edge/transport/own_pages.py",
+    "ws_edge/limits.py",
+    *_in("ws_edge/transport", "forwarded own_pages handshake admission buckets connections hosts request_head unread"),
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",
     "ws_edge/fanout/continuity.py",
-    "ws_edge/transport/handshake.py",
-    "ws_edge/limits.py",
-    "ws_edge/transport/admission.py",
-    "ws_edge/transport/buckets.py",
-    "ws_edge/transport/connections.py",
-    "ws_edge/transport/hosts.py",
-    "ws_edge/transport/request_head.py",
-    "ws_edge/transport/unread.py",
-    "agent_worker/games/errors.py",
-    "agent_worker/games/policy.py",
-    "agent_worker/games/scoring.py",
-    "agent_worker/games/pictures.py",
-    "agent_worker/games/actions.py",
-    "agent_worker/games/page_state.py",
+    *_in("agent_worker/games", "errors policy scoring pictures actions page_state"),
     "testcast/cli/text.py",
 )
 """Modules that decide and do not act: time and randomness are arguments."""

@@ -164,7 +164,7 @@ ROUTES: Final = {
 def test_every_route_names_what_it_asks_for(app: EdgeApp) -> None:
     config = EdgeConfig(public_url=parse_public_url("https://edge.example/prefix"))
     assert {each.path: each.asks for each in routes(config, Static(config))} == ROUTES
-    application = app._app
+    application = app._app._app
     assert isinstance(application, Starlette) and application.routes
     assert all(isinstance(each, Door) for each in application.routes), "a route of the application has no action"
 

@@ -64,7 +64,7 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
     cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"])  # type: ignore[arg-type]
     application = Starlette(
         lifespan=lifespan,
-        routes=[*_oidc_routes(config), *routes(config, Static(config))],
+        routes=routes(config, Static(config)),
         middleware=[cors] if origins else [],
         exception_handlers={
             HTTPException: _http_error,  # type: ignore[dict-item]
@@ -107,6 +107,7 @@ def routes(config: EdgeConfig, static: Static) -> list[Door]:
     """Every route. The pages and files of the dashboard are the same for everybody and hold nothing of a run."""
     prefix = config.prefix.decode()
     return [
+        *_oidc_routes(config),
         *([Door(prefix, _to_directory, PUBLIC)] if prefix else []),
         Door("/rpc/{method}", rpc.serve, BY_METHOD, methods=["GET", "POST"]),
         Door("/healthz", health.healthz, PUBLIC),

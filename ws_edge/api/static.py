@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import InvalidTestId
+from ws_edge.api.comments import without_comments
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.outside import outside_of
 from ws_edge.config import EdgeConfig
@@ -32,8 +33,6 @@ _MAX_PAGES: Final = 32
 FOLDERS: Final = ("client", "view")
 ALIASES: Final = {"testcast.d.ts": "client/testcast.d.ts"}
 """Public addresses of files that are in a folder. testcast.js is not one of them: its imports are relative."""
-TYPES: Final = "types.d.ts"
-"""For whoever works on the dashboard; no page loads it."""
 FOR_OTHER_PAGES: Final = frozenset(("testcast.js", "testcast.d.ts"))
 """What pages of other origins load, with everything in `client/`."""
 
@@ -56,11 +55,15 @@ def load(directory: Path = DIRECTORY) -> dict[str, File]:
     """
     files = {}
     for path in sorted(path for folder in ("", *FOLDERS) for path in (directory / folder).iterdir()):
-        if path.is_file() and not path.name.startswith(".") and path.name != TYPES:
+        if path.is_file() and not path.name.startswith("."):
             plain = path.read_bytes()
             address = path.relative_to(directory).as_posix()
-            files[address] = _file(_media_type(path.name), rooted(plain, "./") if path.suffix == ".html" else plain)
-    return files | {public: files.pop(address) for public, address in ALIASES.items()}
+            if path.suffix == ".html":
+                plain = rooted(plain, "./")
+            elif path.suffix in (".js", ".css"):
+                plain = without_comments(plain)
+            files[address] = _file(_media_type(path.name), plain)
+    return files | {public: files[address] for public, address in ALIASES.items()}
 
 
 def rooted(page: bytes, root: str) -> bytes:
@@ -97,6 +100,7 @@ class Static:
             name: (DIRECTORY / name).read_bytes().replace(b"</title>", b"</title>" + asks, 1)
             for name in (PAGE, RUN_PAGE)
         }
+        self._files |= {name: _file("text/html", rooted(page, "./")) for name, page in self._sources.items()}
         self._pages: dict[tuple[str, str], File] = {}
         """By name and root."""
 
