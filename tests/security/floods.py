@@ -38,6 +38,7 @@ FLOODS: Final = (
 
 async def attack(kind: str, port: int, test_id: str, attackers: int = _ATTACKERS) -> None:
     """Floods until it is killed."""
+    print("it begins", flush=True)
     await asyncio.gather(*(_attacker(kind, port, test_id) for _ in range(attackers)))
 
 
@@ -173,7 +174,9 @@ async def _measure(kind: str, edge: EdgeProcess, streams: Streams, seconds: floa
     flood = None
     if kind != "none":
         command = (sys.executable, "-m", "tests.security.floods", kind, str(edge.port), test_id)
-        flood = await asyncio.create_subprocess_exec(*command)
+        flood = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert flood.stdout is not None
+        await flood.stdout.readline()
         await asyncio.sleep(1)
     bystanders.took_ms.clear()
     bystanders.calls_ms.clear()
