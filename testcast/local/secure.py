@@ -10,6 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from broker import config as broker_config
 from broker.config import BrokerConfig
 from broker.contract.errors import ServerNotStarted
 from broker.contract.roles import Role
@@ -105,10 +106,14 @@ def reached(nats_url: str | None) -> BrokerConfig:
 
 
 def settings_of_edges(state_dir: Path) -> dict[str, str]:
-    """The settings of edges that use the files of `testcast token init`; empty where that has not been run."""
+    """The settings of edges that use the files of `testcast token init`.
+
+    Empty where that has not been run, and where the environment names other files.
+    """
     try:
         files = import_module("testcast.local.access_files")
     except ImportError:
         return {}
     directory = state_dir / "access"
-    return dict(files.access_settings(directory)) if (directory / "keys.json").exists() else {}
+    found: dict[str, str] = files.access_settings(directory)
+    return found if (directory / "keys.json").exists() and not broker_config.given(found) else {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
@@ -217,12 +219,27 @@ async def test_the_broker_command_refuses_makes_and_prints(tmp_path: Path) -> No
     assert lines == dict(line.split("=", 1) for line in (keys / "agent" / "env").read_text().splitlines())
 
 
-async def test_one_command_runs_a_secure_broker_and_others_find_it(tmp_path: Path) -> None:
+async def test_one_command_runs_everything_and_others_find_the_broker(tmp_path: Path) -> None:
     port, state = free_port(), {"TESTCAST_STATE_DIR": str(tmp_path)}
-    async with Command("broker", "--secure", "--port", str(port), **state) as broker:
-        await broker.line("tls://127.0.0.1")
-        await broker.line("keys")
+    async with Command("up", "--secure", "--agents", "0", "--port", str(port), **state) as everything:
+        nats = (await everything.line("tls://127.0.0.1")).rsplit(":", 1)[1].strip()
+        await everything.line("edge")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            assert (await http.get("/readyz")).json()["degraded"] == []
         listed = await run("list", **state)
         assert listed.code == 0, listed
-        refused = await run("list", "--nats", f"nats://127.0.0.1:{port}", **state)
+        refused = await run("list", "--nats", f"nats://127.0.0.1:{nats}", **state)
         assert refused.code == 3 and "certificate is not trusted" in refused.err, refused
+
+
+def test_edges_use_the_files_of_token_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ModuleType("access_files")
+    vars(files)["access_settings"] = lambda directory: {"TESTCAST_STATE_DIR": str(directory / "keys.json")}
+    monkeypatch.setitem(sys.modules, "testcast.local.access_files", files)
+    monkeypatch.delenv("TESTCAST_STATE_DIR", raising=False)
+    assert secure.settings_of_edges(tmp_path) == {}
+    (tmp_path / "access").mkdir()
+    (tmp_path / "access" / "keys.json").touch()
+    assert secure.settings_of_edges(tmp_path) == {"TESTCAST_STATE_DIR": str(tmp_path / "access" / "keys.json")}
+    monkeypatch.setenv("TESTCAST_STATE_DIR", "elsewhere")
+    assert secure.settings_of_edges(tmp_path) == {}, "the environment says what they use"
