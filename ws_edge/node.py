@@ -93,7 +93,8 @@ class Node:
         """Its `problems` say why a stream or consumer cannot be declared at the moment."""
         repair, epoch, note = self.topology.again, lambda: self.hub.epoch, self.hub.unreadable.note
         self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, epoch, note)
-        self.requeue = Requeue(self.log, self.catalogue, self.topology)
+        private, hosts = config.allow_private, config.allowed_hosts
+        self.requeue = Requeue(self.log, self.catalogue, self.topology, allow_private=private, allowed_hosts=hosts)
         self.broker_clock = BrokerClock()
         self.refill = Refill(
             self.log,
