@@ -121,7 +121,8 @@ class Node:
         self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, epoch, note)
         if config.projector:
             self.hub.on_disproved = self._fold_again
-        self.requeue = Requeue(self.log, self.catalogue, self.topology)
+        private, hosts = config.allow_private, config.allowed_hosts
+        self.requeue = Requeue(self.log, self.catalogue, self.topology, allow_private=private, allowed_hosts=hosts)
         self.broker_clock = BrokerClock()
         self.refill = Refill(
             self.log,

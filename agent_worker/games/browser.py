@@ -12,11 +12,12 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import Playwright, async_playwright
+from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from agent_worker.games import processes
 from agent_worker.games.chromium import VIEWPORT, arguments, find_chromium, unwanted
@@ -26,7 +27,7 @@ from agent_worker.games.errors import BrowserMissing, PageGone
 from agent_worker.games.incidents import IncidentLog, first_line
 from agent_worker.games.limits import Limits
 from agent_worker.games.page import Page
-from agent_worker.games.processes import Watch
+from agent_worker.games.processes import Process, Watch
 
 __all__ = ["Browser", "Page", "Walls", "find_chromium"]
 
@@ -50,10 +51,12 @@ class BrowserStatistics(NamedTuple):
 class _Chromium:
     """One Chromium that runs, with all that has to go when it ends."""
 
-    def __init__(self, running: PlaywrightBrowser, place: Place, pid: int, way_out: socket.socket | None) -> None:
+    def __init__(
+        self, running: PlaywrightBrowser, place: Place, process: Process, way_out: socket.socket | None
+    ) -> None:
         self.running = running
         self.place = place
-        self.pid = pid
+        self.process = process
         self.way_out = way_out
         """Listens inside its network; None where it shares the machine's."""
 
@@ -63,7 +66,7 @@ class _Chromium:
             with suppress(PlaywrightError, TimeoutError):
                 await asyncio.wait_for(self.running.close(), CLOSE_TIMEOUT_S)
         finally:
-            processes.end(self.pid)
+            processes.end(self.process)
             if self.way_out is not None:
                 self.way_out.close()
             self.place.remove()
@@ -155,7 +158,7 @@ class Browser:
         """
         chromium = await self._take()
         self._pages += 1
-        watch = Watch(chromium.pid, chromium.place.path, self._limits)
+        watch = Watch(chromium.process, chromium.place.path, self._limits)
         watch.start()
         page: Page | None = None
         incidents = IncidentLog()
@@ -202,7 +205,8 @@ class Browser:
 
     def _prepare(self) -> None:
         """Starts the Chromium of the next run, unless one waits."""
-        if self._next is None:
+        failed = self._next is not None and self._next.done() and self._next.exception() is not None
+        if self._next is None or failed:
             self._next = asyncio.get_running_loop().create_task(self._launch(self.walls))
 
     def _not_needed(self, started: asyncio.Task[_Chromium]) -> None:
@@ -216,6 +220,8 @@ class Browser:
             try:
                 chromium = await self._launch(walls)
             except BrowserMissing as error:
+                if isinstance(error.__cause__, PlaywrightTimeoutError):
+                    raise  # a slow machine is no reason to go without a wall
                 failure = failure or error
                 continue
             self.walls = walls._replace(own_network=chromium.way_out is not None)
@@ -227,6 +233,7 @@ class Browser:
         assert self._driver is not None and self._workshop is not None
         place = Place(self._workshop.path, walls.own_user)
         receiving = asyncio.ensure_future(asyncio.to_thread(place.receive))
+        running: PlaywrightBrowser | None = None
         try:
             running = await self._driver.chromium.launch(
                 executable_path=place.program(self._chromium, walls, self._limits),
@@ -237,15 +244,21 @@ class Browser:
             )
             pid, way_out = await receiving
         except (PlaywrightError, OSError) as error:
+            receiving.add_done_callback(_seen)
+            place.remove()
+            if running is not None:
+                await running.close()
             raise BrowserMissing(
                 "No Chromium could be started. Install one (on Debian: apt install chromium), or name it "
                 f"in TESTCAST_AGENT_CHROMIUM. ({first_line(str(error))})"
             ) from error
-        finally:
-            if not receiving.done() or receiving.cancelled() or receiving.exception() is not None:
-                place.remove()
         self.launches += 1
-        return _Chromium(running, place, pid, way_out)
+        return _Chromium(running, place, processes.process(pid), way_out)
+
+
+def _seen(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 async def _ready(chromium: _Chromium) -> _Chromium:

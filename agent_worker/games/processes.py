@@ -20,27 +20,44 @@ _PROC: Final = Path("/proc")
 _KB: Final = 1024
 
 
+class Process(NamedTuple):
+    """A process that is meant when its number has gone to another one since: the kernel gives numbers out again."""
+
+    pid: int
+    started: int
+    """In ticks since the machine started; 0 when it was gone already."""
+
+
 class _Stat(NamedTuple):
     pid: int
     parent: int
     session: int
+    started: int
     zombie: bool
 
 
-def members(browser: int, proc: Path = _PROC) -> list[int]:
+def process(pid: int, proc: Path = _PROC) -> Process:
+    """The process that has this number now."""
+    found = _stat(proc / str(pid))
+    return Process(pid, found.started if found else 0)
+
+
+def members(browser: Process, proc: Path = _PROC) -> list[int]:
     """The processes that `browser` started, directly or not, and those of its session; itself first while it lives."""
     every = [stat for entry in proc.iterdir() if entry.name.isdigit() and (stat := _stat(entry))]
-    found = {each.pid for each in every if browser in (each.pid, each.session)}
+    if any(each.pid == browser.pid and each.started != browser.started for each in every):
+        return []  # a number is given out again only when nothing of its session is left
+    found = {each.pid for each in every if browser.pid in (each.pid, each.session)}
     grew = True
     while grew:
         more = {each.pid for each in every if each.parent in found} - found
         found |= more
         grew = bool(more)
     alive = {each.pid for each in every if not each.zombie}
-    return sorted(found & alive, key=lambda pid: (pid != browser, pid))
+    return sorted(found & alive, key=lambda pid: (pid != browser.pid, pid))
 
 
-def measure(browser: int, directory: Path | None, proc: Path = _PROC) -> Usage:
+def measure(browser: Process, directory: Path | None, proc: Path = _PROC) -> Usage:
     """What the browser's processes take now.
 
     Args:
@@ -68,7 +85,7 @@ def size_of(directory: Path) -> int:
     return total
 
 
-def end(browser: int) -> None:
+def end(browser: Process) -> None:
     """Kills the browser and all that it started. Harmless when it has ended."""
     for pid in members(browser):
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -81,31 +98,31 @@ class Watch:
     A thread, since a busy event loop must not give a game more time.
 
     Args:
-        pid: the browser's process.
+        browser: its first process.
         directory: where its files are.
         look: measures; replaced in tests.
     """
 
     def __init__(
         self,
-        pid: int,
+        browser: Process,
         directory: Path,
         limits: Limits,
-        look: Callable[[int, Path | None], Usage] = measure,
+        look: Callable[[Process, Path | None], Usage] = measure,
     ) -> None:
-        self._pid = pid
+        self._browser = browser
         self._directory = directory
         self._limits = limits
         self._look = look
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"watch-{pid}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"watch-{browser.pid}", daemon=True)
         self.exceeded: str | None = None
         """What the game did that it was stopped for; see `Limits.exceeded`."""
         self.most = Usage()
         """The most that was seen of each."""
 
     def __repr__(self) -> str:
-        return f"<Watch pid={self._pid} exceeded={self.exceeded!r} most={self.most}>"
+        return f"<Watch pid={self._browser.pid} exceeded={self.exceeded!r} most={self.most}>"
 
     def start(self) -> None:
         """Begins to look."""
@@ -118,12 +135,12 @@ class Watch:
     def _run(self) -> None:
         looks = 0
         while not self._stop.wait(LOOK_EVERY_S):
-            usage = self._look(self._pid, self._directory if looks % _DISK_EVERY == 0 else None)
+            usage = self._look(self._browser, self._directory if looks % _DISK_EVERY == 0 else None)
             looks += 1
             self.most = Usage(*map(max, self.most, usage))
             self.exceeded = self._limits.exceeded(usage)
             if self.exceeded is not None:
-                end(self._pid)
+                end(self._browser)
                 return
 
 
@@ -134,4 +151,4 @@ def _stat(entry: Path) -> _Stat | None:
         return None
     # The second field is the program's name, which may contain spaces and parentheses.
     fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(int(entry.name), int(fields[1]), int(fields[3]), fields[0] in "ZX")
+    return _Stat(int(entry.name), int(fields[1]), int(fields[3]), int(fields[19]), fields[0] in "ZX")

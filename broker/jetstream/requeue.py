@@ -6,7 +6,7 @@ that stream is purged, and when the edge that submits is killed before it has st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -35,8 +35,13 @@ async def lost_jobs(log: JetStreamLog, waiting: Iterable[Snapshot]) -> list[str]
     return [run.test_id for run in waiting if run.created_at < submitted_ms and subjects.job(run.test_id) not in held]
 
 
-async def requeue(log: JetStreamLog, test_id: str) -> bool:
+async def requeue(
+    log: JetStreamLog, test_id: str, *, allow_private: bool = False, allowed_hosts: Collection[str] = ()
+) -> bool:
     """Stores a run's job again. Returns False when the run waits for none: it has moved on, or was not submitted.
+
+    Args:
+        allow_private, allowed_hosts: what the job allows (`runs.make_job`), which its run's events do not say.
 
     Raises:
         BrokerUnavailable: no leader, or no acknowledgement. BrokerRefused: the queue is full.
@@ -52,7 +57,9 @@ async def requeue(log: JetStreamLog, test_id: str) -> bool:
         job = msgspec.convert(None if first is None else first.data, _Submitted)
     except msgspec.ValidationError:  # another publisher's run: it has no job
         return False
-    await runs.store_job(log.streams, test_id, runs.Job(**msgspec.structs.asdict(job)), again=True)
+    private, hosts = allow_private or msgspec.UNSET, tuple(sorted(allowed_hosts)) or msgspec.UNSET
+    again = runs.Job(**msgspec.structs.asdict(job), allow_private=private, allow_hosts=hosts)
+    await runs.store_job(log.streams, test_id, again, again=True)
     return True
 
 

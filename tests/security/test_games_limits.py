@@ -5,15 +5,21 @@ And what a game's browser is given at all: no rights, no secrets, nothing that o
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from agent_worker.games.browser import Browser
+from agent_worker.games.errors import PageGone
+from agent_worker.games.handle import GameJob
 from agent_worker.games.limits import Limits
-from tests.games.playing import GameServer, OnlyThese, game_server, played
+from agent_worker.games.player import play
+from tests.games.playing import GameServer, OnlyThese, Written, game_server, played
 from tests.harness import until
 
 pytestmark = pytest.mark.alone
@@ -102,3 +108,22 @@ def _read(file: Path) -> str:
         return file.read_text("utf-8", "replace")
     except OSError:
         return ""
+
+
+async def test_a_browser_that_dies_is_not_held_against_the_worker(server: GameServer) -> None:
+    url = server.page("/", "<h1>a game</h1>")
+    async with Browser(judge=OnlyThese(server.port)) as browser:
+        run = Written()
+        playing = asyncio.create_task(play(run, browser, GameJob("id", url, 60, 1)))
+        assert browser._workshop is not None
+        home = browser._workshop.path
+        await until(lambda: 1 in run.phases and run.lines[1:], within_s=30)
+        for run_directory in _runs(home):
+            for process in _processes(str(run_directory)):
+                with suppress(OSError):
+                    os.kill(int(process.name), signal.SIGKILL)
+        with pytest.raises(PageGone, match="browser died"):
+            await playing
+        assert not run.ends  # another attempt may succeed; the third that is lost ends the run
+        async with browser.page() as page:
+            await page.open(url, 20)

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from agent_worker.games import confinement
+from agent_worker.games.browser import Browser
 from agent_worker.games.confinement import Place, Walls, Workshop, may_change_user, open_to_others, wanted_walls
 from agent_worker.games.errors import BrowserMissing
 from agent_worker.games.limits import Limits, Usage
-from agent_worker.games.processes import Watch, end, measure, members, size_of
+from agent_worker.games.processes import Process, Watch, end, measure, members, process, size_of
 from tests.harness import until
 
 MB = 1 << 20
@@ -46,48 +49,61 @@ TREE = "import os, subprocess, sys, time; d = b'x' * 30_000_000; subprocess.Pope
 
 
 @pytest.fixture
-def tree() -> Iterator[subprocess.Popen[bytes]]:
+def tree() -> Iterator[tuple[subprocess.Popen[bytes], Process]]:
     """A process with a child that has left its session, and a name that confuses readers of /proc."""
     child = [sys.executable, "-c", "import os, time; os.setsid(); time.sleep(1000)"]
-    process = subprocess.Popen([sys.executable, "-c", TREE, *child], start_new_session=True)
-    yield process
-    end(process.pid)
-    process.wait()
+    started = subprocess.Popen([sys.executable, "-c", TREE, *child], start_new_session=True)
+    found = process(started.pid)
+    yield started, found
+    end(found)
+    started.wait()
 
 
-async def test_a_tree_of_processes_is_measured_and_ended_as_a_whole(
-    tree: subprocess.Popen[bytes], tmp_path: Path
-) -> None:
+Tree = tuple[subprocess.Popen[bytes], Process]
+
+
+async def test_a_tree_of_processes_is_measured_and_ended_as_a_whole(tree: Tree, tmp_path: Path) -> None:
+    started, first = tree
     (tmp_path / "file").write_bytes(b"x" * MB)
-    await until(lambda: measure(tree.pid, None).memory_bytes > 30_000_000 and len(members(tree.pid)) == 2)
-    usage = measure(tree.pid, tmp_path)
+    await until(lambda: measure(first, None).memory_bytes > 30_000_000 and len(members(first)) == 2)
+    usage = measure(first, tmp_path)
     assert usage.processes == 2 and usage.threads == 2 and usage.disk_bytes >= MB
-    assert os.getpid() not in members(tree.pid)
-    child = members(tree.pid)[1]
-    end(tree.pid)
-    tree.wait()
-    await until(lambda: members(tree.pid) == [] and measure(tree.pid, None) == Usage())
+    assert os.getpid() not in members(first)
+    child = process(members(first)[1])
+    end(first)
+    started.wait()
+    await until(lambda: members(first) == [] and measure(first, None) == Usage())
     await until(lambda: members(child) == [])
-    end(tree.pid)  # harmless
+    end(first)  # harmless
 
 
-async def test_a_watch_ends_what_takes_too_much(tree: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    watch = Watch(tree.pid, tmp_path, Limits(memory_mb=20))
+async def test_a_number_that_another_process_has_by_now_is_not_ended(tree: Tree) -> None:
+    started, first = tree
+    assert first.started > 0 and members(first)[0] == first.pid
+    earlier = Process(first.pid, first.started - 1)
+    assert members(earlier) == []
+    end(earlier)
+    assert started.poll() is None
+
+
+async def test_a_watch_ends_what_takes_too_much(tree: Tree, tmp_path: Path) -> None:
+    started, first = tree
+    watch = Watch(first, tmp_path, Limits(memory_mb=20))
     watch.start()
     await until(lambda: watch.exceeded)
     assert watch.exceeded == "took more than 20 MB of memory" and watch.most.processes >= 1
-    assert tree.wait() == -9
+    assert started.wait() == -9 and "took more" in repr(watch)
     watch.stop()
 
 
 async def test_a_watch_that_is_stopped_looks_no_more(tmp_path: Path) -> None:
     looks: list[Path | None] = []
 
-    def look(pid: int, directory: Path | None) -> Usage:
+    def look(browser: Process, directory: Path | None) -> Usage:
         looks.append(directory)
         return Usage()
 
-    watch = Watch(2**30, tmp_path, Limits(), look)
+    watch = Watch(Process(2**30, 1), tmp_path, Limits(), look)
     watch.start()
     await until(lambda: len(looks) >= 2)
     watch.stop()
@@ -97,10 +113,12 @@ async def test_a_watch_that_is_stopped_looks_no_more(tmp_path: Path) -> None:
 
 def test_a_status_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
-    assert members(7, tmp_path) == [] and size_of(tmp_path / "none") == 0
-    (tmp_path / "7" / "stat").write_text("7 (a) b) (c) S 1 7 7 0 -1")
-    assert members(7, tmp_path) == [7]
-    assert measure(7, None, tmp_path) == Usage(0, 1, 0, 0)
+    assert process(7, tmp_path) == (7, 0)
+    assert members(Process(7, 99), tmp_path) == [] and size_of(tmp_path / "none") == 0
+    (tmp_path / "7" / "stat").write_text("7 (a) b) (c) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99 0")
+    assert process(7, tmp_path) == (7, 99)
+    assert members(Process(7, 99), tmp_path) == [7]
+    assert measure(Process(7, 99), None, tmp_path) == Usage(0, 1, 0, 0)
 
 
 # -- walls ------------------------------------------------------------------------------------------------------------
@@ -205,3 +223,52 @@ def test_waiting_for_a_browser_that_does_not_start_ends_with_its_place(tmp_path:
     with pytest.raises(OSError):
         place.receive()
     assert time.monotonic() - began < 15  # its own deadline is 20 s
+
+
+class Launches:
+    """Stands for `Browser._launch` on a machine where only some walls stand."""
+
+    def __init__(self, stands: Callable[[Walls], bool], cause: Exception | None = None) -> None:
+        self.stands = stands
+        self.cause = cause
+        self.tried: list[Walls] = []
+
+    async def __call__(self, walls: Walls) -> object:
+        self.tried.append(walls)
+        if not self.stands(walls):
+            raise BrowserMissing("it ended at once") from self.cause
+        return SimpleNamespace(way_out=object() if walls.own_network else None)
+
+
+@pytest.mark.parametrize(
+    ("stands", "expected"),
+    [
+        (lambda walls: True, Walls()),
+        (lambda walls: not walls.own_network, Walls(own_network=False)),
+        (lambda walls: not walls.sandbox, Walls(sandbox=False)),
+        (lambda walls: not walls.sandbox and not walls.own_network, Walls(sandbox=False, own_network=False)),
+    ],
+)
+async def test_the_strongest_walls_that_stand(
+    monkeypatch: pytest.MonkeyPatch, stands: Callable[[Walls], bool], expected: Walls
+) -> None:
+    browser, launches = Browser(), Launches(stands)
+    monkeypatch.setattr(browser, "_launch", launches)
+    await browser._first()
+    assert browser.walls == expected == launches.tried[-1]
+
+
+async def test_a_browser_that_never_starts_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    browser, launches = Browser(), Launches(lambda walls: False)
+    monkeypatch.setattr(browser, "_launch", launches)
+    with pytest.raises(BrowserMissing):
+        await browser._first()
+    assert len(launches.tried) == 4
+
+
+async def test_a_slow_machine_takes_no_wall_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    browser, launches = Browser(), Launches(lambda walls: False, PlaywrightTimeoutError("30 s"))
+    monkeypatch.setattr(browser, "_launch", launches)
+    with pytest.raises(BrowserMissing):
+        await browser._first()
+    assert launches.tried == [Walls()]

@@ -51,7 +51,8 @@ async def test_a_run_that_waits_for_no_job_is_looked_at_once_until_it_moves(monk
     async def all_lost(_log: object, waiting: list[Snapshot]) -> list[str]:
         return [run.test_id for run in waiting]
 
-    async def again(_log: object, test_id: str) -> bool:
+    async def again(_log: object, test_id: str, *, allow_private: bool, allowed_hosts: tuple[str, ...]) -> bool:
+        assert (allow_private, allowed_hosts) == (True, ("demo_game:8080",))
         asked.append(test_id)
         return test_id == lost.test_id
 
@@ -60,7 +61,7 @@ async def test_a_run_that_waits_for_no_job_is_looked_at_once_until_it_moves(monk
     catalogue: Any = SimpleNamespace(active=lambda: runs)
     topology: Any = SimpleNamespace(on_made=[])
     log: Any = SimpleNamespace()
-    requeue = Requeue(log, catalogue, topology)
+    requeue = Requeue(log, catalogue, topology, allow_private=True, allowed_hosts=("demo_game:8080",))
     await asyncio.wait_for(_twice(requeue), 10)
     assert asked == [foreign.test_id, lost.test_id, lost.test_id]
 

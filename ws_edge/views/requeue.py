@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -32,7 +33,17 @@ class RequeueStatistics(NamedTuple):
 class Requeue:
     """One node's look after the queued runs. Several nodes may find the same: the queue takes one job of each run."""
 
-    def __init__(self, log: JetStreamLog, catalogue: Catalogue, topology: Topology) -> None:
+    def __init__(
+        self,
+        log: JetStreamLog,
+        catalogue: Catalogue,
+        topology: Topology,
+        *,
+        allow_private: bool = False,
+        allowed_hosts: Collection[str] = (),
+    ) -> None:
+        self._allow_private = allow_private
+        self._allowed_hosts = allowed_hosts
         self._log = log
         self._catalogue = catalogue
         self._made = asyncio.Event()
@@ -70,7 +81,8 @@ class Requeue:
         self._without_job = {each: seq for each, seq in self._without_job.items() if each in queued}
         waiting = [run for test_id, run in queued.items() if self._without_job.get(test_id) != run.seq]
         for test_id in await lost_jobs(self._log, waiting) if waiting else ():
-            if await requeue(self._log, test_id):
+            private, hosts = self._allow_private, self._allowed_hosts
+            if await requeue(self._log, test_id, allow_private=private, allowed_hosts=hosts):
                 self._requeued += 1
                 _limited.warning("test %s was queued again: its job was lost", test_id)
             else:
