@@ -557,6 +557,7 @@ class TestForging(Forging.TestCase):  # type: ignore[misc, valid-type]
 
     settings = settings(
         deadline=None,
+        derandomize=not HUNT,
         max_examples=3000 if HUNT else 60,
         stateful_step_count=40 if HUNT else 25,
         suppress_health_check=list(HealthCheck),
