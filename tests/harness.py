@@ -64,8 +64,8 @@ class EdgeProcess:
     Args:
         nats_url: address of its broker.
         directory: directory for its log.
-        settings: `TESTCAST_…` variables that override the defaults for tests (no throttle, any number of refused proofs,
-            private addresses allowed).
+        settings: `TESTCAST_…` variables that override the defaults for tests (no throttle, private addresses allowed,
+            any number of refused proofs).
     """
 
     def __init__(self, nats_url: str, directory: Path, **settings: str) -> None:
