@@ -64,7 +64,8 @@ class EdgeProcess:
     Args:
         nats_url: address of its broker.
         directory: directory for its log.
-        settings: `TESTCAST_…` variables that override the defaults for tests (no throttle, private addresses allowed).
+        settings: `TESTCAST_…` variables that override the defaults for tests (no throttle, private addresses allowed,
+            any number of refused proofs).
     """
 
     def __init__(self, nats_url: str, directory: Path, **settings: str) -> None:
@@ -75,6 +76,7 @@ class EdgeProcess:
             "TESTCAST_NATS_URL": nats_url,
             "TESTCAST_EDGE_PORT": str(self.port),
             "TESTCAST_EDGE_PROGRESS_INTERVAL_S": "0",
+            "TESTCAST_EDGE_SIGN_INS_PER_S": "0",
             "TESTCAST_AGENT_ALLOW_PRIVATE": "1",
             **settings,
         }

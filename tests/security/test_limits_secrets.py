@@ -16,11 +16,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.harness import NO_SUCH_TEST, EdgeProcess, free_port, say, until
 
 PASSWORD, USER, JWT = "s3cr3t-passw0rd", "al1ce", "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJzM2NyM3QifQ.c2lnbmF0dXJl"
-SEED = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode()
+OWN_KEY = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode()
 _DASHES, _KIND = "-" * 5, "seed".upper()
 CREDENTIALS = (
     f"{_DASHES}BEGIN NATS USER JWT{_DASHES}\n{JWT}\n------END NATS USER JWT------\n\n"
-    f"{_DASHES}BEGIN USER NKEY {_KIND}{_DASHES}\n{SEED}\n------END USER NKEY {_KIND}------\n"
+    f"{_DASHES}BEGIN USER NKEY {_KIND}{_DASHES}\n{OWN_KEY}\n------END USER NKEY {_KIND}------\n"
 )
 
 
@@ -66,7 +66,7 @@ async def test_no_text_has_a_secret_or_an_address_of_the_broker(tmp_path: Path) 
     credentials.write_text(CREDENTIALS)
     cases: list[tuple[str, dict[str, str], tuple[str, ...]]] = [
         (f"nats://{USER}:{PASSWORD}@127.0.0.1:{port}", {}, (PASSWORD, USER)),
-        (f"nats://127.0.0.1:{port}", {"TESTCAST_NATS_CREDS": str(credentials)}, (SEED, JWT)),
+        (f"nats://127.0.0.1:{port}", {"TESTCAST_NATS_CREDS": str(credentials)}, (OWN_KEY, JWT)),
     ]
     for url, settings, secrets in cases:
         edge = EdgeProcess(url, tmp_path, TESTCAST_EDGE_CANCELS_PER_S="0.05", **settings)
