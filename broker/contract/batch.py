@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 
 from broker.contract.errors import BadInput, KeyReused, MalformedEvent
@@ -71,7 +72,7 @@ def make_batch(test_id: str, key: str, events: Sequence[Any]) -> Batch:
     return Batch(test_id, key, tuple(payloads))
 
 
-class Progress(NamedTuple):
+class Progress(msgspec.Struct, frozen=True):
     """How much of a batch is stored, as far as a run was read."""
 
     head: int
@@ -97,18 +98,18 @@ def advance(progress: Progress, batch: Batch, event: StoredEvent, after: int | N
     """
     if event.seq <= progress.head:
         return progress
-    progress = progress._replace(head=event.seq)
+    progress = msgspec.structs.replace(progress, head=event.seq)
     index = batch.index_of(event.msg_id)
     if index is not None:
         if index < progress.stored:  # stored again, long after: the first time counts
             return progress
         check_same(batch, index, event.data)
-        return progress._replace(stored=index + 1, seq=event.seq)
+        return msgspec.structs.replace(progress, stored=index + 1, seq=event.seq)
     if progress.stored >= len(batch.payloads):
         return progress
     if after is not None and event.seq > after:
-        progress = progress._replace(strangers=True)
-    return progress._replace(ended=progress.ended or _ends(event.data))
+        progress = msgspec.structs.replace(progress, strangers=True)
+    return msgspec.structs.replace(progress, ended=progress.ended or _ends(event.data))
 
 
 def check_same(batch: Batch, index: int, stored: bytes) -> None:

@@ -31,10 +31,7 @@ def parse_project(given: str) -> str:
 
 
 def named_by(given: Any) -> str:
-    """The project that the `data.project` of a run's first event names. None: the event has no such field.
-
-    The default is always `DEFAULT` itself: msgspec leaves a default out of the bytes by identity.
-    """
+    """The project that the `data.project` of a run's first event names. None: the event has no such field."""
     if given is None or given == DEFAULT:
-        return DEFAULT
+        return DEFAULT  # this very object: msgspec leaves a default out of JSON by identity
     return given if is_project(given) else UNKNOWN

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
+import msgspec
+
 from broker import identity
 from broker.clock import now_ms
 from broker.contract import projects
@@ -126,6 +128,6 @@ async def _store_next(log: EventLog, batch: Batch, progress: Progress) -> Progre
                 if stored.seq == ack.seq:
                     check_same(batch, index, stored.data)
         newest = head if ack.duplicate else ack.seq
-        return progress._replace(stored=index + 1, seq=ack.seq, head=newest)
+        return msgspec.structs.replace(progress, stored=index + 1, seq=ack.seq, head=newest)
 
     return await retry(store, within_s=_PATIENCE_S, source=log)
