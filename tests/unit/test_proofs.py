@@ -133,7 +133,17 @@ def test_a_cookie_that_is_not_right_is_refused_and_removed(number: int) -> None:
 def test_other_cookies_are_nobodys_proof() -> None:
     anonymous = Principal("anonymous", frozenset({"red"}))
     access = access_of(NamedTokens({}, anonymous=anonymous))
-    for other in ("a=b", "__Host-other=x", "testcast=x", "__Host-testcast-share-x=y", ";;;", "=", ""):
+    for other in (
+        "a=b",
+        f"x=y,{begin(access)}",
+        f"x=y, {begin(access)}",
+        "__Host-other=x",
+        "testcast=x",
+        "__Host-testcast-share-x=y",
+        ";;;",
+        "=",
+        "",
+    ):
         assert access.identify(headers(cookie=other)) is anonymous
 
 

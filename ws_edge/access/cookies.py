@@ -37,7 +37,7 @@ def own_cookies(header: Header) -> dict[str, str]:
         NotAuthenticated: one of them stands there twice, and only one can be ours.
     """
     found: dict[str, str] = {}
-    for pair in (header("cookie") or "").replace(",", ";").split(";"):
+    for pair in (header("cookie") or "").split(";"):  # a comma may stand in anybody's value, and ends no cookie
         name, _, value = pair.strip(" \t").partition("=")
         if name != SESSION and run_of(name) is None:
             continue

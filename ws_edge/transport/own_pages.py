@@ -58,10 +58,9 @@ def with_own_cookies(config: EdgeConfig, header: Header, peer: str, *, changes: 
     """
     if header("cookie") is None:
         return header
-    site = header("sec-fetch-site")
-    own = site is None or site in _OWN_SITES
     if header("origin") is not None:
-        own = own and is_own_origin(config, header, peer)
-    elif changes:
-        own = False
+        own = is_own_origin(config, header, peer)
+    else:
+        site = header("sec-fetch-site")
+        own = not changes and (site is None or site in _OWN_SITES)
     return header if own else lambda name: None if name == "cookie" else header(name)

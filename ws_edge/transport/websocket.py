@@ -265,8 +265,9 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
 
     def backlog_ended(self) -> None:
         """What it has said was decided."""
-        waits_for_client = self.waiting() > self.node.config.high_water_bytes
-        if self._paused and not waits_for_client and not self.transport.is_closing():
+        if not self._paused or self.transport.is_closing():
+            return
+        if self.waiting() <= self.node.config.high_water_bytes:
             self._read_on()
 
     def _read_on(self) -> None:
