@@ -100,8 +100,8 @@ def page_that_does(script: str, **names: object) -> str:
     return f"""<!doctype html><meta charset=utf-8><title>attack</title><body><h1>a game</h1><script>{given}
 window.came = {{}}; const running = [];
 const within = (ms, promise) => Promise.race([promise, new Promise((done) => setTimeout(done, ms, "no end"))]);
-function attempt(name, act) {{
-  running.push(within(1800, Promise.resolve().then(act)).then(
+function attempt(name, act, ms = 1800) {{
+  running.push(within(ms, Promise.resolve().then(act)).then(
     (value) => {{ came[name] = String(value); }}, (error) => {{ came[name] = "error: " + error; }}));
 }}
 {script}
@@ -116,6 +116,6 @@ async def outcome(page: Page, url: str) -> dict[str, str]:
     async def done() -> bool:
         return bool(await page._page.evaluate("window.all_came === true"))
 
-    await until(done, within_s=30)
+    await until(done, within_s=60)
     came: dict[str, str] = await page._page.evaluate("window.came")
     return came

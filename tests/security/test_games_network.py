@@ -50,6 +50,7 @@ attempt("candidates", async () => {
 
 
 PAST_THE_PROXY = """
+attempt("service worker", () => navigator.serviceWorker.register(`/sw.js?${port}`).then((r) => r.scope), 20000);
 const at = [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`, `0x7f000001:${port}`, `127.1:${port}`,
   `a.localhost:${port}`, `0.0.0.0:${port}`, `[::ffff:127.0.0.1]:${port}`, `[::]:${port}`];
 const opened = (thing, good, bad) => new Promise((done, fail) => {
@@ -88,6 +89,13 @@ attempt("form", () => { const f = document.createElement("form"); f.action = `ht
   f.submit(); });
 attempt("ping", () => { const a = document.createElement("a"); a.href = "#"; a.ping = `http://${first}/`;
   document.body.append(a); a.click(); });
+for (const url of ["file:///etc/passwd", "file:///proc/self/environ", "chrome://version/", "chrome://settings/",
+  "devtools://devtools/bundled/inspector.html", "view-source:file:///etc/passwd", `ftp://${first}/`]) {
+  attempt(`read ${url}`, () => fetch(url).then(() => "open"));
+  attempt(`frame ${url}`, () => new Promise((done) => { const f = document.createElement("iframe"); f.src = url;
+    f.onload = () => done(f.contentDocument.body.innerText ? "open" : "empty"); document.body.append(f); }));
+  attempt(`window ${url}`, () => { window.open(url); });
+}
 attempt("report", () => { const m = document.createElement("iframe"); m.src = "/reports"; document.body.append(m); });
 """
 
@@ -128,10 +136,15 @@ async def test_nothing_leaves_but_through_the_proxy(server: GameServer, trapped:
     policy = ("Content-Security-Policy", f"img-src 'none'; report-uri {target}")
     reports = (("Reporting-Endpoints", f'r="{target}"'), policy)
     server.answers["/reports"] = Answer(b"<img src=/x>", headers=(("Content-Type", "text/html"), *reports))
-    came, refused = await attack(server, walls, ICE + PAST_THE_PROXY, trapped.port)
+    worker = b"oninstall = () => fetch(`http://127.0.0.1:${location.search.slice(1)}/worker`, { mode: 'no-cors' });"
+    server.answers["/sw.js"] = Answer(worker, headers=(("Content-Type", "text/javascript"),))
+    came, refused = await attack(server, walls, PAST_THE_PROXY + ICE, trapped.port)
     assert trapped.caught == []
     assert {came[name] for name in ("stun", "turn udp", "turn tcp", "turns")} <= {"none", "no end"}  # no candidate
-    direct = [name for name in came if name.startswith(("ws", "https", "webtransport", "eventsource"))]
-    assert len(direct) >= 28 and not [name for name in direct if came[name] == "open"]
+    direct = [
+        name for name in came if name.startswith(("ws", "https", "webtransport", "eventsource", "read ", "frame "))
+    ]
+    assert len(direct) >= 35 and not [name for name in direct if came[name] == "open"]
     names = {each.partition(f":{trapped.port}: ")[0] for each in refused}
     assert {"127.0.0.1", "localhost", "::1", "0.0.0.0", "a.localhost"} <= names  # the proxy was asked, and refused
+    assert came["service worker"].startswith(server.url) and server.asked["/sw.js"]
