@@ -209,7 +209,9 @@ class Visitor:
         self.edge, self.token, self.address = edge, token, address
         self.heard: list[str] = []
         """What the newest socket of `refusal` was told."""
-        transport = httpx.AsyncHTTPTransport(local_address=address, retries=0)
+        # No connection is used twice: an edge may close one that rests just when the next request goes out.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        transport = httpx.AsyncHTTPTransport(local_address=address, limits=alone)
         self.http = httpx.AsyncClient(transport=transport, base_url=edge.url, timeout=DEADLINE_S)
 
     @property
