@@ -7,6 +7,7 @@ import contextlib
 import functools
 import itertools
 import os
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,6 +28,8 @@ from tests.security.mint import Keys
 
 DEADLINE_S: Final = 20.0
 """How long an answer may take on a busy machine."""
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""One for all clients: httpx reads every certificate of the machine for each of its own."""
 OTHER_ISSUER: Final = "other-issuer"
 ALLOWED_PAGE: Final = "https://team.example"
 """The origin of another site's pages that may open sockets, with tickets."""
@@ -211,8 +214,8 @@ class Visitor:
         """What the newest socket of `refusal` was told."""
         # No connection is used twice: an edge may close one that rests just when the next request goes out.
         alone = httpx.Limits(max_keepalive_connections=0)
-        transport = httpx.AsyncHTTPTransport(local_address=address, limits=alone)
-        self.http = httpx.AsyncClient(transport=transport, base_url=edge.url, timeout=DEADLINE_S)
+        transport = httpx.AsyncHTTPTransport(_NO_TLS, local_address=address, limits=alone, trust_env=False)
+        self.http = httpx.AsyncClient(transport=transport, base_url=edge.url, timeout=DEADLINE_S, trust_env=False)
 
     @property
     def origin(self) -> str:

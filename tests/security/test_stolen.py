@@ -54,10 +54,13 @@ class World(NamedTuple):
             for stream in STREAMS:
                 info = await Streams(nats).api(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
                 state = info["state"]
-                kept = {name: state.get(name) for name in ("messages", "first_seq", "last_seq", "consumer_count")}
+                kept = {name: state.get(name) for name in ("messages", "first_seq", "last_seq")}
                 if stream == "KV_RUNS":  # the edge writes there all the time
                     kept = {"keys": sorted(set(state.get("subjects", {})) - {f"$KV.RUNS.{write_check.KEY}"})}
                 found[stream] = info["config"], kept
+            for consumer in ("EVENTS.projector", "JOBS.workers"):
+                info = await Streams(nats).api(f"CONSUMER.INFO.{consumer}")
+                found[consumer] = info["config"], info.get("paused", False)
             return found
 
 
