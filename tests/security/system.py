@@ -65,8 +65,8 @@ async def plant(streams: Streams, project: str) -> Planted:
 class System:
     """Everything that is attacked. All but `planted` is started once per process of tests.
 
-    `edge` takes tokens of `keys`, and `other` those of `other_keys`, by another issuer, and of an HS256 secret. Both
-    edges share the broker and the key of sessions.
+    `edge` takes tokens of `keys`, and `other` those of `other_keys`, by another issuer, and of an HS256 secret. There,
+    anybody may read the project `public`. Both edges share the broker and the key of sessions.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -99,6 +99,7 @@ class System:
         secret.chmod(0o600)
         others = {
             "TESTCAST_ACCESS_ISSUER": OTHER_ISSUER,
+            "TESTCAST_ACCESS_ANONYMOUS": "public",
             "TESTCAST_ACCESS_SECRET_FILE": str(secret),
             "TESTCAST_ACCESS_ALGORITHMS": "EdDSA,ES256,RS256,HS256",
         }
