@@ -7,6 +7,7 @@ import contextlib
 import functools
 import itertools
 import os
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,6 +28,8 @@ from tests.security.mint import Keys
 
 DEADLINE_S: Final = 20.0
 """How long an answer may take on a busy machine."""
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""One for all clients: httpx reads every certificate of the machine for each of its own."""
 OTHER_ISSUER: Final = "other-issuer"
 ALLOWED_PAGE: Final = "https://team.example"
 """The origin of another site's pages that may open sockets, with tickets."""
@@ -62,8 +65,8 @@ async def plant(streams: Streams, project: str) -> Planted:
 class System:
     """Everything that is attacked. All but `planted` is started once per process of tests.
 
-    `edge` takes tokens of `keys`, and `other` those of `other_keys`, by another issuer, and of an HS256 secret. Both
-    edges share the broker and the key of sessions.
+    `edge` takes tokens of `keys`, and `other` those of `other_keys`, by another issuer, and of an HS256 secret. There,
+    anybody may read the project `public`. Both edges share the broker and the key of sessions.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -96,6 +99,7 @@ class System:
         secret.chmod(0o600)
         others = {
             "TESTCAST_ACCESS_ISSUER": OTHER_ISSUER,
+            "TESTCAST_ACCESS_ANONYMOUS": "public",
             "TESTCAST_ACCESS_SECRET_FILE": str(secret),
             "TESTCAST_ACCESS_ALGORITHMS": "EdDSA,ES256,RS256,HS256",
         }
@@ -209,8 +213,10 @@ class Visitor:
         self.edge, self.token, self.address = edge, token, address
         self.heard: list[str] = []
         """What the newest socket of `refusal` was told."""
-        transport = httpx.AsyncHTTPTransport(local_address=address, retries=0)
-        self.http = httpx.AsyncClient(transport=transport, base_url=edge.url, timeout=DEADLINE_S)
+        # No connection is used twice: an edge may close one that rests just when the next request goes out.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        transport = httpx.AsyncHTTPTransport(_NO_TLS, local_address=address, limits=alone, trust_env=False)
+        self.http = httpx.AsyncClient(transport=transport, base_url=edge.url, timeout=DEADLINE_S, trust_env=False)
 
     @property
     def origin(self) -> str:

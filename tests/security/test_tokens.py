@@ -11,7 +11,7 @@ import httpx
 from tests.security.attacks import Act, Table, as_test
 from tests.security.forged import FORGED, HEADER, Forge, by_attacker
 from tests.security.mint import claims, jwk, token
-from tests.security.system import OTHER_ISSUER, System, Visitor, code_of, says_nothing_of
+from tests.security.system import OTHER_ISSUER, System, Visitor, code_of, says_nothing_of, status_of
 
 ATTACKS: Final[Table[System]] = Table()
 UNAUTHENTICATED: Final = "401 unauthenticated, and nothing of the token in the log"
@@ -162,7 +162,7 @@ async def _(system: System) -> None:
         two = nobody.head(
             "/rpc/listTests", f"Authorization: Bearer {bad}", f"Authorization: Bearer {good}", "Connection: close"
         )
-        assert b" 401 " in (await nobody.raw(two)).split(b"\r\n")[0]
+        assert status_of(await nobody.raw(two)) in (400, 401)
 
 
 @ATTACKS.attack("token: a wrong one beside a good session cookie", "401: it is never left aside")
@@ -176,10 +176,10 @@ async def _(system: System) -> None:
             await is_refused(nobody, {"cookie": cookie, "authorization": wrong})
 
 
-@ATTACKS.attack("token: 2,000 with unknown kids", "all refused, and a good one is taken meanwhile")
+@ATTACKS.attack("token: 500 with unknown kids", "all refused, and a good one is taken meanwhile")
 async def _(system: System) -> None:
     async with system.visitor() as stranger, system.visitor(system.ann()) as ann:
-        forged = [by_attacker(kid=f"k{number}") for number in range(2000)]
+        forged = [by_attacker(kid=f"k{number}") for number in range(500)]
         piece = 100
         for start in range(0, len(forged), piece):
             heads = b"".join(
