@@ -144,6 +144,7 @@ async def test_the_attributes_that_are_touched_are_there() -> None:
     found += missing("nats-py", TcpTransport(), TRANSPORT_HAS)  # type: ignore[no-untyped-call]
     found += missing("nats-py", Subscription(client, 1, "subject"), SUBSCRIPTION_HAS)
     found += missing("Python", asyncio.StreamReader(), READER_HAS)
+    found += missing("Python", asyncio.StreamReaderProtocol(asyncio.StreamReader()), PROTOCOL_HAS)
     assert found == []
     assert Parser(client).state == parser.AWAITING_CONTROL_LINE, "a new parser waits for a line"
     assert {"uri", "reconnects"} <= set(Srv.__dataclass_fields__), "the choice of the next server looks at these"
@@ -162,7 +163,7 @@ def attributes(path: Path) -> Iterator[ast.Attribute]:
 def test_the_lists_name_every_private_name_that_client_py_touches() -> None:
     touched = {node.attr for node in attributes(CLIENT)} - OUR_OWN
     listed = {name for _, _, names in OVERRIDDEN for name in names} | {name for _, names in CALLED for name in names}
-    listed |= {*CLIENT_HAS, *PARSER_HAS, *TRANSPORT_HAS, *SUBSCRIPTION_HAS, *READER_HAS}
+    listed |= {*CLIENT_HAS, *PARSER_HAS, *TRANSPORT_HAS, *SUBSCRIPTION_HAS, *READER_HAS, *PROTOCOL_HAS}
     assert touched <= listed, f"client.py touches {touched - listed}: add them to the lists above"
 
 

@@ -156,10 +156,13 @@ def test_a_purge_between_two_pages(world: World) -> None:
 
 
 def test_all_runs_are_read_up_to_the_head_of_the_log(world: World) -> None:
-    """Of all runs the model has no events: the log's head is asked for, and is past what can be read."""
     newest = world.store(2)
+    world.broker.life.pass_over(1, world.loop.now)
+    assert world.read(0, newest + 1, test_id=None) == [[1, 2, 3]]
+    world.broker.lags_s = [LONG_AGO_S / 2]
+    world.store(1)
     with pytest.raises(BrokerUnavailable, match="lag behind"):
-        world.read(0, newest, test_id=None)
+        world.read(0, newest + 2, test_id=None)
 
 
 def test_a_lost_connection_is_raised(world: World) -> None:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from broker.contract.errors import BrokerUnavailable, TestcastError
 from ws_edge.access import AccessDenied, Header, NotAuthenticated, Principal, audit
 from ws_edge.transport import handshake
+from ws_edge.transport.buckets import TooManyRequests
 from ws_edge.transport.foreign_pages import why_refused
 from ws_edge.transport.forwarded import client_address, limited_address
 from ws_edge.transport.handshake import Refusal
@@ -81,7 +82,7 @@ def admit(node: Services, request: handshake.Request, entered: Entered) -> Admit
     try:
         principal = node.access.identify(_proofs(node, request, entered))
     except TestcastError as error:
-        raise _not_let_in(error, entered) from None
+        raise _not_let_in(node, error, entered) from None
     return _admitted(node, request, principal)
 
 
@@ -96,9 +97,9 @@ async def admit_later(node: Services, request: handshake.Request, entered: Enter
         async with asyncio.timeout(_IDENTIFY_S):
             principal = await node.access.identify_later(_proofs(node, request, entered))
     except TestcastError as error:
-        raise _not_let_in(error, entered) from None
+        raise _not_let_in(node, error, entered) from None
     except TimeoutError:
-        raise _not_let_in(BrokerUnavailable("it took too long to find out who sends this"), entered) from None
+        raise _not_let_in(node, BrokerUnavailable("it took too long to find out who sends this"), entered) from None
     return _admitted(node, request, principal)
 
 
@@ -119,7 +120,13 @@ def _check_staying(node: Services) -> None:
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "restarting", "this node is going away", retry_after="1")
 
 
-def _not_let_in(error: TestcastError, entered: Entered) -> Refusal:
+def _not_let_in(node: Services, error: TestcastError, entered: Entered) -> Refusal:
+    if isinstance(error, NotAuthenticated):
+        try:
+            node.quotas.take("sign-ins", entered.address)  # who guesses is slowed down here as at the RPC
+        except TooManyRequests as too_many:
+            after = str(too_many.retry_after_s)
+            return Refusal(HTTPStatus.TOO_MANY_REQUESTS, too_many.code, too_many.public_message, retry_after=after)
     if isinstance(error, NotAuthenticated | AccessDenied):
         audit.refused(_ASKED_FOR, error.code, subject="unknown", address=entered.address)
     if isinstance(error, NotAuthenticated):
