@@ -104,6 +104,8 @@ async def admit_later(node: Services, request: handshake.Request, entered: Enter
 
 def _proofs(node: Services, request: handshake.Request, entered: Entered) -> Header:
     """The headers that may prove who sends the request."""
+    if "cookie" not in request.headers:
+        return request.headers.get
     return with_own_cookies(node.config, request.headers.get, entered.peer)
 
 
