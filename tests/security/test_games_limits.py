@@ -79,6 +79,8 @@ async def test_a_browser_is_given_nothing_of_the_worker(
 
 
 def _look_at(process: Path, browser: Browser, proxy_secret: str, elsewhere: str) -> None:
+    if not _read(process / "cmdline"):
+        return  # it has ended meanwhile
     environment, command = _read(process / "environ"), _read(process / "cmdline")
     assert not [word for word in ("hunter2", "TESTCAST", proxy_secret) if word in environment + command]
     assert "remote-debugging-port" not in command
@@ -88,9 +90,17 @@ def _look_at(process: Path, browser: Browser, proxy_secret: str, elsewhere: str)
     if browser.walls.own_user:
         assert not {"0", str(os.geteuid())} & {*status["Uid"].split(), *status["Gid"].split()}
         assert not status["Groups"].split()
-        assert not [each for each in (process / "fd").iterdir() if elsewhere in str(each.readlink())]
+        assert not [each for each in _open_files(process) if elsewhere in each]
     if browser.walls.own_network and os.geteuid() == 0:
         assert (process / "ns" / "net").readlink() != Path("/proc/self/ns/net").readlink()
+
+
+def _open_files(process: Path) -> list[str]:
+    found = []
+    for each in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.append(str(each.readlink()))
+    return found
 
 
 def _runs(home: Path) -> list[Path]:
