@@ -18,6 +18,10 @@ FROM python:3.13-slim AS edge
 ENV PATH=/opt/testcast/bin:$PATH PYTHONUNBUFFERED=1 TESTCAST_EDGE_HOST=0.0.0.0 TESTCAST_EDGE_PORT=8000
 RUN useradd --create-home --uid 10001 testcast
 COPY --from=build /opt/testcast /opt/testcast
+# Volumes that are mounted here for the first time belong to this user.
+RUN for each in /data /access /keys /keys/ca /keys/server /keys/edge /keys/agent /keys/reader /keys/operator; do \
+        install -d -o testcast -g testcast -m 0700 "$each"; \
+    done
 USER testcast
 WORKDIR /home/testcast
 EXPOSE 8000

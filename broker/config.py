@@ -44,6 +44,8 @@ class BrokerConfig(NamedTuple):
     state_dir: Path | None
     """None where none is named and the user has no home directory: only what writes nothing can run."""
     server_binary: str | None
+    login: NatsSettings | None = None
+    """How to log in; None: as the environment says."""
 
 
 def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
@@ -59,7 +61,8 @@ def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
 
 
 def nats(environ: Mapping[str, str] = os.environ) -> NatsSettings:
-    """Reads `TESTCAST_NATS_CA`, `…_CERT`, `…_KEY`, `…_CREDS`, `…_NKEY`, `…_JS_DOMAIN`, `…_JS_API_PREFIX`.
+    """Reads `TESTCAST_NATS_CA`, `…_CERT`, `…_KEY`, `…_CREDS`, `…_NKEY`, `…_JS_DOMAIN`, `…_JS_API_PREFIX`,
+    `…_INBOX_PREFIX`.
 
     Raises:
         InvalidSetting: a file is missing or of no use, or two of the settings exclude each other. The message names the
@@ -74,6 +77,7 @@ def nats(environ: Mapping[str, str] = os.environ) -> NatsSettings:
         nkey=_path("TESTCAST_NATS_NKEY", environ),
         domain=domain,
         api_prefix=prefix,
+        inbox_prefix=_inbox_prefix(environ),
     )
     check(settings)
     return settings
@@ -97,6 +101,22 @@ def _api(environ: Mapping[str, str]) -> tuple[str, str]:
     return domain, prefix
 
 
+def _inbox_prefix(environ: Mapping[str, str]) -> str:
+    prefix = environ.get("TESTCAST_NATS_INBOX_PREFIX", "").strip().removesuffix(".>").rstrip(".") or "_INBOX"
+    if not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", prefix):
+        raise InvalidSetting(f"TESTCAST_NATS_INBOX_PREFIX: {prefix!r} is not a subject")
+    return prefix
+
+
+def manages_streams(environ: Mapping[str, str] = os.environ) -> bool:
+    """Reads `TESTCAST_NATS_MANAGE_STREAMS`: whether this part declares what is missing on the broker.
+
+    Raises:
+        InvalidSetting: the value is neither yes nor no.
+    """
+    return switch("TESTCAST_NATS_MANAGE_STREAMS", True, environ)
+
+
 def replicas(environ: Mapping[str, str] = os.environ) -> int:
     """Reads `TESTCAST_NATS_REPLICAS`.
 
@@ -118,6 +138,7 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     copies = replicas(environ)
     streams(environ)  # a wrong value is told at the start, not when it is used
     nats(environ)
+    manages_streams(environ)
     return BrokerConfig(url, copies, _state_dir(environ), environ.get("NATS_SERVER") or None)
 
 

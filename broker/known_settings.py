@@ -40,12 +40,15 @@ NAMES: Final = frozenset(
         "TESTCAST_EDGE_WORKERS",
         "TESTCAST_EVENTS_MAX_AGE_S",
         "TESTCAST_EVENTS_MAX_BYTES",
+        "TESTCAST_INSECURE",
         "TESTCAST_NATS_CA",
         "TESTCAST_NATS_CERT",
         "TESTCAST_NATS_CREDS",
+        "TESTCAST_NATS_INBOX_PREFIX",
         "TESTCAST_NATS_JS_API_PREFIX",
         "TESTCAST_NATS_JS_DOMAIN",
         "TESTCAST_NATS_KEY",
+        "TESTCAST_NATS_MANAGE_STREAMS",
         "TESTCAST_NATS_NKEY",
         "TESTCAST_NATS_REPLICAS",
         "TESTCAST_NATS_URL",
@@ -55,7 +58,8 @@ NAMES: Final = frozenset(
     }
 )
 """`TESTCAST_BIND` and `TESTCAST_PORT` are read by docker-compose.yml."""
-LOGIN: Final = tuple(sorted(each for each in NAMES if "_NATS_" in each and not each.endswith(("_URL", "_REPLICAS"))))
+_NOT_LOGIN: Final = ("_URL", "_REPLICAS", "_STREAMS")
+LOGIN: Final = tuple(sorted(each for each in NAMES if "_NATS_" in each and not each.endswith(_NOT_LOGIN)))
 """How to log in to a broker and to find its JetStream: of no use for one that testcast itself has started."""
 
 

@@ -34,6 +34,8 @@ class NatsSettings(NamedTuple):
     """The JetStream domain, behind a leaf node; empty: the one that the server is in."""
     api_prefix: str = ""
     """Of requests to JetStream, instead of the domain's; empty: the usual one."""
+    inbox_prefix: str = "_INBOX"
+    """What the subjects begin with on which answers are received."""
 
 
 REFUSALS: Final = (

@@ -8,8 +8,9 @@ from importlib import metadata
 from pathlib import Path
 
 from broker import config as broker_config
-from broker.config import BrokerConfig, login_given, whole
+from broker.config import BrokerConfig, login_given, switch, whole
 from broker.contract.errors import InvalidSetting
+from broker.local.exposure import is_exposed
 from testcast.client.address import is_local
 
 
@@ -20,6 +21,20 @@ def broker(nats_url: str | None = None, environ: Mapping[str, str] = os.environ)
         InvalidSetting: a value is invalid; the message names the variable.
     """
     return broker_config.load(environ if nats_url is None else {**environ, "TESTCAST_NATS_URL": nats_url})
+
+
+def refuse_exposed_broker(host: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Refuses to start a broker without users where other machines reach it.
+
+    Raises:
+        InvalidSetting: it would be started so; the message says how to start one with users.
+    """
+    if is_exposed(host) and not switch("TESTCAST_INSECURE", False, environ):
+        raise InvalidSetting(
+            f"--host: other machines can reach {host}, and this broker asks nobody who he is. One with users, keys and "
+            f"TLS:\n\n    testcast broker --secure --host {host}\n\n"
+            "With TESTCAST_INSECURE=1 it listens there without users."
+        )
 
 
 def names_a_broker(environ: Mapping[str, str] = os.environ) -> bool:

@@ -101,6 +101,8 @@ class Life:
         self.epoch = epoch
         self.events: list[Kept] = []
         self.last_seq = 0
+        self.foreign: list[StoredEvent] = []
+        """Events of other runs."""
         self.floor = 0
         """Events up to this sequence are purged."""
         self._floors: list[tuple[float, int]] = []
@@ -108,13 +110,18 @@ class Life:
 
     def store(self, raw: bytes, valid: bool, now: float) -> Kept:
         predecessor = self.retained()[-1].seq if self.retained() else 0
-        self.pass_over(1, now)
+        self._advance(1, now)
         kept = Kept(self.last_seq, predecessor, raw, valid, now)
         self.events.append(kept)
         return kept
 
     def pass_over(self, count: int, now: float) -> None:
         """Advances the sequence by events of other runs."""
+        for seq in range(self.last_seq + 1, self.last_seq + count + 1):
+            self.foreign.append(StoredEvent("another run", seq, b"{}", stored_ms=int(now * 1000)))
+        self._advance(count, now)
+
+    def _advance(self, count: int, now: float) -> None:
         self.last_seq += count
         self._lasts.append((now, self.last_seq))
 
@@ -157,6 +164,8 @@ class ModelBroker:
         self.failing = 0
         """Number of further requests that fail."""
         self.max_page_bytes = 1 << 20
+        self.forged: set[tuple[int, bytes]] = set()
+        """Sequence and payload of each live message that was forged."""
         self.reads = 0
         self._turn = 0
         self._handlers: list[OnLive] = []
@@ -171,6 +180,11 @@ class ModelBroker:
         for delay in deliveries_s:
             self.deliver(kept, delay)
         return kept
+
+    def forge(self, seq: int, predecessor: int, raw: bytes) -> None:
+        """Sends a live message of an event that was never stored."""
+        self.forged.add((seq, raw))
+        self._deliver(Kept(seq, predecessor, raw, True, self.loop.now))
 
     def deliver(self, kept: Kept, delay_s: float) -> None:
         """Sends the live message of a stored event, also repeatedly."""
@@ -214,6 +228,8 @@ class ModelBroker:
     async def read(self, test_id: str | None, after: int, limit: int, *, max_bytes: int = 4 << 20) -> Page:
         def serve() -> Page:
             self.reads += 1
+            if test_id is None:
+                return self._any(after, limit)
             stored = self.life.retained(self._replica_time()) if test_id == self.test_id else []
             behind = [event for event in stored if event.seq > after]
             taken: list[StoredEvent] = []
@@ -227,6 +243,17 @@ class ModelBroker:
             return Page(taken, len(taken) == len(behind))
 
         return await self.request(serve)
+
+    def _any(self, after: int, limit: int) -> Page:
+        """The events of all runs."""
+        at = self._replica_time()
+        ours = [
+            StoredEvent(self.test_id, each.seq, each.raw, stored_ms=int(each.stored_at * 1000))
+            for each in self.life.retained(at)
+        ]
+        others = [each for each in self.life.foreign if each.stored_ms <= at * 1000]
+        found = sorted((each for each in (*ours, *others) if each.seq > after), key=lambda each: each.seq)
+        return Page(found[:limit], len(found) <= limit)
 
     async def last(self, test_id: str, *, confirmed: bool = False) -> int:
         if confirmed and self.deposed_s:
@@ -252,7 +279,9 @@ class ModelBroker:
             if self.life.last_at(at) < last_seq:
                 return Heads(epoch, last_seq, None)
             retained = self.life.retained(at)
-            return Heads(epoch, last_seq, {self.test_id: retained[-1].seq} if retained else {})
+            if not retained:
+                return Heads(epoch, last_seq, {})
+            return Heads(epoch, last_seq, {self.test_id: retained[-1].seq}, {self.test_id: retained[-1].raw})
 
         return await self.request(of_replica)
 

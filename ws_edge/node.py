@@ -93,6 +93,8 @@ class Node:
         """Its `problems` say why a stream or consumer cannot be declared at the moment."""
         repair, epoch, note = self.topology.again, lambda: self.hub.epoch, self.hub.unreadable.note
         self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, epoch, note)
+        if config.projector:
+            self.hub.on_disproved = self._fold_again
         self.requeue = Requeue(self.log, self.catalogue, self.topology)
         self.broker_clock = BrokerClock()
         self.refill = Refill(
@@ -179,12 +181,18 @@ class Node:
             reasons.append(self.nats.storage.summary)
         if self.nats.connected and self.topology.problems:
             names = ", ".join(sorted(self.topology.problems))
-            reasons.append(f"the broker lacks what this edge needs, and it cannot be declared: {names}")
+            what = "it cannot be declared" if self.topology.manages else "an operator has to declare it"
+            reasons.append(f"the broker lacks what this edge needs, and {what}: {names}")
         return reasons
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here."""
         return self.catalogue.snapshot(test_id)
+
+    def _fold_again(self, test_id: str, newest: int) -> None:
+        """The snapshot may have been folded from a live event that was forged."""
+        if newest:
+            self.hub.spawn(self.projector.fold(test_id, newest, doubted=True))
 
     async def cancel(self, test_id: str) -> Snapshot:
         """Ends a run as cancelled. Returns the snapshot after it.

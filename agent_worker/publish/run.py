@@ -20,6 +20,7 @@ from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, No
 from broker.contract.events import PHASES, Event, Phase
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.standing import OF_A_PUBLISHER
 from broker.jetstream.topology import Topology
 from broker.retry import retry
 
@@ -200,7 +201,7 @@ class TestRun:
             raise RuntimeError("a TestRun is opened once; make another to join the run again")
         if isinstance(self._broker, str):
             self._own_connection = await Connection.connect(self._broker, name=f"agent-{self.worker}")
-            Topology(self._own_connection)  # from now on the connection declares what it misses
+            Topology(self._own_connection, uses=OF_A_PUBLISHER)  # the connection declares what it misses
             self._log = JetStreamLog(self._own_connection)
         else:
             self._log = self._broker

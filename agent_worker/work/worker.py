@@ -26,6 +26,7 @@ from broker.jetstream import topology
 from broker.jetstream.api import Delivery
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.standing import OF_AN_AGENT
 from broker.jetstream.topology import Topology
 from broker.retry import retry
 
@@ -74,7 +75,7 @@ class Worker(Generic[J]):
         phases: Sequence[str] = DEFAULT_PHASES,
     ) -> None:
         self._log = JetStreamLog(nats)
-        self._topology = Topology(nats)
+        self._topology = Topology(nats, uses=OF_AN_AGENT)
         self._player = player
         self._read_job = read_job
         self._name = name

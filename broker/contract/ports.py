@@ -55,6 +55,8 @@ class Heads(NamedTuple):
     """The newest sequence of the whole log."""
     newest: Mapping[str, int] | None
     """Newest sequence by test id, of runs that have events. None: the answering replica lags behind the leader."""
+    bodies: Mapping[str, bytes] | None = None
+    """What is stored there, by test id."""
 
 
 class Ack(NamedTuple):

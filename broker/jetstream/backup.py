@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -63,7 +62,7 @@ def _check_empty(directory: Path) -> None:
 
 async def _save(nats: Connection, stream: str, folder: Path) -> int:
     chunks: asyncio.Queue[Message] = asyncio.Queue()
-    inbox = f"_INBOX.{secrets.token_hex(11)}"
+    inbox = nats.inbox()
     subscription = await nats.subscribe(inbox, chunks.put_nowait)
     try:
         query = {"deliver_subject": inbox, "no_consumers": True, "chunk_size": _CHUNK_BYTES}

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import ParseResult, unquote
@@ -99,7 +100,7 @@ class _Reader(asyncio.StreamReader):
 
 
 class _Tcp(TcpTransport):
-    """nats-py's transport around `_Reader`. After an upgrade to TLS, nats-py's own reader is in use."""
+    """nats-py's transport around `_Reader`."""
 
     def __init__(self, client: NatsClient) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -118,6 +119,21 @@ class _Tcp(TcpTransport):
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         self._bare_io_reader = self._io_reader = reader
         self._bare_io_writer = self._io_writer = writer
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        reader = _Reader(self._client, buffer_size)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        protocol._over_ssl = True  # type: ignore[attr-defined]  # else each end of a connection is a warning
+        host = uri if isinstance(uri, str) else uri.hostname
+        assert self._io_writer is not None
+        async with asyncio.timeout(connect_timeout):
+            transport = await loop.start_tls(self._io_writer.transport, protocol, ssl_context, server_hostname=host)
+        assert transport is not None
+        self._io_reader = reader
+        self._io_writer = asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class _Address(ParseResult):

@@ -86,7 +86,8 @@ class Connection:
         self._replies: dict[bytes, Handler] = {}
         self._waiting: dict[asyncio.Future[list[Message]], str] = {}
         """Requests whose replies have not all arrived, and their subjects."""
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._inbox_prefix = settings.inbox_prefix
+        self._inbox = self.inbox()
         self._tokens, self._rng = 0, random.Random()
         self._refusal: str | None = None  # why no server lets this client in; None while one does or says nothing
         self._open = False  # the first connection has been made
@@ -100,10 +101,8 @@ class Connection:
 
     def statistics(self) -> ConnectionStatistics:
         """Returns the connection's state and counts."""
-        client = self._client
-        return ConnectionStatistics(
-            self.connected, self._reconnects, client.dropped, len(client.handlers), len(self._waiting)
-        )
+        counts = (self._reconnects, self.dropped, len(self._client.handlers), len(self._waiting))
+        return ConnectionStatistics(self.connected, *counts)
 
     @classmethod
     async def connect(
@@ -238,9 +237,13 @@ class Connection:
             stopped.cancel()
             connecting.cancel()
 
+    def inbox(self) -> str:
+        """Returns a new subject for answers."""
+        return f"{self._inbox_prefix}.{secrets.token_hex(11)}"
+
     @property
     def connected(self) -> bool:
-        """Whether the connection is up, as far as this side knows."""
+        """Whether it is up, as far as this side knows."""
         return self._open and bool(self._client.is_connected)
 
     @property
@@ -265,12 +268,7 @@ class Connection:
         await self._guard(lambda: self._client.publish_many(messages))
 
     async def request(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        *,
-        headers: dict[str, str] | None = None,
-        timeout_s: float = 5.0,
+        self, subject: str, payload: bytes = b"", *, headers: dict[str, str] | None = None, timeout_s: float = 5.0
     ) -> Message:
         """Sends a request and returns its one reply.
 

@@ -16,7 +16,7 @@ _SAME_LINE_S: Final = 60.0
 _MAX_KINDS: Final = 100
 _VARYING: Final = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<id>"),
-    (re.compile(r"(_inbox|\$js\.ack)\.[^\"]*"), r"\1.>"),
+    (re.compile(r"(_inbox[a-z_]*|\$js\.ack)\.[^\"]*"), r"\1.>"),
     (re.compile(r"\.[0-9a-f]{16}\b"), ".*"),  # a consumer that is made for one reading
 )
 _log = logging.getLogger("testcast.nats")

@@ -67,7 +67,8 @@ class JetStreamLog:
         if newest.up_to < state.last_seq:
             return Heads(state.epoch, state.last_seq, None)
         by_run = {subjects.test_id_of(message.subject) or "": message.seq for message in newest.messages}
-        return Heads(state.epoch, state.last_seq, by_run)
+        bodies = {subjects.test_id_of(message.subject) or "": message.data for message in newest.messages}
+        return Heads(state.epoch, state.last_seq, by_run, bodies)
 
     async def state(self) -> StreamState:
         """Returns the state of the stream, from its leader.

@@ -93,7 +93,7 @@ async def _compare(api: Streams, request: str, name: str, wanted: Mapping[str, A
         return Remark(name, False, error.message, "let this user ask for it")
     except BrokerUnavailable as error:
         if isinstance(error, NotThere) and error.certain:
-            return Remark(name, False, "does not exist", "start an edge or an agent, which declares it")
+            return Remark(name, False, "does not exist", "run `testcast declare`, or start an edge or an agent")
         return Remark(name, False, error.message, "see that the cluster has a leader, or that this user may ask")
     differs = [key for key in wanted if key not in _OPERATORS and not _same(found.get(key), wanted[key])]
     if differs:

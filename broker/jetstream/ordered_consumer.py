@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from broker.contract.errors import TestcastError
+from broker.contract.errors import NotPermitted, TestcastError
 from broker.jetstream.api import Stored, Streams, delivery
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
@@ -77,6 +77,8 @@ class OrderedConsumer:
         self._broken = asyncio.Event()
         self._generation = 0
         self._resets = 0
+        self.denied = False
+        """This user may make no consumers."""
 
     def __repr__(self) -> str:
         numbers = self.statistics()
@@ -90,6 +92,7 @@ class OrderedConsumer:
         """Delivers messages until cancelled."""
 
         def on_failure(error: Exception) -> None:
+            self.denied = isinstance(error, NotPermitted)
             _limited.warning("following %s: %s", self._stream, error)
             self._on_lost()
 
@@ -112,7 +115,7 @@ class OrderedConsumer:
         self._consumer_seq = 0
         self._broken.clear()
         generation = self._generation
-        inbox = f"_INBOX.{secrets.token_hex(11)}"
+        inbox = self._nats.inbox()
 
         def on_delivery(message: Message) -> None:
             if generation == self._generation:
@@ -139,7 +142,9 @@ class OrderedConsumer:
             await _close_quietly(subscription)
 
     async def _start_consumer(self, inbox: str) -> int:
+        name = secrets.token_hex(8)
         config: dict[str, Any] = {
+            "name": name,
             "deliver_subject": inbox,
             "filter_subject": self._subject,
             "ack_policy": "none",
@@ -152,9 +157,10 @@ class OrderedConsumer:
         }
         if self._last_seq:
             config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last_seq + 1}
-        answer = await self._streams.api(
-            f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config}
-        )
+        # With the filter in the subject: a user's rights can name it there.
+        request = f"CONSUMER.CREATE.{self._stream}.{name}.{self._subject}"
+        body = {"stream_name": self._stream, "config": config, "action": "create"}
+        answer = await self._streams.api(request, body)
         return int(answer.get("num_pending", 0))
 
     def _take(self, message: Message) -> None:

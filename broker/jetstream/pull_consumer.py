@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -45,7 +44,7 @@ class PullConsumer:
         self._nats = nats
         self._request = f"{nats.api_prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._name = f"{stream}/{consumer}"
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._inbox = nats.inbox()
         self._count = 0
         self._delivered = 0
         self._arrived: deque[Delivery] = deque()

@@ -16,7 +16,7 @@ from broker.jetstream import kv
 from broker.jetstream.api import Stored, Streams, StreamState
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
-from broker.jetstream.survey import newest_of_all
+from broker.jetstream.survey import newest_after, newest_of_all
 from broker.log import RateLimited
 
 FOLDED_HEADER: Final = "Testcast-Folded"
@@ -91,6 +91,18 @@ class SnapshotStore:
         found = await newest_of_all(self._streams, bucket, every)
         by_key = {kv.key_of(subject): revision for subject, revision in found.items()}
         return {key: revision for key, revision in by_key.items() if is_test_id(key)}
+
+    async def every(self, after: int) -> list[SnapshotChange]:
+        """Returns the newest revision of each run that was written after revision `after`, in order, by direct gets:
+        for a user who may make no consumers.
+
+        Raises:
+            BrokerUnavailable: no replica answered in time.
+        """
+        bucket = kv.stream(subjects.RUNS)
+        found = await newest_after(self._streams, bucket, kv.subject(subjects.RUNS, ">"), after)
+        changes = [_change(kv.key_of(each.subject), each) for each in found if is_test_id(kv.key_of(each.subject))]
+        return sorted(changes, key=lambda each: each.revision)
 
     async def state(self) -> StreamState:
         """Returns the state of the stream behind the bucket, from its leader.

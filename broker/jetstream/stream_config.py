@@ -22,7 +22,7 @@ MAX_EVENTS_PER_RUN: Final = 20_000
 MAX_QUEUED_JOBS: Final = 10_000
 MAX_SHOT_BYTES: Final = 64 * 1024
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
@@ -38,6 +38,8 @@ _MUST: Final = {
     _SHOTS_STREAM: ("subjects", "allow_direct"),
 }
 """What testcast cannot work without. A stream that lacks one of them is changed."""
+_NEVER: Final = ("allow_rollup_hdrs",)
+"""What no stream may allow: one message with the header `Nats-Rollup` would remove every other one of a stream."""
 _TOLD: Final = {
     "max_age": "TESTCAST_EVENTS_MAX_AGE_S",
     "max_bytes": "TESTCAST_EVENTS_MAX_BYTES",
@@ -90,7 +92,8 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
         _bucket(subjects.RUNS, max_age, max_value_bytes=256 * 1024),
         _bucket(subjects.SHOTS, max_age, max_value_bytes=MAX_SHOT_BYTES + 1024),  # room for headers
     ]
-    return [config | {"num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}} for config in made]
+    common = {**dict.fromkeys(_NEVER, False), "num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}}
+    return [config | common for config in made]
 
 
 def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
@@ -104,7 +107,6 @@ def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
         "max_age": max_age,
         "discard": "new",
         "allow_direct": True,
-        "allow_rollup_hdrs": True,
         "deny_delete": True,
     }
 
@@ -191,7 +193,7 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
             new = [*old, *(each for each in new if each not in old)]
         if old != new:
             found.append(Change(field, old, new))
-    return found
+    return found + [Change(field, True, False) for field in _NEVER if standing.get(field)]
 
 
 def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change, str]]:

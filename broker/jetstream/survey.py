@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from broker.contract.errors import BrokerUnavailable, NotPermitted, TestcastError
 from broker.jetstream import kv
-from broker.jetstream.api import Streams, delivery
+from broker.jetstream.api import Stored, Streams, delivery
 from broker.jetstream.parser import Message, header_value
 
 _OPERATION: Final = kv.OPERATION_HEADER.encode()
@@ -54,6 +54,21 @@ async def stored_subjects(streams: Streams, stream: str, subject: str) -> list[s
             return found
 
 
+async def newest_after(streams: Streams, stream: str, subject: str, after: int) -> list[Stored]:
+    """Returns the newest messages of the subjects that match the filter `subject`, those stored after `after`.
+
+    Raises:
+        BrokerUnavailable: no replica answered in time. BrokerRefused: there is no such stream.
+    """
+    if (await streams.state(stream)).last_seq <= after:
+        return []
+    names, found = await stored_subjects(streams, stream, subject), list[Stored]()
+    for start in range(0, len(names), _AT_ONCE):
+        newest = await streams.newest(stream, names[start : start + _AT_ONCE])
+        found += [each for each in newest.messages if each.seq > after]
+    return found
+
+
 async def _asked_for(streams: Streams, stream: str, subject: str) -> dict[str, int]:
     names, found = await stored_subjects(streams, stream, subject), dict[str, int]()
     for start in range(0, len(names), _AT_ONCE):
@@ -77,12 +92,12 @@ async def _delivered(streams: Streams, stream: str, subject: str) -> dict[str, i
         if not (kv.is_entry(taken.subject) and header_value(taken.headers, _OPERATION) is not None):
             found[taken.subject] = taken.seq
 
-    inbox = f"_INBOX.{secrets.token_hex(11)}"
+    inbox = streams.nats.inbox()
     subscription = await streams.nats.subscribe(inbox, on_message)
     try:
         name = secrets.token_hex(8)
         body = {"stream_name": stream, "config": _consumer(name, inbox, subject), "action": "create"}
-        info = await streams.api(f"CONSUMER.CREATE.{stream}.{name}", body)
+        info = await streams.api(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body)
         numbers.expected = int(info.get("num_pending", 0)) + int(info.get("delivered", {}).get("consumer_seq", 0))
         while not numbers.whole:
             changed.clear()

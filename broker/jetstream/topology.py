@@ -1,5 +1,7 @@
 """Declares the streams, buckets and consumers, and declares them again when one of them is gone.
 
+A part that manages none (`TESTCAST_NATS_MANAGE_STREAMS=0`) looks whether they stand, and says what an operator must do.
+
 Whoever meets a stream, bucket or consumer that is not there (`NotThere`) calls `Topology.again` through
 `Connection.mend`, and then tries once more what it was doing. `api.Streams` and `pull_consumer.PullConsumer` do so by
 themselves; nothing else has to know of it.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, Final
 
@@ -19,9 +21,10 @@ from broker.clock import now_ms
 from broker.config import StreamSettings
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotPermitted, NotThere, TestcastError
-from broker.jetstream import stream_config
+from broker.jetstream import standing, stream_config
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.standing import Look
 from broker.jetstream.stream_config import (
     LEASE_S,
     MAX_SHOT_BYTES,
@@ -70,6 +73,8 @@ class Topology:
         replicas: copies of each stream that is made, 1 to 5. None: `TESTCAST_NATS_REPLICAS`.
         settings: of the streams that are made. None: from the environment.
         lease_s: how long a worker that has died keeps its jobs, seconds. None: unchanged, or `LEASE_S` at first.
+        manages: False: nothing is made or changed, and `problems` names what is missing. None: from the environment.
+        uses: the streams that this part looks for where it manages none. None: all.
     """
 
     def __init__(
@@ -79,12 +84,17 @@ class Topology:
         replicas: int | None = None,
         settings: StreamSettings | None = None,
         lease_s: float | None = None,
+        manages: bool | None = None,
+        uses: Collection[str] | None = None,
     ) -> None:
         self._nats = nats
         self._api = Streams(nats, mends=False)
         self._replicas = broker_config.replicas() if replicas is None else replicas
         self._settings = settings or broker_config.streams()
         self._lease_s = lease_s
+        self.manages = broker_config.manages_streams() if manages is None else manages
+        """Whether it makes and changes streams, or only looks."""
+        self._uses = uses
         self.made: Counter[str] = Counter()
         """How often this process has made each stream (a bucket's is `KV_…`) and consumer, by name."""
         self.on_made: list[Callable[[str], None]] = []
@@ -110,7 +120,8 @@ class Topology:
 
         Raises:
             BrokerUnavailable: a part could not be declared for now.
-            BrokerRefused: a part cannot be declared; the message says why, and what an operator can do.
+            BrokerRefused: a part cannot be declared, or is missing where this one manages none; the message says why,
+                and what an operator can do.
         """
         async with self._lock:
             errors = [error for name, work in self._parts() if (error := await self._try(name, work)) is not None]
@@ -196,6 +207,8 @@ class Topology:
     # -- one part ------------------------------------------------------------------------------------------------
 
     def _parts(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        if not self.manages:
+            return self._looks()
         parts: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             (config["name"], partial(self._stream, config)) for config in streams(self._replicas, self._settings)
         ]
@@ -203,41 +216,50 @@ class Topology:
             (config["durable_name"], partial(self._consumer, stream, config)) for stream, config in consumers()
         ]
 
-    async def _stream(self, wanted: dict[str, Any]) -> None:
-        name = wanted["name"]
-        standing = await self._info(f"STREAM.INFO.{name}")
-        if standing is None:
-            if await self._make(name, f"STREAM.CREATE.{name}", wanted | await self._first_seq(name)):
-                return
-            standing = await self._info(f"STREAM.INFO.{name}")
-            if standing is None:
-                raise BrokerUnavailable(f"the stream {name} was made and deleted again at this moment")
-        problem = problem_of_stream(standing, wanted)
+    def _looks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        return [(look.name, partial(self._look, look)) for look in standing.looks(self._uses, self._settings)]
+
+    async def _look(self, look: Look) -> None:
+        """Compares what stands with what is needed, and changes nothing."""
+        problem = standing.problem(await self._info(look.request), look)
         if problem is not None:
             raise BrokerRefused(problem)
-        self._tell(name, standing, wanted)
-        needed = changes(standing, wanted)
+
+    async def _stream(self, wanted: dict[str, Any]) -> None:
+        name = wanted["name"]
+        found = await self._info(f"STREAM.INFO.{name}")
+        if found is None:
+            if await self._make(name, f"STREAM.CREATE.{name}", wanted | await self._first_seq(name)):
+                return
+            found = await self._info(f"STREAM.INFO.{name}")
+            if found is None:
+                raise BrokerUnavailable(f"the stream {name} was made and deleted again at this moment")
+        problem = problem_of_stream(found, wanted)
+        if problem is not None:
+            raise BrokerRefused(problem)
+        self._tell(name, found, wanted)
+        needed = changes(found, wanted)
         if needed:
-            metadata = (standing.get("metadata") or {}) | wanted["metadata"]
+            metadata = (found.get("metadata") or {}) | wanted["metadata"]
             changed = {change.field: change.new for change in needed}
-            await self._api.api(f"STREAM.UPDATE.{name}", standing | changed | {"metadata": metadata}, timeout_s=_ASK_S)
+            await self._api.api(f"STREAM.UPDATE.{name}", found | changed | {"metadata": metadata}, timeout_s=_ASK_S)
             _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
 
     async def _consumer(self, stream: str, wanted: dict[str, Any]) -> None:
         name = wanted["durable_name"]
         lease = {} if self._lease_s is None or stream != subjects.JOBS else stream_config.lease(self._lease_s)
         request = f"CONSUMER.CREATE.{stream}.{name}"
-        standing = await self._info(f"CONSUMER.INFO.{stream}.{name}")
-        if standing is None:
+        found = await self._info(f"CONSUMER.INFO.{stream}.{name}")
+        if found is None:
             body = {"stream_name": stream, "config": wanted | lease, "action": "create"}
             if await self._make(name, request, body):
                 return
-            standing = await self._info(f"CONSUMER.INFO.{stream}.{name}") or {}
-        problem = problem_of_consumer(stream, standing, wanted)
+            found = await self._info(f"CONSUMER.INFO.{stream}.{name}") or {}
+        problem = problem_of_consumer(stream, found, wanted)
         if problem is not None:
             raise BrokerRefused(problem)
-        if any(standing.get(field) != value for field, value in lease.items()):
-            body = {"stream_name": stream, "config": standing | lease, "action": "update"}
+        if any(found.get(field) != value for field, value in lease.items()):
+            body = {"stream_name": stream, "config": found | lease, "action": "update"}
             await self._api.api(request, body, timeout_s=_ASK_S)
             _log.warning("changed the consumer %s: ack_wait -> %g s", name, self._lease_s)
 
@@ -284,11 +306,11 @@ class Topology:
 
     # -- what is said --------------------------------------------------------------------------------------------
 
-    def _tell(self, name: str, standing: dict[str, Any], wanted: dict[str, Any]) -> None:
-        if is_newer(standing) and (name, "") not in self._told:
+    def _tell(self, name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+        if is_newer(found) and (name, "") not in self._told:
             self._told.add((name, ""))
             _log.info("a newer version of testcast has declared the stream %s: it is left as it is", name)
-        for change, setting in kept(standing, wanted):
+        for change, setting in kept(found, wanted):
             if (name, change.field) not in self._told:
                 self._told.add((name, change.field))
                 old, new = shown(change.field, change.old), shown(change.field, change.new)
@@ -299,12 +321,13 @@ class Topology:
         if len(self._lines) > 50:
             self._lines.clear()
         line = self._lines.setdefault(text, RateLimited(_log, per_s=_SAME_LINE_S))
-        line.warning("the streams cannot be declared at the moment, trying again: %s", text)
+        what = "cannot be declared at the moment, trying again" if self.manages else "are not as this part needs them"
+        line.warning("the streams %s: %s", what, text)
 
     async def _explained(self, name: str, error: TestcastError) -> TestcastError:
         """The same error, with what an operator can do about it."""
         if isinstance(error, NotPermitted):
-            return NotPermitted(f"{name}: {error.message}. Permit it, or have another user make {name}")
+            return NotPermitted(f"{name}: {error.message}. Permit it, or have an operator run `testcast declare`")
         if isinstance(error, NotThere):  # also of what is about to be made: the API itself does not answer
             hint = "JetStream is not enabled, has no leader yet, or is in another domain (TESTCAST_NATS_JS_DOMAIN)"
             return BrokerUnavailable(f"{name}: {error.message}: {hint}")
@@ -337,19 +360,24 @@ class Topology:
 
 
 async def apply(
-    nats: Connection, *, replicas: int | None = None, lease_s: float | None = None, timeout_s: float = 30.0
+    nats: Connection,
+    *,
+    replicas: int | None = None,
+    lease_s: float | None = None,
+    timeout_s: float = 30.0,
+    manages: bool | None = True,
 ) -> Topology:
     """Makes the streams, buckets and consumers that are missing. From then on the connection mends itself.
 
     Args:
-        replicas, lease_s: see `Topology`.
+        replicas, lease_s, manages: see `Topology`.
         timeout_s: how long to try while the broker elects leaders.
 
     Raises:
         BrokerUnavailable: no leader accepted the requests within `timeout_s`.
         BrokerRefused: something is in the way, or not permitted; the message says what.
     """
-    declared = Topology(nats, replicas=replicas, lease_s=lease_s)
+    declared = Topology(nats, replicas=replicas, lease_s=lease_s, manages=manages)
     await declared.apply(timeout_s)
     return declared
 

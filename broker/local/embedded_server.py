@@ -64,15 +64,26 @@ class EmbeddedServer:
         port: 0: one chosen by the system.
         host: the address to listen on.
         binary: see `find_binary`.
+        secure_config: a configuration with users and TLS, in place of the open one.
     """
 
-    def __init__(self, store_dir: Path, port: int = 0, host: str = "127.0.0.1", binary: str | None = None) -> None:
+    def __init__(
+        self,
+        store_dir: Path,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        binary: str | None = None,
+        *,
+        secure_config: Path | None = None,
+    ) -> None:
         self.store_dir = store_dir
         self.host = bare(host)
         self.port = port
         """0 before the first start when the system chooses it."""
         self.log = store_dir / "nats-server.log"
         self._binary = binary
+        self._config = secure_config or _CONFIG
+        self._scheme = "nats" if secure_config is None else "tls"
         self._child: Child | None = None
         self._starts = 0
         self._watching: asyncio.Task[None] | None = None
@@ -89,8 +100,8 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """`nats://host:port`, as this machine reaches it."""
-        return f"nats://{host_port(reachable(self.host), self.port)}"
+        """`nats://host:port`, or `tls://…` of a secure one, as this machine reaches it."""
+        return f"{self._scheme}://{host_port(reachable(self.host), self.port)}"
 
     @property
     def child(self) -> Child:
@@ -137,7 +148,7 @@ class EmbeddedServer:
         ports = self.store_dir / "ports"
         shutil.rmtree(ports, ignore_errors=True)
         ports.mkdir()
-        argv = [binary, "-c", str(_CONFIG), "-a", self.host, "-p", str(self.port or -1)]
+        argv = [binary, "-c", str(self._config), "-a", self.host, "-p", str(self.port or -1)]
         argv += ["-sd", str(self.store_dir / "jetstream"), "--ports_file_dir", str(ports)]
         self._child = child = Child(argv, self.log)
         self._starts += 1

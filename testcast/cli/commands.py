@@ -30,6 +30,7 @@ from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED
 from testcast.local import deployment
 from testcast.local.doctor import edge_address, examine, is_edge
 from testcast.local.finding import Finding
+from testcast.local.secure import reached
 
 
 class SubmitRequest(NamedTuple):
@@ -204,7 +205,7 @@ async def _deployment(request: DoctorRequest) -> list[Finding]:
     """What it finds of the broker and the edge that are configured, or that run where they would by default."""
     findings: list[Finding] = []
     try:
-        settings = config.broker(request.nats_url)
+        settings = reached(request.nats_url)
     except InvalidSetting:
         settings = None  # which is a finding already
     if settings is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -12,10 +13,12 @@ from rich.text import Text
 
 from broker.config import BrokerConfig, login_given, redacted
 from broker.contract.errors import BadInput, TestcastError
+from broker.contract.roles import Role
 from broker.jetstream import runs
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
-from broker.local.listening import host_port, refusal
+from broker.local.listening import host_port, reachable, refusal
+from broker.local.secure_access import ENV, SecureAccess
 from testcast import config
 from testcast.cli.follow import Follow
 from testcast.cli.terminal import Terminal
@@ -23,6 +26,7 @@ from testcast.client.rpc import submit
 from testcast.client.tail import Tail
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED
 from testcast.local.foreground import run
+from testcast.local.secure import access_below, access_in, names_of, settings_of_edges
 from testcast.local.stack import HOST, PartFailed, Stack, exit_message
 
 _CANCEL_TIMEOUT_S: Final = 3.0
@@ -117,6 +121,8 @@ class UpRequest(NamedTuple):
     """A broker that is running already; None: start one."""
     host: str = HOST
     """Where the edges listen."""
+    secure: bool = False
+    """The broker that is started has a user per role, and TLS."""
 
 
 async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> int:
@@ -130,17 +136,22 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         PartFailed, ServerNotStarted: a process does not start.
     """
     _check_ports(request.port, request.edges, request.host)
-    stack = Stack(config.state_directory(settings), settings.server_binary)
+    state_dir = config.state_directory(settings)
+    access = access_below(state_dir) if request.secure else None
+    of_edges = settings_of_edges(state_dir) if request.secure else {}
+    stack = Stack(state_dir, settings.server_binary)
 
     async def body() -> int:
         if request.nats_url is None:
-            await _own_broker(stack, terminal)
+            await _own_broker(stack, terminal, access=access)
         else:
             stack.use_broker(request.nats_url)
         _started(terminal, "broker", redacted(stack.nats_url))
         private = config.allow_private(stack.nats_url, f"http://{host_port(request.host, request.port)}")
         for number in range(request.edges):
-            url = await stack.start_edge(request.port + number, host=request.host, allow_private=private)
+            url = await stack.start_edge(
+                request.port + number, host=request.host, allow_private=private, further=of_edges
+            )
             _started(terminal, "edge", f"{url}/" if request.host in url else f"{url}/ (listens on {request.host})")
         for number in range(1, request.agents + 1):
             stack.start_agent(number)
@@ -162,7 +173,20 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
     return await run(stack, body, lambda: _stopping(terminal))
 
 
-async def broker(host: str, port: int, data: Path | None, settings: BrokerConfig, terminal: Terminal) -> int:
+class BrokerRequest(NamedTuple):
+    """The options of `broker`."""
+
+    host: str = HOST
+    port: int = 4222
+    data: Path | None = None
+    secure: bool = False
+    keys: Path | None = None
+    """The directory of a secure broker's keys; None: one below the state directory."""
+    names: tuple[str, ...] = ()
+    """Further names in its certificate; the first is the one that settings name."""
+
+
+async def broker(request: BrokerRequest, settings: BrokerConfig, terminal: Terminal) -> int:
     """Runs a broker.
 
     Returns:
@@ -170,12 +194,21 @@ async def broker(host: str, port: int, data: Path | None, settings: BrokerConfig
 
     Raises:
         ServerNotStarted: the port or the data directory is taken, or there is no nats-server.
+        InvalidSetting: other machines reach it, and it has no users.
     """
+    access = _access_of(request, settings) if request.secure else None
+    if access is None:
+        config.refuse_exposed_broker(request.host)
     stack = Stack(config.state_directory(settings), settings.server_binary)
 
     async def body() -> int:
-        _started(terminal, "broker", await _own_broker(stack, terminal, port, data, host))
+        port, data, host = request.port, request.data, request.host
+        url = await _own_broker(stack, terminal, port, data, host, access=access, names=request.names)
+        _started(terminal, "broker", url)
         _started(terminal, "data", str(stack.dir))
+        if access is not None:
+            _started(terminal, "keys", str(access.directory))
+            _tell_settings(access, terminal)
         with contextlib.suppress(asyncio.CancelledError):
             terminal.error(exit_message(await stack.first_exit()))
             return EXIT_FAILED
@@ -184,13 +217,55 @@ async def broker(host: str, port: int, data: Path | None, settings: BrokerConfig
     return await run(stack, body, lambda: _stopping(terminal))
 
 
+def prepare_broker(request: BrokerRequest, settings: BrokerConfig, terminal: Terminal, role: str | None) -> int:
+    """Makes the keys, certificates and configuration of a secure broker, and starts nothing.
+
+    Args:
+        role: print the settings of a part of this role, one a line; None: say where the files are.
+
+    Raises:
+        ServerNotStarted: a file cannot be read, used or written.
+    """
+    access = _access_of(request, settings)
+    access.prepare(names_of(request.host, request.names), datetime.now(UTC))
+    name = request.names[0] if request.names else reachable(request.host)
+    access.write_settings(name, request.port)
+    if role is not None:
+        for line in (access.directory / role / ENV).read_bytes().splitlines():
+            terminal.raw(line)
+        return EXIT_COMPLETED
+    _started(terminal, "keys", str(access.directory))
+    _tell_settings(access, terminal)
+    return EXIT_COMPLETED
+
+
+def _access_of(request: BrokerRequest, settings: BrokerConfig) -> SecureAccess:
+    if request.keys is not None:
+        return access_in(request.keys.absolute())
+    return access_below(config.state_directory(settings))
+
+
+def _tell_settings(access: SecureAccess, terminal: Terminal) -> None:
+    terminal.say()
+    terminal.note("The settings of each part, with its key and the CA beside them:")
+    for role in Role:
+        terminal.note(f"  {role.value:9}{access.directory / role.value / ENV}")
+
+
 async def _own_broker(
-    stack: Stack, terminal: Terminal, port: int | None = None, data: Path | None = None, host: str = HOST
+    stack: Stack,
+    terminal: Terminal,
+    port: int | None = None,
+    data: Path | None = None,
+    host: str = HOST,
+    *,
+    access: SecureAccess | None = None,
+    names: Sequence[str] = (),
 ) -> str:
     """Starts a broker, and says which settings are not for it. Returns its URL."""
     if unused := login_given():
         terminal.note(f"{', '.join(unused)}: not for the broker that is started here; TESTCAST_NATS_URL names another")
-    return await stack.start_broker(port, data, host)
+    return await stack.start_broker(port, data, host, access=access, names=names)
 
 
 async def _while_running(stack: Stack, work: Awaitable[_T]) -> _T:

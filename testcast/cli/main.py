@@ -18,6 +18,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from broker.contract.errors import BrokerUnavailable, LoginRefused, NotThere, TestcastError
+from broker.contract.roles import Role
 from testcast import config
 from testcast.cli.options import PORT, budget_option, json_option, listen_host_option, nats_option, seed_option
 from testcast.cli.run_commands import COMMANDS
@@ -26,6 +27,7 @@ from testcast.cli.terminal import Terminal
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_LOST, EXIT_SIGNAL, EXIT_USAGE, exit_status
 
 _PROGRAM: Final = "testcast"
+_ROLES: Final = tuple(role.value for role in Role)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing the output to a file, as opposed to those of a connection."""
 
@@ -89,18 +91,26 @@ def demo(
 @click.option("--agents", type=click.IntRange(0, 32), default=1, show_default=True, help="Number of agents.")
 @listen_host_option
 @click.option("--port", type=PORT, help="Port of the first edge (default: TESTCAST_EDGE_PORT, or 8000).")
+@click.option("--secure", is_flag=True, help="The broker has a user per role, with keys, and TLS.")
 @nats_option
-def up(edges: int, agents: int, host: str | None, port: int | None, nats: str | None) -> int:
+def up(edges: int, agents: int, host: str | None, port: int | None, secure: bool, nats: str | None) -> int:
     """Run a broker, edges and agents on this machine until Ctrl-C.
 
     With --nats or TESTCAST_NATS_URL they use that broker, and no other is started.
+
+    \b
+    Two commands set up a protected installation:
+    testcast token init
+    testcast up --secure --host 0.0.0.0
     """
     from testcast.cli import demo as command
 
     settings = config.broker(nats)
     nats_url = settings.nats_url if nats is not None or config.names_a_broker() else None
     host, port = config.edge_address(host, port)
-    request = command.UpRequest(edges, agents, port, nats_url, host)
+    if secure and nats_url is not None:
+        raise click.UsageError("--secure is for the broker that is started here, and another is named")
+    request = command.UpRequest(edges, agents, port, nats_url, host, secure)
     return asyncio.run(command.up(request, settings, Terminal()))
 
 
@@ -112,11 +122,42 @@ def up(edges: int, agents: int, host: str | None, port: int | None, nats: str | 
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory of the data (default: one in TESTCAST_STATE_DIR).",
 )
-def broker(host: str, port: int, data: Path | None) -> int:
-    """Run a NATS server with JetStream and the streams of testcast until Ctrl-C."""
+@click.option("--secure", is_flag=True, help="A user per role, with keys, and TLS. All of it is made here.")
+@click.option(
+    "--keys",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --secure: directory of keys and certificates (default: one in TESTCAST_STATE_DIR).",
+)
+@click.option("--name", "names", multiple=True, help="With --secure: a name or address at which clients reach it.")
+@click.option("--init-only", is_flag=True, help="With --secure: make the keys, and start nothing.")
+@click.option(
+    "--print", "role", type=click.Choice(_ROLES), help="With --secure: print the settings of a part, and start nothing."
+)
+def broker(
+    host: str,
+    port: int,
+    data: Path | None,
+    secure: bool,
+    keys: Path | None,
+    names: tuple[str, ...],
+    init_only: bool,
+    role: str | None,
+) -> int:
+    """Run a NATS server with JetStream and the streams of testcast until Ctrl-C.
+
+    \b
+    testcast broker --secure --host 0.0.0.0 --name nats.example     with users and TLS
+    testcast broker --secure --print agent                          what an agent needs to log in
+    """
     from testcast.cli import demo as command
 
-    return asyncio.run(command.broker(host, port, data, config.broker(), Terminal()))
+    if not secure and (keys is not None or names or init_only or role is not None):
+        raise click.UsageError("--keys, --name, --init-only and --print belong to --secure")
+    request = command.BrokerRequest(host, port, data, secure, keys, names)
+    settings = config.broker()
+    if init_only or role is not None:
+        return command.prepare_broker(request, settings, Terminal(), role)
+    return asyncio.run(command.broker(request, settings, Terminal()))
 
 
 @cli.command()

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from testcast import config
-
 if TYPE_CHECKING:
     from testcast.cli.server import Server
 
@@ -38,7 +36,8 @@ def server(edge: str | None, nats: str | None) -> Server:
         InvalidSetting: the broker's address, or a setting of it, is invalid.
     """
     from testcast.cli.server import Server
+    from testcast.local.secure import reached
 
     if edge is not None and nats is not None:
         raise click.UsageError("--edge and --nats: give only one of them")
-    return Server(edge, None if edge is not None else config.broker(nats), nats)
+    return Server(edge, None if edge is not None else reached(nats), nats)

@@ -9,7 +9,7 @@ import orjson
 
 from broker.contract.errors import BadInput, NotFound
 from broker.jetstream import backup as streams_backup
-from broker.jetstream import runs
+from broker.jetstream import runs, topology
 from broker.jetstream.deletion import delete_run
 from broker.jetstream.event_log import JetStreamLog
 from testcast import config
@@ -168,6 +168,19 @@ async def restore(directory: Path, server: Server, terminal: Terminal, *, sure: 
     async with connection(server) as nats:
         saved = await streams_backup.restore(nats, directory, replicas=server.broker.replicas)
         _tell_saved("restored", directory, saved, terminal)
+    return EXIT_COMPLETED
+
+
+async def declare(server: Server, terminal: Terminal) -> int:
+    """Makes the streams, buckets and consumers that are missing.
+
+    Raises:
+        BrokerRefused: something is in the way, or not permitted. BrokerUnavailable: no leader.
+    """
+    assert server.broker is not None
+    async with connection(server) as nats:
+        declared = await topology.apply(nats, replicas=server.broker.replicas)
+    terminal.say(f"made {', '.join(sorted(declared.made))}" if declared.made else "everything stands")
     return EXIT_COMPLETED
 
 

@@ -234,6 +234,18 @@ def restore(directory: Path, sure: bool, nats: str | None) -> int:
     return asyncio.run(run_actions.restore(directory, shared.server(None, nats), Terminal(), sure=sure))
 
 
+@click.command()
+@shared.nats_option
+def declare(nats: str | None) -> int:
+    """Make the streams on the broker that are missing, and change what has to be.
+
+    Needs an operator's login. Edges and agents do the same where they may (TESTCAST_NATS_MANAGE_STREAMS).
+    """
+    from testcast.cli import run_actions
+
+    return asyncio.run(run_actions.declare(shared.server(None, nats), Terminal()))
+
+
 def _run(given: str, edge: str | None, nats: str | None) -> tuple[str, Server]:
     """The name of a run as it was typed, and what to connect to."""
     from testcast.cli.targets import parse_run
@@ -242,4 +254,4 @@ def _run(given: str, edge: str | None, nats: str | None) -> tuple[str, Server]:
     return name, shared.server(named_edge, nats)
 
 
-COMMANDS: Final = (submit, list_, tail, show, open_, cancel, rerun, delete, backup, restore)
+COMMANDS: Final = (submit, list_, tail, show, open_, cancel, rerun, delete, backup, restore, declare)

@@ -45,7 +45,9 @@ async def connection(server: Server) -> AsyncIterator[Connection]:
         BrokerUnavailable: nothing answers there.
     """
     assert server.broker is not None
-    nats = await Connection.connect(server.broker.nats_url, name="testcast-cli", timeout_s=_CONNECT_TIMEOUT_S)
+    nats = await Connection.connect(
+        server.broker.nats_url, name="testcast-cli", timeout_s=_CONNECT_TIMEOUT_S, settings=server.broker.login
+    )
     try:
         yield nats
     finally:

@@ -17,6 +17,7 @@ from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream import runs
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.folded import folded_up_to, stored_runs
+from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.scan import first_page, pages
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from testcast.client.errors import ConnectionLost
@@ -58,6 +59,10 @@ class KnownRuns:
         self._epoch: str | None = None
         self._following: asyncio.Task[None] | None = None
         self._filled = asyncio.Event()
+        self._watch: OrderedConsumer | None = None
+        self._asks = False
+        """This user may make no consumers, so the bucket is read instead of followed."""
+        self._revision = 0
 
     def __repr__(self) -> str:
         return f"<KnownRuns stored={len(self._stored)} folded={len(self._folded)} read_to={self._read_to}>"
@@ -107,12 +112,32 @@ class KnownRuns:
 
     async def _read_bucket(self) -> None:
         """The first time, waits until all stored snapshots have come. A bucket that is gone counts as empty."""
+        store = SnapshotStore(self._log.connection)
+        if self._asks:
+            await self._ask(store)
+            return
         if self._following is None:
-            watch = SnapshotStore(self._log.connection).watch(self._on_snapshot, self._filled.set, self._stored.clear)
+            watch: OrderedConsumer = store.watch(
+                self._on_snapshot,
+                self._filled.set,
+                self._stored.clear,
+                lambda: self._filled.set() if watch.denied else None,
+            )
+            self._watch = watch
             self._following = asyncio.create_task(watch.run(), name="known-runs")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SNAPSHOTS_TIMEOUT_S):
                 await self._filled.wait()
+        if self._watch is not None and self._watch.denied:
+            await self.close()
+            self._asks = True
+            await self._ask(store)
+
+    async def _ask(self, store: SnapshotStore) -> None:
+        """Reads what has changed, as a user who may make no consumers."""
+        for change in await store.every(self._revision):
+            self._revision = change.revision
+            self._on_snapshot(change)
 
     def _on_snapshot(self, change: SnapshotChange) -> None:
         if change.snapshot is not None:

@@ -99,6 +99,8 @@ class Tail:
         """The leader must be asked before anything else."""
         self._checked_gap = 0
         """Sequence of the live event whose gap led to the newest leader check. The same gap is not checked twice."""
+        self._before = 0
+        """The position before the newest live event."""
         self._held: deque[tuple[str, LiveEvent]] = deque()
         self._wake_up = asyncio.Event()
         self._unavailable_since: float | None = None
@@ -174,9 +176,14 @@ class Tail:
         match link(self.position, seq, before):
             case "next":
                 self._held.popleft()
-                return self._seen(test_id, seq, data)
+                self._before = self.position
+                event = self._seen(test_id, seq, data)
+                # The end is told once the leader has it: whoever may publish live events may forge one.
+                self._check_leader |= event is not None and event.ends is not None
+                return event
             case "old":
                 self._held.popleft()
+                self._check_leader |= self._before < seq < self.position  # one of the two was never stored
             case "gap" if seq == self._checked_gap:  # the leader does not know it: it is not an event of the stream
                 self._held.popleft()
             case "gap":

@@ -34,7 +34,9 @@ async def broker(settings: BrokerConfig, *, wanted: bool = True) -> list[Finding
     """
     shown = redacted(settings.nats_url)
     try:
-        nats = await Connection.connect(settings.nats_url, name="testcast-doctor", timeout_s=_CONNECT_S)
+        nats = await Connection.connect(
+            settings.nats_url, name="testcast-doctor", timeout_s=_CONNECT_S, settings=settings.login
+        )
     except LoginRefused as error:
         return [Finding("broker", False, error.message, "correct the login: " + _LOGIN)]
     except InvalidSetting as error:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,17 +16,20 @@ import httpx
 
 from broker.config import DEFAULT_NATS_URL, redacted
 from broker.contract.errors import BadInput, ServerNotStarted, TestcastError
+from broker.contract.roles import Role
 from broker.jetstream import topology
 from broker.jetstream.connection import Connection
 from broker.known_settings import LOGIN
 from broker.local.child_process import Child, python_module
 from broker.local.embedded_server import EmbeddedServer
 from broker.local.listening import host_port, reachable, refusal
+from broker.local.secure_access import SecureAccess
 from broker.login import NatsSettings
 from broker.retry import Backoff, retry
 from testcast import config
 from testcast.local import data_directory
 from testcast.local.data_directory import DataDirectory
+from testcast.local.secure import Running, announce, names_of
 
 HOST: Final = "127.0.0.1"
 _DEFAULT_BROKER_PORT: Final = int(DEFAULT_NATS_URL.rsplit(":", 1)[1])
@@ -83,6 +87,9 @@ class Stack:
         self._binary = binary
         self._server: EmbeddedServer | None = None
         self._data: DataDirectory | None = None
+        self._access: SecureAccess | None = None
+        """The keys of its secure broker; None: another, or one without users."""
+        self._announced: Running | None = None
 
     def __repr__(self) -> str:
         running = [each.name for each in self._all_parts() if each.child.exit_code is None]
@@ -93,12 +100,22 @@ class Stack:
         running = [each.kind for each in self._all_parts() if each.child.exit_code is None]
         return StackStatistics(*(running.count(kind) for kind in ("broker", "game", "edge", "agent")))
 
-    async def start_broker(self, port: int | None = None, data: Path | None = None, host: str = HOST) -> str:
+    async def start_broker(
+        self,
+        port: int | None = None,
+        data: Path | None = None,
+        host: str = HOST,
+        *,
+        access: SecureAccess | None = None,
+        names: Sequence[str] = (),
+    ) -> str:
         """Starts a nats-server on the data of earlier starts, and declares the streams. Returns its URL.
 
         Args:
             port: None: 4222 if it is free, else any.
             data: None: a directory below the state directory that no other testcast is using.
+            access: the keys of a secure broker, which are made where they are missing. None: one without users.
+            names: further names in the secure broker's certificate; the first is the one that settings name.
 
         Raises:
             ServerNotStarted: it does not start, or another testcast is using `data`.
@@ -106,13 +123,20 @@ class Stack:
         self._data = data_directory.first_free(self._state_dir) if data is None else data_directory.named(data)
         self.dir = self._data.path
         chosen = port if port is not None else _DEFAULT_BROKER_PORT if not refusal(HOST, _DEFAULT_BROKER_PORT) else 0
-        self._server = EmbeddedServer(self.dir, chosen, host, self._binary)
+        if access is not None:
+            access.prepare(names_of(host, names), datetime.now(UTC))
+        config_file = None if access is None else access.config
+        self._server = EmbeddedServer(self.dir, chosen, host, self._binary, secure_config=config_file)
         try:
             await self._server.start()
         except OSError as error:
             raise _cannot_write(self.dir, error) from None
         self.nats_url = self._server.url
         self.login = NatsSettings()
+        if access is not None:
+            self._access, self.login = access, access.login(Role.OPERATOR)
+            access.write_settings(names[0] if names else reachable(host), self._server.port)
+            self._announced = announce(access, self.nats_url)
         nats = await Connection.connect(self.nats_url, name="testcast-setup", settings=self.login)
         try:
             await topology.apply(nats, replicas=1)  # it is one node
@@ -138,13 +162,20 @@ class Stack:
         return url
 
     async def start_edge(
-        self, port: int, demo_game_url: str | None = None, host: str = HOST, *, allow_private: bool = False
+        self,
+        port: int,
+        demo_game_url: str | None = None,
+        host: str = HOST,
+        *,
+        allow_private: bool = False,
+        further: Mapping[str, str] | None = None,
     ) -> str:
         """Starts an edge and waits until it is ready. Returns its address.
 
         Args:
             demo_game_url: offered on the dashboard.
             allow_private: games at private addresses may be submitted, whatever the environment says.
+            further: more settings.
 
         Raises:
             BadInput: the port is taken.
@@ -153,6 +184,7 @@ class Stack:
         if why := refusal(host, port):
             raise BadInput(f"{why}: choose another one with --port")
         settings = {
+            **(further or {}),
             "TESTCAST_NATS_URL": self.nats_url,
             "TESTCAST_EDGE_HOST": host,
             "TESTCAST_EDGE_PORT": port,
@@ -180,12 +212,18 @@ class Stack:
         log = self.dir / "logs" / f"{name}.log"
         try:
             log.unlink(missing_ok=True)
-            login = {} if self.login is None else dict.fromkeys(LOGIN, "")
-            part = Part(name, kind, Child(argv, log, config.for_child({**settings, **login})))
+            part = Part(name, kind, Child(argv, log, config.for_child({**settings, **self._login_of(kind)})))
         except OSError as error:
             raise _cannot_write(log.parent, error) from None
         self.parts.append(part)
         return part
+
+    def _login_of(self, kind: str) -> dict[str, str]:
+        """The settings with which a part logs in."""
+        if self.login is None:
+            return {}
+        own = {} if self._access is None or kind == "game" else self._access.settings(Role(kind), self.nats_url)
+        return dict.fromkeys(LOGIN, "") | own
 
     def _all_parts(self) -> list[Part]:
         """Every process, the broker last."""
@@ -209,6 +247,8 @@ class Stack:
         """Stops the agents, the game, the edges and the broker, in this order, each kind before the next."""
         for kind in ("agent", "game", "edge"):
             await asyncio.gather(*(each.child.stop(_STOP_TIMEOUT_S) for each in self.parts if each.kind == kind))
+        if self._announced is not None:
+            self._announced.close()
         if self._server is not None:
             await self._server.stop()
         if self._data is not None:

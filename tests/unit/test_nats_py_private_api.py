@@ -39,7 +39,15 @@ OVERRIDDEN: list[tuple[type, type, dict[str, str]]] = [
         },
     ),
     (Parser, ours._Parser, {"reset": "(self)", "parse": "async (self, data=b'')"}),
-    (TcpTransport, ours._Tcp, {"__init__": "(self)", "connect": "async (self, uri, buffer_size, connect_timeout)"}),
+    (
+        TcpTransport,
+        ours._Tcp,
+        {
+            "__init__": "(self)",
+            "connect": "async (self, uri, buffer_size, connect_timeout)",
+            "connect_tls": "async (self, uri, ssl_context, buffer_size, connect_timeout)",
+        },
+    ),
     (asyncio.StreamReader, ours._Reader, {"feed_data": "(self, data)"}),
 ]
 CALLED: list[tuple[type, dict[str, str]]] = [
@@ -84,6 +92,7 @@ TRANSPORT_HAS: dict[str, Any] = {
 }
 SUBSCRIPTION_HAS: dict[str, Any] = {"_id": int, "_pending_queue": asyncio.Queue, "subject": str}
 READER_HAS: dict[str, Any] = {"_buffer": bytearray}
+PROTOCOL_HAS: dict[str, Any] = {"_over_ssl": bool}
 OUR_OWN = {"_client", "_tail", "_parse"}
 """Underscore names that client.py defines itself."""
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from broker.contract import subjects
+from broker.contract.roles import Role
 from broker.jetstream import topology
+from broker.jetstream.permissions import rights
 from ws_edge.api.methods import METHODS
 from ws_edge.transport import websocket as socket
 
@@ -43,6 +45,13 @@ def test_every_name_on_the_broker_stands_in_the_protocol() -> None:
     assert f"`{subjects.ALL_JOBS}`" in PROTOCOL
     known = {make("<id>") for make in (subjects.events, subjects.live, subjects.control, subjects.alive)}
     assert set(re.findall(r"`(test\.<id>\.\w+)`", PROTOCOL)) == known
+
+
+@pytest.mark.parametrize("role", Role, ids=lambda role: str(role.value))
+def test_every_permission_stands_in_the_protocol(role: Role) -> None:
+    found = rights(role)
+    cells = [", ".join(f"`{each}`" for each in side) for side in (found.publish, found.never_publish, found.subscribe)]
+    assert f"| `{role.value}` in `{found.account}` | {' | '.join(cells)} |" in PROTOCOL
 
 
 def test_every_method_stands_in_the_protocol_with_its_parameters() -> None:

@@ -173,8 +173,47 @@ def test_held_events_that_the_leader_does_not_have_are_dropped() -> None:
 def test_the_first_event_of_a_run_that_was_empty_is_remembered() -> None:
     order = sound(0)
     for seq in (7, 9):
-        order.take(seq)
+        order.take(seq, b"")
     assert (order.first, order.received) == (7, 9)
     order.start(20)
-    order.take(21)
+    order.take(21, b"")
     assert (order.first, order.released) == (0, 20), "older events may be retained"
+
+
+def taken(*seqs: int) -> Continuity:
+    order = sound(10)
+    for seq in seqs:
+        order.take(seq, b"%d" % seq)
+    return order
+
+
+@pytest.mark.parametrize(
+    ("seq", "data", "verdict"),
+    [
+        (14, b"14", Verdict.DROP),  # the same once more
+        (14, b"other", Verdict.DISPUTED),
+        (13, b"13", Verdict.DISPUTED),  # between two that are said to follow each other
+        (12, b"12", Verdict.DROP),
+        (12, b"other", Verdict.DROP),  # it was the newest, and had its time
+        (9, b"9", Verdict.DROP),
+    ],
+)
+def test_a_live_event_that_cannot_be_stored_beside_the_newest_one(seq: int, data: bytes, verdict: Verdict) -> None:
+    order = taken(12, 14)
+    assert order.offer(LiveEvent(seq, 10, data)) is verdict
+    assert order.sound and order.received == 14
+
+
+def test_a_live_event_further_than_the_stream_can_be_is_read_from_the_stream() -> None:
+    order = taken(12)
+    assert order.offer(event(continuity.AHEAD + 1, 12)) is Verdict.GAP
+    order = taken(12)
+    order.believe(20)
+    assert order.offer(event(continuity.AHEAD + 20, 12)) is Verdict.TAKE
+
+
+def test_what_the_leader_has_not_as_new_as_what_was_received() -> None:
+    order = taken(12, 14)
+    assert not order.exceeds(14, b"14") and not order.exceeds(14, None) and not order.exceeds(15, b"15")
+    assert order.exceeds(13, b"13") and order.exceeds(0, None) and order.exceeds(14, b"other")
+    assert not sound(10).exceeds(9, b""), "what was not received live was read from the stream"

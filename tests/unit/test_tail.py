@@ -102,6 +102,31 @@ def test_a_live_event_that_the_leader_does_not_know_is_dropped(loop: VirtualLoop
     assert tailed.tail.verdict is None
 
 
+@pytest.mark.parametrize("seq", [2, 900, 2**62])
+def test_a_forged_end_that_follows_is_taken_back(loop: VirtualLoop, seq: int) -> None:
+    tailed = Tailed(loop)
+    one = tailed.put("one")
+    tailed.start()
+    loop.call(lambda: tailed.broker.forge(seq, one, b'{"type":"complete","message":"forged","timestamp":1}'))
+    loop.run_for(0.5)
+    assert not tailed.task.done() and tailed.tail.verdict is None
+    assert tailed.messages == ["one", "forged", "reset ahead", "one"]
+    tailed.put("Done", 0.01, kind="complete")
+    loop.run_for(0.5)
+    assert tailed.messages[-1] == "Done" and tailed.task.done() and tailed.tail.verdict == "completed"
+
+
+def test_a_tail_that_was_made_deaf_by_a_forged_event_hears_again(loop: VirtualLoop) -> None:
+    tailed = Tailed(loop)
+    one = tailed.put("one")
+    tailed.start()
+    loop.call(lambda: tailed.broker.forge(2**62, one, b'{"type":"progress","message":"forged","timestamp":1}'))
+    for number in range(20):  # it is never quiet for as long as a look at the leader takes
+        tailed.put(f"{number}", 0.01)
+        loop.run_for(0.1)
+    assert tailed.messages[-1] == "19" and "reset ahead" in tailed.messages
+
+
 def test_a_lost_broker_is_told_and_the_tail_resumes(loop: VirtualLoop) -> None:
     tailed = Tailed(loop)
     tailed.put("one")

@@ -104,6 +104,8 @@ class ModelViewer(SocketWriter):
         """That of its position: None is the current one, whichever that is."""
         self._descriptor = len(DESCRIPTORS.viewers)
         DESCRIPTORS.viewers[self._descriptor] = self
+        self.forged_at = 0
+        """Of the newest forged event that it was sent and not told of; 0 for none."""
         self.synced = False
         self.missing = False
         self.left = False
@@ -151,7 +153,7 @@ class ModelViewer(SocketWriter):
         else:
             assert kind == "heartbeat" and self.synced
             head = message["head"]
-            if not self.confused and head > self.position:
+            if not self.confused and not self.forged_at and head > self.position:
                 assert not self._between(head + 1), f"a heartbeat jumps over events: {self}"
                 self.position = head
 
@@ -166,7 +168,10 @@ class ModelViewer(SocketWriter):
         life = self.broker.lives[epoch]
         had = self.epoch
         if outcome == "reset":
-            if reason == "epoch":
+            self.forged_at = 0
+            if self.broker.forged:  # who has been sent none may be told as well
+                assert reason in ("ahead", "expired", "epoch")
+            elif reason == "epoch":
                 assert had is not None and had != epoch, f"reset epoch in the same epoch: {self}"
             elif reason == "ahead":
                 gone = self.position <= life.floor  # with all before it: the leader cannot tell it from one to come
@@ -189,6 +194,11 @@ class ModelViewer(SocketWriter):
     def _on_event(self, event: dict[str, Any]) -> None:
         seq = event["seq"]
         assert self.synced and event["testId"] == TEST_ID
+        if self._is_forged(event):
+            self.forged_at = max(self.forged_at, seq)
+        if self.forged_at:
+            self.position = max(self.position, seq)
+            return
         assert seq > self.position, f"out of order, or twice: {self}"
         if not self.confused:
             assert not self._between(seq), f"{self._between(seq)} were passed over: {self}"
@@ -197,9 +207,19 @@ class ModelViewer(SocketWriter):
             assert kept.valid and {**orjson.loads(kept.raw), "testId": TEST_ID, "seq": seq} == event
         self.position = seq
 
+    def _is_forged(self, event: dict[str, Any]) -> bool:
+        bare = {name: value for name, value in event.items() if name not in ("seq", "testId")}
+        forged = any(seq == event["seq"] and orjson.loads(raw) == bare for seq, raw in self.broker.forged)
+        return forged and not any(
+            each.valid and each.seq == event["seq"] and orjson.loads(each.raw) == bare for each in self.life.events
+        )
+
     def judge(self) -> None:
         """All is well, and there was time enough."""
         if self.missing:
+            return
+        if self.forged_at and not self.confused:
+            assert self.forged_at <= self.life.floor, f"nobody told it that {self.forged_at} is forged: {self}"
             return
         assert self.synced, f"never told anything: {self}, {self.session and self.session.topic}"
         assert not self.confused, f"nobody told it that the stream is another one: {self}"
@@ -406,6 +426,8 @@ class Spine(RuleBasedStateMachine):
 
     @invariant()
     def a_head_never_goes_back_within_an_epoch(self) -> None:
+        if self.broker.forged:
+            return
         for each in self._topics():
             key = (id(each), each.epoch)
             order = each.order
@@ -424,6 +446,8 @@ class Spine(RuleBasedStateMachine):
 
     @invariant()
     def what_the_projector_is_given_has_no_hole(self) -> None:
+        if self.broker.forged:  # the projector looks for the event that the stream has told it of
+            return
         for each in self._topics():
             if each.epoch != self.broker.life.epoch:  # the hub does not know yet that the stream is another one
                 continue
@@ -476,6 +500,29 @@ class Spine(RuleBasedStateMachine):
             self.loop.finish()
 
 
+class Forging(Spine):
+    """The same, on a broker where others may publish live events."""
+
+    @rule(
+        seq=st.sampled_from(["next", "soon", "far", "here", "before"]),
+        predecessor=st.sampled_from(["right", "right", "wrong"]),
+        twice=st.booleans(),
+    )
+    def forge(self, seq: str, predecessor: str, twice: bool) -> None:
+        self.loop.call(lambda: self._forge(seq, predecessor))
+        if twice:
+            self.loop.call(lambda: self._forge(seq, predecessor))
+
+    def _forge(self, seq: str, predecessor: str) -> None:
+        self.count += 1
+        for each in self._topics():
+            received = each.order.received
+            last = max(self.broker.life.last_seq, received)
+            seqs = {"next": last + 1, "soon": last + 7, "far": 2**62, "here": received, "before": max(1, received - 1)}
+            raw = orjson.dumps({"type": "complete", "message": f"forged {self.count}", "timestamp": 1})
+            self.broker.forge(seqs[seq], received if predecessor == "right" else received + 3, raw)
+
+
 @pytest.fixture(autouse=True)
 def small_and_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small limits, so that short histories reach all of them."""
@@ -499,6 +546,20 @@ class TestSpine(Spine.TestCase):  # type: ignore[misc, valid-type]
         deadline=None,
         max_examples=3000 if HUNT else 120,
         stateful_step_count=40 if HUNT else 30,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+    pytestmark = pytest.mark.timeout(1800 if HUNT else 120)
+
+
+class TestForging(Forging.TestCase):  # type: ignore[misc, valid-type]
+    """With forged live events."""
+
+    settings = settings(
+        deadline=None,
+        derandomize=not HUNT,
+        max_examples=3000 if HUNT else 60,
+        stateful_step_count=40 if HUNT else 25,
         suppress_health_check=list(HealthCheck),
         print_blob=True,
     )
@@ -547,6 +608,50 @@ def test_a_live_event_that_was_never_stored_changes_nothing(spine: Spine) -> Non
     spine.publish("status", 0, [0.0])
     spine.all_is_well()
     assert spine.viewers[0].log.count("11") == 1 and "900" not in spine.viewers[0].log
+
+
+@pytest.mark.parametrize("seq", [11, 12, 500, 2**62], ids=["exactly the next", "soon", "later", "far"])
+def test_a_forged_event_that_follows_is_taken_back(spine: Spine, seq: int) -> None:
+    """Its predecessor is right, so it cannot be told from a stored one when it comes."""
+    viewer = spine.viewers[0]
+    forged = b'{"type":"complete","message":"forged","timestamp":1}'
+    spine.loop.call(lambda: spine.broker.forge(seq, 10, forged))
+    spine.loop.run_for(0.01)
+    assert (str(seq) in viewer.log) == (seq < 2**62), "what the stream cannot have is not shown at all"
+    spine.publish("status", 0, [0.0])
+    spine.loop.run_for(0.5)
+    assert viewer.log[-1] == "11" and (seq == 2**62 or any("reset" in line for line in viewer.log))
+    spine.publish("status", 0, [0.0])
+    spine.all_is_well()
+    assert viewer.position == 12 and not viewer.forged_at
+
+
+def test_a_forged_last_event_is_found_without_another(spine: Spine) -> None:
+    forged = b'{"type":"complete","message":"forged","timestamp":1}'
+    spine.loop.call(lambda: spine.broker.forge(11, 10, forged))
+    spine.loop.run_for(6.0)
+    told = [line for line in spine.viewers[0].log if not line.startswith("heartbeat")]
+    assert "sync:reset:ahead:10" in told and told[-1] == "10"
+
+
+def test_a_stored_event_whose_live_message_was_forged_before_it(spine: Spine) -> None:
+    """The sequence and the predecessor are right, and only the text differs; its own live message is lost."""
+    forged = b'{"type":"complete","message":"forged","timestamp":1}'
+    spine.loop.call(lambda: spine.broker.forge(11, 10, forged))
+    lost(spine, 1)
+    spine.loop.run_for(6.0)
+    told = [line for line in spine.viewers[0].log if not line.startswith("heartbeat")]
+    assert told[-1] == "11" and not spine.viewers[0].forged_at
+
+
+def test_a_topic_that_is_flooded_with_forged_events_recovers(spine: Spine) -> None:
+    for number in range(40):
+        seq = 100 + number
+        spine.loop.call(lambda seq=seq: spine.broker.forge(seq, spine._topics()[0].order.received, b"{}"))  # type: ignore[misc]
+        spine.publish("status", 0, [0.0])
+        spine.loop.run_for(0.5)
+    spine.all_is_well()
+    assert spine.viewers[0].position == 50
 
 
 def test_what_comes_live_during_the_splice_is_not_left_to_the_leader_check() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
@@ -96,6 +96,9 @@ class Hub:
         self.replay = Replay(log, self.unreadable.note)
         self.epoch = ""
         self.stale = False
+        self.last_seq = 0
+        self.on_disproved: Callable[[str, int], None] = lambda _test_id, _newest: None
+        """Called with a run of which a forged live event was believed, and its newest sequence."""
         self.config = config
         self.topics: dict[str, Topic] = {}
         self.sockets: set[Socket] = set()
@@ -251,7 +254,7 @@ class Hub:
             return
         self._checking = True
         try:
-            self._verify(due, await self.ask_leader(due))
+            self._verify(due, await self.ask_leader(due), now)
         except (BrokerUnavailable, BrokerRefused) as error:
             if now - self._leader_at > _STALE_AFTER_S and not self.stale:
                 self.stale = True
@@ -266,20 +269,26 @@ class Hub:
             BrokerUnavailable: no leader.
         """
         heads = await self.log.heads([topic.test_id for topic in due])
-        self._leader_at, self.stale = asyncio.get_running_loop().time(), False
+        self._leader_at, self.stale, self.last_seq = asyncio.get_running_loop().time(), False, heads.last_seq
         if self.epoch != heads.epoch:
             self.unreadable.forget()
         self.epoch = heads.epoch
         for topic in self.topics.values():
+            topic.order.believe(heads.last_seq)
             if topic.epoch not in ("", heads.epoch):
                 _limited.warning("the event stream was deleted and made again: every viewer is reset")
                 topic.restart()
         return heads
 
-    def _verify(self, due: Sequence[Topic], heads: Heads) -> None:
+    def _verify(self, due: Sequence[Topic], heads: Heads, asked_at: float) -> None:
         if heads.newest is None:
             return  # the answering replica lags behind its leader: asked again at the next tick
         now = asyncio.get_running_loop().time()
         for topic in due:
-            topic.verify(heads.newest.get(topic.test_id, 0))
+            newest = heads.newest.get(topic.test_id, 0)
+            topic.verify(newest, (heads.bodies or {}).get(topic.test_id), asked_at)
             topic.check_at = now + LEADER_CHECK_EVERY_S
+
+    def disproved(self, test_id: str, newest: int) -> None:
+        """Called when a live event was found to be forged: whoever has used it is told."""
+        self.on_disproved(test_id, newest)

@@ -16,10 +16,10 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from broker.contract.errors import NotFound, TestcastError
-from broker.contract.ports import EventLog, Interest, LiveEvent, Page
+from broker.contract.ports import EventLog, Interest, LiveEvent, Page, StoredEvent
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
-from broker.jetstream.scan import LAG_PAUSE_S, PAGE_EVENTS, pages
+from broker.jetstream.scan import LAG_PAUSE_S, MAX_LAG_S, PAGE_EVENTS, pages
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 from ws_edge.fanout.continuity import Continuity
@@ -67,6 +67,9 @@ class Repaired(Protocol):
     def on_missing(self) -> None:
         """There is no such test."""
 
+    def disproved(self, seq: int, newest: int) -> None:
+        """What was received at `seq` was never stored there. The run's newest event is `newest`."""
+
     def on_resolved(self) -> None:
         """Nothing is known to be missing."""
 
@@ -83,6 +86,10 @@ class Repair:
         self._interest: Interest | None = None
         self._task: asyncio.Task[None] | None = None
         self._exists = False
+        self._disputed: tuple[int, bytes] | None = None
+        """What was received, and may never have been stored."""
+        self._judged = 0
+        """The newest sequence that was found to be what the stream has, or had."""
 
     def __repr__(self) -> str:
         return f"<Repair of {self._topic.test_id} {'busy' if self._task is not None else 'idle'}>"
@@ -106,8 +113,19 @@ class Repair:
         """
         self._start(self._ask_leader)
 
+    def judge(self) -> None:
+        """Starts comparing the newest event received with what is stored, when the work under way has ended.
+
+        Whoever may publish live events may forge them.
+        """
+        order = self._topic.order
+        if order.data is not None and order.received > self._judged:
+            self._disputed = (order.received, order.data)
+            self._start(self._judge)
+
     def abandon(self) -> None:
         """Gives up the work under way."""
+        self._disputed, self._judged = None, 0
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -127,7 +145,9 @@ class Repair:
         backoff = Backoff(_RETRY_S, _LONGEST_RETRY_S)
         await retry(work, on=(Exception,), backoff=backoff, source=self._source.log, on_failure=self._on_failure)
         self._task = None
-        if self._exists and not self._topic.order.sound:  # found while this work was under way
+        if self._exists and self._disputed is not None:
+            self._start(self._judge)
+        elif self._exists and not self._topic.order.sound:  # found while this work was under way
             self.catch_up()
         self._topic.pump_all()
 
@@ -173,12 +193,18 @@ class Repair:
             asked_of = len(order.held)
             newest = await log.last(topic.test_id, confirmed=True)
             order.forget_held(asked_of, newest)
+            order.believe(newest)
 
     def _take_page(self, page: Page) -> None:
         topic = self._topic
         # Where the newest event received is still there, nothing behind it is gone.
-        if 0 < topic.order.received < page.events[0].seq:
-            topic.resume_all(page.events[0].seq - 1)
+        first = page.events[0]
+        if 0 < (received := topic.order.received) < first.seq:
+            topic.resume_all(first.seq - 1)
+            if received == first.seq - 1:  # else a viewer there would count as one that lacks nothing
+                topic.order.first = first.seq
+        elif topic.order.received == first.seq and topic.order.data not in (None, first.data):
+            topic.disproved(first.seq, first.seq - 1)
         for event in page.events:
             if event.seq > topic.order.received:
                 topic.take(event.seq, event.data, event.stored_ms)
@@ -190,6 +216,37 @@ class Repair:
         for event in order.resolve():
             self._topic.on_live(self._topic.test_id, event)
         order.gaps = gaps
+
+    async def _judge(self) -> None:
+        """Compares what was received with what is stored at its sequence.
+
+        It is forged where the stream has not reached that sequence, or has something else there. A sequence that was
+        purged proves nothing.
+        """
+        log, topic = self._source.log, self._topic
+        if self._disputed is None:
+            return
+        seq, data = self._disputed
+        newest = await log.last(topic.test_id, confirmed=True)
+        reached = (await log.heads()).last_seq >= seq
+        found = await self._at(seq) if reached else None
+        self._disputed = None
+        if found is not None and (found.test_id, found.seq, found.data) == (topic.test_id, seq, data):
+            self._judged = max(self._judged, seq)
+        elif not reached or (found is not None and found.seq == seq):
+            _limited.warning("topic %s: the live event at %d was never stored: it is forged", topic.test_id, seq)
+            topic.disproved(seq, newest)
+        else:
+            self._judged = max(self._judged, seq)  # purged
+
+    async def _at(self, seq: int) -> StoredEvent | None:
+        """The first event of any run at `seq` or later; None where it was purged."""
+        deadline = asyncio.get_running_loop().time() + MAX_LAG_S
+        while not (found := (await self._source.log.read(None, seq - 1, 1)).events):
+            if asyncio.get_running_loop().time() >= deadline:
+                return None
+            await asyncio.sleep(LAG_PAUSE_S)  # the replica lags, or it is gone
+        return found[0]
 
     async def _ask_leader(self) -> None:
         """The answer may be a `reset`, so it has to be certain: a deposed leader lacks what its successor has stored,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -24,43 +24,23 @@ from broker.contract.snapshot import Snapshot
 from ws_edge.encoding import Encoding
 from ws_edge.fanout.batch import BatchCache, framed
 from ws_edge.fanout.continuity import Continuity, Verdict
-from ws_edge.fanout.repair import LogSource, Repair
-from ws_edge.fanout.replay import Replay, ReplayPage
+from ws_edge.fanout.repair import Repair
+from ws_edge.fanout.replay import ReplayPage
 from ws_edge.fanout.resume import READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
 from ws_edge.fanout.ring import Entry, Ring, entry_of
+from ws_edge.fanout.services import Services, TopicStatistics
 from ws_edge.fanout.session import Audience, Session, Viewer
 from ws_edge.fanout.throttle import Throttle
-from ws_edge.fanout.unreadable import UnreadableEvents
 
 State = Literal["opening", "open", "missing", "closed"]
 
 LEADER_CHECK_AFTER_SPLICE_S: Final = 0.25
 """Interest takes time to spread in a cluster: an event stored during the splice may have been missed."""
 LEADER_CHECK_EVERY_S: Final = 2.0
+LEADER_CHECK_AT_LEAST_EVERY_S: Final = 10.0
+_NOWHERE: Final = 2**63 - 1
+"""A sequence past every other: the position of a viewer that has been sent what was never stored."""
 _UNDECIDED: Final = (Stage.ASKED, Stage.JUDGING)
-
-
-class Services(LogSource, Protocol):
-    """What a topic needs of its node."""
-
-    replay: Replay
-    unreadable: UnreadableEvents
-    stale: bool
-    """No leader has answered for a while: what is shown may be old."""
-
-
-class TopicStatistics(NamedTuple):
-    """One topic in numbers."""
-
-    live: int
-    behind: int
-    received: int
-    released: int
-    held: int
-    """Live events that wait for missing ones."""
-    gaps: int
-    ring_events: int
-    ring_bytes: int
 
 
 class Topic:
@@ -268,10 +248,12 @@ class Topic:
             self.take(event.seq, event.data, event.stored_ms)
         elif verdict is Verdict.GAP:
             self._repair.catch_up()
+        elif verdict is Verdict.DISPUTED:
+            self._repair.judge()
 
     def take(self, seq: int, data: bytes, stored_ms: int) -> None:
         """Receives the next event in order."""
-        self.order.take(seq)
+        self.order.take(seq, data)
         self.received_at = now = self._loop.time()
         entry = entry_of(self.test_id, seq, data, stored_ms, self._services.unreadable.note)
         self._release(self._throttle.offer(entry, entry.kind, now))
@@ -317,13 +299,18 @@ class Topic:
     # -- what was missed -----------------------------------------------------------------------------------------
 
     def check_due(self, now: float) -> bool:
-        """The leader should be asked: after a splice, and every 2 s while the topic is quiet."""
-        quiet = now - self.received_at >= LEADER_CHECK_EVERY_S
-        return self.check_at <= now and (quiet or self.check_at > self.received_at)
+        """The leader should be asked: after a splice, every 2 s while the topic is quiet, and every 10 s."""
+        return self.check_at <= now and (self._may_lack(now) or now - self.check_at >= LEADER_CHECK_AT_LEAST_EVERY_S)
 
-    def verify(self, newest: int) -> None:
-        """Compares with the run's newest event as the leader knows it. An event that is lacking here is read."""
-        if self.order.lacks(newest):
+    def _may_lack(self, now: float) -> bool:
+        return now - self.received_at >= LEADER_CHECK_EVERY_S or self.check_at > self.received_at
+
+    def verify(self, newest: int, data: bytes | None, now: float) -> None:
+        """Compares with the run's newest event as the leader knew it at `now`. What is lacking here is read."""
+        if self.order.exceeds(newest, data):
+            if newest or self.received_at < now:
+                self._repair.judge()
+        elif self._may_lack(now) and self.order.lacks(newest):
             self._repair.catch_up(newest)
 
     def reconnected(self) -> None:
@@ -358,6 +345,7 @@ class Topic:
             fallback: the snapshot, where the node has none yet.
         """
         self._forget_events(received)
+        self.order.believe(max(received, self._services.last_seq))
         self.epoch, self._fallback = epoch, fallback
 
     def on_missing(self) -> None:
@@ -372,15 +360,26 @@ class Topic:
         self.state = "open"
         self.check_at = self._loop.time() + LEADER_CHECK_AFTER_SPLICE_S
 
-    def resume_all(self, received: int) -> None:
-        """What is held here is not continuous with what comes next: every viewer resumes from its position."""
+    def disproved(self, seq: int, newest: int) -> None:
+        """What was received at `seq` is not what the stream has there: who has been sent it is told `reset`."""
+        self.resume_all(newest, disproved=seq)
+        self.order.doubt()
+        self._services.disproved(self.test_id, newest)
+
+    def resume_all(self, received: int, *, disproved: int | None = None) -> None:
+        """What is held here is not continuous with what comes next: every viewer resumes from its position.
+
+        Args:
+            disproved: a viewer that has been sent the event at this sequence has no position.
+        """
         for session in self.live:
             session.cursor = self.order.released
         self.behind.update(self.live)
         self.live.clear()
         for session in self.behind:
             if session.stage not in _UNDECIDED:
-                session.asked = Position(self.epoch, session.cursor)
+                wrong = disproved is not None and session.cursor >= disproved
+                session.asked = Position(self.epoch, _NOWHERE if wrong else session.cursor)
             session.stage, session.leader_answer = Stage.ASKED, None
         self._services.replay.forget(self.test_id)
         self._forget_events(received)

@@ -315,9 +315,12 @@ class Projector:
             return True
 
     def _fold_here(self, test_id: str, before: Snapshot | None, seq: int) -> Snapshot | None:
-        """The snapshot at `seq` or later, from events that this node holds for its viewers; None: read the stream."""
-        held = self._since(test_id, 0 if before is None else before.seq)
-        if not held or held[-1].seq < seq or not all(each.stored_ms for each in held):
+        """The snapshot at `seq`, from events that this node holds for its viewers; None: read the stream.
+
+        The stream has told of the event at `seq` itself. What lies behind it, a publisher may have forged.
+        """
+        held = [each for each in self._since(test_id, 0 if before is None else before.seq) or () if each.seq <= seq]
+        if not held or held[-1].seq != seq or not all(each.stored_ms for each in held):
             return None
         after = before
         for each in held:
