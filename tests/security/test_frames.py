@@ -138,12 +138,12 @@ async def _(system: System) -> None:
 
 @ATTACKS.attack("frame: a deflate bomb in a frame", "1002: it is never unpacked")
 async def _(system: System) -> None:
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = packer.compress(b" " * 8_000_000) + packer.flush(zlib.Z_SYNC_FLUSH)
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    bomb = packer.compress(b" " * 64_000_000) + packer.flush(zlib.Z_SYNC_FLUSH)
     before = _memory_kb(system)
     async with system.visitor(system.ann()) as ann:
         await ann.framed(frame(_TEXT, bomb[:-4], rsv=4), lines=["Sec-WebSocket-Extensions: permessage-deflate"])
-    assert _memory_kb(system) - before < 16 * 1024
+    assert _memory_kb(system) - before < 32 * 1024
 
 
 MESSAGES: Final[dict[str, bytes]] = {
