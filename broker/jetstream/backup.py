@@ -28,6 +28,8 @@ STREAMS: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS), _ACCESS)
 _CHUNK_BYTES: Final = 128 * 1024
 _CHUNK_TIMEOUT_S: Final = 30.0
 _TRIES: Final = 10
+_LOADED_S: Final = 30.0
+_LOOK_S: Final = 0.05
 _FORMAT: Final = "backup.json"
 _DATA: Final = "stream.tar.s2"
 
@@ -163,6 +165,21 @@ async def _restore(nats: Connection, stream: str, described: dict[str, Any], dat
     made = orjson.loads((await nats.request(target, b"", timeout_s=_CHUNK_TIMEOUT_S)).data)
     if error := made.get("error"):
         raise BrokerRefused(str(error.get("description", "refused")), int(error.get("err_code", 0)))
+    await _until_loaded(nats, stream, int(described["state"]["last_seq"]))
+
+
+async def _until_loaded(nats: Connection, stream: str, last_seq: int) -> None:
+    """Waits until a restored stream has its messages: nats-server shows it empty at first.
+
+    Raises:
+        BrokerUnavailable: it has not got them within 30 s.
+    """
+    streams, clock = Streams(nats, mends=False), asyncio.get_running_loop().time
+    deadline = clock() + _LOADED_S
+    while (await streams.state(stream)).last_seq < last_seq:
+        if clock() > deadline:
+            raise BrokerUnavailable(f"{stream} was restored, and the broker does not show its messages")
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _delete(nats: Connection, stream: str) -> None:

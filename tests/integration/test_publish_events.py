@@ -141,5 +141,6 @@ async def test_a_batch_that_was_cut_off_is_continued_with_its_key(
         answer = await until(sent, within_s=60)
         await asyncio.gather(*restart)
         assert answer["stored"] == 6 and await until(sent, within_s=60) == answer
+    await until(lambda: streams.nats.connected, within_s=30)
     messages = await until(lambda: stored_messages(streams, made["testId"]), within_s=30)
     assert messages == ["Started", *(each["message"] for each in batch)]

@@ -33,7 +33,7 @@ from ws_edge.views.tests_channel import TestsChannel
 TEST_ID: Final = "00000000-0000-4000-8000-000000000001"
 HUNT: Final = os.environ.get("HYPOTHESIS_PROFILE") == "hunt"
 UPGRADE: Final = (
-    b"GET /ws HTTP/1.1\r\nHost: edge.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 
