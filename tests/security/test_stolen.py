@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple
 import httpx
 import orjson
 import pytest
-from broker.contract.roles import Role
 from websockets.asyncio.client import connect
 
 from broker import identity
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable, TestcastError
+from broker.contract.roles import Role
 from broker.jetstream import write_check
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
