@@ -49,6 +49,8 @@ class Repaired(Protocol):
     """What a repair needs of its topic."""
 
     test_id: str
+    epoch: str
+    """The life of the stream that its positions belong to."""
     order: Continuity
     behind: set[Session]
 
@@ -184,6 +186,11 @@ class Repair:
         while True:
             missing = pages(log, topic.test_id, order.received, newest, overlap=True, limit=PAGE_EVENTS)
             async for page in missing:
+                if self._contradicts(page.events[0]):
+                    if not await self._is_of_this_life():
+                        await asyncio.sleep(LAG_PAUSE_S)
+                        return  # the hub restarts the topic
+                    topic.disproved(page.events[0].seq, page.events[0].seq - 1)
                 self._take_page(page)
             self._resolve()
             if order.sound and order.received >= newest:
@@ -203,8 +210,6 @@ class Repair:
             topic.resume_all(first.seq - 1)
             if received == first.seq - 1:  # else a viewer there would count as one that lacks nothing
                 topic.order.first = first.seq
-        elif topic.order.received == first.seq and topic.order.data not in (None, first.data):
-            topic.disproved(first.seq, first.seq - 1)
         for event in page.events:
             if event.seq > topic.order.received:
                 topic.take(event.seq, event.data, event.stored_ms)
@@ -230,7 +235,10 @@ class Repair:
         newest = await log.last(topic.test_id, confirmed=True)
         reached = (await log.heads()).last_seq >= seq
         found = await self._at(seq) if reached else None
+        same = await self._is_of_this_life()
         self._disputed = None
+        if not same:
+            return  # the hub restarts the topic
         if found is not None and (found.test_id, found.seq, found.data) == (topic.test_id, seq, data):
             self._judged = max(self._judged, seq)
         elif not reached or (found is not None and found.seq == seq):
@@ -238,6 +246,15 @@ class Repair:
             topic.disproved(seq, newest)
         else:
             self._judged = max(self._judged, seq)  # purged
+
+    def _contradicts(self, stored: StoredEvent) -> bool:
+        """What is stored in the place of the newest event received is something else."""
+        order = self._topic.order
+        return order.received == stored.seq and order.data not in (None, stored.data)
+
+    async def _is_of_this_life(self) -> bool:
+        """Whether the stream is still the one that the topic's positions belong to: it may have been made anew."""
+        return (await self._source.log.heads()).epoch == self._topic.epoch
 
     async def _at(self, seq: int) -> StoredEvent | None:
         """The first event of any run at `seq` or later; None where it was purged."""
