@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test attacks audit faults bench autobahn screenshot lock clean
+.PHONY: help setup tools demo lint check test coverage attacks audit faults bench autobahn screenshot lock clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -30,18 +30,21 @@ lint: tools  ## ruff, mypy --strict and tsc --checkJs
 check: lint  ## what to run while working: lint and the unit tests, in about a minute (ARGS goes to pytest)
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 
-# Several tests at a time, since most of them wait for something. Those with a browser run unmeasured, since they hold
-# promises about time; those marked `alone` one at a time: they measure, or judge a game that runs in real time.
-test: lint  ## everything: lint, every test, coverage (ARGS goes to pytest, which then runs alone and unmeasured)
+# Several tests at a time, since most of them wait for something; those marked `alone` one at a time: they measure, or
+# judge a game that runs in real time.
+test: lint  ## everything: lint and every test (ARGS goes to pytest, which then runs alone)
 ifeq ($(strip $(ARGS)),)
-	@rm -rf .coverage
-	$(BIN)/coverage run $(BIN)/pytest -n 3 --dist loadfile tests/unit tests/integration tests/security
+	$(BIN)/pytest -n 3 --dist loadfile -m 'not alone' tests/unit tests/integration tests/security
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser
 	$(BIN)/pytest -m alone tests/browser tests/games tests/security
-	@$(BIN)/python scripts/coverage_summary.py
 else
 	$(BIN)/pytest $(ARGS)
 endif
+
+coverage: setup  ## which lines no unit, integration or security test reaches; also in the processes that they start
+	@rm -rf .coverage
+	-$(BIN)/coverage run $(BIN)/pytest -n 3 --dist loadfile -m 'not alone' tests/unit tests/integration tests/security
+	@$(BIN)/python scripts/coverage_summary.py
 
 attacks: setup  ## the attacks of tests/security on a running system (ARGS="-k token"; what each tries: python -m tests.security)
 	$(BIN)/pytest tests/security $(ARGS)

@@ -16,8 +16,8 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCKS: Final = ("requirements.lock", "requirements-build.lock")
 """What runs, and what builds it. Tools of developers are not among them."""
-INSTALL_S: Final = 90
-AUDIT_S: Final = 60
+INSTALL_S: Final = 40
+AUDIT_S: Final = 20
 
 
 def run(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
