@@ -12,7 +12,6 @@ from tests.harness import NO_SUCH_TEST
 from tests.token_access import Clock, KeysInAFile, NoRuns, bearer, header
 from tests.tokens import NOW, SECRET, a_key, a_token, claims, jwks, public
 from ws_edge.access import AccessDenied, Action, NotAuthenticated, Principal, Undecided
-from ws_edge.access.access import Header
 from ws_edge.access.settings import AccessConfig, Secret
 from ws_edge.access.token_access import ProjectRuns, TokenAccess
 
@@ -106,43 +105,15 @@ WRONG_HEADERS = [
 
 @pytest.mark.parametrize("given", WRONG_HEADERS)
 def test_a_wrong_token_is_never_left_aside(given: str, tmp_path: Path) -> None:
-    """Neither for reading as anybody, nor for a good cookie that comes with it."""
+    """Not for reading as anybody either."""
     key = KeysInAFile(tmp_path / "keys.json", anonymous=frozenset(("open",)))
-    key.access.proofs = (Cookie(),)
-    wrong = header(authorization=given.replace("{}", a_token()), cookie="good")
+    wrong = header(authorization=given.replace("{}", a_token()))
     with pytest.raises(NotAuthenticated):
         key.access.identify(wrong)
     with pytest.raises(NotAuthenticated):
         asyncio.run(key.access.identify_later(wrong))
     for scheme in ("Bearer", "bearer", "BEARER"):
-        assert key.access.identify(header(authorization=f"{scheme} {a_token()}", cookie="good")).subject == "ann"
-
-
-class Cookie:
-    """Another proof: the cookie says who it is, "wrong" is refused, "elsewhere" is not known here."""
-
-    def identify(self, header: Header) -> Principal | None:
-        given = header("cookie")
-        if given == "wrong":
-            raise NotAuthenticated("the cookie is wrong")
-        if given == "elsewhere":
-            raise Undecided
-        return None if given is None else Principal(f"cookie {given}")
-
-    async def identify_later(self, header: Header) -> Principal | None:
-        return Principal("cookie elsewhere") if header("cookie") == "elsewhere" else self.identify(header)
-
-
-async def test_other_proofs_are_asked_where_there_is_no_token(tmp_path: Path) -> None:
-    access = KeysInAFile(tmp_path / "keys.json", anonymous=frozenset(("open",))).access
-    access.proofs = (Cookie(),)
-    assert access.identify(header(cookie="bob")).subject == "cookie bob"
-    with pytest.raises(NotAuthenticated):
-        access.identify(header(cookie="wrong"))
-    with pytest.raises(Undecided):
-        access.identify(header(cookie="elsewhere"))
-    assert (await access.identify_later(header(cookie="elsewhere"))).subject == "cookie elsewhere"
-    assert access.identify(header()).subject == (await access.identify_later(header())).subject == "anonymous"
+        assert key.access.identify(header(authorization=f"{scheme} {a_token()}")).subject == "ann"
 
 
 def test_without_any_proof_only_named_projects_may_be_read(tmp_path: Path) -> None:

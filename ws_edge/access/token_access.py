@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -24,25 +24,6 @@ _MAX_VERIFIED_BYTES: Final = 8 << 20
 """Of these tokens: what is remembered of one takes a few times its length."""
 _SCHEME: Final = "bearer"
 _NO_PROOF: Final = "this server wants to know who you are: send a token (Authorization: Bearer …), or sign in"
-
-
-class Proof(Protocol):
-    """Another way to prove who sends a request: a session cookie, a ticket, the cookie of a share link."""
-
-    def identify(self, header: Header) -> Principal | None:
-        """Who sends a request. None: it has no proof of this kind.
-
-        Raises:
-            NotAuthenticated: it has one, which is wrong, expired or revoked.
-            Undecided: only a look elsewhere can tell.
-        """
-
-    async def identify_later(self, header: Header) -> Principal | None:
-        """The same, with a look elsewhere.
-
-        Raises:
-            NotAuthenticated: as above.
-        """
 
 
 class RunAccess(Protocol):
@@ -115,7 +96,6 @@ class TokenAccess:
         clock: seconds since 1970.
 
     Attributes:
-        proofs: other proofs, asked in this order where a request has no `Authorization`.
         revoked: whether a token with this id (`jti`) is revoked. It does not block.
 
     Raises:
@@ -125,7 +105,6 @@ class TokenAccess:
     def __init__(
         self, config: AccessConfig, runs: RunAccess, keys: Keys | None = None, clock: Clock = time.time
     ) -> None:
-        self.proofs: Sequence[Proof] = ()
         self.revoked: Callable[[str], bool] = lambda _token_id: False
         self.keys = keys if keys is not None else keys_of(config)
         self._runs = runs
@@ -149,9 +128,6 @@ class TokenAccess:
         given = header("authorization")
         if given is not None:
             return self.principal_of(_bearer(given))
-        for each in self.proofs:
-            if (found := each.identify(header)) is not None:
-                return found
         return self._without_proof()
 
     async def identify_later(self, header: Header) -> Principal:
@@ -159,9 +135,6 @@ class TokenAccess:
         given = header("authorization")
         if given is not None:
             return await self.principal_of_later(_bearer(given))
-        for each in self.proofs:
-            if (found := await each.identify_later(header)) is not None:
-                return found
         return self._without_proof()
 
     def principal_of(self, token: str) -> Principal:

@@ -212,7 +212,7 @@ def _check_sharer(request: Request) -> None:
 
 def _session(node: Node, principal: Principal | None) -> dict[str, Any]:
     assert node.proofs is not None
-    ways = [] if node.proofs.sessions is None else ["token"]
+    ways = [] if node.proofs.sessions is None else ["token"] if node.config.oidc is None else ["token", "oidc"]
     answer: dict[str, Any] = {"required": principal is None or principal.expires_at is not None, "ways": ways}
     if principal is None:
         return answer
