@@ -107,6 +107,26 @@ async def test_a_request_in_small_pieces_is_served_when_it_is_in_time(stack: Sta
     writer.close()
 
 
+async def test_a_connection_goes_on_after_an_answer_that_came_before_the_body(stack: Stack) -> None:
+    """A refusal need not wait for what it refuses: the rest is read and left aside."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.edge.port)
+
+    async def answer(request: bytes) -> bytes:
+        writer.write(request)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return head.partition(b"\r\n")[0] + b" " + await reader.readexactly(length)
+
+    host = b"Host: 127.0.0.1\r\n"
+    for _ in range(3):
+        refused = await answer(b"POST /rpc/nothing HTTP/1.1\r\n" + host + b"Content-Length: 10\r\n\r\n")
+        assert b"404" in refused and b"unknown_method" in refused
+        writer.write(b'{"x": ')
+        await writer.drain()
+        assert b"200 OK" in await answer(b"123}GET /healthz HTTP/1.1\r\n" + host + b"\r\n")
+    writer.close()
+
+
 async def test_half_a_frame_and_no_interest_are_closed(make_edge: MakeEdge) -> None:
     edge = await make_edge(TESTCAST_EDGE_HEARTBEAT_S="0.5")
     async with connect(edge.ws_url) as half, connect(edge.ws_url) as silent:

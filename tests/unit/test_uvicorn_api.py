@@ -94,6 +94,8 @@ async def test_the_attributes_that_deadline_http_reads_are_there() -> None:
     state = {"node": object()}
     http = HttpToolsProtocol(config, ServerState(), state)
     assert missing("uvicorn", http, {"loop": asyncio.AbstractEventLoop, "app_state": dict, "transport": object}) == []
+    assert missing("uvicorn", http, {"timeout_keep_alive": int, "timeout_keep_alive_task": type(None)}) == []
+    assert callable(http.timeout_keep_alive_handler)
     assert http.app_state is state
 
 

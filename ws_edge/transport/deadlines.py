@@ -67,10 +67,17 @@ class DeadlineHttp(HttpToolsProtocol):
             taken = self.body.take(self.received)
             piece = bytes(self.received[:taken])
             del self.received[:taken]
-            if self.body.finished:
-                self.body = None
-                self._wait_until(None)
+            if not self.body.finished:
+                super().data_received(piece)
+                return True
+            self.body = None
+            self._wait_until(None)
             super().data_received(piece)
+            if not self.answering and not self.transport.is_closing():  # it was answered before it was whole
+                self.node.connections.rests(self)
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
             return True
         if self.answering:
             if len(self.received) > MAX_AHEAD_BYTES:
@@ -126,8 +133,9 @@ class DeadlineHttp(HttpToolsProtocol):
         self.note_unread()
         if self.transport.is_closing() or self.ended:
             return
-        if self.body is not None:  # it was answered before it was read, like one that is too long
-            self._end()
+        if self.body is not None:  # it was answered before it was read: a short rest is read and left aside
+            if not self.body.ends_within(MAX_AHEAD_BYTES):
+                self._end()
             return
         self.node.connections.rests(self)
         if self.received:

@@ -203,6 +203,10 @@ class Body:
     def __repr__(self) -> str:
         return f"<Body {'chunked ' if self._chunked else ''}{'whole' if self.finished else 'under way'}>"
 
+    def ends_within(self, limit: int) -> bool:
+        """Whether it is known that no more than `limit` bytes are to come."""
+        return not self._chunked and self._left <= limit
+
     def take(self, received: bytes | bytearray) -> int:
         """How many of these bytes belong to the body; it is `finished` when the last one is among them.
 
