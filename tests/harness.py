@@ -83,9 +83,14 @@ class EdgeProcess:
         self.log = directory / f"edge-{self.port}.log"
         self.child: Child
 
-    def spawn(self) -> None:
-        """Starts the process without waiting."""
-        self.child = Child([sys.executable, "-m", "ws_edge"], self.log, self._env)
+    def spawn(self, *, files: int | None = None) -> None:
+        """Starts the process without waiting.
+
+        Args:
+            files: how many files it may have open, from its first moment on; None for what this process may.
+        """
+        limited = [] if files is None else ["/bin/sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
+        self.child = Child([*limited, sys.executable, "-m", "ws_edge"], self.log, self._env)
 
     async def start(self) -> EdgeProcess:
         """Starts the process and waits until it is ready."""

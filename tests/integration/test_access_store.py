@@ -34,12 +34,14 @@ async def test_an_entry_goes_when_its_lifetime_is_over(nats: Connection) -> None
     store = AccessStore(nats)
     await store.put("revoked.short", b"1", 0.5)
     await store.put("revoked.long", b"1", None)
+    await store.put("revoked.longest", b"1", 2.0**53)  # the end of a token that somebody has issued
 
     async def gone() -> bool:
         return await store.get("revoked.short") is None
 
     await until(gone)
     assert await store.get("revoked.long") == b"1"
+    assert await store.get("revoked.longest") == b"1"
     assert await store.create("revoked.short", b"2", 30)
 
 

@@ -10,6 +10,7 @@ import httpx
 import orjson
 
 from broker.jetstream.api import Streams
+from testcast import list_runs
 from testcast.local import access_files
 from tests.command import run
 from tests.conftest import MakeEdge
@@ -19,8 +20,14 @@ from tests.harness import begin, until
 async def test_share_links(make_edge: MakeEdge, streams: Streams, tmp_path: Path) -> None:
     access_files.make(tmp_path / "access", time.time())
     edge = await make_edge(**access_files.access_settings(tmp_path / "access"))
-    test_id = await begin(streams)
-    options = ["--edge", edge.url, "--token-file", str(tmp_path / "access" / access_files.TOKEN)]
+    test_id, file = await begin(streams), tmp_path / "access" / access_files.TOKEN
+    admin = access_files.read_token(file)
+
+    async def is_listed() -> bool:  # the beginning of an id stands for a run that the edge knows
+        return test_id in [each.test_id for each in await list_runs(edge.url, token=admin)]
+
+    await until(is_listed)
+    options = ["--edge", edge.url, "--token-file", str(file)]
     made = await run("share", test_id[:18], "--for", "2h", "--json", *options)
     assert made.code == 0, made.err
     told = orjson.loads(made.out)

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -230,7 +231,7 @@ async def test_an_id_token_signed_by_somebody_else(provider: FakeProvider) -> No
 
 async def test_a_new_key_of_the_provider(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("ws_edge.api.oidc.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ws_edge.api.oidc.time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
     person = Person(provider)
     assert problem(await person.sign_in()) is None
     provider.key = provider.signs_with = new_key("second")

@@ -140,6 +140,7 @@ def smuggles(target: str, stream: str = "") -> Try:
                 await nats.publish(f"{prefix}.{request}", b'{"seq":1}', reply=subject)
         await nats.publish(f"test.{world.test_id}.events", b"{}", reply=subject)
         await nats.flush()
+        await operator.request("$JS.API.DIRECT.GET.EVENTS", b'{"seq":1}')  # is answered after those before it
         await operator.flush()
         await subscription.close()
         after = (await Streams(operator).state(stream)).last_seq if stream else 0

@@ -95,7 +95,11 @@ async def test_with_a_token_all_is_as_before(
     caplog.set_level(logging.DEBUG)
     edge, token = protected.edge.url, protected.admin
     test_id = await submit(edge, "http://127.0.0.1:9/", title="Protected", token=token)
-    assert test_id in [each.test_id for each in await list_runs(edge, token=lambda: token)]
+
+    async def is_listed() -> bool:
+        return test_id in [each.test_id for each in await list_runs(edge, token=lambda: token)]
+
+    await until(is_listed)
     run_id = await begin(stack_streams, "Watched")
     await publish(stack_streams, run_id, "done", "complete", data={"score": 1})
     async with asyncio.timeout(20):

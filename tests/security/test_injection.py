@@ -13,7 +13,7 @@ from broker import identity
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from tests.command import run
-from tests.harness import Reader, publish
+from tests.harness import Reader, publish, until
 from tests.security.attacks import Act, Table, as_test
 from tests.security.system import DEADLINE_S, System, status_of
 
@@ -199,6 +199,15 @@ async def _(system: System) -> None:
     escapes = "\x1b[2J\x1b]0;owned\x07\x9b31mred\x1b]8;;http://evil.example\x07\u202e\r\n\x08\x00"
     async with system.streams() as streams:
         test_id = await _hostile_run(streams, escapes.replace("\x00", ""))
+
+    async def is_listed() -> bool:
+        async with system.visitor(system.ann()) as ann:
+            return (
+                '"failed"' in (await ann.query("getTest", testId=test_id)).text
+                and test_id in (await ann.query("listTests")).text
+            )
+
+    await until(is_listed, within_s=20)
     token_file = system.directory / "token-of-ann"
     token_file.write_text(system.ann())
     token_file.chmod(0o600)

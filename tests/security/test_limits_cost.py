@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -127,7 +126,7 @@ def greedy_socket(port: int, window_bytes: int = 4096) -> socket.socket:
 async def test_answers_that_are_not_taken_hold_little_memory_and_end(
     stack_streams: Streams, stack_edge: MakeStackEdge
 ) -> None:
-    edge = await stack_edge(TESTCAST_EDGE_ANSWER_S="2", TESTCAST_EDGE_MAX_UNREAD_BYTES=str(8 << 20))
+    edge = await stack_edge(TESTCAST_EDGE_ANSWER_S="6", TESTCAST_EDGE_MAX_UNREAD_BYTES=str(8 << 20))
     test_id = await a_long_run(stack_streams)
     sent = f"GET /rpc/getEvents?testId={test_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     async with httpx.AsyncClient(base_url=edge.url, timeout=20) as client:
@@ -234,8 +233,7 @@ async def is_served_at(port: int) -> bool:
 
 async def test_few_files_lock_nobody_out(stack: Stack, tmp_path: Path) -> None:
     edge = EdgeProcess(stack.nats_url, tmp_path)
-    edge.spawn()
-    resource.prlimit(edge.child.pid, resource.RLIMIT_NOFILE, (260, 260))  # long before it looks
+    edge.spawn(files=260)
     try:
         await edge.until_ready()
         async with AsyncExitStack() as held:

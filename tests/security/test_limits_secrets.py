@@ -69,7 +69,7 @@ async def test_no_text_has_a_secret_or_an_address_of_the_broker(tmp_path: Path) 
         (f"nats://127.0.0.1:{port}", {"TESTCAST_NATS_CREDS": str(credentials)}, (OWN_KEY, JWT)),
     ]
     for url, settings, secrets in cases:
-        edge = EdgeProcess(url, tmp_path, TESTCAST_EDGE_CANCELS_PER_S="0.05", **settings)
+        edge = EdgeProcess(url, tmp_path, TESTCAST_EDGE_CANCELS_PER_S="0.01", **settings)
         edge.spawn()
         try:
             await until(partial(answers, edge), within_s=30, what=f"it answers; its log: {edge.log}")

@@ -188,10 +188,13 @@ async def _(system: System, visitor: Visitor) -> None:
 
 @slow("a socket whose token expires and is not renewed", "error token_expired, then 4401 after the grace")
 async def _(system: System, _visitor: Visitor) -> None:
-    skew_s, left_s = 30, 3
-    async with system.visitor(system.ann(exp=int(time.time()) - skew_s + left_s)) as ann:
-        refused = await ann.refusal(f"?testId={system.alpha.test_id}", within_s=_GIVES_UP_S)
-        assert refused.code == 4401 and "token_expired" in refused.text, refused
+    skew_s = 30
+    for left_s in (3, 20):  # a machine that halts may need more to open the socket
+        async with system.visitor(system.ann(exp=int(time.time()) - skew_s + left_s)) as ann:
+            refused = await ann.refusal(f"?testId={system.alpha.test_id}", within_s=_GIVES_UP_S)
+        if refused.code == 4401 and "token_expired" in refused.text:
+            return
+    raise AssertionError(refused)
 
 
 def _post(visitor: Visitor, *lines: str) -> bytes:

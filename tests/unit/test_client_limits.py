@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness import until
-from ws_edge.access import ANONYMOUS, Action
+from ws_edge.access import ANONYMOUS, Action, Principal
 from ws_edge.api.methods import METHODS
 from ws_edge.api.quotas import kind_of
 from ws_edge.config import load
@@ -83,7 +83,8 @@ async def test_a_name_is_never_taken_for_an_address() -> None:
 
 def test_everybody_is_nobody_of_their_own() -> None:
     assert own_subject(ANONYMOUS) is None
-    assert own_subject(ANONYMOUS._replace(subject="ann")) == "ann"
+    assert own_subject(Principal("share", frozenset(), frozenset(), frozenset({"x"}))) is None
+    assert own_subject(ANONYMOUS._replace(subject="ann", expires_at=1.0)) == "ann"
 
 
 def test_every_method_and_action_has_a_quota() -> None:

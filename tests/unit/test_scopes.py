@@ -174,6 +174,14 @@ def test_lists_that_nobody_follows_are_forgotten(world: World) -> None:
     assert len(followed.take_changes()) == 1
 
 
+def test_an_answer_from_a_list_that_was_forgotten_is_not_current(world: World) -> None:
+    left = world.catalogue.scoped(A)
+    version = left.version
+    for number in range(200):
+        world.catalogue.scoped(frozenset({f"p{number}"}))
+    assert left.version != version, "it would never hear of a change"
+
+
 def test_a_snapshot_that_nobody_has_folded_moves_no_run_into_another_project(world: World) -> None:
     run = world.run("secret", project="b")
     forged = msgspec.structs.replace(run, project="a", title="forged", seq=run.seq + 1)

@@ -193,6 +193,21 @@ def test_a_client_whose_messages_wait_is_not_read_without_end(edge: Edge) -> Non
     assert not browser.socket.sessions
 
 
+def test_what_has_come_is_carried_out_before_more_is_read(edge: Edge) -> None:
+    edge.tokens.projects.clear()
+    edge.loop.call(edge.tokens.may_look.clear)
+    browser = edge.connects(bearer("ann"))
+    browser.says(*[watch(MISSING)] * 600)
+    waiting = edge.node.inbound.statistics
+    assert waiting().waiting == 1 and browser.socket.is_held_back and not browser.transport.reading
+    edge.loop.call(edge.tokens.may_look.set)
+    for _ in range(300):
+        edge.loop.run_for(0.01)
+        assert not (browser.transport.reading and waiting().waiting), "what is read then would pile up"
+    assert browser.transport.reading and waiting() == (0, 0)
+    assert len(browser.errors()) == 600
+
+
 def test_a_client_that_leaves_while_its_messages_wait_leaves_nothing(edge: Edge) -> None:
     edge.tokens.projects.clear()
     edge.loop.call(edge.tokens.may_look.clear)

@@ -274,6 +274,8 @@ def test_the_response_cache_forgets_all_at_its_limits() -> None:
     cache.put(poll(b"too large"), response(b"x" * (16 << 20) + b"x"))
     cache.put(poll(b"") | {"path": "/rpc/getEvents"}, response(b"x"))
     assert cache.statistics().responses == 1
+    cache.put(poll(b"limit=1&" * 4000), response(b"x"))
+    assert cache.statistics().responses == 1, "a key takes memory, too"
     assert cache.get(poll(b"large"), access) is not None
     assert cache.get(poll(b"more"), access) is None
     cache.put(poll(b"old"), response(b"", current=False))

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 from starlette.requests import Request
 
-from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
+from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, NotFound
 from ws_edge.access import AccessDenied, Action, NotAuthenticated, Principal, Undecided, audit
 from ws_edge.access.access import bearer
 from ws_edge.access.cookies import SESSION, clear_cookie, own_cookies
@@ -105,7 +105,7 @@ async def sign_out(node: Node, request: Request, _params: NoParams) -> Answer:
             await proofs.records.revoke(proof, principal.expires_at, principal.subject)
             ended = True
             audit.acted("sign out", subject=principal.subject, address=address_of(node.config, request))
-    except (NotAuthenticated, BrokerUnavailable):
+    except (NotAuthenticated, BrokerUnavailable, BrokerRefused):
         pass  # the browser forgets it all the same
     return _answer({"ended": ended}, clear_cookie(SESSION))
 

@@ -22,6 +22,8 @@ from ws_edge.api.http_cache import matches
 _PATHS: Final = frozenset(("/rpc/listTests", "/rpc/getTest"))
 _MAX_RESPONSES: Final = 1000
 _MAX_BYTES: Final = 16 << 20
+_MAX_QUERY_BYTES: Final = 3072
+"""Of a request, as it is kept. All parameters of a page at their longest take less."""
 
 
 _Key = tuple[str, bytes, frozenset[str] | None]
@@ -70,7 +72,10 @@ class ResponseCache:
         large."""
         if scope["path"] not in _PATHS or len(response.body) > _MAX_BYTES or response.action is None:
             return
-        key = (scope["path"], scope["query_string"], principal.projects)
+        query = scope["query_string"]
+        if len(query) > _MAX_QUERY_BYTES:
+            return
+        key = (scope["path"], query, principal.projects)
         before = self._responses.pop(key, None)
         self._bytes += len(response.body) - (len(before.body) if before is not None else 0)
         if len(self._responses) >= _MAX_RESPONSES or self._bytes > _MAX_BYTES:

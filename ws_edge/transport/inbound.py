@@ -87,6 +87,10 @@ class Inbound:
             read(data[start : start + _AT_ONCE_BYTES])
             start += _AT_ONCE_BYTES
 
+    def holds(self, socket: Speaker) -> bool:
+        """Whether something that it has said waits here. Reading goes on when that was carried out, and not before."""
+        return socket in self._waiting.get(socket.address, ())
+
     def forget(self, socket: Speaker) -> None:
         """The socket is closed."""
         sockets = self._waiting.get(socket.address)

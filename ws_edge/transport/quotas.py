@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
-from ws_edge.access import ANONYMOUS, Principal
+from ws_edge.access import Principal
 from ws_edge.limits import BURST_S, Limits
 from ws_edge.transport.buckets import Buckets, TooManyRequests, taken
 
@@ -60,8 +60,11 @@ class QuotaStatistics(NamedTuple):
 
 
 def own_subject(principal: Principal) -> str | None:
-    """The name that a principal's calls count against; None for what everybody is."""
-    return None if principal.subject == ANONYMOUS.subject else principal.subject
+    """The name that a principal's calls count against; None for what everybody is.
+
+    Whoever came without a token has a name that others have too: all readers of share links have one.
+    """
+    return None if principal.expires_at is None else principal.subject
 
 
 class Quotas:

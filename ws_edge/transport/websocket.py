@@ -273,7 +273,8 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
     def _read_on(self) -> None:
         self._paused = False
         self._track_partial_frame()
-        self.transport.resume_reading()
+        if not self.node.inbound.holds(self):
+            self.transport.resume_reading()
 
     def _reply(self, frame: bytes) -> None:
         if not self.closing_since:  # nothing may follow our close frame

@@ -101,6 +101,10 @@ class ScopedRuns:
         if self._changes is not None:
             self._changes.add(test_id)
 
+    def let_go(self) -> None:
+        """It hears of no change from now on: what was answered from it is not current any more."""
+        self._touch()
+
     def _put(self, test_id: str, revision: int) -> None:
         self._revisions[test_id] = revision
         self._fingerprint ^= _hash(test_id, revision)
@@ -170,7 +174,7 @@ class Scopes:
             found = ScopedRuns(self._all, projects, partial(self._in, projects))
             idle = [each for each, runs in self._held.items() if not runs.followed]
             for each in idle[: max(0, len(self._held) + 1 - _MAX_HELD)]:
-                del self._held[each]
+                self._held.pop(each).let_go()
         self._held[projects] = found
         return found
 
