@@ -41,6 +41,10 @@ async def player(played: RunHandle, _job: GameJob) -> None:
     await played.complete(score=70, metrics={})
 
 
+async def is_well(http: httpx.AsyncClient) -> bool:
+    return bool((await http.get("/readyz")).json()["degraded"] == [])
+
+
 async def test_each_part_works_under_its_role_and_is_denied_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,10 +84,7 @@ async def test_each_part_works_under_its_role_and_is_denied_nothing(
 
                 await until(is_folded)
 
-                async def is_well() -> bool:
-                    return bool((await http.get("/readyz")).json()["degraded"] == [])
-
-                await until(is_well)
+                await until(lambda: is_well(http))
         finally:
             stop.set()
             await working
