@@ -19,6 +19,7 @@ _BY_NAME: Final[Mapping[str, Kind]] = {
     "createRun": "submits",
     "signIn": "sign-ins",
     "openShare": "sign-ins",
+    "getConfig": "reads",
     "getSession": "reads",
     "signOut": "reads",
 }
