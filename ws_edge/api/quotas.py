@@ -21,6 +21,7 @@ _BY_NAME: Final[Mapping[str, Kind]] = {
     "openShare": "sign-ins",
     "getConfig": "reads",
     "getSession": "reads",
+    "getShot": "pictures",
     "signOut": "reads",
 }
 _BY_ACTION: Final[Mapping[Action | None, Kind]] = {
