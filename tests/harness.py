@@ -81,15 +81,13 @@ class EdgeProcess:
             **settings,
         }
         self.log = directory / f"edge-{self.port}.log"
+        self.files: int | None = None
+        """How many files it may have open, from its first moment on; None for what this process may."""
         self.child: Child
 
-    def spawn(self, *, files: int | None = None) -> None:
-        """Starts the process without waiting.
-
-        Args:
-            files: how many files it may have open, from its first moment on; None for what this process may.
-        """
-        limited = [] if files is None else ["/bin/sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
+    def spawn(self) -> None:
+        """Starts the process without waiting."""
+        limited = [] if self.files is None else ["/bin/sh", "-c", f'ulimit -n {self.files} && exec "$@"', "sh"]
         self.child = Child([*limited, sys.executable, "-m", "ws_edge"], self.log, self._env)
 
     async def start(self) -> EdgeProcess:

@@ -36,6 +36,6 @@ class Limits(NamedTuple):
     lists_per_s: float = 50.0
     """Lists that are not answered from the response cache."""
     reads_per_s: float = 500.0
-    """Other calls that read."""
+    """Other calls that read; those for pictures count apart."""
     sign_ins_per_s: float = 1.0
     """Sign-ins, and proofs that were refused."""

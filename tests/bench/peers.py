@@ -273,7 +273,7 @@ class _PinnedEdge(EdgeProcess):
 
     checkout: Path | None = None
 
-    def spawn(self, *, files: int | None = None) -> None:
+    def spawn(self) -> None:
         several = int(self._env["TESTCAST_EDGE_WORKERS"]) > 1
         cores = "0,1" if several else SERVER_CORE
         argv = [sys.executable, "-m", "ws_edge"]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -36,13 +37,13 @@ from tests.secure_broker import ROLES, secure_broker
 JOB = runs.make_job("https://game.example/", "Game", 5, 7)
 
 
+async def is_well(http: httpx.AsyncClient) -> bool:
+    return bool((await http.get("/readyz")).json()["degraded"] == [])
+
+
 async def player(played: RunHandle, _job: GameJob) -> None:
     await played.phase(2, "Playing")
     await played.complete(score=70, metrics={})
-
-
-async def is_well(http: httpx.AsyncClient) -> bool:
-    return bool((await http.get("/readyz")).json()["degraded"] == [])
 
 
 async def test_each_part_works_under_its_role_and_is_denied_nothing(
@@ -83,8 +84,7 @@ async def test_each_part_works_under_its_role_and_is_denied_nothing(
                     return bool(found.get("test", {}).get("status") == "completed")
 
                 await until(is_folded)
-
-                await until(lambda: is_well(http))
+                await until(partial(is_well, http))
         finally:
             stop.set()
             await working
@@ -122,10 +122,7 @@ async def test_a_part_that_makes_no_streams_names_what_an_operator_has_to_make(t
                 await looks.once()
                 assert not looks.problems
 
-                async def is_well() -> bool:
-                    return not (await http.get("/readyz")).json()["degraded"]
-
-                await until(is_well, within_s=20)
+                await until(partial(is_well, http), within_s=20)
                 await Streams(operator, mends=False).api(f"STREAM.DELETE.{subjects.JOBS}")
                 assert not await looks.again(), "nobody makes it again"
                 assert sorted(looks.problems) == ["JOBS", "workers"]
@@ -230,11 +227,7 @@ async def test_one_command_runs_everything_and_others_find_the_broker(tmp_path: 
         nats = (await everything.line("tls://127.0.0.1")).rsplit(":", 1)[1].strip()
         await everything.line("edge")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
-
-            async def is_well() -> bool:
-                return bool((await http.get("/readyz")).json()["degraded"] == [])
-
-            await until(is_well)
+            await until(partial(is_well, http))
         listed = await run("list", **state)
         assert listed.code == 0, listed
         refused = await run("list", "--nats", f"nats://127.0.0.1:{nats}", **state)

@@ -25,9 +25,12 @@ class Traps:
         self._selector = selectors.DefaultSelector()
         self._stop = threading.Event()
         self.port = 0
-        while not self.port:
+        for _ in range(50):
             with suppress(OSError):  # the port is taken in another family
                 self.port = self._listen()
+                break
+        assert self.port, "no port is free in every family; is there IPv6 on loopback?"
+        self._listen_to_multicast()
 
     def _listen(self) -> int:
         first = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -45,14 +48,16 @@ class Traps:
             if kind is socket.SOCK_STREAM:
                 trap.listen(64)
             self._add(trap, name)
+        return port
+
+    def _listen_to_multicast(self) -> None:
         multicast = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         multicast.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        multicast.bind(("", _MDNS[1]))
-        with suppress(OSError):  # a machine without a network
+        with suppress(OSError):  # a machine without a network, or with a responder of its own
+            multicast.bind(("", _MDNS[1]))
             group = struct.pack("4s4s", socket.inet_aton(_MDNS[0]), socket.inet_aton("0.0.0.0"))
             multicast.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
         self._add(multicast, "mdns")
-        return port
 
     def _add(self, trap: socket.socket, name: str) -> None:
         trap.setblocking(False)
@@ -66,7 +71,9 @@ class Traps:
                 assert isinstance(trap, socket.socket)
                 with suppress(BlockingIOError):
                     if trap.type is socket.SOCK_DGRAM:
-                        self.caught.append(f"{key.data} {trap.recv(65536)[:80]!r}")
+                        packet, sender = trap.recvfrom(65536)
+                        if key.data != "mdns" or _is_own(sender[0]):  # others on the network ask the group as well
+                            self.caught.append(f"{key.data} {packet[:80]!r}")
                     else:
                         trap.accept()[0].close()
                         self.caught.append(f"{key.data} connection")
@@ -78,6 +85,16 @@ class Traps:
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
         self._selector.close()
+
+
+def _is_own(address: str) -> bool:
+    """Whether this machine has the address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager

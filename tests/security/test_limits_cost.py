@@ -233,7 +233,8 @@ async def is_served_at(port: int) -> bool:
 
 async def test_few_files_lock_nobody_out(stack: Stack, tmp_path: Path) -> None:
     edge = EdgeProcess(stack.nats_url, tmp_path)
-    edge.spawn(files=260)
+    edge.files = 260
+    edge.spawn()
     try:
         await edge.until_ready()
         async with AsyncExitStack() as held:

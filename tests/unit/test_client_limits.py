@@ -94,6 +94,8 @@ def test_every_method_and_action_has_a_quota() -> None:
     for action in (*Action, None):
         assert kind_of("another", action)
     assert kind_of("createRun", Action.PUBLISH) == "submits"
+    assert kinds["getShot"] == "pictures", "many viewers of one address ask for one every second"
+    assert kinds["getConfig"] == "reads", "every page asks for it, every 5 s while something is wrong"
 
 
 def test_each_limit_is_a_setting() -> None:

@@ -19,7 +19,9 @@ _BY_NAME: Final[Mapping[str, Kind]] = {
     "createRun": "submits",
     "signIn": "sign-ins",
     "openShare": "sign-ins",
+    "getConfig": "reads",
     "getSession": "reads",
+    "getShot": "pictures",
     "signOut": "reads",
 }
 _BY_ACTION: Final[Mapping[Action | None, Kind]] = {

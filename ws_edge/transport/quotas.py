@@ -12,7 +12,7 @@ from ws_edge.access import Principal
 from ws_edge.limits import BURST_S, Limits
 from ws_edge.transport.buckets import Buckets, TooManyRequests, taken
 
-Kind = Literal["submits", "cancels", "publishes", "lists", "reads", "sign-ins"]
+Kind = Literal["submits", "cancels", "publishes", "lists", "reads", "pictures", "sign-ins"]
 
 TOO_MANY: Final = 4429
 _LISTS_BURST_S: Final = 20.0
@@ -82,6 +82,7 @@ class Quotas:
             "publishes": (limits.publishes_per_s, BURST_S),
             "lists": (limits.lists_per_s, _LISTS_BURST_S),
             "reads": (limits.reads_per_s, _LISTS_BURST_S),
+            "pictures": (limits.reads_per_s, _LISTS_BURST_S),  # one a second for each run on a screen
             "sign-ins": (limits.sign_ins_per_s, BURST_S),
         }
         self._buckets = {kind: Buckets(rate, rate * burst_s) for kind, (rate, burst_s) in rates.items()}
