@@ -23,11 +23,12 @@ from broker.version import VERSION
 from ws_edge.access import Action, Principal
 from ws_edge.api import health, rpc
 from ws_edge.api.edge_app import EdgeApp
-from ws_edge.api.outside import address_of
+from ws_edge.api.outside import address_of, limited_address_of
 from ws_edge.api.response_cache import ResponseCacheMiddleware
 from ws_edge.api.static import Static
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
+from ws_edge.transport.buckets import TooManyRequests
 from ws_edge.transport.upgrade import PATH as SOCKET_PATH
 
 PUBLIC: Final = "public"
@@ -92,7 +93,16 @@ def _oidc_routes(config: EdgeConfig) -> list[Door]:
     from ws_edge.api.oidc import Oidc  # its library takes a while to import
 
     oidc = Oidc(config.oidc, config.access.session_key, _session, partial(address_of, config))
-    return [Door("/oidc/login", oidc.login, PUBLIC), Door("/oidc/callback", oidc.callback, PUBLIC)]
+
+    async def callback(request: Request) -> Response:
+        """A sign-in like any other, as often: each asks the provider."""
+        try:
+            request.state.node.quotas.take("sign-ins", limited_address_of(config, request))
+        except TooManyRequests as error:
+            return rpc.error_response(error.code, error.public_message, retry_after_s=error.retry_after_s)
+        return await oidc.callback(request)
+
+    return [Door("/oidc/login", oidc.login, PUBLIC), Door("/oidc/callback", callback, PUBLIC)]
 
 
 def _session(request: Request, principal: Principal) -> str:

@@ -70,7 +70,7 @@ async def serve(request: Request) -> Response:
             audit.refused(call.name, error.code, **call.who(node, request))
         after = getattr(error, "retry_after_s", None)
         return error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
-    if not method.reads and method.action is not None:
+    if not method.reads and method.action is not None and request.path_params["method"] != "getTicket":
         call.test_id = call.test_id or answer.made
         audit.acted(method.action, detail=request.path_params["method"], **call.who(node, request))
     cache = request.scope["state"].get("response_cache")
