@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,7 @@ from agent_worker.work.worker import Worker
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, InvalidSetting, ServerNotStarted
 from broker.contract.roles import Role
-from broker.jetstream import runs, topology
+from broker.jetstream import kv, runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
@@ -103,14 +104,14 @@ async def test_a_part_that_makes_no_streams_names_what_an_operator_has_to_make(t
             assert sorted(looks.problems) == ["EVENTS", "JOBS", "KV_SHOTS", "workers"]
             async with httpx.AsyncClient(base_url=edge.url, trust_env=False) as http:
 
-                async def says_so() -> bool:
+                async def says_so(names: str) -> bool:
                     try:
                         reasons = (await http.get("/readyz")).json()["degraded"]
                     except httpx.TransportError:
                         return False
-                    return any("an operator has to declare it: EVENTS, JOBS" in each for each in reasons)
+                    return any(f"an operator has to declare it: {names}" in each for each in reasons)
 
-                await until(says_so, within_s=20)
+                await until(partial(says_so, "EVENTS, JOBS"), within_s=20)
                 made = (await topology.apply(operator)).made
                 assert {"EVENTS", "JOBS", "KV_RUNS", "KV_SHOTS", "projector", "workers"} <= set(made)
                 await edge.until_ready()
@@ -120,6 +121,10 @@ async def test_a_part_that_makes_no_streams_names_what_an_operator_has_to_make(t
                 async def is_well() -> bool:
                     return not (await http.get("/readyz")).json()["degraded"]
 
+                await until(is_well, within_s=20)
+                await Streams(operator, mends=False).api(f"STREAM.DELETE.{kv.stream(subjects.RUNS)}")
+                await until(partial(says_so, "KV_RUNS"), within_s=20)
+                await topology.apply(operator)
                 await until(is_well, within_s=20)
                 await Streams(operator, mends=False).api(f"STREAM.DELETE.{subjects.JOBS}")
                 assert not await looks.again(), "nobody makes it again"
