@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from broker.contract.projects import DEFAULT
 from broker.jetstream.connection import Connection
 from tests.access_stand_ins import SESSION_KEY, MemoryBucket, NamedTokens
 from tests.harness import NO_SUCH_TEST, free_port
-from ws_edge.access import ALL_ACTIONS, Action, Principal
+from ws_edge.access import ALL_ACTIONS, Action, Principal, audit
 from ws_edge.access.cookies import SESSION, share_cookie
 from ws_edge.access.proofs import ProofAccess
 from ws_edge.access.records import Records
@@ -353,6 +354,36 @@ async def test_a_link_is_made_opened_listed_and_ended(edge: Edge) -> None:
     assert code_of(await visitor("openShare", testId=RUN, secret=secret)) == (404, "not_found")
     await visitor("getSession")
     assert visitor.cookies == {}
+
+
+async def test_what_a_method_refuses_and_what_it_was_about_is_written_down(
+    edge: Edge, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "_refusals", {})  # lines of one kind are rate-limited
+    caplog.set_level(logging.INFO, "testcast.audit")
+    program, elsewhere = Browser(edge, None), Browser(edge, FRIEND)
+    assert code_of(await program("revokeToken", headers=bearer("ann"), jti="r1")) == (403, "forbidden")
+    assert code_of(await elsewhere("signIn", token="ann")) == (403, "foreign_origin")
+    assert code_of(await program("signIn", token="nobody")) == (401, "unauthenticated")
+    made = (await program("shareTest", headers=bearer("ann"), testId=RUN, forSeconds=60)).json()["shareId"]
+    assert code_of(await program("unshareTest", headers=bearer("ann"), testId=RUN, shareId="x")) == (404, "not_found")
+    await program("unshareTest", headers=bearer("ann"), testId=RUN, shareId=made)
+    await program("revokeToken", headers=bearer("root"), jti="a2")
+    lines = [record.getMessage() for record in caplog.records if record.name == "testcast.audit"]
+    for line, (outcome, action, subject, detail) in zip(
+        lines,
+        [
+            ("refused", "admin", "ann", "forbidden"),
+            ("refused", "public", "unknown", "foreign_origin"),
+            ("refused", "sign in", "unknown", "unauthenticated"),
+            ("done", "watch", "ann", f"shareTest {made}"),
+            ("done", "watch", "ann", f"unshareTest {made}"),
+            ("done", "admin", "root", "revokeToken a2"),
+        ],
+        strict=True,
+    ):
+        assert line.startswith(f'outcome="{outcome}" action="{action}" subject="{subject}" '), line
+        assert line.endswith(f' detail="{detail}"'), line
 
 
 async def test_who_may_share_what_and_for_how_long(edge: Edge) -> None:
