@@ -203,7 +203,8 @@ def _no_session_key() -> BadInput:
 def _check_own_page(node: Node, request: Request) -> None:
     """What sets a cookie is for this edge's own pages, over TLS: a browser would not keep it otherwise."""
     if is_foreign_page(node.config, request):
-        text = "cookies are for this server's own pages, at an https address or at localhost"
+        text = "sign in and open links on this server's own pages, at an https address or at localhost: browsers keep "
+        text += "its cookies nowhere else"
         raise BadInput(text, code="foreign_origin")
 
 
