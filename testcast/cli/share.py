@@ -76,10 +76,8 @@ async def revoke(run: str, share_id: str, server: Server, terminal: Terminal, *,
         try:
             await rpc.call("unshareTest", testId=test_id, shareId=share_id)
         except NotFound:
-            text = (
-                f"there is no test {test_id}, or it has no link {printable(share_id)!r} that works: --list shows them"
-            )
-            raise BadInput(text) from None
+            link = printable(share_id)
+            raise BadInput(f"there is no test {test_id}, or it has no link {link!r} that works: see --list") from None
     if as_json:
         terminal.raw(orjson.dumps({"testId": test_id, "shareId": share_id, "ended": True}))
     else:
