@@ -147,11 +147,11 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         BadInput: a port is taken.
         PartFailed, ServerNotStarted: a process does not start.
     """
-    _check_ports(request.port, request.edges, request.host)
     state_dir = config.state_directory(settings)
     access = access_below(state_dir) if request.secure else None
     of_edges = settings_of_edges(state_dir) if request.secure else {}
     config.refuse_exposed_edge(request.host, "testcast up --secure", of_edges)
+    _check_ports(request.port, request.edges, request.host)
     stack = Stack(state_dir, settings.server_binary)
 
     async def body() -> int:
