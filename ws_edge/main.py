@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import gc
 import logging
+import shlex
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -124,8 +126,10 @@ def refuse_exposure(config: EdgeConfig, host: str) -> None:
     """
     if not config.access.enabled and not config.insecure:
         state_dir = broker_config.load().state_dir
-        keys = "keys.json" if state_dir is None else state_dir / "access" / "keys.json"
-        refuse_exposed(host, f"TESTCAST_ACCESS_KEYS={keys} testcast edge --host {config.host}")
+        files = Path() if state_dir is None else state_dir / "access"
+        given = {"TESTCAST_ACCESS_KEYS": "keys.json", "TESTCAST_ACCESS_SESSION_KEY_FILE": "session.key"}
+        settings = " ".join(f"{name}={shlex.quote(str(files / file))}" for name, file in given.items())
+        refuse_exposed(host, f"{settings} testcast edge --host {config.host}")
 
 
 def _openness(config: EdgeConfig) -> list[str]:

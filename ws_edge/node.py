@@ -312,7 +312,7 @@ class Node:
     async def _start_views(self) -> None:
         """The views read streams: they start when declaring them was tried, and each waits for its own."""
         await self.topology.until_tried()
-        self._run("topology", self.topology.until_standing, ends=True)
+        self._run("topology", self.topology.keep_standing)
         self._run("catalogue", self.catalogue.run)
         if self.config.access.enabled:
             self._run("access", self.records.run)

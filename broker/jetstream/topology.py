@@ -107,6 +107,8 @@ class Topology:
         self._told: set[tuple[str, str]] = set()
         self._lines: dict[str, RateLimited] = {}
         self._lock = asyncio.Lock()
+        self._wrong = asyncio.Event()
+        """Set while `problems` names something."""
         self._running: asyncio.Task[bool] | None = None
         self._rest_until = 0.0
         self._last_was_good = False
@@ -125,6 +127,10 @@ class Topology:
         """
         async with self._lock:
             errors = [error for name, work in self._parts() if (error := await self._try(name, work)) is not None]
+            if errors:
+                self._wrong.set()
+            else:
+                self._wrong.clear()
         if errors:
             raise next((each for each in errors if isinstance(each, BrokerRefused)), errors[0])
 
@@ -175,6 +181,12 @@ class Topology:
             source=self._nats,
             on_failure=lambda error: self._say(str(error)) if self._nats.connected else None,
         )
+
+    async def keep_standing(self) -> None:
+        """Like `until_standing`, and once more whenever `again` has found something missing: others may make it."""
+        while True:
+            await self.until_standing()
+            await self._wrong.wait()
 
     async def again(self) -> bool:
         """Declares because something is not there. Returns whether it is worth trying once more.

@@ -147,11 +147,11 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         BadInput: a port is taken.
         PartFailed, ServerNotStarted: a process does not start.
     """
-    _check_ports(request.port, request.edges, request.host)
     state_dir = config.state_directory(settings)
     access = access_below(state_dir) if request.secure else None
     of_edges = settings_of_edges(state_dir) if request.secure else {}
     config.refuse_exposed_edge(request.host, "testcast up --secure", of_edges)
+    _check_ports(request.port, request.edges, request.host)
     stack = Stack(state_dir, settings.server_binary)
 
     async def body() -> int:
@@ -174,6 +174,8 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         terminal.say()
         allowed = "may be tested; 0 forbids it" if private else "may not be tested; 1 allows it"
         terminal.note(f"Games at private addresses, such as http://localhost:3000, {allowed} (TESTCAST_ALLOW_PRIVATE).")
+        if of_edges and not is_loopback(request.host):
+            terminal.note("From other machines people sign in over https only: put TLS in front of the edges.")
         terminal.note(f"The logs are in {stack.dir / 'logs'}. Press Ctrl-C to stop everything.")
         with contextlib.suppress(asyncio.CancelledError):  # the usual end
             while stack.parts:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urljoin
 
 import orjson
 
+from broker.contract.errors import BadInput, NotFound
+from broker.contract.tokens import duration
 from testcast import config
 from testcast.cli.moments import full
 from testcast.cli.names import resolve
@@ -16,13 +18,19 @@ from testcast.cli.text import printable
 from testcast.client.rpc import RpcClient
 from testcast.exit_codes import EXIT_COMPLETED
 
+_SHORTEST_S: Final = 60
+_LONGEST_S: Final = 90 * 24 * 3600
+"""What edges take."""
+
 
 async def make(run: str, for_s: int, server: Server, terminal: Terminal, *, as_json: bool) -> int:
     """Makes a link and prints it. It is in this output and nowhere else.
 
     Raises:
-        NotFound, EdgeRefused, ConnectionLost.
+        BadInput: no link lasts that long, or that short. NotFound, EdgeRefused, ConnectionLost.
     """
+    if not _SHORTEST_S <= for_s <= _LONGEST_S:
+        raise BadInput(f"--for: a link lasts {duration(_SHORTEST_S)} to {duration(_LONGEST_S)}")
     test_id, edge = await _meant(run, server)
     async with RpcClient(edge) as rpc:
         answer = await rpc.call("shareTest", testId=test_id, forSeconds=for_s)
@@ -61,11 +69,15 @@ async def revoke(run: str, share_id: str, server: Server, terminal: Terminal, *,
     """Ends a link: whoever has opened it sees the run no longer.
 
     Raises:
-        NotFound, EdgeRefused, ConnectionLost.
+        BadInput: there is no such link. EdgeRefused, ConnectionLost.
     """
     test_id, edge = await _meant(run, server)
     async with RpcClient(edge) as rpc:
-        await rpc.call("unshareTest", testId=test_id, shareId=share_id)
+        try:
+            await rpc.call("unshareTest", testId=test_id, shareId=share_id)
+        except NotFound:
+            link = printable(share_id)
+            raise BadInput(f"there is no test {test_id}, or it has no link {link!r} that works: see --list") from None
     if as_json:
         terminal.raw(orjson.dumps({"testId": test_id, "shareId": share_id, "ended": True}))
     else:

@@ -158,7 +158,8 @@ def _show(claims: Mapping[str, Any], signature: str, found: files.Inspection, no
     for each in found.problems:
         terminal.say(Text.assemble((f"{'problem':10}", "bold red"), printable(each)))
     if not found.problems:
-        terminal.say(Text("an edge accepts it" if found.signature == "right" else "no problem found", style="green"))
+        good = "an edge accepts it, unless it was revoked" if found.signature == "right" else "no problem found"
+        terminal.say(Text(good, style="green"))
 
 
 def _allowed(claims: Mapping[str, Any]) -> str:

@@ -64,5 +64,10 @@ async def test_without_a_token_or_with_nonsense(make_edge: MakeEdge, streams: St
     wrong = await run("share", test_id, "--for", "soon", "--edge", edge.url)
     assert (wrong.code, wrong.out) == (2, "")
     assert "no length of time" in wrong.err
+    long = await run("share", test_id, "--for", "91d", "--edge", edge.url)
+    assert (long.code, long.out) == (2, "") and "60 seconds to 90 days" in long.err
+    own = ["--edge", edge.url, "--token-file", str(tmp_path / "access" / access_files.TOKEN)]
+    missing = await run("share", test_id, "--revoke", "c70f1eb845ad511b", *own)
+    assert missing.code == 2 and "it has no link 'c70f1eb845ad511b' that works" in missing.err
     both = await run("share", test_id, "--list", "--for", "2h", "--edge", edge.url)
     assert both.code == 2

@@ -19,7 +19,7 @@ from agent_worker.work.worker import Worker
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, InvalidSetting, ServerNotStarted
 from broker.contract.roles import Role
-from broker.jetstream import runs, topology
+from broker.jetstream import kv, runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
@@ -108,20 +108,24 @@ async def test_a_part_that_makes_no_streams_names_what_an_operator_has_to_make(t
             assert sorted(looks.problems) == ["EVENTS", "JOBS", "KV_SHOTS", "workers"]
             async with httpx.AsyncClient(base_url=edge.url, trust_env=False) as http:
 
-                async def says_so() -> bool:
+                async def says_so(names: str) -> bool:
                     try:
                         reasons = (await http.get("/readyz")).json()["degraded"]
                     except httpx.TransportError:
                         return False
-                    return any("an operator has to declare it: EVENTS, JOBS" in each for each in reasons)
+                    return any(f"an operator has to declare it: {names}" in each for each in reasons)
 
-                await until(says_so, within_s=20)
+                await until(partial(says_so, "EVENTS, JOBS"), within_s=20)
                 made = (await topology.apply(operator)).made
                 assert {"EVENTS", "JOBS", "KV_RUNS", "KV_SHOTS", "projector", "workers"} <= set(made)
                 await edge.until_ready()
                 await looks.once()
                 assert not looks.problems
 
+                await until(partial(is_well, http), within_s=20)
+                await Streams(operator, mends=False).api(f"STREAM.DELETE.{kv.stream(subjects.RUNS)}")
+                await until(partial(says_so, "KV_RUNS"), within_s=20)
+                await topology.apply(operator)
                 await until(partial(is_well, http), within_s=20)
                 await Streams(operator, mends=False).api(f"STREAM.DELETE.{subjects.JOBS}")
                 assert not await looks.again(), "nobody makes it again"

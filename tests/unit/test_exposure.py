@@ -67,7 +67,8 @@ def test_a_name_counts_by_all_of_its_addresses(monkeypatch: pytest.MonkeyPatch) 
 def test_an_edge_is_refused_there_with_the_two_commands() -> None:
     with pytest.raises(InvalidSetting) as refused:
         refuse_exposure(EdgeConfig(host="0.0.0.0"), "0.0.0.0")
-    for line in ("testcast token init", "access/keys.json testcast edge --host 0.0.0.0", "TESTCAST_INSECURE=1"):
+    second = "access/session.key testcast edge --host 0.0.0.0"
+    for line in ("testcast token init", "access/keys.json TESTCAST_", second, "TESTCAST_INSECURE=1"):
         assert line in refused.value.message
     refuse_exposure(EdgeConfig(), "127.0.0.1")
     refuse_exposure(EdgeConfig(insecure=True), "0.0.0.0")

@@ -98,7 +98,13 @@ def test_issue_and_inspect(typed: Typed, tmp_path: Path) -> None:
     assert code == 0
     code, out, _ = typed("inspect", text=token)
     assert code == 0
-    for words in ("ann", "list, watch in red, blue", "in 90 minutes", "right, by", "an edge accepts it"):
+    for words in (
+        "ann",
+        "list, watch in red, blue",
+        "in 90 minutes",
+        "right, by",
+        "an edge accepts it, unless it was revoked",
+    ):
         assert words in out
     assert token.strip() not in out
     (tmp_path / "t").write_text(token)

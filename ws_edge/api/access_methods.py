@@ -127,7 +127,8 @@ async def revoke_token(node: Node, request: Request, params: RevokeToken) -> Ans
     if principal.projects is not None:
         raise AccessDenied("only who may see all projects may revoke a token")
     await proofs.records.revoke(token_proof(params.jti), params.until, principal.subject)
-    return _answer({"jti": params.jti, "until": None if params.until is None else int(params.until * 1000)})
+    until = None if params.until is None else int(params.until * 1000)
+    return _answer({"jti": params.jti, "until": until})._replace(about=params.jti)
 
 
 # -- share links ----------------------------------------------------------------------------------------------------
@@ -137,7 +138,8 @@ async def share_test(node: Node, request: Request, params: ShareTest) -> Answer:
     """Makes a link that shows one run. Its secret is in this answer and nowhere else."""
     new = await _shares(node).make(principal_of(request), params.test_id, params.for_seconds)
     path = f"/tests/{params.test_id}#share={new.secret}"
-    return _answer({"shareId": new.share.share_id, "path": path, "expiresAt": _ms(new.share.expires_at)})
+    answer = {"shareId": new.share.share_id, "path": path, "expiresAt": _ms(new.share.expires_at)}
+    return _answer(answer)._replace(about=new.share.share_id)
 
 
 async def list_shares(node: Node, request: Request, params: RunParams) -> Answer:
@@ -151,7 +153,7 @@ async def unshare_test(node: Node, request: Request, params: UnshareTest) -> Ans
     """Ends a link: whoever has opened it sees the run no longer."""
     _check_sharer(request)
     ended = await _shares(node).end(params.test_id, params.share_id)
-    return _answer({"shareId": ended.share_id})
+    return _answer({"shareId": ended.share_id})._replace(about=ended.share_id)
 
 
 async def open_share(node: Node, request: Request, params: OpenShare) -> Answer:
@@ -201,7 +203,8 @@ def _no_session_key() -> BadInput:
 def _check_own_page(node: Node, request: Request) -> None:
     """What sets a cookie is for this edge's own pages, over TLS: a browser would not keep it otherwise."""
     if is_foreign_page(node.config, request):
-        text = "cookies are for this server's own pages, at an https address or at localhost"
+        text = "sign in and open links on this server's own pages, at an https address or at localhost: browsers keep "
+        text += "its cookies nowhere else"
         raise BadInput(text, code="foreign_origin")
 
 

@@ -39,6 +39,8 @@ class Answer(NamedTuple):
     """Whether the same request would get the same answer now. None: the response cache does not keep it."""
     made: str | None = None
     """Test id of the run that the call has made, for the audit log."""
+    about: str = ""
+    """The id of the token or link that the call is about, for the audit log."""
     cookies: tuple[str, ...] = ()
     """A `Set-Cookie` each."""
     cache_control: str = "no-cache"

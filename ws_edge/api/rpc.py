@@ -43,6 +43,8 @@ _STATUS: Final = {
 """Of the codes that are not 400."""
 _REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "foreign_origin", "not_found"})
 """Codes that go to the audit log where they come before the method: who asks may not have it."""
+_REFUSALS_OF_METHODS: Final = _REFUSALS - {"unauthenticated", "not_found"}
+"""Codes that go there from the method itself. A public method writes down what it finds no proof for."""
 
 
 async def serve(request: Request) -> Response:
@@ -66,13 +68,14 @@ async def serve(request: Request) -> Response:
             answer = await method.call(node, request, params)
     except TestcastError as error:
         error = quotas.judged(node, request, error)
-        if not call.allowed and error.code in _REFUSALS:
+        if error.code in (_REFUSALS_OF_METHODS if call.allowed else _REFUSALS):
             audit.refused(call.name, error.code, **call.who(node, request))
         after = getattr(error, "retry_after_s", None)
         return error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
     if not method.reads and method.action is not None and request.path_params["method"] != "getTicket":
         call.test_id = call.test_id or answer.made
-        audit.acted(method.action, detail=request.path_params["method"], **call.who(node, request))
+        detail = f"{request.path_params['method']} {answer.about}".rstrip()
+        audit.acted(method.action, detail=detail, **call.who(node, request))
     cache = request.scope["state"].get("response_cache")
     if cache is not None and answer.etag is not None and answer.is_current is not None and call.principal is not None:
         kept = CachedResponse(answer.etag.encode(), answer.body, answer.is_current, method.action, call.test_id)
