@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import itertools
 import os
 import socket
 import sys
@@ -51,11 +53,22 @@ async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: s
         await asyncio.sleep(0.02)
 
 
+_LOWEST_PORT = 12_000
+_PORTS = 20_000
+_ports = itertools.count()
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that is free at the moment.
+
+    It is below those that the system gives to outgoing connections: one of thousands would take it before it is used.
+    No two are the same within a process, nor next to each other, and processes begin at different places.
+    """
+    while True:
+        port = _LOWEST_PORT + (os.getpid() * 1009 + 7 * next(_ports)) % _PORTS
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class EdgeProcess:
