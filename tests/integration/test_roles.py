@@ -149,14 +149,14 @@ def smuggles(target: str, stream: str = "") -> Try:
     return tried
 
 
-async def _pulled(world: World, role: Role, consumer: str) -> str | None:
+async def _pulled(world: World, role: Role, consumer: str, how: bytes = b'"no_wait":true') -> str | None:
     """The reply subject of the first message that a pull brings; None when it is refused."""
     nats = world.of[role]
     nats.denials.forget_all()
     arrived: list[str] = []
     inbox = nats.inbox()
     subscription = await nats.subscribe(inbox, lambda message: arrived.append(message.reply.decode()))
-    await nats.publish(f"{nats.api_prefix}.CONSUMER.MSG.NEXT.{consumer}", b'{"batch":1,"no_wait":true}', reply=inbox)
+    await nats.publish(f"{nats.api_prefix}.CONSUMER.MSG.NEXT.{consumer}", b'{"batch":1,%b}' % how, reply=inbox)
     await until(lambda: arrived or _denied(nats))
     await subscription.close()
     return arrived[0] if arrived else None
@@ -182,7 +182,8 @@ async def pulls_and_acknowledges(world: World, role: Role) -> bool:
     operator = Streams(world.of[OPERATOR])
     await operator.api("STREAM.PURGE.JOBS", {})
     await operator.store(subjects.job(new_test_id()), b"{}")
-    delivered = await _pulled(world, role, "JOBS.workers")
+    # It waits: the consumer may learn of the job a moment after it is stored.
+    delivered = await _pulled(world, role, "JOBS.workers", b'"expires":20000000000')
     if delivered is None:
         return False
     await world.of[role].request(delivered, b"+ACK")
