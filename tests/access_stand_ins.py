@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from broker.contract.errors import BrokerUnavailable
 from broker.jetstream.access_store import AccessChange
-from ws_edge.access import Action, Header, NotAuthenticated, Principal, Run, Undecided, authorize
+from tests.harness import until
+from ws_edge.access import ALL_ACTIONS, Action, Header, NotAuthenticated, Principal, Run, Undecided, authorize
 from ws_edge.access.proofs import ProofAccess
 from ws_edge.access.records import Records
 
@@ -165,3 +167,49 @@ def access_of(
     records = Records(bucket or MemoryBucket(), clock)
     records.filled = filled
     return ProofAccess(tokens, records, SESSION_KEY, clock)
+
+
+RUN: Final = "00000000-0000-4000-8000-000000000001"
+OTHER: Final = "00000000-0000-4000-8000-000000000002"
+ANN: Final = Principal("ann", frozenset({"red"}), ALL_ACTIONS, expires_at=START_S + 3600, token_id="t1")
+ROOT: Final = Principal("root", None, ALL_ACTIONS, expires_at=START_S + 3600)
+PAGE: Final = "https://edge.example"
+
+
+def cookie_of(set_cookie: str) -> str:
+    """What a browser sends back."""
+    return set_cookie.partition(";")[0]
+
+
+def tokens() -> NamedTokens:
+    return NamedTokens({"ann": ANN, "root": ROOT}, {RUN: "red", OTHER: "blue"})
+
+
+def begin(access: ProofAccess, principal: Principal = ANN) -> str:
+    assert access.sessions is not None
+    return cookie_of(access.sessions.begin(principal).cookie)
+
+
+def ticket(access: ProofAccess, principal: Principal = ANN, origin: str | None = PAGE) -> str:
+    assert access.tickets is not None
+    return access.tickets.issue(principal, origin)[0]
+
+
+def offer(given: str, origin: str | None = PAGE) -> Callable[[str], str | None]:
+    named = {"sec-websocket-protocol": f"testcast.v1, ticket.{given}", "origin": origin}
+    return named.get
+
+
+async def share(access: ProofAccess, test_id: str = RUN, for_s: float = 600.0) -> tuple[str, str, str]:
+    """A link of Ann's: its id, its secret, and the cookie of who has opened it."""
+    assert access.shares is not None
+    made = await access.shares.make(ANN, test_id, for_s)
+    return made.share.share_id, made.secret, cookie_of(access.shares.open(test_id, made.secret)[1])
+
+
+async def follow(records: Records, bucket: MemoryBucket) -> asyncio.Task[None]:
+    """The records, as they follow the bucket."""
+    count = len(bucket.followers)
+    task = asyncio.create_task(records.run())
+    await until(lambda: len(bucket.followers) > count)
+    return task

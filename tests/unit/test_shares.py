@@ -3,65 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from broker.contract.errors import BadInput, BrokerUnavailable, NotFound
-from tests.access_stand_ins import SESSION_KEY, START_S, Clock, MemoryBucket, NamedTokens, access_of, headers
+from tests.access_stand_ins import (
+    ANN,
+    OTHER,
+    ROOT,
+    RUN,
+    SESSION_KEY,
+    START_S,
+    Clock,
+    MemoryBucket,
+    access_of,
+    begin,
+    cookie_of,
+    follow,
+    headers,
+    share,
+    tokens,
+)
 from tests.harness import until
-from ws_edge.access import ALL_ACTIONS, AccessDenied, Action, NotAuthenticated, Principal, Undecided
+from ws_edge.access import AccessDenied, Action, NotAuthenticated, Undecided
 from ws_edge.access.cookies import SESSION, clear_cookie, share_cookie
 from ws_edge.access.proofs import ProofAccess
 from ws_edge.access.records import Records, token_proof
 from ws_edge.access.shares import MAX_OPENED, MAX_PER_RUN, MAX_PER_SUBJECT, Shares
 
-RUN: Final = "00000000-0000-4000-8000-000000000001"
 NEW: Final = "ffffffff-0000-4000-8000-000000000001"
-OTHER: Final = "00000000-0000-4000-8000-000000000002"
-ANN: Final = Principal("ann", frozenset({"red"}), ALL_ACTIONS, expires_at=START_S + 3600, token_id="t1")
-ROOT: Final = Principal("root", None, ALL_ACTIONS, expires_at=START_S + 3600)
-PAGE: Final = "https://edge.example"
-
-
-def cookie_of(set_cookie: str) -> str:
-    """What a browser sends back."""
-    return set_cookie.partition(";")[0]
-
-
-def tokens() -> NamedTokens:
-    return NamedTokens({"ann": ANN, "root": ROOT}, {RUN: "red", OTHER: "blue"})
-
-
-def begin(access: ProofAccess, principal: Principal = ANN) -> str:
-    assert access.sessions is not None
-    return cookie_of(access.sessions.begin(principal).cookie)
-
-
-def ticket(access: ProofAccess, principal: Principal = ANN, origin: str | None = PAGE) -> str:
-    assert access.tickets is not None
-    return access.tickets.issue(principal, origin)[0]
-
-
-def offer(given: str, origin: str | None = PAGE) -> Callable[[str], str | None]:
-    named = {"sec-websocket-protocol": f"testcast.v1, ticket.{given}", "origin": origin}
-    return named.get
-
-
-async def share(access: ProofAccess, test_id: str = RUN, for_s: float = 600.0) -> tuple[str, str, str]:
-    """A link of Ann's: its id, its secret, and the cookie of who has opened it."""
-    assert access.shares is not None
-    made = await access.shares.make(ANN, test_id, for_s)
-    return made.share.share_id, made.secret, cookie_of(access.shares.open(test_id, made.secret)[1])
-
-
-async def follow(records: Records, bucket: MemoryBucket) -> asyncio.Task[None]:
-    """The records, as they follow the bucket."""
-    count = len(bucket.followers)
-    task = asyncio.create_task(records.run())
-    await until(lambda: len(bucket.followers) > count)
-    return task
 
 
 # -- share links ------------------------------------------------------------------------------------------------------
