@@ -4,9 +4,9 @@
 FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-COPY requirements.lock requirements-build.lock ./
+COPY requirements-agent.lock requirements-build.lock ./
 RUN python -m venv /opt/testcast \
-    && /opt/testcast/bin/python -m pip install --require-hashes --no-deps -r requirements.lock
+    && /opt/testcast/bin/python -m pip install --require-hashes --no-deps -r requirements-agent.lock
 # What builds the wheel stays in an environment of its own: it is not needed to run.
 RUN python -m venv /opt/build \
     && /opt/build/bin/python -m pip install --require-hashes --no-deps -r requirements-build.lock

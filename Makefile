@@ -64,16 +64,17 @@ autobahn: setup  ## the Autobahn Testsuite against the edge's socket; needs a Py
 screenshot: setup  ## a picture of each state of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)
 
-# Three locks, since three places install three things: the image takes what runs (requirements.lock) and, to
-# build the wheel, what builds (-build); a developer takes all of it with the tools (-dev, held to the same
-# versions by -c). uv resolves for every platform and Python at once, which pip cannot; it is wanted here only.
+# Four locks, since four places install four things: the edge's image takes what runs everywhere (requirements.lock), the
+# agent's also what plays games (-agent), both to build the wheel what builds (-build); a developer takes all of it with
+# the tools (-dev). -c holds them to the same versions. uv resolves for every platform and Python at once, which pip cannot; it is wanted here only.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(ARGS)
 
 lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade takes the newest versions)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 	$(COMPILE) pyproject.toml --output-file requirements.lock
-	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra agent --constraint requirements.lock --output-file requirements-agent.lock
+	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
 
 clean:  ## the environment and every cache; the next target makes them again

@@ -1,6 +1,6 @@
 """The licences of everything that is installed with testcast, from the metadata of the installed packages.
 
-`python scripts/licences.py` writes docs/licences.md. A test compares it with requirements.lock.
+`python scripts/licences.py` writes docs/licences.md. A test compares it with requirements-agent.lock.
 """
 
 import importlib.metadata
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LOCK: Final = ROOT / "requirements.lock"
+LOCK: Final = ROOT / "requirements-agent.lock"
 PAGE: Final = ROOT / "docs" / "licences.md"
 ALLOWED: Final = frozenset(
     {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0"}

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.house import code, pages
+from tests.house import code, pages, rooms
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +37,7 @@ def whole() -> pages.Tree:
 
 
 def production() -> list[str]:
-    return [path for path in tree() if path.endswith(".py") and path.split("/")[0] in code.PACKAGES]
+    return [path for path in tree() if path.endswith(".py") and path.split("/")[0] in rooms.PACKAGES]
 
 
 def python() -> list[str]:
@@ -105,14 +105,14 @@ def test_there_is_no_import_cycle() -> None:
 
 def test_the_rules_name_what_there_is() -> None:
     """A rule about a file that was renamed would hold for ever."""
-    for pattern in [*code.PURE, *(home for homes in code.HOMES.values() for home in homes), code.DOCTOR]:
+    for pattern in [*rooms.PURE, *(home for homes in rooms.HOMES.values() for home in homes), rooms.DOCTOR]:
         assert any(code.matches(path, [pattern]) for path in tree()), pattern
-    for folder, barred in code.APART.items():
+    for folder, barred in rooms.APART.items():
         for room in (folder, *(f"{each.replace('.', '/')}/" for each in barred)):
             assert any(path.startswith(room) for path in tree()), room
-    rooms = {path.split("/")[1].removesuffix(".py") for path in production() if path.startswith("ws_edge/")}
+    named = {path.split("/")[1].removesuffix(".py") for path in production() if path.startswith("ws_edge/")}
     starters = {"main", "supervisor", "__main__", "__init__"}
-    assert rooms - starters == code.EDGE_MAY_IMPORT.keys()
+    assert named - starters == rooms.EDGE_MAY_IMPORT.keys()
 
 
 # -- each rule catches what breaks it -------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from broker.local.embedded_server import find_binary
 from broker.local.secure_access import SecureAccess
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
+LOCKS = ("requirements.lock", "requirements-agent.lock", "requirements-dev.lock", "requirements-build.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
@@ -40,10 +40,11 @@ def locked(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
 
 
-def requirements(*, group: str | None = None) -> list[Requirement]:
-    """What pyproject.toml asks for: the dependencies, or a dependency group with those it includes."""
+def requirements(*extras: str, group: str | None = None) -> list[Requirement]:
+    """What pyproject.toml asks for: the dependencies with these extras, or a group with those it includes."""
     if group is None:
-        return [Requirement(each) for each in PROJECT["project"]["dependencies"]]
+        optional = [each for extra in extras for each in PROJECT["project"]["optional-dependencies"][extra]]
+        return [Requirement(each) for each in [*PROJECT["project"]["dependencies"], *optional]]
     found: list[Requirement] = []
     for each in PROJECT["dependency-groups"][group]:
         found += [Requirement(each)] if isinstance(each, str) else requirements(group=each["include-group"])
@@ -65,7 +66,8 @@ def test_a_lock_holds_nothing_but_packages_versions_markers_and_hashes(name: str
     ("lock", "wanted"),
     [
         ("requirements.lock", requirements()),
-        ("requirements-dev.lock", [*requirements(), *requirements(group="dev")]),
+        ("requirements-agent.lock", requirements("agent")),
+        ("requirements-dev.lock", [*requirements("agent", "top", "traces"), *requirements(group="dev")]),
         ("requirements-build.lock", requirements(group="build")),
     ],
 )
@@ -92,7 +94,9 @@ def test_the_locks_agree_on_versions() -> None:
 
 def test_the_builder_is_locked() -> None:
     """The project is installed without build isolation, so what builds it must be in the lock."""
-    assert {Requirement(each).name for each in PROJECT["build-system"]["requires"]} <= locked(LOCKS[2]).keys()
+    assert {Requirement(each).name for each in PROJECT["build-system"]["requires"]} <= locked(
+        "requirements-build.lock"
+    ).keys()
 
 
 def makefile_targets() -> set[str]:

@@ -1,0 +1,121 @@
+"""The port, or the Unix socket, that serves a process's metrics at `/metrics`.
+
+It is not the port of the viewers: what passes through a load balancer is not for everybody to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+
+_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_MOST_READERS: Final = 32
+_log = logging.getLogger("testcast.metrics")
+
+Collect = Callable[[], Iterable[Metric]]
+"""Makes the families of this moment, in the loop's thread."""
+Render = Callable[[], Awaitable[bytes]]
+"""Makes the whole page, in the text format of Prometheus."""
+
+
+def page_of(*collect: Collect) -> Render:
+    """The page of this process: its own families, and what the system says about the process."""
+    from prometheus_client import ProcessCollector
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    for each in collect:
+        registry.register(_Collector(each))
+
+    async def render() -> bytes:
+        return generate_latest(registry)
+
+    return render
+
+
+class MetricsEndpoint:
+    """Serves one page. `start` and `stop` belong to the process's main task.
+
+    Args:
+        render: makes the page, for each request anew.
+    """
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<MetricsEndpoint {'serving' if self._task is not None else 'stopped'}>"
+
+    async def start(self, where: socket.socket | Path) -> None:
+        """Serves on a listening socket, or on a Unix socket at this path."""
+        path = str(where) if isinstance(where, Path) else None
+        config = uvicorn.Config(
+            self._app,
+            uds=path,
+            interface="asgi3",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_MOST_READERS,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        sockets = None if path is not None else [where]
+        self._task = asyncio.create_task(self._server.serve(sockets), name="metrics")  # type: ignore[arg-type]
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.005)  # uvicorn offers nothing to wait for
+
+    async def stop(self) -> None:
+        """Stops serving."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def _app(self, scope: Any, _receive: Any, send: Any) -> None:
+        status, body = 404, b"the metrics are at /metrics\n"
+        if scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD"):
+            try:
+                status, body = 200, await self._render()
+            except Exception:
+                _log.exception("the metrics could not be read")
+                status, body = 500, b"the metrics could not be read; the log says why\n"
+        headers = [(b"content-type", _TYPE if status == 200 else b"text/plain"), (b"cache-control", b"no-store")]
+        headers.append((b"content-length", str(len(body)).encode("ascii")))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which leaves signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Collector:
+    """A function as prometheus_client registers it."""
+
+    def __init__(self, collect: Collect) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collect()
+
+    def describe(self) -> Iterable[Metric]:
+        """None: the names are known when somebody asks. Without this, registering would ask at once."""
+        return ()

@@ -1,0 +1,123 @@
+"""Where what belongs: the rooms of the project, who may import whom, and which file knows which library.
+
+The rules that read these tables are in `code.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+PACKAGES: Final = ("broker", "agent_worker", "ws_edge", "testcast")
+MAX_FUNCTION_LINES: Final = 50
+MAX_FILE_LINES: Final = 400
+REASON_FOR_LENGTH: Final = "Longer than 400 lines:"
+
+MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
+    "broker": frozenset(),
+    "agent_worker": frozenset({"broker"}),
+    "ws_edge": frozenset({"broker"}),
+    "testcast": frozenset({"broker", "agent_worker"}),
+}
+"""Package -> the packages of this project that it may import."""
+AGENT_FOR_TESTCAST: Final = "agent_worker.publish.run"
+"""What `testcast` uses of the agent: publishing a run."""
+DOCTOR: Final = "testcast/local/doctor.py"
+"""Looks into every package: it reports what each of them needs."""
+
+_LEAVES: Final = frozenset({"access", "config", "limits", "origins", "response_headers"})
+EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
+    "access": frozenset({"origins"}),
+    "origins": frozenset(),
+    "response_headers": frozenset({"origins"}),
+    "limits": frozenset(),
+    "config": frozenset({"access", "limits", "origins"}),
+    "encoding": frozenset(),
+    "fanout": _LEAVES | {"encoding"},
+    "views": _LEAVES | {"encoding"},
+    "transport": _LEAVES | {"encoding", "fanout"},
+    "node": _LEAVES | {"encoding", "fanout", "views", "transport"},
+    "api": _LEAVES | {"encoding", "fanout", "views", "transport", "node"},
+}
+"""Room of `ws_edge` -> the rooms that it may import. `main`, `supervisor` and `__main__` start it and import any."""
+
+_GAMES: Final = ("agent_worker.games", "broker.contract.url_policy", "playwright", "PIL", "h11")
+NOT_FOR_AGENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "publish": (*_GAMES, "agent_worker.work"),
+    "work": _GAMES,
+}
+"""Room of `agent_worker` -> what it must not import."""
+
+APART: Final[Mapping[str, tuple[str, ...]]] = {
+    "broker/jetstream/": ("broker.local",),
+    "broker/local/": ("broker.jetstream",),
+    "agent_worker/games/": ("agent_worker.work",),
+    "agent_worker/work/": ("agent_worker.games",),
+}
+"""Folder -> the rooms beside it that it must not import."""
+
+
+def _in(folder: str, names: str) -> list[str]:
+    return [f"{folder}/{name}.py" for name in names.split()]
+
+
+PURE: Final = (
+    "broker/contract/*.py",
+    *_in("broker/metrics", "__init__ figures merge"),
+    "ws_edge/encoding/*.py",
+    *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
+    "ws_edge/origins.py",
+    "ws_edge/response_headers.py",
+    "ws_edge/limits.py",
+    *_in("ws_edge/transport", "forwarded own_pages handshake admission buckets connections hosts request_head unread"),
+    "ws_edge/fanout/throttle.py",
+    "ws_edge/fanout/resume.py",
+    "ws_edge/fanout/continuity.py",
+    *_in("agent_worker/games", "errors policy scoring pictures actions page_state"),
+    "testcast/cli/text.py",
+)
+"""Modules that decide and do not act: time and randomness are arguments."""
+IMPURE: Final = frozenset(
+    {
+        *("asyncio", "concurrent", "logging", "multiprocessing", "os", "random", "secrets", "select", "selectors"),
+        *("signal", "socket", "ssl", "subprocess", "threading", "time", "uuid", "uvloop"),
+    }
+)
+_CLOCKS: Final = frozenset({"now", "utcnow", "today"})
+"""Methods of `datetime` and `date` that read the clock."""
+
+HOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "nats": ("broker/jetstream/client.py",),
+    "nats_server": ("broker/local/embedded_server.py",),
+    "playwright": ("agent_worker/games/browser.py", "agent_worker/games/page.py"),
+    "PIL": ("agent_worker/games/pictures.py",),
+    "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
+    "httptools": ("ws_edge/transport/*",),
+    "prometheus_client": ("broker/metrics/*",),
+    "uvicorn": ("broker/metrics/endpoint.py", "ws_edge/main.py", "ws_edge/transport/*"),
+    "starlette": ("ws_edge/api/*",),
+    "websockets": ("ws_edge/transport/*", "testcast/client/watch.py", "testcast/client/probe.py"),
+    "authlib": ("ws_edge/api/oidc_provider.py",),
+    "joserfc": (
+        "broker/contract/token*.py",
+        "ws_edge/access/*",
+        "ws_edge/api/oidc*.py",
+        "testcast/local/access_files.py",
+    ),
+    "httpx": (
+        "ws_edge/access/keys.py",
+        "ws_edge/api/oidc_provider.py",
+        "testcast/client/rpc.py",
+        "testcast/client/probe.py",
+        "testcast/local/*",
+    ),
+    "click": (
+        "testcast/cli/main.py",
+        "testcast/cli/options.py",
+        "testcast/cli/run_commands.py",
+        "testcast/cli/token_commands.py",
+    ),
+    "rich": ("testcast/cli/*",),
+}
+"""Library -> the files that know it. Another library behind the same seam then changes these and no other."""
+ONLY_JETSTREAM_SAYS: Final = ("Nats-", "KV-", "$JS", "$KV", "+ACK", "-NAK", "+TERM", "+WPI")
