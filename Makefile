@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test coverage attacks audit faults bench autobahn screenshot lock clean
+.PHONY: help setup tools demo lint check test parts pages coverage attacks audit faults bench autobahn screenshot lock clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -30,16 +30,24 @@ lint: tools  ## ruff, mypy --strict and tsc --checkJs
 check: lint  ## what to run while working: lint and the unit tests, in about a minute (ARGS goes to pytest)
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 
-# Several tests at a time, since most of them wait for something; those marked `alone` one at a time: they measure, or
-# judge a game that runs in real time.
-test: lint  ## everything: lint and every test (ARGS goes to pytest, which then runs alone)
+# Most tests wait for something: lint, the tests of the page and all others run beside each other. Those marked `alone` run
+# afterwards, one at a time: they measure, or judge a game that runs in real time. What was skipped is told last.
+test:  ## everything: lint and every test (ARGS goes to pytest, which then runs alone)
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/pytest -n 3 --dist loadfile -m 'not alone' tests/unit tests/integration tests/security
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser
+	@rm -f .pytest_cache/not-run
+	@$(MAKE) --no-print-directory --jobs 3 lint parts pages
 	$(BIN)/pytest -m alone tests/browser tests/games tests/security
+	@cat .pytest_cache/not-run 2>/dev/null || echo 'Every test ran.'
 else
+	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(ARGS)
 endif
+
+parts: tools  ## a part of `make test`: unit, integration and security tests
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/integration tests/security tests/unit
+
+pages: tools  ## a part of `make test`: tests of the page in a browser
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser
 
 coverage: setup  ## which lines no unit, integration or security test reaches; also in the processes that they start
 	@rm -rf .coverage

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from _pytest.terminal import TerminalReporter
 from hypothesis import settings
 
 from broker.jetstream import topology
@@ -24,6 +25,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 settings.register_profile("house", deadline=None)  # a busy machine takes as long as it takes
 settings.load_profile("house")
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Notes what was skipped and why, for the last lines of `make test`."""
+    skipped = {f"{each.nodeid}: {each.longrepr[2]}" for each in terminalreporter.stats.get("skipped", [])}
+    if skipped:
+        folder = config.rootpath / ".pytest_cache"
+        folder.mkdir(exist_ok=True)
+        with (folder / "not-run").open("a", encoding="utf-8") as notes:
+            notes.writelines(f"NOT RUN: {each}\n" for each in sorted(skipped))
 
 
 @pytest.fixture
