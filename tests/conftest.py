@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from _pytest.terminal import TerminalReporter
 from hypothesis import settings
@@ -22,6 +23,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores SIGINT in background jobs. Commands under test that receive Ctrl-C would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+for _part in ("connect", "read", "write", "pool"):
+    # A busy machine may need more than httpx's 5 s; a test that is about time names its own.
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
 
 settings.register_profile("house", deadline=None)  # a busy machine takes as long as it takes
 settings.load_profile("house")

@@ -262,7 +262,7 @@ async def test_what_a_client_says_wrong(
 async def test_frames_against_the_rules(stack: Stack, frame: bytes, close_code: int) -> None:
     reader, writer = await raw_socket(stack.edge)
     writer.write(frame)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         answer = await reader.readexactly(4)
     assert answer[0] == 0x88 and int.from_bytes(answer[2:4], "big") == close_code
     writer.close()
@@ -280,7 +280,7 @@ async def raw_socket(edge: EdgeProcess, **headers: str) -> tuple[asyncio.StreamR
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in (standard | headers).items() if value)
     writer.write(f"GET /ws HTTP/1.1\r\n{lines}\r\n".encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         head = await reader.readuntil(b"\r\n\r\n")
     assert b" 101 " in head.split(b"\r\n")[0], head
     assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head, "the accept key of RFC 6455, 1.3"
@@ -307,7 +307,7 @@ async def test_a_frame_in_pieces_of_any_size(stack: Stack, stack_streams: Stream
         await writer.drain()
         if piece is not sent[cut:]:
             await answered(stack)  # the edge has had time to read the first piece by itself
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert b'"type":"sync"' in await reader.readuntil(b'"outcome"')
     writer.close()
 
