@@ -51,7 +51,7 @@ async def test_it_waits_for_its_broker_and_ends_when_told(agent: Start, eventual
     child = agent(TESTCAST_NATS_URL="nats://127.0.0.1:1")
     await eventually(lambda: "trying again" in child.last_lines(), within_s=30)
     child.signal(signal.SIGTERM)
-    assert await asyncio.wait_for(child.wait(), 5) == 0
+    assert await asyncio.wait_for(child.wait(), 30) == 0
 
 
 async def test_it_says_what_is_wrong_with_a_game_and_hands_on_what_it_has(

@@ -265,7 +265,7 @@ async def test_an_end_without_a_wake_up_is_seen_at_the_next_look(streams: Stream
     async with TestRun.claim(event_log(streams), first.test_id, worker="w", history=history, beat_s=0.05) as run:
         ended = Event(type="error", status="failed", message="Given up", timestamp=now_ms())
         await runs.end(event_log(streams), run.test_id, ended)
-        await asyncio.wait_for(run.wait_over(), 5)
+        await asyncio.wait_for(run.wait_over(), 20)
 
 
 async def test_signs_of_life_and_renewals_stop_with_the_right_to_the_run(nats: Connection, streams: Streams) -> None:
@@ -283,10 +283,10 @@ async def test_signs_of_life_and_renewals_stop_with_the_right_to_the_run(nats: C
         event_log(streams), first.test_id, worker="w", history=history, renew=renew, beat_s=0.05
     ) as run:
         for _ in range(3):
-            assert orjson.loads((await asyncio.wait_for(alive.get(), 5)).data) == {"attempt": 2, "worker": "w"}
-            await asyncio.wait_for(renewed.get(), 5)
+            assert orjson.loads((await asyncio.wait_for(alive.get(), 20)).data) == {"attempt": 2, "worker": "w"}
+            await asyncio.wait_for(renewed.get(), 20)
         async with TestRun.join(event_log(streams), run.test_id) as thief:
-            await asyncio.wait_for(run.wait_over(), 5)
+            await asyncio.wait_for(run.wait_over(), 20)
             thief_since = time.monotonic()
             thief.leave()
         while not renewed.empty():
