@@ -46,6 +46,12 @@ def _parsed(source: str) -> ast.Module:
     return ast.parse(source)
 
 
+@lru_cache(maxsize=1000)
+def nodes(source: str) -> tuple[ast.AST, ...]:
+    """All nodes of a source's tree. Most rules go through them, and collecting them takes longer than parsing."""
+    return tuple(ast.walk(_parsed(source)))
+
+
 def matches(path: str, patterns: Iterable[str]) -> bool:
     """The path is one of these, or below one (`*` stands for anything)."""
     return any(fnmatchcase(path, pattern) for pattern in patterns)
@@ -66,7 +72,7 @@ def imports(path: str, source: str) -> frozenset[str]:
     package = module_of(path).split(".")
     if not path.endswith("__init__.py"):
         package = package[:-1]
-    for node in ast.walk(_parsed(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -97,9 +103,9 @@ def _top(names: Iterable[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-def docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+def docstrings(source: str) -> Iterator[ast.Constant]:
     """The docstrings of a module, its classes, functions and attributes."""
-    for node in ast.walk(tree):
+    for node in nodes(source):
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else []:
             value = statement.value if isinstance(statement, ast.Expr) else None
@@ -153,7 +159,7 @@ def rooms_stay_apart(path: str, source: str) -> list[str]:
 
 def no_star_imports(path: str, source: str) -> list[str]:
     """No `from module import *`: it hides which names a file uses from every other rule."""
-    found = (node for node in ast.walk(_parsed(source)) if isinstance(node, ast.ImportFrom))
+    found = (node for node in nodes(source) if isinstance(node, ast.ImportFrom))
     return [f"line {node.lineno}: import *" for node in found if any(each.name == "*" for each in node.names)]
 
 
@@ -169,7 +175,7 @@ def only_config_reads_the_environment(path: str, source: str) -> list[str]:
     if package in PACKAGES and rest == "config.py":
         return []
     broken: list[str] = []
-    for node in ast.walk(_parsed(source)):
+    for node in nodes(source):
         names: list[str] = []
         if isinstance(node, ast.Attribute):
             names = [node.attr]
@@ -200,7 +206,7 @@ def pure_modules_stay_pure(path: str, source: str) -> list[str]:
         as_file, owner = f"{name.replace('.', '/')}.py", f"{name.rpartition('.')[0].replace('.', '/')}.py"
         if not matches(as_file, PURE) and not matches(owner, PURE):
             broken.append(f"imports {name}, which is not pure")
-    attributes = (node for node in ast.walk(_parsed(source)) if isinstance(node, ast.Attribute))
+    attributes = (node for node in nodes(source) if isinstance(node, ast.Attribute))
     dates = _names_of_dates(source)
     clocks = (node for node in attributes if node.attr in _CLOCKS and _name(node.value) in dates)
     broken += [f"line {node.lineno}: {_name(node.value)}.{node.attr} reads the clock" for node in clocks]
@@ -210,7 +216,7 @@ def pure_modules_stay_pure(path: str, source: str) -> list[str]:
 def _names_of_dates(source: str) -> set[str]:
     """`datetime`, `date`, and every alias under which the source imports them or assigns them to a name."""
     names = {"datetime", "date"}
-    for node in ast.walk(_parsed(source)):
+    for node in nodes(source):
         if isinstance(node, ast.ImportFrom) and node.module == "datetime":
             names |= {alias.asname for alias in node.names if alias.name in ("datetime", "date") and alias.asname}
         elif isinstance(node, ast.Assign) and _name(node.value) in names:
@@ -228,10 +234,9 @@ def only_jetstream_speaks_nats(path: str, source: str) -> list[str]:
     """No header, acknowledgement or API subject of NATS outside `broker/jetstream/`. Docstrings may name them."""
     if path.startswith("broker/jetstream/"):
         return []
-    tree = _parsed(source)
-    prose = {id(each) for each in docstrings(tree)}
+    prose = {id(each) for each in docstrings(source)}
     broken: list[str] = []
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Constant) and id(node) not in prose and isinstance(node.value, str | bytes):
             text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
             broken += [f"line {node.lineno}: {text[:40]!r}" for word in ONLY_JETSTREAM_SAYS if _says(text, word)]
@@ -245,7 +250,7 @@ def _says(text: str, word: str) -> bool:
 
 def functions_are_short(path: str, source: str) -> list[str]:
     """No function is longer than `MAX_FUNCTION_LINES`, from its `def` to its last line."""
-    found = (node for node in ast.walk(_parsed(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    found = (node for node in nodes(source) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     lengths = [(node.name, (node.end_lineno or node.lineno) - node.lineno + 1) for node in found]
     return [f"{name} has {length} lines" for name, length in lengths if length > MAX_FUNCTION_LINES]
 

@@ -5,12 +5,12 @@ The rules take texts and never read a file, so that a test can hand them a broke
 
 from __future__ import annotations
 
-import ast
 import io
 import posixpath
 import re
 import tokenize
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from tests.house.code import docstrings
@@ -65,12 +65,13 @@ _MADE: Final = (".venv/", "node_modules/", "dist/")
 """Folders that are made, not kept."""
 
 
+@lru_cache(maxsize=1000)
 def prose(path: str, source: str) -> str:
     """What a person reads in a file: comments and docstrings of code, all of a page."""
     if path.endswith(".py"):
         tokens = tokenize.generate_tokens(io.StringIO(source).readline)
         comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
-        return "\n".join([*(str(each.value) for each in docstrings(ast.parse(source))), *comments])
+        return "\n".join([*(str(each.value) for each in docstrings(source)), *comments])
     if path.endswith((".js", ".mjs", ".ts", ".c", ".h", ".css")):
         return "\n".join(_COMMENT.findall(source))
     return source
