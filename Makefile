@@ -31,12 +31,12 @@ check: lint  ## what to run while working: lint and the unit tests, in about a m
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 
 # Most tests wait for something: lint, the tests of the page and all others run beside each other. Those marked `alone` run
-# afterwards, one at a time: they measure, or judge a game that runs in real time. What was skipped is told last.
+# afterwards, two at a time: they measure, or judge a game that runs in real time. What was skipped is told last.
 test:  ## everything: lint and every test (ARGS goes to pytest, which then runs alone)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .pytest_cache/not-run
 	@$(MAKE) --no-print-directory --jobs 3 lint parts pages
-	$(BIN)/pytest -m alone tests/browser tests/games tests/security
+	$(BIN)/pytest -n 2 --dist loadfile -m alone tests/browser tests/games tests/security
 	@cat .pytest_cache/not-run 2>/dev/null || echo 'Every test ran.'
 else
 	@$(MAKE) --no-print-directory lint
