@@ -113,10 +113,10 @@ class EdgeProcess:
         """Waits until `/readyz` answers 200.
 
         Raises:
-            AssertionError: the process ended, or it is not ready within 20 s.
+            AssertionError: the process ended, or it is not ready within 60 s.
         """
         async with httpx.AsyncClient() as client:
-            await until(lambda: self._ready(client), within_s=20, what=f"edge ready; its log: {self.log}")
+            await until(lambda: self._ready(client), within_s=60, what=f"edge ready; its log: {self.log}")
 
     async def _ready(self, client: httpx.AsyncClient) -> bool:
         assert self.child.exit_code is None, f"the edge ended:\n{self.child.last_lines(20)}"
@@ -127,7 +127,7 @@ class EdgeProcess:
 
     async def stop(self) -> int:
         """Sends SIGTERM and waits. Returns the exit status."""
-        return await self.child.stop(15)
+        return await self.child.stop(40)
 
 
 def event_log(streams: Streams) -> JetStreamLog:

@@ -104,6 +104,8 @@ class Node:
         self._parts: dict[str, Part] = {}
         """What runs besides, by name."""
         self._access: Access = OpenAccess()
+        self._has_keys: Callable[[], bool] = lambda: True
+        """Whether the keys of tokens have been read. Without authentication there are none."""
         self.draining = False
         self.failed: set[str] = set()
         """Parts that have failed and wait to be started again."""
@@ -167,6 +169,7 @@ class Node:
         tokens = TokenAccess(self.config.access, ProjectAccess(self.catalogue.snapshot, self.project_of))
         tokens.revoked = self.records.revoked
         self._parts["access keys"] = tokens.keys.run
+        self._has_keys = lambda: tokens.keys.read
         return ProofAccess(tokens, self.records, self.config.access.session_key)
 
     def statistics(self) -> NodeStatistics:
@@ -222,8 +225,8 @@ class Node:
 
     @property
     def _knows_access(self) -> bool:
-        """It has read what was revoked, where requests need a proof: before that nobody is let in."""
-        return self.records.filled or not self.config.access.enabled
+        """It has read the keys and what was revoked, where requests need a proof: before that nobody is let in."""
+        return (self.records.filled and self._has_keys()) or not self.config.access.enabled
 
     @property
     def degraded(self) -> list[str]:
@@ -242,7 +245,9 @@ class Node:
         elif stale_for_s is not None:
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - stale_for_s))
             reasons.append(f"the list of tests is old: it was last current at {since}")
-        if not self._knows_access:
+        if not self._has_keys():
+            reasons.append("the keys of tokens have not been read yet: nobody can be let in with one")
+        elif not self._knows_access:
             reasons.append("revocations and share links have not been read yet: nobody can be let in")
         if self.nats.connected and self.nats.storage.refusing:
             reasons.append(self.nats.storage.summary)

@@ -19,7 +19,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.full_disk import CannotMount, Filler, SmallBroker, running, small_disk, write_until_refused
-from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, event_bytes, publish, until
+from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, event_bytes, free_port, publish, until
 
 VERSION = metadata.version("testcast")
 WELL: dict[str, Any] = {
@@ -99,6 +99,29 @@ async def test_an_edge_stays_ready_while_the_broker_is_away(
 
 async def _is_whole(http: httpx.AsyncClient, edge: EdgeProcess) -> bool:
     return await degraded(http, edge) == []
+
+
+async def test_an_edge_that_cannot_check_a_token_is_not_ready(
+    tmp_path: Path, nats_server: EmbeddedServer, http: httpx.AsyncClient
+) -> None:
+    """It answers: who has no token may still look at what is open to everyone."""
+    nobody = f"https://127.0.0.1:{free_port()}/keys"
+    edge = EdgeProcess(nats_server.url, tmp_path, TESTCAST_ACCESS_KEYS=nobody, TESTCAST_ACCESS_ANONYMOUS="default")
+    edge.spawn()
+
+    async def is_filled() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return bool((await ready(http, edge))[1]["catalogue"])
+        return False
+
+    try:
+        await until(is_filled, within_s=60)
+        assert await says(http, edge, "the keys of tokens have not been read yet")
+        assert (await ready(http, edge))[0] == 503
+        assert (await http.get(f"{edge.url}/healthz")).status_code == 200
+        assert (await http.get(f"{edge.url}/rpc/listTests")).status_code == 200
+    finally:
+        await edge.stop()
 
 
 async def test_the_version_is_told(nats_edge: EdgeProcess, http: httpx.AsyncClient) -> None:

@@ -220,7 +220,9 @@ async def test_keys_are_fetched_at_the_start() -> None:
     provider = Provider()
     keys, access = fetched(provider, Clock(0))
     running = asyncio.create_task(keys.run())
+    assert not keys.read
     await until(lambda: bool(keys.current().keys))
+    assert keys.read
     assert access.identify(bearer(a_token())).subject == "ann"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

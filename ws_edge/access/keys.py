@@ -54,6 +54,10 @@ class Keys(Protocol):
     version: int
     """Another number after every change of the keys."""
 
+    @property
+    def read(self) -> bool:
+        """Whether keys have been read since the start: before that nobody's token can be checked."""
+
     def current(self) -> KeySet:
         """The keys that count now. Does not block."""
 
@@ -75,6 +79,7 @@ class SecretOnly:
     """No public keys: tokens are checked with a secret."""
 
     version = 0
+    read = True
     may_learn = False
 
     def current(self) -> KeySet:
@@ -123,6 +128,7 @@ class KeyFile:
         InvalidSetting: as `read_keys` does.
     """
 
+    read = True
     may_learn = False
 
     def __init__(self, path: Path, clock: Clock = time.monotonic) -> None:
@@ -230,6 +236,7 @@ class KeyAddress:
         self._fetch_from = fetch
         self._clock = clock
         self._keys = NO_KEYS
+        self.read = False
         self._fetched_at: float | None = None
         self._next_for_unknown = float("-inf")
         self._fetching: asyncio.Task[bool] | None = None
@@ -288,6 +295,7 @@ class KeyAddress:
             return False
         else:
             self._fetched_at = self._clock()
+            self.read = True
             self._change(keys)
             return True
         finally:
