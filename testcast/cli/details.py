@@ -13,6 +13,7 @@ import orjson
 from rich.text import Text
 
 from broker.clock import now_ms
+from broker.contract import projects
 from broker.contract.errors import NotFound
 from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream import runs
@@ -104,12 +105,22 @@ def show_details(terminal: Terminal, details: Details, page: str | None) -> None
     _show_last(terminal, details.last)
 
 
+def _project(name: str) -> str:
+    if name == projects.DEFAULT:
+        return ""
+    return name or "none: the run's first event names no valid one"
+
+
 def _facts(details: Details, page: str | None, now: int) -> Iterable[tuple[str, str]]:
     run, first = details.snapshot, details.first
     yield "Status", _status(run)
     yield "Test id", run.test_id
     yield "Page", page or ""
     yield "Game", printable(run.game_url)
+    yield (
+        "Project",
+        _project(run.project),
+    )
     yield "Phase", f"{run.phase[-1]}/4 {lines.PHASES[int(run.phase[-1]) - 1]}" if run.phase else ""
     yield "Submitted", f"{full(run.created_at)} ({ago(run.created_at, now)})"
     if run.started_at:
