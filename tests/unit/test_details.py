@@ -19,5 +19,6 @@ from tests.harness import NO_SUCH_TEST
 def test_a_project_is_told_where_there_is_one(project: str, said: str) -> None:
     event = {"type": "status", "status": "queued", "message": "Queued", "timestamp": 1, "data": {"project": project}}
     snapshot = fold(None, NO_SUCH_TEST, 1, parse(orjson.dumps(event)), 1)
+    assert snapshot is not None
     details = Details(snapshot, None, [])
     assert dict(_facts(details, None, 0))["Project"] == said
