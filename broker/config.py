@@ -49,6 +49,25 @@ class BrokerConfig(NamedTuple):
     """How to log in; None: as the environment says."""
 
 
+class MetricsSettings(NamedTuple):
+    """Where a part serves its metrics."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: nowhere."""
+
+
+def metrics(environ: Mapping[str, str] = os.environ) -> MetricsSettings:
+    """Reads `TESTCAST_METRICS_HOST`, `TESTCAST_METRICS_PORT`.
+
+    Raises:
+        InvalidSetting: the port is no whole number from 0 to 65535; the message names the variable.
+    """
+    default = MetricsSettings()
+    host = environ.get("TESTCAST_METRICS_HOST", "").strip(" []") or default.host
+    return MetricsSettings(host, whole("TESTCAST_METRICS_PORT", default.port, 0, 65535, environ))
+
+
 def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
     """Reads `TESTCAST_EVENTS_MAX_AGE_S`, `TESTCAST_EVENTS_MAX_BYTES`.
 
@@ -140,6 +159,7 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     streams(environ)  # a wrong value is told at the start, not when it is used
     nats(environ)
     manages_streams(environ)
+    metrics(environ)
     return BrokerConfig(url, copies, _state_dir(environ), environ.get("NATS_SERVER") or None)
 
 
