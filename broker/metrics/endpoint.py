@@ -103,8 +103,8 @@ class MetricsEndpoint:
                 amiss = self._checks[asked]()
                 status, body = (503, "".join(f"{each}\n" for each in amiss).encode()) if amiss else (200, b"ok\n")
         except Exception:
-            _log.exception("%s could not be answered", asked)
-            status, body, kind = 500, b"the metrics could not be read; the log says why\n", _PLAIN
+            _log.exception("%s could not be read", "the metrics" if asked == "/metrics" else asked)
+            status, body, kind = 500, b"this could not be read; the log says why\n", _PLAIN
         headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
         headers.append((b"content-length", str(len(body)).encode("ascii")))
         await send({"type": "http.response.start", "status": status, "headers": headers})
