@@ -37,6 +37,14 @@ class StreamSettings(NamedTuple):
     """How large the stream of events may become; the oldest events go first. 0: unlimited."""
 
 
+class MetricsSettings(NamedTuple):
+    """Where a part serves its metrics."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: nowhere."""
+
+
 class BrokerConfig(NamedTuple):
     """How to reach the broker, or where an embedded one keeps its data."""
 
@@ -49,25 +57,6 @@ class BrokerConfig(NamedTuple):
     """How to log in; None: as the environment says."""
 
 
-class MetricsSettings(NamedTuple):
-    """Where a part serves its metrics."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    """0: nowhere."""
-
-
-def metrics(environ: Mapping[str, str] = os.environ) -> MetricsSettings:
-    """Reads `TESTCAST_METRICS_HOST`, `TESTCAST_METRICS_PORT`.
-
-    Raises:
-        InvalidSetting: the port is no whole number from 0 to 65535; the message names the variable.
-    """
-    default = MetricsSettings()
-    host = environ.get("TESTCAST_METRICS_HOST", "").strip(" []") or default.host
-    return MetricsSettings(host, whole("TESTCAST_METRICS_PORT", default.port, 0, 65535, environ))
-
-
 def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
     """Reads `TESTCAST_EVENTS_MAX_AGE_S`, `TESTCAST_EVENTS_MAX_BYTES`.
 
@@ -78,6 +67,16 @@ def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
     if 0 < max_age_s < _MIN_AGE_S:
         raise InvalidSetting(f"TESTCAST_EVENTS_MAX_AGE_S: {max_age_s:g} is less than {_MIN_AGE_S:g}; 0 keeps for ever")
     return StreamSettings(max_age_s, whole("TESTCAST_EVENTS_MAX_BYTES", 0, 0, _MOST_BYTES, environ))
+
+
+def metrics(environ: Mapping[str, str] = os.environ) -> MetricsSettings:
+    """Reads `TESTCAST_METRICS_HOST`, `TESTCAST_METRICS_PORT`.
+
+    Raises:
+        InvalidSetting: the port is no whole number from 0 to 65535; the message names the variable.
+    """
+    host = environ.get("TESTCAST_METRICS_HOST", "").strip(" []") or MetricsSettings().host
+    return MetricsSettings(host, whole("TESTCAST_METRICS_PORT", 0, 0, 65535, environ))
 
 
 def nats(environ: Mapping[str, str] = os.environ) -> NatsSettings:

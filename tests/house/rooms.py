@@ -105,6 +105,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         "testcast/local/access_files.py",
     ),
     "httpx": (
+        "broker/metrics/children.py",
         "ws_edge/access/keys.py",
         "ws_edge/api/oidc_provider.py",
         "testcast/client/rpc.py",
