@@ -54,8 +54,11 @@ class Repaired(Protocol):
     order: Continuity
     behind: set[Session]
 
+    def on_arrival(self, test_id: str, event: LiveEvent) -> None:
+        """Takes a live event as it comes."""
+
     def on_live(self, test_id: str, event: LiveEvent) -> None:
-        """Takes a live event."""
+        """Takes a live event that was held."""
 
     def take(self, seq: int, data: bytes, stored_ms: int) -> None:
         """Receives the next event in order."""
@@ -162,7 +165,7 @@ class Repair:
         """The splice: interest first, then the newest sequence. Live events wait in between."""
         log, test_id = self._source.log, self._topic.test_id
         if self._interest is None:
-            self._interest = await log.follow(test_id, self._topic.on_live)
+            self._interest = await log.follow(test_id, self._topic.on_arrival)
         await self._interest.confirm()
         epoch = self._source.epoch or (await log.heads()).epoch
         self._topic.order.held.clear()  # the leader's answer takes in what has come until now
