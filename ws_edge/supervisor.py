@@ -50,6 +50,7 @@ async def supervise(host: str, port: int, workers: int, metrics: socket.socket |
             loop.add_signal_handler(number, pool.signal, number)
         if children is None or metrics is None:
             return await pool.run()
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each process and reading
         endpoint = MetricsEndpoint(page_of_pool(pool, children))
         await endpoint.start(metrics)
         try:

@@ -9,7 +9,7 @@ not know, or whose caller is not allowed the answer, is passed on to the applica
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
@@ -125,7 +125,7 @@ class ResponseCacheMiddleware:
                 foreign = True
             elif name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
                 foreign = True  # the cookies that a browser sends along for other pages do not count
-        state, began = scope["state"], asyncio.get_running_loop().time()
+        state, began = scope["state"], time.monotonic()
         response = None if foreign else self.cache.get(scope, state["node"].access)
         if response is None:
             state["response_cache"] = self.cache  # where the application puts what may be sent again
@@ -133,7 +133,7 @@ class ResponseCacheMiddleware:
             return
         headers = [(b"cache-control", b"no-cache"), (b"etag", response.etag)]
         fresh = matches(asked, response.etag)
-        took = asyncio.get_running_loop().time() - began
+        took = time.monotonic() - began
         state["node"].calls.took(_PATHS[scope["path"]], 304 if fresh else 200, took)
         if fresh:
             await send({"type": "http.response.start", "status": 304, "headers": headers})

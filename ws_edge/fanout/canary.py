@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -57,17 +58,19 @@ class Canary:
     """The canary of one node.
 
     Args:
-        every_s: between two events; 0: none is published.
-        publish: stores them.
+        publish: stores its events.
+        every_s: between two of them; 0: none is published.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, hub: Hub, publish: Publish, every_s: float) -> None:
+    def __init__(self, hub: Hub, publish: Publish, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.probe = probe_id(secrets.randbits(64))
         """The id of this process's probe."""
         self._hub = hub
         self._publish = publish
         self._every_s = every_s
-        self._viewer = _Inside()
+        self._clock = clock
+        self._viewer = _Inside(clock)
         self._session: Session | None = None
         self._viewer.on_missing = self._on_missing
         self._seconds = Histogram()
@@ -76,22 +79,21 @@ class Canary:
         self._told = False
         """That the stream takes no probes."""
         self._seen_at = 0.0
-        """When the newest one was seen, or the canary began, loop time."""
+        """When the newest one was seen, or the canary began, by the clock."""
 
     def __repr__(self) -> str:
         return f"<Canary {self.probe} seen={self._seconds.count} missing={self._missing}>"
 
     def statistics(self) -> CanaryStatistics:
         """The figures of this moment."""
-        age_s = asyncio.get_running_loop().time() - self._seen_at if self._running else None
+        age_s = self._clock() - self._seen_at if self._running else None
         return CanaryStatistics(self._running, self._seconds, self._missing, age_s)
 
     async def run(self) -> None:
         """Publishes and looks until cancelled. What goes wrong is counted, and never ends it."""
-        loop = asyncio.get_running_loop()
         try:
             while self._every_s:
-                began = loop.time()
+                began = self._clock()
                 try:
                     await self._round(began)
                 except BrokerRefused as error:
@@ -101,7 +103,7 @@ class Canary:
                 except Exception:
                     self._missing += 1
                     _limited.warning("a round of the canary failed", exc_info=True)
-                await asyncio.sleep(max(0.0, began + self._every_s - loop.time()))
+                await asyncio.sleep(max(0.0, began + self._every_s - self._clock()))
             await asyncio.Event().wait()  # a part of a node runs until it is cancelled
         finally:
             if self._session is not None:
@@ -166,13 +168,14 @@ class _Inside:
     encoding: Encoding = _Bodies()
     fd = -1
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self.on_missing: Callable[[], None] = lambda: None
         self._word = b""
         self._seen: asyncio.Future[float] | None = None
 
     def waits_for(self, word: bytes) -> asyncio.Future[float]:
-        """Returns when an event with this word is seen, loop time."""
+        """Returns when an event with this word is seen, by the clock."""
         self._word, self._seen = word, asyncio.get_running_loop().create_future()
         return self._seen
 
@@ -183,7 +186,7 @@ class _Inside:
     def write(self, data: bytes) -> None:
         """Looks for the word."""
         if self._seen is not None and not self._seen.done() and self._word in data:
-            self._seen.set_result(asyncio.get_running_loop().time())
+            self._seen.set_result(self._clock())
 
     def queue(self, rest: memoryview) -> None:
         """See `Viewer`; it has no descriptor that something could be written to."""

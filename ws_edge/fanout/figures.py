@@ -44,9 +44,15 @@ class FanoutStatistics(NamedTuple):
 
 
 class FanoutFigures:
-    """The counts of a node's topics. The topics raise them."""
+    """The counts of a node's topics. The topics raise them.
+
+    Args:
+        clock: seconds, monotonic, on the scale of the loop's time. uvloop's own stands still within a turn of the loop,
+            which may be long where many viewers are written to.
+    """
 
     __slots__ = (
+        "_clock",
         "broker_ms",
         "catch_up_batches",
         "catch_up_bytes",
@@ -62,7 +68,8 @@ class FanoutFigures:
         "syncs",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self.received = 0
         self.deliveries = 0
         self.sends = 0
@@ -78,7 +85,8 @@ class FanoutFigures:
         self.publish_to_send = Histogram()
         """From when the broker stored an event to its first write to live viewers, seconds."""
         self.broker_ms: Callable[[float], float | None] = lambda _now: None
-        """The broker's time at a loop time, ms since 1970; None while it is unknown. Then nothing is observed."""
+        """The broker's time at a time of the clock, ms since 1970; None while it is unknown. Then nothing is
+        observed."""
 
     def __repr__(self) -> str:
         return f"<FanoutFigures received={self.received} deliveries={self.deliveries} sends={self.sends}>"
@@ -89,15 +97,15 @@ class FanoutFigures:
         caught_up = (self.catch_up_batches, self.catch_up_bytes)
         return FanoutStatistics(*sent, *caught_up, self.gaps, self.forged, dict(self.syncs), dict(self.resets))
 
-    def on_received(self, stored_ms: int, now: float) -> None:
-        """A live event has come from the broker, at `now`."""
+    def on_received(self, stored_ms: int) -> None:
+        """A live event has come from the broker."""
         self.received += 1
-        if stored_ms and (broker_ms := self.broker_ms(now)) is not None:
+        if stored_ms and (broker_ms := self.broker_ms(self._clock())) is not None:
             self.pubsub_lag.observe((broker_ms - stored_ms) / 1000)
 
-    def on_sent(self, stored_ms: list[int], now: float) -> None:
-        """Events that were stored at these times, and not held back here, are written to live viewers at `now`."""
-        broker_ms = self.broker_ms(now)
+    def on_sent(self, stored_ms: list[int]) -> None:
+        """Events that were stored at these times, and not held back here, are about to be written to live viewers."""
+        broker_ms = self.broker_ms(self._clock())
         if broker_ms is not None:
             observe = self.publish_to_send.observe
             for each in stored_ms:

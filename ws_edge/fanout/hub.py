@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Container, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -99,7 +100,7 @@ class Hub:
 
     def __init__(self, log: EventLog, config: EdgeConfig, snapshots: Snapshots) -> None:
         self.log = log
-        self.figures = FanoutFigures()
+        self.figures = FanoutFigures(time.monotonic)
         self.socket_figures = SocketFigures()
         self.unreadable = UnreadableEvents(asyncio.get_running_loop().time)
         self.replay = Replay(log, self.unreadable.note)
@@ -173,7 +174,7 @@ class Hub:
                 progress_interval_s=self.config.progress_interval_s,
                 high_water_bytes=self.config.high_water_bytes,
                 on_quiet=self._on_quiet,
-                figures=None if is_probe_id(test_id) else self.figures,
+                figures=FanoutFigures(time.monotonic) if is_probe_id(test_id) else self.figures,
             )
         return topic.add(viewer, asked)
 

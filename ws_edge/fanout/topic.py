@@ -54,14 +54,14 @@ class Topic:
         progress_interval_s: float,
         high_water_bytes: int,
         on_quiet: Callable[[Topic], None],
-        figures: FanoutFigures | None = None,
+        figures: FanoutFigures,
     ) -> None:
         self.test_id = test_id
         self.state: State = "opening"
         self.epoch = ""
         """The life of the stream that the positions belong to; empty until opened."""
         self.order = Continuity()
-        self.figures = figures or FanoutFigures()
+        self.figures = figures
         self.live = Audience(self.figures)
         self.behind: set[Session] = set()
         self.sent_at = 0.0
@@ -234,7 +234,7 @@ class Topic:
 
     def on_arrival(self, test_id: str, event: LiveEvent) -> None:
         """Takes a live event from the broker. Called in the connection's reading loop."""
-        self.figures.on_received(event.stored_ms, self._loop.time())
+        self.figures.on_received(event.stored_ms)
         self.on_live(test_id, event)
 
     def on_live(self, _test_id: str, event: LiveEvent) -> None:
@@ -282,7 +282,7 @@ class Topic:
         self._ring.extend(entries)
         self._batches.clear()
         if self.live:
-            self.figures.on_sent(fresh, self._loop.time())
+            self.figures.on_sent(fresh)
             refused = self.live.offer(lambda encoding: framed(self.test_id, encoding, entries), self._high_water_bytes)
             self.sent_at = self._loop.time()
             self.figures.deliveries += count_of(entries) * (len(self.live) - len(refused))

@@ -24,7 +24,7 @@ class BrokerClock:
         return f"<BrokerClock offset_ms={self._offset_ms}>"
 
     def set(self, broker_ms: float, now: float) -> None:
-        """Takes in what the broker's clock says at `now`, loop time. 0: it does not say."""
+        """Takes in what the broker's clock says at `now`, loop time or `time.monotonic`. 0: it does not say."""
         if not broker_ms:
             return
         offset_ms, known = broker_ms - now * 1000, self._offset_ms
@@ -33,7 +33,7 @@ class BrokerClock:
         self._offset_ms = offset_ms
 
     def at(self, now: float) -> float | None:
-        """The broker's time at `now`, loop time, ms since 1970. None before it was told."""
+        """The broker's time at `now`, on the same scale, ms since 1970. None before it was told."""
         return None if self._offset_ms is None else now * 1000 + self._offset_ms
 
     def now_ms(self, now: float) -> int | None:
