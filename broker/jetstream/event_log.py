@@ -58,10 +58,10 @@ class JetStreamLog:
         page = await self.streams.read(subjects.EVENTS, subject, after, limit, max_bytes=max_bytes)
         return Page([_event(message, test_id) for message in page.messages], page.complete)
 
-    async def last(self, test_id: str, *, confirmed: bool = False) -> int:
+    async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
         """See `EventLog.last`."""
         ask = self.streams.last_confirmed if confirmed else self.streams.last
-        found = await ask(subjects.EVENTS, subjects.events(test_id))
+        found = await ask(subjects.EVENTS, subjects.ALL_EVENTS if test_id is None else subjects.events(test_id))
         return 0 if found is None else found.seq
 
     async def heads(self, test_ids: Sequence[str] = ()) -> Heads:

@@ -100,6 +100,7 @@ class Hub:
 
     def __init__(self, log: EventLog, config: EdgeConfig, snapshots: Snapshots) -> None:
         self.log = log
+        self._loop = asyncio.get_running_loop()
         self.figures = FanoutFigures(time.monotonic)
         self.socket_figures = SocketFigures()
         self.unreadable = UnreadableEvents(asyncio.get_running_loop().time)
@@ -132,7 +133,7 @@ class Hub:
         """The node's fan-out as it is now. Runs of probes do not count."""
         viewed = [topic for topic in self.topics.values() if not is_probe_id(topic.test_id)]
         topics = [topic.statistics() for topic in viewed]
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         since = min((each.behind_since for topic in viewed for each in topic.behind), default=now)
         closed = self.figures.gaps
         return HubStatistics(
