@@ -155,7 +155,7 @@ def _openness(config: EdgeConfig) -> list[str]:
     ]
 
 
-class _Arguments(NamedTuple):
+class Arguments(NamedTuple):
     """What a parent process tells this one."""
 
     fd: int | None
@@ -164,14 +164,15 @@ class _Arguments(NamedTuple):
     """Where the parent reads the metrics; None: they are served where the settings say."""
 
 
-def _arguments(given: list[str]) -> _Arguments:
+def arguments_of(given: list[str]) -> Arguments:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m ws_edge", add_help=False)
     parser.add_argument("--fd", type=int)
     parser.add_argument("--metrics-socket", type=Path)
-    return _Arguments(**vars(parser.parse_args(given)))
+    return Arguments(**vars(parser.parse_args(given)))
 
 
-def _metrics(arguments: _Arguments) -> socket.socket | Path | None:
+def metrics_of(arguments: Arguments) -> socket.socket | Path | None:
     """Where the metrics of this process are served; None: nowhere.
 
     Raises:
@@ -192,7 +193,7 @@ def _metrics(arguments: _Arguments) -> socket.socket | Path | None:
 def main() -> None:
     """`python -m ws_edge`. All settings come from the environment; the arguments are for parents of testcast's own."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    arguments = _arguments(sys.argv[1:])
+    arguments = arguments_of(sys.argv[1:])
     try:
         broker = broker_config.load()
         config = edge_config.load()
@@ -205,7 +206,7 @@ def main() -> None:
         for each in [*edge_config.access_warnings(), *_openness(config)]:
             _log.warning("%s", each)
         refuse_exposure(config, config.host)
-        metrics = _metrics(arguments)
+        metrics = metrics_of(arguments)
         if config.workers > 1:
             sys.exit(asyncio.run(supervise(config.host, config.port, config.workers, metrics)))
         else:

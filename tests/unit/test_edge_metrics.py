@@ -124,7 +124,12 @@ def test_calls_are_told_by_method_and_status() -> None:
     calls.took("listTests", 429, 0.001)
     calls.took("dropTables", 404, 0.001)
     told = calls.statistics()
-    assert told.calls == {("listTests", "200"): 1, ("unknown", "200"): 0, ("listTests", "429"): 1, ("unknown", "404"): 1}
+    assert told.calls == {
+        ("listTests", "200"): 1,
+        ("unknown", "200"): 0,
+        ("listTests", "429"): 1,
+        ("unknown", "404"): 1,
+    }
     assert (told.seconds["listTests"].count, told.seconds["unknown"].count) == (2, 1)
 
 
