@@ -64,7 +64,7 @@ async def test_the_canary_goes_through_the_whole_line_and_is_no_run(node: Node, 
     await until(lambda: node.catalogue.snapshot(test_id), within_s=20)
     await until(lambda: node.projector.statistics().pending == 0, within_s=20)
     assert set(seen) == {test_id}, "who follows all runs hears of no probe"
-    assert list((await log.newest_of_all())) == [test_id] and await stored_runs(streams) == {test_id}
+    assert list(await log.newest_of_all()) == [test_id] and await stored_runs(streams) == {test_id}
     assert set(await SnapshotStore(streams.nats).revisions()) == {test_id}
     assert node.catalogue.counts()["running"] == 1 and node.catalogue.statistics().runs == 1
     assert node.hub.unreadable.statistics().events == 0
