@@ -40,7 +40,8 @@ class Histogram:
 
     def observe(self, value: float) -> None:
         """Counts one value. What a clock that was set back makes negative counts as 0."""
-        value = max(value, 0.0)
+        if value < 0.0:  # `max` takes as long as the rest
+            value = 0.0
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
