@@ -138,7 +138,7 @@ class Node:
         self.canary = Canary(self.hub, self.log.append_probe, config.canary_s)
         self.installation = Installation(Streams(self.nats, mends=False))
         self.catalogue.on_alive = self.installation.on_alive
-        self.hub.figures.broker_ms = self.broker_clock.at
+        self.hub.figures.broker = self.broker_clock
 
     def __repr__(self) -> str:
         return f"<Node {self.hub!r} {self.catalogue!r} {self.projector!r}>"

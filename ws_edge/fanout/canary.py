@@ -32,7 +32,7 @@ LIFETIME_S: Final = 600.0
 _REFUSED_S: Final = 60.0
 """Between two tries where the stream takes no event with a lifetime: an operator may change it."""
 _log = logging.getLogger("testcast.canary")
-_limited = RateLimited(_log, per_s=10.0)
+_limited = RateLimited(_log, per_s=60.0)
 
 Publish = Callable[[str, bytes, float], Awaitable[object]]
 """Stores an event of a probe: its id, the event, its lifetime in seconds.

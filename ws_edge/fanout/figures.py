@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, NamedTuple, get_args
+from typing import Final, NamedTuple, Protocol, get_args
 
 from broker.contract.position import Outcome, Reason
 from broker.metrics.figures import Histogram
@@ -18,6 +18,17 @@ _CODES: Final = (
 OTHER: Final = "other"
 _LOST: Final = 1006
 """RFC 6455, 7.1.5: the connection ended without a close frame."""
+
+
+class BrokerOffset(Protocol):
+    """How far the broker's clock is ahead of this process's."""
+
+    offset_ms: float | None
+    """None while it is unknown."""
+
+
+class _Unknown:
+    offset_ms: float | None = None
 
 
 class FanoutStatistics(NamedTuple):
@@ -53,7 +64,7 @@ class FanoutFigures:
 
     __slots__ = (
         "_clock",
-        "broker_ms",
+        "broker",
         "catch_up_batches",
         "catch_up_bytes",
         "deliveries",
@@ -84,9 +95,8 @@ class FanoutFigures:
         """From when the broker stored an event to when it came here, seconds."""
         self.publish_to_send = Histogram()
         """From when the broker stored an event to its first write to live viewers, seconds."""
-        self.broker_ms: Callable[[float], float | None] = lambda _now: None
-        """The broker's time at a time of the clock, ms since 1970; None while it is unknown. Then nothing is
-        observed."""
+        self.broker: BrokerOffset = _Unknown()
+        """The broker's clock. While it is unknown no lag is observed."""
 
     def __repr__(self) -> str:
         return f"<FanoutFigures received={self.received} deliveries={self.deliveries} sends={self.sends}>"
@@ -100,17 +110,18 @@ class FanoutFigures:
     def on_received(self, stored_ms: int) -> None:
         """A live event has come from the broker."""
         self.received += 1
-        if stored_ms and (broker_ms := self.broker_ms(self._clock())) is not None:
-            self.pubsub_lag.observe((broker_ms - stored_ms) / 1000)
+        offset_ms = self.broker.offset_ms
+        if stored_ms and offset_ms is not None:
+            self.pubsub_lag.observe(self._clock() + (offset_ms - stored_ms) / 1000)
 
     def on_sent(self, stored_ms: list[int]) -> None:
         """Events that were stored at these times, and not held back here, are about to be written to live viewers."""
-        broker_ms = self.broker_ms(self._clock())
-        if broker_ms is not None:
-            observe = self.publish_to_send.observe
+        offset_ms = self.broker.offset_ms
+        if offset_ms is not None:
+            now, observe = self._clock(), self.publish_to_send.observe
             for each in stored_ms:
                 if each:
-                    observe((broker_ms - each) / 1000)
+                    observe(now + (offset_ms - each) / 1000)
 
     def on_write(self, size: int) -> None:
         """Bytes are written to one viewer that is behind."""

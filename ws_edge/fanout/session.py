@@ -198,7 +198,7 @@ class Audience:
             if live:
                 frame = frame_for(encoding)
                 passed_over = live.offer(frame, high_water_bytes)
-                sends = len(live) - len(passed_over)
+                sends = len(live.fds) - len(passed_over)
                 self._figures.sends += sends
                 self._figures.sent_bytes += sends * len(frame)
                 refused += passed_over

@@ -233,7 +233,7 @@ class Topic:
         return [entry for entry in (*self._ring.since(seq), *self._outbox, *self._throttle.held) if entry.seq > seq]
 
     def on_arrival(self, test_id: str, event: LiveEvent) -> None:
-        """Takes a live event from the broker. Called in the connection's reading loop."""
+        """Takes an event from the broker. Called in the connection's reading loop."""
         self.figures.on_received(event.stored_ms)
         self.on_live(test_id, event)
 
@@ -251,8 +251,7 @@ class Topic:
         self.order.take(seq, data)
         self.received_at = now = self._loop.time()
         entry = entry_of(self.test_id, seq, data, stored_ms, self._services.unreadable.note)
-        released = self._throttle.offer(entry, entry.kind, now)
-        if released:
+        if released := self._throttle.offer(entry, entry.kind, now):
             self._fresh.append(stored_ms)
             self._release(released)
         self._wait_for_window()
@@ -275,21 +274,22 @@ class Topic:
     def _flush(self) -> None:
         """Writes what this turn of the loop has released to every live session, joined and framed once per encoding."""
         entries, self._outbox = self._outbox, []
-        fresh, self._fresh = self._fresh, []
         if not entries:
             return
         before, self.order.released = self.order.released, entries[-1].seq
         self._ring.extend(entries)
         self._batches.clear()
         if self.live:
-            self.figures.on_sent(fresh)
+            self.figures.on_sent(self._fresh)
+            sends = self.figures.sends
             refused = self.live.offer(lambda encoding: framed(self.test_id, encoding, entries), self._high_water_bytes)
             self.sent_at = self._loop.time()
-            self.figures.deliveries += count_of(entries) * (len(self.live) - len(refused))
+            self.figures.deliveries += count_of(entries) * (self.figures.sends - sends)
             for session in refused:
                 self.live.discard(session)
                 session.stage, session.cursor, session.behind_since = Stage.BEHIND, before, self.sent_at
                 self.behind.add(session)
+        self._fresh.clear()
         self.pump_all()
 
     def heartbeat(self) -> None:

@@ -18,23 +18,24 @@ class BrokerClock:
     """
 
     def __init__(self) -> None:
-        self._offset_ms: float | None = None
+        self.offset_ms: float | None = None
+        """None before it was told."""
 
     def __repr__(self) -> str:
-        return f"<BrokerClock offset_ms={self._offset_ms}>"
+        return f"<BrokerClock offset_ms={self.offset_ms}>"
 
     def set(self, broker_ms: float, now: float) -> None:
         """Takes in what the broker's clock says at `now`, loop time or `time.monotonic`. 0: it does not say."""
         if not broker_ms:
             return
-        offset_ms, known = broker_ms - now * 1000, self._offset_ms
+        offset_ms, known = broker_ms - now * 1000, self.offset_ms
         if known is not None and known - _STEP_MS < offset_ms < known - _DRIFT_MS:
             offset_ms = known - _DRIFT_MS
-        self._offset_ms = offset_ms
+        self.offset_ms = offset_ms
 
     def at(self, now: float) -> float | None:
         """The broker's time at `now`, on the same scale, ms since 1970. None before it was told."""
-        return None if self._offset_ms is None else now * 1000 + self._offset_ms
+        return None if self.offset_ms is None else now * 1000 + self.offset_ms
 
     def now_ms(self, now: float) -> int | None:
         """The same in whole milliseconds."""
