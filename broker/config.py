@@ -37,6 +37,14 @@ class StreamSettings(NamedTuple):
     """How large the stream of events may become; the oldest events go first. 0: unlimited."""
 
 
+class MetricsSettings(NamedTuple):
+    """Where a part serves its metrics."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: nowhere."""
+
+
 class BrokerConfig(NamedTuple):
     """How to reach the broker, or where an embedded one keeps its data."""
 
@@ -59,6 +67,16 @@ def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
     if 0 < max_age_s < _MIN_AGE_S:
         raise InvalidSetting(f"TESTCAST_EVENTS_MAX_AGE_S: {max_age_s:g} is less than {_MIN_AGE_S:g}; 0 keeps for ever")
     return StreamSettings(max_age_s, whole("TESTCAST_EVENTS_MAX_BYTES", 0, 0, _MOST_BYTES, environ))
+
+
+def metrics(environ: Mapping[str, str] = os.environ) -> MetricsSettings:
+    """Reads `TESTCAST_METRICS_HOST`, `TESTCAST_METRICS_PORT`.
+
+    Raises:
+        InvalidSetting: the port is no whole number from 0 to 65535; the message names the variable.
+    """
+    host = environ.get("TESTCAST_METRICS_HOST", "").strip(" []") or MetricsSettings().host
+    return MetricsSettings(host, whole("TESTCAST_METRICS_PORT", 0, 0, 65535, environ))
 
 
 def nats(environ: Mapping[str, str] = os.environ) -> NatsSettings:
@@ -140,6 +158,7 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     streams(environ)  # a wrong value is told at the start, not when it is used
     nats(environ)
     manages_streams(environ)
+    metrics(environ)
     return BrokerConfig(url, copies, _state_dir(environ), environ.get("NATS_SERVER") or None)
 
 

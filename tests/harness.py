@@ -78,7 +78,7 @@ class EdgeProcess:
         nats_url: address of its broker.
         directory: directory for its log.
         settings: `TESTCAST_…` variables that override the defaults for tests (no throttle, private addresses allowed,
-            any number of refused proofs).
+            any number of refused proofs, no canary: sequences are those of the test's own events).
     """
 
     def __init__(self, nats_url: str, directory: Path, **settings: str) -> None:
@@ -90,6 +90,7 @@ class EdgeProcess:
             "TESTCAST_EDGE_PORT": str(self.port),
             "TESTCAST_EDGE_PROGRESS_INTERVAL_S": "0",
             "TESTCAST_EDGE_SIGN_INS_PER_S": "0",
+            "TESTCAST_EDGE_CANARY_S": "0",
             "TESTCAST_AGENT_ALLOW_PRIVATE": "1",
             **settings,
         }

@@ -22,7 +22,7 @@ class Edge:
 
     def __init__(self, nats_url: str) -> None:
         self.node: Node
-        self._app = make_app(nats_url, 1, EdgeConfig(allow_private=True), self._on_ready)
+        self._app = make_app(nats_url, 1, EdgeConfig(allow_private=True, canary_s=0), self._on_ready)
         self._state: dict[str, Any] = {}
         self._stop = asyncio.Event()
         self._started = asyncio.Event()

@@ -255,14 +255,15 @@ class ModelBroker:
         found = sorted((each for each in (*ours, *others) if each.seq > after), key=lambda each: each.seq)
         return Page(found[:limit], len(found) <= limit)
 
-    async def last(self, test_id: str, *, confirmed: bool = False) -> int:
+    async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
         if confirmed and self.deposed_s:
             raise BrokerUnavailable("the answering node is not the leader any more")
 
         def serve() -> int:
             at = self.loop.now - (0.0 if confirmed else self.deposed_s)
-            retained = self.life.retained(at) if test_id == self.test_id else []
-            return retained[-1].seq if retained else 0
+            retained = self.life.retained(at) if test_id in (self.test_id, None) else []
+            others = [each.seq for each in self.life.foreign] if test_id is None else []
+            return max([*others, *(each.seq for each in retained[-1:])], default=0)
 
         return await self.request(serve)
 

@@ -95,7 +95,7 @@ class World:
         self.loop.call(lambda: self.broker.store(run))
 
     def alive(self, test_id: str) -> None:
-        self.loop.call(lambda: self.broker.on_alive(SimpleNamespace(subject=subjects.alive(test_id))))
+        self.loop.call(lambda: self.broker.on_alive(SimpleNamespace(subject=subjects.alive(test_id), data=b"")))
 
 
 class Plain:

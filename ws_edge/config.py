@@ -51,6 +51,8 @@ class EdgeConfig(NamedTuple):
     access: AccessConfig = AccessConfig()
     oidc: OidcConfig | None = None
     insecure: bool = False
+    canary_s: float = 10.0
+    """Between two events of the canary; 0: none."""
 
     @property
     def prefix(self) -> bytes:
@@ -98,6 +100,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         demo_game_url=environ.get("TESTCAST_EDGE_DEMO_GAME_URL") or None,
         access=access(environ),
         insecure=switch("TESTCAST_INSECURE", default.insecure, environ),
+        canary_s=of("CANARY_S", default.canary_s, 0, 3600),
     )
     return config._replace(oidc=_oidc(config, environ))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import gc
@@ -12,14 +13,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import uvicorn
 
 from broker import config as broker_config
 from broker.contract.errors import TestcastError
-from broker.local.exposure import refuse_exposed
+from broker.local.exposure import is_exposed, refuse_exposed
+from broker.local.listening import host_port
 from broker.local.signals import not_ignored
+from broker.metrics.endpoint import listening_socket
 from ws_edge import config as edge_config
 from ws_edge.api.app import make_app
 from ws_edge.config import EdgeConfig
@@ -35,6 +38,7 @@ edge allocates is freed by its reference counts. The first 500 handshakes of an 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _HTTP_SHUTDOWN_S: Final = 2
 """How long uvicorn waits for open HTTP requests after the drain."""
+_log = logging.getLogger("testcast.edge")
 
 
 class _Server(uvicorn.Server):
@@ -52,12 +56,14 @@ class _Server(uvicorn.Server):
 class EdgeServer:
     """One edge process: the HTTP server, and what SIGTERM and SIGINT do. The first drains, the second ends at once."""
 
-    def __init__(self, nats_url: str, replicas: int, config: EdgeConfig) -> None:
+    def __init__(
+        self, nats_url: str, replicas: int, config: EdgeConfig, metrics: socket.socket | Path | None = None
+    ) -> None:
         self._drain: asyncio.Task[None] | None = None
         self._signals = not_ignored(_SIGNALS)
         self._server = _Server(
             uvicorn.Config(
-                make_app(nats_url, replicas, config, self._on_ready),
+                make_app(nats_url, replicas, config, self._on_ready, metrics),
                 loop="uvloop",
                 http=AcceptProtocol,
                 ws=ViewerSocket,
@@ -101,11 +107,18 @@ class EdgeServer:
             self._server.should_exit = True
 
 
-def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.socket | None = None) -> None:
+def serve(
+    nats_url: str,
+    replicas: int,
+    config: EdgeConfig,
+    listening: socket.socket | None = None,
+    metrics: socket.socket | Path | None = None,
+) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Args:
         listening: the socket that the supervisor listens on; None to open one.
+        metrics: where the metrics of this process are served; None: nowhere.
 
     Raises:
         InvalidSetting: the address cannot be listened on, or other machines reach it and authentication is off.
@@ -114,7 +127,7 @@ def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.so
     if listening is None:
         [listening] = listen(config.host, config.port)
     refuse_exposure(config, str(listening.getsockname()[0]))
-    if not EdgeServer(nats_url, replicas, config).run(listening):
+    if not EdgeServer(nats_url, replicas, config, metrics).run(listening):
         sys.exit(1)
 
 
@@ -142,23 +155,61 @@ def _openness(config: EdgeConfig) -> list[str]:
     ]
 
 
+class Arguments(NamedTuple):
+    """What a parent process tells this one."""
+
+    fd: int | None
+    """The listening socket of the supervisor, whose worker this is; None: this process listens by itself."""
+    metrics_socket: Path | None
+    """Where the parent reads the metrics; None: they are served where the settings say."""
+
+
+def arguments_of(given: list[str]) -> Arguments:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(prog="python -m ws_edge", add_help=False)
+    parser.add_argument("--fd", type=int)
+    parser.add_argument("--metrics-socket", type=Path)
+    return Arguments(**vars(parser.parse_args(given)))
+
+
+def metrics_of(arguments: Arguments) -> socket.socket | Path | None:
+    """Where the metrics of this process are served; None: nowhere.
+
+    Raises:
+        InvalidSetting: the address cannot be listened on; the message names the variable.
+    """
+    if arguments.metrics_socket is not None or arguments.fd is not None:
+        return arguments.metrics_socket
+    settings = broker_config.metrics()
+    if not settings.port:
+        return None
+    listening = listening_socket(settings.host, settings.port)
+    _log.info("metrics at http://%s/metrics", host_port(settings.host, settings.port))
+    if is_exposed(settings.host):
+        _log.warning("TESTCAST_METRICS_HOST: whoever reaches %s may read the metrics", settings.host)
+    return listening
+
+
 def main() -> None:
-    """`python -m ws_edge`. All settings come from the environment; `--fd N` names the socket of the supervisor."""
+    """`python -m ws_edge`. All settings come from the environment; the arguments are for parents of testcast's own."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    arguments = arguments_of(sys.argv[1:])
     try:
         broker = broker_config.load()
         config = edge_config.load()
-        for each in [] if sys.argv[1:2] == ["--fd"] else broker_config.unknown():
-            logging.getLogger("testcast.edge").warning("%s", each)
-        if sys.argv[1:2] == ["--fd"]:
-            serve(broker.nats_url, broker.replicas, config, socket.socket(fileno=int(sys.argv[2])))
+        for each in [] if arguments.fd is not None else broker_config.unknown():
+            _log.warning("%s", each)
+        if arguments.fd is not None:
+            listening = socket.socket(fileno=arguments.fd)
+            serve(broker.nats_url, broker.replicas, config, listening, arguments.metrics_socket)
             return
         for each in [*edge_config.access_warnings(), *_openness(config)]:
-            logging.getLogger("testcast.edge").warning("%s", each)
+            _log.warning("%s", each)
         refuse_exposure(config, config.host)
+        metrics = metrics_of(arguments)
         if config.workers > 1:
-            sys.exit(asyncio.run(supervise(config.host, config.port, config.workers)))
+            sys.exit(asyncio.run(supervise(config.host, config.port, config.workers, metrics)))
         else:
-            serve(broker.nats_url, broker.replicas, config)
+            serve(broker.nats_url, broker.replicas, config, metrics=metrics)
     except TestcastError as error:
         sys.exit(f"testcast edge: {error}")

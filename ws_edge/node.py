@@ -8,12 +8,13 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.access_store import AccessStore
-from broker.jetstream.connection import Connection, ConnectionStatistics
+from broker.jetstream.api import Streams
+from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.jetstream.topology import Topology
@@ -21,32 +22,34 @@ from broker.jetstream.write_check import WriteCheck
 from broker.retry import Backoff
 from ws_edge.access import Access, OpenAccess, Principal
 from ws_edge.access.projects import ProjectAccess
-from ws_edge.access.records import Records, RecordsStatistics
+from ws_edge.access.records import Records
 from ws_edge.config import EdgeConfig
-from ws_edge.fanout.hub import Hub, HubStatistics
-from ws_edge.fanout.proofs import OpenProofsStatistics
-from ws_edge.fanout.replay import ReplayStatistics
-from ws_edge.fanout.unreadable import UnreadableStatistics
-from ws_edge.transport.admission import Admission, AdmissionStatistics
-from ws_edge.transport.connections import Connections, ConnectionsStatistics
+from ws_edge.fanout.canary import Canary
+from ws_edge.fanout.hub import Hub
+from ws_edge.node_statistics import NodeStatistics
+from ws_edge.transport.admission import Admission
+from ws_edge.transport.call_figures import CallFigures
+from ws_edge.transport.connections import Connections
 from ws_edge.transport.hosts import hosts_of
-from ws_edge.transport.inbound import Inbound, InboundStatistics
+from ws_edge.transport.inbound import Inbound
 from ws_edge.transport.listener import files_for_connections
-from ws_edge.transport.quotas import Quotas, QuotaStatistics
-from ws_edge.transport.unread import UnreadAnswers, UnreadStatistics
+from ws_edge.transport.quotas import Quotas
+from ws_edge.transport.unread import UnreadAnswers
 from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
-from ws_edge.views.catalogue import Catalogue, CatalogueStatistics
+from ws_edge.views.catalogue import Catalogue
+from ws_edge.views.installation import Installation
 from ws_edge.views.listing import RunList
-from ws_edge.views.pictures import Pictures, PicturesStatistics
-from ws_edge.views.projector import Projector, ProjectorStatistics
-from ws_edge.views.reaper import Reaper, ReaperStatistics
-from ws_edge.views.refill import Refill, RefillStatistics
-from ws_edge.views.requeue import Requeue, RequeueStatistics
-from ws_edge.views.tests_channel import TestsChannel, TestsChannelStatistics
+from ws_edge.views.pictures import Pictures
+from ws_edge.views.projector import Projector
+from ws_edge.views.reaper import Reaper
+from ws_edge.views.refill import Refill
+from ws_edge.views.requeue import Requeue
+from ws_edge.views.tests_channel import TestsChannel
 
 if TYPE_CHECKING:
     from ws_edge.access.proofs import ProofAccess
+    from ws_edge.access.token_access import TokenAccess
 
 _DRAIN_BATCHES: Final = 10
 _DRAIN_PAUSE_S: Final = 0.2
@@ -62,36 +65,6 @@ _PROVEN_S: Final = 5.0
 _log = logging.getLogger("testcast.edge")
 
 Part = Callable[[], Coroutine[Any, Any, None]]
-
-
-class NodeStatistics(NamedTuple):
-    """The figures of all parts of a node at one moment."""
-
-    ready: bool
-    draining: bool
-    stale: bool
-    degraded: int
-    """How many reasons there are for which this node serves less than it should."""
-    failed: int
-    """Parts that have failed and wait to be started again."""
-    connection: ConnectionStatistics
-    hub: HubStatistics
-    replay: ReplayStatistics
-    admission: AdmissionStatistics
-    connections: ConnectionsStatistics
-    unread: UnreadStatistics
-    quotas: QuotaStatistics
-    inbound: InboundStatistics
-    catalogue: CatalogueStatistics
-    projector: ProjectorStatistics
-    refill: RefillStatistics
-    reaper: ReaperStatistics
-    requeue: RequeueStatistics
-    tests: TestsChannelStatistics
-    unreadable: UnreadableStatistics
-    pictures: PicturesStatistics
-    proofs: OpenProofsStatistics
-    records: RecordsStatistics
 
 
 class Node:
@@ -138,7 +111,9 @@ class Node:
         self.agents = Agents(self.log.streams, self.catalogue)
         self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self._limit_strangers(config)
+        self._count_and_measure(config)
         self.pictures = Pictures(self.log.streams)
+        self._tokens: TokenAccess | None = None
         self.proofs: ProofAccess | None = None
         """How requests prove who sends them. None: without authentication."""
         if config.access.enabled:
@@ -159,6 +134,14 @@ class Node:
         self.inbound = Inbound(self.quotas)
         self.unread = UnreadAnswers(limits.answer_s, limits.max_unread_bytes)
 
+    def _count_and_measure(self, config: EdgeConfig) -> None:
+        """Makes what exists for figures only."""
+        self.calls = CallFigures()
+        self.canary = Canary(self.hub, self.log.append_probe, config.canary_s)
+        self.installation = Installation(Streams(self.nats, mends=False))
+        self.catalogue.on_alive = self.installation.on_alive
+        self.hub.figures.broker = self.broker_clock
+
     def __repr__(self) -> str:
         return f"<Node {self.hub!r} {self.catalogue!r} {self.projector!r}>"
 
@@ -166,7 +149,7 @@ class Node:
         from ws_edge.access.proofs import ProofAccess  # cryptography takes 0.3 s to import
         from ws_edge.access.token_access import TokenAccess
 
-        tokens = TokenAccess(self.config.access, ProjectAccess(self.catalogue.snapshot, self.project_of))
+        self._tokens = tokens = TokenAccess(self.config.access, ProjectAccess(self.catalogue.snapshot, self.project_of))
         tokens.revoked = self.records.revoked
         self._parts["access keys"] = tokens.keys.run
         self._has_keys = lambda: tokens.keys.read
@@ -177,11 +160,19 @@ class Node:
         return NodeStatistics(
             ready=self.ready,
             draining=self.draining,
-            stale=self.stale,
+            stale_for_s=self.stale_for_s,
             degraded=len(self.degraded),
             failed=len(self.failed),
             connection=self.nats.statistics(),
             hub=self.hub.statistics(),
+            canary=self.canary.statistics(),
+            queue_oldest_s=self._queue_oldest_s(),
+            proofs_given_up=self.hub.proofs.given_up,
+            fanout=self.hub.figures.statistics(),
+            sockets=self.hub.socket_figures.statistics(),
+            calls=self.calls.statistics(),
+            tokens=None if self._tokens is None else self._tokens.statistics(),
+            installation=self.installation.statistics(),
             replay=self.hub.replay.statistics(),
             admission=self.admission.statistics(),
             connections=self.connections.statistics(),
@@ -199,6 +190,12 @@ class Node:
             proofs=self.hub.proofs.statistics(),
             records=self.records.statistics(),
         )
+
+    def _queue_oldest_s(self) -> float | None:
+        since_ms, now_ms = self.catalogue.queue.oldest_ms, self.broker_ms()
+        if since_ms is None:
+            return 0.0
+        return None if now_ms is None else max(0.0, (now_ms - since_ms) / 1000)
 
     @property
     def stale(self) -> bool:
@@ -221,7 +218,21 @@ class Node:
 
         A broker that is away is away for every node, and each of them still answers with what it knows.
         """
-        return self.catalogue.filled.is_set() and self._knows_access and not self.draining and not self.failed
+        return not self.why_not_ready
+
+    @property
+    def why_not_ready(self) -> list[str]:
+        """Why viewers should be sent elsewhere, one plain sentence each."""
+        reasons: list[str] = []
+        if self.draining:
+            reasons.append("it is going away: its viewers are sent to other edges")
+        if self.failed:
+            reasons.append(f"it has failed in part, and starts that again: {', '.join(sorted(self.failed))}")
+        if not self.catalogue.filled.is_set():
+            reasons.append("the list of tests is not filled yet")
+        if not self._knows_access:
+            reasons.append("revocations and share links have not been read yet")
+        return reasons
 
     @property
     def _knows_access(self) -> bool:
@@ -323,6 +334,7 @@ class Node:
             self._run("access", self.records.run)
         self._run("refill", self.refill.run)
         self._run("agents", self.agents.run)
+        self._run("canary", self.canary.run)
         if self.config.projector:
             self._run("projector", self.projector.run)
             self._run("write check", WriteCheck(self.nats).run)

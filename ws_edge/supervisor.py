@@ -8,15 +8,20 @@ arrive meanwhile wait in the socket's queue for the new process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from broker.contract.errors import InvalidSetting
 from broker.local.child_process import Child, python_module
 from broker.local.signals import not_ignored
+from broker.metrics.children import Children, merged_readable, private_directory
+from broker.metrics.endpoint import MetricsEndpoint, Render, page_of
+from broker.metrics.figures import counter, gauges
 from ws_edge.transport.listener import listen
 
 _LOOK_S: Final = 0.1
@@ -26,18 +31,58 @@ _RESTART_S: Final = 1.0
 _log = logging.getLogger("testcast.supervisor")
 
 
-async def supervise(host: str, port: int, workers: int) -> int:
-    """Keeps `workers` edges running until a signal. Returns the exit status: 0 when all of them ended well."""
+async def supervise(host: str, port: int, workers: int, metrics: socket.socket | Path | None = None) -> int:
+    """Keeps `workers` edges running until a signal. Returns the exit status: 0 when all of them ended well.
+
+    Args:
+        metrics: where the metrics of all of them are served as one page; None: nowhere.
+    """
     try:
         listening = listen(host, port, workers)
     except InvalidSetting as error:
         _log.error("%s", error)
         return 1
-    pool = WorkerPool([listening[index % len(listening)] for index in range(workers)])
-    loop = asyncio.get_running_loop()
-    for number in not_ignored((signal.SIGTERM, signal.SIGINT)):
-        loop.add_signal_handler(number, pool.signal, number)
-    return await pool.run()
+    with contextlib.ExitStack() as stack:
+        children = None if metrics is None else Children(stack.enter_context(private_directory()))
+        pool = WorkerPool([listening[index % len(listening)] for index in range(workers)], children)
+        loop = asyncio.get_running_loop()
+        for number in not_ignored((signal.SIGTERM, signal.SIGINT)):
+            loop.add_signal_handler(number, pool.signal, number)
+        if children is None or metrics is None:
+            return await pool.run()
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each process and reading
+        endpoint = MetricsEndpoint(page_of_pool(pool, children))
+        await endpoint.start(metrics)
+        try:
+            return await pool.run()
+        finally:
+            await endpoint.stop()
+
+
+def page_of_pool(pool: WorkerPool, children: Children) -> Render:
+    """One page of the supervisor and of those of its processes that answer in time."""
+
+    async def render() -> bytes:
+        pages = await children.pages()
+        figures = pool.statistics()
+        families = (
+            gauges("testcast_processes", "Processes that are kept running.", "kind", {"edge": figures.processes}),
+            gauges(
+                "testcast_processes_silent",
+                "Processes whose figures are missing here, since they did not answer in time.",
+                "kind",
+                {"edge": max(0, figures.processes - len(pages))},
+            ),
+            counter(
+                "testcast_process_restarts_total",
+                "Processes that ended by themselves and were replaced.",
+                figures.restarts,
+            ),
+        )
+        own = await page_of(lambda: families)()
+        return merged_readable({"supervisor": own.decode(), **pages})
+
+    return render
 
 
 class WorkerPoolStatistics(NamedTuple):
@@ -49,13 +94,18 @@ class WorkerPoolStatistics(NamedTuple):
 
 
 class WorkerPool:
-    """The processes, one for each listening socket."""
+    """The processes, one for each listening socket.
 
-    def __init__(self, listening: Sequence[socket.socket]) -> None:
+    Args:
+        children: where they serve their metrics; None: nowhere.
+    """
+
+    def __init__(self, listening: Sequence[socket.socket], children: Children | None = None) -> None:
         self._listening = listening
+        self._metrics = children
         self._stopping = False
         self._restarts = 0
-        self._children = [self._start(each) for each in listening]
+        self._children = [self._start(index) for index in range(len(listening))]
         _log.info("%d edges on port %d", len(listening), listening[0].getsockname()[1])
 
     def __repr__(self) -> str:
@@ -90,9 +140,14 @@ class WorkerPool:
         _log.error("edge process %d ended by itself (exit %d): starting another", child.pid, child.exit_code)
         await asyncio.sleep(_RESTART_S)
         if not self._stopping:
-            self._children[index] = self._start(self._listening[index])
+            self._children[index] = self._start(index)
             self._restarts += 1
 
-    def _start(self, listening: socket.socket) -> Child:
-        descriptor = listening.fileno()
-        return Child(python_module("ws_edge", "--fd", str(descriptor)), None, pass_fds=[descriptor])
+    def _start(self, index: int) -> Child:
+        descriptor = self._listening[index].fileno()
+        arguments = ["--fd", str(descriptor)]
+        if self._metrics is not None:
+            name = f"edge-{index + 1}"
+            self._metrics.forget(name)
+            arguments += ["--metrics-socket", str(self._metrics.path_for(name))]
+        return Child(python_module("ws_edge", *arguments), None, pass_fds=[descriptor])

@@ -1,5 +1,8 @@
 """Test ids: UUIDs of any version in canonical lower case. Every entry point applies the same rule.
 
+A probe is the run that an edge follows to measure itself. Its id is no UUID, so it is no test id: every reader of runs,
+of any version, passes it over, and no entry point takes it.
+
 `tests/ids.json` has examples of both kinds, which every implementation of the rule is tried with.
 """
 
@@ -15,6 +18,23 @@ _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 def is_test_id(text: str) -> bool:
     """Returns whether `text` is a UUID in canonical lower case."""
     return _CANONICAL_UUID.fullmatch(text) is not None
+
+
+_PROBE = re.compile(r"probe-[0-9a-f]{16}", re.ASCII)
+
+
+def probe_id(word: int) -> str:
+    """Returns the id of an edge process's probe.
+
+    Args:
+        word: 64 random bits of that process.
+    """
+    return f"probe-{word:016x}"
+
+
+def is_probe_id(text: str) -> bool:
+    """Returns whether `text` is the id of a probe."""
+    return _PROBE.fullmatch(text) is not None
 
 
 def parse_test_id(given: object) -> str:

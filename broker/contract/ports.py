@@ -117,10 +117,13 @@ class EventLog(Protocol):
         Any replica answers, and it may lag behind the leader. Use `broker.jetstream.scan`, which waits for it.
         """
 
-    async def last(self, test_id: str, *, confirmed: bool = False) -> int:
-        """Returns the sequence of the run's newest event as the leader sees it, 0 when there is none.
+    async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
+        """Returns the sequence of the newest event that is retained of a run, or of all, as the leader sees it.
+
+        It is 0 when there is none. `Heads.last_seq` may be larger: events of probes, which have a lifetime, end there.
 
         Args:
+            test_id: the run, None for everything that the log holds.
             confirmed: answer only when no other leader can have stored anything in the meantime. A deposed leader keeps
                 answering for up to 10 s; set this where an old answer would do harm ("not found", "ahead").
         """

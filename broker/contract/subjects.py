@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.contract.ids import is_test_id
+from broker.contract.ids import is_probe_id, is_test_id
 
 EVENTS: Final = "EVENTS"
 """Stream of all events."""
@@ -70,6 +70,19 @@ def test_id_of(subject: bytes | str) -> str | None:
     else:
         return None
     return candidate if is_test_id(candidate) else None
+
+
+def followed_id_of(subject: bytes | str) -> str | None:
+    """Returns the test id, or the id of a probe, in `test.<id>.*`; None where there is neither."""
+    return test_id_of(subject) or probe_id_of(subject)
+
+
+def probe_id_of(subject: bytes | str) -> str | None:
+    """Returns the id of a probe in `test.<id>.*`; None where there is none."""
+    text = subject.decode("ascii", "replace") if isinstance(subject, bytes) else subject
+    tokens = text.split(".")
+    found = len(tokens) == 3 and tokens[0] == "test" and is_probe_id(tokens[1])
+    return tokens[1] if found else None
 
 
 test_id_of.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it for its name

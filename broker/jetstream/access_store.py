@@ -12,11 +12,10 @@ from typing import Final, NamedTuple
 from broker.contract import subjects
 from broker.contract.errors import BadInput, WrongLastSequence
 from broker.jetstream import kv
-from broker.jetstream.api import Stored, Streams
+from broker.jetstream.api import TTL_HEADER, Stored, Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
 
-_TTL_HEADER: Final = "Nats-TTL"
 _ENDLESS_S: Final = 100 * 365 * 24 * 3600.0
 """What is to live for longer has no end: the server counts nanoseconds in 64 bits, and refuses a larger number."""
 _KEY: Final = re.compile(r"[a-z]{1,16}(?:\.[A-Za-z0-9_-]{1,64}){1,2}")
@@ -112,7 +111,7 @@ class AccessStore:
     ) -> None:
         headers = {} if operation is None else {kv.OPERATION_HEADER: operation}
         if ttl_s is not None and ttl_s < _ENDLESS_S:
-            headers[_TTL_HEADER] = f"{max(1, int(ttl_s) + 1)}s"  # whole seconds, and never less than was asked for
+            headers[TTL_HEADER] = f"{max(1, int(ttl_s) + 1)}s"  # whole seconds, and never less than was asked for
         subject = kv.subject(subjects.ACCESS, _checked(key))
         await self._streams.store(subject, value, expected_last=expected_last, headers=headers)
 

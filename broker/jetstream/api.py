@@ -30,6 +30,7 @@ MAX_SUBJECTS_PER_NEWEST: Final = 1024
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
 EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 TIME_HEADER: Final = b"Nats-Time-Stamp"
+TTL_HEADER: Final = "Nats-TTL"
 """When the broker stored a message, RFC 3339 with nanoseconds. On direct gets and on republished messages."""
 
 _WRITE_CHECK_S: Final = 1.0

@@ -8,7 +8,16 @@ from typing import Final
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
-from broker.jetstream.api import EXPECTED_LAST_HEADER, MSG_ID_HEADER, TIME_HEADER, Stored, Streams, StreamState, ms_of
+from broker.jetstream.api import (
+    EXPECTED_LAST_HEADER,
+    MSG_ID_HEADER,
+    TIME_HEADER,
+    TTL_HEADER,
+    Stored,
+    Streams,
+    StreamState,
+    ms_of,
+)
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
 from broker.jetstream.survey import newest_of_all
@@ -49,10 +58,10 @@ class JetStreamLog:
         page = await self.streams.read(subjects.EVENTS, subject, after, limit, max_bytes=max_bytes)
         return Page([_event(message, test_id) for message in page.messages], page.complete)
 
-    async def last(self, test_id: str, *, confirmed: bool = False) -> int:
+    async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
         """See `EventLog.last`."""
         ask = self.streams.last_confirmed if confirmed else self.streams.last
-        found = await ask(subjects.EVENTS, subjects.events(test_id))
+        found = await ask(subjects.EVENTS, subjects.ALL_EVENTS if test_id is None else subjects.events(test_id))
         return 0 if found is None else found.seq
 
     async def heads(self, test_ids: Sequence[str] = ()) -> Heads:
@@ -66,8 +75,8 @@ class JetStreamLog:
             return Heads(state.epoch, state.last_seq, None)
         if newest.up_to < state.last_seq:
             return Heads(state.epoch, state.last_seq, None)
-        by_run = {subjects.test_id_of(message.subject) or "": message.seq for message in newest.messages}
-        bodies = {subjects.test_id_of(message.subject) or "": message.data for message in newest.messages}
+        by_run = {subjects.followed_id_of(message.subject) or "": message.seq for message in newest.messages}
+        bodies = {subjects.followed_id_of(message.subject) or "": message.data for message in newest.messages}
         return Heads(state.epoch, state.last_seq, by_run, bodies)
 
     async def state(self) -> StreamState:
@@ -87,6 +96,16 @@ class JetStreamLog:
         found = await newest_of_all(self.streams, subjects.EVENTS, subjects.ALL_EVENTS)
         by_run = {subjects.test_id_of(subject): seq for subject, seq in found.items()}
         return {test_id: seq for test_id, seq in by_run.items() if test_id is not None}
+
+    async def append_probe(self, probe_id: str, payload: bytes, lifetime_s: float) -> Ack:
+        """Stores an event of a probe, which the stream removes after its lifetime.
+
+        Raises:
+            BrokerRefused: the stream takes no messages with a lifetime of their own.
+            BrokerUnavailable: no acknowledgement; the event may be stored all the same.
+        """
+        headers = {TTL_HEADER: f"{max(1, int(lifetime_s))}s"}
+        return await self.streams.store(subjects.events(probe_id), payload, headers=headers)
 
     async def append(
         self,

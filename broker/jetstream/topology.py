@@ -21,7 +21,7 @@ from broker.clock import now_ms
 from broker.config import StreamSettings
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotPermitted, NotThere, TestcastError
-from broker.jetstream import standing, stream_config
+from broker.jetstream import advice, standing, stream_config
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.standing import Look
@@ -33,6 +33,7 @@ from broker.jetstream.stream_config import (
     consumers,
     is_newer,
     kept,
+    lacks,
     problem_of_consumer,
     problem_of_stream,
     shown,
@@ -45,12 +46,6 @@ __all__ = ["LEASE_S", "MAX_SHOT_BYTES", "RETENTION_S", "Topology", "apply", "con
 
 _NAME_IN_USE: Final = 10058
 """A stream of this name has another configuration: another process was first."""
-_NO_PEERS: Final = 10005
-"""The cluster's nodes have not all found each other yet, or it has fewer nodes than replicas."""
-_OVERLAP: Final = 10065
-_NOT_CLUSTERED: Final = 10074
-_NO_STORAGE: Final = 10047
-_NO_JETSTREAM: Final = (10039, 10076)
 _CONSUMER_EXISTS: Final = {10148, 10013, 10105}
 _LONGEST_PAUSE_S: Final = 0.5
 """Elections of a cluster that starts take 1 to 3 s, and every process waits for them."""
@@ -153,7 +148,7 @@ class Topology:
         """
 
         def on_failure(error: Exception) -> None:
-            if isinstance(error, BrokerRefused) and error.err_code != _NO_PEERS:
+            if isinstance(error, BrokerRefused) and error.err_code != advice.NO_PEERS:
                 raise error
             self._say(str(error))
 
@@ -254,8 +249,15 @@ class Topology:
         if needed:
             metadata = (found.get("metadata") or {}) | wanted["metadata"]
             changed = {change.field: change.new for change in needed}
-            await self._api.api(f"STREAM.UPDATE.{name}", found | changed | {"metadata": metadata}, timeout_s=_ASK_S)
-            _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
+            what = "; ".join(map(str, needed))
+            try:
+                await self._api.api(f"STREAM.UPDATE.{name}", found | changed | {"metadata": metadata}, timeout_s=_ASK_S)
+            except (BrokerRefused, NotPermitted) as error:
+                if lacks(found, wanted):
+                    raise
+                self._tell_once(name, f"the stream {name} cannot be changed ({what}), and is used as it is: {error}")
+            else:
+                _log.warning("changed the stream %s: %s", name, what)
 
     async def _consumer(self, stream: str, wanted: dict[str, Any]) -> None:
         name = wanted["durable_name"]
@@ -328,6 +330,11 @@ class Topology:
                 old, new = shown(change.field, change.old), shown(change.field, change.new)
                 _log.info("the stream %s keeps its %s of %s; %s says %s", name, change.field, old, setting, new)
 
+    def _tell_once(self, name: str, text: str) -> None:
+        if (name, text) not in self._told:
+            self._told.add((name, text))
+            _log.warning("%s", text)
+
     def _say(self, text: str) -> None:
         """Logs why declaring does not succeed: each reason at once, and the same one at most every half minute."""
         if len(self._lines) > 50:
@@ -338,25 +345,8 @@ class Topology:
 
     async def _explained(self, name: str, error: TestcastError) -> TestcastError:
         """The same error, with what an operator can do about it."""
-        if isinstance(error, NotPermitted):
-            return NotPermitted(f"{name}: {error.message}. Permit it, or have an operator run `testcast declare`")
-        if isinstance(error, NotThere):  # also of what is about to be made: the API itself does not answer
-            hint = "JetStream is not enabled, has no leader yet, or is in another domain (TESTCAST_NATS_JS_DOMAIN)"
-            return BrokerUnavailable(f"{name}: {error.message}: {hint}")
-        if not isinstance(error, BrokerRefused):
-            return BrokerUnavailable(f"{name}: {error.message}")
-        text = error.message
-        if error.err_code == _OVERLAP:
-            text += await self._overlapping(name)
-        elif error.err_code == _NOT_CLUSTERED:
-            text += f": TESTCAST_NATS_REPLICAS is {self._replicas}, and this server is no cluster"
-        elif error.err_code == _NO_PEERS:
-            text += f": TESTCAST_NATS_REPLICAS is {self._replicas}, and the cluster has fewer nodes at the moment"
-        elif error.err_code == _NO_STORAGE:
-            text += ": give the server or the account more, or set a smaller TESTCAST_EVENTS_MAX_BYTES"
-        elif error.err_code in _NO_JETSTREAM:
-            text += ": start the server with JetStream (`nats-server -js`), and enable it for this account"
-        return BrokerRefused(f"{name}: {text}", error.err_code)
+        overlaps = isinstance(error, BrokerRefused) and error.err_code == advice.OVERLAP
+        return advice.explained(name, error, self._replicas, await self._overlapping(name) if overlaps else "")
 
     async def _overlapping(self, name: str) -> str:
         wanted = next(config for config in streams(1) if config["name"] == name)

@@ -1,4 +1,4 @@
-"""The port, or the Unix socket, that serves a process's metrics at `/metrics`.
+"""The port, or the Unix socket, that serves a process's metrics at `/metrics`, and whether it is well.
 
 It is not the port of the viewers: what passes through a load balancer is not for everybody to read.
 """
@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,11 @@ import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
+from broker.contract.errors import InvalidSetting
+from broker.local.listening import reason, resolved
+
 _TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_PLAIN: Final = b"text/plain; charset=utf-8"
 _MOST_READERS: Final = 32
 _log = logging.getLogger("testcast.metrics")
 
@@ -25,6 +29,8 @@ Collect = Callable[[], Iterable[Metric]]
 """Makes the families of this moment, in the loop's thread."""
 Render = Callable[[], Awaitable[bytes]]
 """Makes the whole page, in the text format of Prometheus."""
+Check = Callable[[], Sequence[str]]
+"""Says what is amiss at this moment, a sentence each; none: all is well."""
 
 
 def page_of(*collect: Collect) -> Render:
@@ -47,10 +53,12 @@ class MetricsEndpoint:
 
     Args:
         render: makes the page, for each request anew.
+        checks: further paths, such as `/healthz`: 200 while the check finds nothing amiss, else 503 with its sentences.
     """
 
-    def __init__(self, render: Render) -> None:
+    def __init__(self, render: Render, checks: Mapping[str, Check] | None = None) -> None:
         self._render = render
+        self._checks = dict(checks or {})
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -86,17 +94,42 @@ class MetricsEndpoint:
             self._task = None
 
     async def _app(self, scope: Any, _receive: Any, send: Any) -> None:
-        status, body = 404, b"the metrics are at /metrics\n"
-        if scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD"):
-            try:
-                status, body = 200, await self._render()
-            except Exception:
-                _log.exception("the metrics could not be read")
-                status, body = 500, b"the metrics could not be read; the log says why\n"
-        headers = [(b"content-type", _TYPE if status == 200 else b"text/plain"), (b"cache-control", b"no-store")]
+        asked = scope["path"] if scope["method"] in ("GET", "HEAD") else ""
+        status, body, kind = 404, b"the metrics are at /metrics\n", _PLAIN
+        try:
+            if asked == "/metrics":
+                status, body, kind = 200, await self._render(), _TYPE
+            elif asked in self._checks:
+                amiss = self._checks[asked]()
+                status, body = (503, "".join(f"{each}\n" for each in amiss).encode()) if amiss else (200, b"ok\n")
+        except Exception:
+            _log.exception("%s could not be read", "the metrics" if asked == "/metrics" else asked)
+            status, body, kind = 500, b"this could not be read; the log says why\n", _PLAIN
+        headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
         headers.append((b"content-length", str(len(body)).encode("ascii")))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens at the address of the settings.
+
+    Raises:
+        InvalidSetting: it cannot; the message names the variable.
+    """
+    try:
+        family, address = resolved(host, port)
+        listening = socket.socket(family)
+    except OSError as error:
+        raise InvalidSetting(f"TESTCAST_METRICS_HOST: {reason(host, port, error)}") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise InvalidSetting(f"TESTCAST_METRICS_PORT: {reason(host, port, error)}") from None
+    return listening
 
 
 class _Server(uvicorn.Server):

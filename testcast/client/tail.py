@@ -101,6 +101,8 @@ class Tail:
         """Sequence of the live event whose gap led to the newest leader check. The same gap is not checked twice."""
         self._before = 0
         """The position before the newest live event."""
+        self._passed_over = 0
+        """The newest sequence that was read and is of no run."""
         self._held: deque[tuple[str, LiveEvent]] = deque()
         self._wake_up = asyncio.Event()
         self._unavailable_since: float | None = None
@@ -269,7 +271,7 @@ class Tail:
         # Each page starts with the last event that was seen. When that one is gone, events after it may be gone too.
         try:
             async for page in pages(self._log, self.test_id, self.position, self._head, overlap=True):
-                if 0 < self.position < page.events[0].seq:
+                if 0 < self.position < page.events[0].seq and self.position != self._passed_over:
                     self._resets += 1
                     yield Reset(self.test_id, "expired", self._epoch)
                 for stored in page.events:
@@ -282,7 +284,7 @@ class Tail:
 
     def _stored_event(self, stored: StoredEvent) -> Event | None:
         if not stored.test_id:  # the stream accepts test.<anything>.events; only a UUID names a run
-            self.position = stored.seq
+            self.position = self._passed_over = stored.seq  # it may be a probe's, and gone in a while
             return None
         return self._seen(stored.test_id, stored.seq, stored.data)
 

@@ -36,8 +36,10 @@ EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "fanout": _LEAVES | {"encoding"},
     "views": _LEAVES | {"encoding"},
     "transport": _LEAVES | {"encoding", "fanout"},
-    "node": _LEAVES | {"encoding", "fanout", "views", "transport"},
-    "api": _LEAVES | {"encoding", "fanout", "views", "transport", "node"},
+    "node_statistics": _LEAVES | {"fanout", "views", "transport"},
+    "node": _LEAVES | {"encoding", "fanout", "views", "transport", "node_statistics"},
+    "metrics": _LEAVES | {"fanout", "node", "node_statistics"},
+    "api": _LEAVES | {"encoding", "fanout", "views", "transport", "node", "metrics"},
 }
 """Room of `ws_edge` -> the rooms that it may import. `main`, `supervisor` and `__main__` start it and import any."""
 
@@ -73,6 +75,8 @@ PURE: Final = (
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",
     "ws_edge/fanout/continuity.py",
+    "ws_edge/fanout/figures.py",
+    "ws_edge/transport/call_figures.py",
     *_in("agent_worker/games", "errors policy scoring pictures actions page_state"),
     "testcast/cli/text.py",
 )
@@ -105,6 +109,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         "testcast/local/access_files.py",
     ),
     "httpx": (
+        "broker/metrics/children.py",
         "ws_edge/access/keys.py",
         "ws_edge/api/oidc_provider.py",
         "testcast/client/rpc.py",

@@ -111,7 +111,7 @@ async def test_runs_whose_jobs_were_lost_are_queued_again(
 ) -> None:
     """The worker makes the stream again, so the node learns of it from its own look."""
     monkeypatch.setattr(requeue, "_LOOK_S", 0.3)
-    node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(), 1)
+    node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(canary_s=0), 1)
     await node.start()
     try:
         waiting = {await runs.submit(node.log, runs.make_job(GAME, "Game", 30, seed)) for seed in range(3)}

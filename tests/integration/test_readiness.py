@@ -20,6 +20,8 @@ from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.full_disk import CannotMount, Filler, SmallBroker, running, small_disk, write_until_refused
 from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, event_bytes, free_port, publish, until
+from ws_edge.config import EdgeConfig
+from ws_edge.node import Node
 
 VERSION = metadata.version("testcast")
 WELL: dict[str, Any] = {
@@ -95,6 +97,30 @@ async def test_an_edge_stays_ready_while_the_broker_is_away(
     await nats_server.start()
     await until(lambda: _is_whole(http, nats_edge), within_s=30)
     assert "degraded" not in (await http.get(f"{nats_edge.url}/rpc/listTests")).json()
+
+
+async def test_a_blip_of_the_broker_makes_no_edge_of_a_fleet_unready(nats_server: EmbeddedServer) -> None:
+    fleet = [Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(), 1) for _ in range(3)]
+    was_unready: list[list[str]] = []
+    try:
+        for node in fleet:
+            await node.start()
+        await until(lambda: all(node.ready for node in fleet), within_s=30)
+        await nats_server.stop()
+        await until(lambda: all(not node.nats.connected for node in fleet), within_s=30)
+
+        def watched(condition: Callable[[], bool]) -> bool:
+            was_unready.extend(node.why_not_ready for node in fleet if not node.ready)
+            return condition()
+
+        await until(lambda: watched(lambda: all(node.stale for node in fleet)), within_s=60, what="it is told")
+        assert all(node.degraded for node in fleet)
+        await nats_server.start()
+        await until(lambda: watched(lambda: all(not node.degraded for node in fleet)), within_s=60)
+        assert was_unready == [], "a load balancer would have had nowhere to send viewers"
+    finally:
+        for node in fleet:
+            await node.stop()
 
 
 async def _is_whole(http: httpx.AsyncClient, edge: EdgeProcess) -> bool:

@@ -32,7 +32,7 @@ async def make_node(nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
     started: list[Node] = []
 
     async def make() -> Node:
-        node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(), 1)
+        node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(canary_s=0), 1)
         started.append(node)
         await node.start()
         await until(lambda: node.ready, within_s=20)

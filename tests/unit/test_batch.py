@@ -155,7 +155,7 @@ class Log:
             raise BadInput("the edge was killed")
         return ack
 
-    async def last(self, test_id: str, *, confirmed: bool = False) -> int:
+    async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
         return self.head
 
     async def read(self, test_id: str | None, after: int, limit: int, *, max_bytes: int = 0) -> Page:

@@ -14,7 +14,9 @@ from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.metrics.endpoint import MetricsEndpoint, page_of
+from broker.contract.errors import InvalidSetting
+from broker.metrics.children import Children, private_directory
+from broker.metrics.endpoint import MetricsEndpoint, listening_socket, page_of
 from broker.metrics.figures import LATENCY_S, Histogram, counter, counters, gauge, gauges, histogram, histograms
 from broker.metrics.merge import Page, merged
 
@@ -144,3 +146,82 @@ async def test_a_unix_socket_serves_the_page_of_a_child(tmp_path: Path) -> None:
     finally:
         await endpoint.stop()
     assert samples(answer.text)["testcast_events_total"] == 1.0
+
+
+async def test_a_check_answers_what_is_amiss() -> None:
+    amiss: list[str] = []
+
+    def check() -> list[str]:
+        return amiss
+
+    def broken() -> list[str]:
+        raise RuntimeError("not this text")
+
+    where = listening()
+    endpoint = MetricsEndpoint(page_of(), {"/readyz": check, "/healthz": broken})
+    await endpoint.start(where)
+    try:
+        url = f"http://127.0.0.1:{where.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+            well = await http.get("/readyz")
+            amiss.append("the broker is away")
+            ill, failed = await http.get("/readyz"), await http.get("/healthz")
+            posted = await http.post("/readyz")
+    finally:
+        await endpoint.stop()
+    assert (well.status_code, well.text) == (200, "ok\n")
+    assert (ill.status_code, ill.text) == (503, "the broker is away\n")
+    assert failed.status_code == 500 and "not this text" not in failed.text
+    assert posted.status_code == 404
+
+
+def test_a_port_that_is_taken_is_told_with_its_setting() -> None:
+    with listening() as taken, pytest.raises(InvalidSetting, match=r"TESTCAST_METRICS_PORT: port \d+ is taken"):
+        listening_socket("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(InvalidSetting, match="TESTCAST_METRICS_HOST"):
+        listening_socket("no-such-host.invalid", 9464)
+
+
+async def test_children_are_one_page_and_those_that_are_away_are_left_out() -> None:
+    def of_child() -> Iterable[Metric]:
+        return [counter("testcast_events_total", "Events.", 2.0), gauge("testcast_age_seconds", "An age.", 1.0)]
+
+    def of_parent() -> Iterable[Metric]:
+        return [gauges("testcast_processes", "Processes.", "kind", {"edge": 2})]
+
+    with private_directory() as directory:
+        assert directory.stat().st_mode & 0o777 == 0o700
+        children = Children(directory)
+        endpoints = [MetricsEndpoint(page_of(of_child)) for _ in range(2)]
+        for number, each in enumerate(endpoints):
+            await each.start(children.path_for(f"edge-{number}"))
+        gone = socket.socket(socket.AF_UNIX)
+        gone.bind(str(children.path_for("gone")))  # nothing listens
+        gone.close()
+        not_metrics = MetricsEndpoint(_no_page)
+        await not_metrics.start(children.path_for("broken"))
+        try:
+            assert set(await children.pages(30)) == {"broken", "edge-0", "edge-1"}
+            page = samples(await children.page_with(page_of(of_parent), "up")())
+            assert page["testcast_events_total"] == 4
+            assert page["testcast_age_seconds{'process': 'edge-1'}"] == 1
+            assert page["testcast_processes{'kind': 'edge', 'process': 'up'}"] == 2
+        finally:
+            for each in (*endpoints, not_metrics):
+                await each.stop()
+        children.forget("gone")
+        assert await children.pages(30) == {}
+        assert await Children(directory / "nowhere").pages() == {}
+    assert not directory.exists()
+
+
+async def _no_page() -> bytes:
+    return b"<html>"
+
+
+async def test_a_child_that_hangs_does_not_hold_the_page(tmp_path: Path) -> None:
+    children = Children(tmp_path)
+    with socket.socket(socket.AF_UNIX) as hangs:
+        hangs.bind(str(children.path_for("hangs")))
+        hangs.listen()
+        assert await children.pages(0.05) == {}

@@ -253,3 +253,25 @@ def test_a_tail_after_the_end_of_a_run_ends_although_its_first_questions_fail(lo
     tailed.start()
     loop.run_for(5)
     assert (tailed.messages, tailed.tail.verdict, tailed.task.done()) == ([], "completed", True)
+
+
+def test_a_probe_that_has_gone_since_is_no_gap(loop: VirtualLoop) -> None:
+    everything: Any = None
+    tailed = Tailed(loop, everything)
+    tailed.put("one")
+    tailed.start()
+    life = tailed.broker.life
+    life.pass_over(1, loop.now)
+    life.foreign[-1] = life.foreign[-1]._replace(test_id="")  # as for everything whose subject names no test
+    loop.run_for(2 * LEADER_CHECK_S)
+    assert tailed.tail.statistics().position == life.last_seq
+    life.foreign.clear()  # its lifetime is over
+    tailed.put("two")
+    loop.run_for(2 * LEADER_CHECK_S)
+    assert tailed.messages == ["two"], "and no reset"
+    life.pass_over(1, loop.now)
+    life.foreign.clear()  # the newest sequence is of nothing that is stored
+    loop.run_for(3 * LEADER_CHECK_S)
+    tailed.put("three")
+    loop.run_for(2 * LEADER_CHECK_S)
+    assert tailed.messages == ["two", "three"] and tailed.states == []

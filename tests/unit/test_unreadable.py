@@ -9,7 +9,7 @@ import pytest
 
 from broker.contract.errors import MalformedEvent
 from ws_edge.encoding import ENCODINGS
-from ws_edge.fanout.batch import BatchCache, framed
+from ws_edge.fanout.batch import BatchCache, count_of, framed
 from ws_edge.fanout.ring import Entry, entry_of
 from ws_edge.fanout.unreadable import WINDOW_S, UnreadableEvents, told
 
@@ -94,6 +94,6 @@ def test_the_word_follows_its_batch() -> None:
     control = {"testId": RUN, "seq": 1, "count": 1, "reasons": {"it is empty": 1}}
     expected += WEBSOCKET.control("unreadable", **control)
     assert framed(RUN, WEBSOCKET, entries) == expected
-    assert BatchCache(RUN).frame(WEBSOCKET, entries, 0, 2) == (expected, 2)
+    assert BatchCache(RUN).frame(WEBSOCKET, entries, 0, 2) == (expected, 2, count_of(entries))
     assert framed(RUN, WEBSOCKET, entries[1:]) == WEBSOCKET.frame([entries[1].body]), "nothing is said of nothing"
     assert framed(RUN, WEBSOCKET, []) == b""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -23,10 +25,12 @@ from broker.version import VERSION
 from ws_edge.access import Action, Principal
 from ws_edge.api import health, rpc
 from ws_edge.api.edge_app import EdgeApp
+from ws_edge.api.methods import METHODS
 from ws_edge.api.outside import address_of, limited_address_of
 from ws_edge.api.response_cache import ResponseCacheMiddleware
 from ws_edge.api.static import Static
 from ws_edge.config import EdgeConfig
+from ws_edge.metrics.served import served
 from ws_edge.node import Node
 from ws_edge.transport.buckets import TooManyRequests
 from ws_edge.transport.upgrade import PATH as SOCKET_PATH
@@ -40,11 +44,18 @@ _log = logging.getLogger("testcast.edge")
 _failures = RateLimited(_log, per_s=1.0)
 
 
-def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callable[[Node], None]) -> EdgeApp:
+def make_app(
+    nats_url: str,
+    replicas: int,
+    config: EdgeConfig,
+    on_ready: Callable[[Node], None],
+    metrics: socket.socket | Path | None = None,
+) -> EdgeApp:
     """The edge as an ASGI application.
 
     Args:
         on_ready: called with the node once it has been started, inside the running loop.
+        metrics: where the metrics of this process are served; None: nowhere.
     """
 
     @contextlib.asynccontextmanager
@@ -53,10 +64,12 @@ def make_app(nats_url: str, replicas: int, config: EdgeConfig, on_ready: Callabl
         nats = Connection.dial(nats_url, name=f"edge-{config.port}")
         node = Node(nats, config, replicas)
         _log.info("testcast %s: edge on %s port %d, broker %s", VERSION, config.host, config.port, nats.address)
+        node.calls.tell(METHODS)
         await node.start()
         on_ready(node)
         try:
-            yield {"node": node}
+            async with served(node, metrics):
+                yield {"node": node}
         finally:
             await node.stop()
 

@@ -9,6 +9,7 @@ not know, or whose caller is not allowed the answer, is passed on to the applica
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
@@ -19,7 +20,7 @@ from broker.contract.errors import TestcastError
 from ws_edge.access import ANONYMOUS, Access, Action, Principal, Undecided
 from ws_edge.api.http_cache import matches
 
-_PATHS: Final = frozenset(("/rpc/listTests", "/rpc/getTest"))
+_PATHS: Final = {"/rpc/listTests": "listTests", "/rpc/getTest": "getTest"}
 _MAX_RESPONSES: Final = 1000
 _MAX_BYTES: Final = 16 << 20
 _MAX_QUERY_BYTES: Final = 3072
@@ -124,14 +125,17 @@ class ResponseCacheMiddleware:
                 foreign = True
             elif name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
                 foreign = True  # the cookies that a browser sends along for other pages do not count
-        state = scope["state"]
+        state, began = scope["state"], time.monotonic()
         response = None if foreign else self.cache.get(scope, state["node"].access)
         if response is None:
             state["response_cache"] = self.cache  # where the application puts what may be sent again
             await self._app(scope, receive, send)
             return
         headers = [(b"cache-control", b"no-cache"), (b"etag", response.etag)]
-        if matches(asked, response.etag):
+        fresh = matches(asked, response.etag)
+        took = time.monotonic() - began
+        state["node"].calls.took(_PATHS[scope["path"]], 304 if fresh else 200, took)
+        if fresh:
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return

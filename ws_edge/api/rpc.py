@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import msgspec
@@ -50,6 +51,16 @@ _REFUSALS_OF_METHODS: Final = _REFUSALS - {"unauthenticated", "not_found"}
 async def serve(request: Request) -> Response:
     """`/rpc/<method>`: POST with a JSON object, or GET with query parameters where the method only reads."""
     node: Node = request.state.node
+    began, status = time.monotonic(), 500
+    try:
+        response = await _serve(node, request)
+        status = response.status_code
+        return response
+    finally:
+        node.calls.took(request.path_params["method"], status, time.monotonic() - began)
+
+
+async def _serve(node: Node, request: Request) -> Response:
     call = _Call()
     try:
         call.method = method = _method(request)

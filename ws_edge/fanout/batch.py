@@ -24,6 +24,11 @@ def framed(test_id: str, encoding: Encoding, entries: Sequence[Entry]) -> bytes:
     return frame
 
 
+def count_of(entries: Sequence[Entry]) -> int:
+    """How many events they are: what cannot be read is none."""
+    return len([entry for entry in entries if entry.body])
+
+
 def batch_after(entries: Sequence[Entry], cursor: int, head: int, max_bytes: int) -> Sequence[Entry]:
     """The entries that a viewer at `cursor` gets next, up to `head` and about `max_bytes`."""
     size, start = 0, index_after(entries, cursor)
@@ -41,22 +46,23 @@ class BatchCache:
 
     def __init__(self, test_id: str) -> None:
         self._test_id = test_id
-        self._framed: dict[tuple[Encoding, int], tuple[Sequence[Entry], int, bytes, int]] = {}
+        self._framed: dict[tuple[Encoding, int], tuple[Sequence[Entry], int, bytes, int, int]] = {}
 
     def __repr__(self) -> str:
         return f"<BatchCache batches={len(self._framed)}>"
 
-    def frame(self, encoding: Encoding, entries: Sequence[Entry], cursor: int, head: int) -> tuple[bytes, int]:
-        """The next batch for a viewer at `cursor` (empty when there is none), and its cursor after that."""
+    def frame(self, encoding: Encoding, entries: Sequence[Entry], cursor: int, head: int) -> tuple[bytes, int, int]:
+        """The next batch for a viewer at `cursor` (empty when there is none), its cursor after that, and how many
+        events it holds."""
         known = self._framed.get((encoding, cursor))
         if known is not None and known[0] is entries and known[1] == head:
-            return known[2], known[3]
+            return known[2], known[3], known[4]
         batch = batch_after(entries, cursor, head, MAX_BATCH_BYTES)
         frame, after = framed(self._test_id, encoding, batch), batch[-1].seq if batch else cursor
         if len(self._framed) >= _MAX_CACHED:
             self._framed.clear()
-        self._framed[encoding, cursor] = (entries, head, frame, after)
-        return frame, after
+        self._framed[encoding, cursor] = (entries, head, frame, after, count_of(batch))
+        return frame, after, count_of(batch)
 
     def clear(self) -> None:
         """The ring has changed."""

@@ -37,7 +37,7 @@ class Verdict(Enum):
 class Continuity:
     """The order of one run's events on this node."""
 
-    __slots__ = ("before", "data", "first", "gaps", "held", "limit", "received", "released", "sound")
+    __slots__ = ("before", "data", "first", "gaps", "held", "limit", "received", "released", "repaired", "sound")
 
     def __init__(self) -> None:
         self.received = 0
@@ -52,6 +52,8 @@ class Continuity:
         """The event that was taken when nothing older was retained; 0 while no such event is known."""
         self.gaps = 0
         """How often events were missing."""
+        self.repaired = 0
+        """How many of these gaps were closed."""
         self.sound = False
         """Nothing is known to be missing: the next live event can be taken."""
         self.held: list[LiveEvent] = []
@@ -117,7 +119,7 @@ class Continuity:
 
     def resolve(self) -> list[LiveEvent]:
         """What was missing is here. Returns the held events, which have to be offered again, in order."""
-        self.sound = True
+        self.sound, self.repaired = True, self.gaps
         held, self.held = self.held, []
         return held
 

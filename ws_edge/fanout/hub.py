@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Container, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
+from broker.contract.ids import is_probe_id
 from broker.contract.ports import MAX_HEADS, EventLog, Heads
 from broker.contract.position import Position
 from broker.contract.snapshot import Snapshot
 from broker.log import RateLimited
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import Encoding
+from ws_edge.fanout.figures import FanoutFigures, SocketFigures
 from ws_edge.fanout.proofs import OpenProofs
 from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.ring import Entry
@@ -82,7 +85,11 @@ class HubStatistics(NamedTuple):
     behind: int
     """Sessions that catch up: they join, resume or are slow."""
     gaps: int
-    """How often live events were missing, in the topics that stand."""
+    """How often live events were missing, since the start."""
+    gaps_repaired: int
+    """How many of these gaps were closed, or have no viewer any more."""
+    oldest_behind_s: float
+    """For how long the session has been behind that has been so for longest; 0 while none is."""
     ring_bytes: int
     pending_requests: int
     stale: bool
@@ -93,6 +100,9 @@ class Hub:
 
     def __init__(self, log: EventLog, config: EdgeConfig, snapshots: Snapshots) -> None:
         self.log = log
+        self._loop = asyncio.get_running_loop()
+        self.figures = FanoutFigures(time.monotonic)
+        self.socket_figures = SocketFigures()
         self.unreadable = UnreadableEvents(asyncio.get_running_loop().time)
         self.replay = Replay(log, self.unreadable.note)
         self.epoch = ""
@@ -120,14 +130,20 @@ class Hub:
         return f"<Hub topics={len(self.topics)} sockets={len(self.sockets)} {state} {self.replay!r}>"
 
     def statistics(self) -> HubStatistics:
-        """The node's fan-out as it is now."""
-        topics = [topic.statistics() for topic in self.topics.values()]
+        """The node's fan-out as it is now. Runs of probes do not count."""
+        viewed = [topic for topic in self.topics.values() if not is_probe_id(topic.test_id)]
+        topics = [topic.statistics() for topic in viewed]
+        now = self._loop.time()
+        since = min((each.behind_since for topic in viewed for each in topic.behind), default=now)
+        closed = self.figures.gaps
         return HubStatistics(
             topics=len(topics),
             sockets=len(self.sockets),
             live=sum(topic.live for topic in topics),
             behind=sum(topic.behind for topic in topics),
-            gaps=sum(topic.gaps for topic in topics),
+            gaps=closed + sum(topic.gaps for topic in topics),
+            gaps_repaired=closed + sum(topic.repaired for topic in topics),
+            oldest_behind_s=now - since,
             ring_bytes=sum(topic.ring_bytes for topic in topics),
             pending_requests=len(self.pending),
             stale=self.stale,
@@ -159,6 +175,7 @@ class Hub:
                 progress_interval_s=self.config.progress_interval_s,
                 high_water_bytes=self.config.high_water_bytes,
                 on_quiet=self._on_quiet,
+                figures=FanoutFigures(time.monotonic) if is_probe_id(test_id) else self.figures,
             )
         return topic.add(viewer, asked)
 
@@ -214,8 +231,10 @@ class Hub:
             request.too_late()
         for socket in [each for each in self.sockets if each.closing_since or each.partial_since]:
             if socket.closing_since and now - socket.closing_since > _CLOSING_S:
+                self.socket_figures.dropped("close_unanswered")
                 socket.abort()
             elif not socket.closing_since and now - socket.partial_since > _FRAME_S:
+                self.socket_figures.dropped("half_frame")
                 socket.close(POLICY, f"a frame that has begun must be whole within {_FRAME_S:g} s")
 
     def _sweep_idle_sockets(self) -> None:
@@ -227,6 +246,7 @@ class Hub:
             if not socket.sessions and socket not in self.listeners:
                 socket.idle_beats += 1
                 if socket.idle_beats > _MAX_IDLE_BEATS:
+                    self.socket_figures.dropped("nothing_subscribed")
                     socket.close(POLICY, "nothing was subscribed to")
                     continue
             if socket.waiting() == 0:
@@ -242,6 +262,7 @@ class Hub:
     def _drop(self, topic: Topic) -> None:
         if self.topics.get(topic.test_id) is topic:
             del self.topics[topic.test_id]
+            topic.figures.gaps += topic.order.gaps
             self.replay.forget(topic.test_id)
         self.spawn(topic.close())
 
@@ -295,4 +316,5 @@ class Hub:
 
     def disproved(self, test_id: str, newest: int) -> None:
         """Called when a live event was found to be forged: whoever has used it is told."""
+        self.figures.forged += 1
         self.on_disproved(test_id, newest)

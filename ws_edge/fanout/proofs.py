@@ -64,6 +64,8 @@ class OpenProofs:
         self._by_second: dict[int, set[ProvedSocket]] = {}
         self._by_proof: dict[str, set[ProvedSocket]] = {}
         self._swept = math.floor(now())
+        self.given_up = 0
+        """Sockets that were closed since the start, because no other proof has come in time."""
 
     def __repr__(self) -> str:
         return f"<OpenProofs held={len(self._held)}>"
@@ -122,6 +124,7 @@ class OpenProofs:
                     continue
                 held.due = None
                 if held.in_grace:
+                    self.given_up += 1
                     socket.close(NOT_AUTHENTICATED, "no other proof of who this is has come in time")
                 else:
                     self._begin_grace(socket, held, "token_expired")

@@ -33,5 +33,8 @@ class TopicStatistics(NamedTuple):
     held: int
     """Live events that wait for missing ones."""
     gaps: int
+    """How often events were missing."""
+    repaired: int
+    """How many of these gaps were closed: what was missing was read, or is known to be gone."""
     ring_events: int
     ring_bytes: int

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from broker.contract.position import Position
 from ws_edge.encoding import Encoding
+from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.resume import LeaderAnswer, Stage
 
 
@@ -60,15 +61,17 @@ class Owner(Protocol):
 class Session:
     """One viewer's interest in one topic."""
 
-    __slots__ = ("asked", "cursor", "leader_answer", "live", "place", "stage", "topic", "viewer")
+    __slots__ = ("asked", "behind_since", "cursor", "leader_answer", "live", "place", "stage", "topic", "viewer")
 
-    def __init__(self, topic: Owner, viewer: Viewer, asked: Position | None) -> None:
+    def __init__(self, topic: Owner, viewer: Viewer, asked: Position | None, now: float = 0.0) -> None:
         self.topic = topic
         self.viewer = viewer
         self.asked = asked
         self.cursor = 0
         """Everything up to here has been written; meaningful while `stage` is BEHIND or READING."""
         self.stage = Stage.ASKED
+        self.behind_since = now
+        """Since when it has not been live, loop time; meaningful while it is not."""
         self.leader_answer: LeaderAnswer | None = None
         """What the leader said about this session's position; None when it was not asked."""
         self.live: LiveSessions | None = None
@@ -152,10 +155,11 @@ class LiveSessions:
 class Audience:
     """A topic's live sessions, by encoding."""
 
-    __slots__ = ("_by_encoding",)
+    __slots__ = ("_by_encoding", "_figures")
 
-    def __init__(self) -> None:
+    def __init__(self, figures: FanoutFigures) -> None:
         self._by_encoding: dict[Encoding, LiveSessions] = {}
+        self._figures = figures
 
     def __repr__(self) -> str:
         counts = " ".join(f"{encoding.name}={len(live)}" for encoding, live in self._by_encoding.items())
@@ -192,5 +196,10 @@ class Audience:
         refused: list[Session] = []
         for encoding, live in self._by_encoding.items():
             if live:
-                refused += live.offer(frame_for(encoding), high_water_bytes)
+                frame = frame_for(encoding)
+                passed_over = live.offer(frame, high_water_bytes)
+                sends = len(live.fds) - len(passed_over)
+                self._figures.sends += sends
+                self._figures.sent_bytes += sends * len(frame)
+                refused += passed_over
         return refused

@@ -16,20 +16,20 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-import msgspec
-
 from broker.contract.ports import LiveEvent
-from broker.contract.position import Outcome, Position, Reason
+from broker.contract.position import Decision, Position
 from broker.contract.snapshot import Snapshot
 from ws_edge.encoding import Encoding
-from ws_edge.fanout.batch import BatchCache, framed
+from ws_edge.fanout.batch import BatchCache, count_of, framed
 from ws_edge.fanout.continuity import Continuity, Verdict
+from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.repair import Repair
 from ws_edge.fanout.replay import ReplayPage
 from ws_edge.fanout.resume import READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
 from ws_edge.fanout.ring import Entry, Ring, entry_of
 from ws_edge.fanout.services import Services, TopicStatistics
 from ws_edge.fanout.session import Audience, Session, Viewer
+from ws_edge.fanout.sync import SyncCache
 from ws_edge.fanout.throttle import Throttle
 
 State = Literal["opening", "open", "missing", "closed"]
@@ -54,13 +54,15 @@ class Topic:
         progress_interval_s: float,
         high_water_bytes: int,
         on_quiet: Callable[[Topic], None],
+        figures: FanoutFigures,
     ) -> None:
         self.test_id = test_id
         self.state: State = "opening"
         self.epoch = ""
         """The life of the stream that the positions belong to; empty until opened."""
         self.order = Continuity()
-        self.live = Audience()
+        self.figures = figures
+        self.live = Audience(self.figures)
         self.behind: set[Session] = set()
         self.sent_at = 0.0
         """When something last went out to all live sessions, loop time."""
@@ -74,11 +76,13 @@ class Topic:
         self._loop = asyncio.get_running_loop()
         self._ring = Ring(0)
         self._batches = BatchCache(test_id)
-        self._syncs: dict[Encoding, tuple[object, bytes]] = {}
+        self._syncs = SyncCache(test_id)
         self._throttle: Throttle[Entry] = Throttle(progress_interval_s)
         self._throttle_timer: asyncio.TimerHandle | None = None
         self._high_water_bytes = high_water_bytes
         self._outbox: list[Entry] = []
+        self._fresh: list[int] = []
+        """When the broker stored those of the outbox that the throttle has not held back, ms since 1970."""
         self._fallback: Snapshot | None = None
         self._on_quiet = on_quiet
         self._repair = Repair(self, services)
@@ -89,16 +93,15 @@ class Topic:
 
     def statistics(self) -> TopicStatistics:
         """The topic as it is now."""
-        order = self.order
-        ring = (len(self._ring.entries), self._ring.bytes)
-        counts = (order.received, order.released, len(order.held), order.gaps)
-        return TopicStatistics(len(self.live), len(self.behind), *counts, *ring)
+        order, sessions = self.order, (len(self.live), len(self.behind))
+        counts = (order.received, order.released, len(order.held), order.gaps, order.repaired)
+        return TopicStatistics(*sessions, *counts, len(self._ring.entries), self._ring.bytes)
 
     # -- viewers -------------------------------------------------------------------------------------------------
 
     def add(self, viewer: Viewer, asked: Position | None) -> Session:
         """Adds a viewer that joins or resumes. It is behind until it has everything."""
-        session = Session(self, viewer, asked)
+        session = Session(self, viewer, asked, self._loop.time())
         self.behind.add(session)
         if self.order.sound:
             self.pump(session)
@@ -122,7 +125,9 @@ class Topic:
         out: list[bytes] = []
         full = self._advance(session, out)
         if out:
-            session.viewer.write(b"".join(out))
+            data = b"".join(out)
+            self.figures.on_write(len(data))
+            session.viewer.write(data)
         if full:  # the kernel may take it all in this very turn
             self._loop.call_soon(self._pump_again, session)
         elif session.stage is Stage.BEHIND and session.cursor == self.order.released:
@@ -168,7 +173,7 @@ class Topic:
             if plan.decision.reason == "expired":  # nor is anything before it retained, whatever a page says
                 self._services.replay.forget(self.test_id, self._place_of(session))
             session.stage, session.cursor = Stage.BEHIND, plan.cursor
-            return self._sync(session.viewer.encoding, plan.decision.outcome, plan.decision.reason)
+            return self._sync(session.viewer.encoding, plan.decision)
         if act is Act.SKIP:
             session.cursor = plan.cursor
             return b""
@@ -194,30 +199,16 @@ class Topic:
 
     def _next_batch(self, session: Session, entries: list[Entry]) -> bytes:
         released = self.order.released
-        frame, cursor = self._batches.frame(session.viewer.encoding, entries, session.cursor, released)
+        frame, cursor, events = self._batches.frame(session.viewer.encoding, entries, session.cursor, released)
+        self.figures.on_batch(len(frame), events)
         # When nothing comes before the head although entries follow it, it is not retained any more.
         session.cursor = cursor if cursor > session.cursor else released
         return frame
 
-    def _sync(self, encoding: Encoding, outcome: Outcome, reason: Reason | None) -> bytes:
-        """The `sync`, encoded once for all who join at the same point."""
-        snapshot = self._services.snapshot(self.test_id) or self._fallback
-        point = (outcome, reason, self.epoch, self.order.released, self._services.stale, snapshot)
-        known = self._syncs.get(encoding)
-        if known is not None and known[0] == point:
-            return known[1]
-        frame = encoding.control(
-            "sync",
-            testId=self.test_id,
-            outcome=outcome,
-            reason=reason,
-            epoch=self.epoch,
-            head=self.order.released,
-            stale=self._services.stale or None,
-            snapshot=None if snapshot is None else msgspec.to_builtins(snapshot),
-        )
-        self._syncs[encoding] = (point, frame)
-        return frame
+    def _sync(self, encoding: Encoding, decision: Decision) -> bytes:
+        self.figures.on_sync(decision.outcome, decision.reason)
+        snapshot, stale = self._services.snapshot(self.test_id) or self._fallback, self._services.stale
+        return self._syncs.frame(encoding, decision, self.epoch, self.order.released, stale, snapshot)
 
     def _read_page(self, session: Session, cursor: int) -> None:
         session.stage = READ_STARTS[session.stage]
@@ -241,10 +232,14 @@ class Topic:
             return None
         return [entry for entry in (*self._ring.since(seq), *self._outbox, *self._throttle.held) if entry.seq > seq]
 
+    def on_arrival(self, test_id: str, event: LiveEvent) -> None:
+        """Takes an event from the broker. Called in the connection's reading loop."""
+        self.figures.on_received(event.stored_ms)
+        self.on_live(test_id, event)
+
     def on_live(self, _test_id: str, event: LiveEvent) -> None:
-        """Takes a live event. Called in the broker connection's reading loop."""
-        verdict = self.order.offer(event)
-        if verdict is Verdict.TAKE:
+        """Takes a live event, which may have waited."""
+        if (verdict := self.order.offer(event)) is Verdict.TAKE:
             self.take(event.seq, event.data, event.stored_ms)
         elif verdict is Verdict.GAP:
             self._repair.catch_up()
@@ -256,14 +251,18 @@ class Topic:
         self.order.take(seq, data)
         self.received_at = now = self._loop.time()
         entry = entry_of(self.test_id, seq, data, stored_ms, self._services.unreadable.note)
-        self._release(self._throttle.offer(entry, entry.kind, now))
-        if self._throttle.due is not None and self._throttle_timer is None:
-            self._throttle_timer = self._loop.call_at(self._throttle.due, self._on_window_end)
+        if released := self._throttle.offer(entry, entry.kind, now):
+            self._fresh.append(stored_ms)
+            self._release(released)
+        self._wait_for_window()
 
     def _on_window_end(self) -> None:
         self._throttle_timer = None
         self._release(self._throttle.expire(self._loop.time()))
-        if self._throttle.due is not None:
+        self._wait_for_window()
+
+    def _wait_for_window(self) -> None:
+        if self._throttle.due is not None and self._throttle_timer is None:
             self._throttle_timer = self._loop.call_at(self._throttle.due, self._on_window_end)
 
     def _release(self, entries: list[Entry]) -> None:
@@ -281,12 +280,16 @@ class Topic:
         self._ring.extend(entries)
         self._batches.clear()
         if self.live:
+            self.figures.on_sent(self._fresh)
+            sends = self.figures.sends
             refused = self.live.offer(lambda encoding: framed(self.test_id, encoding, entries), self._high_water_bytes)
             self.sent_at = self._loop.time()
+            self.figures.deliveries += count_of(entries) * (self.figures.sends - sends)
             for session in refused:
                 self.live.discard(session)
-                session.stage, session.cursor = Stage.BEHIND, before
+                session.stage, session.cursor, session.behind_since = Stage.BEHIND, before, self.sent_at
                 self.behind.add(session)
+        self._fresh.clear()
         self.pump_all()
 
     def heartbeat(self) -> None:
@@ -373,7 +376,7 @@ class Topic:
             disproved: a viewer that has been sent the event at this sequence has no position.
         """
         for session in self.live:
-            session.cursor = self.order.released
+            session.cursor, session.behind_since = self.order.released, self._loop.time()
         self.behind.update(self.live)
         self.live.clear()
         for session in self.behind:
@@ -389,6 +392,7 @@ class Topic:
         self._ring.clear(received)
         self._batches.clear()
         self._outbox.clear()
+        self._fresh.clear()
         self._fallback = None
         self._throttle = Throttle(self._throttle.interval_s)
         if self._throttle_timer is not None:

@@ -79,6 +79,7 @@ class AcceptProtocol(asyncio.Protocol):
             check_names(self._node, header("host"), header, self._transport)
             check_upgrade(self._node, request)
         except Refusal as refusal:
+            self._node.hub.socket_figures.refused(refusal.code)
             self._refuse(refusal)
             return
         self._node.connections.leave(self)

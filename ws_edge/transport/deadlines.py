@@ -44,6 +44,8 @@ class DeadlineHttp(HttpToolsProtocol):
         """The body that is under way."""
         self.ended = False
         """Nothing that comes is read any more."""
+        self.asks_for_socket = False
+        """The newest request asks for an upgrade."""
 
     def data_received(self, data: bytes) -> None:
         """Reads requests and hands each to uvicorn, in turn."""
@@ -98,6 +100,7 @@ class DeadlineHttp(HttpToolsProtocol):
     def _begin(self, head: Head) -> None:
         """A head is here: judges it, and hands it to uvicorn or makes the connection a socket."""
         self._wait_until(None)
+        self.asks_for_socket = head.is_upgrade
         self.node.connections.works(self)
         for authority in head.authorities:
             check_names(self.node, authority, head.header, self.transport)
@@ -162,6 +165,8 @@ class DeadlineHttp(HttpToolsProtocol):
         """Answers a request that is not handed on, and ends the connection."""
         if self.transport.is_closing():
             return
+        if self.asks_for_socket:
+            self.node.hub.socket_figures.refused(refusal.code)
         self.node.connections.works(self)
         if self.cycle is not None and not self.cycle.response_complete:
             if self.cycle.response_started:  # nothing may be put into another answer

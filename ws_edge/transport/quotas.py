@@ -57,6 +57,10 @@ class QuotaStatistics(NamedTuple):
     keys: int
     reading: int
     """Calls that read events at this moment."""
+    by_quota: dict[str, int]
+    """Refused since the start: calls of each kind, messages of sockets, turns to read events."""
+    given_up: int
+    """Sockets that were closed since the start because they went on."""
 
 
 def own_subject(principal: Principal) -> str | None:
@@ -92,15 +96,18 @@ class Quotas:
         self._addresses = Buckets(_AN_ADDRESS_PER_S, _AT_ONCE_AN_ADDRESS)
         self._turns = Turns(limits.max_reads_at_once)
         self._refused_messages = 0
+        self._given_up = 0
 
     def __repr__(self) -> str:
         return f"<Quotas {' '.join(f'{kind}={buckets!r}' for kind, buckets in self._buckets.items())}>"
 
     def statistics(self) -> QuotaStatistics:
         """The figures of this moment."""
-        each = [buckets.statistics() for buckets in self._buckets.values()]
-        refused = sum(one.refused for one in each) + self._refused_messages
-        return QuotaStatistics(refused, sum(one.keys for one in each), self._turns.taken)
+        each = {kind: buckets.statistics() for kind, buckets in self._buckets.items()}
+        by_quota: dict[str, int] = {kind: one.refused for kind, one in each.items()}
+        by_quota |= {"messages": self._refused_messages, "turns": self._turns.refused}
+        keys = sum(one.keys for one in each.values())
+        return QuotaStatistics(sum(by_quota.values()), keys, self._turns.taken, by_quota, self._given_up)
 
     def take(self, kind: Kind, address: str, subject: str | None = None) -> None:
         """Counts a call against its address, and against its principal where it has one of its own.
@@ -137,6 +144,8 @@ class Quotas:
         self._refused_messages += 1
         talk.refused += 1
         error = TooManyRequests("messages on this socket", wait_s)
+        if talk.refused == _PATIENCE + 1:
+            self._given_up += 1
         if talk.refused > _END_OF_PATIENCE:
             socket.abort()
         elif talk.refused > _PATIENCE:
@@ -192,6 +201,8 @@ class Turns:
         self._waiting: dict[asyncio.Future[None], str] = {}
         """In the order in which they came."""
         self.taken = 0
+        self.refused = 0
+        """Since the start."""
 
     def __repr__(self) -> str:
         return f"<Turns taken={self.taken} of {self._places} waiting={len(self._waiting)}>"
@@ -214,6 +225,7 @@ class Turns:
             if self._waiting.pop(turn, None) is None:
                 self.give_back(address)  # its turn came in the same moment
             if isinstance(error, TimeoutError):
+                self.refused += 1
                 raise TooManyRequests("calls that read events", 1) from None
             raise
 

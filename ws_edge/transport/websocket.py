@@ -62,6 +62,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         "_request",
         "_server_state",
         "_unfinished",
+        "close_code",
         "idle_beats",
         "partial_since",
     )
@@ -83,6 +84,8 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         """Bytes that came and belong to no whole frame yet."""
         self.partial_since = 0.0
         self.idle_beats = 0
+        self.close_code = 0
+        """The first one that either side has sent; 0 for none."""
         self._paused = False
         """Nothing is read from it, because it does not take its answers."""
         self._is_counted = False
@@ -107,7 +110,9 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         self.closing_since = self.closing_since or asyncio.get_running_loop().time()
         self._server_state.connections.discard(self)
         self._leave()
-        self.node.hub.sockets.discard(self)
+        if self in self.node.hub.sockets:
+            self.node.hub.sockets.discard(self)
+            self.node.hub.socket_figures.closed(self.close_code)
         if self.principal is not ANONYMOUS:
             self.node.hub.proofs.release(self)
         self._uncount()
@@ -119,6 +124,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         elif self._early is not None:
             self._early += data
             if len(self._early) > MAX_MESSAGE_BYTES:
+                self.node.hub.socket_figures.dropped("early_flood")
                 self.transport.abort()
         else:
             self.node.inbound.take(self, data, self._read)
@@ -181,6 +187,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             self.node.admission.leave(self.address)
 
     def _turn_away(self, refusal: Refusal) -> None:
+        self.node.hub.socket_figures.refused(refusal.code)
         self._request = _NO_REQUEST
         self.closing_since = self.closing_since or 1.0
         self._uncount()
@@ -190,6 +197,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
 
     def _answer(self, admitted: Admitted, *, at_once: bool) -> None:
         self.principal, self.origin = admitted.principal, admitted.origin
+        self.node.hub.socket_figures.accepted += 1
         if at_once:
             self.unsent = admitted.answer
             self._opened()
@@ -239,6 +247,9 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             if self._parser is None:
                 return
         goodbye = parser.close_rcvd
+        said = goodbye or parser.close_sent
+        if said is not None and not self.close_code:
+            self.close_code = int(said.code)
         if goodbye is not None and parser.parser_exc is not None:
             # A close in the middle of a fragmented message is an error for the parser, but not for RFC 6455 (5.4).
             unsaid = goodbye.code == CloseCode.NO_STATUS_RCVD
@@ -343,6 +354,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             return
         self._leave()
         self.closing_since = asyncio.get_running_loop().time()
+        self.close_code = self.close_code or code
         if self._early is not None:  # no answer has gone out, and no frame may come before it
             self.transport.abort()
             return

@@ -43,6 +43,7 @@ class CatalogueStatistics(NamedTuple):
     doubted: int
     """Runs whose stored snapshot has to be folded again."""
     queued: int
+    by_status: dict[str, int]
 
 
 class Catalogue:
@@ -92,6 +93,8 @@ class Catalogue:
         self._behind_at: float | None = None
         """Since when runs are known to be missing or behind, loop time."""
         self._swept_at = 0.0
+        self.on_alive: Callable[[bytes], None] = lambda _payload: None
+        """Called with each sign of life."""
         self._known_since_start: set[str] = set()
         """Runs of which nothing was heard since the first list, which says nothing of when they moved."""
 
@@ -102,7 +105,8 @@ class Catalogue:
         """The figures of this moment."""
         active = sum(not run.ended for run in self._runs.values())
         counts = (len(self._runs), active, len(self._stalled), self.revision, self.version)
-        return CatalogueStatistics(*counts, self.stale_for_s or 0.0, len(self.doubted), len(self.queue))
+        stale_for_s = self.stale_for_s or 0.0
+        return CatalogueStatistics(*counts, stale_for_s, len(self.doubted), len(self.queue), self.counts())
 
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known here, with its marks; None for an unknown run."""
@@ -307,6 +311,7 @@ class Catalogue:
     def _on_alive(self, message: Message) -> None:
         test_id = subjects.test_id_of(message.subject)
         self.queue.agent_heard_at = asyncio.get_running_loop().time()
+        self.on_alive(message.data)
         if test_id in self._runs:
             self._touch(test_id)
 

@@ -214,6 +214,9 @@ class Projector:
         if test_id is not None:
             self._pending.setdefault(test_id, []).append(hint)
             return
+        if subjects.probe_id_of(hint.subject) is not None:
+            await self._answer([hint], done=True)
+            return
         # test.<no id>.events: no viewer can ask for it
         error = MalformedEvent("the second part of its subject is not a UUID", f"it is on {hint.subject[:80]!r}")
         self._on_malformed("", hint.seq, error)

@@ -32,6 +32,11 @@ class Queue:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the run was created that waits for longest, ms since 1970 by the broker's clock; None: none waits."""
+        return self._keys[0][0] if self._keys else None
+
     def change(self, before: Snapshot | None, after: Snapshot | None) -> list[str]:
         """Takes in a run's new snapshot, None when it is gone. Returns the runs whose place has changed with it."""
         old, new = _key(before), _key(after)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
@@ -152,8 +153,9 @@ class Refill:
         self._looks += 1
         loop = asyncio.get_running_loop()
         resets, held = self._catalogue.resets, sum(revision > 0 for _, revision in self._catalogue.all())
-        events, stored = await self._log.state(), await self._store.state()
-        self._clock.set(events.now_ms, loop.time())
+        events = await self._log.state()
+        self._clock.set(events.now_ms, time.monotonic())
+        stored = await self._store.state()
         self._doubt_by_numbers(events, stored)
         seen = _Seen((events.epoch, events.last_seq), (stored.epoch, stored.last_seq, stored.messages), resets)
         lost = stored.messages < max(held, self._messages) or events.epoch != self._epoch
