@@ -45,6 +45,8 @@ class QueueStatistics(NamedTuple):
     """Jobs that were delivered and taken."""
     left: int
     """Jobs that were delivered while this process was paused, and left to expire and be redelivered."""
+    not_pulling: str
+    """Why no job can arrive at the moment; empty while one can, or would with a free slot."""
 
 
 class JobQueue:
@@ -64,13 +66,14 @@ class JobQueue:
         self._slots = asyncio.Semaphore(slots)
         self._jobs: set[asyncio.Task[None]] = set()
         self._taken = self._left = 0
+        self._not_pulling = "it has not begun to take jobs"
 
     def __repr__(self) -> str:
         return f"<JobQueue {self.statistics()}>"
 
     def statistics(self) -> QueueStatistics:
         """The counts since this object was made."""
-        return QueueStatistics(self._count, len(self._jobs), self._taken, self._left)
+        return QueueStatistics(self._count, len(self._jobs), self._taken, self._left, self._not_pulling)
 
     async def pull(self, lease_s: float) -> None:
         """Takes jobs until cancelled; the jobs that were taken continue.
@@ -80,6 +83,7 @@ class JobQueue:
         """
         consumer = PullConsumer(self._log.connection, subjects.JOBS, subjects.WORKERS)
         pauses = backoff()
+        self._not_pulling = ""
         try:
             while True:
                 await self._slots.acquire()
@@ -87,7 +91,9 @@ class JobQueue:
                 try:
                     delivery = await self._pull_one(consumer, lease_s)
                     pauses.reset()
+                    self._not_pulling = ""
                 except TestcastError as error:
+                    self._not_pulling = f"no jobs at the moment: {error.public_message}"
                     _limited.warning("no jobs at the moment: %s", error)
                     await pause(pauses.next(), self._log)
                 finally:
@@ -96,6 +102,7 @@ class JobQueue:
                 if delivery is not None:
                     self._start(delivery)
         finally:
+            self._not_pulling = "it takes no more jobs"
             with contextlib.suppress(BrokerUnavailable):
                 await consumer.close()
 
