@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_worker.publish.run_statistics import RunStatistics
 from broker.jetstream.subscription import ConnectionStatistics
-from broker.metrics.build import build_info
 from broker.metrics.figures import (
-    Family,
+    Metric,
     counter,
     counters,
     gauge,
     histogram,
     histograms,
+    info,
 )
+from broker.version import VERSION
 
 if TYPE_CHECKING:
     from agent_worker.games.browser import Browser, BrowserStatistics
     from agent_worker.work.worker import Worker, WorkerStatistics
     from broker.jetstream.connection import Connection
 
+_BUILD: Final = {"part": "agent", "version": VERSION, "python": platform.python_version()}
 _A: Final = "testcast_agent_"
 _AWAY: Final = ConnectionStatistics(False, 0, 0, 0, 0)
 
@@ -43,9 +46,9 @@ class AgentMetrics:
     def __repr__(self) -> str:
         return f"<AgentMetrics {self.connection!r} {self.browser!r} {self.worker!r}>"
 
-    def collect(self) -> Iterable[Family]:
+    def collect(self) -> Iterable[Metric]:
         """The families of this moment. What this process does not have yet is left out."""
-        yield build_info("agent")
+        yield info("testcast_build_info", "What is running; always 1.", _BUILD)
         yield gauge(f"{_A}slots", "Runs that this agent plays at the same time, at most.", self.concurrency)
         yield from _of_connection(_AWAY if self.connection is None else self.connection.statistics())
         if self.browser is not None:
@@ -74,13 +77,13 @@ class AgentMetrics:
         return [*([reason] if reason else []), *self.amiss()]
 
 
-def _of_connection(now: ConnectionStatistics) -> Iterable[Family]:
+def _of_connection(now: ConnectionStatistics) -> Iterable[Metric]:
     yield gauge(f"{_A}broker_connected", "1 while the broker is connected.", now.connected)
     yield counter(f"{_A}broker_reconnects_total", "Times the connection came back.", now.reconnects)
     yield counter(f"{_A}broker_dropped_total", "Messages of the broker that could not be handled.", now.dropped)
 
 
-def _of_browser(now: BrowserStatistics) -> Iterable[Family]:
+def _of_browser(now: BrowserStatistics) -> Iterable[Metric]:
     yield counter(f"{_A}browser_launches_total", "Times Chromium was started.", now.launches)
     yield gauge(f"{_A}browser_failing", "1 if Chromium could not be started the last time.", bool(now.failure))
     yield gauge(f"{_A}egress_connections", "Connections of games to their proxies.", now.egress_open)
@@ -88,7 +91,7 @@ def _of_browser(now: BrowserStatistics) -> Iterable[Family]:
     yield counter(f"{_A}egress_refused_total", "Requests of games that were refused.", now.egress_turned_away)
 
 
-def _of_worker(now: WorkerStatistics) -> Iterable[Family]:
+def _of_worker(now: WorkerStatistics) -> Iterable[Metric]:
     yield gauge(f"{_A}runs", "Runs that are being played.", now.playing)
     yield gauge(f"{_A}leases", "Jobs that are held.", now.leases)
     yield counter(f"{_A}leases_lost_total", "Jobs whose lease ran out, or that another agent took.", now.leases_lost)
@@ -98,7 +101,7 @@ def _of_worker(now: WorkerStatistics) -> Iterable[Family]:
     yield gauge(f"{_A}pulling", "1 while jobs can arrive, or could with a free slot.", not now.not_pulling)
 
 
-def _of_runs(now: RunStatistics) -> Iterable[Family]:
+def _of_runs(now: RunStatistics) -> Iterable[Metric]:
     yield gauge(f"{_A}outbox_events", "Events that are not stored yet.", now.pending)
     yield gauge(f"{_A}outbox_bytes", "Bytes of the events that are not stored yet.", now.pending_bytes)
     yield counter(f"{_A}events_stored_total", "Events that the broker acknowledged.", now.stored)

@@ -158,6 +158,7 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
     streams(environ)  # a wrong value is told at the start, not when it is used
     nats(environ)
     manages_streams(environ)
+    metrics(environ)
     return BrokerConfig(url, copies, _state_dir(environ), environ.get("NATS_SERVER") or None)
 
 

@@ -6,10 +6,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as Metric
 
-Family = Metric
-"""What a collector makes: a name, a description, and samples."""
 LATENCY_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds for what should take milliseconds, seconds."""
 DURATION_S: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -81,6 +80,23 @@ def counters(name: str, documentation: str, label: str, values: Mapping[str, flo
     family = CounterMetricFamily(name, documentation, labels=[label])
     for key, value in values.items():
         family.add_metric([key], float(value))
+    return family
+
+
+def labelled(
+    name: str, documentation: str, labels: tuple[str, str], values: Mapping[tuple[str, str], float]
+) -> CounterMetricFamily:
+    """Counts since the process began, for each pair of values of two labels."""
+    family = CounterMetricFamily(name, documentation, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, float(value))
+    return family
+
+
+def info(name: str, documentation: str, facts: Mapping[str, str]) -> GaugeMetricFamily:
+    """Facts as labels of a gauge that is always 1."""
+    family = GaugeMetricFamily(name, documentation, labels=list(facts))
+    family.add_metric(list(facts.values()), 1.0)
     return family
 
 

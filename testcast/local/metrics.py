@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from broker.contract.errors import InvalidSetting
 from broker.local.embedded_server import EmbeddedServer
 from broker.local.listening import host_port, reachable
-from broker.metrics.build import build_info
 from broker.metrics.children import Children, private_directory
 from broker.metrics.endpoint import MetricsEndpoint, listening_socket, page_of
-from broker.metrics.figures import Family, counter, gauge, gauges
+from broker.metrics.figures import Metric, counter, gauge, gauges, info
+from broker.version import VERSION
 from testcast import config
 from testcast.local.stack import Stack
 
@@ -44,7 +45,7 @@ async def serving(stack: Stack, part: str) -> AsyncIterator[str]:
     with private_directory() as directory:
         stack.children = Children(directory)
 
-        def collect() -> Iterable[Family]:
+        def collect() -> Iterable[Metric]:
             return figures(stack, part)
 
         endpoint = MetricsEndpoint(stack.children.page_with(page_of(collect), part))
@@ -55,9 +56,10 @@ async def serving(stack: Stack, part: str) -> AsyncIterator[str]:
             await endpoint.stop()
 
 
-def figures(stack: Stack, part: str) -> Iterable[Family]:
+def figures(stack: Stack, part: str) -> Iterable[Metric]:
     """What the process that started the stack knows: its children, and its broker."""
-    yield build_info(part)
+    build = {"part": part, "version": VERSION, "python": platform.python_version()}
+    yield info("testcast_build_info", "What is running; always 1.", build)
     running = stack.statistics()
     kinds = {"broker": running.brokers, "edge": running.edges, "agent": running.agents, "game": running.games}
     yield gauges("testcast_processes", "Processes that run.", "kind", kinds)
@@ -67,7 +69,7 @@ def figures(stack: Stack, part: str) -> Iterable[Family]:
         yield from _of_broker(stack.server)
 
 
-def _of_broker(server: EmbeddedServer) -> Iterable[Family]:
+def _of_broker(server: EmbeddedServer) -> Iterable[Metric]:
     now = server.statistics()
     yield gauge("testcast_broker_running", "1 while the broker that was started here runs.", now.running)
     yield counter("testcast_broker_restarts_total", "Times the broker was started again.", max(0, now.starts - 1))
