@@ -75,7 +75,6 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         stack.start_agent(allow_private=private)
         _started(terminal, "agent", "started")
         _tell_metrics(metrics, terminal)
-        terminal.say()
         terminal.say(Text.assemble(("  Watch it live  ", "bold"), ("→  ", "blue"), _link(edge_url)))
         terminal.say()
         status = await _play(stack, edge_url, request, demo_game_url, terminal)
@@ -174,7 +173,6 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         if request.agents:
             _started(terminal, "agents", f"{request.agents} started")
         _tell_metrics(metrics, terminal)
-        terminal.say()
         allowed = "may be tested; 0 forbids it" if private else "may not be tested; 1 allows it"
         terminal.note(f"Games at private addresses, such as http://localhost:3000, {allowed} (TESTCAST_ALLOW_PRIVATE).")
         if of_edges and not is_loopback(request.host):
@@ -337,6 +335,7 @@ def _tell_metrics(where: str, terminal: Terminal) -> None:
         _started(terminal, "metrics", f"{where}  (watch them: testcast top)")
     else:
         terminal.note(f"  ○ metrics {where}")
+    terminal.say()
 
 
 def _stopping(terminal: Terminal) -> None:
