@@ -151,7 +151,8 @@ class TopApp(App[None]):
     def _foot(self) -> Text:
         foot = Text()
         for key, what in _KEYS:
-            shown = {"pause": "go on" if self.paused else "pause", "sort": f"sort: {self.sort}"}.get(what, what)
+            sort = "sort" if self.size.width < tables.NARROW else f"sort: {self.sort}"
+            shown = {"pause": "go on" if self.paused else "pause", "sort": sort}.get(what, what)
             foot.append_text(Text.assemble((f" {key} ", "bold"), (f"{shown}  ", "dim")))
         return foot
 

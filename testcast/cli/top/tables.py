@@ -145,10 +145,11 @@ def _stacked(block: _Block, width: int) -> Text:
 
 
 def _line(block: _Block) -> Text:
-    """A block as running text."""
-    text = Text(f"{block.title.capitalize()}", style=_TITLE)
+    """A block as running text, in which a label stays with its value."""
+    text = Text(block.title.capitalize(), style=_TITLE)
     for label, value in block.pairs:
-        text.append_text(Text.assemble("  ", (f"{label} ", "not bold dim"), (value, "not bold")))
+        front, back = (each.replace(" ", "\N{NO-BREAK SPACE}") for each in (f"{label} ", value))
+        text.append_text(Text.assemble("  ", (front, "not bold dim"), (back, "not bold")))
     return text
 
 
@@ -175,12 +176,12 @@ def table(processes: Sequence[Process], width: int, sort: str = "name") -> Table
     rows = in_order(processes, sort)
     names = max((len(row.name) + (0 if row.source else 2) for row in rows), default=0)
     states = max((len(row.state) for row in rows), default=0)
-    name_width = min(max(8, names) + 2, max(14, width // 3))
-    state_width = min(max(6, states) + 2, max(12, width // 5))
-    columns = _that_fit(width - name_width - state_width - 2)
+    name_width = min(max(8, names) + 2, max(16, width // 3))
+    state_width = min(max(6, states) + 4, max(14, width // 5))
+    columns = _that_fit(width - name_width - state_width)
     shown = Table(box=None, padding=(0, 0), pad_edge=False, show_edge=False, header_style="dim", collapse_padding=True)
     shown.add_column(_heading("process", sort == "name"), width=name_width, no_wrap=True, overflow="ellipsis")
-    shown.add_column(_heading("state", sort == "state"), width=state_width + 2, no_wrap=True, overflow="ellipsis")
+    shown.add_column(_heading("state", sort == "state"), width=state_width, no_wrap=True, overflow="ellipsis")
     for column in columns:
         title = _heading(column.title, bool(column.sort) and column.sort == sort)
         shown.add_column(title, width=column.width, justify="right", no_wrap=True)
