@@ -272,6 +272,8 @@ class Stack:
             if part.child.exit_code is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(part.child.pid, signal.SIGKILL)
+        if self.children is not None:
+            self.children.remove()
 
 
 def _cannot_write(path: Path, error: OSError) -> ServerNotStarted:

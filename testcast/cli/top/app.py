@@ -24,7 +24,7 @@ from testcast.cli.top.source import Fetched
 _KEYS: Final = (("q", "quit"), ("p", "pause"), ("s", "sort"), ("?", "help"))
 _HELP: Final = f"""\
 RUNS, QUEUE   of the whole installation, as any edge tells it
-A SECOND      over the last {RATE_S:.0f} s, of all edges
+PER SECOND    over the last {RATE_S:.0f} s, of all edges
 LAG           of the last {QUANTILE_S:.0f} s, estimated from histograms:
               send: from storing an event to its first write
               pub-sub: from storing it to an edge

@@ -55,7 +55,7 @@ async def top(request: TopRequest, terminal: Terminal) -> int:
         raise TextualMissing(
             "the live view needs textual: pip install 'testcast[top]' (`testcast top --once` goes without it)"
         )
-    async with client() as http:
+    async with client(urls) as http:
         sources = [Fetched(url, http) for url in urls]
         await _update(sources)
         if all(each.source.error for each in sources):

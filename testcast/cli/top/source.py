@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -110,12 +111,12 @@ class Fetched:
         return bytes(page)
 
 
-def client() -> httpx.AsyncClient:
-    """The client for every source. Proxies of the environment are used, but not for this machine."""
-    timeout = httpx.Timeout(TIMEOUT_S)
-    local = httpx.AsyncHTTPTransport()
+def client(urls: Iterable[str]) -> httpx.AsyncClient:
+    """The client for all of these addresses. Proxies of the environment are used, but not for this machine."""
+    verify = any(each.startswith("https:") for each in urls)  # reading the system's CAs takes a while
+    local = httpx.AsyncHTTPTransport(verify=verify)
     mounts = {f"all://{host}": local for host in ("127.0.0.1", "localhost", "[::1]")}
-    return httpx.AsyncClient(timeout=timeout, mounts=mounts)
+    return httpx.AsyncClient(timeout=TIMEOUT_S, mounts=mounts, verify=verify)
 
 
 def _check_status(answer: httpx.Response, path: str) -> None:

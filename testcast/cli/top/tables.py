@@ -95,7 +95,7 @@ def _blocks(view: Overview) -> list[_Block]:
     return [
         _Block("RUNS", [(status, words.count(view.runs.get(status))) for status in STATUSES]),
         _Block(
-            "A SECOND",
+            "PER SECOND",
             [
                 ("events", words.rate(view.events_per_s)),
                 ("deliveries", words.rate(view.deliveries_per_s)),
@@ -137,19 +137,19 @@ def _blocks(view: Overview) -> list[_Block]:
 
 def _stacked(block: _Block, width: int) -> Text:
     """A title, and below it labels on the left and values on the right."""
-    text = Text(block.title, style=_TITLE)
+    text = Text.assemble((block.title, _TITLE))
     for label, value in block.pairs:
         space = " " * max(1, width - len(label) - len(value))
-        text.append_text(Text.assemble("\n", (label, _LABEL), space, (value, "not bold")))
+        text.append_text(Text.assemble("\n", (label, _LABEL), space, value))
     return text
 
 
 def _line(block: _Block) -> Text:
     """A block as running text, in which a label stays with its value."""
-    text = Text(block.title.capitalize(), style=_TITLE)
+    text = Text.assemble((block.title.capitalize(), _TITLE))
     for label, value in block.pairs:
         front, back = (each.replace(" ", "\N{NO-BREAK SPACE}") for each in (f"{label} ", value))
-        text.append_text(Text.assemble("  ", (front, "not bold dim"), (back, "not bold")))
+        text.append_text(Text.assemble("  ", (front, _LABEL), back))
     return text
 
 
