@@ -63,6 +63,8 @@ def figures(stack: Stack, part: str) -> Iterable[Metric]:
     running = stack.statistics()
     kinds = {"broker": running.brokers, "edge": running.edges, "agent": running.agents, "game": running.games}
     yield gauges("testcast_processes", "Processes that run.", "kind", kinds)
+    lost = {kind: stack.lost[kind] for kind in kinds if kind != "broker"}
+    yield gauges("testcast_processes_lost", "Processes that ended and are not started again.", "kind", lost)
     restarts = max(0, stack.server.statistics().starts - 1) if stack.server is not None else 0
     yield counter("testcast_process_restarts_total", "Processes that were started again.", restarts)
     if stack.server is not None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,6 +85,8 @@ class Stack:
         """Where the logs of this stack are, in `logs`."""
         self.parts: list[Part] = []
         """Every process but the broker."""
+        self.lost: Counter[str] = Counter()
+        """Processes of each kind that ended by themselves. They are not started again."""
         self.children: Children | None = None
         """Where edges and agents serve their metrics; None: nowhere."""
         self._state_dir = state_dir
@@ -250,6 +253,7 @@ class Stack:
                 if part.child.exit_code is not None:
                     if part in self.parts:
                         self.parts.remove(part)
+                        self.lost[part.kind] += 1
                     if self.children is not None:
                         self.children.forget(part.name)
                     return part

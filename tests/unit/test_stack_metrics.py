@@ -27,6 +27,7 @@ async def test_the_page_has_the_children_that_answer(tmp_path: Path, monkeypatch
         await child.start(stack.children.path_for("edge-1"))
         part = stack._start("agent", "agent-1", [sys.executable, "-c", "import sys; print(sys.argv[1:])"], {})
         await part.child.wait()
+        assert await stack.first_exit() is part
         assert part.child.last_lines() == f"['--metrics-socket', '{stack.children.path_for('agent-1')}']"
         async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             page = (await http.get(where)).text
@@ -39,6 +40,7 @@ async def test_the_page_has_the_children_that_answer(tmp_path: Path, monkeypatch
     assert found["testcast_edge_sends_total",] == 3
     assert found["testcast_processes", "agent", "up"] == 0
     assert found["testcast_process_restarts_total",] == 0
+    assert found["testcast_processes_lost", "agent", "up"] == 1
     await stack.stop()
 
 

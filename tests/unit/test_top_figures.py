@@ -195,6 +195,10 @@ def test_the_state_of_a_process(families: list[Metric], state: str) -> None:
             "runs wait, and no agent is alive",
         ),
         (
+            [*edge(), gauges("testcast_processes_lost", "", "kind", {"edge": 0, "agent": 1})],
+            "agent processes have ended by themselves, and nobody starts them again (1)",
+        ),
+        (
             [*edge(), gauges("testcast_processes", "", "kind", {"edge": 2, "agent": 0})],
             "1 of 2 edge processes give no metrics at the moment",
         ),

@@ -23,21 +23,20 @@ from testcast.cli.top.source import Fetched
 
 _KEYS: Final = (("q", "quit"), ("p", "pause"), ("s", "sort"), ("?", "help"))
 _HELP: Final = f"""\
-RUNS, QUEUE   of the whole installation, as any edge tells it
-PER SECOND    over the last {RATE_S:.0f} s, of all edges
-LAG           of the last {QUANTILE_S:.0f} s, estimated from histograms:
+RUNS, QUEUE   the whole installation, as any edge tells it
+PER SECOND    the last {RATE_S:.0f} s, over all edges
+LAG           the last {QUANTILE_S:.0f} s, estimated from histograms:
               send: from storing an event to its first write
               pub-sub: from storing it to an edge
               canary: a probe of each edge, all the way
 VIEWERS       live: get events as they come
               behind: catch up, at their own pace
-QUEUE, AGENTS outbox: events not stored yet
+AGENTS        outbox: events that are not stored yet
 —             no page has this figure, or not yet
 
-Processes on one page share its rates and its p99;
-what each has of its own stands in its line.
+Processes on one page share its rates, its p99 and its cpu.
 
-q quit   p pause   s sort   ↑ ↓ scroll   ? or Esc closes this
+q quit  p pause  s sort  ↑ ↓ scroll  ? or Esc closes this
 """
 
 

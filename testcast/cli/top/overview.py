@@ -152,7 +152,8 @@ def processes_of(source: Source) -> list[Process]:
     whole = _process(samples, source.name, parts.get("", ""))
     if rows:
         state = f"{len(rows)} process{'es' if len(rows) > 1 else ''}"
-        whole = whole._replace(state=state, health="degraded" if worst == "degraded" else "well", kind="")
+        ill = worst == "degraded" or _silent(samples)
+        whole = whole._replace(state=state, health="degraded" if ill else "well", kind="")
     if source.late:
         whole = whole._replace(state="late", health="degraded")
     history = source.history
@@ -268,13 +269,15 @@ _RISING: Final = (
 
 
 def _silent(samples: Samples) -> list[str]:
-    """Processes that run and are not on the page of the process that started them."""
+    """Processes that run and are not on the page of the process that started them, or do not run any more."""
     parts = list(_parts(samples).values())
     found = []
     for kind in ("edge", "agent"):
         started = total(samples, "testcast_processes", kind=kind)
         if started is not None and started > (there := parts.count(kind)):
             found.append(f"{started - there:.0f} of {started:.0f} {kind} processes give no metrics at the moment")
+        if lost := total(samples, "testcast_processes_lost", kind=kind):
+            found.append(f"{kind} processes have ended by themselves, and nobody starts them again ({lost:.0f})")
     return found
 
 
