@@ -45,8 +45,6 @@ class QueueStatistics(NamedTuple):
     """Jobs that were delivered and taken."""
     left: int
     """Jobs that were delivered while this process was paused, and left to expire and be redelivered."""
-    not_pulling: str
-    """Why no job can arrive at the moment; empty while one can, or would with a free slot."""
 
 
 class JobQueue:
@@ -66,14 +64,15 @@ class JobQueue:
         self._slots = asyncio.Semaphore(slots)
         self._jobs: set[asyncio.Task[None]] = set()
         self._taken = self._left = 0
-        self._not_pulling = "it has not begun to take jobs"
+        self.not_pulling = "it has not begun to take jobs"
+        """Why no job can arrive at the moment; empty while one can, or would with a free slot."""
 
     def __repr__(self) -> str:
         return f"<JobQueue {self.statistics()}>"
 
     def statistics(self) -> QueueStatistics:
         """The counts since this object was made."""
-        return QueueStatistics(self._count, len(self._jobs), self._taken, self._left, self._not_pulling)
+        return QueueStatistics(self._count, len(self._jobs), self._taken, self._left)
 
     async def pull(self, lease_s: float) -> None:
         """Takes jobs until cancelled; the jobs that were taken continue.
@@ -83,7 +82,7 @@ class JobQueue:
         """
         consumer = PullConsumer(self._log.connection, subjects.JOBS, subjects.WORKERS)
         pauses = backoff()
-        self._not_pulling = ""
+        self.not_pulling = ""
         try:
             while True:
                 await self._slots.acquire()
@@ -91,9 +90,9 @@ class JobQueue:
                 try:
                     delivery = await self._pull_one(consumer, lease_s)
                     pauses.reset()
-                    self._not_pulling = ""
+                    self.not_pulling = ""
                 except TestcastError as error:
-                    self._not_pulling = f"no jobs at the moment: {error.public_message}"
+                    self.not_pulling = f"no jobs at the moment: {error.public_message}"
                     _limited.warning("no jobs at the moment: %s", error)
                     await pause(pauses.next(), self._log)
                 finally:
@@ -102,7 +101,7 @@ class JobQueue:
                 if delivery is not None:
                     self._start(delivery)
         finally:
-            self._not_pulling = "it takes no more jobs"
+            self.not_pulling = "it takes no more jobs"
             with contextlib.suppress(BrokerUnavailable):
                 await consumer.close()
 

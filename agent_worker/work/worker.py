@@ -126,7 +126,7 @@ class Worker(Generic[J]):
             dict(self._attempts),
             dict(self._outcomes),
             RunStatistics.total([self._past, *(run.statistics() for run in self._open)]),
-            queue.not_pulling,
+            self._queue.not_pulling,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
