@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, TypeVar
 
 from agent_worker.config import AgentConfig, forget_secrets, load
@@ -18,13 +21,17 @@ from agent_worker.games.errors import BrowserMissing, PageGone
 from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.games.limits import Limits
 from agent_worker.games.player import play
+from agent_worker.metrics import AgentMetrics
 from agent_worker.work.outcome import TryAgain
 from agent_worker.work.worker import Worker
 from broker import config as broker_config
+from broker.config import MetricsSettings
 from broker.contract.errors import TestcastError
 from broker.jetstream.connection import Connection
+from broker.local.listening import host_port
 from broker.local.signals import ShieldingLoop, not_ignored
 from broker.login import NatsSettings
+from broker.metrics.endpoint import MetricsEndpoint, listening_socket, page_of
 from broker.retry import retry
 from broker.version import VERSION
 
@@ -40,16 +47,24 @@ class _Stopped(Exception):
     """The process was told to stop before the broker answered."""
 
 
-async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event, login: NatsSettings | None = None) -> None:
+async def serve(
+    nats_url: str,
+    config: AgentConfig,
+    stop: asyncio.Event,
+    login: NatsSettings | None = None,
+    metrics: AgentMetrics | None = None,
+) -> None:
     """Works until `stop` is set, then hands its runs on. Waits for the broker without a time limit.
 
     Args:
         login: how to log in to the broker; None: as the environment says.
+        metrics: learns of the parts as they are made.
 
     Raises:
         BrowserMissing: Chromium could not be started.
         InvalidSetting: `nats_url` is not an address.
     """
+    metrics = metrics or AgentMetrics(config.concurrency)
     try:
         nats = await _until_stopped(
             stop,
@@ -57,8 +72,9 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event, login: 
         )
     except _Stopped:
         return
+    metrics.connection = nats
     try:
-        await _work(nats, config, stop)
+        await _work(nats, config, stop, metrics)
     except _Stopped:
         return
     finally:
@@ -66,13 +82,14 @@ async def serve(nats_url: str, config: AgentConfig, stop: asyncio.Event, login: 
     _log.info("worker %s has ended", config.name)
 
 
-async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> None:
+async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event, metrics: AgentMetrics) -> None:
     judge = judge_any if config.allow_private else judge_public
     limits = Limits(config.memory_mb, config.processes, config.disk_mb)
     environment = config.browser_environment
     async with Browser(
         config.chromium, judge, limits=limits, allow_root=config.allow_root, environment=environment
     ) as browser:
+        metrics.browser = browser
         _tell_walls(browser.walls)
 
         async def player(run: RunHandle, job: GameJob) -> None:
@@ -86,6 +103,7 @@ async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event) -> N
                 raise TryAgain(str(error), suspect=True) from error
 
         worker = Worker(nats, player, read_job=read_job, name=config.name, concurrency=config.concurrency)
+        metrics.worker = worker
         place = (config.name, nats.address, config.concurrency)
         _log.info("testcast %s: worker %s takes jobs from %s, %d at a time", VERSION, *place)
         await worker.run(stop)
@@ -132,8 +150,39 @@ def stop_on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal)
 
 
+@asynccontextmanager
+async def serving(metrics: AgentMetrics, settings: MetricsSettings, path: Path | None) -> AsyncIterator[None]:
+    """Serves the metrics, `/healthz` and `/readyz`, where anything is to be served.
+
+    Args:
+        path: of a Unix socket, instead of the port in `settings`.
+
+    Raises:
+        InvalidSetting: the port cannot be listened on.
+    """
+    if path is None and not settings.port:
+        yield
+        return
+    where = path or listening_socket(settings.host, settings.port)
+    checks = {"/healthz": metrics.amiss, "/readyz": metrics.not_ready}
+    endpoint = MetricsEndpoint(page_of(metrics.collect), checks)
+    await endpoint.start(where)
+    try:
+        if path is None:
+            _log.info("metrics at http://%s/metrics", host_port(settings.host, settings.port))
+        yield
+    finally:
+        await endpoint.stop()
+
+
 def main() -> int:
-    """`python -m agent_worker`: settings from the environment, exit status 0 after an orderly end."""
+    """`python -m agent_worker`: settings from the environment, exit status 0 after an orderly end.
+
+    `--metrics-socket PATH` is for a parent that shows the metrics of its children.
+    """
+    parser = argparse.ArgumentParser(prog="agent_worker")
+    parser.add_argument("--metrics-socket", type=Path, help=argparse.SUPPRESS)
+    path = parser.parse_args().metrics_socket
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for each in broker_config.unknown():
         _log.warning("%s", each)
@@ -142,10 +191,12 @@ def main() -> int:
         stop = asyncio.Event()
         stop_on_signals(stop)
         settings, login, config = broker_config.load(), broker_config.nats(), load()
+        metrics, where = AgentMetrics(config.concurrency), broker_config.metrics()
         # Processes that are started from here on, browsers among them, have no way to learn of the broker.
         forget_secrets()
         deny_looks_from_outside()
-        await serve(settings.nats_url, config, stop, login)
+        async with serving(metrics, where, path):
+            await serve(settings.nats_url, config, stop, login, metrics)
 
     try:
         with asyncio.Runner(loop_factory=ShieldingLoop) as runner:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from broker import config as broker_config
-from broker.config import BrokerConfig, login_given, switch, whole
+from broker.config import BrokerConfig, MetricsSettings, login_given, switch, whole
 from broker.contract.access import AUDIENCE, ISSUER
 from broker.contract.errors import InvalidSetting
 from broker.local.exposure import is_exposed, refuse_exposed
 from testcast.client.address import is_local
 
+METRICS_PORT: Final = 9464
+"""Where `up` and `demo` serve metrics, and `top` looks for them: the usual port of OpenTelemetry's exporters."""
 ACCESS: Final = ("TESTCAST_ACCESS_KEYS", "TESTCAST_ACCESS_SECRET_FILE")
 """Each of them turns authentication on."""
 
@@ -127,6 +129,20 @@ def refuse_exposed_edge(
     protected = any(settings.get(name, "").strip() for name in ACCESS)
     if not protected and not switch("TESTCAST_INSECURE", False, environ):
         refuse_exposed(host, f"{command} --host {host}")
+
+
+def stack_metrics(environ: Mapping[str, str] = os.environ) -> tuple[MetricsSettings, bool]:
+    """Where `up` and `demo` serve metrics: as the settings say, else on a port that is used only if it is free.
+
+    Returns:
+        The address, and whether the settings name the port.
+
+    Raises:
+        InvalidSetting: a value is invalid; the message names the variable.
+    """
+    settings = broker_config.metrics(environ)
+    named = bool(environ.get("TESTCAST_METRICS_PORT", "").strip())
+    return (settings, True) if named else (settings._replace(port=METRICS_PORT), False)
 
 
 def use_token_file(path: Path) -> None:

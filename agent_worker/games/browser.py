@@ -46,6 +46,15 @@ class BrowserStatistics(NamedTuple):
     waiting: bool
     """One is started, or being started, for the next run."""
     pages: int
+    """Pages that are open now."""
+    egress_open: int
+    """Connections that these have now to their proxies."""
+    egress_carried: int
+    """Requests and tunnels that the proxies carried, those of pages that are gone included."""
+    egress_turned_away: int
+    """Requests and connections that they refused: `EgressProxy.turned_away`."""
+    failure: str
+    """Why no Chromium could be started the last time; empty when one could."""
 
 
 class _Chromium:
@@ -108,18 +117,30 @@ class Browser:
         self._next: asyncio.Task[_Chromium] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._pages = 0
+        self._proxies: set[EgressProxy] = set()
+        self._carried = self._turned_away = 0
+        """Of the proxies that are gone."""
+        self._failure = ""
         self.walls = Walls()
         """The walls that stand; known inside `async with`."""
         self.launches = 0
         """How often Chromium was started; 0 before `async with`."""
 
     def __repr__(self) -> str:
-        launches, waiting, pages = self.statistics()
-        return f"<Browser pages={pages} launches={launches} waiting={waiting}>"
+        now = self.statistics()
+        return f"<Browser pages={now.pages} launches={now.launches} waiting={now.waiting}>"
 
     def statistics(self) -> BrowserStatistics:
         """Where the browser stands now."""
-        return BrowserStatistics(self.launches, self._next is not None, self._pages)
+        return BrowserStatistics(
+            self.launches,
+            self._next is not None,
+            self._pages,
+            sum(each.statistics().open for each in self._proxies),
+            self._carried + sum(each.carried for each in self._proxies),
+            self._turned_away + sum(each.turned_away for each in self._proxies),
+            self._failure,
+        )
 
     async def __aenter__(self) -> Self:
         self._driver = await async_playwright().start()
@@ -164,9 +185,8 @@ class Browser:
         incidents = IncidentLog()
         try:
             secret = secrets.token_urlsafe(32)
-            async with EgressProxy(
-                judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out
-            ) as proxy:
+            egress = EgressProxy(judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out)
+            async with self._counted(egress), egress as proxy:
                 with _gone():
                     context = await chromium.running.new_context(
                         viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]},
@@ -184,6 +204,17 @@ class Browser:
             await chromium.end()
             if self._ahead:
                 self._prepare()
+
+    @asynccontextmanager
+    async def _counted(self, proxy: EgressProxy) -> AsyncIterator[None]:
+        """Its figures are among those of this browser from here on."""
+        self._proxies.add(proxy)
+        try:
+            yield
+        finally:
+            self._proxies.discard(proxy)
+            self._carried += proxy.carried
+            self._turned_away += proxy.turned_away
 
     async def _take(self) -> _Chromium:
         """The Chromium that waits, or a new one. Cancelled: what was being started is left for the next run."""
@@ -248,11 +279,13 @@ class Browser:
             place.remove()
             if running is not None:
                 await running.close()
+            self._failure = f"no Chromium could be started: {first_line(str(error))}"
             raise BrowserMissing(
                 "No Chromium could be started. Install one (on Debian: apt install chromium), or name it "
                 f"in TESTCAST_AGENT_CHROMIUM. ({first_line(str(error))})"
             ) from error
         self.launches += 1
+        self._failure = ""
         return _Chromium(running, place, processes.process(pid), way_out)
 
 

@@ -147,6 +147,7 @@ class EgressProxy:
         self._server: asyncio.Server | None = None
         self.carried = 0
         """Requests and tunnels for which a connection was made; 0 before the first."""
+        self._forbidden = 0
         self._troubles = self._malformed = self._strangers = 0
 
     def __repr__(self) -> str:
@@ -155,6 +156,11 @@ class EgressProxy:
     def statistics(self) -> ProxyStatistics:
         """The counts since this object was made."""
         return ProxyStatistics(len(self._tasks), self.carried, self._troubles, self._malformed, self._strangers)
+
+    @property
+    def turned_away(self) -> int:
+        """Requests and connections that it would not carry: what asks is wrong, or the address may not be opened."""
+        return self._forbidden + self._malformed + self._strangers
 
     @property
     def url(self) -> str:
@@ -280,6 +286,7 @@ class EgressProxy:
 
     async def _refuse(self, browser: Peer, stopped: _Stopped) -> None:
         self._troubles += 1
+        self._forbidden += stopped.trouble.code == "url_refused"
         self._on_trouble(stopped.trouble)
         headers = [
             (TROUBLE_HEADER.encode(), stopped.trouble.code.encode()),

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
+from agent_worker.publish.run_statistics import Timings
 from agent_worker.publish.writer import Writer
 from broker.contract.errors import AlreadyEnded, BadInput, TestcastError
 from broker.contract.events import MAX_EVENT_BYTES, Event, check
@@ -66,10 +67,14 @@ class Outbox:
     """Events on their way through one `Writer`. `send` is a task's body; the rest may be called from any task.
 
     `put` waits while `MAX_PENDING_EVENTS` or `MAX_PENDING_BYTES` are pending.
+
+    Args:
+        timings: counts how long each event took from `put` until it was stored.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, timings: Timings | None = None) -> None:
         self.writer = writer
+        self._timings = timings or Timings()
         self.pending_bytes = 0
         self.ended = False
         """The run's last event was put in."""
@@ -77,7 +82,8 @@ class Outbox:
         """Why nothing more can be written; None while it can, and when the last event was stored."""
         self.broken = asyncio.Event()
         """Set together with `error`."""
-        self._pending: deque[bytes] = deque()
+        self._pending: deque[tuple[bytes, float]] = deque()
+        """Each with the loop's time at which it was put in."""
         self._changed = asyncio.Condition()
 
     def __repr__(self) -> str:
@@ -104,7 +110,7 @@ class Outbox:
             if self.ended:
                 raise AlreadyEnded("this handle has published its last event already")
             self.ended = last
-            self._pending.append(payload)
+            self._pending.append((payload, asyncio.get_running_loop().time()))
             self.pending_bytes += len(payload)
             self._changed.notify_all()
 
@@ -125,7 +131,7 @@ class Outbox:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._pending))
             try:
-                await self.writer.write(self._pending[0])
+                await self.writer.write(self._pending[0][0])
             except TestcastError as error:  # fenced, or refused by the broker
                 await self.break_off(error)
                 return
@@ -134,7 +140,9 @@ class Outbox:
                 await self.break_off(TestcastError(f"an event could not be stored: {error!r}"))
                 return
             async with self._changed:
-                self.pending_bytes -= len(self._pending.popleft())
+                payload, since = self._pending.popleft()
+                self.pending_bytes -= len(payload)
+                self._timings.store_s.observe(asyncio.get_running_loop().time() - since)
                 self._changed.notify_all()
 
     async def break_off(self, error: TestcastError) -> None:

@@ -7,10 +7,12 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, Self
 
 from agent_worker.publish.heartbeat import BEAT_S, Heartbeat, Renew
 from agent_worker.publish.outbox import Outbox, encode
+from agent_worker.publish.run_statistics import PhaseTimer, Timings
+from agent_worker.publish.run_statistics import RunStatistics as RunStatistics
 from agent_worker.publish.screenshots import Screenshots
 from agent_worker.publish.writer import History, Writer, read_history
 from broker import identity
@@ -33,18 +35,6 @@ DEFAULT_PHASES: Final = ("Loading", "Discovering controls", "Exploring gameplay"
 _MAX_REASON_CHARS: Final = 1_000
 
 _log = logging.getLogger("testcast.run")
-
-
-class RunStatistics(NamedTuple):
-    """Where a handle stands."""
-
-    stored: int
-    """Events that the broker has acknowledged."""
-    pending: int
-    """Events that wait to be stored, in order."""
-    pending_bytes: int
-    screenshots: int
-    """Screenshots that were stored."""
 
 
 def default_worker() -> str:
@@ -87,6 +77,7 @@ class TestRun:
         beat_s: float = BEAT_S,
         patience_s: float | None = OPEN_PATIENCE_S,
         phases: Sequence[str] = DEFAULT_PHASES,
+        timings: Timings | None = None,
     ) -> None:
         if isinstance(phases, str) or not 1 <= len(phases) <= len(PHASES) or not all(each.strip() for each in phases):
             raise BadInput(f"phases: expected 1 to {len(PHASES)} titles, got {phases!r}")
@@ -110,6 +101,9 @@ class TestRun:
         self._heartbeat: Heartbeat | None = None
         self._left = False
         self._phase: Phase | None = None
+        self._timer = PhaseTimer(timings or Timings())
+        self.verdict: Literal["completed", "failed"] | None = None
+        """How this handle ended the run; None: it has not."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -179,6 +173,7 @@ class TestRun:
         renew: Renew | None = None,
         beat_s: float = BEAT_S,
         phases: Sequence[str] = DEFAULT_PHASES,
+        timings: Timings | None = None,
     ) -> TestRun:
         """Like `join`, for a worker that holds the run's job. Opening waits for the broker without a time limit.
 
@@ -186,6 +181,7 @@ class TestRun:
             history: what the worker has read of the run; with nothing stored, the run begins with this attempt.
             data: further fields of the attempt's first event.
             renew: renews the lease; called every `beat_s`, each time after an ownership check that succeeded.
+            timings: the worker's, which this run counts in; None: its own.
         """
         return cls(
             log,
@@ -197,6 +193,7 @@ class TestRun:
             beat_s=beat_s,
             patience_s=None,
             phases=phases,
+            timings=timings,
         )
 
     async def __aenter__(self) -> Self:
@@ -220,7 +217,7 @@ class TestRun:
         except BaseException:
             await self._shut()
             raise
-        self._opened = box = Outbox(writer)
+        self._opened = box = Outbox(writer, self._timer.timings)
         self._screenshots = Screenshots(self._log.streams, self.test_id)
         parts = (box.send(), self._keep(box), self._screenshots.send())
         self._tasks = [asyncio.create_task(part) for part in parts]
@@ -326,6 +323,7 @@ class TestRun:
         if not isinstance(n, int) or not 1 <= n <= len(self.phases):
             raise BadInput(f"phase: expected 1 to {len(self.phases)}, got {n!r}")
         self._phase = PHASES[n - 1]
+        self._timer.enter(self._phase, asyncio.get_running_loop().time())
         await self._tell("status", message or self.phases[n - 1], status="running")
 
     async def progress(self, message: str, **data: object) -> None:
@@ -363,7 +361,7 @@ class TestRun:
 
     async def publish(self, event: Event) -> None:
         """Publishes any event as it is."""
-        await self._box.put(encode(event), last=event.terminal)
+        await self._put(event, last=event.terminal)
 
     async def screenshot(self, jpeg: bytes) -> None:
         """The newest picture of what is tested: a JPEG of at most 64 KiB.
@@ -379,7 +377,9 @@ class TestRun:
 
     def statistics(self) -> RunStatistics:
         """Where the handle stands now."""
-        return RunStatistics(*self._box.statistics(), screenshots=self._screenshots.statistics().stored)
+        assert self._heartbeat is not None
+        beats = self._heartbeat.statistics()
+        return RunStatistics(*self._box.statistics(), *self._screenshots.statistics(), beats.beats, beats.failures)
 
     @property
     def _box(self) -> Outbox:
@@ -391,4 +391,10 @@ class TestRun:
         self, kind: Any, message: str, *, status: Any = None, data: object = None, last: bool = False
     ) -> None:
         event = Event(type=kind, status=status, message=message, timestamp=now_ms(), phase=self._phase, data=data)
+        await self._put(event, last=last)
+
+    async def _put(self, event: Event, *, last: bool) -> None:
         await self._box.put(encode(event), last=last)
+        if last:
+            self._timer.enter(None, asyncio.get_running_loop().time())
+        self.verdict = event.end or self.verdict

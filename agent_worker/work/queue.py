@@ -64,6 +64,8 @@ class JobQueue:
         self._slots = asyncio.Semaphore(slots)
         self._jobs: set[asyncio.Task[None]] = set()
         self._taken = self._left = 0
+        self.not_pulling = "it has not begun to take jobs"
+        """Why no job can arrive at the moment; empty while one can, or would with a free slot."""
 
     def __repr__(self) -> str:
         return f"<JobQueue {self.statistics()}>"
@@ -80,6 +82,7 @@ class JobQueue:
         """
         consumer = PullConsumer(self._log.connection, subjects.JOBS, subjects.WORKERS)
         pauses = backoff()
+        self.not_pulling = ""
         try:
             while True:
                 await self._slots.acquire()
@@ -87,7 +90,9 @@ class JobQueue:
                 try:
                     delivery = await self._pull_one(consumer, lease_s)
                     pauses.reset()
+                    self.not_pulling = ""
                 except TestcastError as error:
+                    self.not_pulling = f"no jobs at the moment: {error.public_message}"
                     _limited.warning("no jobs at the moment: %s", error)
                     await pause(pauses.next(), self._log)
                 finally:
@@ -96,6 +101,7 @@ class JobQueue:
                 if delivery is not None:
                     self._start(delivery)
         finally:
+            self.not_pulling = "it takes no more jobs"
             with contextlib.suppress(BrokerUnavailable):
                 await consumer.close()
 

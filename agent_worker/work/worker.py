@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from agent_worker.publish.outbox import encode
 from agent_worker.publish.run import DEFAULT_PHASES, TestRun
+from agent_worker.publish.run_statistics import RunStatistics, Timings
 from agent_worker.publish.writer import LOST_TO, History, Writer, read_history
 from agent_worker.work.lease import Lease
 from agent_worker.work.outcome import Decision, End, Failure, Stopped, after_playing, before_playing, end_of
@@ -34,6 +35,8 @@ PLAYER_GRACE_S: Final = 30.0
 """Beyond a job's budget: a player that takes longer is taken to hang."""
 _STOP_PLAYER_S: Final = 2.0
 _HAND_ON_S: Final = 3.0
+OUTCOMES: Final = ("completed", "failed", *(end.value.replace(" ", "_") for end in End if end is not End.STORED))
+"""How a job can end, for metrics."""
 _RENEWALS_PER_LEASE: Final = 3
 """Two renewals may be lost."""
 
@@ -51,6 +54,18 @@ class WorkerStatistics(NamedTuple):
     """Jobs that were delivered to it."""
     ends: dict[str, int]
     """How many of them ended in each way, by the values of `End`."""
+    leases: int
+    """Jobs that it holds now."""
+    leases_lost: int
+    """Jobs whose lease ran out here, or that another worker took over."""
+    attempts: dict[str, int]
+    """Runs that it began to play: `first`, or `again` after another attempt."""
+    outcomes: dict[str, int]
+    """`ends`, with `completed` and `failed` in place of `stored`."""
+    runs: RunStatistics
+    """Sums over all runs; what is pending, of those that it plays now."""
+    not_pulling: str
+    """Why no job can arrive at the moment; empty while one can, or would with a free slot."""
 
 
 class Worker(Generic[J]):
@@ -85,15 +100,34 @@ class Worker(Generic[J]):
         self._lease_s: float = topology.LEASE_S
         self._playing: dict[str, Lease] = {}
         self._ends = {end.value: 0 for end in End}
+        self._outcomes = dict.fromkeys(OUTCOMES, 0)
+        self._attempts = {"first": 0, "again": 0}
+        self._leases_lost = 0
+        self._open: set[TestRun] = set()
+        self._past = RunStatistics(0, 0, 0)
+        """Sums over the runs that it has let go of."""
+        self.timings = Timings()
+        """How long what it published took, and its runs."""
 
     def __repr__(self) -> str:
-        concurrency, _, taken, _ = self._queue.statistics()
-        return f"<Worker {self._name} playing={len(self._playing)}/{concurrency} taken={taken}>"
+        queue = self._queue.statistics()
+        return f"<Worker {self._name} playing={len(self._playing)}/{queue.slots} taken={queue.taken}>"
 
     def statistics(self) -> WorkerStatistics:
         """The counts since this object was made."""
         queue = self._queue.statistics()
-        return WorkerStatistics(queue.slots, len(self._playing), queue.taken, dict(self._ends))
+        return WorkerStatistics(
+            queue.slots,
+            len(self._playing),
+            queue.taken,
+            dict(self._ends),
+            queue.busy,
+            self._leases_lost,
+            dict(self._attempts),
+            dict(self._outcomes),
+            RunStatistics.total([self._past, *(run.statistics() for run in self._open)]),
+            self._queue.not_pulling,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set or this is cancelled, then hands its runs on, within about 5 s."""
@@ -136,9 +170,10 @@ class Worker(Generic[J]):
             mine = self._playing.get(test_id)
             if mine is not None and mine.holds:
                 mine.redelivered(delivery)
+                self._leases_lost += 1
                 return
             end = await self._work(test_id, lease)
-            self._ends[end.value] += 1
+            self._count(end, lease)
             _log.info("run %s: %s", test_id, end.value)
             await self._answer(lease, end)
         except BrokerUnavailable as error:
@@ -149,6 +184,13 @@ class Worker(Generic[J]):
                 await lease.hand_back()
             except BrokerUnavailable as error:
                 _log.warning("job %s: left to its lease: %s", delivery.subject, error)
+
+    def _count(self, end: End, lease: Lease) -> None:
+        """How a job ended."""
+        self._ends[end.value] += 1
+        self._leases_lost += end is End.FENCED
+        verdict = lease.run.verdict if lease.run is not None else None
+        self._outcomes[(verdict or "failed") if end is End.STORED else end.value.replace(" ", "_")] += 1
 
     async def _answer(self, lease: Lease, end: End) -> None:
         if end is not End.STORED:
@@ -186,10 +228,15 @@ class Worker(Generic[J]):
             renew=lease.renew,
             beat_s=self._lease_s / _RENEWALS_PER_LEASE,
             phases=self._phases,
+            timings=self.timings,
         )
+        began_s = None
         try:
             async with run:
                 self._playing[test_id] = lease
+                self._open.add(run)
+                self._attempts["first" if run.attempt == 1 else "again"] += 1
+                began_s = asyncio.get_running_loop().time()
                 _log.info("run %s: attempt %d", test_id, run.attempt)
                 return await self._play(run, job)
         except Fenced as fenced:
@@ -198,6 +245,10 @@ class Worker(Generic[J]):
         finally:
             if self._playing.get(test_id) is lease:
                 del self._playing[test_id]
+            if began_s is not None:
+                self.timings.run_s.observe(asyncio.get_running_loop().time() - began_s)
+                self._open.discard(run)
+                self._past = RunStatistics.total([self._past, run.statistics()._replace(pending=0, pending_bytes=0)])
 
     async def _play(self, run: TestRun, job: J) -> End:
         """Plays until the player is done, the run is over, this worker stops, or time is up.

@@ -54,6 +54,8 @@ class DiskWatch:
         self._read_to = log.stat().st_size if log.exists() else 0
         self._full = False
         self._restarts = 0
+        self.last_free_bytes: int | None = None
+        """Free space when the disk was last looked at; None before."""
 
     def __repr__(self) -> str:
         return f"<DiskWatch {self._store} {'full' if self._full else 'room'} restarts={self._restarts}>"
@@ -73,7 +75,7 @@ class DiskWatch:
 
     async def look(self) -> None:
         """Looks once."""
-        free = self._free_bytes(self._store)
+        free = self.last_free_bytes = self._free_bytes(self._store)
         if not self._full and (free < FULL_BYTES or self._log_says_so()):
             self._full = True
             _log.error(

@@ -87,6 +87,8 @@ class EmbeddedServer:
         self._child: Child | None = None
         self._starts = 0
         self._watching: asyncio.Task[None] | None = None
+        self.disk: DiskWatch | None = None
+        """Watches the disk of its store; None before the first start."""
         self.restarting = False
         """It is being restarted because its disk was full: that `child` has ended is no failure."""
 
@@ -123,8 +125,8 @@ class EmbeddedServer:
         await self._launch()
         _log.info("testcast %s: nats-server at %s, data in %s", VERSION, self.url, self.store_dir)
         self._stop_watching()
-        watch = DiskWatch(self.store_dir, self.log, self._restart)
-        self._watching = asyncio.get_running_loop().create_task(watch.run(), name="broker-disk")
+        self.disk = DiskWatch(self.store_dir, self.log, self._restart)
+        self._watching = asyncio.get_running_loop().create_task(self.disk.run(), name="broker-disk")
 
     async def _restart(self) -> None:
         self.restarting = True

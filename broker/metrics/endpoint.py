@@ -66,7 +66,11 @@ class MetricsEndpoint:
         return f"<MetricsEndpoint {'serving' if self._task is not None else 'stopped'}>"
 
     async def start(self, where: socket.socket | Path) -> None:
-        """Serves on a listening socket, or on a Unix socket at this path."""
+        """Serves on a listening socket, or on a Unix socket at this path.
+
+        Raises:
+            OSError: there can be no socket at the path.
+        """
         path = str(where) if isinstance(where, Path) else None
         config = uvicorn.Config(
             self._app,
@@ -85,6 +89,8 @@ class MetricsEndpoint:
         self._task = asyncio.create_task(self._server.serve(sockets), name="metrics")  # type: ignore[arg-type]
         while not self._server.started and not self._task.done():
             await asyncio.sleep(0.005)  # uvicorn offers nothing to wait for
+        if self._task.done():
+            await self._task
 
     async def stop(self) -> None:
         """Stops serving."""

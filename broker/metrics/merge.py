@@ -12,6 +12,7 @@ from typing import Final
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 _SUMMED: Final = ("counter", "histogram")
 PROCESS: Final = "process"
@@ -32,28 +33,82 @@ class Page:
 def merged(pages: Mapping[str, str]) -> bytes:
     """The pages of processes as one, in the text format of Prometheus.
 
-    A counter of a process that was replaced begins again at 0, so the sum falls: Prometheus takes that for a restart.
-
     Args:
         pages: name of the process -> its page.
 
     Raises:
         ValueError: one is not in the text format.
     """
-    families: dict[str, Metric] = {}
-    sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    merger = Merger()
     for process, page in pages.items():
-        for found in text_string_to_metric_families(page):
-            family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
-            if found.type in _SUMMED:
-                totals = sums.setdefault(found.name, {})
-                for sample in found.samples:
-                    key = sample.name, tuple(sample.labels.items())
-                    totals[key] = totals.get(key, 0.0) + sample.value
-            else:
-                for sample in found.samples:
-                    family.add_sample(sample.name, {**sample.labels, PROCESS: process}, sample.value)
-    for name, totals in sums.items():
-        for (sample_name, labels), value in totals.items():
-            families[name].add_sample(sample_name, dict(labels), value)
-    return generate_latest(Page(families.values()))
+        merger.take(process, page)
+    return merger.page(pages)
+
+
+Series = tuple[str, tuple[tuple[str, str], ...]]
+"""Name of a sample, and its labels."""
+
+
+class Merger:
+    """Merges the pages of the same processes again and again, so that no sum ever falls.
+
+    A sum that fell would look like a restart to whoever reads it, and all that was ever counted would count as new.
+    So what a process has counted stays in the sums when its page does not come in time, when it has ended, and when
+    another one has taken its name and counts from 0.
+    """
+
+    def __init__(self) -> None:
+        self._families: dict[str, Metric] = {}
+        """Name -> description and type."""
+        self._counts: dict[str, dict[Series, float]] = {}
+        """Process -> what it has counted, as its last page says."""
+        self._before: dict[Series, float] = {}
+        """What processes had counted whose names others have taken."""
+        self._gauges: dict[str, list[tuple[str, Sample]]] = {}
+        """Process -> name of the family and sample, as its last page says."""
+        self._family_of: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<Merger of {sorted(self._counts)}>"
+
+    def take(self, process: str, page: str) -> None:
+        """Takes the newest page of a process.
+
+        Raises:
+            ValueError: it is not in the text format; nothing has changed.
+        """
+        found = list(text_string_to_metric_families(page))
+        counts: dict[Series, float] = {}
+        gauges: list[tuple[str, Sample]] = []
+        for family in found:
+            self._families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                if family.type in _SUMMED:
+                    self._family_of[sample.name] = family.name
+                    counts[sample.name, tuple(sample.labels.items())] = sample.value
+                else:
+                    gauges.append((family.name, sample))
+        before = self._counts.get(process, {})
+        if any(counts.get(series, 0.0) < value for series, value in before.items()):  # another process by that name
+            for series, value in before.items():
+                self._before[series] = self._before.get(series, 0.0) + value
+        self._counts[process] = counts
+        self._gauges[process] = gauges
+
+    def page(self, present: Iterable[str]) -> bytes:
+        """The merged page.
+
+        Args:
+            present: the processes whose gauges are shown: those that have just given a page.
+        """
+        families = {name: Metric(each.name, each.documentation, each.type) for name, each in self._families.items()}
+        for process in present:
+            for name, sample in self._gauges.get(process, ()):
+                families[name].add_sample(sample.name, {**sample.labels, PROCESS: process}, sample.value)
+        sums = dict(self._before)
+        for counts in self._counts.values():
+            for series, value in counts.items():
+                sums[series] = sums.get(series, 0.0) + value
+        for (name, labels), value in sums.items():
+            families[self._family_of[name]].add_sample(name, dict(labels), value)
+        return generate_latest(Page(each for each in families.values() if each.samples))

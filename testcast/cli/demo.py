@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -27,6 +27,7 @@ from testcast.client.rpc import submit
 from testcast.client.tail import Tail
 from testcast.exit_codes import EXIT_COMPLETED, EXIT_FAILED
 from testcast.local.foreground import run
+from testcast.local.metrics import serving as metrics_of_stack
 from testcast.local.secure import access_below, access_in, names_of, settings_of_edges
 from testcast.local.stack import HOST, PartFailed, Stack, exit_message
 
@@ -62,7 +63,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
     _check_ports(request.port, 1, request.host)
     stack = Stack(config.state_directory(settings), settings.server_binary)
 
-    async def body() -> int:
+    async def body(metrics: str) -> int:
         _started(terminal, "broker", await _own_broker(stack, terminal))
         demo_game_url = await stack.start_game()
         _started(terminal, "game", request.game_url or demo_game_url)
@@ -73,7 +74,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
         _started(terminal, "edge", edge_url)
         stack.start_agent(allow_private=private)
         _started(terminal, "agent", "started")
-        terminal.say()
+        _tell_metrics(metrics, terminal)
         terminal.say(Text.assemble(("  Watch it live  ", "bold"), ("→  ", "blue"), _link(edge_url)))
         terminal.say()
         status = await _play(stack, edge_url, request, demo_game_url, terminal)
@@ -86,7 +87,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
                 await _while_running(stack, asyncio.Event().wait())
         return status
 
-    return await run(stack, body, lambda: _stopping(terminal))
+    return await run(stack, _with_metrics(stack, "demo", body), lambda: _stopping(terminal))
 
 
 def _may_be_tested(request: DemoRequest, demo_game_url: str) -> tuple[bool, list[str]]:
@@ -154,7 +155,7 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
     _check_ports(request.port, request.edges, request.host)
     stack = Stack(state_dir, settings.server_binary)
 
-    async def body() -> int:
+    async def body(metrics: str) -> int:
         if request.nats_url is None:
             await _own_broker(stack, terminal, access=access)
         else:
@@ -171,7 +172,7 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
             stack.start_agent(number)
         if request.agents:
             _started(terminal, "agents", f"{request.agents} started")
-        terminal.say()
+        _tell_metrics(metrics, terminal)
         allowed = "may be tested; 0 forbids it" if private else "may not be tested; 1 allows it"
         terminal.note(f"Games at private addresses, such as http://localhost:3000, {allowed} (TESTCAST_ALLOW_PRIVATE).")
         if of_edges and not is_loopback(request.host):
@@ -186,7 +187,7 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
             return EXIT_FAILED
         return EXIT_COMPLETED
 
-    return await run(stack, body, lambda: _stopping(terminal))
+    return await run(stack, _with_metrics(stack, "up", body), lambda: _stopping(terminal))
 
 
 class BrokerRequest(NamedTuple):
@@ -317,6 +318,24 @@ def _check_ports(first: int, count: int, host: str) -> None:
 
 def _started(terminal: Terminal, name: str, where: str) -> None:
     terminal.say(Text.assemble(("  ● ", "green"), (f"{name:8}", "bold"), (where, "bright_black")))
+
+
+def _with_metrics(stack: Stack, part: str, body: Callable[[str], Awaitable[int]]) -> Callable[[], Awaitable[int]]:
+    """`body` while the metrics of the stack are served; it is told where, or why they are not."""
+
+    async def measured() -> int:
+        async with metrics_of_stack(stack, part) as metrics:
+            return await body(metrics)
+
+    return measured
+
+
+def _tell_metrics(where: str, terminal: Terminal) -> None:
+    if where.startswith("http"):
+        _started(terminal, "metrics", f"{where}  (watch them: testcast top)")
+    else:
+        terminal.note(f"  ○ metrics {where}")
+    terminal.say()
 
 
 def _stopping(terminal: Terminal) -> None:

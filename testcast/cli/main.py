@@ -196,6 +196,34 @@ def agent(concurrency: int | None, nats: str | None) -> NoReturn:
 
 
 @cli.command()
+@click.argument("urls", metavar="[URL]...", nargs=-1)
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(0.2, 60),
+    metavar="SECONDS",
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
+@click.option("--once", is_flag=True, help="Print one table and end; so it is without a terminal, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and end.")
+def top(urls: tuple[str, ...], every_s: float, once: bool, as_json: bool) -> int:
+    """Show edges, agents, runs, rates and lag, live, from their metrics.
+
+    URL is where metrics are served (default: http://127.0.0.1:9464/metrics, where `up` and `demo` serve theirs).
+    Edges and agents serve metrics on the port in TESTCAST_METRICS_PORT. Several URLs are shown together.
+
+    
+    Keys: q quit, p pause, s sort, ? help
+    """
+    from testcast.cli.top import command
+
+    urls = urls or (f"127.0.0.1:{config.METRICS_PORT}",)
+    return asyncio.run(command.top(command.TopRequest(urls, every_s, once, as_json), Terminal()))
+
+
+@cli.command()
 @click.option("--edge", metavar="URL", help="Check the edge at this address, as viewers have it.")
 @token_file_option
 @click.option(

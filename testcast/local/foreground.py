@@ -39,8 +39,8 @@ async def run(stack: Stack, body: Callable[[], Awaitable[int]], on_stopping: Cal
         if len(received) > 1:
             stack.kill()
             os._exit(EXIT_SIGNAL + number)
-        on_stopping()
         cancel()
+        on_stopping()  # may raise: the terminal is gone
 
     def cancel() -> None:
         # One cancellation may be lost: before Python 3.12 asyncio.wait_for, which nats-py uses to connect and flush,

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from broker.local.embedded_server import EmbeddedServer
 from broker.local.listening import host_port, reachable, refusal
 from broker.local.secure_access import SecureAccess
 from broker.login import NatsSettings
+from broker.metrics.children import Children
 from broker.retry import Backoff, retry
 from testcast import config
 from testcast.local import data_directory
@@ -83,9 +85,14 @@ class Stack:
         """Where the logs of this stack are, in `logs`."""
         self.parts: list[Part] = []
         """Every process but the broker."""
+        self.lost: Counter[str] = Counter()
+        """Processes of each kind that ended by themselves. They are not started again."""
+        self.children: Children | None = None
+        """Where edges and agents serve their metrics; None: nowhere."""
         self._state_dir = state_dir
         self._binary = binary
-        self._server: EmbeddedServer | None = None
+        self.server: EmbeddedServer | None = None
+        """The broker that this stack has started."""
         self._data: DataDirectory | None = None
         self._access: SecureAccess | None = None
         """The keys of its secure broker; None: another, or one without users."""
@@ -126,16 +133,16 @@ class Stack:
         if access is not None:
             access.prepare(names_of(host, names), datetime.now(UTC))
         config_file = None if access is None else access.config
-        self._server = EmbeddedServer(self.dir, chosen, host, self._binary, secure_config=config_file)
+        self.server = EmbeddedServer(self.dir, chosen, host, self._binary, secure_config=config_file)
         try:
-            await self._server.start()
+            await self.server.start()
         except OSError as error:
             raise _cannot_write(self.dir, error) from None
-        self.nats_url = self._server.url
+        self.nats_url = self.server.url
         self.login = NatsSettings()
         if access is not None:
             self._access, self.login = access, access.login(Role.OPERATOR)
-            access.write_settings(names[0] if names else reachable(host), self._server.port)
+            access.write_settings(names[0] if names else reachable(host), self.server.port)
             self._announced = announce(access, self.nats_url)
         nats = await Connection.connect(self.nats_url, name="testcast-setup", settings=self.login)
         try:
@@ -213,6 +220,9 @@ class Stack:
 
     def _start(self, kind: str, name: str, argv: Sequence[str], settings: Mapping[str, object]) -> Part:
         log = self.dir / "logs" / f"{name}.log"
+        if self.children is not None and kind != "game":
+            argv = [*argv, "--metrics-socket", str(self.children.path_for(name))]
+        settings = {"TESTCAST_METRICS_PORT": 0, **settings}  # the port is this process's
         try:
             log.unlink(missing_ok=True)
             part = Part(name, kind, Child(argv, log, config.for_child({**settings, **self._login_of(kind)})))
@@ -230,10 +240,10 @@ class Stack:
 
     def _all_parts(self) -> list[Part]:
         """Every process, the broker last."""
-        if self._server is None or self._server.restarting:
+        if self.server is None or self.server.restarting:
             return self.parts
         with contextlib.suppress(ServerNotStarted):
-            return [*self.parts, Part("broker", "broker", self._server.child)]
+            return [*self.parts, Part("broker", "broker", self.server.child)]
         return self.parts
 
     async def first_exit(self) -> Part:
@@ -243,6 +253,9 @@ class Stack:
                 if part.child.exit_code is not None:
                     if part in self.parts:
                         self.parts.remove(part)
+                        self.lost[part.kind] += 1
+                    if self.children is not None:
+                        self.children.forget(part.name)
                     return part
             await asyncio.sleep(_WATCH_EVERY_S)
 
@@ -252,8 +265,8 @@ class Stack:
             await asyncio.gather(*(each.child.stop(_STOP_TIMEOUT_S) for each in self.parts if each.kind == kind))
         if self._announced is not None:
             self._announced.close()
-        if self._server is not None:
-            await self._server.stop()
+        if self.server is not None:
+            await self.server.stop()
         if self._data is not None:
             self._data.close()
 
@@ -263,6 +276,8 @@ class Stack:
             if part.child.exit_code is None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(part.child.pid, signal.SIGKILL)
+        if self.children is not None:
+            self.children.remove()
 
 
 def _cannot_write(path: Path, error: OSError) -> ServerNotStarted:

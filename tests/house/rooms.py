@@ -65,7 +65,7 @@ def _in(folder: str, names: str) -> list[str]:
 
 PURE: Final = (
     "broker/contract/*.py",
-    *_in("broker/metrics", "__init__ figures merge"),
+    *_in("broker/metrics", "__init__ figures merge reading"),
     "ws_edge/encoding/*.py",
     *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
     "ws_edge/origins.py",
@@ -79,6 +79,7 @@ PURE: Final = (
     "ws_edge/transport/call_figures.py",
     *_in("agent_worker/games", "errors policy scoring pictures actions page_state"),
     "testcast/cli/text.py",
+    *_in("testcast/cli/top", "scrapes overview words"),
 )
 """Modules that decide and do not act: time and randomness are arguments."""
 IMPURE: Final = frozenset(
@@ -110,6 +111,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "httpx": (
         "broker/metrics/children.py",
+        "testcast/cli/top/source.py",
         "ws_edge/access/keys.py",
         "ws_edge/api/oidc_provider.py",
         "testcast/client/rpc.py",
@@ -123,6 +125,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         "testcast/cli/token_commands.py",
     ),
     "rich": ("testcast/cli/*",),
+    "textual": ("testcast/cli/top/app.py",),
 }
 """Library -> the files that know it. Another library behind the same seam then changes these and no other."""
 ONLY_JETSTREAM_SAYS: Final = ("Nats-", "KV-", "$JS", "$KV", "+ACK", "-NAK", "+TERM", "+WPI")

@@ -63,7 +63,7 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(typed: Typed, argv: list[str], 
 
 
 COMMANDS = (
-    *("demo", "up", "broker", "edge", "agent", "doctor", "completion"),
+    *("demo", "up", "broker", "edge", "agent", "top", "doctor", "completion"),
     *("submit", "list", "tail", "show", "open", "cancel", "rerun", "share", "delete"),
 )
 

@@ -165,3 +165,18 @@ def test_where_edges_listen() -> None:
     assert config.edge_address(environ={"TESTCAST_EDGE_HOST": "", "TESTCAST_EDGE_PORT": ""}) == ("127.0.0.1", 8000)
     with pytest.raises(InvalidSetting, match="TESTCAST_EDGE_PORT"):
         config.edge_address(environ={"TESTCAST_EDGE_PORT": "many"})
+
+
+async def test_a_signal_stops_the_stack_although_its_terminal_is_gone(tmp_path: Path) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)  # tells the error of `gone`
+    stack = Stack(tmp_path)
+
+    def gone() -> None:
+        raise OSError("the terminal is gone")
+
+    async def body() -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.Event().wait()
+        return 0
+
+    assert await asyncio.wait_for(run(stack, body, gone), 30) == 128 + signal.SIGHUP

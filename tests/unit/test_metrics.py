@@ -18,7 +18,7 @@ from broker.contract.errors import InvalidSetting
 from broker.metrics.children import Children, private_directory
 from broker.metrics.endpoint import MetricsEndpoint, listening_socket, page_of
 from broker.metrics.figures import LATENCY_S, Histogram, counter, counters, gauge, gauges, histogram, histograms
-from broker.metrics.merge import Page, merged
+from broker.metrics.merge import Merger, Page, merged
 
 
 def samples(page: bytes | str) -> dict[str, float]:
@@ -80,6 +80,45 @@ def test_one_process_alone_keeps_its_figures() -> None:
     assert {name: value for name, value in samples(merged({"0": page})).items() if name in expected} == {
         name: value for name, value in samples(page).items() if name in expected
     }
+
+
+def one(value: float) -> str:
+    return generate_latest(Page(families(value))).decode()
+
+
+def test_no_sum_falls_whatever_processes_do() -> None:
+    merger = Merger()
+    steps: list[tuple[dict[str, float], float]] = [
+        ({"a": 5, "b": 7}, 12),
+        ({"a": 6}, 13),  # b does not answer
+        ({"a": 6, "b": 8}, 14),
+        ({"a": 2, "b": 8}, 16),  # another a, which has counted 2
+        ({"b": 9}, 17),  # and is gone
+        ({"a": 1, "b": 9}, 18),
+    ]
+    for counted, expected in steps:
+        for process, value in counted.items():
+            merger.take(process, one(value))
+        with pytest.raises(ValueError):
+            merger.take("b", "<html>")
+        found = samples(merger.page(counted))
+        assert found["testcast_events_total"] == found["testcast_closes_total{'code': '1000'}"] == expected
+        shown = {name for name in found if name.startswith("testcast_age_seconds")}
+        assert shown == {f"testcast_age_seconds{{'process': '{process}'}}" for process in counted}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans())))
+def test_sums_are_what_was_counted_by_all_that_ever_were(steps: list[tuple[str, int, bool]]) -> None:
+    merger, running, expected = Merger(), dict.fromkeys("abc", 0), 0
+    for process, more, replaced in steps:
+        if replaced:  # noticed where the new one has counted less
+            running[process] = min(more, max(0, running[process] - 1))
+            expected += running[process]
+        else:
+            running[process] += more
+            expected += more
+        merger.take(process, f"# TYPE e_total counter\ne_total {running[process]}\n")
+    assert samples(merger.page("abc")).get("e_total", 0) == expected
 
 
 def test_a_page_of_something_else_is_an_error() -> None:
