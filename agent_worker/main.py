@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -21,7 +20,8 @@ from agent_worker.games.player import play
 from agent_worker.work.outcome import TryAgain
 from agent_worker.work.worker import Worker
 from broker import config as broker_config
-from broker.contract.errors import TestcastError
+from broker import log_setup
+from broker.contract.errors import InvalidSetting, TestcastError
 from broker.jetstream.connection import Connection
 from broker.local.signals import ShieldingLoop, not_ignored
 from broker.login import NatsSettings
@@ -134,7 +134,11 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 def main() -> int:
     """`python -m agent_worker`: settings from the environment, exit status 0 after an orderly end."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        log_setup.configure("agent")
+    except InvalidSetting as error:
+        log_setup.fatal("testcast agent", error)
+        return 2
     for each in broker_config.unknown():
         _log.warning("%s", each)
 
@@ -142,6 +146,7 @@ def main() -> int:
         stop = asyncio.Event()
         stop_on_signals(stop)
         settings, login, config = broker_config.load(), broker_config.nats(), load()
+        log_setup.always(worker=config.name)
         # Processes that are started from here on, browsers among them, have no way to learn of the broker.
         forget_secrets()
         deny_looks_from_outside()
@@ -151,6 +156,6 @@ def main() -> int:
         with asyncio.Runner(loop_factory=ShieldingLoop) as runner:
             runner.run(run())
     except (TestcastError, BrowserMissing) as error:
-        print(f"testcast agent: {error}", file=sys.stderr)  # noqa: T201  # a person reads it
+        log_setup.fatal("testcast agent", error)
         return 2
     return 0

@@ -17,6 +17,7 @@ from typing import Final
 import uvicorn
 
 from broker import config as broker_config
+from broker import log_setup
 from broker.contract.errors import TestcastError
 from broker.local.exposure import refuse_exposed
 from broker.local.signals import not_ignored
@@ -144,8 +145,8 @@ def _openness(config: EdgeConfig) -> list[str]:
 
 def main() -> None:
     """`python -m ws_edge`. All settings come from the environment; `--fd N` names the socket of the supervisor."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
+        log_setup.configure("edge")
         broker = broker_config.load()
         config = edge_config.load()
         for each in [] if sys.argv[1:2] == ["--fd"] else broker_config.unknown():
@@ -157,8 +158,10 @@ def main() -> None:
             logging.getLogger("testcast.edge").warning("%s", each)
         refuse_exposure(config, config.host)
         if config.workers > 1:
+            log_setup.configure("supervisor")
             sys.exit(asyncio.run(supervise(config.host, config.port, config.workers)))
         else:
             serve(broker.nats_url, broker.replicas, config)
     except TestcastError as error:
-        sys.exit(f"testcast edge: {error}")
+        log_setup.fatal("testcast edge", error)
+        sys.exit(1)

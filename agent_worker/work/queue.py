@@ -14,7 +14,7 @@ from broker.contract.errors import BrokerUnavailable, TestcastError
 from broker.jetstream.api import Delivery
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pull_consumer import PullConsumer
-from broker.log import RateLimited
+from broker.log import RateLimited, bound
 from broker.retry import Backoff, pause
 
 _PULL_S: Final = 5.0
@@ -114,7 +114,8 @@ class JobQueue:
 
     def _start(self, delivery: Delivery) -> None:
         self._taken += 1
-        job = asyncio.create_task(self._take(delivery), name=delivery.subject)
+        with bound(run=subjects.test_id_of(delivery.subject)):
+            job = asyncio.create_task(self._take(delivery), name=delivery.subject)
         self._jobs.add(job)
         job.add_done_callback(self._done)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
+from broker.log import bound
 from ws_edge.api.response_cache import ResponseCache, ResponseCacheMiddleware
 from ws_edge.api.rpc import error_response
 from ws_edge.response_headers import completed
+from ws_edge.transport import told
 
+_REQUEST_ID: Final = told.REQUEST_ID.encode()
 _log = logging.getLogger("testcast.edge")
 
 
@@ -29,21 +33,42 @@ class EdgeApp:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started, status = False, 0
+        request_id = _id_of(scope)
 
         async def send_completed(message: Message) -> None:
-            nonlocal started
+            nonlocal started, status
             if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = completed(message.get("headers", ()))
+                started, status = True, message["status"]
+                message["headers"] = [*completed(message.get("headers", ())), (b"x-request-id", request_id.encode())]
+            elif status >= 400:
+                _tell(scope, status, message.get("body", b""))
+                status = 0  # the rest of a body is no other answer
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_completed)
-        except Exception as error:
-            if started:
-                raise
-            _log.error("a request failed", exc_info=error)
-            await error_response("internal", "the edge made a mistake; its log says which")(
-                scope, receive, send_completed
-            )
+        with bound(request=request_id):
+            try:
+                await self._app(scope, receive, send_completed)
+            except Exception as error:
+                if started:
+                    raise
+                _log.error("a request failed", exc_info=error)
+                await error_response("internal", "the edge made a mistake; its log says which")(
+                    scope, receive, send_completed
+                )
+
+
+def _id_of(scope: Scope) -> str:
+    given = [value for name, value in scope["headers"] if name == _REQUEST_ID]
+    if len(given) != 1:
+        return told.new_id()
+    return told.id_of(scope["state"]["node"].config, lambda _name: given[0].decode("latin-1"), _peer(scope))
+
+
+def _tell(scope: Scope, status: int, body: bytes) -> None:
+    told.refused(status, told.code_in(body), told.Message(body), address=_peer(scope), path=scope["path"])
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "local"
