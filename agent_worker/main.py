@@ -20,7 +20,7 @@ from agent_worker.games.player import play
 from agent_worker.work.outcome import TryAgain
 from agent_worker.work.worker import Worker
 from broker import config as broker_config
-from broker import log_setup
+from broker import log_setup, tracing
 from broker.contract.errors import InvalidSetting, TestcastError
 from broker.jetstream.connection import Connection
 from broker.local.signals import ShieldingLoop, not_ignored
@@ -147,6 +147,7 @@ def main() -> int:
         stop_on_signals(stop)
         settings, login, config = broker_config.load(), broker_config.nats(), load()
         log_setup.always(worker=config.name)
+        tracing.start("agent")
         # Processes that are started from here on, browsers among them, have no way to learn of the broker.
         forget_secrets()
         deny_looks_from_outside()
@@ -155,6 +156,7 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=ShieldingLoop) as runner:
             runner.run(run())
+            tracing.stop()
     except (TestcastError, BrowserMissing) as error:
         log_setup.fatal("testcast agent", error)
         return 2

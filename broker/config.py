@@ -161,6 +161,8 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
         check_scheme(each)
     copies = replicas(environ)
     streams(environ)  # a wrong value is told at the start, not when it is used
+    logs(environ)
+    traces(environ)
     nats(environ)
     manages_streams(environ)
     return BrokerConfig(url, copies, _state_dir(environ), environ.get("NATS_SERVER") or None)

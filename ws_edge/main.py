@@ -17,7 +17,7 @@ from typing import Final
 import uvicorn
 
 from broker import config as broker_config
-from broker import log_setup
+from broker import log_setup, tracing
 from broker.contract.errors import TestcastError
 from broker.local.exposure import refuse_exposed
 from broker.local.signals import not_ignored
@@ -115,7 +115,10 @@ def serve(nats_url: str, replicas: int, config: EdgeConfig, listening: socket.so
     if listening is None:
         [listening] = listen(config.host, config.port)
     refuse_exposure(config, str(listening.getsockname()[0]))
-    if not EdgeServer(nats_url, replicas, config).run(listening):
+    tracing.start("edge")
+    has_run = EdgeServer(nats_url, replicas, config).run(listening)
+    tracing.stop()
+    if not has_run:
         sys.exit(1)
 
 

@@ -13,7 +13,7 @@ from agent_worker.publish.heartbeat import BEAT_S, Heartbeat, Renew
 from agent_worker.publish.outbox import Outbox, encode
 from agent_worker.publish.screenshots import Screenshots
 from agent_worker.publish.writer import History, Writer, read_history
-from broker import identity
+from broker import identity, tracing
 from broker.clock import now_ms
 from broker.contract import ids, projects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, NotFound, TestcastError
@@ -326,6 +326,7 @@ class TestRun:
         if not isinstance(n, int) or not 1 <= n <= len(self.phases):
             raise BadInput(f"phase: expected 1 to {len(self.phases)}, got {n!r}")
         self._phase = PHASES[n - 1]
+        tracing.step(f"phase {n}", title=self.phases[n - 1])
         await self._tell("status", message or self.phases[n - 1], status="running")
 
     async def progress(self, message: str, **data: object) -> None:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
+from broker import tracing
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable, TestcastError
 from broker.jetstream.api import Delivery
@@ -114,7 +115,8 @@ class JobQueue:
 
     def _start(self, delivery: Delivery) -> None:
         self._taken += 1
-        with bound(run=subjects.test_id_of(delivery.subject)):
+        run, trace = subjects.test_id_of(delivery.subject), delivery.header(tracing.HEADER.encode())
+        with bound(run=run), tracing.queued(trace, delivery.stored_ms, run=run, delivered=delivery.delivered):
             job = asyncio.create_task(self._take(delivery), name=delivery.subject)
         self._jobs.add(job)
         job.add_done_callback(self._done)

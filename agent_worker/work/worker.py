@@ -18,6 +18,7 @@ from agent_worker.work.lease import Lease
 from agent_worker.work.outcome import Decision, End, Failure, Stopped, after_playing, before_playing, end_of
 from agent_worker.work.player import J, Player, ReadJob
 from agent_worker.work.queue import JobQueue, backoff
+from broker import tracing
 from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, Fenced, NotThere
@@ -137,7 +138,9 @@ class Worker(Generic[J]):
             if mine is not None and mine.holds:
                 mine.redelivered(delivery)
                 return
-            end = await self._work(test_id, lease)
+            with tracing.span("attempt", "consumer", run=test_id, worker=self._name):
+                end = await self._work(test_id, lease)
+                tracing.note(outcome=end.value)
             self._ends[end.value] += 1
             _log.info("run %s: %s", test_id, end.value)
             await self._answer(lease, end)
@@ -191,6 +194,7 @@ class Worker(Generic[J]):
             async with run:
                 self._playing[test_id] = lease
                 _log.info("run %s: attempt %d", test_id, run.attempt)
+                tracing.note(attempt=run.attempt)
                 return await self._play(run, job)
         except Fenced as fenced:
             _log.info("run %s: stopped playing: %s", test_id, fenced)

@@ -7,13 +7,16 @@ from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
+from broker import tracing
 from broker.log import bound
 from ws_edge.api.response_cache import ResponseCache, ResponseCacheMiddleware
 from ws_edge.api.rpc import error_response
 from ws_edge.response_headers import completed
 from ws_edge.transport import told
+from ws_edge.transport.forwarded import tells_addresses
 
 _REQUEST_ID: Final = told.REQUEST_ID.encode()
+_TRACE: Final = tracing.HEADER.encode()
 _log = logging.getLogger("testcast.edge")
 
 
@@ -47,6 +50,8 @@ class EdgeApp:
             await send(message)
 
         with bound(request=request_id):
+            if tracing.on:
+                _continue_trace(scope)
             try:
                 await self._app(scope, receive, send_completed)
             except Exception as error:
@@ -63,6 +68,13 @@ def _id_of(scope: Scope) -> str:
     if len(given) != 1:
         return told.new_id()
     return told.id_of(scope["state"]["node"].config, lambda _name: given[0].decode("latin-1"), _peer(scope))
+
+
+def _continue_trace(scope: Scope) -> None:
+    """A trusted proxy, and a program on this machine, may say which trace a request belongs to."""
+    given = next((value for name, value in scope["headers"] if name == _TRACE), None)
+    if given is not None and tells_addresses(scope["state"]["node"].config, _peer(scope)):
+        tracing.adopt(given)
 
 
 def _tell(scope: Scope, status: int, body: bytes) -> None:
