@@ -110,7 +110,7 @@ class Span:
         return self._span is not None and self._span.is_recording()
 
     def set(self, **attributes: Attribute | None) -> None:
-        """Says more about it. `seq` becomes the attribute `testcast.seq`."""
+        """Says more about it. `testcast.` is put in front of the names."""
         if self._span is not None:
             for name, value in attributes.items():
                 if value is not None:
