@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OURS: Final = "testcast"
 """The parent of all loggers of this project."""
+_TALKATIVE: Final = ("httpx", "httpcore", "hpack", "urllib3")
+"""They write down each address that they ask."""
 _log = logging.getLogger(OURS)
 
 
@@ -73,6 +75,8 @@ def _install(part: str, settings: LogSettings, file: Path | None) -> None:
     level = getattr(logging, settings.level.upper())
     root.setLevel(max(level, logging.INFO))
     _log.setLevel(level)
+    for each in _TALKATIVE:
+        logging.getLogger(each).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     if is_json:
         sys.excepthook = _uncaught

@@ -55,10 +55,11 @@ async def test_refusals_are_told_with_their_reason_and_ids(make_edge: MakeEdge) 
         TESTCAST_EDGE_LISTS_PER_S="0.001",
     )
     async with httpx.AsyncClient(base_url=edge.url, timeout=30) as client:
-        unknown = await client.get("/rpc/nope?token=hush-hush", headers={ID: "proxy-1"})
+        unknown = await client.get("/rpc/nope?token=hush-hush", headers={ID: "proxy-1", "X-Forwarded-For": "192.0.2.7"})
         assert (unknown.status_code, unknown.headers[ID]) == (404, "proxy-1")
         told = await line_with(edge, request="proxy-1", code="unknown_method")
         assert (told["status"], told["path"], told["level"]) == (404, "/rpc/nope", "info")
+        assert told["address"] == "192.0.2.7"
         assert told["message"].startswith("refused a request: 'nope' is no method")
         for wrong in ("a b", "x" * 200, 'a"b', ""):
             answer = await client.get("/healthz", headers={ID: wrong})
@@ -68,6 +69,7 @@ async def test_refusals_are_told_with_their_reason_and_ids(make_edge: MakeEdge) 
         assert (await client.get("/")).headers[ID] != (await client.get("/")).headers[ID]
         limited = await until_limited(client)
         assert (await line_with(edge, code="too_many_requests"))["request"] == limited.headers[ID]
+    assert not [each for each in lines_of(edge) if each.get("path") == "/readyz"], "to be not ready is no refusal"
     wrong_host = await raw(edge, b"GET / HTTP/1.1\r\nHost: evil.example\r\nX-Request-Id: of-a-proxy\r\n\r\n")
     assert wrong_host.startswith(b"HTTP/1.1 421 ") and id_in(wrong_host) == "of-a-proxy"
     assert (await line_with(edge, request="of-a-proxy", code="wrong_host"))["level"] == "warning"

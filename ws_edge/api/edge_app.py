@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
@@ -13,9 +15,10 @@ from ws_edge.api.response_cache import ResponseCache, ResponseCacheMiddleware
 from ws_edge.api.rpc import error_response
 from ws_edge.response_headers import completed
 from ws_edge.transport import told
-from ws_edge.transport.forwarded import tells_addresses
+from ws_edge.transport.forwarded import client_address, tells_addresses
 
 _REQUEST_ID: Final = told.REQUEST_ID.encode()
+_READY: Final = "/readyz"
 _TRACE: Final = tracing.HEADER.encode()
 _log = logging.getLogger("testcast.edge")
 
@@ -78,7 +81,17 @@ def _continue_trace(scope: Scope) -> None:
 
 
 def _tell(scope: Scope, status: int, body: bytes) -> None:
-    told.refused(status, told.code_in(body), told.Message(body), address=_peer(scope), path=scope["path"])
+    path = scope["path"]
+    if path == _READY:
+        return  # what an edge cannot do is no refusal: the parts concerned say it
+    trusted = scope["state"]["node"].config.trusted_proxies
+    address = client_address(_peer(scope), partial(_header, scope["headers"]), trusted)
+    told.refused(status, told.code_in(body), told.Message(body), address=address, path=path)
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
+    found = [value.decode("latin-1") for key, value in headers if key == name.encode("latin-1")]
+    return ", ".join(found) if found else None
 
 
 def _peer(scope: Scope) -> str:

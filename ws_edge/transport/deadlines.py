@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from broker.log import RateLimited
 from ws_edge.transport import handshake, request_head, told
 from ws_edge.transport.entrance import address_of, check_names, check_upgrade, open_socket
+from ws_edge.transport.forwarded import client_address
 from ws_edge.transport.handshake import Refusal, without_prefix
 from ws_edge.transport.request_head import Body, Head
 from ws_edge.transport.services import Services
@@ -174,7 +175,10 @@ class DeadlineHttp(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         peer = address_of(self.transport, "peername")
-        request_id = told.new_id() if self.head is None else told.id_of(self.node.config, self.head.header, peer)
+        request_id = told.new_id()
+        if self.head is not None:
+            request_id = told.id_of(self.node.config, self.head.header, peer)
+            peer = client_address(peer, self.head.header, self.node.config.trusted_proxies)
         told.refused(refusal.status.value, refusal.code, refusal.message, request=request_id, address=peer)
         self.transport.write(refusal.encode(request_id))
         self._end()
