@@ -222,8 +222,7 @@ class TestRun:
             raise
         self._opened = box = Outbox(writer)
         self._screenshots = Screenshots(self._log.streams, self.test_id)
-        parts = (box.send(), self._keep(box), self._screenshots.send())
-        self._tasks = [asyncio.create_task(part) for part in parts]
+        self._tasks = [asyncio.create_task(part) for part in (box.send(), self._keep(box), self._screenshots.send())]
         return self
 
     async def _keep(self, box: Outbox) -> None:

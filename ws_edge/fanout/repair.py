@@ -15,17 +15,16 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol
 
-from broker import tracing
 from broker.contract.errors import NotFound, TestcastError
-from broker.contract.ports import EventLog, Interest, Page, StoredEvent
+from broker.contract.ports import EventLog, Interest, LiveEvent, Page, StoredEvent
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.scan import LAG_PAUSE_S, MAX_LAG_S, PAGE_EVENTS, pages
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
+from ws_edge.fanout.continuity import Continuity
 from ws_edge.fanout.resume import LeaderAnswer
 from ws_edge.fanout.session import Session
-from ws_edge.fanout.traced import TracedTopic, traced
 
 _RETRY_S: Final = 0.25
 _LONGEST_RETRY_S: Final = 0.5
@@ -46,13 +45,17 @@ class LogSource(Protocol):
         """The newest snapshot known here."""
 
 
-class Repaired(TracedTopic, Protocol):
+class Repaired(Protocol):
     """What a repair needs of its topic."""
 
     test_id: str
     epoch: str
     """The life of the stream that its positions belong to."""
+    order: Continuity
     behind: set[Session]
+
+    def on_live(self, test_id: str, event: LiveEvent) -> None:
+        """Takes a live event."""
 
     def take(self, seq: int, data: bytes, stored_ms: int) -> None:
         """Receives the next event in order."""
@@ -159,7 +162,7 @@ class Repair:
         """The splice: interest first, then the newest sequence. Live events wait in between."""
         log, test_id = self._source.log, self._topic.test_id
         if self._interest is None:
-            self._interest = await log.follow(test_id, traced(self._topic) if tracing.on else self._topic.on_live)
+            self._interest = await log.follow(test_id, self._topic.on_live)
         await self._interest.confirm()
         epoch = self._source.epoch or (await log.heads()).epoch
         self._topic.order.held.clear()  # the leader's answer takes in what has come until now

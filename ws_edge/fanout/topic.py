@@ -31,7 +31,6 @@ from ws_edge.fanout.ring import Entry, Ring, entry_of
 from ws_edge.fanout.services import Services, TopicStatistics
 from ws_edge.fanout.session import Audience, Session, Viewer
 from ws_edge.fanout.throttle import Throttle
-from ws_edge.fanout.traced import Unsent, first_sends
 
 State = Literal["opening", "open", "missing", "closed"]
 
@@ -63,7 +62,6 @@ class Topic:
         self.order = Continuity()
         self.live = Audience()
         self.behind: set[Session] = set()
-        self.unsent: list[Unsent] = []  # traced events that went out to nobody yet
         self.sent_at = 0.0
         """When something last went out to all live sessions, loop time."""
         self.received_at = 0.0
@@ -283,8 +281,6 @@ class Topic:
         self._ring.extend(entries)
         self._batches.clear()
         if self.live:
-            if self.unsent:
-                self.unsent = first_sends(self)
             refused = self.live.offer(lambda encoding: framed(self.test_id, encoding, entries), self._high_water_bytes)
             self.sent_at = self._loop.time()
             for session in refused:
