@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,8 +24,9 @@ from agent_worker.metrics import AgentMetrics
 from agent_worker.work.outcome import TryAgain
 from agent_worker.work.worker import Worker
 from broker import config as broker_config
+from broker import log_setup, tracing
 from broker.config import MetricsSettings
-from broker.contract.errors import TestcastError
+from broker.contract.errors import InvalidSetting, TestcastError
 from broker.jetstream.connection import Connection
 from broker.local.listening import host_port
 from broker.local.signals import ShieldingLoop, not_ignored
@@ -183,7 +183,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="agent_worker")
     parser.add_argument("--metrics-socket", type=Path, help=argparse.SUPPRESS)
     path = parser.parse_args().metrics_socket
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        log_setup.configure("agent")
+    except InvalidSetting as error:
+        log_setup.fatal("testcast agent", error)
+        return 2
     for each in broker_config.unknown():
         _log.warning("%s", each)
 
@@ -192,6 +196,8 @@ def main() -> int:
         stop_on_signals(stop)
         settings, login, config = broker_config.load(), broker_config.nats(), load()
         metrics, where = AgentMetrics(config.concurrency), broker_config.metrics()
+        log_setup.always(worker=config.name)
+        tracing.start("agent")
         # Processes that are started from here on, browsers among them, have no way to learn of the broker.
         forget_secrets()
         deny_looks_from_outside()
@@ -201,7 +207,8 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=ShieldingLoop) as runner:
             runner.run(run())
+            tracing.stop()
     except (TestcastError, BrowserMissing) as error:
-        print(f"testcast agent: {error}", file=sys.stderr)  # noqa: T201  # a person reads it
+        log_setup.fatal("testcast agent", error)
         return 2
     return 0

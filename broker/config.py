@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from broker import known_settings
 from broker.contract.errors import InvalidSetting
@@ -43,6 +44,26 @@ class MetricsSettings(NamedTuple):
     host: str = "127.0.0.1"
     port: int = 0
     """0: nowhere."""
+class LogSettings(NamedTuple):
+    """What a process writes to its log."""
+
+    format: str = "text"
+    """"text" or "json"."""
+    level: str = "info"
+    """"debug", "info", "warning" or "error"."""
+
+
+_LOG_FORMATS = ("text", "json")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class TraceSettings(NamedTuple):
+    """Where traces go. docs/logs.md describes them."""
+
+    endpoint: str = ""
+    """The address that spans are posted to; empty: there are no traces."""
+    sample: float = 1.0
+    """The share of runs that are traced, and of their progress events, from 0 to 1."""
 
 
 class BrokerConfig(NamedTuple):
@@ -156,6 +177,8 @@ def load(environ: Mapping[str, str] = os.environ) -> BrokerConfig:
         check_scheme(each)
     copies = replicas(environ)
     streams(environ)  # a wrong value is told at the start, not when it is used
+    logs(environ)
+    traces(environ)
     nats(environ)
     manages_streams(environ)
     metrics(environ)
@@ -261,6 +284,58 @@ def allowed_hosts(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
     if len(given) > MAX_ALLOWED_HOSTS:
         raise InvalidSetting(f"TESTCAST_ALLOW_HOSTS: {len(given)} hosts; at most {MAX_ALLOWED_HOSTS} are taken")
     return frozenset(map(allowed_host, given))
+
+
+def logs(environ: Mapping[str, str] = os.environ) -> LogSettings:
+    """Reads `TESTCAST_LOG_FORMAT` and `TESTCAST_LOG_LEVEL`.
+
+    Raises:
+        InvalidSetting: a value makes no sense; the message names the variable.
+    """
+    return LogSettings(
+        _one_of("TESTCAST_LOG_FORMAT", _LOG_FORMATS, "text", environ),
+        _one_of("TESTCAST_LOG_LEVEL", _LOG_LEVELS, "info", environ),
+    )
+
+
+def _one_of(name: str, words: tuple[str, ...], default: str, environ: Mapping[str, str]) -> str:
+    given = environ.get(name, "").strip().lower()
+    if given and given not in words:
+        raise InvalidSetting(f"{name}: {given[:80]!r} is none of {', '.join(words)}")
+    return given or default
+
+
+def traces(environ: Mapping[str, str] = os.environ) -> TraceSettings:
+    """Reads `TESTCAST_OTLP_ENDPOINT` and `TESTCAST_OTLP_SAMPLE`.
+
+    Raises:
+        InvalidSetting: a value makes no sense; the message names the variable.
+    """
+    sample = number("TESTCAST_OTLP_SAMPLE", 1.0, 0, 1, environ)
+    given = environ.get("TESTCAST_OTLP_ENDPOINT", "").strip()
+    return TraceSettings(_trace_endpoint(given) if given else "", sample)
+
+
+_TRACES_PATH = "/v1/traces"
+
+
+def _trace_endpoint(given: str) -> str:
+    """The whole address: the path of OTLP over HTTP is added to a collector's."""
+    try:
+        parts = urlsplit(given)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound or not given.isprintable() or " " in given:
+        raise InvalidSetting(
+            f"TESTCAST_OTLP_ENDPOINT: {redacted(given)[:200]!r} is no address like http://127.0.0.1:4318"
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise InvalidSetting(
+            "TESTCAST_OTLP_ENDPOINT: it has no user, password or query: OTEL_EXPORTER_OTLP_HEADERS holds secrets"
+        )
+    path = parts.path.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path if path.endswith(_TRACES_PATH) else path + _TRACES_PATH}"
 
 
 def login_given(environ: Mapping[str, str] = os.environ) -> list[str]:

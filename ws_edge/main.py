@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import uvicorn
 
 from broker import config as broker_config
+from broker import log_setup, tracing
 from broker.contract.errors import TestcastError
 from broker.local.exposure import is_exposed, refuse_exposed
 from broker.local.listening import host_port
@@ -127,7 +128,10 @@ def serve(
     if listening is None:
         [listening] = listen(config.host, config.port)
     refuse_exposure(config, str(listening.getsockname()[0]))
-    if not EdgeServer(nats_url, replicas, config, metrics).run(listening):
+    tracing.start("edge")
+    has_run = EdgeServer(nats_url, replicas, config, metrics).run(listening)
+    tracing.stop()
+    if not has_run:
         sys.exit(1)
 
 
@@ -192,9 +196,9 @@ def metrics_of(arguments: Arguments) -> socket.socket | Path | None:
 
 def main() -> None:
     """`python -m ws_edge`. All settings come from the environment; the arguments are for parents of testcast's own."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     arguments = arguments_of(sys.argv[1:])
     try:
+        log_setup.configure("edge")
         broker = broker_config.load()
         config = edge_config.load()
         for each in [] if arguments.fd is not None else broker_config.unknown():
@@ -208,8 +212,10 @@ def main() -> None:
         refuse_exposure(config, config.host)
         metrics = metrics_of(arguments)
         if config.workers > 1:
+            log_setup.configure("supervisor")
             sys.exit(asyncio.run(supervise(config.host, config.port, config.workers, metrics)))
         else:
             serve(broker.nats_url, broker.replicas, config, metrics=metrics)
     except TestcastError as error:
-        sys.exit(f"testcast edge: {error}")
+        log_setup.fatal("testcast edge", error)
+        sys.exit(1)

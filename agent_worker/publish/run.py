@@ -15,7 +15,7 @@ from agent_worker.publish.run_statistics import PhaseTimer, Timings
 from agent_worker.publish.run_statistics import RunStatistics as RunStatistics
 from agent_worker.publish.screenshots import Screenshots
 from agent_worker.publish.writer import History, Writer, read_history
-from broker import identity
+from broker import identity, tracing
 from broker.clock import now_ms
 from broker.contract import ids, projects
 from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, NotFound, TestcastError
@@ -219,8 +219,7 @@ class TestRun:
             raise
         self._opened = box = Outbox(writer, self._timer.timings)
         self._screenshots = Screenshots(self._log.streams, self.test_id)
-        parts = (box.send(), self._keep(box), self._screenshots.send())
-        self._tasks = [asyncio.create_task(part) for part in parts]
+        self._tasks = [asyncio.create_task(part) for part in (box.send(), self._keep(box), self._screenshots.send())]
         return self
 
     async def _keep(self, box: Outbox) -> None:
@@ -324,6 +323,7 @@ class TestRun:
             raise BadInput(f"phase: expected 1 to {len(self.phases)}, got {n!r}")
         self._phase = PHASES[n - 1]
         self._timer.enter(self._phase, asyncio.get_running_loop().time())
+        tracing.step(f"phase {n}", title=self.phases[n - 1])
         await self._tell("status", message or self.phases[n - 1], status="running")
 
     async def progress(self, message: str, **data: object) -> None:

@@ -9,12 +9,13 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
+from broker import tracing
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable, TestcastError
 from broker.jetstream.api import Delivery
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pull_consumer import PullConsumer
-from broker.log import RateLimited
+from broker.log import RateLimited, bound
 from broker.retry import Backoff, pause
 
 _PULL_S: Final = 5.0
@@ -120,7 +121,9 @@ class JobQueue:
 
     def _start(self, delivery: Delivery) -> None:
         self._taken += 1
-        job = asyncio.create_task(self._take(delivery), name=delivery.subject)
+        run, trace = subjects.test_id_of(delivery.subject), delivery.header(tracing.HEADER.encode())
+        with bound(run=run), tracing.queued(trace, delivery.stored_ms, run=run, delivered=delivery.delivered):
+            job = asyncio.create_task(self._take(delivery), name=delivery.subject)
         self._jobs.add(job)
         job.add_done_callback(self._done)
 

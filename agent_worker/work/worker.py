@@ -19,6 +19,7 @@ from agent_worker.work.lease import Lease
 from agent_worker.work.outcome import Decision, End, Failure, Stopped, after_playing, before_playing, end_of
 from agent_worker.work.player import J, Player, ReadJob
 from agent_worker.work.queue import JobQueue, backoff
+from broker import tracing
 from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, Fenced, NotThere
@@ -172,7 +173,9 @@ class Worker(Generic[J]):
                 mine.redelivered(delivery)
                 self._leases_lost += 1
                 return
-            end = await self._work(test_id, lease)
+            with tracing.span("attempt", "consumer", run=test_id, worker=self._name):
+                end = await self._work(test_id, lease)
+                tracing.note(outcome=end.value)
             self._count(end, lease)
             _log.info("run %s: %s", test_id, end.value)
             await self._answer(lease, end)
@@ -238,6 +241,7 @@ class Worker(Generic[J]):
                 self._attempts["first" if run.attempt == 1 else "again"] += 1
                 began_s = asyncio.get_running_loop().time()
                 _log.info("run %s: attempt %d", test_id, run.attempt)
+                tracing.note(attempt=run.attempt)
                 return await self._play(run, job)
         except Fenced as fenced:
             _log.info("run %s: stopped playing: %s", test_id, fenced)

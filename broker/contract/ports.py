@@ -21,6 +21,8 @@ class LiveEvent(NamedTuple):
     """The publisher's bytes."""
     stored_ms: int = 0
     """When the log stored it, ms since 1970 by the broker's clock. 0: not known."""
+    trace: bytes | None = None
+    """The publisher's `traceparent`, as it came, where traces are made. None: it sent none."""
 
 
 class StoredEvent(NamedTuple):

@@ -100,6 +100,10 @@ class Delivery(NamedTuple):
     stored_ms: int
     """When the broker stored it, ms since 1970 by its clock."""
 
+    def header(self, name: bytes) -> bytes | None:
+        """Returns the value of the last header `name`, or None."""
+        return header_value(self.headers, name)
+
 
 class Streams:
     """The stream API over one connection.

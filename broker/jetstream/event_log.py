@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from broker import tracing
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
@@ -25,6 +26,7 @@ from broker.jetstream.survey import newest_of_all
 WRITER_HEADER: Final = "Testcast-Writer"
 """`<attempt>.<nonce>` of the writer."""
 _SEQ: Final = b"Nats-Sequence"
+_TRACE: Final = tracing.HEADER.encode()
 _PREDECESSOR: Final = b"Nats-Last-Sequence"
 
 
@@ -48,7 +50,8 @@ class JetStreamLog:
 
     async def follow(self, test_id: str | None, on_event: OnLive) -> Interest:
         """See `EventLog.follow`."""
-        handler = _all_runs(on_event) if test_id is None else _one_run(test_id, on_event)
+        one_run = _one_traced_run if tracing.on else _one_run
+        handler = _all_runs(on_event) if test_id is None else one_run(test_id, on_event)
         subject = subjects.ALL_LIVE if test_id is None else subjects.live(test_id)
         return _LiveInterest(self.connection, await self.connection.subscribe(subject, handler))
 
@@ -118,9 +121,19 @@ class JetStreamLog:
     ) -> Ack:
         """See `EventLog.append`."""
         headers = None if writer is None else {WRITER_HEADER: writer}
-        return await self.streams.store(
-            subjects.events(test_id), payload, msg_id=msg_id, expected_last=expected_last, headers=headers
-        )
+        span = tracing.store(test_id, payload) if tracing.on else tracing.NO_SPAN
+        if span.sampled:
+            headers = {**(headers or {}), tracing.HEADER: span.traceparent}
+        try:
+            ack = await self.streams.store(
+                subjects.events(test_id), payload, msg_id=msg_id, expected_last=expected_last, headers=headers
+            )
+        except BaseException as error:
+            span.end(error)
+            raise
+        span.set(seq=ack.seq)
+        span.end()
+        return ack
 
 
 class _LiveInterest:
@@ -141,6 +154,18 @@ def _one_run(test_id: str, on_event: OnLive) -> Callable[[Message], None]:
         if seq.isdigit() and predecessor.isdigit():  # without them it was published by a client, not by the stream
             stored_ms = ms_of(message.header(TIME_HEADER))
             on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data, stored_ms))
+
+    return on_message
+
+
+def _one_traced_run(test_id: str, on_event: OnLive) -> Callable[[Message], None]:
+    """Like `_one_run`, with the publisher's `traceparent`."""
+
+    def on_message(message: Message) -> None:
+        seq, predecessor = message.header(_SEQ) or b"", message.header(_PREDECESSOR) or b""
+        if seq.isdigit() and predecessor.isdigit():
+            stored_ms, trace = ms_of(message.header(TIME_HEADER)), message.header(_TRACE)
+            on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data, stored_ms, trace))
 
     return on_message
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 import orjson
 
-from broker import identity
+from broker import identity, tracing
 from broker.clock import now_ms
 from broker.contract import projects, subjects
 from broker.contract.errors import (
@@ -139,6 +139,11 @@ async def submit(log: JetStreamLog, job: Job) -> str:
         BrokerUnavailable: the broker cannot be reached, or does not acknowledge the job.
     """
     test_id = identity.new_test_id()
+    with tracing.span("submit", "producer", run=test_id):
+        return await _submit(log, test_id, job)
+
+
+async def _submit(log: JetStreamLog, test_id: str, job: Job) -> str:
     data = msgspec.to_builtins(job)
     for each in ("allowPrivate", "allowHosts"):  # what an installation allows is not for viewers
         data.pop(each, None)
@@ -217,7 +222,8 @@ async def store_job(streams: Streams, test_id: str, job: Job, *, again: bool = F
     """
     try:
         msg_id = None if again else f"{test_id}.job"
-        await streams.store(subjects.job(test_id), msgspec.json.encode(job), msg_id=msg_id)
+        payload, headers = msgspec.json.encode(job), tracing.headers()
+        await streams.store(subjects.job(test_id), payload, msg_id=msg_id, headers=headers or None)
     except BrokerRefused as error:
         if error.err_code != STREAM_FULL or "per subject" not in str(error):
             raise

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import orjson
 from rich.text import Text
 
+from broker import tracing
 from broker.contract import projects
 from broker.contract.errors import InvalidSetting
 from broker.jetstream import runs, topology
@@ -57,11 +58,15 @@ class TailRequest(NamedTuple):
 
 async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
     """Submits a game; prints the test id, or with `follow` the run. Returns the exit status."""
+    tracing.start("cli")
     try:
-        test_id = await _submitted(request, server)
+        with tracing.span("testcast submit"):
+            test_id = await _submitted(request, server)
     except asyncio.CancelledError:
         terminal.note(f"stopped before the run was confirmed\nsee whether it is there: testcast list{server.options}")
         raise
+    finally:
+        tracing.stop()
     page = await page_of(test_id, server)
     if follow:
         terminal.note(f"test {test_id}" + ("" if page is None else f"\n{page}"))

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from rich.text import Text
 
+from broker import log_setup
 from broker.config import BrokerConfig, login_given, redacted
 from broker.contract.errors import BadInput, TestcastError
 from broker.contract.roles import Role
@@ -65,6 +66,7 @@ async def demo(request: DemoRequest, settings: BrokerConfig, terminal: Terminal)
 
     async def body(metrics: str) -> int:
         _started(terminal, "broker", await _own_broker(stack, terminal))
+        _keep_log(stack, "demo")
         demo_game_url = await stack.start_game()
         _started(terminal, "game", request.game_url or demo_game_url)
         private, hosts = _may_be_tested(request, demo_game_url)
@@ -156,11 +158,7 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
     stack = Stack(state_dir, settings.server_binary)
 
     async def body(metrics: str) -> int:
-        if request.nats_url is None:
-            await _own_broker(stack, terminal, access=access)
-        else:
-            stack.use_broker(request.nats_url)
-        _started(terminal, "broker", redacted(stack.nats_url))
+        await _broker_of_up(request, stack, terminal, access)
         own = f"http://{host_port(request.host, request.port)}" if is_loopback(request.host) else None
         private = config.allow_private(stack.nats_url, own)
         for number in range(request.edges):
@@ -188,6 +186,15 @@ async def up(request: UpRequest, settings: BrokerConfig, terminal: Terminal) -> 
         return EXIT_COMPLETED
 
     return await run(stack, _with_metrics(stack, "up", body), lambda: _stopping(terminal))
+
+
+async def _broker_of_up(request: UpRequest, stack: Stack, terminal: Terminal, access: SecureAccess | None) -> None:
+    if request.nats_url is None:
+        await _own_broker(stack, terminal, access=access)
+    else:
+        stack.use_broker(request.nats_url)
+    _keep_log(stack, "up")
+    _started(terminal, "broker", redacted(stack.nats_url))
 
 
 class BrokerRequest(NamedTuple):
@@ -221,6 +228,7 @@ async def broker(request: BrokerRequest, settings: BrokerConfig, terminal: Termi
     async def body() -> int:
         port, data, host = request.port, request.data, request.host
         url = await _own_broker(stack, terminal, port, data, host, access=access, names=request.names)
+        _keep_log(stack, "broker-command")
         _started(terminal, "broker", url)
         _started(terminal, "data", str(stack.dir))
         if access is not None:
@@ -301,6 +309,16 @@ async def _while_running(stack: Stack, work: Awaitable[_T]) -> _T:
         for task in (working, watching):
             task.cancel()
         await asyncio.gather(working, watching, return_exceptions=True)
+
+
+def _keep_log(stack: Stack, command: str) -> None:
+    """What the packages below this command log goes to a file beside the logs of its processes.
+
+    Raises:
+        InvalidSetting: `TESTCAST_LOG_FORMAT` or `TESTCAST_LOG_LEVEL` makes no sense.
+    """
+    with contextlib.suppress(OSError):
+        log_setup.configure(command, file=stack.dir / "logs" / f"{command}.log")
 
 
 def _check_ports(first: int, count: int, host: str) -> None:

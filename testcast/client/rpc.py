@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import orjson
 
+from broker import tracing
 from broker.config import given as variables
 from broker.contract.errors import BadInput
 from broker.contract.snapshot import ListStatus, Snapshot
@@ -72,7 +73,7 @@ class RpcClient:
         """
         given = {name: value for name, value in params.items() if value is not None}
         try:
-            answer = await self._sent("POST", f"/rpc/{method}", json=given)
+            answer = await self._sent("POST", f"/rpc/{method}", tracing.headers(), json=given)
         except httpx.HTTPError as error:
             raise _no_answer(self.url, self._proxy, error) from None
         self._refuse_proxy(answer.status_code)

@@ -172,7 +172,7 @@ class Tail:
 
     def _take_live(self) -> Event | None:
         """Takes the next live event if it joins on. If there is a gap before it, the leader is asked instead."""
-        test_id, (seq, predecessor, data, _) = self._held[0]
+        test_id, (seq, predecessor, data, *_) = self._held[0]
         # The stream holds only events, so for all runs the predecessor of an event is the sequence before it.
         before = seq - 1 if self.test_id is None else predecessor
         match link(self.position, seq, before):

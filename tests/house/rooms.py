@@ -98,6 +98,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "PIL": ("agent_worker/games/pictures.py",),
     "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),
+    "opentelemetry": ("broker/tracing.py",),
     "prometheus_client": ("broker/metrics/*",),
     "uvicorn": ("broker/metrics/endpoint.py", "ws_edge/main.py", "ws_edge/transport/*"),
     "starlette": ("ws_edge/api/*",),

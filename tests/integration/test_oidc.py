@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from broker.contract.errors import InvalidSetting
+from broker.log_lines import JsonLines
 from tests.oidc_provider import CLIENT_ID, SECRET, FakeProvider, new_key
 from ws_edge.access import Action, Principal
 from ws_edge.access.oidc_settings import OidcConfig, claim_of, oidc_config, projects_of
@@ -97,7 +98,7 @@ async def test_signing_in(provider: FakeProvider, caplog: pytest.LogCaptureFixtu
     assert (principal.subject, principal.projects) == ("ann", frozenset({"web"}))
     assert principal.actions == {Action.LIST, Action.WATCH, Action.SUBMIT}
     [sent] = provider.token_requests
-    texts = caplog.text.replace(url, "")
+    texts = "".join([caplog.text, *map(JsonLines("test").format, caplog.records)]).replace(url, "")
     for secret in (sent["code"], sent["code_verifier"], SECRET, asked["nonce"], asked["state"]):
         assert secret not in texts
     assert 'outcome="done" action="signIn" subject="ann"' in caplog.text

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from broker.jetstream.api import Streams
+from broker.log_lines import JsonLines
 from testcast import list_runs, submit, watch
 from testcast.client.errors import EdgeRefused
 from testcast.local import access_files
@@ -107,6 +108,7 @@ async def test_with_a_token_all_is_as_before(
     with pytest.raises(EdgeRefused, match=r"send a token.*--token-file"):
         await list_runs(edge, token="")
     assert caplog.records and not [each for each in caplog.records if token in each.getMessage()]
+    assert not [each for each in caplog.records if token in JsonLines("test").format(each)]
 
 
 async def test_commands_use_a_token_file(protected: Protected) -> None:

@@ -160,7 +160,7 @@ async def open_share(node: Node, request: Request, params: OpenShare) -> Answer:
     """Takes the secret of a link, and gives the cookie that shows its run."""
     shares = _shares(node)
     _check_own_page(node, request)
-    who = {"address": address_of(node.config, request), "test_id": params.test_id}
+    who: dict[str, Any] = {"address": address_of(node.config, request), "test_id": params.test_id}
     try:
         share, cookie = shares.open(params.test_id, params.secret)
     except NotFound as error:

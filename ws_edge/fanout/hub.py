@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Container, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from broker import tracing
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
 from broker.contract.ids import is_probe_id
 from broker.contract.ports import MAX_HEADS, EventLog, Heads
@@ -25,6 +26,7 @@ from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.ring import Entry
 from ws_edge.fanout.session import Session, Viewer
 from ws_edge.fanout.topic import LEADER_CHECK_EVERY_S, Topic
+from ws_edge.fanout.traced import TracedTopic
 from ws_edge.fanout.unreadable import UnreadableEvents
 
 POLICY: Final = 1008
@@ -169,7 +171,8 @@ class Hub:
         """Adds a viewer to a test's topic, which is opened when the viewer is the first on this node."""
         topic = self.topics.get(test_id)
         if topic is None or topic.state == "missing":
-            topic = self.topics[test_id] = Topic(
+            kind = TracedTopic if tracing.on else Topic
+            topic = self.topics[test_id] = kind(
                 test_id,
                 self,
                 progress_interval_s=self.config.progress_interval_s,

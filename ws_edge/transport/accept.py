@@ -13,9 +13,9 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from ws_edge.transport import handshake
+from ws_edge.transport import handshake, told
 from ws_edge.transport.deadlines import HEADER_S, DeadlineHttp
-from ws_edge.transport.entrance import check_names, check_upgrade, counted_address, open_socket
+from ws_edge.transport.entrance import address_of, check_names, check_upgrade, counted_address, open_socket
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.services import Services
 
@@ -74,13 +74,13 @@ class AcceptProtocol(asyncio.Protocol):
         if request is None:
             self._become_http(data)
             return
+        header = request.headers.get
         try:
-            header = request.headers.get
             check_names(self._node, header("host"), header, self._transport)
             check_upgrade(self._node, request)
         except Refusal as refusal:
             self._node.hub.socket_figures.refused(refusal.code)
-            self._refuse(refusal)
+            self._refuse(refusal, told.id_of(self._node.config, header, address_of(self._transport, "peername")))
             return
         self._node.connections.leave(self)
         self._leave()
@@ -92,6 +92,7 @@ class AcceptProtocol(asyncio.Protocol):
 
     def make_room(self) -> None:
         """The node is full, and another connection has come."""
+        told.dropped("it has rested longest, and the node is full", address=address_of(self._transport, "peername"))
         self._transport.abort()
 
     def shutdown(self) -> None:
@@ -106,8 +107,10 @@ class AcceptProtocol(asyncio.Protocol):
         http.connection_made(self._transport)
         http.data_received(data)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        self._transport.write(refusal.encode())
+    def _refuse(self, refusal: Refusal, request_id: str = "") -> None:
+        request_id, peer = request_id or told.new_id(), address_of(self._transport, "peername")
+        told.refused(refusal.status.value, refusal.code, refusal.message, request=request_id, address=peer)
+        self._transport.write(refusal.encode(request_id))
         self._transport.close()
 
     def _without_prefix(self, data: bytes) -> bytes:

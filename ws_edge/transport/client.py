@@ -35,6 +35,9 @@ class Client(Viewer, Protocol):
     cancels: tuple[str, ...]
     """Test ids of its cancels that are not done yet; the first is under way."""
 
+    def ids(self) -> dict[str, object]:
+        """What the log says of it: `viewer`, `request`, `address`."""
+
     def send_error(self, code: str, message: str, test_id: str | None = None) -> None:
         """Tells the client what is wrong; the socket stays open."""
 

@@ -11,6 +11,7 @@ from ws_edge.access import ANONYMOUS
 from ws_edge.access.records import proofs_of, shared_run
 from ws_edge.encoding import ENCODINGS, Encoding
 from ws_edge.fanout.session import Session
+from ws_edge.transport import told
 from ws_edge.transport.client import missing
 from ws_edge.transport.renewal import recheck
 from ws_edge.transport.requests import ClientRequest
@@ -24,7 +25,18 @@ MALFORMED: Final = 4400
 class ClientSocket(SocketWriter):
     """What the verbs need of a socket, but for the frames. See `client.Client`."""
 
-    __slots__ = ("address", "backlog", "cancels", "closing_since", "named_in_url", "node", "origin", "principal")
+    __slots__ = (
+        "_viewer_id",
+        "address",
+        "backlog",
+        "cancels",
+        "closing_since",
+        "named_in_url",
+        "node",
+        "origin",
+        "principal",
+        "request_id",
+    )
 
     node: Services
 
@@ -37,6 +49,9 @@ class ClientSocket(SocketWriter):
         self.closing_since = 0.0
         self.backlog: deque[ClientRequest] | None = None
         self.cancels: tuple[str, ...] = ()
+        self.request_id = ""
+        """Of its upgrade request."""
+        self._viewer_id = ""
 
     @property
     def encoding(self) -> Encoding:
@@ -55,6 +70,11 @@ class ClientSocket(SocketWriter):
         """The test does not exist: 4404 for a socket that was opened for it alone, otherwise an `error`."""
         self.sessions.pop(session.topic.test_id, None)
         missing(self, session.topic.test_id)
+
+    def ids(self) -> dict[str, object]:
+        """What the log says of it."""
+        self._viewer_id = self._viewer_id or told.new_id()[:8]
+        return {"viewer": self._viewer_id, "request": self.request_id, "address": self.address}
 
     # -- its proof -----------------------------------------------------------------------------------------------
 
@@ -90,6 +110,7 @@ class ClientSocket(SocketWriter):
 
     def send_error(self, code: str, message: str, test_id: str | None = None) -> None:
         """Tells the client what is wrong; the socket stays open."""
+        told.objected(code, message, run=test_id, **self.ids())
         if not self.transport.is_closing():
             self.send_control("error", testId=test_id, message=message, timestamp=now_ms(), data={"code": code})
 

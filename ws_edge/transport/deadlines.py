@@ -14,8 +14,9 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from broker.log import RateLimited
-from ws_edge.transport import handshake, request_head
-from ws_edge.transport.entrance import check_names, check_upgrade, open_socket
+from ws_edge.transport import handshake, request_head, told
+from ws_edge.transport.entrance import address_of, check_names, check_upgrade, open_socket
+from ws_edge.transport.forwarded import client_address
 from ws_edge.transport.handshake import Refusal, without_prefix
 from ws_edge.transport.request_head import Body, Head
 from ws_edge.transport.services import Services
@@ -46,6 +47,8 @@ class DeadlineHttp(HttpToolsProtocol):
         """Nothing that comes is read any more."""
         self.asks_for_socket = False
         """The newest request asks for an upgrade."""
+        self.head: Head | None = None
+        """Of the request that is judged at the moment."""
 
     def data_received(self, data: bytes) -> None:
         """Reads requests and hands each to uvicorn, in turn."""
@@ -102,6 +105,7 @@ class DeadlineHttp(HttpToolsProtocol):
         self._wait_until(None)
         self.asks_for_socket = head.is_upgrade
         self.node.connections.works(self)
+        self.head = head
         for authority in head.authorities:
             check_names(self.node, authority, head.header, self.transport)
         body = request_head.body_of(head)
@@ -114,6 +118,7 @@ class DeadlineHttp(HttpToolsProtocol):
         self.body = body
         if body is not None:
             self._wait_until(BODY_S)
+        self.head = None
         super().data_received(head.canonical(target))
 
     def _upgrade(self, head: Head, target: bytes) -> None:
@@ -174,7 +179,13 @@ class DeadlineHttp(HttpToolsProtocol):
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(refusal.encode())
+        peer = address_of(self.transport, "peername")
+        request_id = told.new_id()
+        if self.head is not None:
+            request_id = told.id_of(self.node.config, self.head.header, peer)
+            peer = client_address(peer, self.head.header, self.node.config.trusted_proxies)
+        told.refused(refusal.status.value, refusal.code, refusal.message, request=request_id, address=peer)
+        self.transport.write(refusal.encode(request_id))
         self._end()
 
     def _end(self) -> None:
@@ -203,10 +214,13 @@ class DeadlineHttp(HttpToolsProtocol):
         if self.ended and self.transport.get_write_buffer_size():
             self._wait_until(LINGER_S)  # it still takes its answer: that has a deadline of its own
             return
+        if not self.ended:
+            told.dropped("its request was not whole in time", address=address_of(self.transport, "peername"))
         self.transport.abort()
 
     def make_room(self) -> None:
         """The node is full, and another connection has come."""
+        told.dropped("it has rested longest, and the node is full", address=address_of(self.transport, "peername"))
         self.transport.abort()
 
     def note_unread(self) -> None:

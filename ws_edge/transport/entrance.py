@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from broker.log import RateLimited
 from ws_edge.transport import handshake
 from ws_edge.transport.forwarded import Header, is_trusted, limited_address
 from ws_edge.transport.handshake import Refusal
@@ -19,23 +17,16 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-_log: Final = RateLimited(logging.getLogger("testcast.edge"), per_s=10.0)
-
 
 def check_names(node: Services, host: str | None, header: Header, transport: asyncio.Transport) -> None:
     """Returns when the request calls this edge by one of its names.
 
     Raises:
-        Refusal: 400 or 421. The reason is logged, rate-limited.
+        Refusal: 400 or 421.
     """
-    try:
-        local = address_of(transport, "sockname")
-        node.hosts.check(host, local)
-        check_named_by_proxy(node.hosts, node.config, header, address_of(transport, "peername"), local)
-    except Refusal as refusal:
-        if refusal.status is HTTPStatus.MISDIRECTED_REQUEST:
-            _log.warning("refused a request: %s", refusal.message)
-        raise
+    local = address_of(transport, "sockname")
+    node.hosts.check(host, local)
+    check_named_by_proxy(node.hosts, node.config, header, address_of(transport, "peername"), local)
 
 
 def check_upgrade(node: Services, request: handshake.Request) -> None:

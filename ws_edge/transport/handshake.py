@@ -37,7 +37,7 @@ class Refusal(Exception):
         super().__init__(message)
         self.status, self.code, self.message, self.headers = status, code, message, headers
 
-    def encode(self) -> bytes:
+    def encode(self, request_id: str = "") -> bytes:
         """The whole answer; the connection is closed after it."""
         body = orjson.dumps({"error": {"code": self.code, "message": self.message}})
         head = [
@@ -47,6 +47,7 @@ class Refusal(Exception):
             "connection: close",
             *LINES,
             "cache-control: no-store",
+            *([f"x-request-id: {request_id}"] if request_id else []),
             *(f"{name.replace('_', '-')}: {value}" for name, value in self.headers.items()),
         ]
         return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
@@ -113,8 +114,11 @@ def parse(raw: bytes) -> Request:
     return Request(method, path, _query(query), headers)
 
 
-def accept(request: Request) -> bytes:
+def accept(request: Request, request_id: str = "") -> bytes:
     """The 101 answer.
+
+    Args:
+        request_id: is named in it; empty for none.
 
     Raises:
         Refusal: the handshake is not valid.
@@ -140,6 +144,7 @@ def accept(request: Request) -> bytes:
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
         + accept_key(key).encode()
+        + (b"\r\nX-Request-Id: " + request_id.encode("ascii") if request_id else b"")
         + (_SUBPROTOCOL_LINE if _is_offered(headers.get("sec-websocket-protocol", "")) else b"")
         + b"\r\n\r\n"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from broker.contract.errors import BrokerUnavailable, TestcastError
 from ws_edge.access import AccessDenied, Header, NotAuthenticated, Principal, audit
@@ -36,6 +36,7 @@ class Entered(NamedTuple):
     """What it counts as."""
     peer: str
     """The address at the other end of the connection."""
+    request_id: str = ""
 
 
 class Admitted(NamedTuple):
@@ -48,7 +49,7 @@ class Admitted(NamedTuple):
     """The Origin of the page that opens the socket."""
 
 
-def enter(node: Services, request: handshake.Request, peername: object) -> Entered:
+def enter(node: Services, request: handshake.Request, peername: object, request_id: str = "") -> Entered:
     """Counts the viewer. At the limits the answer is short, and comes before any other work.
 
     Args:
@@ -63,7 +64,7 @@ def enter(node: Services, request: handshake.Request, peername: object) -> Enter
     if refused is not None:
         after = str(refused.retry_after_s)
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, refused.code, refused.message, retry_after=after)
-    return Entered(address, peer)
+    return Entered(address, peer, request_id)
 
 
 def admit(node: Services, request: handshake.Request, entered: Entered) -> Admitted:
@@ -77,13 +78,13 @@ def admit(node: Services, request: handshake.Request, entered: Entered) -> Admit
         raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"the WebSocket is at {PATH}")
     reason = why_refused(node.config, request.headers.get, entered.peer)
     if reason is not None:
-        audit.refused(_ASKED_FOR, "foreign_origin", subject="unknown", address=entered.address)
+        audit.refused(_ASKED_FOR, "foreign_origin", subject="unknown", **_who(entered))
         raise Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", reason)
     try:
         principal = node.access.identify(_proofs(node, request, entered))
     except TestcastError as error:
         raise _not_let_in(node, error, entered) from None
-    return _admitted(node, request, principal)
+    return _admitted(node, request, principal, entered)
 
 
 async def admit_later(node: Services, request: handshake.Request, entered: Entered) -> Admitted:
@@ -100,7 +101,7 @@ async def admit_later(node: Services, request: handshake.Request, entered: Enter
         raise _not_let_in(node, error, entered) from None
     except TimeoutError:
         raise _not_let_in(node, BrokerUnavailable("it took too long to find out who sends this"), entered) from None
-    return _admitted(node, request, principal)
+    return _admitted(node, request, principal, entered)
 
 
 def _proofs(node: Services, request: handshake.Request, entered: Entered) -> Header:
@@ -110,9 +111,9 @@ def _proofs(node: Services, request: handshake.Request, entered: Entered) -> Hea
     return with_own_cookies(node.config, request.headers.get, entered.peer)
 
 
-def _admitted(node: Services, request: handshake.Request, principal: Principal) -> Admitted:
+def _admitted(node: Services, request: handshake.Request, principal: Principal, entered: Entered) -> Admitted:
     _check_staying(node)
-    return Admitted(handshake.accept(request), principal, request.headers.get("origin"))
+    return Admitted(handshake.accept(request, entered.request_id), principal, request.headers.get("origin"))
 
 
 def _check_staying(node: Services) -> None:
@@ -128,12 +129,17 @@ def _not_let_in(node: Services, error: TestcastError, entered: Entered) -> Refus
             after = str(too_many.retry_after_s)
             return Refusal(HTTPStatus.TOO_MANY_REQUESTS, too_many.code, too_many.public_message, retry_after=after)
     if isinstance(error, NotAuthenticated | AccessDenied):
-        audit.refused(_ASKED_FOR, error.code, subject="unknown", address=entered.address)
+        audit.refused(_ASKED_FOR, error.code, subject="unknown", **_who(entered))
     if isinstance(error, NotAuthenticated):
         return Refusal(HTTPStatus.UNAUTHORIZED, error.code, error.public_message, www_authenticate="Bearer")
     if isinstance(error, AccessDenied):
         return Refusal(HTTPStatus.FORBIDDEN, error.code, error.public_message)
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, error.code, error.public_message, retry_after="2")
+
+
+def _who(entered: Entered) -> dict[str, Any]:
+    """Of the audit log."""
+    return {"address": entered.address, "fields": {"request": entered.request_id}}
 
 
 def peer_address(peername: object) -> str:

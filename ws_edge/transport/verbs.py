@@ -122,7 +122,7 @@ def _refused(viewer: Client, request: ClientRequest, error: TestcastError) -> No
     test_id = request.test_id
     if isinstance(error, AccessDenied | NotAuthenticated | NotFound):
         name, subject = VERBS[request.verb] or request.verb, viewer.principal.subject
-        audit.refused(name, error.code, subject=subject, address=viewer.address, test_id=test_id)
+        audit.refused(name, error.code, subject=subject, address=viewer.address, test_id=test_id, fields=viewer.ids())
     if isinstance(error, NotFound) and request.verb == "subscribe" and test_id is not None:
         missing(viewer, test_id)
         return
@@ -172,7 +172,8 @@ async def _cancel(viewer: Client) -> None:
         try:
             viewer.node.quotas.take("cancels", viewer.address, own_subject(viewer.principal))
             await viewer.node.cancel(test_id)
-            audit.acted(Action.CANCEL, subject=viewer.principal.subject, address=viewer.address, test_id=test_id)
+            subject, address = viewer.principal.subject, viewer.address
+            audit.acted(Action.CANCEL, subject=subject, address=address, test_id=test_id, fields=viewer.ids())
         except TestcastError as error:
             if not viewer.closing_since:
                 viewer.send_error(error.code, error.public_message, test_id)

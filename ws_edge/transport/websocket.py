@@ -25,13 +25,14 @@ from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as FrameParser
 
 from broker.contract.errors import BadInput
+from broker.log import about
 from ws_edge.access import ANONYMOUS, Undecided
 from ws_edge.encoding.websocket import close_frame, wire_size
-from ws_edge.transport import handshake, verbs
+from ws_edge.transport import handshake, told, verbs
 from ws_edge.transport.client_socket import ENCODING, ClientSocket
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.requests import parse_query
-from ws_edge.transport.upgrade import Admitted, Entered, admit, admit_later, enter
+from ws_edge.transport.upgrade import Admitted, Entered, admit, admit_later, enter, peer_address
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -44,6 +45,7 @@ UNSUPPORTED: Final = 1003
 NOT_UTF8: Final = 1007
 RESTARTING: Final = 1012
 
+_log = logging.getLogger("testcast.edge")
 _quiet_parser = logging.getLogger("testcast.frames")
 _quiet_parser.addHandler(logging.NullHandler())
 _quiet_parser.propagate = False  # a client's errors are answered to the client
@@ -125,6 +127,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             self._early += data
             if len(self._early) > MAX_MESSAGE_BYTES:
                 self.node.hub.socket_figures.dropped("early_flood")
+                told.dropped("it has said too much before the answer to its upgrade", **self.ids())
                 self.transport.abort()
         else:
             self.node.inbound.take(self, data, self._read)
@@ -154,8 +157,10 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
                 next turn, since the transport does not call this protocol yet.
         """
         self._request = request
+        peername = self.transport.get_extra_info("peername")
+        self.request_id = told.id_of(self.node.config, request.headers.get, peer_address(peername))
         try:
-            entered = enter(self.node, request, self.transport.get_extra_info("peername"))
+            entered = enter(self.node, request, peername, self.request_id)
             self.address, self._is_counted = entered.address, True
             admitted = admit(self.node, request, entered)
         except Refusal as refusal:
@@ -191,8 +196,11 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         self._request = _NO_REQUEST
         self.closing_since = self.closing_since or 1.0
         self._uncount()
+        peer = self.address or peer_address(self.transport.get_extra_info("peername"))
+        of = {"request": self.request_id, "address": peer}
+        told.refused(refusal.status.value, refusal.code, refusal.message, what="socket", **of)
         if not self.transport.is_closing():
-            self.transport.write(refusal.encode())
+            self.transport.write(refusal.encode(self.request_id))
             self.transport.close()
 
     def _answer(self, admitted: Admitted, *, at_once: bool) -> None:
@@ -217,6 +225,8 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=half, low=half // 4)
         self.open_direct()
         self.node.hub.sockets.add(self)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("a socket has opened", extra=about(subject=self.principal.subject, **self.ids()))
         if self.principal is not ANONYMOUS:
             self.hold_proof()
         try:
@@ -258,6 +268,8 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
             if out:
                 self._reply(out)
             else:
+                if parser.parser_exc is not None and not self.closing_since and parser.close_sent is not None:
+                    told.closed(parser.close_sent.code, parser.close_sent.reason, **self.ids())
                 self._end()
                 return
         if parser.close_expected() and not self.closing_since:
@@ -352,6 +364,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         """Starts the closing handshake; the hub aborts a connection that does not answer."""
         if self.closing_since:
             return
+        told.closed(code, reason, **self.ids())
         self._leave()
         self.closing_since = asyncio.get_running_loop().time()
         self.close_code = self.close_code or code
@@ -362,6 +375,8 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
 
     def abort(self) -> None:
         """Ends the connection at once."""
+        if not self.closing_since:
+            told.dropped("it goes on although it is told to stop", **self.ids())
         self.transport.abort()
 
     def _end(self) -> None:
