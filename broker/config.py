@@ -44,6 +44,8 @@ class MetricsSettings(NamedTuple):
     host: str = "127.0.0.1"
     port: int = 0
     """0: nowhere."""
+
+
 class LogSettings(NamedTuple):
     """What a process writes to its log."""
 
