@@ -1,4 +1,4 @@
-"""What the committed files of monitoring say: alert rules, the dashboard's queries, the table of metrics in the docs."""
+"""What the committed files of monitoring say: alert rules, queries of the dashboard, the metrics in the docs."""
 
 from __future__ import annotations
 

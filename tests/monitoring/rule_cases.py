@@ -1,4 +1,4 @@
-"""For each alert a fault that it has to tell of and a day on which it must be silent, as `promtool test rules` reads them.
+"""For each alert a fault that it has to tell of and a day on which it is silent, for `promtool test rules`.
 
 A day has samples every 30 s. The fault begins after 5 minutes.
 """
