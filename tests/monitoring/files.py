@@ -109,4 +109,13 @@ def in_code() -> set[str]:
     """The metrics that the code names, of all parts."""
     packages = ("broker", "ws_edge", "agent_worker", "testcast")
     sources = [path.read_text() for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
-    return {name for text in sources for name in re.findall(r'"(testcast_[a-z_]+)"', text)}
+    return {name for text in sources for name in _names_in(text)}
+
+
+def _names_in(source: str) -> set[str]:
+    """Names of metrics that a source spells out, or makes of a constant: `f"{_EDGE}sockets"`."""
+    prefixes = dict(re.findall(r'^(\w+)(?:: Final)? = "(testcast_(?:\w+_)?)"$', source, re.MULTILINE))
+    found = {name for name in re.findall(r'"(testcast_[a-z_]*[a-z])"', source)}
+    return found | {
+        prefixes[name] + rest for name, rest in re.findall(r'f"\{(\w+)\}([a-z_]+)"', source) if name in prefixes
+    }

@@ -1,0 +1,46 @@
+"""The committed rules and the dashboard on a real Prometheus that reads a running system."""
+
+from __future__ import annotations
+
+import importlib.util
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.harness import until
+from tests.monitoring import files
+from tests.monitoring.scenes import QUICK, SCENES, SHORT, empty_queries, unread_metrics
+from tests.monitoring.world import world
+from tests.tools import debian_tool
+
+needs_metrics = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("ws_edge.metrics", "agent_worker.metrics")),
+    reason="the parts have no metrics",
+)
+
+
+def test_every_alert_is_caused_somewhere() -> None:
+    assert {name for scene in SCENES for name in scene.alerts} == set(files.alerts())
+
+
+@needs_metrics
+async def test_every_query_has_a_value_and_alerts_fire(tmp_path: Path) -> None:
+    async with world(debian_tool("prometheus"), tmp_path, SHORT) as made:
+
+        async def whole() -> bool:
+            return not await empty_queries(made)
+
+        try:
+            await until(whole, within_s=60)
+        except AssertionError:
+            assert await empty_queries(made) == []
+        assert await unread_metrics(made) == []
+        firing = [each.name for each in await made.prometheus.alerts() if each.firing]
+        assert firing == []
+        for scene in QUICK:
+            async with AsyncExitStack() as stack:
+                await scene.cause(made, stack)
+                for name in scene.alerts:
+                    await made.fires(name, 60)
+        assert await made.prometheus.problems() == []

@@ -1,0 +1,274 @@
+"""Faults that make alerts fire, each caused for real in a `World`. Every scene but the last ends what it began."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import httpx
+
+from broker.contract import subjects
+from tests.faults.link import CLEAR, Link, Weather
+from tests.harness import publish, republish, until
+from tests.monitoring import files
+from tests.monitoring.world import Edge, World
+
+LONG: Final = {"TestcastQueueGrowing": ("> 900", "> 5")}
+"""Thresholds that are replaced in all trials: nobody waits a quarter of an hour."""
+SHORT: Final = LONG | {"TestcastEdgeStale": ("> 30", "> 3"), "TestcastCanaryMissing": ("> 60", "> 6")}
+"""Those that are replaced where there is little time."""
+
+
+class Scene(NamedTuple):
+    """One fault."""
+
+    name: str
+    alerts: tuple[str, ...]
+    """They fire while it lasts."""
+    cause: Callable[[World, AsyncExitStack], Awaitable[None]]
+    """Causes it, and pushes its end on the stack."""
+    within_s: float = 60.0
+
+
+# -- every query ----------------------------------------------------------------------------------------------------
+
+
+async def empty_queries(world: World) -> list[str]:
+    """Queries of the dashboard and expressions of recording rules that have no value."""
+    asked = [(each.panel, each.expr) for each in files.queries()]
+    asked += [(each.name, each.expr) for each in files.rules() if not each.alert]
+    return [f"{name}: {expr}" for name, expr in asked if not await world.prometheus.query(expr)]
+
+
+async def unread_metrics(world: World) -> list[str]:
+    """Metrics of the alert rules' expressions that no target shows. An alert on a name that nobody has never fires."""
+    shown = await world.prometheus.names()
+    return sorted(name for rule in files.rules() for name in files.metrics_of(rule.expr) if name not in shown)
+
+
+# -- faults ---------------------------------------------------------------------------------------------------------
+
+
+async def _broker_stops(world: World, stack: AsyncExitStack) -> None:
+    await world.submit("floods")
+    playing = "sum(testcast_agent_runs) >= 2"
+    await until(lambda: world.prometheus.query(playing), within_s=30, what="the run that floods is played")
+    await world.broker.stop()
+    stack.push_async_callback(world.broker.start)
+
+
+async def _edge_is_killed(world: World, stack: AsyncExitStack) -> None:
+    world.single.child.signal(signal.SIGKILL)
+    await world.single.child.wait()
+    stack.push_async_callback(world.single.start)
+
+
+async def _edge_drains(world: World, stack: AsyncExitStack) -> None:
+    """A viewer that does not go keeps the edge from ending for the minute that it is given."""
+    await world.single.stop()
+    slow = Edge(world.broker.url, world.directory, TESTCAST_EDGE_DRAIN_S="120", **_same_ports(world.single))
+    _with_ports_of(slow, world.single)
+    stack.push_async_callback(_replaced_by, slow, world.single)
+    await slow.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", slow.port)
+    stack.callback(writer.close)
+    writer.write(
+        f"GET /ws?testId={world.test_id} HTTP/1.1\r\nHost: 127.0.0.1:{slow.port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    assert b"101" in await reader.readline()
+    slow.child.signal(signal.SIGTERM)
+
+
+async def _workers_die(world: World, stack: AsyncExitStack) -> None:
+    for _ in range(4):
+        restarts = await _restarts(world)
+        children = await asyncio.to_thread(_children, world.supervised.child.pid)
+        _kill(children[0])
+        await until(partial(_more_restarts, world, restarts), within_s=30, what="it is replaced")
+
+
+async def _broker_is_slow(world: World, stack: AsyncExitStack) -> None:
+    """The way of one edge to the broker takes 0.8 s in each direction."""
+    link = await stack.enter_async_context(Link(world.broker.port))
+    await world.single.stop()
+    far = Edge(f"nats://127.0.0.1:{link.port}", world.directory, **_same_ports(world.single))
+    _with_ports_of(far, world.single)
+    stack.push_async_callback(_replaced_by, far, world.single)
+    await far.start()
+    link.weather = Weather(delay_s=0.8)
+    stack.callback(setattr, link, "weather", CLEAR)
+
+
+async def _viewers_stall(world: World, stack: AsyncExitStack) -> None:
+    for _ in range(15):
+        connection = await stack.enter_async_context(world.viewer(world.single))
+        connection.transport.pause_reading()
+    task = asyncio.create_task(_publish_much(world))
+    stack.callback(task.cancel)
+
+
+async def _publish_much(world: World) -> None:
+    while True:
+        await publish(world.streams, world.test_id, "much", data={"text": "x" * 30_000})
+        await asyncio.sleep(0.02)
+
+
+async def _live_events_are_lost(world: World, stack: AsyncExitStack) -> None:
+    """The broker does not pass an event on, and then cannot be read from."""
+    config = (await world.streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
+
+    async def whole() -> None:
+        await world.streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config)
+
+    stack.push_async_callback(whole)
+    await republish(world.streams, on=False)
+    await publish(world.streams, world.test_id, "nobody hears of it")
+    await world.streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config | {"allow_direct": False})
+
+
+async def _strangers_knock(world: World, stack: AsyncExitStack) -> None:
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Origin": "https://elsewhere.example",
+    }
+    async with httpx.AsyncClient(base_url=world.single.url, timeout=30, trust_env=False) as client:
+        for _ in range(100):
+            assert (await client.get("/ws", headers=headers)).status_code == 403
+
+
+async def _edge_fills(world: World, stack: AsyncExitStack) -> None:
+    await world.single.stop()
+    small = Edge(world.broker.url, world.directory, TESTCAST_EDGE_MAX_SOCKETS="10", **_same_ports(world.single))
+    _with_ports_of(small, world.single)
+    stack.push_async_callback(_replaced_by, small, world.single)
+    await small.start()
+    for _ in range(5):
+        await stack.enter_async_context(world.viewer(small))  # and the four that watch
+
+
+async def _snapshots_are_refused(world: World, stack: AsyncExitStack) -> None:
+    """Nobody answers for the bucket: its stream takes no more messages."""
+    config = (await world.streams.api("STREAM.INFO.KV_RUNS"))["config"]
+
+    async def whole() -> None:
+        await world.streams.api("STREAM.UPDATE.KV_RUNS", config)
+
+    stack.push_async_callback(whole)
+    await world.streams.api("STREAM.UPDATE.KV_RUNS", config | {"max_bytes": 1_000, "discard": "new"})
+
+
+async def _agent_leaves(world: World, stack: AsyncExitStack) -> None:
+    assert world.agent is not None
+    await world.agent.stop(10)
+
+    async def back() -> None:
+        world.start_agent()
+
+    stack.push_async_callback(back)
+    await world.submit("plays")
+
+
+async def _runs_fail(world: World, stack: AsyncExitStack) -> None:
+    for _ in range(6):
+        await world.submit("fails")
+
+
+async def _stream_fills(world: World, stack: AsyncExitStack) -> None:
+    info = await world.streams.api(f"STREAM.INFO.{subjects.EVENTS}")
+    config: dict[str, Any] = info["config"]
+
+    async def whole() -> None:
+        await world.streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config)
+
+    stack.push_async_callback(whole)
+    limited = config | {"max_bytes": int(info["state"]["bytes"] * 1.1), "discard": "old"}
+    await world.streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", limited)
+
+
+async def _all_edges_are_killed(world: World, stack: AsyncExitStack) -> None:
+    for edge in (world.single, world.supervised):
+        for pid in (*await asyncio.to_thread(_children, edge.child.pid), edge.child.pid):
+            _kill(pid)
+
+
+QUICK: Final = (
+    Scene("one edge is killed", ("TestcastEdgeDown",), _edge_is_killed),
+    Scene("the broker stops", ("TestcastBrokerAway", "TestcastEdgeStale", "TestcastEdgeDegraded"), _broker_stops),
+)
+"""What a few seconds allow."""
+SCENES: Final = (
+    Scene("origins that are not allowed ask for sockets", ("TestcastHandshakesRefused",), _strangers_knock),
+    Scene("an edge has nearly all the sockets that it may have", ("TestcastSocketsNearLimit",), _edge_fills),
+    Scene("runs fail", ("TestcastRunsFailing",), _runs_fail),
+    Scene("viewers stop reading", ("TestcastViewersBehind",), _viewers_stall, 120),
+    Scene("live events are lost and cannot be read", ("TestcastGapsNotRepaired",), _live_events_are_lost, 90),
+    Scene("the bucket takes no snapshots", ("TestcastProjectorFailing",), _snapshots_are_refused, 120),
+    Scene("the stream reaches its limit", ("TestcastStreamNearlyFull",), _stream_fills),
+    Scene("the way to the broker is slow", ("TestcastCanarySlow",), _broker_is_slow, 120),
+    Scene("an edge drains and does not end", ("TestcastEdgeNotReady",), _edge_drains),
+    Scene("workers die", ("TestcastProcessRestarting",), _workers_die),
+    Scene("one edge is killed", ("TestcastEdgeDown",), _edge_is_killed),
+    Scene("the agent leaves", ("TestcastNoAgents", "TestcastQueueGrowing"), _agent_leaves, 120),
+    Scene(
+        "the broker stops",
+        (
+            "TestcastBrokerAway",
+            "TestcastEdgeStale",
+            "TestcastEdgeDegraded",
+            "TestcastCanaryMissing",
+            "TestcastAgentOutboxFull",
+        ),
+        _broker_stops,
+        180,
+    ),
+    Scene("all edges are killed", ("TestcastNoEdges",), _all_edges_are_killed),
+)
+"""All of them. Each alert is in one of them."""
+
+
+# -- hands ----------------------------------------------------------------------------------------------------------
+
+
+def _same_ports(edge: Edge) -> dict[str, str]:
+    return {"TESTCAST_EDGE_PORT": str(edge.port), "TESTCAST_METRICS_PORT": str(edge.metrics_port)}
+
+
+def _with_ports_of(taking: Edge, edge: Edge) -> None:
+    taking.port, taking.url, taking.ws_url, taking.metrics_port = edge.port, edge.url, edge.ws_url, edge.metrics_port
+
+
+async def _replaced_by(stopped: Edge, started: Edge) -> None:
+    stopped.child.signal(signal.SIGKILL)
+    await stopped.child.wait()
+    await started.start()
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(each) for task in tasks for each in task.read_text().split()]
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+async def _restarts(world: World) -> float:
+    found = await world.prometheus.query("sum(testcast_process_restarts_total)")
+    return found[0].value if found else 0.0
+
+
+async def _more_restarts(world: World, before: float) -> bool:
+    return await _restarts(world) > before
