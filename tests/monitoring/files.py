@@ -115,7 +115,7 @@ def in_code() -> set[str]:
 def _names_in(source: str) -> set[str]:
     """Names of metrics that a source spells out, or makes of a constant: `f"{_EDGE}sockets"`."""
     prefixes = dict(re.findall(r'^(\w+)(?:: Final)? = "(testcast_(?:\w+_)?)"$', source, re.MULTILINE))
-    found = {name for name in re.findall(r'"(testcast_[a-z_]*[a-z])"', source)}
+    found = set(re.findall(r'"(testcast_[a-z_]*[a-z])"', source))
     return found | {
         prefixes[name] + rest for name, rest in re.findall(r'f"\{(\w+)\}([a-z_]+)"', source) if name in prefixes
     }
