@@ -26,6 +26,9 @@ SHORT: Final = LONG | {"TestcastEdgeStale": ("> 30", "> 3"), "TestcastCanaryMiss
 """Those that are replaced where there is little time."""
 
 
+_LOOK_S: Final = 0.5
+
+
 class Scene(NamedTuple):
     """One fault."""
 
@@ -40,11 +43,19 @@ class Scene(NamedTuple):
 # -- every query ----------------------------------------------------------------------------------------------------
 
 
-async def empty_queries(world: World) -> list[str]:
-    """Queries of the dashboard and expressions of recording rules that have no value."""
-    asked = [(each.panel, each.expr) for each in files.queries()]
-    asked += [(each.name, each.expr) for each in files.rules() if not each.alert]
-    return [f"{name}: {expr}" for name, expr in asked if not await world.prometheus.query(expr)]
+async def empty_queries(world: World, within_s: float = 60.0) -> list[str]:
+    """Queries of the dashboard and expressions of recording rules that have had no value until the end of this time."""
+    left = [(each.panel, each.expr) for each in files.queries()]
+    left += [(each.name, each.expr) for each in files.rules() if not each.alert]
+
+    async def none_left() -> bool:
+        left[:] = [(name, expr) for name, expr in left if not await world.prometheus.query(expr)]
+        await asyncio.sleep(_LOOK_S if left else 0)
+        return not left
+
+    with contextlib.suppress(AssertionError):
+        await until(none_left, within_s=within_s)
+    return [f"{name}: {expr}" for name, expr in left]
 
 
 async def unread_metrics(world: World) -> list[str]:

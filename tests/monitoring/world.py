@@ -14,6 +14,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from broker.contract import subjects
 from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -68,6 +69,7 @@ class World:
         for edge in (self.supervised, self.single):
             await edge.until_ready()
         self.test_id = await begin(self.streams)
+        await self.streams.store(subjects.events(self.test_id), b"no event")  # without one no reason is counted
         for edge in (self.supervised, self.single):
             self._tasks += [asyncio.create_task(self._watch(edge)) for _ in range(_VIEWERS)]
             self._tasks.append(asyncio.create_task(self._poll(edge)))
