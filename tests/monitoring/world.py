@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from broker.contract import subjects
+from broker.contract.errors import TestcastError
 from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -26,6 +27,7 @@ from tests.monitoring.prometheus import Prometheus
 _AGENT: Final = Path(__file__).with_name("agent.py")
 _VIEWERS: Final = 4
 _PAUSE_S: Final = 0.05
+_BETWEEN_RUNS_S: Final = 4.0
 SETTINGS: Final = {"TESTCAST_EDGE_CANARY_S": "1", "TESTCAST_EDGE_DRAIN_S": "1"}
 
 
@@ -74,8 +76,8 @@ class World:
             self._tasks += [asyncio.create_task(self._watch(edge)) for _ in range(_VIEWERS)]
             self._tasks.append(asyncio.create_task(self._poll(edge)))
         self._tasks.append(asyncio.create_task(self._publish()))
-        for title in ("plays", "waits"):
-            await self.submit(title)
+        self._tasks.append(asyncio.create_task(self._submit()))
+        await self.submit("waits")
 
     async def stop(self) -> None:
         """Stops everything but the broker."""
@@ -118,11 +120,17 @@ class World:
                     await client.get("/rpc/listTests")
                 await asyncio.sleep(1)
 
+    async def _submit(self) -> None:
+        while True:
+            with contextlib.suppress(TestcastError):
+                await self.submit("plays")
+            await asyncio.sleep(_BETWEEN_RUNS_S)
+
     async def _publish(self) -> None:
         number = 0
         while True:
             number += 1
-            with contextlib.suppress(Exception):  # the broker is away: a fault that a test has caused
+            with contextlib.suppress(TestcastError):  # the broker is away: a fault that a test has caused
                 await publish(self.streams, self.test_id, f"event {number}")
             await asyncio.sleep(_PAUSE_S)
 
