@@ -28,8 +28,6 @@ async def test_every_query_has_a_value_and_alerts_fire(tmp_path: Path) -> None:
     async with world(debian_tool("prometheus"), tmp_path, SHORT) as made:
         assert await empty_queries(made) == []
         assert await unread_metrics(made) == []
-        firing = [each.name for each in await made.prometheus.alerts() if each.firing]
-        assert firing == []
         for scene in QUICK:
             async with AsyncExitStack() as stack:
                 await scene.cause(made, stack)
