@@ -33,4 +33,6 @@ async def test_every_query_has_a_value_and_alerts_fire(tmp_path: Path) -> None:
                 await scene.cause(made, stack)
                 for name in scene.alerts:
                     await made.fires(name, 60)
+                if scene is QUICK[-1]:
+                    stack.pop_all()  # nothing needs what it would bring back
         assert await made.prometheus.problems() == []
