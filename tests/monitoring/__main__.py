@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -14,7 +16,8 @@ from pathlib import Path
 from tests.monitoring import files
 from tests.monitoring.scenes import LONG, SCENES, Scene, empty_queries, unread_metrics
 from tests.monitoring.world import World, world
-from tests.tools import debian_tool
+
+debian = importlib.import_module("scripts.debian")  # the scripts are no package: each is run by itself
 
 
 def say(text: str) -> None:
@@ -22,10 +25,21 @@ def say(text: str) -> None:
     print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
+def _prometheus() -> str:
+    """Its path.
+
+    Raises:
+        SystemExit: it is missing and cannot be installed.
+    """
+    if shutil.which("prometheus") is None:
+        debian.install("prometheus")
+    return shutil.which("prometheus") or sys.exit("needs prometheus (Debian and Ubuntu: package prometheus)")
+
+
 async def run(scenes: list[Scene], directory: Path) -> list[str]:
     """Runs the scenes. Returns what was not as it should be."""
     wrong: list[str] = []
-    async with world(debian_tool("prometheus"), directory, LONG) as made:
+    async with world(_prometheus(), directory, LONG) as made:
         wrong += [f"no value: {each}" for each in await empty_queries(made)]
         say(f"{len(list(files.queries()))} queries of the dashboard, {len(wrong)} without a value")
         wrong += [f"nobody shows {each}" for each in await unread_metrics(made)]
