@@ -34,7 +34,8 @@ def test_the_page_and_the_code_have_the_same_metrics() -> None:
 
 
 def test_every_metric_of_the_page_is_read_by_the_dashboard_or_a_rule() -> None:
-    assert set(files.documented()) - files.used() == set()
+    of_up = {name for name in files.documented() if name.startswith("testcast_broker_")}  # a broker of one machine
+    assert set(files.documented()) - files.used() - of_up == set()
 
 
 @pytest.mark.parametrize("name", list(files.alerts()))
