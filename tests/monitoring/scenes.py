@@ -199,7 +199,7 @@ async def _agent_leaves(world: World, stack: AsyncExitStack) -> None:
 
 
 async def _runs_fail(world: World, stack: AsyncExitStack) -> None:
-    for _ in range(6):
+    for _ in range(60):  # more than have completed before
         await world.submit("fails")
 
 
