@@ -27,6 +27,7 @@ SHORT: Final = LONG | {"TestcastEdgeStale": ("> 30", "> 3"), "TestcastCanaryMiss
 
 
 _LOOK_S: Final = 0.5
+_LIVE: Final = 'sum by (instance) (testcast_edge_sessions{state="live", process=""}) >= 4'
 
 
 class Scene(NamedTuple):
@@ -90,11 +91,7 @@ async def _edge_is_killed(world: World, stack: AsyncExitStack) -> None:
 
 async def _edge_drains(world: World, stack: AsyncExitStack) -> None:
     """A viewer that does not go keeps the edge from ending for the minute that it is given."""
-    await world.single.stop()
-    slow = Edge(world.broker.url, world.directory, TESTCAST_EDGE_DRAIN_S="120", **_same_ports(world.single))
-    _with_ports_of(slow, world.single)
-    stack.push_async_callback(_replaced_by, slow, world.single)
-    await slow.start()
+    slow = await _other_edge(world, stack, TESTCAST_EDGE_DRAIN_S="120")
     reader, writer = await asyncio.open_connection("127.0.0.1", slow.port)
     stack.callback(writer.close)
     writer.write(
@@ -117,11 +114,7 @@ async def _workers_die(world: World, stack: AsyncExitStack) -> None:
 async def _broker_is_slow(world: World, stack: AsyncExitStack) -> None:
     """The way of one edge to the broker takes 0.8 s in each direction."""
     link = await stack.enter_async_context(Link(world.broker.port))
-    await world.single.stop()
-    far = Edge(f"nats://127.0.0.1:{link.port}", world.directory, **_same_ports(world.single))
-    _with_ports_of(far, world.single)
-    stack.push_async_callback(_replaced_by, far, world.single)
-    await far.start()
+    await _other_edge(world, stack, f"nats://127.0.0.1:{link.port}")
     link.weather = Weather(delay_s=0.8)
     stack.callback(setattr, link, "weather", CLEAR)
 
@@ -140,17 +133,31 @@ async def _publish_much(world: World) -> None:
         await asyncio.sleep(0.02)
 
 
+class _OneWay(Link):
+    """A link whose clients hear the server and are not heard while `deaf` is set."""
+
+    deaf = False
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        to_server = sink.get_extra_info("peername")[1] == self.target_port
+        while data := await source.read(65_536):
+            while to_server and self.deaf:
+                await asyncio.sleep(0.02)
+            sink.write(data)
+            await sink.drain()
+        raise ConnectionResetError
+
+
 async def _live_events_are_lost(world: World, stack: AsyncExitStack) -> None:
-    """The broker does not pass an event on, and then cannot be read from."""
-    config = (await world.streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
-
-    async def whole() -> None:
-        await world.streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config)
-
-    stack.push_async_callback(whole)
+    """The broker does not pass events on for a moment, and then does not hear the edge."""
+    link = await stack.enter_async_context(_OneWay(world.broker.port))
+    await _other_edge(world, stack, f"nats://127.0.0.1:{link.port}")
+    await until(lambda: world.prometheus.query(_LIVE), within_s=60, what="viewers are back")
+    link.deaf = True
+    stack.callback(setattr, link, "deaf", False)
     await republish(world.streams, on=False)
     await publish(world.streams, world.test_id, "nobody hears of it")
-    await world.streams.api(f"STREAM.UPDATE.{subjects.EVENTS}", config | {"allow_direct": False})
+    await republish(world.streams, on=True)
 
 
 async def _strangers_knock(world: World, stack: AsyncExitStack) -> None:
@@ -167,11 +174,7 @@ async def _strangers_knock(world: World, stack: AsyncExitStack) -> None:
 
 
 async def _edge_fills(world: World, stack: AsyncExitStack) -> None:
-    await world.single.stop()
-    small = Edge(world.broker.url, world.directory, TESTCAST_EDGE_MAX_SOCKETS="10", **_same_ports(world.single))
-    _with_ports_of(small, world.single)
-    stack.push_async_callback(_replaced_by, small, world.single)
-    await small.start()
+    small = await _other_edge(world, stack, TESTCAST_EDGE_MAX_SOCKETS="10")
     for _ in range(5):
         await stack.enter_async_context(world.viewer(small))  # and the four that watch
 
@@ -259,12 +262,15 @@ SCENES: Final = (
 # -- hands ----------------------------------------------------------------------------------------------------------
 
 
-def _same_ports(edge: Edge) -> dict[str, str]:
-    return {"TESTCAST_EDGE_PORT": str(edge.port), "TESTCAST_METRICS_PORT": str(edge.metrics_port)}
-
-
-def _with_ports_of(taking: Edge, edge: Edge) -> None:
-    taking.port, taking.url, taking.ws_url, taking.metrics_port = edge.port, edge.url, edge.ws_url, edge.metrics_port
+async def _other_edge(world: World, stack: AsyncExitStack, nats_url: str = "", **settings: str) -> Edge:
+    """An edge with other settings, in the place and on the ports of `world.single` until the stack is closed."""
+    await world.single.stop()
+    mine = world.single
+    ports = {"TESTCAST_EDGE_PORT": str(mine.port), "TESTCAST_METRICS_PORT": str(mine.metrics_port)}
+    other = Edge(nats_url or world.broker.url, world.directory, **ports, **settings)
+    other.port, other.url, other.ws_url, other.metrics_port = mine.port, mine.url, mine.ws_url, mine.metrics_port
+    stack.push_async_callback(_replaced_by, other, mine)
+    return await other.start()
 
 
 async def _replaced_by(stopped: Edge, started: Edge) -> None:

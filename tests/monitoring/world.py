@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
@@ -38,6 +38,11 @@ class Edge(EdgeProcess):
         self.metrics_port = free_port()
         given = SETTINGS | {"TESTCAST_METRICS_PORT": str(self.metrics_port)} | settings
         super().__init__(nats_url, directory, **given)
+
+    async def start(self) -> Self:
+        """Starts the process and waits until it is ready."""
+        await super().start()
+        return self
 
 
 class World:
