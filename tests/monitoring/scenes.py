@@ -123,6 +123,7 @@ async def _viewers_stall(world: World, stack: AsyncExitStack) -> None:
     for _ in range(15):
         connection = await stack.enter_async_context(world.viewer(world.single))
         connection.transport.pause_reading()
+        stack.callback(connection.transport.abort)  # a closing handshake waits 10 s for what is not read
     task = asyncio.create_task(_publish_much(world))
     stack.callback(task.cancel)
 
