@@ -231,6 +231,7 @@ QUICK: Final = (
 )
 """What a few seconds allow."""
 SCENES: Final = (
+    Scene("workers die", ("TestcastProcessRestarting",), _workers_die),
     Scene("origins that are not allowed ask for sockets", ("TestcastHandshakesRefused",), _strangers_knock),
     Scene("an edge has nearly all the sockets that it may have", ("TestcastSocketsNearLimit",), _edge_fills),
     Scene("runs fail", ("TestcastRunsFailing",), _runs_fail),
@@ -240,7 +241,6 @@ SCENES: Final = (
     Scene("the stream reaches its limit", ("TestcastStreamNearlyFull",), _stream_fills),
     Scene("the way to the broker is slow", ("TestcastCanarySlow",), _broker_is_slow, 120),
     Scene("an edge drains and does not end", ("TestcastEdgeNotReady",), _edge_drains),
-    Scene("workers die", ("TestcastProcessRestarting",), _workers_die),
     Scene("one edge is killed", ("TestcastEdgeDown",), _edge_is_killed),
     Scene("the agent leaves", ("TestcastNoAgents", "TestcastQueueGrowing"), _agent_leaves, 120),
     Scene(
