@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
-
-from broker.metrics.text import text_of
 
 _TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _MOST_READERS: Final = 32
@@ -39,7 +37,7 @@ def page_of(*collect: Collect) -> Render:
         registry.register(_Collector(each))
 
     async def render() -> bytes:
-        return text_of(registry.collect())
+        return generate_latest(registry)
 
     return render
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
-
-from broker.metrics.text import text_of
 
 _SUMMED: Final = ("counter", "histogram")
 PROCESS: Final = "process"
@@ -57,4 +56,4 @@ def merged(pages: Mapping[str, str]) -> bytes:
     for name, totals in sums.items():
         for (sample_name, labels), value in totals.items():
             families[name].add_sample(sample_name, dict(labels), value)
-    return text_of(families.values())
+    return generate_latest(Page(families.values()))
