@@ -92,6 +92,7 @@ def _viewers(figures: NodeStatistics) -> Iterable[Metric]:
     drops["made_room"] += figures.connections.closed_for_room
     return (
         gauge(f"{EDGE}sockets", "Open sockets.", hub.sockets),
+        gauge(f"{EDGE}max_sockets", "Sockets that may be open at the same time.", figures.admission.max_sockets),
         gauge(f"{EDGE}http_connections", "Open connections that are no sockets.", figures.connections.open),
         gauge(f"{EDGE}topics", "Runs with viewers on this edge.", hub.topics),
         gauges(
@@ -243,15 +244,11 @@ def _installation(figures: NodeStatistics) -> Iterable[Metric]:
         )
     yield gauge("testcast_agents", "Agents that are alive, at least; of the whole installation.", installation.agents)
     sizes = installation.streams
-    yield gauges(
-        "testcast_stream_bytes",
-        "Bytes in a stream or bucket; of the whole installation.",
-        "stream",
-        {name: size.bytes for name, size in sizes.items()},
-    )
-    yield gauges(
-        "testcast_stream_messages",
-        "Messages in a stream or bucket; of the whole installation.",
-        "stream",
-        {name: size.messages for name, size in sizes.items()},
-    )
+    for name, field, what in (
+        ("testcast_stream_bytes", "bytes", "Bytes in a stream or bucket"),
+        ("testcast_stream_messages", "messages", "Messages in a stream or bucket"),
+        ("testcast_stream_max_bytes", "max_bytes", "Bytes that a stream or bucket may hold; 0: any number"),
+        ("testcast_stream_max_messages", "max_messages", "Messages that a stream or bucket may hold; 0: any number"),
+    ):
+        values = {stream: getattr(size, field) for stream, size in sizes.items()}
+        yield gauges(name, f"{what}; of the whole installation.", "stream", values)

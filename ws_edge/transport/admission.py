@@ -24,6 +24,8 @@ class AdmissionStatistics(NamedTuple):
     addresses: int
     refused: int
     """Since the start."""
+    max_sockets: int
+    """How many may be open at the same time."""
 
 
 class Admission:
@@ -51,7 +53,7 @@ class Admission:
 
     def statistics(self) -> AdmissionStatistics:
         """The counts as they are now."""
-        return AdmissionStatistics(self.open, len(self._by_address), self.refused)
+        return AdmissionStatistics(self.open, len(self._by_address), self.refused, self._max_sockets)
 
     def enter(self, address: str, now: float) -> Refused | None:
         """Lets a socket in and returns None, or says why not. Every socket that is let in has to `leave`."""

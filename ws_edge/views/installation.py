@@ -37,6 +37,10 @@ class StreamSize(NamedTuple):
 
     messages: int
     bytes: int
+    max_messages: int
+    """0: without a limit."""
+    max_bytes: int
+    """0: without a limit."""
 
 
 class InstallationStatistics(NamedTuple):
@@ -97,8 +101,10 @@ class Installation:
 
     async def _ask_for(self, name: str, stream: str) -> None:
         try:
-            state = (await self._streams.api(f"STREAM.INFO.{stream}", timeout_s=_WITHIN_S))["state"]
-            self._sizes[name] = StreamSize(int(state["messages"]), int(state["bytes"]))
+            info = await self._streams.api(f"STREAM.INFO.{stream}", timeout_s=_WITHIN_S)
+            held, config = info["state"], info["config"]
+            limits = (max(int(config.get(each, 0)), 0) for each in ("max_msgs", "max_bytes"))
+            self._sizes[name] = StreamSize(int(held["messages"]), int(held["bytes"]), *limits)
         except (BrokerUnavailable, BrokerRefused) as error:
             _limited.warning("how much %s holds is not known: %s", name, error)
 
