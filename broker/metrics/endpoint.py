@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from broker.contract.errors import InvalidSetting
 from broker.local.listening import reason, resolved
+from broker.metrics.text import text_of
 
 _TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _PLAIN: Final = b"text/plain; charset=utf-8"
@@ -43,7 +44,7 @@ def page_of(*collect: Collect) -> Render:
         registry.register(_Collector(each))
 
     async def render() -> bytes:
-        return generate_latest(registry)
+        return text_of(registry.collect())
 
     return render
 

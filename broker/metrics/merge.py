@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from broker.metrics.text import text_of
 
 _SUMMED: Final = ("counter", "histogram")
 PROCESS: Final = "process"
@@ -111,4 +112,4 @@ class Merger:
                 sums[series] = sums.get(series, 0.0) + value
         for (name, labels), value in sums.items():
             families[self._family_of[name]].add_sample(name, dict(labels), value)
-        return generate_latest(Page(each for each in families.values() if each.samples))
+        return text_of(each for each in families.values() if each.samples)
