@@ -174,7 +174,7 @@ async def test_uploads_are_as_large_as_an_edge_takes(behind: Behind, name: str, 
     "request_",
     [
         f"{_POST}Content-Length: 3\nContent-Length: 4\n\nabcd",
-        f"{_POST}Content-Length: 4\nTransfer-Encoding: chunked\n\n0\n\nGET /testcast/hidden HTTP/1.1\nHost: localhost\n\n",
+        f"{_POST}Content-Length: 4\nTransfer-Encoding: chunked\n\n0\n\nGET /testcast/hidden HTTP/1.1\nHost: a\n\n",
         f"{_POST}Transfer-Encoding: xchunked\n\n0\n\n",
         f"{_POST}Transfer-Encoding : chunked\n\n0\n\n",
         f"{_POST}Transfer-Encoding: chunked\nTransfer-Encoding: identity\n\n0\n\n",
@@ -187,11 +187,12 @@ async def test_uploads_are_as_large_as_an_edge_takes(behind: Behind, name: str, 
 async def test_what_can_be_read_in_two_ways_is_refused_or_made_plain(behind: Behind, name: str, request_: str) -> None:
     proxy = behind.of(name)
     status = await raw(proxy, request_)
-    plain = [each for each in behind.received if not (each.field("content-length") and each.field("transfer-encoding"))]
-    assert plain == behind.received, "an edge never sees both"
-    assert all(each.field("transfer-encoding") in (None, "chunked") for each in plain)
-    assert all("," not in (each.field("host") or "") for each in plain)
-    assert status in (0, 400, 422, 501) or len(plain) <= 1 or "hidden" in request_, (status, plain)
+    assert not any("hidden" in each.first for each in behind.received)
+    if "Content-Length: 4\nTransfer-Encoding" in request_ and status == 200:
+        [plain] = behind.received
+        assert (plain.field("transfer-encoding"), plain.field("content-length")) == ("chunked", None)
+    else:
+        assert (status in (400, 501, 502), behind.received) == (True, []), status
 
 
 # ── retries, and edges that go away ──
@@ -205,9 +206,12 @@ async def test_a_post_is_sent_once_and_a_get_to_another_edge(behind: Behind, nam
     behind.of(name)
     first, second = behind.upstreams
     first.failures, second.failures = 1, 0
-    for _ in range(2):
+    asked = 0
+    while first.failures:
         assert (await curl(proxy, "/testcast/flaky"))[0] == 200
-    assert (first.failures, len(behind.received)) == (0, 3)
+        asked += 1
+        assert asked < 100, "each of the two has its turn"
+    assert len(behind.received) == asked + 1
 
 
 @each_proxy
@@ -217,23 +221,13 @@ async def test_an_edge_that_is_not_ready_gets_nobody_new(behind: Behind, name: s
     away.ready = False
     try:
         if name != "nginx":  # it asks no edge; an answer of 503 leads to the other one
-            await until(lambda: curl_goes_to(proxy, behind, there), within_s=30)
+            before = away.checks
+            await until(lambda: away.checks >= before + 3, within_s=30, what="two checks were answered and counted")
         for _ in range(4):
             assert (await curl(proxy, "/testcast/busy"))[0] == 200
-        assert len(there.requests) >= 4
+        assert len(there.requests) == 4
     finally:
         away.ready = True
-    if name != "nginx":
-        before = there.checks
-        await until(lambda: there.checks > before + 1, within_s=30, what="it asks again")
-
-
-async def curl_goes_to(proxy: RecipeProxy, behind: Behind, there: Upstream) -> bool:
-    """Whether several requests in a row all went to this one."""
-    behind.of(proxy.name)
-    for _ in range(4):
-        await curl(proxy, "/testcast/busy")
-    return len(there.requests) == len(behind.received) == 4
 
 
 # ── RFC 8441 ──
