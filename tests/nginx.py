@@ -1,4 +1,4 @@
-"""A real nginx in front of an edge, with directives of the test's own. The recipe for nginx is tried in `tests/proxies/`."""
+"""A real nginx in front of an edge, with directives of the test's own. `tests/proxies/` tries the recipe."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import httpx
 from broker.local.child_process import Child
 from tests.harness import free_port, until
 from tests.tools import debian_tool
+
 
 class Nginx:
     """One nginx process. An async context manager.
