@@ -1,25 +1,29 @@
 """NATS as people have it: a cluster, a leaf node and a domain, operator and credentials, an account with imports.
 
-In each a whole line works: an agent publishes, an edge shows it to viewers, the list has its snapshot, a viewer resumes.
+In each a whole line works: an agent publishes, an edge shows it, a viewer resumes, the list has the snapshot.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 import httpx
 import nkeys
+import pytest
 from websockets.asyncio.client import connect
 
 from agent_worker.publish.run import TestRun
 from broker.contract import subjects
+from broker.contract.errors import BrokerUnavailable
 from broker.contract.roles import Role
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.permissions import rights
 from broker.jetstream.pull_consumer import PullConsumer, ack
 from tests.harness import EdgeProcess, Reader, free_port, until
@@ -29,7 +33,7 @@ JETSTREAM = 'jetstream: {store_dir: "STORE"}\n'
 
 
 async def whole_line(agent: Connection, edge: EdgeProcess) -> None:
-    """An agent's run through the broker and an edge: seen, resumed, listed. A second one is queued, taken and cancelled."""
+    """An agent's run through the broker and an edge: seen, resumed, listed. Another is queued, taken and cancelled."""
     async with httpx.AsyncClient(base_url=edge.url, timeout=30, trust_env=False) as http:
         async with TestRun.create(JetStreamLog(agent), title="Mine") as run:
             await run.progress("One")
@@ -66,7 +70,12 @@ async def whole_line(agent: Connection, edge: EdgeProcess) -> None:
         jobs = PullConsumer(agent, subjects.JOBS, subjects.WORKERS)
         [job] = await until(partial(jobs.pull, 1, expires_s=5), within_s=30)
         assert job.subject == subjects.job(queued)
+        woken: list[str] = []
+        hearing = await agent.subscribe(subjects.control("*"), lambda message: woken.append(message.subject.decode()))
+        await agent.flush()
         assert (await http.post("/rpc/cancelTest", json={"testId": queued})).status_code == 200
+        await until(lambda: woken == [subjects.control(queued)], what="the agent is woken up")
+        await hearing.close()
         await ack(Streams(agent), job)
         await jobs.close()
         await until(partial(is_listed, queued, "failed"), within_s=30)
@@ -81,11 +90,12 @@ async def whole_line(agent: Connection, edge: EdgeProcess) -> None:
 
 
 def cluster_node(number: int, ports: list[int], certs: Path, public: str) -> str:
+    files = f'cert_file: "{certs}/server.pem", key_file: "{certs}/server.key", ca_file: "{certs}/ca.pem"'
     routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in ports)
     return (
         f"{JETSTREAM}server_name: n{number}\n"
         f"cluster: {{name: c, host: 127.0.0.1, port: {ports[number]}, routes: [{routes}]}}\n"
-        f'tls: {{cert_file: "{certs}/server.pem", key_file: "{certs}/server.key", ca_file: "{certs}/ca.pem", verify: true}}\n'
+        f"tls: {{{files}, verify: true}}\n"
         f"authorization: {{users: [{{nkey: {public}}}]}}\n"
     )
 
@@ -207,7 +217,9 @@ accounts: {
       {service: "$JS.ACK.>"}
       {service: "test.*.events"}
       {service: "jobs.test.*"}
+      {service: "test.*.control"}
       {stream: "test.*.live"}
+      {stream: "test.*.alive"}
       {stream: "_INBOX_far.>"}
     ]
   }
@@ -219,15 +231,19 @@ accounts: {
       {service: {account: HOLDS, subject: "$JS.ACK.>"}}
       {service: {account: HOLDS, subject: "test.*.events"}}
       {service: {account: HOLDS, subject: "jobs.test.*"}}
+      {service: {account: HOLDS, subject: "test.*.control"}}
       {stream: {account: HOLDS, subject: "test.*.live"}}
+      {stream: {account: HOLDS, subject: "test.*.alive"}}
       {stream: {account: HOLDS, subject: "_INBOX_far.>"}}
     ]
   }
+  NONE: {users: [{user: none, password: n}]}
 }
 """
 
 
-async def test_an_edge_in_an_account_that_imports(tmp_path: Path) -> None:
+async def test_an_edge_in_an_account_that_imports(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The prefix of its API is its own, its inbox comes back as a stream. What is not imported is named."""
     async with serving(tmp_path / "nats", JETSTREAM + IMPORTS) as server, AsyncExitStack() as running:
         agent = await connected(server.url("holds:h"))
         running.push_async_callback(agent.close)
@@ -242,6 +258,25 @@ async def test_an_edge_in_an_account_that_imports(tmp_path: Path) -> None:
         running.push_async_callback(edge.stop)
         await edge.until_ready()
         await whole_line(agent, edge)
-        there = await connected(server.url("far:f"), api_prefix="there.API", inbox_prefix="_INBOX_far")
+        there = await connected(server.url("far:f"), api_prefix="there.API")
         running.push_async_callback(there.close)
-        await whole_line(there, edge)
+        alive: list[str] = []
+        await there.subscribe(subjects.ALL_ALIVE, lambda message: alive.append(message.subject.decode()))
+        await there.flush()
+        await agent.publish("test.x.alive", b"")
+        await until(lambda: alive == ["test.x.alive"])
+
+        current: list[bool] = []
+        lost: list[bool] = []
+        events = [lambda: current.append(True), lambda: None, lambda: lost.append(True)]
+        deaf = OrderedConsumer(there, "KV_ACCESS", "$KV.ACCESS.>", lambda _entry: None, *events)
+        following = asyncio.create_task(deaf.run())
+        await until(lambda: "has to import the stream _INBOX.> as well" in caplog.text, within_s=30)
+        await until(lambda: len(lost) >= 2, within_s=30)
+        following.cancel()
+        assert len(current) <= 1, "what delivers nothing is not said to be current again"
+
+        none = await connected(server.url("none:n"))
+        running.push_async_callback(none.close)
+        with pytest.raises(BrokerUnavailable, match=r"not enabled for account.*TESTCAST_NATS_JS_API_PREFIX"):
+            await topology.apply(none, timeout_s=0.5)
