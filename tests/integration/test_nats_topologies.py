@@ -55,35 +55,41 @@ async def whole_line(agent: Connection, edge: EdgeProcess) -> None:
                 assert [each["message"] for each in await reader.events(1, 30)] == ["Live"]
             await run.complete(score=1)
 
-        async def is_listed(test_id: str, status: str) -> bool:
-            listed = (await http.get("/rpc/listTests")).json()
-            found = {each["testId"]: each["status"] for each in listed["tests"]}
-            return "stale" not in listed and found.get(test_id) == status
-
-        await until(partial(is_listed, run.test_id, "completed"), within_s=30)
+        await until(partial(is_listed, http, run.test_id, "completed"), within_s=30)
 
         async def has_picture() -> bool:
             return (await http.get("/rpc/getShot", params={"testId": run.test_id})).status_code == 200
 
         await until(has_picture, within_s=30)
-        queued = (await http.post("/rpc/submitTest", json={"gameUrl": "http://127.0.0.1:9/"})).json()["testId"]
-        jobs = PullConsumer(agent, subjects.JOBS, subjects.WORKERS)
-        [job] = await until(partial(jobs.pull, 1, expires_s=5), within_s=30)
-        assert job.subject == subjects.job(queued)
-        woken: list[str] = []
-        hearing = await agent.subscribe(subjects.control("*"), lambda message: woken.append(message.subject.decode()))
-        await agent.flush()
-        assert (await http.post("/rpc/cancelTest", json={"testId": queued})).status_code == 200
-        await until(lambda: woken == [subjects.control(queued)], what="the agent is woken up")
-        await hearing.close()
-        await ack(Streams(agent), job)
-        await jobs.close()
-        await until(partial(is_listed, queued, "failed"), within_s=30)
+        await taken_and_cancelled(agent, http)
 
         async def is_well() -> bool:
             return bool((await http.get("/readyz")).json()["degraded"] == [])
 
         await until(is_well, within_s=30)
+
+
+async def is_listed(http: httpx.AsyncClient, test_id: str, status: str) -> bool:
+    listed = (await http.get("/rpc/listTests")).json()
+    found = {each["testId"]: each["status"] for each in listed["tests"]}
+    return "stale" not in listed and found.get(test_id) == status
+
+
+async def taken_and_cancelled(agent: Connection, http: httpx.AsyncClient) -> None:
+    """A run is queued at an edge, its job taken by an agent, and the agent woken up when it is cancelled."""
+    queued = (await http.post("/rpc/submitTest", json={"gameUrl": "http://127.0.0.1:9/"})).json()["testId"]
+    jobs = PullConsumer(agent, subjects.JOBS, subjects.WORKERS)
+    [job] = await until(partial(jobs.pull, 1, expires_s=5), within_s=30)
+    assert job.subject == subjects.job(queued)
+    woken: list[str] = []
+    hearing = await agent.subscribe(subjects.control("*"), lambda message: woken.append(message.subject.decode()))
+    await agent.flush()
+    assert (await http.post("/rpc/cancelTest", json={"testId": queued})).status_code == 200
+    await until(lambda: subjects.control(queued) in woken, within_s=30, what="the agent is woken up")
+    await hearing.close()
+    await ack(Streams(agent), job)
+    await jobs.close()
+    await until(partial(is_listed, http, queued, "failed"), within_s=30)
 
 
 # ── a cluster with certificates on both sides, keys, and a dead server in the address ──
