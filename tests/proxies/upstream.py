@@ -69,18 +69,15 @@ class Upstream:
         """Whether somebody has asked for the stream."""
         return bool(self._listeners)
 
-    def end_streams(self) -> None:
-        """Closes the streams of those who listen."""
-        for writer in self._listeners:
-            writer.transport.abort()
-        self._listeners.clear()
-
     async def say(self, text: str) -> None:
         """Sends an event to everyone who listens."""
         event = f"data: {text}\n\n".encode()
-        for writer in self._listeners:
+        for writer in list(self._listeners):
+            if writer.is_closing():
+                continue
             writer.write(b"%x\r\n%b\r\n" % (len(event), event))
-            await writer.drain()
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
@@ -90,8 +87,7 @@ class Upstream:
                     pass
         finally:
             self._open.discard(writer)
-            if writer not in self._listeners:
-                writer.close()
+            writer.close()
 
     async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
@@ -111,6 +107,10 @@ class Upstream:
             writer.write(_STREAM)
             await writer.drain()
             self._listeners.append(writer)
+            try:
+                await reader.read()  # until the listener leaves
+            finally:
+                self._listeners.remove(writer)
             return False
         writer.write(_OK if self.ready or what not in ("readyz", "busy") else _UNAVAILABLE)
         await writer.drain()
