@@ -1,19 +1,16 @@
-"""A real nginx in front of an edge, where there is one on PATH."""
+"""A real nginx in front of an edge, with directives of the test's own. `tests/proxies/` tries the recipe."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
-import pytest
 
 from broker.local.child_process import Child
 from tests.harness import free_port, until
-
-needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian and Ubuntu: package nginx)")
+from tests.tools import debian_tool
 
 
 class Nginx:
@@ -23,9 +20,13 @@ class Nginx:
         directory: for its configuration, log and temporary files.
         server: the directives of its `server` block; `EDGE` stands for the edge's address, like `127.0.0.1:8000`.
         edge_port: the edge's port.
+
+    Raises:
+        pytest.skip.Exception: nginx is missing and cannot be installed.
     """
 
     def __init__(self, directory: Path, server: str, edge_port: int) -> None:
+        self._tool = debian_tool("nginx")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._directory = directory / f"nginx-{self.port}"
@@ -46,7 +47,7 @@ class Nginx:
         return f"<Nginx {self.port}>"
 
     async def __aenter__(self) -> Self:
-        argv = ["nginx", "-c", str(self._config), "-p", str(self._directory), "-e", f"{self._directory}/error.log"]
+        argv = [self._tool, "-c", str(self._config), "-p", str(self._directory), "-e", f"{self._directory}/error.log"]
         self._child = Child(argv, self._directory / "output.log")
         async with httpx.AsyncClient() as client:
             await until(lambda: self._answers(client), what=f"nginx; see {self._directory}")

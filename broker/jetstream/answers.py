@@ -17,6 +17,8 @@ _WRONG_LAST: Final = {10071, 10164}
 """10164 occurs in clusters only."""
 _NOT_LEADER_YET: Final = {10008, 10158}
 """System unavailable, a publish during an election."""
+_NOT_ENABLED: Final = {10039, 10076}
+"""JetStream is off for the account, or on the server. The code is 503: an operator may switch it on."""
 _STORAGE: Final = {10002, 10023, 10047}
 """A limit of the account, of the server's memory or disk, or of what is reserved on its disk."""
 _FULL_OF_BYTES: Final = ("no space left", "maximum bytes", "resource limits exceeded", "disk quota")
@@ -44,6 +46,9 @@ def read_answer(data: bytes, subject: str) -> dict[str, Any]:
         raise StorageFull(f"the broker has no room to store this: {text} (JetStream error {code})")
     if code in _NOT_THERE:
         raise NotThere(f"{text} ({subject})", certain=True)
+    if code in _NOT_ENABLED:
+        where = "TESTCAST_NATS_JS_DOMAIN or TESTCAST_NATS_JS_API_PREFIX"
+        raise BrokerUnavailable(f"{text}: enable it for this user's account, or name where the streams are in {where}")
     if code != STREAM_FULL and (code in _NOT_LEADER_YET or error.get("code") == 503):
         raise BrokerUnavailable(f"the broker has no leader at the moment: {text}")
     raise BrokerRefused(text, code)

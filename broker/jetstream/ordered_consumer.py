@@ -24,6 +24,7 @@ _SILENCE_S: Final = 3.0
 """After three missed heartbeats the consumer is made anew."""
 _log = logging.getLogger("testcast.ordered_consumer")
 _limited = RateLimited(_log, per_s=5.0)
+_mute = RateLimited(_log, per_s=30.0)
 
 
 class OrderedConsumerStatistics(NamedTuple):
@@ -74,6 +75,8 @@ class OrderedConsumer:
         self._last_seq = 0
         self._consumer_seq = 0
         self._heard = 0.0
+        self._mute = False
+        """The consumer before this one delivered nothing, not even a heartbeat."""
         self._broken = asyncio.Event()
         self._generation = 0
         self._resets = 0
@@ -116,21 +119,28 @@ class OrderedConsumer:
         self._broken.clear()
         generation = self._generation
         inbox = self._nats.inbox()
+        delivers = False
 
         def on_delivery(message: Message) -> None:
+            nonlocal delivers
             if generation == self._generation:
+                if self._mute and not delivers and pending == 0:
+                    self._on_current()
+                delivers = True
+                self._mute = False
                 self._heard = loop.time()
                 self._take(message)
 
+        pending = -1  # unknown
         subscription = await self._nats.subscribe(inbox, on_delivery)
         try:
             pending = await self._start_consumer(inbox)
             self._heard = loop.time()
-            if pending == 0:
+            if pending == 0 and (delivers or not self._mute):
                 self._on_current()
             while not self._broken.is_set():
                 if loop.time() - self._heard > _SILENCE_S:
-                    _limited.info("no heartbeat from %s for %g s: restarting its consumer", self._stream, _SILENCE_S)
+                    self._tell_silence(inbox, delivers)
                     self._on_lost()
                     return
                 try:
@@ -140,6 +150,17 @@ class OrderedConsumer:
                     pass
         finally:
             await _close_quietly(subscription)
+
+    def _tell_silence(self, inbox: str, delivers: bool) -> None:
+        if delivers:
+            _limited.info("no heartbeat from %s for %g s: restarting its consumer", self._stream, _SILENCE_S)
+            return
+        self._mute = True
+        _mute.warning(
+            "following %s: its consumer was made, and nothing arrives on %s: an account that imports the streams "
+            "has to import the stream %s.> as well (TESTCAST_NATS_INBOX_PREFIX)",
+            self._stream, inbox, inbox.rpartition(".")[0],
+        )  # fmt: skip
 
     async def _start_consumer(self, inbox: str) -> int:
         name = secrets.token_hex(8)

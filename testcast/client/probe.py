@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from broker.config import given as variables
 from testcast.client.address import edge_url
 from testcast.client.proxies import VARIABLES, proxy_for
+from testcast.client.rpc import transport
 from testcast.client.token import QUIET, Credentials
 
 _PATIENCE_S: Final = 8.0
@@ -38,12 +39,10 @@ async def read(edge: str, path: str, credentials: Credentials) -> tuple[int, dic
 
     Raises:
         httpx.HTTPError: nothing answers.
-        BadInput: a proxy variable has no usable value.
+        BadInput: a proxy variable has no usable value, or certificates cannot be read.
     """
     proxy = proxy_for(edge_url(edge), variables(VARIABLES))
-    async with httpx.AsyncClient(
-        timeout=_PATIENCE_S, trust_env=False, proxy=None if proxy is None else proxy.url
-    ) as http:
+    async with httpx.AsyncClient(timeout=_PATIENCE_S, trust_env=False, transport=transport(edge, proxy)) as http:
         answer = await http.get(f"{edge}{path}", headers=credentials.headers())
     try:
         body = orjson.loads(answer.content)

@@ -46,11 +46,7 @@ class RpcClient:
         self.url = edge_url(url)
         self.credentials = token if isinstance(token, Credentials) else Credentials(self.url, token)
         self._proxy = proxy_for(self.url, variables(VARIABLES))
-        try:
-            self._http = httpx.AsyncClient(timeout=_TIMEOUT_S, transport=_transport(self.url, self._proxy))
-        except OSError as error:  # ssl.SSLError too: certificates that cannot be read
-            names = " or ".join(variables(_CERTIFICATES)) or "the system's certificates"
-            raise BadInput(f"{names} cannot be read: {error}") from None
+        self._http = httpx.AsyncClient(timeout=_TIMEOUT_S, transport=transport(self.url, self._proxy))
 
     def __repr__(self) -> str:
         return f"<RpcClient {self.url}{' closed' if self._http.is_closed else ''}>"
@@ -138,10 +134,18 @@ def unauthenticated(content: bytes, credentials: Credentials) -> EdgeRefused:
     return EdgeRefused(f"{message}; {credentials.advice()}", "unauthenticated", HTTPStatus.UNAUTHORIZED)
 
 
-def _transport(url: str, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
-    """Connections of httpx: the proxy is chosen here, and certificates are read only where they are used."""
+def transport(url: str, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
+    """Connections of httpx: the proxy is chosen here, and certificates are read only where they are used.
+
+    Raises:
+        BadInput: the certificates that `SSL_CERT_FILE` or `SSL_CERT_DIR` names cannot be read.
+    """
     plain = url.startswith("http://") and (proxy is None or proxy.url.startswith("http://"))
-    return httpx.AsyncHTTPTransport(proxy=None if proxy is None else proxy.url, verify=not plain)
+    try:
+        return httpx.AsyncHTTPTransport(proxy=None if proxy is None else proxy.url, verify=not plain)
+    except OSError as error:  # ssl.SSLError too
+        names = " or ".join(variables(_CERTIFICATES)) or "the system's certificates"
+        raise BadInput(f"{names} cannot be read: {error}") from None
 
 
 def _no_answer(url: str, proxy: Proxy | None, error: httpx.HTTPError) -> ConnectionLost:

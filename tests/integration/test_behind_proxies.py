@@ -20,7 +20,7 @@ from broker.jetstream.api import Streams
 from testcast import Event, watch
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, Reader, begin
-from tests.nginx import Nginx, needs_nginx
+from tests.nginx import Nginx
 from tests.proxy import Proxy, Rewrite
 
 PUBLIC = "https://tests.example.org/testcast"
@@ -313,7 +313,6 @@ async def test_every_answer_with_a_tag_is_compared_in_the_same_way(stack: Stack,
 # ── nginx ──
 
 
-@needs_nginx
 async def test_nginx_with_plain_proxy_pass(stack: Stack, stack_streams: Streams, tmp_path: Path) -> None:
     """Host is changed and Upgrade is removed: no socket, and everything else."""
     test_id = await begin(stack_streams)
@@ -329,7 +328,6 @@ async def test_nginx_with_plain_proxy_pass(stack: Stack, stack_streams: Streams,
             assert nginx.url in refusal.text and "'edge'" in refusal.text
 
 
-@needs_nginx
 @pytest.mark.parametrize("strip", ["/", ""], ids=["removed", "passed on"])
 async def test_nginx_below_a_prefix(
     public_edge: EdgeProcess, stack_streams: Streams, tmp_path: Path, strip: str

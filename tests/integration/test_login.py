@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import hashlib
-import os
 import signal
-import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import nkeys
-import orjson
 import pytest
 
 from agent_worker.publish.run import TestRun
@@ -32,43 +24,11 @@ from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.pull_consumer import PullConsumer, ack
-from broker.local.child_process import Child
-from broker.local.embedded_server import find_binary
-from broker.login import NatsSettings
 from tests.harness import EdgeProcess, begin, free_port, until
+from tests.nats_servers import certificates, connected, credentials_file, jwt, seed, serving
 
 SECRET = "p@ss/w:rd"
 ENCODED = "p%40ss%2Fw%3Ard"
-
-
-class Server:
-    """A nats-server with a configuration of its own."""
-
-    def __init__(self, folder: Path, text: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
-        self.file = folder / "nats.conf"
-        self.write(text)
-        self.child = Child([find_binary(), "-c", str(self.file)], folder / "nats.log", dict(os.environ))
-
-    def write(self, text: str) -> None:
-        self.file.write_text(f"host: 127.0.0.1\nport: {self.port}\n{text.replace('STORE', str(self.file.parent))}\n")
-
-    def url(self, login: str = "", scheme: str = "nats") -> str:
-        return f"{scheme}://{login}{'@' if login else ''}127.0.0.1:{self.port}"
-
-
-@contextlib.asynccontextmanager
-async def serving(folder: Path, text: str) -> AsyncIterator[Server]:
-    server = Server(folder, text)
-    try:
-        yield server
-    finally:
-        await server.child.stop(10)
-
-
-async def connected(url: str, **settings: Any) -> Connection:
-    return await Connection.connect(url, name="test", timeout_s=20, settings=NatsSettings(**settings))
 
 
 async def store_and_read(nats: Connection) -> None:
@@ -179,23 +139,6 @@ async def test_a_user_who_may_not_create_streams_runs_an_edge_on_those_that_stan
         await nats.close()
 
 
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def certificates(folder: Path) -> None:
-    """A CA, a certificate of the server and one of a client, as PEM files."""
-    folder.mkdir()
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    openssl(folder, "req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=our own CA")
-    for name in ("server", "client"):
-        openssl(folder, "req", *curve[:-2], "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
-    (folder / "both.pem").write_text((folder / "client.pem").read_text() + (folder / "client.key").read_text())
-
-
 TLS = """
 jetstream: {store_dir: "STORE"}
 tls: {cert_file: "CERTS/server.pem", key_file: "CERTS/server.key", ca_file: "CERTS/ca.pem", verify: true}
@@ -223,10 +166,6 @@ async def test_nothing_is_said_in_the_clear_where_tls_was_asked_for(tmp_path: Pa
             await connected(server.url(f"a%40b:{ENCODED}", scheme="tls"))
 
 
-def seed(kind: int) -> bytes:
-    return bytes(nkeys.encode_seed(os.urandom(32), kind))
-
-
 async def test_an_nkey(tmp_path: Path) -> None:
     mine = seed(nkeys.PREFIX_BYTE_USER)
     (tmp_path / "seed").write_bytes(mine + b"\n")
@@ -241,15 +180,6 @@ async def test_an_nkey(tmp_path: Path) -> None:
             await connected(server.url(), nkey=tmp_path / "other")
 
 
-def jwt(issuer: Any, subject: str, kind: str, **claims: Any) -> str:
-    """A token of NATS's own kind, as `nsc` writes them."""
-    body = {"iss": issuer.public_key.decode(), "sub": subject, "iat": 1, "nats": {"type": kind, "version": 2, **claims}}
-    body["jti"] = base64.b32encode(hashlib.sha256(orjson.dumps(body)).digest()).decode().rstrip("=")
-    parts = [orjson.dumps({"typ": "JWT", "alg": "ed25519-nkey"}), orjson.dumps(body)]
-    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
-    return f"{signed.decode()}.{base64.urlsafe_b64encode(issuer.sign(signed)).rstrip(b'=').decode()}"
-
-
 async def test_a_credentials_file(tmp_path: Path) -> None:
     kinds = (nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER)
     seeds = [seed(kind) for kind in kinds]
@@ -262,12 +192,8 @@ async def test_a_credentials_file(tmp_path: Path) -> None:
         names[2]: jwt(operator, names[2], "account", limits=unlimited | storage | {"wildcards": True}),
     }
     token = jwt(account, names[3], "user", subs=-1, data=-1, payload=-1)
-    dashes, kind = "-" * 5, "seed".upper()
     credentials = tmp_path / "user.creds"
-    credentials.write_text(
-        f"{dashes}BEGIN NATS USER JWT{dashes}\n{token}\n------END NATS USER JWT------\n\n"
-        f"{dashes}BEGIN USER NKEY {kind}{dashes}\n{seeds[3].decode()}\n------END USER NKEY {kind}------\n"
-    )
+    credentials.write_text(credentials_file(token, seeds[3]))
     text = (
         f'jetstream: {{store_dir: "STORE"}}\noperator: {jwt(operator, names[0], "operator", system_account=names[1])}\n'
         f"resolver: MEMORY\nresolver_preload: {{{', '.join(f'{name}: {each}' for name, each in accounts.items())}}}"
