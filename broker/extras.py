@@ -23,8 +23,6 @@ class MissingExtra(BadInput):
         extra: its name.
     """
 
-    code = "missing_extra"
-
     def __init__(self, extra: str, what: str, modules: tuple[str, ...]) -> None:
         super().__init__(f"{what} needs packages that are not installed ({', '.join(modules)}): {remedy(extra)}")
         self.extra = extra
