@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test coverage attacks audit faults bench autobahn screenshot lock sbom clean
+.PHONY: help setup tools demo lint check test coverage attacks audit faults bench autobahn screenshot lock charts sbom clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -77,6 +77,9 @@ lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade 
 	$(COMPILE) pyproject.toml --extra top --extra traces --constraint requirements.lock --output-file requirements-observe.lock
 	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --constraint requirements-observe.lock --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+
+charts: setup  ## lints, renders and validates the Helm chart; builds Helm with Go if need be (ARGS="--nats-chart DIR")
+	$(BIN)/python scripts/charts.py $(ARGS)
 
 sbom: setup  ## bills of materials (CycloneDX) of what the locks install, into dist/; images carry their own
 	@mkdir -p dist
