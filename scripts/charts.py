@@ -89,8 +89,8 @@ def digest(example: Path | None) -> str:
 
 def rendered(program: str, example: Path | None) -> str:
     """What Helm makes of the chart with an example's values; without the alerts, which have tests of their own."""
-    chosen = ["--values", example] if example else []
-    common = ["--kube-version", VERSIONS[-1], *chosen]
+    chosen: list[str | Path] = ["--values", example] if example else []
+    common: list[str | Path] = ["--kube-version", VERSIONS[-1], *chosen]
     run(program, "lint", CHART, "--quiet", "--strict", *common)
     text = run(program, "template", "testcast", CHART, "--namespace", "testcast", *common)
     documents = text.split("\n---\n")
