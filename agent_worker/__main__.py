@@ -9,7 +9,7 @@ if not sys.flags.safe_path:
 from broker.extras import MissingExtra, require
 
 try:
-    require("agent", "testcast agent")
+    require("agent", "playing games")
 except MissingExtra as error:
     print(f"testcast agent: {error}", file=sys.stderr)  # noqa: T201  # a person reads it
     raise SystemExit(2) from None

@@ -8,9 +8,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from packaging.requirements import Requirement
 
 from broker import extras
+from testcast.cli.main import cli
+from testcast.exit_codes import exit_status
 from testcast.local import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,10 +34,6 @@ sys.meta_path.insert(0, Hidden())
 def core_only(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WITHOUT + program, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def run_testcast(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return core_only("sys.argv[0] = 'testcast'\nfrom testcast.entry import main\nmain()", *arguments)
 
 
 def test_each_extra_names_the_modules_that_pyproject_brings() -> None:
@@ -64,11 +63,17 @@ print("imported")
 
 
 @pytest.mark.parametrize("command", [("demo", "--once"), ("up",), ("agent",)], ids=lambda each: each[0])
-def test_a_command_that_plays_names_the_extra(command: tuple[str, ...]) -> None:
-    told = run_testcast(*command)
-    assert told.returncode == 2
-    assert "playwright" in told.stderr and "pip install 'testcast[agent]'" in told.stderr
-    assert "Traceback" not in told.stderr
+def test_a_command_that_plays_names_the_extra(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    told = CliRunner().invoke(cli, command)
+    assert isinstance(told.exception, extras.MissingExtra) and exit_status(told.exception) == 2
+    assert "playwright" in told.exception.message and "pip install 'testcast[agent]'" in told.exception.message
+
+
+def test_the_command_shows_it_without_a_traceback() -> None:
+    told = core_only("sys.argv[0] = 'testcast'\nfrom testcast.entry import main\nmain()", "agent")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith("error: ") and "testcast[agent]" in told.stderr and "Traceback" not in told.stderr
 
 
 def test_an_agent_that_is_started_as_a_module_names_the_extra() -> None:
