@@ -64,9 +64,9 @@ autobahn: setup  ## the Autobahn Testsuite against the edge's socket; needs a Py
 screenshot: setup  ## a picture of each state of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)
 
-# Four locks, since four places install four things: the edge's image takes what runs everywhere (requirements.lock), the
-# agent's also what plays games (-agent), both to build the wheel what builds (-build); a developer takes all of it with
-# the tools (-dev). -c holds them to the same versions. uv resolves for every platform and Python at once, which pip cannot; it is wanted here only.
+# Five locks, for what runs everywhere (requirements.lock), with what plays games (-agent), with what looks inside:
+# `testcast top` and traces (-observe), what builds the wheel (-build), and all of it with the tools (-dev). -c holds
+# them to the same versions. uv resolves for every platform and Python at once, which pip cannot; it is wanted here only.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(ARGS)
 
@@ -74,7 +74,8 @@ lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 	$(COMPILE) pyproject.toml --output-file requirements.lock
 	$(COMPILE) pyproject.toml --extra agent --constraint requirements.lock --output-file requirements-agent.lock
-	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra top --extra traces --constraint requirements.lock --output-file requirements-observe.lock
+	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --constraint requirements-observe.lock --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
 
 clean:  ## the environment and every cache; the next target makes them again

@@ -1,6 +1,7 @@
 """The licences of everything that is installed with testcast, from the metadata of the installed packages.
 
-`python scripts/licences.py` writes docs/licences.md. A test compares it with requirements-agent.lock.
+`python scripts/licences.py` writes docs/licences.md. It covers testcast with all its extras (agent, top, traces); a test
+compares it with their lock files.
 """
 
 import importlib.metadata
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LOCK: Final = ROOT / "requirements-agent.lock"
+LOCKS: Final = (ROOT / "requirements-agent.lock", ROOT / "requirements-observe.lock")
+"""All that people install: no tools of developers."""
 PAGE: Final = ROOT / "docs" / "licences.md"
 ALLOWED: Final = frozenset(
     {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0"}
@@ -22,6 +24,7 @@ _SPOKEN: Final = {
     "Apache Software License": "Apache-2.0",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "3-Clause BSD License": "BSD-3-Clause",
     "BSD License": "BSD-3-Clause",
     "BSD": "BSD-3-Clause",
     "Python Software Foundation License": "PSF-2.0",
@@ -30,8 +33,9 @@ _SPOKEN: Final = {
 _HEAD: Final = """\
 # Licences
 
-testcast is under the Apache License 2.0. It installs these packages, each under a licence of its own. The table is made
-from the metadata of the installed packages: `.venv/bin/python scripts/licences.py` makes it again.
+testcast is under the Apache License 2.0. With all its extras (`agent`, `top`, `traces`) it installs these packages, each
+under a licence of its own. The table is made from the metadata of the installed packages:
+`.venv/bin/python scripts/licences.py` makes it again.
 
 The agent's browser is Chromium (BSD-3-Clause and others), which is installed separately.
 
@@ -40,9 +44,10 @@ The agent's browser is Chromium (BSD-3-Clause and others), which is installed se
 """
 
 
-def locked() -> list[str]:
-    """The names of the packages in the lock file."""
-    return re.findall(r"^([a-z0-9-]+)==", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+def locked(*locks: Path) -> list[str]:
+    """The names of the packages in lock files: `LOCKS` if none is named."""
+    texts = [each.read_text(encoding="utf-8") for each in locks or LOCKS]
+    return sorted({name for text in texts for name in re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)})
 
 
 def licence(package: str) -> str | None:

@@ -15,8 +15,8 @@ LINE = re.compile(r"^([a-z0-9-]+)==\S+(?: ; (.*?))? \\$", re.MULTILINE)
 
 
 def wanted_here() -> set[str]:
-    """The packages of the lock whose marker holds on this machine."""
-    found = LINE.findall(licences.LOCK.read_text())
+    """The packages of the locks whose marker holds on this machine."""
+    found = {each for lock in licences.LOCKS for each in LINE.findall(lock.read_text())}
     needed = [(name, Requirement(f"{name}; {marker}" if marker else name).marker) for name, marker in found]
     return {name for name, marker in needed if marker is None or marker.evaluate()}
 
