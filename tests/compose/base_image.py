@@ -1,7 +1,7 @@
 """Base images for a machine that reaches no registry of images, made of the Debian packages that it has itself.
 
 What a base holds: the packages named below with all they depend on, as dpkg lists their files, dpkg's own records of
-them, and this machine's configuration of apt, pip and certificates, so that the Dockerfile's steps find their registries.
+them, and this machine's configuration of apt without any source: what the Dockerfile installs is there already.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ BASE = (
     *("apt", "ca-certificates", "debian-archive-keyring", "wget", "python3", "python3-venv"),
 )
 """What an image of Debian with Python has, and wget, which the images of the broker and the proxy have from Alpine."""
-BROWSER = ("chromium", "libatomic1")
+BROWSER = ("chromium", "fonts-liberation", "libatomic1")
 """What the agent's image installs: apt-get finds it there already, instead of unpacking 400 MB at every run."""
 _DPKG = Path("/var/lib/dpkg")
 _UNWANTED = re.compile(r"/usr/share/(doc|man|info|locale|lintian|bug|icons|gtk-doc)/.|.*/__pycache__(/|$)")
-_OF_THE_MACHINE = ("/etc/apt", "/etc/ssl", "/etc/pip.conf", "/etc/alternatives", "/etc/ld.so.cache", "/usr/local/share")
+_OF_THE_MACHINE = ("/etc/apt/apt.conf.d", "/etc/ssl", "/etc/alternatives", "/etc/ld.so.cache", "/usr/local/share")
 _LINKS = {"/usr/bin/python": "python3", "/usr/bin/sh": "dash"} | {
     f"/{name}": f"usr/{name}" for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 }

@@ -1,8 +1,8 @@
 """The images of a Compose installation, made on the spot where no registry of images can be reached.
 
 The Dockerfile's own stages from `runtime` on make them, with their user, folders, checks and commands. Its build stages
-install the packages of the lock files with pip, which takes minutes: here their result is taken from the environment that
-these tests run in, which was installed from the same locks.
+install the packages of the lock files with pip, which takes minutes: here their result is taken from the environment
+that these tests run in, which was installed from the same locks.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _build(client: docker.DockerClient, context: IO[bytes], target: str, tag: st
         target=target,
         tag=tag,
         buildargs={"BASE": BASE_IMAGE},
-        network_mode="host",
+        network_mode="none",
         rm=True,
         forcerm=True,
     )
