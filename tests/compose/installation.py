@@ -44,6 +44,8 @@ class Installation:
         self._client = client
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.made_s = self.up_s = 0.0
+        """How long its images took, and until its containers stood."""
         lines = {**settings, "TESTCAST_PORT": str(self.port), "COMPOSE_PROJECT_NAME": PROJECT}
         env_file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         self.compose = _Compose(

@@ -1,8 +1,8 @@
 """docker-compose.yml for real: brought up in containers, watched through its proxy, broken and scaled.
 
 Two runs are watched. One is of the demo game, which the container's agent plays in its Chromium. The other has ten
-numbered events a second, so that a gap shows, and lasts until all faults are over. The figures are told at the end of the
-tests, also when they are right.
+numbered events a second, so that a gap shows, and lasts until all faults are over. The figures are told at the end of
+the tests, also when they are right.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +23,12 @@ from testcast import watch
 from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Reset
 from testcast.client.rpc import RpcClient, submit
+from tests.compose.conftest import FIGURES
 from tests.compose.engine import engine
 from tests.compose.images import make_images
 from tests.compose.installation import FILES, ROOT, Installation, compose_v2, installed
 from tests.harness import until
+from tests.tools import debian_tool
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="function")]
 GAME = "http://demo_game:8080/"
@@ -47,7 +49,7 @@ def installation(client: docker.DockerClient, tmp_path_factory: pytest.TempPathF
     settings = make_images(client)
     made = time.monotonic()
     with installed(client, settings, tmp_path_factory.mktemp("compose")) as found:
-        print(f"compose: images made in {made - begun:.0f} s, up in {time.monotonic() - made:.0f} s")
+        found.made_s, found.up_s = made - begun, time.monotonic() - made
         yield found
 
 
@@ -124,7 +126,10 @@ async def scale_down(installation: Installation) -> str:
     return "scaled the edges from four to two"
 
 
-async def test_every_event_is_seen_once_through_kills_and_scaling(installation: Installation) -> None:
+async def test_every_event_is_seen_once_through_kills_and_scaling(
+    installation: Installation, record_property: Callable[[str, object], None]
+) -> None:
+    record_property(FIGURES, f"compose: images made in {installation.made_s:.0f} s, up in {installation.up_s:.0f} s")
     url = installation.url
     agent = installation.container("agent_worker")
 
@@ -153,27 +158,28 @@ async def test_every_event_is_seen_once_through_kills_and_scaling(installation: 
             await asyncio.gather(*watching, *watching_game)
     published = int((printed + "".join([part.decode() for part in output])).split()[-1])
     for name, test_id, seen in (("numbered", numbered, of_numbers), ("played", played, of_game)):
-        await judge(name, url, test_id, seen, faults)
+        record_property(FIGURES, await judge(name, url, test_id, seen, faults))
     for each in of_numbers:
         numbers = [int(found[1]) for _, _, text in each.events if (found := re.fullmatch(r"number (\d+)", text))]
         assert numbers == list(range(1, published + 1))
     assert any("score" in text.lower() for _, _, text in of_game[0].events), "the agent has played the game to its end"
 
 
-async def judge(name: str, url: str, test_id: str, viewers_of_it: list[Seen], faults: list[str]) -> None:
-    """Prints the figures of one run, and fails unless every viewer has seen every stored event once, in order."""
+async def judge(name: str, url: str, test_id: str, viewers_of_it: list[Seen], faults: list[str]) -> str:
+    """The figures of one run. Fails unless every viewer has seen every stored event once, in order."""
     wanted = await stored(url, test_id)
     lost = sum(len(set(wanted) - {seq for _, seq, _ in each.events}) for each in viewers_of_it)
     twice = sum(len(each.events) - len({seq for _, seq, _ in each.events}) for each in viewers_of_it)
     resets = sum(len(each.resets) for each in viewers_of_it)
     gaps = [b[0] - a[0] for each in viewers_of_it for a, b in zip(each.events, each.events[1:], strict=False)]
-    print(
+    figures = (
         f"compose: {name} run: faults {len(faults)} ({'; '.join(faults)}), events {len(wanted)}, "
         f"viewers {len(viewers_of_it)}, lost {lost}, twice {twice}, resets {resets}, "
         f"longest time without news {max(gaps):.1f} s"
     )
-    assert [[seq for _, seq, _ in each.events] for each in viewers_of_it] == [wanted] * len(viewers_of_it)
-    assert resets == 0
+    assert [[seq for _, seq, _ in each.events] for each in viewers_of_it] == [wanted] * len(viewers_of_it), figures
+    assert resets == 0, figures
+    return figures
 
 
 async def test_every_container_is_healthy(installation: Installation) -> None:
@@ -203,9 +209,7 @@ async def test_no_container_is_root_or_may_write(installation: Installation) -> 
         assert status != 0 and said.startswith(b"10001\n") and said.count(b"Read-only file system") == 2, said
 
 
-def test_both_versions_of_compose_read_the_files() -> None:
-    from tests.tools import debian_tool
-
+def test_both_versions_of_compose_read_the_files(record_property: Callable[[str, object], None]) -> None:
     commands = {"1": debian_tool("docker-compose"), "2": compose_v2()}
     read = []
     for version, command in commands.items():
@@ -216,4 +220,4 @@ def test_both_versions_of_compose_read_the_files() -> None:
                 ran = subprocess.run([command, *arguments, "config", "-q"], cwd=ROOT, env=settings, capture_output=True)
                 assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
                 read.append(version)
-    print(f"compose: files read by Compose {', '.join(dict.fromkeys(read))}")
+    record_property(FIGURES, f"compose: files read by Compose {', '.join(dict.fromkeys(read))}")
