@@ -100,7 +100,7 @@ FROM runtime AS agent-files
 # libatomic1: Playwright's driver, a Node.js of its own, does not start without.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends chromium fonts-liberation libatomic1 \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=agent-build /opt/testcast /opt/testcast
 RUN PYTHONDONTWRITEBYTECODE= python -c "import agent_worker.main, testcast.cli.main"
 

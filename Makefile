@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test coverage attacks audit faults bench autobahn screenshot lock clean
+.PHONY: help setup tools demo lint check test coverage attacks audit faults bench autobahn screenshot lock sbom clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -77,6 +77,11 @@ lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade 
 	$(COMPILE) pyproject.toml --extra top --extra traces --constraint requirements.lock --output-file requirements-observe.lock
 	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --constraint requirements-observe.lock --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+
+sbom: setup  ## bills of materials (CycloneDX) of what the locks install, into dist/; images carry their own
+	@mkdir -p dist
+	$(BIN)/python scripts/sbom.py testcast --lock requirements.lock > dist/testcast.cdx.json
+	$(BIN)/python scripts/sbom.py testcast-extras --lock requirements-agent.lock --lock requirements-observe.lock > dist/testcast-extras.cdx.json
 
 clean:  ## the environment and every cache; the next target makes them again
 	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist

@@ -1,6 +1,6 @@
 """The licences of everything that is installed with testcast, from the metadata of the installed packages.
 
-`python scripts/licences.py` writes docs/licences.md. It covers testcast with all its extras (agent, top, traces); a test
+`python scripts/licences.py` writes docs/licences.md, for testcast with all its extras (agent, top, traces). A test
 compares it with their lock files.
 """
 
@@ -33,8 +33,8 @@ _SPOKEN: Final = {
 _HEAD: Final = """\
 # Licences
 
-testcast is under the Apache License 2.0. With all its extras (`agent`, `top`, `traces`) it installs these packages, each
-under a licence of its own. The table is made from the metadata of the installed packages:
+testcast is under the Apache License 2.0. With all its extras (`agent`, `top`, `traces`) it installs these packages,
+each under a licence of its own. The table is made from the metadata of the installed packages:
 `.venv/bin/python scripts/licences.py` makes it again.
 
 The agent's browser is Chromium (BSD-3-Clause and others), which is installed separately.

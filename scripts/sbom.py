@@ -4,8 +4,8 @@
     python scripts/sbom.py testcast --lock requirements.lock [--lock …]      of it, what these files lock (make sbom)
 
 Versions, licences and dependencies are from the metadata of the installed packages, and in an image those of Debian's
-packages from dpkg. The same environment gives the same bytes: there is no time in it, and its serial number is made from
-its contents. Standard library only: it runs while an image is built.
+packages from dpkg. The same environment gives the same bytes: there is no time in it, and its serial number is made
+from its contents. Standard library only: it runs while an image is built.
 """
 
 import argparse

