@@ -76,6 +76,8 @@ NAMES: Final = frozenset(
         "TESTCAST_GRAFANA_IMAGE",
         "TESTCAST_GRAFANA_PORT",
         "TESTCAST_INSECURE",
+        "TESTCAST_LOG_FORMAT",
+        "TESTCAST_LOG_LEVEL",
         "TESTCAST_NATS_CA",
         "TESTCAST_NATS_CERT",
         "TESTCAST_NATS_CREDS",

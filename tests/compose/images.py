@@ -94,7 +94,7 @@ def _build(client: docker.DockerClient, context: IO[bytes], target: str, tag: st
 
 
 def shortened(dockerfile: str, target: str) -> str:
-    """The Dockerfile with stages that copy what its build stages would have installed."""
+    """The Dockerfile without its build stages: what they would have installed is copied from the context."""
     head, found, rest = dockerfile.partition("\nFROM ${BASE} AS runtime\n")
     assert found, "the Dockerfile has no stage `runtime`"
     assert f"AS {target}-build" in head
@@ -105,8 +105,9 @@ def shortened(dockerfile: str, target: str) -> str:
         assert start is not None and end is not None
         rest = rest[: start.start()] + rest[end.start() :]
     argument = re.search(r"^ARG BASE=.*$", head, re.MULTILINE)
-    assert argument is not None
-    return f"{argument[0]}\nFROM scratch AS {target}-build\nCOPY opt /opt\n{found}{rest}"
+    copied = f"COPY --from={target}-build /opt/testcast /opt/testcast"
+    assert argument is not None and copied in rest
+    return f"{argument[0]}\n{found}{rest.replace(copied, 'COPY opt/testcast /opt/testcast')}"
 
 
 def _part_context(target: str) -> IO[bytes]:
