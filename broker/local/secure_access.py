@@ -102,14 +102,15 @@ class SecureAccess(NamedTuple):
         text = server_config(self.rights, keys, server / "server.pem", server / "server.key", cluster)
         replace(self.config, text.encode())
 
-    def write_settings(self, hosts: Sequence[str], port: int, *, replicas: int = 1) -> None:
+    def write_settings(self, host: str, port: int, *, others: Sequence[str] = (), replicas: int = 1) -> None:
         """Writes each role's settings into its file `env`.
 
         Args:
-            hosts: as clients reach the broker, or each server of a cluster.
+            host: as clients reach the broker.
+            others: as they reach the other servers of a cluster.
             replicas: of the streams that the operator makes.
         """
-        url = ",".join(f"tls://{host_port(host, port)}" for host in hosts)
+        url = ",".join(f"tls://{host_port(each, port)}" for each in (host, *others))
         for role in self.rights:
             settings = self.settings(role, url)
             if role is Role.OPERATOR and replicas > 1:

@@ -250,9 +250,10 @@ def prepare_broker(request: BrokerRequest, settings: BrokerConfig, terminal: Ter
     names = names_of(request.host, (*request.names, *request.routes))
     access.prepare(names, datetime.now(UTC), routes=request.routes)
     if request.routes:
-        access.write_settings(request.names, request.port, replicas=min(len(request.routes), _REPLICAS))
+        first, *others = request.names
+        access.write_settings(first, request.port, others=others, replicas=min(len(request.routes), _REPLICAS))
     else:
-        access.write_settings([request.names[0] if request.names else reachable(request.host)], request.port)
+        access.write_settings(request.names[0] if request.names else reachable(request.host), request.port)
     if role is not None:
         for line in (access.directory / role / ENV).read_bytes().splitlines():
             terminal.raw(line)

@@ -135,7 +135,7 @@ class Stack:
         self.login = NatsSettings()
         if access is not None:
             self._access, self.login = access, access.login(Role.OPERATOR)
-            access.write_settings([names[0] if names else reachable(host)], self._server.port)
+            access.write_settings(names[0] if names else reachable(host), self._server.port)
             self._announced = announce(access, self.nats_url)
         nats = await Connection.connect(self.nats_url, name="testcast-setup", settings=self.login)
         try:

@@ -126,7 +126,7 @@ async def kill_the_leader(installation: Installation) -> str:
 
 
 async def scale_down(installation: Installation) -> str:
-    up = ("up", "--detach", "--no-build", "--no-recreate", "--scale", "ws_edge=2")
+    up = ("up", "--detach", "--no-build", "--no-recreate", "--no-deps", "--scale", "ws_edge=2", "ws_edge")
     await asyncio.to_thread(installation.command, *up)
     assert len(installation.containers("ws_edge")) == 2
     return "scaled the edges from four to two"

@@ -164,7 +164,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 def test_keys_are_made_once_and_are_their_owners(tmp_path: Path) -> None:
     access, now = secure.access_in(tmp_path / "access"), datetime.now(UTC)
     access.prepare(["localhost"], now)
-    access.write_settings(["nats.example"], 4222)
+    access.write_settings("nats.example", 4222)
     first = contents(access.directory)
     for name in first:
         private = name.endswith(("nkey", ".key", "env", "nats.conf"))
