@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -98,8 +98,12 @@ def _paths(packages: Iterable[Package]) -> Iterator[str]:
     yield from sorted((below_usr | {"/tmp", "/var/tmp", "/root", "/run", "/proc", "/sys", "/dev"}) - _LINKS.keys())
 
 
-def write_base(target: IO[bytes], roots: Iterable[str]) -> None:
+def write_base(target: IO[bytes], roots: Iterable[str], further: Callable[[tarfile.TarFile], None]) -> None:
     """Writes the file system of a base image as a tar archive.
+
+    Args:
+        roots: packages that it has, with all that they depend on.
+        further: adds what else it has.
 
     Raises:
         LookupError: one of the packages `roots` is not installed.
@@ -122,6 +126,7 @@ def write_base(target: IO[bytes], roots: Iterable[str]) -> None:
             for file in (_DPKG / "info").glob(f"{each.files.stem}.*"):
                 if file.stem == each.files.stem:  # python3 is not python3.11
                     archive.add(file, str(file).lstrip("/"))
+        further(archive)
 
 
 def _add(archive: tarfile.TarFile, path: Path) -> None:

