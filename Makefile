@@ -7,7 +7,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test coverage attacks audit faults bench autobahn screenshot lock sbom clean
+.PHONY: help setup tools demo lint check test coverage attacks audit faults monitoring bench autobahn screenshot lock sbom clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -54,6 +54,9 @@ audit: setup  ## advisories about the locked packages, where they can be had; wh
 
 faults: setup  ## kills, stops and cuts everything, and counts what was lost (ARGS="--seed 7 --rounds 30", ARGS="--only 'broker disk full'")
 	$(BIN)/python -m tests.faults $(ARGS)
+
+monitoring: setup  ## every query of the dashboard, and every alert caused for real, on a real Prometheus (ARGS="--only drain")
+	$(BIN)/python -m tests.monitoring $(ARGS)
 
 bench: tools  ## what fan-out costs, beside its peers, in one run; writes BENCHMARKS.md (ARGS="--help" lists the parts)
 	$(BIN)/python -m tests.bench $(ARGS)

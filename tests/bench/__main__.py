@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import alone, compare, host, profile, report, scenes, tokens
+from tests.bench import alone, compare, host, metrics, profile, report, scenes, tokens
 from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
@@ -52,6 +52,13 @@ async def _access(options: argparse.Namespace, programs: Path) -> str:
     return str(await importlib.import_module("tests.bench.access").access(programs, options.quick))
 
 
+async def _metrics(options: argparse.Namespace, programs: Path) -> str:
+    """What metrics cost."""
+    if options.earlier is not None:
+        EarlierEdge.checkout = options.earlier.resolve()
+    return await metrics.metrics(programs, options.rounds or (2 if options.quick else 9), options.earlier is not None)
+
+
 async def _page(options: argparse.Namespace, programs: Path) -> str:
     """Imported here, because the other parts need no Playwright."""
     return str(await importlib.import_module("tests.bench.page").page(programs, options.quick, options.minutes))
@@ -64,6 +71,7 @@ PARTS: dict[str, Part] = {
     "polls": _alone(alone.polling),
     "growth": _alone(alone.growth),
     "access": _access,
+    "metrics": _metrics,
     "open": _alone(alone.opening),
     "tokens": _alone(tokens.tokens),
     "sockets": _sockets,
@@ -84,7 +92,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short check; does not write BENCHMARKS.md")
     parser.add_argument("--rounds", type=int, default=0, help="measurements per cell (default 3; with --quick 1)")
     parser.add_argument("--only", default=",".join(SHORT_NAMES), help="peers: only these, comma-separated")
-    parser.add_argument("--earlier", type=Path, help="peers: adds a row for the edge of this checkout")
+    parser.add_argument("--earlier", type=Path, help="peers, metrics: adds a row for the edge of this checkout")
     parser.add_argument("--minutes", type=float, default=0, help="sockets, page: how long to measure")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
     options = parser.parse_args()

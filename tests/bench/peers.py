@@ -203,6 +203,12 @@ class Edge(OnNats):
     workers: ClassVar[int] = 1
     checkout: ClassVar[Path | None] = None
     """The checkout whose code runs; None for this checkout."""
+    module: ClassVar[str] = "ws_edge"
+    """What Python runs."""
+
+    def settings(self) -> dict[str, str]:
+        """Further settings of the edge."""
+        return {}
 
     async def start(self) -> None:
         await super().start()
@@ -212,8 +218,8 @@ class Edge(OnNats):
         self.streams = Streams(self.nats)
         self.test_id = await begin(self.streams)
         settings = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0", "TESTCAST_EDGE_WORKERS": str(self.workers)}
-        self.process = _PinnedEdge(self.broker.url, self.directory, **settings)
-        self.process.checkout = self.checkout
+        self.process = _PinnedEdge(self.broker.url, self.directory, **settings, **self.settings())
+        self.process.checkout, self.process.module = self.checkout, self.module
         self.port = self.process.port
         self.process.spawn()
         self._started.push_async_callback(self.process.child.stop, 0)
@@ -272,11 +278,12 @@ class _PinnedEdge(EdgeProcess):
     """An edge on the first core, or on both cores if it has several processes."""
 
     checkout: Path | None = None
+    module = "ws_edge"
 
     def spawn(self) -> None:
         several = int(self._env["TESTCAST_EDGE_WORKERS"]) > 1
         cores = "0,1" if several else SERVER_CORE
-        argv = [sys.executable, "-m", "ws_edge"]
+        argv = [sys.executable, "-m", self.module]
         if self.checkout is not None:
             argv = ["env", f"--chdir={self.checkout}", *argv]
         self.child = Child(on_cores(cores, argv), self.log, self._env)
