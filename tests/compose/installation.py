@@ -93,10 +93,10 @@ class Installation:
 
 @contextmanager
 def installed(client: docker.DockerClient, settings: Mapping[str, str], folder: Path) -> Iterator[Installation]:
-    """An installation with four edges, which is taken down with its volumes and networks."""
+    """An installation with four edges and without a first run, taken down with its volumes and networks."""
     installation = Installation(client, settings, folder / ".env")
     try:
-        installation.command("up", "--detach", "--no-build", "--scale", "ws_edge=4")
+        installation.command("up", "--detach", "--no-build", "--scale", "ws_edge=4", "--scale", "first_run=0")
         yield installation
     finally:
         installation.command("down", "--volumes", "--timeout", "5")

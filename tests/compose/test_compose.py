@@ -141,7 +141,7 @@ async def test_every_event_is_seen_once_through_kills_and_scaling(
 
     async def submitted() -> str:
         with contextlib.suppress(ConnectionLost):  # no edge is ready yet
-            return await submit(url, GAME, budget_seconds=10, seed=1)
+            return await submit(url, GAME, budget_seconds=15, seed=1)
         return ""
 
     played = await until(submitted, within_s=90, what="an edge takes a run")
@@ -204,7 +204,9 @@ async def test_every_container_is_healthy(installation: Installation) -> None:
         for each in installation.containers(ended=True)
         if each.status == "exited"
     }
-    assert ended == {"init": 0, "operator": 0, "first_run": 0}
+    assert ended == {"init": 0, "operator": 0}
+    # It has nothing to do, since there are runs.
+    assert installation.command("run", "--rm", "--no-deps", "first_run") == ""
 
 
 async def test_no_container_is_root_or_may_write(installation: Installation) -> None:
@@ -214,7 +216,7 @@ async def test_no_container_is_root_or_may_write(installation: Installation) -> 
         assert "no-new-privileges:true" in host["SecurityOpt"], each.name
         assert host["Memory"] and host["PidsLimit"] and host["NanoCpus"], each.name
         status, said = each.exec_run(["sh", "-c", "id -u; touch /usr/written /written"])
-        assert status != 0 and said.startswith(b"10001\n") and said.count(b"Read-only file system") == 2, said
+        assert status != 0 and b"10001\n" in said and said.count(b"Read-only file system") == 2, said
 
 
 def test_both_versions_of_compose_read_the_files(record_property: Callable[[str, object], None]) -> None:
