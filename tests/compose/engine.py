@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import docker
 import pytest
 from docker.errors import DockerException
 
-import docker
 from tests.tools import debian_tool
 
 _START_S: Final = 60

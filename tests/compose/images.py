@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import docker
+
 from broker.local.embedded_server import find_binary
 from debian import install
 from tests.compose.base_image import BASE, BROWSER, text, write_base

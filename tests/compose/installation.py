@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import docker
 from testcontainers.compose import DockerCompose
 
-import docker
 from tests.harness import free_port
 from tests.tools import debian_tool
 

@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import docker
 import pytest
 
-import docker
 from testcast import watch
 from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Reset
@@ -30,7 +30,7 @@ from tests.compose.installation import FILES, ROOT, Installation, compose_v2, in
 from tests.harness import until
 from tests.tools import debian_tool
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="function")]
+pytestmark = pytest.mark.timeout(600)  # images and containers, on a machine that may be busy
 GAME = "http://demo_game:8080/"
 VIEWERS = 4
 _PUBLISHER = (Path(__file__).with_name("publisher.py")).read_text()
