@@ -7,7 +7,8 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test parts pages coverage attacks audit faults monitoring bench autobahn screenshot lock charts sbom clean
+.PHONY: help setup tools demo lint check test parts pages coverage attacks audit faults monitoring bench autobahn screenshot \
+	lock charts sbom clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'

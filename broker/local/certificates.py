@@ -20,13 +20,15 @@ _SERVER_LASTS: Final = timedelta(days=397)
 """Longer ones are refused by some clients."""
 RENEWED_BEFORE: Final = timedelta(days=30)
 _CLOCKS_DIFFER: Final = timedelta(hours=1)
+_USAGES: Final = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+"""A server of a cluster is the client of the server that it opens a route to."""
 
 
 def certify(ca: Path, server: Path, names: Collection[str], now: datetime) -> bool:
     """Makes what is missing: `ca.pem` and `ca.key` in the one directory, `server.pem` and `server.key` in the other.
 
     Keys stay as they are. The server's certificate is made anew when it ends within 30 days, when it lacks one of the
-    names, or when another CA has signed it. It keeps the names that it had.
+    names or cannot be used between the servers of a cluster, or when another CA has signed it. It keeps its names.
 
     Args:
         names: host names and IP addresses at which clients reach the server.
@@ -62,6 +64,8 @@ def _serves(
     try:
         standing.verify_directly_issued_by(authority)
     except Exception:  # of any kind: it is another authority's
+        return False
+    if list(standing.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) != _USAGES:
         return False
     return set(wanted) <= set(_names_in(standing))
 
@@ -106,7 +110,7 @@ def _signed(
         _begun(name, authority.subject, key, now, _SERVER_LASTS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(held, critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_USAGES), critical=False)
         .add_extension(issuer, critical=False)
         .sign(ca_key, hashes.SHA256())
     )

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from broker.contract.addresses import is_loopback_name
 from broker.contract.errors import NotResolved
-from broker.contract.url_policy import check_game_url, host_of, refuse_private
+from broker.contract.url_policy import check_game_url, host_of, is_named, refuse_private
 
 SUBMIT_DEADLINE_S: Final = 3.0
 AT_ONCE: Final = 64
@@ -158,7 +158,8 @@ async def check_for_submit(
 ) -> str:
     """Returns the address in its normal form if an agent may open it.
 
-    A name that does not exist here passes: the agent may be on another network, and applies the same check.
+    A name that does not exist here passes: the agent may be on another network, and applies the same check. So does one
+    of `allowed_hosts` that cannot be looked up here.
 
     Args:
         allowed_hosts: hosts that may be private all the same (`url_policy.allowed_host`).
@@ -176,5 +177,9 @@ async def check_for_submit(
             addresses = await lookups.addresses(host, port, asker, SUBMIT_DEADLINE_S)
         except OSError:
             return normal
+        except NotResolved:
+            if is_named(host, port, allowed_hosts):
+                return normal
+            raise
         refuse_private(host, addresses, setting_of, port=port, allowed_hosts=allowed_hosts)
     return normal

@@ -1,7 +1,7 @@
 """The keys, certificates and configuration of a secure broker, below one directory.
 
     ca/         ca.pem, ca.key        signs the server's certificate
-    server/     server.pem, server.key, nats.conf
+    server/     server.pem, server.key, nats.conf; in a cluster also ca.pem; the same for all its servers
     edge/       nkey, ca.pem, env     what one role needs, in a directory that can be handed on by itself
     agent/, reader/, operator/        likewise
 
@@ -11,7 +11,7 @@ Directories are for their owner only, and so are keys. A key is made once and ne
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,7 +20,7 @@ from broker.contract.errors import ServerNotStarted
 from broker.contract.roles import Rights, Role
 from broker.local.listening import host_port
 from broker.local.private_files import create, folder, replace
-from broker.local.secure_config import server_config
+from broker.local.secure_config import Cluster, server_config
 from broker.login import NatsSettings
 
 _SEED: Final = "nkey"
@@ -65,18 +65,19 @@ class SecureAccess(NamedTuple):
         }
         return found | ({"TESTCAST_NATS_JS_API_PREFIX": login.api_prefix} if login.api_prefix else {})
 
-    def prepare(self, names: Collection[str], now: datetime) -> None:
+    def prepare(self, names: Collection[str], now: datetime, *, routes: Collection[str] = ()) -> None:
         """Makes what is missing, renews the server's certificate when it is due, and writes the configuration.
 
         Args:
             names: host names and IP addresses at which clients reach the server.
             now: with a time zone.
+            routes: where the servers of a cluster reach each other; empty: one server. They are among `names`.
 
         Raises:
             ServerNotStarted: a file cannot be read, used or written; the message names it.
         """
         try:
-            self._prepare(names, now)
+            self._prepare(names, now, routes)
         except OSError as error:
             raise ServerNotStarted(f"the keys of the broker: {error.filename}: {error.strerror}") from None
         except ValueError:  # its own text may quote a key
@@ -85,7 +86,7 @@ class SecureAccess(NamedTuple):
                 "directory away to have all of them made anew"
             ) from None
 
-    def _prepare(self, names: Collection[str], now: datetime) -> None:
+    def _prepare(self, names: Collection[str], now: datetime, routes: Collection[str]) -> None:
         from broker.local.certificates import certify  # slow to import, and few commands need it
 
         ca, server = self.directory / "ca", self.directory / "server"
@@ -95,18 +96,26 @@ class SecureAccess(NamedTuple):
         keys = {role: _public_key(self.directory / role.value / _SEED) for role in self.rights}
         for role in self.rights:
             replace(self.directory / role.value / "ca.pem", (ca / "ca.pem").read_bytes(), private=False)
-        text = server_config(self.rights, keys, server / "server.pem", server / "server.key")
+        cluster = Cluster(routes, server / "ca.pem") if routes else None
+        if cluster is not None:
+            replace(cluster.ca, (ca / "ca.pem").read_bytes(), private=False)
+        text = server_config(self.rights, keys, server / "server.pem", server / "server.key", cluster)
         replace(self.config, text.encode())
 
-    def write_settings(self, host: str, port: int) -> None:
+    def write_settings(self, host: str, port: int, *, others: Sequence[str] = (), replicas: int = 1) -> None:
         """Writes each role's settings into its file `env`.
 
         Args:
             host: as clients reach the broker.
+            others: as they reach the other servers of a cluster.
+            replicas: of the streams that the operator makes.
         """
-        url = f"tls://{host_port(host, port)}"
+        url = ",".join(f"tls://{host_port(each, port)}" for each in (host, *others))
         for role in self.rights:
-            lines = "".join(f"{name}={value}\n" for name, value in self.settings(role, url).items())
+            settings = self.settings(role, url)
+            if role is Role.OPERATOR and replicas > 1:
+                settings["TESTCAST_NATS_REPLICAS"] = str(replicas)
+            lines = "".join(f"{name}={value}\n" for name, value in settings.items())
             replace(self.directory / role.value / ENV, lines.encode())
 
 

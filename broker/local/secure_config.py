@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.contract.roles import Rights, Role
 
@@ -20,13 +20,36 @@ max_payload: 512KB
 """
 
 
-def server_config(rights: Mapping[Role, Rights], keys: Mapping[Role, str], certificate: Path, key: Path) -> str:
-    """Returns the configuration's text. It opens no port but the one for clients, and has no secret in it.
+CLUSTER_PORT: Final = 6222
+"""Where the servers of a cluster reach each other."""
+
+
+class Cluster(NamedTuple):
+    """The servers of a cluster. They share a certificate, and take no route from one that has none of the same CA."""
+
+    routes: Collection[str]
+    """The name at which each of them is reached by the others."""
+    ca: Path
+    """The CA's certificate, PEM."""
+
+
+def server_config(
+    rights: Mapping[Role, Rights],
+    keys: Mapping[Role, str],
+    certificate: Path,
+    key: Path,
+    cluster: Cluster | None = None,
+) -> str:
+    """Returns the configuration's text. It has no secret in it.
+
+    It opens no port but the one for clients, and in a cluster the one for the other servers. A cluster's servers have
+    the same: a server's own name (`--name`) and where it takes routes (`--cluster`) stand in its command.
 
     Args:
         rights: what each role may do. The account of the first role is the one with the streams.
         keys: the public nkey of each role's user.
         certificate, key: the server's, PEM.
+        cluster: None: the server stands alone.
     """
     main = next(iter(rights.values())).account
     accounts: dict[str, list[Role]] = {}
@@ -34,7 +57,14 @@ def server_config(rights: Mapping[Role, Rights], keys: Mapping[Role, str], certi
         accounts.setdefault(each.account, []).append(role)
     blocks = [_account(name, main, roles, rights, keys) for name, roles in accounts.items()]
     tls = f"tls {{\n  cert_file: {_text(certificate)}\n  key_file: {_text(key)}\n}}\n"
-    return f"{_HEAD}{tls}accounts {{\n{''.join(blocks)}}}\n"
+    routes = "" if cluster is None else _cluster(cluster, certificate, key)
+    return f"{_HEAD}{tls}{routes}accounts {{\n{''.join(blocks)}}}\n"
+
+
+def _cluster(cluster: Cluster, certificate: Path, key: Path) -> str:
+    files = f"cert_file: {_text(certificate)}, key_file: {_text(key)}, ca_file: {_text(cluster.ca)}"
+    routes = _texts(f"tls://{each}:{CLUSTER_PORT}" for each in cluster.routes)
+    return f"cluster {{\n  name: testcast\n  tls: {{{files}, verify: true}}\n  routes: {routes}\n}}\n"
 
 
 def _account(name: str, main: str, roles: list[Role], rights: Mapping[Role, Rights], keys: Mapping[Role, str]) -> str:

@@ -34,6 +34,8 @@ from testcast.local.stack import HOST, PartFailed, Stack, exit_message
 
 _CANCEL_TIMEOUT_S: Final = 3.0
 _MAX_PORT: Final = 65535
+_REPLICAS: Final = 3
+"""Of streams in a cluster of at least as many servers: one may be lost, and more of them make every write slower."""
 _T = TypeVar("_T")
 
 
@@ -207,7 +209,9 @@ class BrokerRequest(NamedTuple):
     keys: Path | None = None
     """The directory of a secure broker's keys; None: one below the state directory."""
     names: tuple[str, ...] = ()
-    """Further names in its certificate; the first is the one that settings name."""
+    """Further names in its certificate; the first is the one that settings name, and with `routes` all of them."""
+    routes: tuple[str, ...] = ()
+    """Names at which the servers of a cluster reach each other."""
 
 
 async def broker(request: BrokerRequest, settings: BrokerConfig, terminal: Terminal) -> int:
@@ -252,9 +256,13 @@ def prepare_broker(request: BrokerRequest, settings: BrokerConfig, terminal: Ter
         ServerNotStarted: a file cannot be read, used or written.
     """
     access = _access_of(request, settings)
-    access.prepare(names_of(request.host, request.names), datetime.now(UTC))
-    name = request.names[0] if request.names else reachable(request.host)
-    access.write_settings(name, request.port)
+    names = names_of(request.host, (*request.names, *request.routes))
+    access.prepare(names, datetime.now(UTC), routes=request.routes)
+    if request.routes:
+        first, *others = request.names
+        access.write_settings(first, request.port, others=others, replicas=min(len(request.routes), _REPLICAS))
+    else:
+        access.write_settings(request.names[0] if request.names else reachable(request.host), request.port)
     if role is not None:
         for line in (access.directory / role / ENV).read_bytes().splitlines():
             terminal.raw(line)

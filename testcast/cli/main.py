@@ -144,6 +144,13 @@ def up(edges: int, agents: int, host: str | None, port: int | None, secure: bool
     help="With --secure: directory of keys and certificates (default: one in TESTCAST_STATE_DIR).",
 )
 @click.option("--name", "names", multiple=True, help="With --secure: a name or address at which clients reach it.")
+@click.option(
+    "--route",
+    "routes",
+    multiple=True,
+    metavar="HOST",
+    help="With --init-only: a name at which one server of a cluster reaches another, port 6222; each server's.",
+)
 @click.option("--init-only", is_flag=True, help="With --secure: make the keys, and start nothing.")
 @click.option(
     "--print", "role", type=click.Choice(_ROLES), help="With --secure: print the settings of a part, and start nothing."
@@ -155,6 +162,7 @@ def broker(
     secure: bool,
     keys: Path | None,
     names: tuple[str, ...],
+    routes: tuple[str, ...],
     init_only: bool,
     role: str | None,
 ) -> int:
@@ -163,12 +171,16 @@ def broker(
     \b
     testcast broker --secure --host 0.0.0.0 --name nats.example     with users and TLS
     testcast broker --secure --print agent                          what an agent needs to log in
+
+    With --route the files are for a cluster: all servers have the same, and settings name every --name.
     """
     from testcast.cli import demo as command
 
-    if not secure and (keys is not None or names or init_only or role is not None):
-        raise click.UsageError("--keys, --name, --init-only and --print belong to --secure")
-    request = command.BrokerRequest(host, port, data, secure, keys, names)
+    if not secure and (keys is not None or names or routes or init_only or role is not None):
+        raise click.UsageError("--keys, --name, --route, --init-only and --print belong to --secure")
+    if routes and not (names and (init_only or role is not None)):
+        raise click.UsageError("--route belongs to --init-only or --print, with a --name of each server of the cluster")
+    request = command.BrokerRequest(host, port, data, secure, keys, names, routes)
     settings = config.broker()
     if init_only or role is not None:
         return command.prepare_broker(request, settings, Terminal(), role)

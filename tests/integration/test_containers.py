@@ -12,12 +12,12 @@ import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import docker
 import pytest
 from docker.errors import DockerException
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
-import docker
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.jetstream import topology

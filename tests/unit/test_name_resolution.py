@@ -102,6 +102,15 @@ async def test_hosts_that_are_named(resolver: Resolver) -> None:
         await check_for_submit("http://own.example/", allow_private=False, allowed_hosts=hosts, lookups=lookups)
 
 
+async def test_a_host_that_is_named_and_cannot_be_looked_up_is_left_to_the_agent(resolver: Resolver) -> None:
+    """The agent is on the game's network, and this machine may reach no name server."""
+    lookups, url = Lookups(resolver), "http://later.example:8080/"
+    named = {"later.example:8080"}
+    assert await check_for_submit(url, allow_private=False, allowed_hosts=named, lookups=lookups) == url
+    with pytest.raises(NotResolved):
+        await check_for_submit(url, allow_private=False, allowed_hosts={"later.example:80"}, lookups=lookups)
+
+
 async def test_whoever_asks_no_more_does_not_free_the_thread(resolver: Resolver) -> None:
     lookups = Lookups(resolver, each=1)
     asking = asyncio.create_task(lookups.addresses("slow.example", 80, "a", LONG_S))

