@@ -197,15 +197,16 @@ class Poller(_Watcher):
 
 
 class TailViewer(_Watcher):
-    """`testcast tail ID --json`, through an edge or over NATS."""
+    """`testcast tail ID --json`, through an edge or over NATS. `settings` are variables of its environment."""
 
-    def __init__(self, name: str, run: str, history: History, *source: str) -> None:
+    def __init__(self, name: str, run: str, history: History, *source: str, **settings: str) -> None:
         super().__init__(name, [run], history)
+        self._settings = settings
         self._argv = ("tail", run, "--json", *source)
         self.exit_code: int | None = None
 
     async def watch(self) -> None:
-        async with Command(*self._argv) as command:
+        async with Command(*self._argv, **self._settings) as command:
             assert command.process.stdout is not None
             while line := await command.process.stdout.readline():
                 item = orjson.loads(line)
@@ -241,6 +242,8 @@ class PageViewer(_Watcher):
         self._run = run
         self._url = f"{edge}/tests/{run}"
         self.errors: list[str] = []
+        self.documents: set[float] = set()
+        """When each document began that this page has had: a reload is another one."""
 
     async def watch(self) -> None:
         async with async_playwright() as driver:
@@ -257,7 +260,9 @@ class PageViewer(_Watcher):
         await page.add_init_script(_OBSERVE)
         await page.goto(self._url)
         while True:
-            for seq, text, at_ms in await page.evaluate("window.seen.splice(0)"):
+            began, seen = await page.evaluate("[performance.timeOrigin, window.seen.splice(0)]")
+            self.documents.add(began)
+            for seq, text, at_ms in seen:
                 at = time.monotonic() - time.time() + at_ms / 1000
                 self.history.shown.append(Seen(self.name, self._run, seq, _mark_in(text), at))
                 self.places[self._run] = Place(max(self.position(self._run), seq))
