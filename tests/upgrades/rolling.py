@@ -25,10 +25,9 @@ from tests.faults.checker import Verdict, check
 from tests.faults.workload import record_stored
 from tests.harness import until
 from tests.upgrades.versions import Version, topology_version
-from tests.upgrades.world import Edge, Size, World
+from tests.upgrades.world import Edge, Size, World, client
 
 _PAGE = 500
-_HTTP_S = 30.0
 
 
 class Outcome(NamedTuple):
@@ -86,7 +85,7 @@ async def _holds(world: World, step: str, say: Callable[[str], None]) -> None:
     began = time.monotonic()
     await world.settled()
     heads = await until(world.heads, within_s=30, what="the leader answers") or {}
-    async with httpx.AsyncClient(timeout=_HTTP_S, trust_env=False) as http:
+    async with client() as http:
         for edge in world.edges:
             await until(partial(_lists, world, http, edge, heads), within_s=30, what=f"{step}: {edge!r} lists")
     assert all(len(page.documents) == 1 for page in world.page), f"{step}: a page was loaded again"
@@ -190,7 +189,7 @@ async def _end(world: World) -> list[str]:
     complaints = await world.publishing.finish()
     heads = await until(world.heads, within_s=30, what="the leader answers") or {}
     await world.crowd.current(heads, 60)
-    async with httpx.AsyncClient(timeout=_HTTP_S, trust_env=False) as http:
+    async with client() as http:
         for edge in world.edges:
             await until(partial(_lists, world, http, edge, heads), within_s=30, what=f"{edge!r} at the end")
     complaints += world.crowd.complaints()

@@ -107,7 +107,7 @@ def previous(directory: Path) -> Version:
 
 def _archive() -> bytes:
     for name in (TAG, COMMIT):
-        made = _git("archive", "--format=tar", name)
+        made = _git("archive", "--format=tar", name, *_OURS, "pyproject.toml")
         if made.returncode == 0:
             return made.stdout
     shallow = _git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
