@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import alone, compare, host, profile, report, scenes, tokens
+from tests.bench import alone, answers, broker, compare, host, profile, report, scenes, tokens
 from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
@@ -66,6 +66,8 @@ PARTS: dict[str, Part] = {
     "access": _access,
     "open": _alone(alone.opening),
     "tokens": _alone(tokens.tokens),
+    "answers": _alone(answers.answers),
+    "broker": _alone(broker.broker),
     "sockets": _sockets,
     "profile": _alone(profile.profile),
     "page": _page,
