@@ -1,0 +1,142 @@
+"""Viewers that have lost their edges: when each comes back, and what the edges that are left do meanwhile. Pure.
+
+Viewers are counted and not told apart: `waiting[tick][failures]` come in that tick. The edges that are left are one
+queue with the limits and the processors of all of them; a balancer that spreads evenly makes them so.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict, deque
+from typing import Final, NamedTuple
+
+from testcast.client.backoff import POLL_AFTER_FAILURES, delay_s
+
+TICK_S: Final = 0.02
+_LONGEST_S: Final = 900.0
+
+
+class Storm(NamedTuple):
+    """How it went."""
+
+    half_s: float
+    """Half of the viewers are back and current."""
+    p99_s: float
+    all_s: float
+    refused: int
+    """Handshakes that were told to come later."""
+    given_up: int
+    """Handshakes that were not served before their client gave up: work done for nobody."""
+    longest_queue: int
+    polled: int
+    """Viewers that failed twice or more, and polled meanwhile."""
+
+
+class Edges(NamedTuple):
+    """The processes that take the viewers."""
+
+    processes: int
+    handshake_us: float
+    refused_us: float
+    free: float
+    """Share of a core that each has left for handshakes."""
+    handshakes_per_s: float
+    """Each one's limit; twice as many at once. 0: none."""
+    connect_s: float
+    """How long a client waits."""
+    arrivals_per_s: float = 0.0
+    """What the clients together can open; 0: any number. A load generator has such a limit."""
+
+
+def simulate(viewers: int, edges: Edges, *, first_s: tuple[float, float] | None = None, seed: int = 1) -> Storm:
+    """Returns how long `viewers` take to come back.
+
+    Args:
+        first_s: when each comes for the first time, evenly between these; None: as after a lost connection.
+    """
+    rng = random.Random(seed)
+    coming: dict[int, Counter[int]] = defaultdict(Counter)
+    for _ in range(viewers):
+        at = delay_s(1, rng.random()) if first_s is None else rng.uniform(*first_s)
+        coming[int(at / TICK_S)][1] += 1
+    queue: deque[tuple[int, int, int]] = deque()  # (tick of arrival, failures, how many)
+    per_tick = edges.processes * edges.handshakes_per_s * TICK_S
+    tokens, held = 2 * edges.processes * edges.handshakes_per_s, Counter[int]()
+    back: list[tuple[int, int]] = []
+    left = viewers
+    tick = refused = given_up = longest = polled = 0
+    while left and tick * TICK_S < _LONGEST_S:
+        tokens = min(2 * edges.processes * edges.handshakes_per_s, tokens + per_tick)
+        held.update(coming.pop(tick, {}))
+        let = int(edges.arrivals_per_s * TICK_S) if edges.arrivals_per_s else viewers
+        work_us = edges.processes * edges.free * TICK_S * 1e6
+        for failures in sorted(held):
+            count = min(held[failures], let)
+            let -= count
+            held[failures] -= count
+            taken = min(count, int(tokens)) if edges.handshakes_per_s else count
+            tokens -= taken
+            if taken:
+                queue.append((tick, failures, taken))
+            refused += count - taken
+            work_us -= (count - taken) * edges.refused_us
+            polled += _later(coming, rng, tick, failures + 1, count - taken)
+        while queue and work_us > 0:
+            arrived, failures, count = queue.popleft()
+            done = min(count, int(work_us / edges.handshake_us) + 1)
+            work_us -= done * edges.handshake_us
+            if done < count:
+                queue.appendleft((arrived, failures, count - done))
+            if (tick - arrived) * TICK_S > edges.connect_s:
+                given_up += done
+                polled += _later(coming, rng, tick, failures + 1, done)
+            else:
+                back.append((tick, done))
+                left -= done
+        longest = max(longest, sum(count for _, _, count in queue))
+        tick += 1
+    return Storm(*_quantiles(back, viewers), refused, given_up, longest, polled)
+
+
+def _later(coming: dict[int, Counter[int]], rng: random.Random, tick: int, failures: int, count: int) -> int:
+    """Has `count` viewers come again after their backoff. Returns how many begin to poll now."""
+    for _ in range(count):
+        coming[tick + 1 + int(delay_s(failures, rng.random()) / TICK_S)][failures] += 1
+    return count if failures == POLL_AFTER_FAILURES + 1 else 0
+
+
+def _quantiles(back: list[tuple[int, int]], viewers: int) -> tuple[float, float, float]:
+    found, sofar = [], 0
+    wanted = [viewers * 0.5, viewers * 0.99, viewers]
+    for tick, count in back:
+        sofar += count
+        while wanted and sofar >= wanted[0]:
+            wanted.pop(0)
+            found.append((tick + 1) * TICK_S)
+    found += [float("inf")] * (3 - len(found))
+    return found[0], found[1], found[2]
+
+
+def deployment(processes: int, at_once: int, drain_s: float, start_s: float) -> tuple[float, float, float]:
+    """Rolls all processes, `at_once` at a time, each with a replacement that stands before it drains.
+
+    Viewers of a drained process go to those that have the fewest sockets, as with a balancer of least connections.
+
+    Returns:
+        Seconds that it takes, how often a viewer moves on average, and the fullest process compared with the mean.
+    """
+    old, new, moved, fullest = [1.0] * processes, [0.0] * processes, 0.0, 1.0
+    for begin in range(0, processes, at_once):
+        batch = range(begin, min(begin + at_once, processes))
+        leaving = sum(old[place] for place in batch)
+        for place in batch:
+            old[place] = 0.0
+        moved += leaving
+        stand = [("old", place) for place in range(begin + at_once, processes)]
+        stand += [("new", place) for place in range(min(begin + at_once, processes))]
+        for _ in range(200):  # a two-hundredth of them at a time, each to whoever has the fewest
+            kind, place = min(stand, key=lambda each: (old if each[0] == "old" else new)[each[1]])
+            (old if kind == "old" else new)[place] += leaving / 200
+        fullest = max(fullest, *old, *new)
+    batches = -(-processes // at_once)
+    return batches * (drain_s + start_s), moved / processes, fullest
