@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 from websockets.asyncio.client import connect
 
@@ -154,8 +153,12 @@ async def test_testcast_restores_what_the_tool_has_saved(
     async with Command("restore", str(tmp_path / "saved"), "--yes", "--nats", nats_server.url) as restore:
         result = await restore.finish()
     assert (result.code, result.err) == (0, "")
+    await done(nats_server.url, "stream", "rm", "--force", subjects.JOBS)
     await edge.start()
     assert (await before.watched(edge))["reason"] == "epoch"
     await until(lambda: before.listed(edge), within_s=40, what="the list of the restored runs")
-    described = orjson.loads((tmp_path / "saved" / subjects.EVENTS / "backup.json").read_bytes())
-    assert {"config", "state"} <= described.keys()
+
+    async def queued_again() -> bool:
+        return (await streams.state(subjects.JOBS)).messages == 1
+
+    await until(queued_again, within_s=60, what="the edge queues the run again whose job is lost")
