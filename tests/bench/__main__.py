@@ -1,4 +1,7 @@
-"""Measures what fan-out costs. `make bench` runs the standard parts, `python -m tests.bench peers --quick` one part."""
+"""Measures what fan-out costs. `make bench` runs the standard parts, `python -m tests.bench peers --quick` one part.
+
+`python -m tests.bench simulate` computes the tables of docs/scale.md from the figures that were measured.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import asyncio
 import importlib
 import resource
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -89,6 +93,8 @@ def main() -> None:
     parser.add_argument("--earlier", type=Path, help="peers: adds a row for the edge of this checkout")
     parser.add_argument("--minutes", type=float, default=0, help="sockets, page: how long to measure")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
+    if sys.argv[1:2] == ["simulate"]:
+        sys.exit(importlib.import_module("tests.bench.scale.tables").main(sys.argv[2:]))
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

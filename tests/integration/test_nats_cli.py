@@ -84,7 +84,7 @@ class Before:
         """What a viewer is told that comes back with its position."""
         query = f"testId={self.going}&after={self.head}&epoch={self.epoch}"
         async with connect(f"{edge.ws_url}?{query}", compression=None, proxy=None) as socket:
-            return await Reader(socket).control("sync")
+            return await Reader(socket).control("sync", within_s=30)
 
 
 async def test_an_account_is_restored_at_a_new_broker(

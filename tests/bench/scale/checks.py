@@ -79,9 +79,8 @@ def _of_storm(page: Page, measured: Measured) -> list[Check]:
     back = re.search(r"all 10,000 back and current \| ([\d.]+) s \(median ([\d.]+) s\)", text)
     if opened is None or back is None:
         raise NotMeasured("BENCHMARKS.md does not say how a mass reconnect went")
-    edges = storm.Edges(
-        1, measured.handshake_us.value, measured.poll_us.value, 1.0, 5_000, 20.0, 10_000 / number(opened[1])
-    )
+    opens_per_s = 10_000 / number(opened[1])
+    edges = storm.Edges(1, measured.handshake_us.value, measured.poll_us.value, 1.0, 5_000, 20.0, 10_000, opens_per_s)
     simulated = storm.simulate(10_000, edges)
     return [
         Check("10,000 viewers whose edge was killed: all are back after, s", number(back[1]), simulated.all_s, 0.25),
@@ -97,7 +96,7 @@ def _of_opening(page: Page, measured: Measured) -> list[Check]:
         if line.startswith("|")
     ]
     took_s = number(row[head.index("opened and subscribed, s")])
-    edges = storm.Edges(1, measured.handshake_us.value, measured.poll_us.value, 1.0, 0, 20.0)
+    edges = storm.Edges(1, measured.handshake_us.value, measured.poll_us.value, 1.0, 0, 20.0, 10_000)
     simulated = storm.simulate(10_000, edges, first_s=(0.0, 0.01))
     return [
         Check("10,000 viewers open their sockets at one process: all are open after, s", took_s, simulated.all_s, 0.25)

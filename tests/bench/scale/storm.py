@@ -6,6 +6,7 @@ queue with the limits and the processors of all of them; a balancer that spreads
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, defaultdict, deque
 from typing import Final, NamedTuple
@@ -30,6 +31,8 @@ class Storm(NamedTuple):
     longest_queue: int
     polled: int
     """Viewers that failed twice or more, and polled meanwhile."""
+    homeless: int
+    """Viewers for whom there is no socket on any edge, for as long as no edge is added. They poll."""
 
 
 class Edges(NamedTuple):
@@ -44,6 +47,8 @@ class Edges(NamedTuple):
     """Each one's limit; twice as many at once. 0: none."""
     connect_s: float
     """How long a client waits."""
+    room: int
+    """Sockets that all of them have left."""
     arrivals_per_s: float = 0.0
     """What the clients together can open; 0: any number. A load generator has such a limit."""
 
@@ -63,7 +68,7 @@ def simulate(viewers: int, edges: Edges, *, first_s: tuple[float, float] | None 
     per_tick = edges.processes * edges.handshakes_per_s * TICK_S
     tokens, held = 2 * edges.processes * edges.handshakes_per_s, Counter[int]()
     back: list[tuple[int, int]] = []
-    left = viewers
+    room = left = min(viewers, edges.room)
     tick = refused = given_up = longest = polled = 0
     while left and tick * TICK_S < _LONGEST_S:
         tokens = min(2 * edges.processes * edges.handshakes_per_s, tokens + per_tick)
@@ -74,8 +79,9 @@ def simulate(viewers: int, edges: Edges, *, first_s: tuple[float, float] | None 
             count = min(held[failures], let)
             let -= count
             held[failures] -= count
-            taken = min(count, int(tokens)) if edges.handshakes_per_s else count
+            taken = min(count, room, int(tokens)) if edges.handshakes_per_s else min(count, room)
             tokens -= taken
+            room -= taken
             if taken:
                 queue.append((tick, failures, taken))
             refused += count - taken
@@ -89,23 +95,36 @@ def simulate(viewers: int, edges: Edges, *, first_s: tuple[float, float] | None 
                 queue.appendleft((arrived, failures, count - done))
             if (tick - arrived) * TICK_S > edges.connect_s:
                 given_up += done
+                room += done
                 polled += _later(coming, rng, tick, failures + 1, done)
             else:
                 back.append((tick, done))
                 left -= done
         longest = max(longest, sum(count for _, _, count in queue))
         tick += 1
-    return Storm(*_quantiles(back, viewers), refused, given_up, longest, polled)
+    return Storm(
+        *_quantiles(back, min(viewers, edges.room)),
+        refused,
+        given_up,
+        longest,
+        polled,
+        viewers - sum(n for _, n in back),
+    )
 
 
 def _later(coming: dict[int, Counter[int]], rng: random.Random, tick: int, failures: int, count: int) -> int:
-    """Has `count` viewers come again after their backoff. Returns how many begin to poll now."""
-    for _ in range(count):
-        coming[tick + 1 + int(delay_s(failures, rng.random()) / TICK_S)][failures] += 1
+    """Has viewers come again after their backoff, evenly between its ends. Returns how many begin to poll now."""
+    first, last = (tick + 1 + int(delay_s(failures, chance) / TICK_S) for chance in (0.0, 0.999))
+    places = last - first + 1
+    for place in range(places):
+        coming[first + place][failures] += count // places
+    for place in rng.sample(range(places), count % places):
+        coming[first + place][failures] += 1
     return count if failures == POLL_AFTER_FAILURES + 1 else 0
 
 
 def _quantiles(back: list[tuple[int, int]], viewers: int) -> tuple[float, float, float]:
+    """When half, 99 % and all of those have come back that do."""
     found, sofar = [], 0
     wanted = [viewers * 0.5, viewers * 0.99, viewers]
     for tick, count in back:
@@ -113,7 +132,7 @@ def _quantiles(back: list[tuple[int, int]], viewers: int) -> tuple[float, float,
         while wanted and sofar >= wanted[0]:
             wanted.pop(0)
             found.append((tick + 1) * TICK_S)
-    found += [float("inf")] * (3 - len(found))
+    found += [math.inf] * (3 - len(found))
     return found[0], found[1], found[2]
 
 

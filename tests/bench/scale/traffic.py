@@ -44,7 +44,12 @@ def small_runs(viewers: int, each: int, events_per_s: float, messages_per_s: flo
 def popular(viewers: int, runs: int, events_per_s: float, messages_per_s: float) -> Audience:
     """The n-th most popular run has a share of 1/n."""
     total = sum(1 / n for n in range(1, runs + 1))
-    groups = [(1, viewers / n / total) for n in range(1, runs + 1)]
+    groups, first = [], 1
+    while first <= runs:
+        last = min(runs, first + first // 8)  # runs that are nearly as popular count as equal
+        shares = sum(1 / n for n in range(first, last + 1))
+        groups.append((last - first + 1, viewers * shares / total / (last - first + 1)))
+        first = last + 1
     return Audience(f"{runs:,} runs, some popular", groups, events_per_s, messages_per_s)
 
 
@@ -72,15 +77,19 @@ class Edges(NamedTuple):
         return max(self.by_sockets, self.by_processor)
 
 
-def edges(audience: Audience, measured: Measured) -> Edges:
-    """Returns how many processes of edges an audience needs, each with a core."""
+def edges(audience: Audience, measured: Measured, *, together: bool = False) -> Edges:
+    """Returns how many processes of edges an audience needs, each with a core.
+
+    Args:
+        together: viewers of a run go to one edge, as far as it has room: a balancer that hashes the run.
+    """
     deliveries_s = audience.viewers * audience.messages_per_s
     cores = deliveries_s * measured.delivery_us.value / 1e6
     by_sockets = math.ceil(audience.viewers / (MAX_SOCKETS * ASSUMED.fill))
     by_processor = math.ceil(cores / ASSUMED.busy)
-    for _ in range(40):  # each edge that hears an event pays for the event, too: more edges, more of it
+    for _ in range(16):  # each edge that hears an event pays for the event, too: more edges, more of it
         processes = max(by_sockets, by_processor)
-        heard_s = _heard(audience, processes) * audience.events_per_s
+        heard_s = _heard(audience, processes, together) * audience.events_per_s
         total = cores + heard_s * measured.event_us_at(heard_s / processes) / 1e6
         by_processor = math.ceil((by_processor + total / ASSUMED.busy) / 2)  # half the way: it would swing otherwise
     return Edges(by_sockets, by_processor, cores)
