@@ -7,10 +7,10 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test coverage attacks audit faults upgrades nats-cli-check simulate bench autobahn screenshot lock clean
+.PHONY: help setup tools demo lint check test coverage attacks audit faults upgrades natscli simulate bench autobahn screenshot lock clean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 setup:  ## the environment, from the lock file, and a browser for the agent; quick when all is there
 	@python="$$(sh scripts/find-python)" && exec "$$python" scripts/set_up.py
@@ -58,7 +58,7 @@ faults: setup  ## kills, stops and cuts everything, and counts what was lost (AR
 upgrades: setup  ## rolls edges and publishers from the previous version to this one and back, under load (ARGS="--brokers 3 --sockets 50")
 	$(BIN)/python -m tests.upgrades $(ARGS)
 
-nats-cli-check: setup  ## backup and restore with NATS' own tool, made from the Go module proxy where PATH has none (two minutes)
+natscli: setup  ## backup and restore with NATS' own tool, made from the Go module proxy where PATH has none (two minutes)
 	$(BIN)/python scripts/nats_cli.py $(BIN)/pytest -q tests/integration/test_nats_cli.py $(ARGS)
 
 simulate: setup  ## a million viewers on paper: edges, broker traffic, storms, from measured figures (docs/scale.md)

@@ -1,6 +1,6 @@
 """Backup and restore with NATS' own tool: what docs/operations.md says of it.
 
-Only where `nats` is on PATH; `make nats-cli-check` makes one.
+Only where `nats` is on PATH; `make natscli` makes one.
 """
 
 from __future__ import annotations

@@ -59,68 +59,84 @@ def simulate(viewers: int, edges: Edges, *, first_s: tuple[float, float] | None 
     Args:
         first_s: when each comes for the first time, evenly between these; None: as after a lost connection.
     """
-    rng = random.Random(seed)
-    coming: dict[int, Counter[int]] = defaultdict(Counter)
+    course = _Course(viewers, edges, random.Random(seed))
     for _ in range(viewers):
-        at = delay_s(1, rng.random()) if first_s is None else rng.uniform(*first_s)
-        coming[int(at / TICK_S)][1] += 1
-    queue: deque[tuple[int, int, int]] = deque()  # (tick of arrival, failures, how many)
-    per_tick = edges.processes * edges.handshakes_per_s * TICK_S
-    tokens, held = 2 * edges.processes * edges.handshakes_per_s, Counter[int]()
-    back: list[tuple[int, int]] = []
-    room = left = min(viewers, edges.room)
-    tick = refused = given_up = longest = polled = 0
-    while left and tick * TICK_S < _LONGEST_S:
-        tokens = min(2 * edges.processes * edges.handshakes_per_s, tokens + per_tick)
-        held.update(coming.pop(tick, {}))
-        let = int(edges.arrivals_per_s * TICK_S) if edges.arrivals_per_s else viewers
-        work_us = edges.processes * edges.free * TICK_S * 1e6
-        for failures in sorted(held):
-            count = min(held[failures], let)
+        at = delay_s(1, course.rng.random()) if first_s is None else course.rng.uniform(*first_s)
+        course.coming[int(at / TICK_S)][1] += 1
+    while course.left and course.tick * TICK_S < _LONGEST_S:
+        course.serve(course.let_in())
+        course.tick += 1
+    came = sum(count for _, count in course.back)
+    times = _quantiles(course.back, min(viewers, edges.room))
+    return Storm(*times, course.refused, course.given_up, course.longest, course.polled, viewers - came)
+
+
+class _Course:
+    """A storm as it goes on, tick by tick."""
+
+    def __init__(self, viewers: int, edges: Edges, rng: random.Random) -> None:
+        self.rng = rng
+        self.coming: dict[int, Counter[int]] = defaultdict(Counter)
+        """Viewers by the tick in which they come and how often they have failed."""
+        self.back: list[tuple[int, int]] = []
+        """Viewers that have come back, by tick."""
+        self.left = self._room = min(viewers, edges.room)
+        self.tick = self.refused = self.given_up = self.longest = self.polled = 0
+        self._viewers, self._edges = viewers, edges
+        self._queue: deque[tuple[int, int, int]] = deque()  # tick of arrival, failures, how many
+        self._most = 2 * edges.processes * edges.handshakes_per_s
+        self._tokens = self._most
+        self._held: Counter[int] = Counter()
+
+    def let_in(self) -> float:
+        """Takes those who come in this tick, or refuses them. Returns the work that refusing was, µs."""
+        edges = self._edges
+        self._tokens = min(self._most, self._tokens + edges.processes * edges.handshakes_per_s * TICK_S)
+        self._held.update(self.coming.pop(self.tick, {}))
+        let, work_us = int(edges.arrivals_per_s * TICK_S) if edges.arrivals_per_s else self._viewers, 0.0
+        for failures in sorted(self._held):
+            count = min(self._held[failures], let)
             let -= count
-            held[failures] -= count
-            taken = min(count, room, int(tokens)) if edges.handshakes_per_s else min(count, room)
-            tokens -= taken
-            room -= taken
+            self._held[failures] -= count
+            taken = min(count, self._room, int(self._tokens)) if edges.handshakes_per_s else min(count, self._room)
+            self._tokens -= taken
+            self._room -= taken
             if taken:
-                queue.append((tick, failures, taken))
-            refused += count - taken
-            work_us -= (count - taken) * edges.refused_us
-            polled += _later(coming, rng, tick, failures + 1, count - taken)
-        while queue and work_us > 0:
-            arrived, failures, count = queue.popleft()
+                self._queue.append((self.tick, failures, taken))
+            self.refused += count - taken
+            work_us += (count - taken) * edges.refused_us
+            self._again(failures + 1, count - taken)
+        return work_us
+
+    def serve(self, used_us: float) -> None:
+        """Serves those who wait, with what the processors have left in this tick."""
+        edges = self._edges
+        work_us = edges.processes * edges.free * TICK_S * 1e6 - used_us
+        while self._queue and work_us > 0:
+            arrived, failures, count = self._queue.popleft()
             done = min(count, int(work_us / edges.handshake_us) + 1)
             work_us -= done * edges.handshake_us
             if done < count:
-                queue.appendleft((arrived, failures, count - done))
-            if (tick - arrived) * TICK_S > edges.connect_s:
-                given_up += done
-                room += done
-                polled += _later(coming, rng, tick, failures + 1, done)
+                self._queue.appendleft((arrived, failures, count - done))
+            if (self.tick - arrived) * TICK_S > edges.connect_s:
+                self.given_up += done
+                self._room += done
+                self._again(failures + 1, done)
             else:
-                back.append((tick, done))
-                left -= done
-        longest = max(longest, sum(count for _, _, count in queue))
-        tick += 1
-    return Storm(
-        *_quantiles(back, min(viewers, edges.room)),
-        refused,
-        given_up,
-        longest,
-        polled,
-        viewers - sum(n for _, n in back),
-    )
+                self.back.append((self.tick, done))
+                self.left -= done
+        self.longest = max(self.longest, sum(count for _, _, count in self._queue))
 
-
-def _later(coming: dict[int, Counter[int]], rng: random.Random, tick: int, failures: int, count: int) -> int:
-    """Has viewers come again after their backoff, evenly between its ends. Returns how many begin to poll now."""
-    first, last = (tick + 1 + int(delay_s(failures, chance) / TICK_S) for chance in (0.0, 0.999))
-    places = last - first + 1
-    for place in range(places):
-        coming[first + place][failures] += count // places
-    for place in rng.sample(range(places), count % places):
-        coming[first + place][failures] += 1
-    return count if failures == POLL_AFTER_FAILURES + 1 else 0
+    def _again(self, failures: int, count: int) -> None:
+        """Has viewers come again after their backoff, evenly between its ends."""
+        if failures == POLL_AFTER_FAILURES + 1:
+            self.polled += count
+        first, last = (self.tick + 1 + int(delay_s(failures, chance) / TICK_S) for chance in (0.0, 0.999))
+        places = last - first + 1
+        for place in range(places):
+            self.coming[first + place][failures] += count // places
+        for place in self.rng.sample(range(places), count % places):
+            self.coming[first + place][failures] += 1
 
 
 def _quantiles(back: list[tuple[int, int]], viewers: int) -> tuple[float, float, float]:
