@@ -31,6 +31,8 @@ BEAT_S: Final = 2.0
 SILENCE_S: Final = 5.0  # two and a half heartbeats, as the contract's 35 s
 _POLL_S: Final = 0.7
 _OPEN_S: Final = 5.0
+_START_MS: Final = 120_000
+"""For a browser and its page, on a machine that others keep busy."""
 _CHROMIUM: Final = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 
 
@@ -248,7 +250,9 @@ class PageViewer(_Watcher):
     async def watch(self) -> None:
         async with async_playwright() as driver:
             sandbox = _CHROMIUM if os.geteuid() == 0 else _CHROMIUM[1:]
-            browser = await driver.chromium.launch(executable_path=find_chromium(), args=list(sandbox))
+            browser = await driver.chromium.launch(
+                executable_path=find_chromium(), args=list(sandbox), timeout=_START_MS
+            )
             try:
                 await self._look(browser)
             finally:
@@ -258,7 +262,7 @@ class PageViewer(_Watcher):
         page = await browser.new_page(viewport={"width": 1280, "height": 12_000})  # tall enough for 500 lines
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         await page.add_init_script(_OBSERVE)
-        await page.goto(self._url)
+        await page.goto(self._url, timeout=_START_MS)
         while True:
             began, seen = await page.evaluate("[performance.timeOrigin, window.seen.splice(0)]")
             self.documents.add(began)

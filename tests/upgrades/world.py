@@ -165,7 +165,7 @@ class World:
             self.page.append(page)
             self.crowd.start(page)
 
-    async def settled(self, within_s: float = 60.0) -> None:
+    async def settled(self, within_s: float = 120.0) -> None:
         """Waits until every run has stored an event that was published from now on, and every viewer has it.
 
         Raises:
@@ -177,7 +177,11 @@ class World:
             within_s=within_s,
             what=f"every run publishes: {self.publishing!r}",
         )
-        await self.crowd.current(await until(self.heads, within_s=within_s, what="the leader answers") or {}, within_s)
+        found = await until(self.heads, within_s=within_s, what="the leader answers") or {}
+        try:
+            await self.crowd.current(found, within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; behind: {self.crowd.behind(found)}; {self.crowd.complaints()}") from None
 
     async def heads(self) -> dict[str, int] | None:
         """The newest sequence of each run with a publisher; None while there is no leader."""
