@@ -7,8 +7,8 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test parts pages coverage attacks audit faults monitoring bench autobahn screenshot \
-	lock charts sbom clean
+.PHONY: help setup tools demo lint check test parts pages coverage attacks audit faults upgrades natscli monitoring simulate \
+	bench autobahn screenshot lock charts sbom clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -66,6 +66,15 @@ faults: setup  ## kills, stops and cuts everything, and counts what was lost (AR
 
 monitoring: setup  ## every query of the dashboard, and every alert caused for real, on a real Prometheus (ARGS="--only drain")
 	$(BIN)/python -m tests.monitoring $(ARGS)
+
+upgrades: setup  ## rolls edges and publishers from the previous version to this one and back, under load (ARGS="--brokers 3 --sockets 50")
+	$(BIN)/python -m tests.upgrades $(ARGS)
+
+natscli: setup  ## backup and restore with NATS' own tool, made from the Go module proxy where PATH has none (two minutes)
+	$(BIN)/python scripts/nats_cli.py $(BIN)/pytest -q tests/integration/test_nats_cli.py $(ARGS)
+
+simulate: setup  ## a million viewers on paper: edges, broker traffic, storms, from measured figures (docs/scale.md)
+	$(BIN)/python -m tests.bench simulate $(ARGS)
 
 bench: tools  ## what fan-out costs, beside its peers, in one run; writes BENCHMARKS.md (ARGS="--help" lists the parts)
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -78,11 +78,12 @@ class EdgeProcess:
         nats_url: address of its broker.
         directory: directory for its log.
         settings: `TESTCAST_…` variables that override the defaults for tests (no throttle, private addresses allowed,
-            any number of refused proofs, no canary: sequences are those of the test's own events).
+            any number of refused proofs, no canary: sequences are those of the test's own events). `TESTCAST_EDGE_PORT` takes
+            the place of an edge that has ended.
     """
 
     def __init__(self, nats_url: str, directory: Path, **settings: str) -> None:
-        self.port = free_port()
+        self.port = int(settings.get("TESTCAST_EDGE_PORT", 0)) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}/ws"
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")} | {

@@ -32,6 +32,8 @@ _LOADED_S: Final = 30.0
 _LOOK_S: Final = 0.05
 _FORMAT: Final = "backup.json"
 _DATA: Final = "stream.tar.s2"
+_DATA_OF_NATS: Final = "stream.arc.s2"
+"""What the `nats` tool calls the same file."""
 
 
 class Saved(NamedTuple):
@@ -92,6 +94,8 @@ async def _save(nats: Connection, stream: str, folder: Path) -> int:
 async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Saved:
     """Replaces the streams by those of a backup. Edges and agents should be stopped: they declare what they miss.
 
+    The backup is one of `backup`, or of `nats backup account`.
+
     The restored stream has another epoch, so that no position of before is valid in it. Events that are published
     while this runs are lost.
 
@@ -105,7 +109,7 @@ async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Sa
     for stream, described in saved.items():
         for number in range(_TRIES):
             try:
-                await _restore(nats, stream, described, directory / stream / _DATA)
+                await _restore(nats, stream, described, _data(directory / stream))
                 break
             except BrokerRefused as error:  # an edge was faster, and has declared the stream that it missed
                 if number == _TRIES - 1:
@@ -146,11 +150,16 @@ async def _is_restored(nats: Connection, directory: Path, stream: str) -> bool:
 def _read(folder: Path) -> dict[str, Any]:
     try:
         described: dict[str, Any] = orjson.loads((folder / _FORMAT).read_bytes())
-        if not (folder / _DATA).is_file() or not {"config", "state"} <= described.keys():
+        if not _data(folder).is_file() or not {"config", "state"} <= described.keys():
             raise BadInput(f"{folder} holds no backup")
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder} holds no backup: {error}") from None
     return described
+
+
+def _data(folder: Path) -> Path:
+    of_nats = folder / _DATA_OF_NATS
+    return of_nats if of_nats.is_file() else folder / _DATA
 
 
 async def _restore(nats: Connection, stream: str, described: dict[str, Any], data: Path) -> None:

@@ -1,4 +1,7 @@
-"""Measures what fan-out costs. `make bench` runs the standard parts, `python -m tests.bench peers --quick` one part."""
+"""Measures what fan-out costs. `make bench` runs the standard parts, `python -m tests.bench peers --quick` one part.
+
+`python -m tests.bench simulate` computes the tables of docs/scale.md from the figures that were measured.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import argparse
 import asyncio
 import importlib
 import resource
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
 
-from tests.bench import alone, compare, host, metrics, profile, report, scenes, tokens
+from tests.bench import alone, answers, broker, compare, host, metrics, profile, report, scenes, tokens
 from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
@@ -74,6 +78,8 @@ PARTS: dict[str, Part] = {
     "metrics": _metrics,
     "open": _alone(alone.opening),
     "tokens": _alone(tokens.tokens),
+    "answers": _alone(answers.answers),
+    "broker": _alone(broker.broker),
     "sockets": _sockets,
     "profile": _alone(profile.profile),
     "page": _page,
@@ -95,6 +101,8 @@ def main() -> None:
     parser.add_argument("--earlier", type=Path, help="peers, metrics: adds a row for the edge of this checkout")
     parser.add_argument("--minutes", type=float, default=0, help="sockets, page: how long to measure")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
+    if sys.argv[1:2] == ["simulate"]:
+        sys.exit(importlib.import_module("tests.bench.scale.tables").main(sys.argv[2:]))
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

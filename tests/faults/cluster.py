@@ -93,14 +93,16 @@ class Cluster:
 
     Args:
         size: 3, or 1 for a broker without a cluster.
+        declares: False: no stream is made.
     """
 
-    def __init__(self, directory: Path, size: int = 3) -> None:
+    def __init__(self, directory: Path, size: int = 3, *, declares: bool = True) -> None:
         assert size in (1, 3), f"a ring of {size} nodes does not connect all pairs"
         directory.mkdir(parents=True, exist_ok=True)
         self.nodes = [BrokerNode(f"n{number}", directory) for number in range(size)]
         self.nats: Connection
         self.streams: Streams
+        self._declares = declares
         self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -123,7 +125,8 @@ class Cluster:
             self.nats = await Connection.connect(self.url, name="fault-kit", timeout_s=20)
             self._stack.push_async_callback(self.nats.close)
             self.streams = Streams(self.nats)
-            await topology.apply(self.nats, replicas=len(self.nodes), timeout_s=60)
+            if self._declares:
+                await topology.apply(self.nats, replicas=len(self.nodes), timeout_s=60)
         except BaseException:
             await self.__aexit__()
             raise

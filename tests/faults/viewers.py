@@ -31,6 +31,8 @@ BEAT_S: Final = 2.0
 SILENCE_S: Final = 5.0  # two and a half heartbeats, as the contract's 35 s
 _POLL_S: Final = 0.7
 _OPEN_S: Final = 5.0
+_START_MS: Final = 120_000
+"""For a browser and its page, on a machine that others keep busy."""
 _CHROMIUM: Final = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 
 
@@ -197,15 +199,16 @@ class Poller(_Watcher):
 
 
 class TailViewer(_Watcher):
-    """`testcast tail ID --json`, through an edge or over NATS."""
+    """`testcast tail ID --json`, through an edge or over NATS. `settings` are variables of its environment."""
 
-    def __init__(self, name: str, run: str, history: History, *source: str) -> None:
+    def __init__(self, name: str, run: str, history: History, *source: str, **settings: str) -> None:
         super().__init__(name, [run], history)
+        self._settings = settings
         self._argv = ("tail", run, "--json", *source)
         self.exit_code: int | None = None
 
     async def watch(self) -> None:
-        async with Command(*self._argv) as command:
+        async with Command(*self._argv, **self._settings) as command:
             assert command.process.stdout is not None
             while line := await command.process.stdout.readline():
                 item = orjson.loads(line)
@@ -241,11 +244,15 @@ class PageViewer(_Watcher):
         self._run = run
         self._url = f"{edge}/tests/{run}"
         self.errors: list[str] = []
+        self.documents: set[float] = set()
+        """When each document began that this page has had: a reload is another one."""
 
     async def watch(self) -> None:
         async with async_playwright() as driver:
             sandbox = _CHROMIUM if os.geteuid() == 0 else _CHROMIUM[1:]
-            browser = await driver.chromium.launch(executable_path=find_chromium(), args=list(sandbox))
+            browser = await driver.chromium.launch(
+                executable_path=find_chromium(), args=list(sandbox), timeout=_START_MS
+            )
             try:
                 await self._look(browser)
             finally:
@@ -255,9 +262,11 @@ class PageViewer(_Watcher):
         page = await browser.new_page(viewport={"width": 1280, "height": 12_000})  # tall enough for 500 lines
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         await page.add_init_script(_OBSERVE)
-        await page.goto(self._url)
+        await page.goto(self._url, timeout=_START_MS)
         while True:
-            for seq, text, at_ms in await page.evaluate("window.seen.splice(0)"):
+            began, seen = await page.evaluate("[performance.timeOrigin, window.seen.splice(0)]")
+            self.documents.add(began)
+            for seq, text, at_ms in seen:
                 at = time.monotonic() - time.time() + at_ms / 1000
                 self.history.shown.append(Seen(self.name, self._run, seq, _mark_in(text), at))
                 self.places[self._run] = Place(max(self.position(self._run), seq))

@@ -44,8 +44,8 @@ class Publisher:
         self.journal = directory / f"journal-{run[:8]}-{number}"
         argv = [url, run, str(number), str(events_per_s), str(self.journal)]
         env = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
-        env |= extra_env
         env["PYTHONPATH"] = str(_ROOT)  # independent of the working directory
+        env |= extra_env
         log = directory / f"publisher-{run[:8]}-{number}.log"
         self.child = Child([sys.executable, "-m", "tests.faults.publisher", *argv], log, env)
         self.killed = False
@@ -80,7 +80,8 @@ class Publishers:
 
     def __init__(self, url: str, directory: Path, events_per_s: float, env: Mapping[str, str]) -> None:
         self._url = url
-        self._env = env
+        self.env = env
+        """Variables of the publishers that start from now on."""
         self._directory = directory
         self._events_per_s = events_per_s
         self.by_run: dict[str, list[Publisher]] = {}
@@ -106,7 +107,7 @@ class Publishers:
         """Starts another publisher, which takes the run over."""
         publishers = self.by_run[run]
         place = (self._url, run, len(publishers) + 1)
-        publishers.append(Publisher(*place, self._events_per_s, self._directory, self._env))
+        publishers.append(Publisher(*place, self._events_per_s, self._directory, self.env))
         return publishers[-1]
 
     def current(self, run: str) -> Publisher:
@@ -189,21 +190,22 @@ class Crowd:
         for number in range(sockets):
             watched = self._runs if number % 2 else [self._pick(number // 2)]
             rng = random.Random(f"{seed}-{number}")
-            self._start(SocketViewer(f"socket-{number}", watched, self._history, self._edges, rng))
+            self.start(SocketViewer(f"socket-{number}", watched, self._history, self._edges, rng))
         for number in range(pollers):
-            self._start(Poller(f"poller-{number}", [self._pick(number)], self._history, self._edges))
+            self.start(Poller(f"poller-{number}", [self._pick(number)], self._history, self._edges))
         for number in range(tails):
             edge = self._edges[number % len(self._edges)]
             source = ("--edge", edge) if number % 2 else ("--nats", self._nats_url)
-            self._start(TailViewer(f"tail-{number}", self._pick(number), self._history, *source))
+            self.start(TailViewer(f"tail-{number}", self._pick(number), self._history, *source))
         for number in range(pages):
             edge = self._edges[number % len(self._edges)]
-            self._start(PageViewer(f"page-{number}", self._pick(number), self._history, edge))
+            self.start(PageViewer(f"page-{number}", self._pick(number), self._history, edge))
 
     def _pick(self, number: int) -> str:
         return self._runs[number % len(self._runs)]
 
-    def _start(self, viewer: Viewer) -> None:
+    def start(self, viewer: Viewer) -> None:
+        """Starts one more viewer."""
         self.viewers.append(viewer)
         self._tasks[asyncio.create_task(viewer.watch(), name=viewer.name)] = viewer
 
