@@ -45,7 +45,8 @@ else
 endif
 
 parts: tools  ## a part of `make test`: unit, integration and security tests
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/integration tests/security tests/unit
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/compose tests/proxies \
+		tests/integration tests/security tests/unit
 
 pages: tools  ## a part of `make test`: tests of the page in a browser
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser

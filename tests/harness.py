@@ -78,8 +78,8 @@ class EdgeProcess:
         nats_url: address of its broker.
         directory: directory for its log.
         settings: `TESTCAST_…` variables that override the defaults for tests (no throttle, private addresses allowed,
-            any number of refused proofs, no canary: sequences are those of the test's own events). `TESTCAST_EDGE_PORT` takes
-            the place of an edge that has ended.
+            any number of refused proofs, no canary: sequences are those of the test's own events).
+            `TESTCAST_EDGE_PORT` takes the place of an edge that has ended.
     """
 
     def __init__(self, nats_url: str, directory: Path, **settings: str) -> None:

@@ -146,9 +146,9 @@ def test_the_schema_takes_exactly_what_the_program_takes(part: str, prefix: str,
     settings = SCHEMA["properties"][part]["properties"]["settings"]["properties"]
     mine = {each for each in known_settings.NAMES if each.startswith(prefix)}
     assert mine - settings.keys() == {each for each in SET_BY_THE_CHART | NOT_IN_A_POD if each.startswith(prefix)}
-    assert settings.keys() <= known_settings.NAMES | ON_THE_WAY
+    assert settings.keys() <= known_settings.NAMES
     for name, schema in settings.items():
-        if "OIDC" in name or name in ON_THE_WAY:
+        if "OIDC" in name:
             continue
         for bound, beyond in (("minimum", -1), ("maximum", 1)):
             if (limit := schema.get(bound)) is not None:
@@ -157,15 +157,9 @@ def test_the_schema_takes_exactly_what_the_program_takes(part: str, prefix: str,
                     load({name: str(limit + beyond)})
 
 
-ON_THE_WAY: Final = {
-    *("TESTCAST_METRICS_HOST", "TESTCAST_METRICS_PORT", "TESTCAST_EDGE_CANARY_S"),
-    *("TESTCAST_LOG_FORMAT", "TESTCAST_LOG_LEVEL", "TESTCAST_OTLP_ENDPOINT", "TESTCAST_OTLP_SAMPLE"),
-}
-
-
 def test_every_variable_that_the_chart_names_is_a_setting() -> None:
     named = {each for text in TEMPLATES.values() for each in re.findall(r"TESTCAST_[A-Z_]+[A-Z]", text)}
-    assert named - known_settings.NAMES - ON_THE_WAY == set()
+    assert named - known_settings.NAMES == set()
 
 
 @pytest.mark.parametrize(("name", "component", "pod"), PODS, ids=IDS)
