@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from broker.contract.errors import InvalidSetting
 from broker.local.child_process import Child, python_module
 from broker.local.signals import not_ignored
-from broker.metrics.children import Children, merged_readable, private_directory
+from broker.metrics.children import Children, private_directory
 from broker.metrics.endpoint import MetricsEndpoint, Render, page_of
 from broker.metrics.figures import counter, gauges
 from ws_edge.transport.listener import listen
@@ -80,7 +80,7 @@ def page_of_pool(pool: WorkerPool, children: Children) -> Render:
             ),
         )
         own = await page_of(lambda: families)()
-        return merged_readable({"supervisor": own.decode(), **pages})
+        return children.merged({"supervisor": own.decode(), **pages})
 
     return render
 

@@ -16,7 +16,7 @@ import httpx
 
 from broker.log import RateLimited
 from broker.metrics.endpoint import Render
-from broker.metrics.merge import Merger, merged
+from broker.metrics.merge import Merger
 
 TIMEOUT_S: Final = 2.0
 """For all children together: a reader of metrics usually waits 10 s."""
@@ -101,24 +101,6 @@ def private_directory() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def merged_readable(pages: Mapping[str, str]) -> bytes:
-    """`merged`, without the pages that are none, which the log then tells."""
-    try:
-        return merged(pages)
-    except ValueError:
-        readable = {name: page for name, page in pages.items() if _is_readable(name, page)}
-        return merged(readable)
-
-
-def _is_readable(name: str, page: str) -> bool:
-    try:
-        merged({name: page})
-    except ValueError as error:
-        _limited.warning("the metrics of %s cannot be read: %s", name, error)
-        return False
-    return True
 
 
 async def _page(path: Path, timeout_s: float) -> str | None:

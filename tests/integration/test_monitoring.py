@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from contextlib import AsyncExitStack
 from pathlib import Path
-
-import pytest
 
 from tests.monitoring import files
 from tests.monitoring.scenes import QUICK, SCENES, SHORT, empty_queries, unread_metrics
 from tests.monitoring.world import world
 from tests.tools import debian_tool
 
-needs_metrics = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("ws_edge.metrics", "agent_worker.metrics")),
-    reason="the parts have no metrics",
-)
-
 
 def test_every_alert_is_caused_somewhere() -> None:
     assert {name for scene in SCENES for name in scene.alerts} == set(files.alerts())
 
 
-@needs_metrics
 async def test_every_query_has_a_value_and_alerts_fire(tmp_path: Path) -> None:
     async with world(debian_tool("prometheus"), tmp_path, SHORT) as made:
         assert await empty_queries(made, 120) == []

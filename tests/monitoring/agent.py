@@ -9,19 +9,20 @@ What it plays is the title of the run: `fails`; `floods`, which publishes 900 ev
 from __future__ import annotations
 
 import asyncio
-import importlib
 import io
 import logging
 import sys
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from PIL import Image
 
 from agent_worker.games.browser import Browser
 from agent_worker.games.handle import GameJob, RunHandle, read_job
-from agent_worker.main import stop_on_signals
+from agent_worker.main import serving, stop_on_signals
+from agent_worker.metrics import AgentMetrics
 from agent_worker.work.worker import Worker
+from broker.config import MetricsSettings
 from broker.jetstream.connection import Connection
 
 _SLOTS: Final = 8
@@ -56,12 +57,10 @@ async def play(nats: Connection, run: RunHandle, job: GameJob) -> None:
 
 async def main(url: str, port: int) -> None:
     """Works until a signal."""
-    metrics: Any = importlib.import_module("agent_worker.metrics").AgentMetrics(_SLOTS)
-    serving: Any = importlib.import_module("agent_worker.main").serving
-    settings: Any = importlib.import_module("broker.config").MetricsSettings(port=port)
+    metrics = AgentMetrics(_SLOTS)
     stop = asyncio.Event()
     stop_on_signals(stop)
-    async with serving(metrics, settings, None):
+    async with serving(metrics, MetricsSettings(port=port), None):
         nats = await Connection.connect(url, name="agent")
         metrics.connection, metrics.browser = nats, Browser()  # a browser that is not started has figures too
         player = partial(play, nats)
