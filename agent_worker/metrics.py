@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_worker.publish.run_statistics import RunStatistics
 from broker.jetstream.subscription import ConnectionStatistics
-from broker.metrics.figures import (
-    Metric,
-    counter,
-    counters,
-    gauge,
-    histogram,
-    histograms,
-    info,
-)
+from broker.metrics.figures import Metric, counter, counters, gauge, histogram, histograms, info
 from broker.version import VERSION
 
 if TYPE_CHECKING:

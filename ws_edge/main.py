@@ -23,12 +23,10 @@ from broker.contract.errors import TestcastError
 from broker.local.exposure import is_exposed, refuse_exposed
 from broker.local.listening import host_port
 from broker.local.signals import not_ignored
-from broker.metrics.endpoint import listening_socket
 from ws_edge import config as edge_config
 from ws_edge.api.app import make_app
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
-from ws_edge.supervisor import supervise
 from ws_edge.transport.accept import AcceptProtocol
 from ws_edge.transport.listener import BACKLOG, listen
 from ws_edge.transport.websocket import ViewerSocket
@@ -187,6 +185,8 @@ def metrics_of(arguments: Arguments) -> socket.socket | Path | None:
     settings = broker_config.metrics()
     if not settings.port:
         return None
+    from broker.metrics.endpoint import listening_socket  # its libraries take 0.1 s to import
+
     listening = listening_socket(settings.host, settings.port)
     _log.info("metrics at http://%s/metrics", host_port(settings.host, settings.port))
     if is_exposed(settings.host):
@@ -212,6 +212,8 @@ def main() -> None:
         refuse_exposure(config, config.host)
         metrics = metrics_of(arguments)
         if config.workers > 1:
+            from ws_edge.supervisor import supervise  # so do its
+
             log_setup.configure("supervisor")
             sys.exit(asyncio.run(supervise(config.host, config.port, config.workers, metrics)))
         else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from broker.contract.events import PHASES, Phase
-from broker.metrics.figures import DURATION_S, Histogram
+from broker.metrics.histogram import DURATION_S, Histogram
 
 
 class RunStatistics(NamedTuple):

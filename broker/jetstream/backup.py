@@ -28,12 +28,16 @@ STREAMS: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS), _ACCESS)
 _CHUNK_BYTES: Final = 128 * 1024
 _CHUNK_TIMEOUT_S: Final = 30.0
 _TRIES: Final = 10
-_LOADED_S: Final = 30.0
+_LOADED_S: Final = 15.0
 _LOOK_S: Final = 0.05
 _FORMAT: Final = "backup.json"
 _DATA: Final = "stream.tar.s2"
 _DATA_OF_NATS: Final = "stream.arc.s2"
 """What the `nats` tool calls the same file."""
+
+
+class _NotLoaded(BrokerUnavailable):
+    """A restored stream does not show what it holds."""
 
 
 class Saved(NamedTuple):
@@ -111,7 +115,10 @@ async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Sa
             try:
                 await _restore(nats, stream, described, _data(directory / stream))
                 break
-            except BrokerRefused as error:  # an edge was faster, and has declared the stream that it missed
+            except (
+                BrokerRefused,
+                _NotLoaded,
+            ) as error:  # an edge has declared the stream that it missed
                 if number == _TRIES - 1:
                     raise BrokerUnavailable(f"{stream} could not be restored: {error.message}") from None
     await _delete(nats, kv.stream(subjects.RUNS))  # its snapshots are of the events that were replaced
@@ -170,7 +177,8 @@ async def _restore(nats: Connection, stream: str, described: dict[str, Any], dat
     with data.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             await nats.request(target, chunk, timeout_s=_CHUNK_TIMEOUT_S)
-    await _delete(nats, stream)  # an edge may have declared it meanwhile
+    # Not deleted once more, though an edge may have declared it meanwhile: the server may have restored it by now. It
+    # refuses a name that is taken, and the next try deletes it.
     made = orjson.loads((await nats.request(target, b"", timeout_s=_CHUNK_TIMEOUT_S)).data)
     if error := made.get("error"):
         raise BrokerRefused(str(error.get("description", "refused")), int(error.get("err_code", 0)))
@@ -181,7 +189,7 @@ async def _until_loaded(nats: Connection, stream: str, last_seq: int) -> None:
     """Waits until a restored stream has its messages: nats-server may not show it at first, or shows it empty.
 
     Raises:
-        BrokerUnavailable: it has not got them within 30 s.
+        _NotLoaded: it has not got them in time.
     """
     streams, clock = Streams(nats, mends=False), asyncio.get_running_loop().time
     deadline = clock() + _LOADED_S
@@ -190,7 +198,7 @@ async def _until_loaded(nats: Connection, stream: str, last_seq: int) -> None:
             if (await streams.state(stream)).last_seq >= last_seq:
                 return
         await asyncio.sleep(_LOOK_S)
-    raise BrokerUnavailable(f"{stream} was restored, and the broker does not show its messages")
+    raise _NotLoaded(f"{stream} was restored, and the broker does not show its messages")
 
 
 async def _delete(nats: Connection, stream: str) -> None:

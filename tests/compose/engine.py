@@ -16,6 +16,7 @@ import docker
 import pytest
 from docker.errors import DockerException
 
+from tests.compose.own_network import own_network
 from tests.tools import debian_tool
 
 _START_S: Final = 60
@@ -46,7 +47,9 @@ def engine() -> Iterator[docker.DockerClient]:
     if os.geteuid() != 0:
         pytest.skip("no container engine answers, and only root can start one (Debian and Ubuntu: package docker.io)")
     dockerd = debian_tool("dockerd", "docker.io")
-    with tempfile.TemporaryDirectory(prefix="testcast-engine-", ignore_cleanup_errors=True) as folder:
+    for command in ("docker", "docker-compose"):  # nothing can be fetched from within
+        debian_tool(command, "docker.io" if command == "docker" else None)
+    with own_network(), tempfile.TemporaryDirectory(prefix="testcast-engine-", ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
         process = _start(dockerd, directory)
         outside = os.environ.get("DOCKER_HOST")

@@ -38,8 +38,8 @@ _SERVERS: Final = {"nats": ["nats-server"], "caddy": ["caddy", "run", "--config"
 """What runs in the images of the broker and the proxy."""
 
 
-def make_images(client: docker.DockerClient) -> dict[str, str]:
-    """Makes what docker-compose.yml runs, and returns the settings that name it.
+def prepare() -> dict[str, str]:
+    """Installs what the images are made of, and returns the paths of the servers in them.
 
     Raises:
         pytest.skip.Exception: this is no Debian, or a program or package is missing and cannot be installed.
@@ -54,6 +54,18 @@ def make_images(client: docker.DockerClient) -> dict[str, str]:
     with one_at_a_time("apt-get"):
         for package in sorted({*BASE, *BROWSER} - installed().keys()):
             install(package)
+    return programs
+
+
+def make_images(client: docker.DockerClient, programs: dict[str, str]) -> dict[str, str]:
+    """Makes what docker-compose.yml runs, and returns the settings that name it.
+
+    Args:
+        programs: what `prepare` returned.
+
+    Raises:
+        pytest.skip.Exception: a package is missing.
+    """
     try:
         _import_base(programs)
     except LookupError as missing:

@@ -25,7 +25,7 @@ from testcast.client.events import Event, Reset
 from testcast.client.rpc import RpcClient, submit
 from tests.compose.conftest import FIGURES
 from tests.compose.engine import engine
-from tests.compose.images import make_images
+from tests.compose.images import make_images, prepare
 from tests.compose.installation import FILES, ROOT, Installation, compose_v2, installed
 from tests.harness import until
 from tests.tools import debian_tool
@@ -38,15 +38,22 @@ _STOP = "/tmp/stop"
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
+def programs() -> dict[str, str]:
+    return prepare()
+
+
+@pytest.fixture(scope="module")
+def client(programs: dict[str, str]) -> Iterator[docker.DockerClient]:
     with engine() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def installation(client: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def installation(
+    client: docker.DockerClient, programs: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
     begun = time.monotonic()
-    settings = make_images(client)
+    settings = make_images(client, programs)
     made = time.monotonic()
     with installed(client, settings, tmp_path_factory.mktemp("compose")) as found:
         found.made_s, found.up_s = made - begun, time.monotonic() - made

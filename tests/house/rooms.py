@@ -65,7 +65,7 @@ def _in(folder: str, names: str) -> list[str]:
 
 PURE: Final = (
     "broker/contract/*.py",
-    *_in("broker/metrics", "__init__ figures merge reading text"),
+    *_in("broker/metrics", "__init__ figures histogram merge reading text"),
     "ws_edge/encoding/*.py",
     *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
     "ws_edge/origins.py",

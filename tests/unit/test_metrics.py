@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from broker.contract.errors import InvalidSetting
 from broker.metrics.children import Children, private_directory
 from broker.metrics.endpoint import MetricsEndpoint, listening_socket, page_of
-from broker.metrics.figures import LATENCY_S, Histogram, counter, counters, gauge, gauges, histogram, histograms
+from broker.metrics.figures import counter, counters, gauge, gauges, histogram, histograms
+from broker.metrics.histogram import LATENCY_S, Histogram
 from broker.metrics.merge import Merger, Page, merged
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
 
-from broker.metrics.figures import Histogram, counter, counters, gauge, histogram, histograms
+from broker.metrics.figures import counter, counters, gauge, histogram, histograms
+from broker.metrics.histogram import Histogram
 from broker.metrics.merge import Page
 from broker.metrics.text import text_of
 

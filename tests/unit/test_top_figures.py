@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 
-from broker.metrics.figures import Histogram, counter, counters, gauge, gauges, histogram, info
+from broker.metrics.figures import counter, counters, gauge, gauges, histogram, info
+from broker.metrics.histogram import Histogram
 from broker.metrics.merge import Page, merged
 from broker.metrics.reading import Sample, samples_of
 from testcast.cli.top import words

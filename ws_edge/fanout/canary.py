@@ -20,7 +20,7 @@ from broker.contract.errors import BrokerRefused, BrokerUnavailable
 from broker.contract.events import Event
 from broker.contract.ids import probe_id
 from broker.log import RateLimited
-from broker.metrics.figures import Histogram
+from broker.metrics.histogram import Histogram
 from ws_edge.encoding import Encoding
 from ws_edge.fanout.hub import Hub
 from ws_edge.fanout.session import Session

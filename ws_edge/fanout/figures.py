@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, get_args
 
 from broker.contract.position import Outcome, Reason
-from broker.metrics.figures import Histogram
+from broker.metrics.histogram import Histogram
 
 _CODES: Final = (
     *("1000", "1001", "1002", "1003", "1005", "1006", "1007", "1008", "1009", "1011", "1012", "1013"),

@@ -8,18 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from broker.metrics.figures import (
-    Histogram,
-    Metric,
-    counter,
-    counters,
-    gauge,
-    gauges,
-    histogram,
-    histograms,
-    info,
-    labelled,
-)
+from broker.metrics.figures import Metric, counter, counters, gauge, gauges, histogram, histograms, info, labelled
+from broker.metrics.histogram import Histogram
 from ws_edge.fanout.figures import DROPS
 from ws_edge.node_statistics import NodeStatistics
 

@@ -7,18 +7,23 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from broker.metrics.endpoint import MetricsEndpoint, Render, page_of
-from broker.metrics.figures import Metric
 from broker.version import VERSION
-from ws_edge.metrics.families import families
 from ws_edge.node import Node
+
+if TYPE_CHECKING:
+    from broker.metrics.endpoint import Render
+    from broker.metrics.figures import Metric
 
 _BUILD = {"part": "edge", "version": VERSION, "python": platform.python_version()}
 
 
 def page_of_node(node: Node) -> Render:
     """The whole page of this process, made for each reader anew."""
+    from broker.metrics.endpoint import page_of
+    from ws_edge.metrics.families import families
+
     own = node.hub.figures
 
     def collect() -> Iterable[Metric]:
@@ -39,6 +44,8 @@ async def served(node: Node, where: socket.socket | Path | None) -> AsyncIterato
     if where is None:
         yield
         return
+    from broker.metrics.endpoint import MetricsEndpoint  # its libraries take 0.1 s to import
+
     endpoint = MetricsEndpoint(
         page_of_node(node), {"/healthz": lambda: (), "/readyz": lambda: () if node.ready else node.why_not_ready}
     )

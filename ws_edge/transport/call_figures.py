@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from broker.metrics.figures import Histogram
+from broker.metrics.histogram import Histogram
 
 UNKNOWN: Final = "unknown"
 """What a caller names a method that does not exist is not told: it could be anything."""
