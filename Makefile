@@ -5,6 +5,8 @@ BIN := .venv/bin
 PYTHON ?=
 ARGS ?=
 export PYTHON
+# Each of some hundred processes that the tests start would compile all modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo lint check test parts pages coverage attacks audit faults upgrades natscli monitoring simulate \
