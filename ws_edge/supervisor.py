@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,7 +21,7 @@ from broker.local.child_process import Child, python_module
 from broker.local.signals import not_ignored
 from broker.metrics.children import Children, private_directory
 from broker.metrics.endpoint import MetricsEndpoint, Render, page_of
-from broker.metrics.figures import counter, gauges
+from broker.metrics.figures import Metric, counter, gauges
 from ws_edge.transport.listener import listen
 
 _LOOK_S: Final = 0.1
@@ -62,27 +62,22 @@ async def supervise(host: str, port: int, workers: int, metrics: socket.socket |
 def page_of_pool(pool: WorkerPool, children: Children) -> Render:
     """One page of the supervisor and of those of its processes that answer in time."""
 
-    async def render() -> bytes:
-        pages = await children.pages()
+    def collect() -> Iterable[Metric]:
         figures = pool.statistics()
-        families = (
-            gauges("testcast_processes", "Processes that are kept running.", "kind", {"edge": figures.processes}),
-            gauges(
-                "testcast_processes_silent",
-                "Processes whose figures are missing here, since they did not answer in time.",
-                "kind",
-                {"edge": max(0, figures.processes - len(pages))},
-            ),
-            counter(
-                "testcast_process_restarts_total",
-                "Processes that ended by themselves and were replaced.",
-                figures.restarts,
-            ),
+        yield gauges("testcast_processes", "Processes that are kept running.", "kind", {"edge": figures.processes})
+        yield gauges(
+            "testcast_processes_silent",
+            "Processes whose figures are missing here, since they did not answer in time.",
+            "kind",
+            {"edge": max(0, figures.processes - children.answered)},
         )
-        own = await page_of(lambda: families)()
-        return children.merged({"supervisor": own.decode(), **pages})
+        yield counter(
+            "testcast_process_restarts_total",
+            "Processes that ended by themselves and were replaced.",
+            figures.restarts,
+        )
 
-    return render
+    return children.page_with(page_of(collect), "supervisor")
 
 
 class WorkerPoolStatistics(NamedTuple):

@@ -39,7 +39,10 @@ def resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int
     Raises:
         OSError: there is no such host.
     """
-    found = socket.getaddrinfo(bare(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(bare(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:  # a label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, "no name of a host") from None
     family, _, _, _, address = found[0]
     return family, address  # type: ignore[return-value]  # the other forms are of systems without sockets
 

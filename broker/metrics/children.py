@@ -37,6 +37,8 @@ class Children:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.answered = 0
+        """How many have given the newest page theirs."""
         self._merger = Merger()
         self._rendering: asyncio.Task[bytes] | None = None
 
@@ -65,11 +67,15 @@ class Children:
         """One page of all children and of this process, whose name is `name`. It comes whatever a child does.
 
         Readers that ask while it is being made get the same one.
+
+        Args:
+            own: makes this process's page, when the children have answered: `answered` says how many have.
         """
 
         async def make() -> bytes:
-            children, page = await asyncio.gather(self.pages(), own())
-            return self.merged({name: page.decode(), **children})
+            children = await self.pages()
+            self.answered = len(children)
+            return self.merged({name: (await own()).decode(), **children})
 
         async def render() -> bytes:
             if self._rendering is None or self._rendering.done():

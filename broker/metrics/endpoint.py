@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from broker.metrics.text import text_of
 _TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _PLAIN: Final = b"text/plain; charset=utf-8"
 _MOST_READERS: Final = 32
+_OF_THE_PORT: Final = (errno.EADDRINUSE, errno.EACCES)
 _log = logging.getLogger("testcast.metrics")
 
 Collect = Callable[[], Iterable[Metric]]
@@ -77,6 +79,7 @@ class MetricsEndpoint:
             self._app,
             uds=path,
             interface="asgi3",
+            ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -135,7 +138,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
         listening.listen()
     except OSError as error:
         listening.close()
-        raise InvalidSetting(f"TESTCAST_METRICS_PORT: {reason(host, port, error)}") from None
+        name = "TESTCAST_METRICS_PORT" if error.errno in _OF_THE_PORT else "TESTCAST_METRICS_HOST"
+        raise InvalidSetting(f"{name}: {reason(host, port, error)}") from None
     return listening
 
 

@@ -16,6 +16,8 @@ from prometheus_client.samples import Sample
 from broker.metrics.text import text_of
 
 _SUMMED: Final = ("counter", "histogram")
+_STARTED: Final = "process_start_time_seconds"
+"""The gauge that tells a process from the one that had its name before."""
 PROCESS: Final = "process"
 """The label with the name of the process that a gauge is of."""
 
@@ -68,6 +70,8 @@ class Merger:
         self._gauges: dict[str, list[tuple[str, Sample]]] = {}
         """Process -> name of the family and sample, as its last page says."""
         self._family_of: dict[str, str] = {}
+        self._started: dict[str, float] = {}
+        """Process -> when it began, where its page says so."""
 
     def __repr__(self) -> str:
         return f"<Merger of {sorted(self._counts)}>"
@@ -90,9 +94,18 @@ class Merger:
                 else:
                     gauges.append((family.name, sample))
         before = self._counts.get(process, {})
-        if any(counts.get(series, 0.0) < value for series, value in before.items()):  # another process by that name
+        started = next((sample.value for _, sample in gauges if sample.name == _STARTED), None)
+        if started is None:
+            is_another = any(counts.get(series, 0.0) < value for series, value in before.items())
+        else:
+            is_another = started != self._started.get(process, started)
+        if not is_another:  # what one process has counted never falls, in whatever order its pages come
+            counts = before | {series: max(value, before.get(series, value)) for series, value in counts.items()}
+        else:
             for series, value in before.items():
                 self._before[series] = self._before.get(series, 0.0) + value
+        if started is not None:
+            self._started[process] = started
         self._counts[process] = counts
         self._gauges[process] = gauges
 

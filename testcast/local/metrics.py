@@ -29,7 +29,7 @@ async def serving(stack: Stack, part: str) -> AsyncIterator[str]:
         why there is none, as part of a sentence.
 
     Raises:
-        InvalidSetting: the port that the settings name cannot be listened on.
+        InvalidSetting: the host or the port that the settings name cannot be listened on.
     """
     settings, named = config.stack_metrics()
     if not settings.port:
@@ -38,7 +38,7 @@ async def serving(stack: Stack, part: str) -> AsyncIterator[str]:
     try:
         listening = listening_socket(settings.host, settings.port)
     except InvalidSetting as error:
-        if named:
+        if named or not error.message.startswith("TESTCAST_METRICS_PORT"):
             raise
         yield f"none: {error.message.partition(': ')[2]}; TESTCAST_METRICS_PORT names another"
         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -11,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.contract.errors import MalformedEvent
 from broker.contract.events import check
+from broker.jetstream import api
 from broker.jetstream.connection import Connection
+from broker.metrics import children
 from tests.harness import free_port
 from tests.socket_stand_ins import Browser, Edge, bearer, watch
 from tests.unit.test_socket_fuzz import TEST_ID
@@ -21,11 +25,13 @@ from ws_edge.fanout.figures import FanoutFigures, SocketFigures
 from ws_edge.metrics.served import page_of_node
 from ws_edge.node import Node
 from ws_edge.transport.call_figures import CallFigures
+from ws_edge.views import installation
 from ws_edge.views.broker_clock import BrokerClock
 
 EDGE = {
-    "gauge": "ready draining degraded_reasons failed_parts stale_seconds sockets http_connections topics sessions "
-    "oldest_behind_seconds list_listeners catch_up_waiting projector_pending broker_connected canary_running",
+    "gauge": "ready draining degraded_reasons failed_parts stale_seconds sockets max_sockets http_connections "
+    "topics sessions oldest_behind_seconds list_listeners catch_up_waiting projector_pending broker_connected "
+    "canary_running",
     "counter": "handshakes handshakes_refused connections_refused closes drops events_received deliveries sends "
     "sent_bytes catch_up_reads catch_up_pages catch_up_bytes gaps gaps_repaired forged_events syncs resets "
     "unreadable_events token_checks calls limited projector_written projector_conflicts projector_failures runs_reaped "
@@ -88,6 +94,22 @@ async def test_no_text_from_outside_becomes_a_label(node: Node) -> None:
     labels = {key for family in families.values() for sample in family.samples for key in sample.labels}
     assert labels <= {"part", "version", "python", "state", "reason", "code", "outcome", "method", "quota", "status",
                       "stream", "le"}  # fmt: skip
+
+
+async def test_a_broker_without_a_leader_does_not_hold_the_page(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+
+    class Streams:
+        nats = SimpleNamespace(connected=True)
+
+        async def api(self, subject: str, **_: object) -> None:
+            asked.append(subject)
+            await asyncio.Event().wait()
+
+    assert installation.WITHIN_S * 2 <= children.TIMEOUT_S, "the parent of several edges waits for longer"
+    monkeypatch.setattr(installation, "WITHIN_S", 0.01)
+    monkeypatch.setattr(node, "installation", installation.Installation(cast("api.Streams", Streams())))
+    assert "testcast_edge_ready" in await page(node) and len(asked) == 6
 
 
 def test_lags_are_by_the_brokers_clock_and_unknown_without_it() -> None:
@@ -193,6 +215,19 @@ def test_gaps_are_counted_when_found_and_when_closed(edge: Edge) -> None:
     edge.loop.run_for(10.0)
     figures = edge.node.hub.statistics()
     assert (figures.topics, figures.gaps, figures.gaps_repaired) == (0, 1, 1), "also when its topic has gone"
+
+
+def test_the_gaps_of_a_topic_that_is_replaced_stay_counted(edge: Edge) -> None:
+    edge.connects(bearer("ann"), query=f"?testId={TEST_ID}")
+    edge.loop.run_for(0.5)
+    hub = edge.node.hub
+    topic = hub.topics[TEST_ID]
+    topic.order.gaps, topic.state = 2, "missing"
+    edge.connects(bearer("ann"), query=f"?testId={TEST_ID}")
+    edge.loop.run_for(0.1)
+    assert hub.topics[TEST_ID] is not topic
+    figures = hub.statistics()
+    assert (figures.gaps, figures.gaps_repaired) == (2, 2), "a counter never falls"
 
 
 def test_the_oldest_session_behind_says_since_when(edge: Edge) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -20,6 +23,8 @@ from broker.metrics.endpoint import MetricsEndpoint, listening_socket, page_of
 from broker.metrics.figures import counter, counters, gauge, gauges, histogram, histograms
 from broker.metrics.histogram import LATENCY_S, Histogram
 from broker.metrics.merge import Merger, Page, merged
+from tests.harness import until
+from ws_edge.supervisor import WorkerPool, WorkerPoolStatistics, page_of_pool
 
 
 def samples(page: bytes | str) -> dict[str, float]:
@@ -122,6 +127,28 @@ def test_sums_are_what_was_counted_by_all_that_ever_were(steps: list[tuple[str, 
     assert samples(merger.page("abc")).get("e_total", 0) == expected
 
 
+def begun(at: float, value: float, other: float = 0.0) -> str:
+    one, two = counter("testcast_a_total", "", value), counter("testcast_b_total", "", other)
+    return generate_latest(Page([gauge("process_start_time_seconds", "", at), one, two])).decode()
+
+
+def test_a_page_that_comes_late_is_no_other_process() -> None:
+    merger = Merger()
+    for value in (5.0, 7.0, 6.0):  # of readers that have asked one after the other
+        merger.take("a", begun(1_700_000_000.25, value))
+    assert samples(merger.page("a"))["testcast_a_total"] == 7
+    merger.take("a", begun(1_700_000_000.25, 8.0, 1.0))
+    assert samples(merger.page("a"))["testcast_a_total"] == 8
+
+
+def test_another_process_is_known_by_its_start_even_where_it_has_counted_more() -> None:
+    merger = Merger()
+    merger.take("a", begun(1_700_000_000.25, 5.0))
+    merger.take("a", begun(1_700_000_000.5, 9.0, 1.0))
+    found = samples(merger.page("a"))
+    assert (found["testcast_a_total"], found["testcast_b_total"]) == (14, 1)
+
+
 def test_a_page_of_something_else_is_an_error() -> None:
     with pytest.raises(ValueError):
         merged({"0": "<html>not a page of metrics</html>"})
@@ -215,11 +242,28 @@ async def test_a_check_answers_what_is_amiss() -> None:
     assert posted.status_code == 404
 
 
+async def test_an_upgrade_is_answered_like_any_other_request(caplog: pytest.LogCaptureFixture) -> None:
+    where = listening()
+    endpoint = MetricsEndpoint(page_of(lambda: families(1.0)))
+    await endpoint.start(where)
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    upgrade["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    try:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            url = f"http://127.0.0.1:{where.getsockname()[1]}/metrics"
+            answer = await http.get(url, timeout=30, headers=upgrade)
+    finally:
+        await endpoint.stop()
+    assert answer.status_code == 200 and samples(answer.text)["testcast_events_total"] == 1.0
+    assert "Traceback" not in caplog.text
+
+
 def test_a_port_that_is_taken_is_told_with_its_setting() -> None:
     with listening() as taken, pytest.raises(InvalidSetting, match=r"TESTCAST_METRICS_PORT: port \d+ is taken"):
         listening_socket("127.0.0.1", taken.getsockname()[1])
-    with pytest.raises(InvalidSetting, match="TESTCAST_METRICS_HOST"):
-        listening_socket("no-such-host.invalid", 9464)
+    for host in ("no-such-host.invalid", "a..b", "192.0.2.1"):  # none of this machine
+        with pytest.raises(InvalidSetting, match=r"^TESTCAST_METRICS_HOST: cannot listen on"):
+            listening_socket(host, 9464)
 
 
 async def test_children_are_one_page_and_those_that_are_away_are_left_out() -> None:
@@ -253,6 +297,31 @@ async def test_children_are_one_page_and_those_that_are_away_are_left_out() -> N
         assert await children.pages(30) == {}
         assert await Children(directory / "nowhere").pages() == {}
     assert not directory.exists()
+
+
+async def test_readers_at_the_same_time_get_one_page(tmp_path: Path) -> None:
+    children, asked, release = Children(tmp_path), list[int](), asyncio.Event()
+
+    async def slow() -> bytes:
+        asked.append(1)
+        await release.wait()
+        return generate_latest(Page([counter("testcast_events_total", "", len(asked))]))
+
+    pool = SimpleNamespace(statistics=lambda: WorkerPoolStatistics(2, 0))
+    render = page_of_pool(cast("WorkerPool", pool), children)
+    endpoint = MetricsEndpoint(slow)
+    await endpoint.start(children.path_for("edge-1"))
+    try:
+        readers = [asyncio.ensure_future(render()) for _ in range(3)]
+        await until(lambda: asked, within_s=30)
+        release.set()
+        pages = await asyncio.gather(*readers)
+    finally:
+        await endpoint.stop()
+    assert len(set(pages)) == 1 and len(asked) == 1
+    found = samples(pages[0])
+    assert found["testcast_processes{'kind': 'edge', 'process': 'supervisor'}"] == 2
+    assert found["testcast_processes_silent{'kind': 'edge', 'process': 'supervisor'}"] == 1
 
 
 async def _no_page() -> bytes:

@@ -64,6 +64,26 @@ def test_places_are_those_of_a_sorted_list_and_every_move_is_told(steps: list[tu
         assert moved <= set(told) and len(told) <= PLACES + 1
 
 
+def test_the_oldest_has_waited_since_it_was_submitted_or_handed_back() -> None:
+    queue, old, young = Queue(), snapshot_at(1000, 1), snapshot_at(5000, 2)
+    assert queue.oldest_ms is None
+    queue.change(None, old)
+    queue.change(None, young)
+    assert queue.oldest_ms == 1000
+    running = msgspec.structs.replace(old, status="running", started_at=2000, updated_at=8000)
+    queue.change(old, running)
+    assert queue.oldest_ms == 5000
+    back = msgspec.structs.replace(running, status="queued", updated_at=9000)
+    queue.change(running, back)
+    assert queue.place(back) == 1 and queue.oldest_ms == 5000, "it is next, and has not waited for long"
+    queue.change(young, None)
+    assert queue.oldest_ms == 9000
+    queue.change(back, msgspec.structs.replace(back, updated_at=9500))  # played in between, not seen here
+    assert queue.oldest_ms == 9500
+    queue.change(back, None)
+    assert queue.oldest_ms is None
+
+
 # -- the reaper's words --------------------------------------------------------------------------------------------
 
 

@@ -63,6 +63,14 @@ async def test_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 assert stack.children is None
 
 
+async def test_a_host_that_is_none_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TESTCAST_METRICS_PORT", raising=False)
+    monkeypatch.setenv("TESTCAST_METRICS_HOST", "192.0.2.1")
+    with pytest.raises(InvalidSetting, match=r"^TESTCAST_METRICS_HOST: .*this machine has no such address"):
+        async with serving(Stack(tmp_path), "up"):
+            pass
+
+
 async def test_none_is_served_where_none_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTCAST_METRICS_PORT", "0")
     async with serving(Stack(tmp_path), "up") as where:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -189,6 +190,8 @@ async def test_once_prints_one_table_and_json_one_object(capsysbinary: pytest.Ca
         assert await top(TopRequest((where,), 0.05, False, False), Terminal()) == 0  # standard output is no terminal
     text = capsysbinary.readouterr().out.decode()
     assert "running" in text and "deliveries" in text and "\x1b" not in text
+    assert "…" not in text and "events/s" in text and max(map(len, text.splitlines())) > 100, "in a pipe all is shown"
+    assert re.search(r"running +3 ", text)
     gone = f"127.0.0.1:{free_port()}"
     async with serving(answer(OURS), answer(later)) as where:
         assert await top(TopRequest((where, gone), 0.05, False, True), Terminal()) == 0

@@ -170,7 +170,10 @@ class Hub:
     def subscribe(self, viewer: Viewer, test_id: str, asked: Position | None) -> Session:
         """Adds a viewer to a test's topic, which is opened when the viewer is the first on this node."""
         topic = self.topics.get(test_id)
-        if topic is None or topic.state == "missing":
+        if topic is not None and topic.state == "missing":
+            self._drop(topic)
+            topic = None
+        if topic is None:
             kind = TracedTopic if tracing.on else Topic
             topic = self.topics[test_id] = kind(
                 test_id,

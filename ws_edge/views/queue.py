@@ -18,6 +18,8 @@ class Queue:
 
     def __init__(self) -> None:
         self._keys: list[tuple[int, str]] = []
+        self._since: dict[str, int] = {}
+        """When each run began to wait, ms since 1970 by the broker's clock."""
         self.agents_present = True
         """Whether an agent is running that could take a run."""
         self.agent_heard_at = 0.0
@@ -34,12 +36,19 @@ class Queue:
 
     @property
     def oldest_ms(self) -> int | None:
-        """When the run was created that waits for longest, ms since 1970 by the broker's clock; None: none waits."""
-        return self._keys[0][0] if self._keys else None
+        """Since when the run has waited that waits for longest, ms since 1970 by the broker's clock; None: none waits.
+
+        A run that was handed back waits since then.
+        """
+        return min(self._since.values(), default=None)
 
     def change(self, before: Snapshot | None, after: Snapshot | None) -> list[str]:
         """Takes in a run's new snapshot, None when it is gone. Returns the runs whose place has changed with it."""
         old, new = _key(before), _key(after)
+        if before is not None and old is not None:
+            self._since.pop(before.test_id, None)
+        if after is not None and new is not None:
+            self._since[after.test_id] = after.created_at if after.started_at is None else after.updated_at
         if old == new:
             return []
         first = len(self._keys)

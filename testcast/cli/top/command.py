@@ -71,7 +71,9 @@ async def top(request: TopRequest, terminal: Terminal) -> int:
     if request.as_json:
         terminal.raw(orjson.dumps(as_json(view, sources)))
     else:
-        terminal.out.print(tables.whole(view, terminal.width or _PIPE_WIDTH), width=terminal.width or _PIPE_WIDTH)
+        if terminal.width is None:
+            terminal.out.width = _PIPE_WIDTH  # which would be 80 else
+        terminal.out.print(tables.whole(view, terminal.out.width))
     return EXIT_COMPLETED
 
 
