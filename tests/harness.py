@@ -42,7 +42,7 @@ async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: s
     Raises:
         AssertionError: not within the deadline.
     """
-    deadline = fair_time() + within_s
+    deadline, pause_s = fair_time() + within_s, 0.02
     while True:
         result = condition()
         found = await result if inspect.isawaitable(result) else result
@@ -50,7 +50,8 @@ async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: s
             return found
         if fair_time() > deadline:
             raise AssertionError(f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 1.2, 0.1)  # a look costs processor time, of which what is waited for may be short
 
 
 _LOWEST_PORT = 12_000

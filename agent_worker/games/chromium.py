@@ -10,7 +10,25 @@ from agent_worker.games.errors import BrowserMissing
 
 VIEWPORT: Final = (1280, 720)
 """16:9 like the dashboard's card; games made for desktops fit."""
+_OFF: Final = (
+    # Each window renders two pages of the address bar's suggestions, which nobody sees: a second of processor time.
+    *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),
+    # What Playwright switches off: the last flag of this name counts, and this one comes after its own.
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"),
+    *(
+        "HttpsFirstBalancedModeAutoEnable",
+        "LensOverlay",
+        "MediaRouter",
+        "PaintHolding",
+        "ThirdPartyStoragePartitioning",
+    ),
+    *("AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled"),
+    "PreconnectToSearch",
+)
+LIGHT: Final = f"--disable-features={','.join(_OFF)}"
+"""The flag for a Chromium that renders pages and nothing else."""
 FLAGS: Final = (
+    LIGHT,
     "--disable-quic",  # QUIC does not go through a proxy
     "--webrtc-ip-handling-policy=disable_non_proxied_udp",  # neither does WebRTC, and it has nothing else then
     # What avoids the proxy reaches nothing. An address: `~NOTFOUND` is asked of the network, by multicast, for x.local.

@@ -9,12 +9,14 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from agent_worker.games.browser import find_chromium
+from agent_worker.games.chromium import LIGHT
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from tests.conftest import Stack
 from tests.proxy import Proxy
 
 _FLAGS = [
+    LIGHT,
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",

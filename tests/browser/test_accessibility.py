@@ -48,8 +48,7 @@ async def all_statuses(streams: Streams) -> dict[str, str]:
     return {"queued": queued, "running": running, "completed": done, "failed": lost}
 
 
-@pytest.mark.parametrize("width", [1280, 380])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 380)])
 async def test_the_list_with_every_status_and_a_feed(
     stack: Stack, stack_streams: Streams, page: Page, scheme: Any, width: int
 ) -> None:
@@ -70,8 +69,7 @@ async def test_the_list_with_every_status_and_a_feed(
     await audit(page)
 
 
-@pytest.mark.parametrize("width", [1280, 380])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 380)])
 async def test_the_page_of_a_run(stack: Stack, stack_streams: Streams, page: Page, scheme: Any, width: int) -> None:
     made = await all_statuses(stack_streams)
     await page.emulate_media(color_scheme=scheme)

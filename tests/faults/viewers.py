@@ -21,6 +21,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from agent_worker.games.browser import find_chromium
+from agent_worker.games.chromium import LIGHT
 from testcast.client.backoff import delay_s, retry_after_s
 from tests.command import Command
 from tests.faults.checker import History, Mark, Reset, Seen
@@ -33,7 +34,7 @@ _POLL_S: Final = 0.7
 _OPEN_S: Final = 5.0
 _START_MS: Final = 120_000
 """For a browser and its page, on a machine that others keep busy."""
-_CHROMIUM: Final = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+_CHROMIUM: Final = ("--no-sandbox", LIGHT, "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 
 
 class Viewer(Protocol):

@@ -18,6 +18,7 @@ from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
 from agent_worker.games.browser import find_chromium
+from agent_worker.games.chromium import LIGHT
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from testcast import Event, Reset, watch
@@ -184,7 +185,9 @@ IN_THE_PAGE = """async ([id, after, epoch]) => {
 
 async def test_the_resume_table_in_the_page(world: World) -> None:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=find_chromium(), chromium_sandbox=False)
+        browser = await playwright.chromium.launch(
+            executable_path=find_chromium(), chromium_sandbox=False, args=[LIGHT]
+        )
         page = await browser.new_page()
         await page.goto(world.edge.url)
         for asked, expected in table(world):
@@ -247,7 +250,9 @@ IN_A_BROWSER = """async ([id, position]) => {
 
 async def test_the_resume_table_in_the_whole_client_in_a_browser(world: World) -> None:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=find_chromium(), chromium_sandbox=False)
+        browser = await playwright.chromium.launch(
+            executable_path=find_chromium(), chromium_sandbox=False, args=[LIGHT]
+        )
         page = await browser.new_page()
         await page.goto(world.edge.url)
         for row, expected in rows_for_the_client(world):
