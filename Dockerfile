@@ -55,7 +55,7 @@ RUN packages="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib")
         "$packages"/wheel* "$packages"/_distutils_hack "$packages"/pkg_resources \
     && useradd --create-home --uid 10001 testcast \
     # Volumes that are mounted here for the first time belong to this user.
-    && for each in /data /data/nats-1 /data/nats-2 /data/nats-3 /data/prometheus /data/grafana /access \
+    && for each in /data /data/nats-1 /data/nats-2 /data/nats-3 /data/prometheus /data/grafana /access /access-edge \
         /keys /keys/ca /keys/server /keys/edge /keys/agent /keys/reader /keys/operator; do \
         install -d -o testcast -g testcast -m 0700 "$each"; \
     done

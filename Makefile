@@ -46,7 +46,7 @@ else
 	$(BIN)/pytest $(ARGS)
 endif
 
-parts: tools  ## a part of `make test`: unit, integration and security tests
+parts: tools  ## a part of `make test`: Compose, proxies, unit, integration and security tests
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/compose tests/proxies \
 		tests/integration tests/security tests/unit
 

@@ -105,11 +105,15 @@ async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Sa
 
     The bucket `ACCESS` is restored only where it is missing or empty: what was revoked since then stays revoked.
 
+    Args:
+        replicas: copies of each stream, at least. A backup that has more keeps them.
+
     Raises:
         BadInput: the directory holds no backup.
         BrokerUnavailable: the broker does not answer, or edges declared the streams anew at each of ten tries.
     """
-    saved = {stream: _read(directory / stream) for stream in STREAMS if await _is_restored(nats, directory, stream)}
+    wanted = [stream for stream in STREAMS if await _is_restored(nats, directory, stream)]
+    saved = {stream: with_replicas(_read(directory / stream), replicas) for stream in wanted}
     for stream, described in saved.items():
         for number in range(_TRIES):
             try:
@@ -162,6 +166,12 @@ def _read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder} holds no backup: {error}") from None
     return described
+
+
+def with_replicas(described: dict[str, Any], at_least: int) -> dict[str, Any]:
+    """A stream as a backup describes it, with at least so many copies: one of a single server moves into a cluster."""
+    config = described["config"]
+    return described | {"config": config | {"num_replicas": max(at_least, config.get("num_replicas", 1))}}
 
 
 def _data(folder: Path) -> Path:

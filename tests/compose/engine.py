@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import docker
 import pytest
 from docker.errors import DockerException
 
+from broker.local.child_process import Child
 from tests.compose.own_network import own_network
 from tests.tools import debian_tool
 
@@ -49,7 +51,7 @@ def engine() -> Iterator[docker.DockerClient]:
     dockerd = debian_tool("dockerd", "docker.io")
     for command in ("docker", "docker-compose"):  # nothing can be fetched from within
         debian_tool(command, "docker.io" if command == "docker" else None)
-    with own_network(), tempfile.TemporaryDirectory(prefix="testcast-engine-", ignore_cleanup_errors=True) as folder:
+    with _apart(), tempfile.TemporaryDirectory(prefix="testcast-engine-", ignore_cleanup_errors=True) as folder:
         directory = Path(folder)
         process = _start(dockerd, directory)
         outside = os.environ.get("DOCKER_HOST")
@@ -64,8 +66,25 @@ def engine() -> Iterator[docker.DockerClient]:
             _end(process, directory)
 
 
-def _start(dockerd: str, directory: Path) -> subprocess.Popen[bytes]:
-    """No rules of iptables: containers reach each other and nothing else, and this machine stays as it is."""
+@contextmanager
+def _apart() -> Iterator[None]:
+    """`own_network`. Root of a container may make none, as a rule."""
+    network = own_network()
+    try:
+        network.__enter__()
+    except OSError as error:
+        pytest.skip(f"no container engine answers, and this root cannot start one: {error.strerror}")
+    try:
+        yield
+    finally:
+        network.__exit__(None, None, None)
+
+
+def _start(dockerd: str, directory: Path) -> Child:
+    """No rules of iptables: containers reach each other and nothing else, and this machine stays as it is.
+
+    An engine ends its containers when it is told to end, and it is also told when these tests are killed.
+    """
     options = {
         "host": f"unix://{directory}/docker.sock",
         "data-root": str(directory / "data"),
@@ -76,35 +95,27 @@ def _start(dockerd: str, directory: Path) -> subprocess.Popen[bytes]:
         "iptables": "false",
         "ip6tables": "false",
     }
-    command = [dockerd, *(f"--{name}={value}" for name, value in options.items())]
-    with (directory / "log").open("wb") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    return Child([dockerd, *(f"--{name}={value}" for name, value in options.items())], directory / "log")
 
 
-def _wait(process: subprocess.Popen[bytes], directory: Path) -> docker.DockerClient:
+def _wait(process: Child, directory: Path) -> docker.DockerClient:
     deadline = time.monotonic() + _START_S
     while (client := answering()) is None:
-        if process.poll() is not None or time.monotonic() > deadline:
-            last = (directory / "log").read_text().splitlines()[-1:]
-            pytest.skip(f"no container engine answers, and Debian's does not start here: {' '.join(last)}")
+        if process.exit_code is not None or time.monotonic() > deadline:
+            pytest.skip(f"no container engine answers, and Debian's does not start here: {process.last_lines(1)}")
         time.sleep(0.1)
     return client
 
 
-def _end(process: subprocess.Popen[bytes], directory: Path) -> None:
+def _end(process: Child, directory: Path) -> None:
     """Whatever still runs in containers ends with the engine; its mounts and files go."""
-    client = answering() if process.poll() is None else None
+    client = answering() if process.exit_code is None else None
     if client is not None:
         for container in client.containers.list(all=True):
             container.remove(force=True, v=True)
         client.networks.prune()
         client.close()
-    process.terminate()
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(60)
+    asyncio.run(process.stop(60))
     for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
         if (mounted := line.split()[1]).startswith(f"{directory}/"):
             subprocess.run(["umount", "--lazy", mounted], check=False)

@@ -35,6 +35,7 @@ NOT_IN_A_POD: Final = {
     "TESTCAST_EDGE_WORKERS",  # a pod is one edge
     "TESTCAST_AGENT_ALLOW_ROOT",  # nothing runs as root
     "TESTCAST_AGENT_ALLOW_PRIVATE",  # an earlier name
+    *("TESTCAST_EDGE_IMAGE", "TESTCAST_AGENT_IMAGE", "TESTCAST_AGENT_CPUS"),  # Compose's own
 }
 
 Object = dict[str, Any]

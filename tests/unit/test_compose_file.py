@@ -1,8 +1,10 @@
 """The Compose files and what they mount: services, hardening, networks, keys, images."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -147,9 +149,40 @@ def test_the_configuration_of_the_container_is_one_that_the_server_takes(tmp_pat
 
 def test_the_public_file_asks_for_tokens_wherever_it_publishes() -> None:
     edge = PUBLIC["services"]["ws_edge"]["environment"]
-    assert edge["TESTCAST_INSECURE"] == "0" and edge["TESTCAST_ACCESS_KEYS"].startswith("/access/")
+    assert edge["TESTCAST_INSECURE"] == "0" and edge["TESTCAST_ACCESS_KEYS"] == "/access-edge/keys.json"
     # Beside the port on loopback, not in its place: Compose 1 cannot replace a list.
     assert PUBLIC["services"]["proxy"]["ports"] == ["${TESTCAST_BIND:-0.0.0.0}:${TESTCAST_PUBLIC_PORT:-8080}:8000"]
+
+
+def test_keys_of_tokens_are_made_once_and_edges_get_none_that_signs_tokens(tmp_path: Path) -> None:
+    """The command runs at every `up`, and edges wait for its success."""
+    token, edge = PUBLIC["services"]["token"], PUBLIC["services"]["ws_edge"]
+    assert edge["volumes"] == ["access-edge:/access-edge:ro"]
+    assert token["volumes"] == ["access:/access", "access-edge:/access-edge"]
+    assert token["environment"] == {"TESTCAST_STATE_DIR": "/access"}
+    assert "/access-edge " in (ROOT / "Dockerfile").read_text(), "a volume takes its owner from the image"
+    for mounted in ("access", "access-edge"):
+        (tmp_path / mounted).mkdir()
+    command = [re.sub(r"(?<!\w)(?=/access)", str(tmp_path), part) for part in token["command"]]
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"
+    made = []
+    for _ in range(2):
+        settings = {"PATH": search, "TESTCAST_STATE_DIR": f"{tmp_path}/access"}
+        ran = subprocess.run(command, env=settings, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        made.append({each.name: each.read_bytes() for each in (tmp_path / "access" / "access").iterdir()})
+    assert made[0] == made[1]
+    copied = {each.name: each.read_bytes() for each in (tmp_path / "access-edge").iterdir()}
+    assert copied == {name: made[0][name] for name in ("keys.json", "session.key")}
+    assert (tmp_path / "access-edge" / "session.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_grafana_knows_no_password() -> None:
+    """Its usual one is known to everybody, and a form that is not shown keeps nobody out."""
+    environment = COMPOSE["services"]["grafana"]["environment"]
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert "GF_AUTH_ANONYMOUS_ORG_ROLE" not in environment, "whoever comes looks on"
 
 
 def test_compose_and_the_embedded_broker_run_the_same_server() -> None:
