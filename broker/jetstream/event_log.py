@@ -13,7 +13,6 @@ from broker.jetstream.api import (
     EXPECTED_LAST_HEADER,
     MSG_ID_HEADER,
     TIME_HEADER,
-    TTL_HEADER,
     Stored,
     Streams,
     StreamState,
@@ -100,15 +99,14 @@ class JetStreamLog:
         by_run = {subjects.test_id_of(subject): seq for subject, seq in found.items()}
         return {test_id: seq for test_id, seq in by_run.items() if test_id is not None}
 
-    async def append_probe(self, probe_id: str, payload: bytes, lifetime_s: float) -> Ack:
-        """Stores an event of a probe, which the stream removes after its lifetime.
+    async def append_probe(self, probe_id: str, payload: bytes) -> Ack:
+        """Stores an event of a probe.
 
         Raises:
-            BrokerRefused: the stream takes no messages with a lifetime of their own.
+            BrokerRefused: the stream does not take it.
             BrokerUnavailable: no acknowledgement; the event may be stored all the same.
         """
-        headers = {TTL_HEADER: f"{max(1, int(lifetime_s))}s"}
-        return await self.streams.store(subjects.events(probe_id), payload, headers=headers)
+        return await self.streams.store(subjects.events(probe_id), payload)
 
     async def append(
         self,

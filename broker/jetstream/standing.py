@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from broker.config import StreamSettings
 from broker.contract import subjects
 from broker.jetstream import kv
-from broker.jetstream.stream_config import consumers, lacks, problem_of_consumer, problem_of_stream, streams
+from broker.jetstream.stream_config import changes, consumers, problem_of_consumer, problem_of_stream, streams
 
 OF_AN_AGENT: Final = (subjects.EVENTS, subjects.JOBS, kv.stream(subjects.SHOTS))
 OF_A_PUBLISHER: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS))
@@ -53,6 +53,6 @@ def problem(standing: dict[str, Any] | None, look: Look) -> str | None:
     if look.stream:
         return problem_of_consumer(look.stream, standing, look.wanted)
     wrong = problem_of_stream(standing, look.wanted)
-    if wrong is None and (missing := lacks(standing, look.wanted)):
+    if wrong is None and (missing := changes(standing, look.wanted)):
         return f"it has to be changed ({'; '.join(map(str, missing))}): {_ASK}"
     return wrong

@@ -8,7 +8,6 @@ testcast cannot work without is added to it, and nothing at all to a stream that
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from broker.config import StreamSettings
@@ -24,7 +23,7 @@ MAX_QUEUED_JOBS: Final = 10_000
 MAX_SHOT_BYTES: Final = 64 * 1024
 MAX_ACCESS_BYTES: Final = 4 * 1024
 
-VERSION: Final = 3
+VERSION: Final = 2
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
@@ -42,8 +41,6 @@ _MUST: Final = {
     _ACCESS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
 }
 """What testcast cannot work without. A stream that lacks one of them is changed."""
-_WISHED: Final = {subjects.EVENTS: ("allow_msg_ttl",)}
-"""What a part of testcast needs that may be missing: the canary. It is changed likewise, where that is permitted."""
 _NEVER: Final = ("allow_rollup_hdrs",)
 """What no stream may allow: one message with the header `Nats-Rollup` would remove every other one of a stream."""
 _TOLD: Final = {
@@ -83,7 +80,6 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
             "discard": "old",
             "duplicate_window": min(_WINDOW_S * _NS, max_age or _WINDOW_S * _NS),  # the broker takes no longer one
             "republish": {"src": subjects.ALL_EVENTS, "dest": "test.{{wildcard(1)}}.live"},
-            "allow_msg_ttl": True,  # the events of probes have a lifetime of their own
         },
         {
             "name": subjects.JOBS,
@@ -191,20 +187,11 @@ def is_newer(standing: dict[str, Any]) -> bool:
 
 
 def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
-    """Returns what is to be changed in a standing stream. None of it takes back what an operator has set."""
-    return _differences(standing, wanted, (*_MUST[wanted["name"]], *_WISHED.get(wanted["name"], ())))
-
-
-def lacks(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
-    """Returns those of the changes without which the stream cannot be used."""
-    return _differences(standing, wanted, _MUST[wanted["name"]])
-
-
-def _differences(standing: dict[str, Any], wanted: dict[str, Any], fields: Iterable[str]) -> list[Change]:
+    """Returns what must be changed in a standing stream. None of it takes back what an operator has set."""
     if is_newer(standing):
         return []
     found = []
-    for field in fields:
+    for field in _MUST[wanted["name"]]:
         old, new = standing.get(field), wanted[field]
         if field == "subjects":
             old = old or []

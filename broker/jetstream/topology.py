@@ -20,7 +20,7 @@ from broker import config as broker_config
 from broker.clock import now_ms
 from broker.config import StreamSettings
 from broker.contract import subjects
-from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotPermitted, NotThere, TestcastError
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotThere, TestcastError
 from broker.jetstream import advice, standing, stream_config
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -33,7 +33,6 @@ from broker.jetstream.stream_config import (
     consumers,
     is_newer,
     kept,
-    lacks,
     problem_of_consumer,
     problem_of_stream,
     shown,
@@ -249,15 +248,8 @@ class Topology:
         if needed:
             metadata = (found.get("metadata") or {}) | wanted["metadata"]
             changed = {change.field: change.new for change in needed}
-            what = "; ".join(map(str, needed))
-            try:
-                await self._api.api(f"STREAM.UPDATE.{name}", found | changed | {"metadata": metadata}, timeout_s=_ASK_S)
-            except (BrokerRefused, NotPermitted) as error:
-                if lacks(found, wanted):
-                    raise
-                self._tell_once(name, f"the stream {name} cannot be changed ({what}), and is used as it is: {error}")
-            else:
-                _log.warning("changed the stream %s: %s", name, what)
+            await self._api.api(f"STREAM.UPDATE.{name}", found | changed | {"metadata": metadata}, timeout_s=_ASK_S)
+            _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
 
     async def _consumer(self, stream: str, wanted: dict[str, Any]) -> None:
         name = wanted["durable_name"]
@@ -329,11 +321,6 @@ class Topology:
                 self._told.add((name, change.field))
                 old, new = shown(change.field, change.old), shown(change.field, change.new)
                 _log.info("the stream %s keeps its %s of %s; %s says %s", name, change.field, old, setting, new)
-
-    def _tell_once(self, name: str, text: str) -> None:
-        if (name, text) not in self._told:
-            self._told.add((name, text))
-            _log.warning("%s", text)
 
     def _say(self, text: str) -> None:
         """Logs why declaring does not succeed: each reason at once, and the same one at most every half minute."""

@@ -8,7 +8,6 @@ import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.contract import subjects
 from broker.contract.errors import InvalidSetting
-from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
@@ -24,7 +22,7 @@ from broker.jetstream.folded import stored_runs
 from broker.jetstream.scan import pages
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import EdgeProcess, begin, free_port, publish, until
+from tests.harness import EdgeProcess, begin, free_port, until
 from tests.in_process import Edge, a_client
 from ws_edge import main
 from ws_edge.config import EdgeConfig
@@ -81,7 +79,7 @@ async def test_nobody_from_outside_asks_for_a_probe(nats_server: EmbeddedServer)
     edge = await Edge(nats_server.url).start()
     try:
         probe = edge.node.canary.probe
-        await edge.node.log.append_probe(probe, b'{"type":"probe","message":"x","timestamp":1}', 600)
+        await edge.node.log.append_probe(probe, b'{"type":"probe","message":"x","timestamp":1}')
         async with a_client(edge, "root") as client:
             for method, more in (("getTest", {}), ("getEvents", {}), ("connectToTest", {}), ("cancelTest", {}),
                                  ("publishEvents", {"key": "k", "events": []})):  # fmt: skip
@@ -97,54 +95,11 @@ async def test_nobody_from_outside_asks_for_a_probe(nats_server: EmbeddedServer)
         await edge.stop()
 
 
-async def make_it_an_earlier_versions(streams: Streams) -> None:
-    """The stream of events, empty, as version 2 of the topology has made it."""
-    config: dict[str, Any] = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
-    await streams.api(f"STREAM.DELETE.{subjects.EVENTS}")
-    before = {name: value for name, value in config.items() if name != "allow_msg_ttl"}
-    await streams.api(f"STREAM.CREATE.{subjects.EVENTS}", before | {"metadata": {"testcast-topology": "2"}})
-    for stream, wanted in topology.consumers():
-        if stream == subjects.EVENTS:
-            body = {"stream_name": stream, "config": wanted, "action": "create"}
-            await streams.api(f"CONSUMER.CREATE.{stream}.{wanted['durable_name']}", body)
-
-
-async def test_an_earlier_versions_stream_is_changed_in_place(nats: Connection, streams: Streams) -> None:
-    test_id = await begin(streams)
-    await make_it_an_earlier_versions(streams)
-    await publish(streams, test_id, "kept")
-    await topology.apply(nats)
-    info = await streams.api(f"STREAM.INFO.{subjects.EVENTS}")
-    assert info["config"]["allow_msg_ttl"] is True and info["config"]["metadata"]["testcast-topology"] == "3"
-    assert info["state"]["messages"] == 1
-
-
-async def test_an_edge_that_may_not_change_the_stream_goes_without(
-    nats_server: EmbeddedServer, streams: Streams, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    await make_it_an_earlier_versions(streams)
-    monkeypatch.setenv("TESTCAST_NATS_MANAGE_STREAMS", "0")
-    node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(canary_s=0.2), 1)
-    await node.start()
-    try:
-        await until(lambda: "no canary" in caplog.text, within_s=20)
-        await until(lambda: node.catalogue.filled.is_set(), within_s=20)
-        assert node.degraded == [] and node.ready, "all else is as it should be"
-        metrics = await metrics_of(node)
-        assert metrics["testcast_edge_canary_running"][()] == 0 and "testcast_edge_canary_age_seconds" not in metrics
-    finally:
-        await node.stop()
-
-
 async def test_probes_that_have_gone_leave_no_hole_for_readers(streams: Streams) -> None:
     log = JetStreamLog(streams.nats)
     await begin(streams)
-    gone = (await log.append_probe("probe-00000000000000aa", b"{}", 1)).seq
-
-    async def expired() -> bool:
-        return (await streams.at(subjects.EVENTS, gone)) is None
-
-    await until(expired, within_s=30)
+    gone = (await log.append_probe("probe-00000000000000aa", b"{}")).seq
+    await streams.api(f"STREAM.MSG.DELETE.{subjects.EVENTS}", {"seq": gone})
     heads = await log.heads()
     assert heads.last_seq == gone and await log.last(None, confirmed=True) == gone - 1
     read = [event.seq async for page in pages(log, None, 0, heads.last_seq) for event in page.events]

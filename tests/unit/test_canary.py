@@ -12,7 +12,7 @@ from broker.contract.ids import is_probe_id, is_test_id, parse_test_id, probe_id
 from broker.contract.subjects import events, followed_id_of, live, probe_id_of, test_id_of
 from tests.model import ModelBroker, VirtualLoop
 from ws_edge.config import EdgeConfig
-from ws_edge.fanout.canary import LIFETIME_S, Canary, CanaryStatistics
+from ws_edge.fanout.canary import Canary, CanaryStatistics
 from ws_edge.fanout.hub import Hub
 
 EVERY_S = 5.1
@@ -30,17 +30,15 @@ class World:
         )
         self.refusal: Exception | None = None
         self.deliveries_s: list[float] = [0.01]
-        self.lifetimes: list[float] = []
         self.payloads: list[bytes] = []
         self.canary = Canary(self.hub, self._publish, EVERY_S, self.loop.time)
         self.broker.test_id = self.canary.probe
         self.loop.call(lambda: self.hub.spawn(self.hub.run()))
         self.loop.call(lambda: self.hub.spawn(self.canary.run()))
 
-    async def _publish(self, probe: str, payload: bytes, lifetime_s: float) -> None:
+    async def _publish(self, probe: str, payload: bytes) -> None:
         assert probe == self.canary.probe
         self.payloads.append(payload)
-        self.lifetimes.append(lifetime_s)
         if self.refusal is not None:
             raise self.refusal
         self.broker.put(payload, True, self.deliveries_s)
@@ -79,7 +77,6 @@ def test_each_probe_is_seen_and_measured(world: World) -> None:
     assert world.told() == (True, 4, 0), "the first of five has waited for its topic"
     figures = world.figures()
     assert 0.009 < figures.seconds.sum / 4 < 0.1 and figures.age_s is not None and figures.age_s < 2.0
-    assert set(world.lifetimes) == {LIFETIME_S}
     assert len(set(world.payloads)) == 5, "each has a word of its own"
 
 
@@ -116,7 +113,7 @@ def test_a_broker_that_is_away_is_missing_and_ages(world: World) -> None:
 def test_a_probe_that_nobody_republishes_is_missing(world: World) -> None:
     world.loop.run_for(7.0)
 
-    async def nowhere(_probe: str, _payload: bytes, _lifetime_s: float) -> None:
+    async def nowhere(_probe: str, _payload: bytes) -> None:
         """Acknowledged, and never stored."""
 
     world.canary._publish = nowhere
@@ -135,7 +132,7 @@ def test_another_event_is_not_the_one_that_is_waited_for(world: World) -> None:
 
 
 def test_a_stream_that_takes_none_is_told_once_and_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    world.refusal = BrokerRefused("per-message TTL is disabled", 10166)
+    world.refusal = BrokerRefused("maximum messages exceeded", 10047)
     world.loop.run_for(200.0)
     assert world.told() == (False, 0, 0) and world.figures().age_s is None
     assert sum("no canary" in record.message for record in caplog.records) == 1

@@ -3,7 +3,7 @@ when nobody watches.
 
 Every few seconds it publishes an event of its probe as any agent does: the stream stores it and republishes it, and the
 edge's topic delivers it to a viewer inside this process. The probe's id is no test id, so no reader takes it for a run.
-Its events have a lifetime of their own, and a word in each shows that it is the one that was just published.
+A word in each event shows that it is the one that was just published.
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ from ws_edge.fanout.session import Session
 
 SEEN_WITHIN_S: Final = 10.0
 """A probe that is not seen within this time is missing. A cluster elects a leader in less."""
-LIFETIME_S: Final = 600.0
-"""How long the stream keeps a probe's events: at most 60 of each edge at a time, and never none while it runs."""
 _REFUSED_S: Final = 60.0
-"""Between two tries where the stream takes no event with a lifetime: an operator may change it."""
+"""Between two tries where the stream does not take its events: an operator may change that."""
 _log = logging.getLogger("testcast.canary")
 _limited = RateLimited(_log, per_s=60.0)
 
-Publish = Callable[[str, bytes, float], Awaitable[object]]
-"""Stores an event of a probe: its id, the event, its lifetime in seconds.
+Publish = Callable[[str, bytes], Awaitable[object]]
+"""Stores an event of a probe: its id, the event.
 
 Raises:
-    BrokerUnavailable: no acknowledgement. BrokerRefused: the stream takes none with a lifetime.
+    BrokerUnavailable: no acknowledgement. BrokerRefused: the stream does not take it.
 """
 
 
@@ -121,7 +119,7 @@ class Canary:
         joined = self._session is not None
         try:
             async with asyncio.timeout(SEEN_WITHIN_S):
-                await self._publish(self.probe, event, max(LIFETIME_S, 3 * self._every_s))
+                await self._publish(self.probe, event)
                 if not self._running:
                     self._running, self._told, self._seen_at = True, False, began
                 if self._session is None:
