@@ -30,8 +30,9 @@ MAX_SUBJECTS_PER_NEWEST: Final = 1024
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
 EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 TIME_HEADER: Final = b"Nats-Time-Stamp"
-TTL_HEADER: Final = "Nats-TTL"
 """When the broker stored a message, RFC 3339 with nanoseconds. On direct gets and on republished messages."""
+TTL_HEADER: Final = "Nats-TTL"
+"""How long the stream keeps a message. Only `ACCESS` takes it."""
 
 _WRITE_CHECK_S: Final = 1.0
 _HEARD_NS: Final = 3_000_000_000
