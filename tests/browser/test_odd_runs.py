@@ -30,19 +30,30 @@ MARKS: Final = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u20
 
 
 class Edge:
-    """The socket of a page, on which a test says more than the edge does."""
+    """The socket of a page, on which a test says more than the edge does.
+
+    Once it has said something of the list, the edge's own lists are left out: its runs go on, and its counts would take
+    the place of the test's.
+    """
 
     def __init__(self) -> None:
         self.sockets: list[WebSocketRoute] = []
+        self._lists = False
 
     async def attach(self, page: Page) -> None:
         await page.route_web_socket("**/ws", self._on_socket)
 
     def _on_socket(self, socket: WebSocketRoute) -> None:
-        socket.connect_to_server()
+        def pass_on(message: str | bytes) -> None:
+            is_list = isinstance(message, str) and message.startswith('{"type":"tests"')
+            if not (is_list and self._lists):
+                socket.send(message)
+
+        socket.connect_to_server().on_message(pass_on)
         self.sockets.append(socket)
 
     def say(self, **message: Any) -> None:
+        self._lists = self._lists or message["type"] == "tests"
         self.sockets[-1].send(json.dumps(message))
 
     def list(self, **fields: Any) -> str:
