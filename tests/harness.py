@@ -20,10 +20,12 @@ from websockets.asyncio.client import ClientConnection
 from broker import identity
 from broker.clock import now_ms
 from broker.contract import subjects
+from broker.contract.errors import BrokerUnavailable
 from broker.contract.events import Event
 from broker.contract.ports import Ack
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
+from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.local.child_process import Child
 from tests.fair_clock import fair_time
@@ -52,6 +54,14 @@ async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: s
             raise AssertionError(f"not within {within_s:g} s: {what or inspect.getsource(condition).strip()}")
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 1.2, 0.1)  # a look costs processor time, of which what is waited for may be short
+
+
+async def answers(nats: Connection) -> bool:
+    """The broker answers on this connection. `connected` may still be of a server that has just ended."""
+    with contextlib.suppress(BrokerUnavailable):
+        await nats.flush()
+        return True
+    return False
 
 
 _LOWEST_PORT = 12_000

@@ -16,7 +16,7 @@ from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
 from tests.browser.dashboard import LIVE, badge, card, complete, connection_status, feed_lines, open_feed, opened
 from tests.conftest import Stack
-from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, publish, until
+from tests.harness import NO_SUCH_TEST, EdgeProcess, answers, begin, publish, until
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
@@ -206,7 +206,7 @@ async def test_a_lost_broker_is_named(page: Page, tmp_path: Path) -> None:
             await expect(badge(shown)).to_have_text("running")
             await server.start()
             await expect(connection_status(page)).to_have_text(LIVE)
-            await until(lambda: nats.connected)
+            await until(lambda: answers(nats), within_s=30)
             await publish(streams, test_id, "after the outage")
             await expect(shown.locator(".line[data-seq] .line-text").last).to_have_text("after the outage")
             assert await feed_lines(shown) == ["Queued", "Running", "after the outage"]

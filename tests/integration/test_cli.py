@@ -29,7 +29,7 @@ from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.command import Command, left_behind, processes, run
 from tests.conftest import MakeEdge, Stack
-from tests.harness import NO_SUCH_TEST, begin, free_port, publish, until
+from tests.harness import NO_SUCH_TEST, answers, begin, free_port, publish, until
 
 TIME = re.compile(r"^\d\d:\d\d:\d\d", re.MULTILINE)
 
@@ -155,7 +155,7 @@ async def test_a_broker_that_dies_is_waited_for_and_nothing_is_lost(nats_server:
         await nats_server.child.wait()
         assert "the broker is unavailable, waiting (0 s)" in await tail.note("unavailable")
         await nats_server.start()
-        await until(lambda: nats.connected)
+        await until(lambda: answers(nats), within_s=30)
         for message in ("one", "two"):
             await publish(streams, test_id, message)
         await publish(streams, test_id, "Done", "complete")
@@ -191,7 +191,7 @@ async def test_a_replaced_broker_is_a_reset_and_not_a_silence(tmp_path: Path) ->
             await one.line("Running")
             await server.stop()
             async with EmbeddedServer(tmp_path / "second", server.port):
-                await until(lambda: nats.connected)
+                await until(lambda: answers(nats), within_s=30)
                 await topology.apply(nats)
                 test_id = await begin(Streams(nats))
                 reset = orjson.loads(await every.line("reset"))

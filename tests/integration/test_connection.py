@@ -18,7 +18,7 @@ from broker.jetstream.parser import Message
 from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.pull_consumer import PullConsumer, ack, nak, term
 from broker.local.embedded_server import EmbeddedServer, find_binary
-from tests.harness import begin, event_bytes, free_port, publish, until
+from tests.harness import answers, begin, event_bytes, free_port, publish, until
 
 
 async def test_the_topology_can_be_applied_again_and_by_two_at_once(
@@ -285,7 +285,7 @@ async def test_a_follower_misses_nothing_across_restarts_and_a_new_stream(
     nats_server.child.signal(signal.SIGKILL)
     await nats_server.child.wait()
     await nats_server.start()
-    await until(lambda: nats.connected)
+    await until(lambda: answers(nats), within_s=30)
     await streams.kv_put("RUNS", "c", b"c1")
     await until(lambda: seen == ["a1", "b1", "c1"])
     assert resets == []

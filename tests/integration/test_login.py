@@ -24,7 +24,7 @@ from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.pull_consumer import PullConsumer, ack
-from tests.harness import EdgeProcess, begin, free_port, until
+from tests.harness import EdgeProcess, answers, begin, free_port, until
 from tests.nats_servers import certificates, connected, credentials_file, jwt, seed, serving
 
 SECRET = "p@ss/w:rd"
@@ -82,7 +82,7 @@ async def test_a_password_that_is_changed_and_changed_back(tmp_path: Path, caplo
         await until(lambda: "refuses this user" in caplog.text)
         server.write(USERS)
         server.child.signal(signal.SIGHUP)
-        await until(lambda: nats.connected, within_s=20)
+        await until(lambda: answers(nats), within_s=30)
         await nats.flush()
         await nats.close()
 

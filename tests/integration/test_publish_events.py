@@ -16,7 +16,7 @@ from broker.contract.ports import Ack
 from broker.jetstream.api import Streams
 from broker.jetstream.scan import pages
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import NO_SUCH_TEST, event_log, until
+from tests.harness import NO_SUCH_TEST, answers, event_log, until
 from tests.in_process import ByProject, Edge, a_client, an_event, has_ended
 
 
@@ -141,6 +141,6 @@ async def test_a_batch_that_was_cut_off_is_continued_with_its_key(
         answer = await until(sent, within_s=60)
         await asyncio.gather(*restart)
         assert answer["stored"] == 6 and await until(sent, within_s=60) == answer
-    await until(lambda: streams.nats.connected, within_s=30)
+    await until(lambda: answers(streams.nats), within_s=30)
     messages = await until(lambda: stored_messages(streams, made["testId"]), within_s=30)
     assert messages == ["Started", *(each["message"] for each in batch)]

@@ -19,7 +19,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.full_disk import CannotMount, Filler, SmallBroker, running, small_disk, write_until_refused
-from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, event_bytes, free_port, publish, until
+from tests.harness import NO_SUCH_TEST, EdgeProcess, answers, begin, event_bytes, free_port, publish, until
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 
@@ -217,7 +217,7 @@ async def test_a_full_disk_is_told_and_all_goes_on_after_a_restart(tmp_path: Pat
                 filler.clear()
                 await broker.stop()
                 broker.start()
-                await until(lambda: nats.connected, within_s=30)
+                await until(lambda: answers(nats), within_s=30)
                 await until(lambda: _is_whole(http, edge), within_s=60, what="the edge has seen that there is room")
                 assert (await publish(streams, test_id, "on we go")).seq
             finally:
@@ -244,7 +244,7 @@ async def test_the_embedded_broker_is_restarted_once_its_disk_has_room(
             await until(lambda: "the broker's disk is full" in caplog.text, within_s=20)
             filler.clear()
             await until(lambda: server.statistics().starts == 2, within_s=40, what="it was restarted")
-            await until(lambda: nats.connected, within_s=30)
+            await until(lambda: answers(nats), within_s=30)
             assert (await publish(streams, test_id, "on we go")).seq
             await nats.close()
     assert f"testcast {VERSION}: nats-server at {server.url}" in caplog.text

@@ -38,7 +38,7 @@ from broker.jetstream.pull_consumer import nak
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer
 from tests.fair_clock import fair_time
-from tests.harness import event_log, until
+from tests.harness import answers, event_log, until
 
 Eventually = Callable[..., Awaitable[Any]]
 STEP_AGENT = Path(__file__).with_name("step_agent.py")
@@ -399,16 +399,12 @@ async def test_a_broker_that_restarts_costs_the_run_nothing(
         await nats_server.child.wait()
         goes_on.set()
         await nats_server.start()
-        await look.eventually(lambda: connected(nats), within_s=10)
+        await look.eventually(lambda: answers(nats), within_s=30)
         snapshot = await look.ended(test_id)
         await look.no_jobs()
     assert snapshot.attempt == 1
     told = [message for message in await look.messages(test_id) if message.startswith("step")]
     assert told == [f"step {step}" for step in range(100)]
-
-
-async def connected(nats: Connection) -> bool:
-    return nats.connected
 
 
 async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
