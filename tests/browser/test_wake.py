@@ -221,6 +221,8 @@ async def test_another_edge_goes_on_where_the_first_was(
         await opened(page, proxy.url)
         shown = await open_feed(page, test_id)
         expected = ["Queued", "Running"]
+        # What is cut before its first event has nothing to recover.
+        await expect(shown.locator(".line-text").last).to_have_text(expected[-1])
         for turn, port in enumerate((other.port, stack.edge.port, other.port)):
             proxy.sockets = "stall"
             proxy.lead_to(port)
