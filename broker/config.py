@@ -24,6 +24,9 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 MAX_REPLICAS = 5
 DEFAULT_MAX_AGE_S = 7 * 24 * 3600
+DEFAULT_FRAMES_MAX_BYTES = 2 * 2**30
+DEFAULT_FRAMES_PER_RUN = 1500
+"""Ten minutes, the longest budget, at two a second, and room for a second attempt."""
 _MIN_AGE_S = 1.0
 _LONGEST_AGE_S = 100 * 365 * 24 * 3600
 _MOST_BYTES = 2**62
@@ -36,6 +39,10 @@ class StreamSettings(NamedTuple):
     """How long events, snapshots and pictures are kept, seconds; 0: for ever."""
     max_bytes: int = 0
     """How large the stream of events may become; the oldest events go first. 0: unlimited."""
+    frames_max_bytes: int = DEFAULT_FRAMES_MAX_BYTES
+    """How large the stream of pictures may become; the oldest pictures go first. 0: unlimited."""
+    frames_per_run: int = DEFAULT_FRAMES_PER_RUN
+    """How many pictures of one run are kept; its oldest go first."""
 
 
 class MetricsSettings(NamedTuple):
@@ -81,7 +88,8 @@ class BrokerConfig(NamedTuple):
 
 
 def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
-    """Reads `TESTCAST_EVENTS_MAX_AGE_S`, `TESTCAST_EVENTS_MAX_BYTES`.
+    """Reads `TESTCAST_EVENTS_MAX_AGE_S`, `TESTCAST_EVENTS_MAX_BYTES`, `TESTCAST_FRAMES_MAX_BYTES`,
+    `TESTCAST_FRAMES_PER_RUN`.
 
     Raises:
         InvalidSetting: a value makes no sense; the message names the variable.
@@ -89,7 +97,12 @@ def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
     max_age_s = number("TESTCAST_EVENTS_MAX_AGE_S", DEFAULT_MAX_AGE_S, 0, _LONGEST_AGE_S, environ)
     if 0 < max_age_s < _MIN_AGE_S:
         raise InvalidSetting(f"TESTCAST_EVENTS_MAX_AGE_S: {max_age_s:g} is less than {_MIN_AGE_S:g}; 0 keeps for ever")
-    return StreamSettings(max_age_s, whole("TESTCAST_EVENTS_MAX_BYTES", 0, 0, _MOST_BYTES, environ))
+    return StreamSettings(
+        max_age_s,
+        whole("TESTCAST_EVENTS_MAX_BYTES", 0, 0, _MOST_BYTES, environ),
+        whole("TESTCAST_FRAMES_MAX_BYTES", DEFAULT_FRAMES_MAX_BYTES, 0, _MOST_BYTES, environ),
+        whole("TESTCAST_FRAMES_PER_RUN", DEFAULT_FRAMES_PER_RUN, 1, 100_000, environ),
+    )
 
 
 def metrics(environ: Mapping[str, str] = os.environ) -> MetricsSettings:

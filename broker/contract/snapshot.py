@@ -8,6 +8,7 @@ import msgspec
 import orjson
 
 from broker.contract.events import Event, Phase, Status, is_shallow
+from broker.contract.labels import labels_of
 from broker.contract.projects import DEFAULT as DEFAULT_PROJECT
 from broker.contract.projects import named_by
 
@@ -62,10 +63,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     """The life of the stream that `seq` belongs to. None: stored by a version that took its times from publishers."""
     project: str = DEFAULT_PROJECT
     """Fixed by the run's first event of a known type. `projects.UNKNOWN`: shown only to who may see every project."""
+    labels: dict[str, str] | None = None
+    """Fixed by the run's first event of a known type, sorted by name. None: it has none."""
     queue_place: int | None = None
     """Never stored: an edge adds it to the first runs of the queue, which may be its project's. 1 is the next."""
     no_agent: bool = False
     """Never stored: an edge adds it to a queued run while no agent is running."""
+    pinned: bool = False
+    """Never stored here: an edge adds it to a run that somebody keeps for good."""
     stalled: bool = False
     """Never stored: an edge adds it to a run that had begun and has given no sign of life for 25 s."""
 
@@ -116,6 +121,8 @@ def decode(value: bytes, test_id: str, stored_ms: int = 0) -> Snapshot:
         error_code=_code(snapshot.error_code),
         epoch=_code(snapshot.epoch),
         project=named_by(snapshot.project),
+        labels=labels_of(snapshot.labels),
+        pinned=False,
         attempt=min(snapshot.attempt, MAX_ATTEMPT),
         metrics=_metrics(snapshot.metrics),
         created_at=believable(snapshot.created_at),
@@ -147,19 +154,7 @@ def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None, s
     if event is None or not event.known:
         return None if before is None else msgspec.structs.replace(before, seq=seq)
     if before is None:
-        before = Snapshot(
-            test_id=test_id,
-            title=f"Test {test_id[:8]}",
-            game_url="",
-            status="queued",
-            phase=None,
-            message="",
-            seq=0,
-            created_at=stored_ms,
-            updated_at=stored_ms,
-            attempt=0,
-            project=named_by(event.field("project")),
-        )
+        before = _new(test_id, event, stored_ms)
     if before.ended:
         return msgspec.structs.replace(before, seq=seq)
     status = _status_after(before.status, event)
@@ -178,6 +173,24 @@ def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None, s
         changes["error"] = _cut(event.message, MAX_MESSAGE_CHARS)
         changes["error_code"] = _code(event.field("code"))
     return msgspec.structs.replace(before, **changes)
+
+
+def _new(test_id: str, event: Event, stored_ms: int) -> Snapshot:
+    """What a run is before its first event of a known type is folded, with what that event fixes for good."""
+    return Snapshot(
+        test_id=test_id,
+        title=f"Test {test_id[:8]}",
+        game_url="",
+        status="queued",
+        phase=None,
+        message="",
+        seq=0,
+        created_at=stored_ms,
+        updated_at=stored_ms,
+        attempt=0,
+        project=named_by(event.field("project")),
+        labels=labels_of(event.field("labels")),
+    )
 
 
 def _status_after(status: Status, event: Event) -> Status:

@@ -12,8 +12,12 @@ JOBS: Final = "JOBS"
 """Stream behind the work queue."""
 RUNS: Final = "RUNS"
 """Bucket of snapshots."""
+FRAMES: Final = "FRAMES"
+"""Stream of all pictures."""
 SHOTS: Final = "SHOTS"
-"""Bucket of screenshots."""
+"""Bucket of the newest pictures, as versions before 0.3.0 kept them. It is read, and no longer made."""
+PINS: Final = "PINS"
+"""Bucket of the runs that are kept for good."""
 ACCESS: Final = "ACCESS"
 """Bucket of what every edge must know of access: revoked proofs, share links, tickets that were used."""
 PROJECTOR: Final = "projector"
@@ -23,6 +27,8 @@ WORKERS: Final = "workers"
 
 ALL_EVENTS: Final = "test.*.events"
 ALL_LIVE: Final = "test.*.live"
+ALL_FRAMES: Final = "test.*.frames"
+ALL_STORED_FRAMES: Final = "test.*.frame"
 ALL_ALIVE: Final = "test.*.alive"
 ALL_CONTROL: Final = "test.*.control"
 ALL_JOBS: Final = "jobs.test.*"
@@ -36,6 +42,16 @@ def events(test_id: str) -> str:
 def live(test_id: str) -> str:
     """Returns the subject that the broker republishes a run's stored events to, with their sequences."""
     return f"test.{test_id}.live"
+
+
+def frames(test_id: str) -> str:
+    """Returns the subject that a run's pictures are published to and stored under."""
+    return f"test.{test_id}.frames"
+
+
+def stored_frame(test_id: str) -> str:
+    """Returns the subject that the broker republishes the headers of a run's stored pictures to."""
+    return f"test.{test_id}.frame"
 
 
 def control(test_id: str) -> str:

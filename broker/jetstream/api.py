@@ -378,7 +378,9 @@ def _stream_of(subject: str) -> str:
     tokens = subject.split(".")
     if "$KV" in tokens:  # another domain's buckets have a prefix before it
         return kv.stream(tokens[tokens.index("$KV") + 1])
-    return subjects.JOBS if tokens[0] == "jobs" else subjects.EVENTS
+    if tokens[0] == "jobs":
+        return subjects.JOBS
+    return subjects.FRAMES if tokens[-1] == "frames" else subjects.EVENTS
 
 
 def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,6 +27,7 @@ from broker.contract.errors import (
     WrongLastSequence,
 )
 from broker.contract.events import Event, OnMalformed, check
+from broker.contract.labels import check_labels
 from broker.contract.ports import EventLog
 from broker.contract.snapshot import CANCELLED, Snapshot, fold
 from broker.jetstream.answers import STREAM_FULL
@@ -63,6 +64,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     seed: int = 0
     project: str | msgspec.UnsetType = msgspec.UNSET
     """The run's project; left out where it is the default."""
+    labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """What the submitter says about the run; left out where it is nothing."""
     allow_private: bool | msgspec.UnsetType = msgspec.UNSET
     """Whether the game may be at a private or loopback address; left out where it may not."""
     allow_hosts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
@@ -85,6 +88,7 @@ def make_job(
     seed: int | None,
     *,
     project: str = projects.DEFAULT,
+    labels: Mapping[str, str] | None = None,
     allow_private: bool = False,
     allowed_hosts: Collection[str] = (),
 ) -> Job:
@@ -96,6 +100,7 @@ def make_job(
         budget_seconds: `MIN_BUDGET_S` to `MAX_BUDGET_S`.
         seed: 0 to 2^53-1; None: a random one.
         project: the run's project, for good.
+        labels: as `broker.contract.labels.check_labels` allows them.
         allow_private: the game may be at a private or loopback address.
         allowed_hosts: entries as `broker.contract.url_policy.allowed_host` returns them.
 
@@ -122,6 +127,7 @@ def make_job(
         budget_seconds=budget,
         seed=chosen_seed,
         project=named,
+        labels=check_labels(labels or {}) or msgspec.UNSET,
         allow_private=private,
         allow_hosts=hosts,
     )

@@ -21,9 +21,12 @@ MAX_EVENT_MESSAGE_BYTES: Final = 64 * 1024
 MAX_EVENTS_PER_RUN: Final = 20_000
 MAX_QUEUED_JOBS: Final = 10_000
 MAX_SHOT_BYTES: Final = 64 * 1024
+MAX_FRAME_MESSAGE_BYTES: Final = 65 * 1024
+"""A picture of 64 KiB, with room for headers."""
+MAX_PIN_BYTES: Final = 1024
 MAX_ACCESS_BYTES: Final = 4 * 1024
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
@@ -31,13 +34,14 @@ _NS: Final = 1_000_000_000
 _WINDOW_S: Final = 120
 
 _RUNS_STREAM: Final = kv.stream(subjects.RUNS)
-_SHOTS_STREAM: Final = kv.stream(subjects.SHOTS)
 _ACCESS_STREAM: Final = kv.stream(subjects.ACCESS)
+_PINS_STREAM: Final = kv.stream(subjects.PINS)
 _MUST: Final = {
     subjects.EVENTS: ("subjects", "allow_direct", "republish"),
     subjects.JOBS: ("subjects", "discard", "max_msgs_per_subject", "discard_new_per_subject"),
     _RUNS_STREAM: ("subjects", "allow_direct"),
-    _SHOTS_STREAM: ("subjects", "allow_direct"),
+    subjects.FRAMES: ("subjects", "allow_direct", "republish"),
+    _PINS_STREAM: ("subjects", "allow_direct"),
     _ACCESS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
 }
 """What testcast cannot work without. A stream that lacks one of them is changed."""
@@ -93,12 +97,31 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
             "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
         },
         _bucket(subjects.RUNS, max_age, max_value_bytes=256 * 1024),
-        _bucket(subjects.SHOTS, max_age, max_value_bytes=MAX_SHOT_BYTES + 1024),  # room for headers
+        _frames(settings, max_age),
+        _bucket(subjects.PINS, 0, max_value_bytes=MAX_PIN_BYTES),
         # Each entry has a lifetime of its own: that of the token, share link or ticket that it is about.
         _bucket(subjects.ACCESS, 0, max_value_bytes=MAX_ACCESS_BYTES) | {"allow_msg_ttl": True},
     ]
     common = {**dict.fromkeys(_NEVER, False), "num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}}
     return [config | common for config in made]
+
+
+def _frames(settings: StreamSettings, max_age: int) -> dict[str, Any]:
+    return {
+        "name": subjects.FRAMES,
+        "subjects": [subjects.ALL_FRAMES],
+        "retention": "limits",
+        "storage": "file",
+        "allow_direct": True,
+        "max_age": max_age,
+        "max_bytes": settings.frames_max_bytes or -1,
+        "max_msgs_per_subject": settings.frames_per_run,
+        "max_msg_size": MAX_FRAME_MESSAGE_BYTES,
+        "discard": "old",
+        "duplicate_window": min(_WINDOW_S * _NS, max_age or _WINDOW_S * _NS),
+        # Whoever shows pictures learns that there is a new one, and fetches it if it is looked at.
+        "republish": {"src": subjects.ALL_FRAMES, "dest": "test.{{wildcard(1)}}.frame", "headers_only": True},
+    }
 
 
 def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
