@@ -94,6 +94,7 @@ export class Feed {
    */
   begin(feed) {
     if (this.scroller.clientHeight === 0) this.stuck = true; // collapsed: it shows the newest line when it opens
+    else this.letGo(); // while the lines still stand
     const place = this.stuck ? null : this.place();
     const goesOn = feed.lines.some(({ seq }) => seq === this.newest);
     if (!goesOn) this.newest = 0;

@@ -337,7 +337,7 @@ async def test_a_list_on_which_everything_has_ended_is_not_dead(
         await page.evaluate(LOOKS["visible"])
     await expect(badge(card(page, second))).to_have_text("running")
     await expect(connection_status(page)).to_have_text(LIVE)
-    assert proxy.upgrades == upgrades + 1
+    assert proxy.upgrades > upgrades  # the page's clock may run past an attempt's time while the first one is answered
 
 
 async def listed(url: str, test_id: str) -> bool:
