@@ -60,7 +60,7 @@ async def pictures(rounds: int, quick: bool, earlier: Path | None) -> str:
 
 def _row(game: str, name: str, runs: list[dict[str, Any]]) -> list[str]:
     def middle(of: str) -> float:
-        return median(each[of] for each in runs)
+        return float(median(each[of] for each in runs))
 
     number, taken = middle("pictures"), median(100 * each["cpu_s"] / each["seconds"] for each in runs)
     size = middle("picture_bytes") / 1000
