@@ -178,7 +178,7 @@ def _frames(figures: NodeStatistics) -> Iterable[Metric]:
         counter(f"{EDGE}frames_floods_total", "How often a run had more pictures than are taken in.", lists.floods),
         counter(f"{EDGE}frames_reads_total", "Pictures read from the stream.", pictures.reads),
         counter(
-            f"{EDGE}frames_cache_hits_total", "Pictures answered from memory, or by a read under way.", pictures.hits
+            f"{EDGE}frames_cache_hits_total", "Pictures from memory, or by a read under way.", pictures.hits
         ),
         gauge(f"{EDGE}frames_cache_bytes", "Bytes of pictures in memory.", pictures.held_bytes),
         counter(f"{EDGE}frames_list_reads_total", "Lists of a run's pictures read from the stream.", lists.reads),
