@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import alone, answers, broker, compare, host, metrics, profile, report, scenes, tokens
+from tests.bench import alone, answers, broker, compare, frames, host, metrics, profile, report, scenes, tokens
 from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
@@ -86,6 +86,7 @@ PARTS: dict[str, Part] = {
     "tokens": _alone(tokens.tokens),
     "answers": _alone(answers.answers),
     "broker": _alone(broker.broker),
+    "frames": _alone(frames.frames),
     "sockets": _sockets,
     "profile": _alone(profile.profile),
     "page": _page,

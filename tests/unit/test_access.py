@@ -19,7 +19,7 @@ from ws_edge.api.calls import RunParams
 from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS
 from ws_edge.api.response_cache import CachedResponse, ResponseCache
-from ws_edge.api.static import Static
+from ws_edge.api.static import Static, further_pages
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.origins import parse_public_url
@@ -40,10 +40,12 @@ CALLS: Final[dict[str, tuple[Action, dict[str, Any]]]] = {
     "getEvents": (Action.WATCH, RUN),
     "connectToTest": (Action.WATCH, RUN),
     "getShot": (Action.WATCH, RUN),
+    "getFrames": (Action.WATCH, RUN),
     "submitTest": (Action.SUBMIT, {"gameUrl": "http://game.example/"}),
     "cancelTest": (Action.CANCEL, RUN),
     "createRun": (Action.PUBLISH, {}),
     "publishEvents": (Action.PUBLISH, {**RUN, "events": [], "key": "k"}),
+    "publishFrame": (Action.PUBLISH, {**RUN, "jpeg": ""}),
     "getTicket": (Action.WATCH, {}),
     "shareTest": (Action.WATCH, {**RUN, "forSeconds": 3600}),
     "listShares": (Action.WATCH, RUN),
@@ -57,6 +59,8 @@ SOCKET_VERBS: Final = {
     "cancel": Action.CANCEL,
     "subscribe tests": Action.LIST,
     "unsubscribe tests": Action.LIST,
+    "subscribe frames": Action.WATCH,
+    "unsubscribe frames": Action.WATCH,
     "authenticate": None,
 }
 """Every verb of the socket, and the action that it asks for."""
@@ -155,8 +159,10 @@ ROUTES: Final = {
     "/": PUBLIC,
     "/tests/{test_id}": PUBLIC,
     "/tests/{test_id}/": PUBLIC,
+    "/tests/{test_id}/frames/{number}": Action.WATCH,
     "/{name}": PUBLIC,
-    "/{folder}/{name}": PUBLIC,
+    "/{folder}/{name:path}": PUBLIC,
+    **dict.fromkeys(further_pages(), PUBLIC),
 }
 """Every route, and what it asks for. A public one says the same to everybody, and nothing of any run."""
 
