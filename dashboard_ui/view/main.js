@@ -3,7 +3,7 @@
 import { UNAUTHENTICATED } from "../client/connection.js";
 import { Frames } from "../client/frames.js";
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
-import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
+import { RpcError, fetchFrame, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
@@ -36,7 +36,8 @@ const transport = new Transport(store, {
   list: testOfPage === null || access.may("list"),
   looks: testOfPage === null, // the main page checks the list also after every test has ended
 });
-const screenshots = new Screenshots(fetchScreenshot);
+const screenshots = new Screenshots({ frames, fetchShot: fetchScreenshot, fetchFrame });
+frames.onChange = (/** @type {string} */ testId) => screenshots.told(testId, Date.now());
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
 /** @type {(answer: any) => void} */
 let gotConfig;
