@@ -3,7 +3,7 @@
 import { UNAUTHENTICATED } from "../client/connection.js";
 import { Frames } from "../client/frames.js";
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
-import { RpcError, fetchFrame, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
+import { BASE, RpcError, fetchFrame, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
@@ -87,7 +87,7 @@ const actions = {
 const listPage = testOfPage === null ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
 const runPage = testOfPage === null ? null : new (await import("./run.js")).RunPage(testOfPage, actions);
 
-const keys = new Keys(listPage?.toolbar.search ?? /** @type {HTMLInputElement} */ (runPage?.feed.tools.search));
+const keys = new Keys(listPage?.toolbar.search ?? /** @type {HTMLInputElement} */ (runPage?.feed.tools.search), access.may("list"));
 const foot = new Foot(keys.button);
 
 /**
@@ -319,7 +319,8 @@ function start() {
 }
 
 function headerRight() {
-  return access.root ? h("div.header-right", connectionStatus.root, access.root) : connectionStatus.root;
+  const wall = access.may("list") && h("a.quiet", { href: `${BASE}wall`, "aria-keyshortcuts": "W" }, "Wall");
+  return h("div.header-right", wall, connectionStatus.root, access.root);
 }
 
 Object.assign(window, { testcast: { connectToTest } });

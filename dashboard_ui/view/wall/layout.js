@@ -6,7 +6,7 @@ export const RATIO = 16 / 9;
 /** @typedef {{columns: number, rows: number, width: number, height: number}} Layout the size is that of one picture, px */
 
 /**
- * The grid that shows pictures of 16 by 9 at their largest.
+ * The grid that shows pictures of 16 by 9 at their largest; of several, the widest.
  *
  * @param {number} count of pictures
  * @param {number} width of the window, px
@@ -21,7 +21,7 @@ export function layout(count, width, height, gap = 0) {
     const rows = Math.max(1, Math.ceil(count / columns));
     const [across, down] = [(width - gap * (columns - 1)) / columns, (height - gap * (rows - 1)) / rows];
     const w = Math.max(1, Math.floor(Math.min(across, down * RATIO)));
-    if (w > best.width || columns === 1) best = { columns, rows, width: w, height: Math.max(1, Math.floor(w / RATIO)) };
+    if (w >= best.width) best = { columns, rows, width: w, height: Math.max(1, Math.floor(w / RATIO)) };
   }
   return best;
 }
