@@ -1,8 +1,9 @@
 /** Sets up the page: the store, the transport and the elements that show them. Changes are drawn once per frame. */
 
 import { UNAUTHENTICATED } from "../client/connection.js";
+import { Frames } from "../client/frames.js";
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
-import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
+import { BASE, RpcError, fetchFrame, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
@@ -26,14 +27,17 @@ const store = new Store({
   now: edgeNow,
 });
 const access = await accessOf(testOfPage, { onBlocked, onSignedIn, hasContent: () => store.runs.size > 0 });
+const frames = new Frames();
 const transport = new Transport(store, {
+  frames,
   onChange: changed,
   onNews: measure,
   onExpiring: () => access.expiring(),
   list: testOfPage === null || access.may("list"),
   looks: testOfPage === null, // the main page checks the list also after every test has ended
 });
-const screenshots = new Screenshots(fetchScreenshot);
+const screenshots = new Screenshots({ frames, fetchShot: fetchScreenshot, fetchFrame });
+frames.onChange = (/** @type {string} */ testId) => screenshots.told(testId, Date.now());
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
 /** @type {(answer: any) => void} */
 let gotConfig;
@@ -47,6 +51,7 @@ const connectionStatus = new ConnectionStatus({
 /** The first answer of getConfig, which is also the first comparison of the clocks. @type {Promise<any>} */
 const firstConfig = new Promise((resolve) => (gotConfig = resolve));
 const actions = {
+  frames,
   say: announce,
   may: (/** @type {string} */ action) => access.may(action),
   share: (/** @type {string} */ testId) => access.share(testId),
@@ -82,7 +87,7 @@ const actions = {
 const listPage = testOfPage === null ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
 const runPage = testOfPage === null ? null : new (await import("./run.js")).RunPage(testOfPage, actions);
 
-const keys = new Keys(listPage?.toolbar.search ?? /** @type {HTMLInputElement} */ (runPage?.feed.tools.search));
+const keys = new Keys(listPage?.toolbar.search ?? /** @type {HTMLInputElement} */ (runPage?.feed.tools.search), access.may("list"));
 const foot = new Foot(keys.button);
 
 /**
@@ -314,7 +319,8 @@ function start() {
 }
 
 function headerRight() {
-  return access.root ? h("div.header-right", connectionStatus.root, access.root) : connectionStatus.root;
+  const wall = access.may("list") && h("a.quiet", { href: `${BASE}wall`, "aria-keyshortcuts": "W" }, "Wall");
+  return h("div.header-right", wall, connectionStatus.root, access.root);
 }
 
 Object.assign(window, { testcast: { connectToTest } });

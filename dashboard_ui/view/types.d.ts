@@ -49,11 +49,15 @@ interface View {
   root: HTMLElement;
   update(run: ShownRun): void;
   tick(run: ShownRun, now: number): void; // called once a second, for what moves with the clock
-  showPicture(picture: Blob): void;
+  showPicture(picture: Blob): Promise<void>;
 }
+
+/** What shows the newest picture of a run. The promise resolves when it is shown, or can't be. */
+type PictureView = Pick<View, "showPicture">;
 
 /** The actions of cards and pages. A promise rejects with the edge's reason. */
 interface Actions {
+  frames: import("../client/frames.js").Frames; // the pictures of runs
   share(testId: string): HTMLElement | null; // the button that makes share links, for who may
   whyNoSubmit(): string; // instead of the form
   may(action: string): boolean; // whether the reader is permitted to, as far as the page knows

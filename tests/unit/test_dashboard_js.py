@@ -35,6 +35,9 @@ VIEW = [
     "text",
     "timeline",
     "virtual",
+    "wall/choice",
+    "wall/layout",
+    "wall/list-store",
 ]
 PURE = [*(f"client/{name}.js" for name in CLIENT), *(f"view/{name}.js" for name in VIEW)]
 NETWORK = {"client/rpc.js", "client/socket.js"}
@@ -111,6 +114,8 @@ def test_size() -> None:
 
 
 PAGES = {"index.html": "view/list.js", "run.html": "view/run.js"}
+FURTHER = {"wall.html": "view/wall/main.js"}
+"""Pages with a program of their own."""
 
 
 @pytest.mark.parametrize("document", PAGES)
@@ -121,10 +126,16 @@ def test_every_module_is_asked_for_at_once(document: str) -> None:
     assert sorted(linked) == sorted(needed_by("view/main.js", PAGES[document], later=False) - {"view/main.js"})
 
 
+@pytest.mark.parametrize("document", FURTHER)
+def test_every_module_of_a_further_page_is_asked_for_at_once(document: str) -> None:
+    linked = re.findall(r'rel="modulepreload" href="/([\w./-]+)"', (UI / document).read_text())
+    assert sorted(linked) == sorted(needed_by(FURTHER[document], later=False) - {FURTHER[document]})
+
+
 def test_both_documents_are_one_page_and_every_module_is_imported() -> None:
     links = r' *<link rel="(modulepreload|stylesheet)"[^\n]*\n'
     assert len({re.sub(links, "", (UI / document).read_text()) for document in PAGES}) == 1
-    assert needed_by("view/main.js", "testcast.js", *PAGES.values()) == set(modules())
+    assert needed_by("view/main.js", "testcast.js", *PAGES.values(), *FURTHER.values()) == set(modules())
 
 
 def needed_by(*roots: str, later: bool = True) -> set[str]:
