@@ -52,11 +52,11 @@ export class Picture {
   }
 
   load() {
-    for (let next = this.wishes.next(); next; next = this.wishes.next()) void this.fetch(next);
+    for (let next = this.wishes.next(); next; next = this.wishes.next()) void this.get(next);
   }
 
   /** @param {number} number */
-  async fetch(number) {
+  async get(number) {
     const image = h("img", { alt: "", draggable: "false" });
     image.decoding = "sync"; // it is decoded, and drawn in the frame in which it is put into the page
     image.src = this.url(number);

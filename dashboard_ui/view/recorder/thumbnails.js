@@ -7,8 +7,8 @@
 const SHORTEST_MS = 500;
 
 /**
- * The parts of a time line and the picture of each. While the run goes on, a part keeps its place and its picture: when
- * there are too many parts, every second one stays.
+ * The parts of a time line and the picture of each. While the run goes on, a part keeps its place and its picture; when
+ * there are too many parts, they become longer, and most pictures are those of earlier ones.
  *
  * @param {Moments} moments
  * @param {number} most how many fit
@@ -17,8 +17,7 @@ const SHORTEST_MS = 500;
 export function slotsOf(moments, most) {
   const { total, list } = moments;
   if (most < 1 || !list.length) return [];
-  let length = SHORTEST_MS;
-  while (total > most * length) length *= 2;
+  const length = lengthOfPart(total / most);
   /** @type {Slot[]} */
   const slots = [];
   for (let from = 0; from < total || from === 0; from += length) {
@@ -26,6 +25,16 @@ export function slotsOf(moments, most) {
     slots.push({ from, to, number: pictureAt(moments, from, to) });
   }
   return slots;
+}
+
+/** 1, 2, 3, 4, 6, 8, 12, 16, 24 … times the shortest. @param {number} least ms */
+function lengthOfPart(least) {
+  let length = SHORTEST_MS;
+  while (length < least) {
+    if (length > SHORTEST_MS && length * 1.5 >= least) return length * 1.5;
+    length *= 2;
+  }
+  return length;
 }
 
 /**
