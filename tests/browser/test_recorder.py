@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,9 @@ async def _sees(page: Page, number: int) -> bool:
     return await seen(page) == number
 
 
-async def test_an_edge_is_killed_in_the_middle(stack: Stack, stack_streams: Streams, tmp_path: Path, page: Page) -> None:
+async def test_an_edge_is_killed_in_the_middle(
+    stack: Stack, stack_streams: Streams, tmp_path: Path, page: Page
+) -> None:
     """The moment stays, what came meanwhile is counted, and pictures come from the other edge."""
     first, second = [EdgeProcess(stack.nats_url, tmp_path) for _ in range(2)]
     await asyncio.gather(first.start(), second.start())
@@ -131,7 +134,7 @@ async def test_an_edge_is_killed_in_the_middle(stack: Stack, stack_streams: Stre
             await shows(page, 39, line=False)
             await drag(page, told, 20)
             await shows(page, 20)
-            first.child.kill()
+            first.child.signal(signal.SIGKILL)
             await expect(connection_status(page)).to_have_text(re.compile("^(Reconnecting|Polling)"))
             await drag(page, told, 5)
             await expect(page.locator(".screen-empty")).to_have_text("This picture cannot be loaded now")
@@ -180,8 +183,8 @@ async def test_the_keyboard_alone_is_enough(stack: Stack, stack_streams: Streams
     await page.get_by_label("Search the feed").focus()
     await page.keyboard.type("l 1")
     await press("ArrowLeft")
-    await shows(page, 17)
     await page.get_by_label("Search the feed").fill("")
+    await shows(page, 17)
     await track.focus()
     await press("Home")
     await expect(track).to_have_attribute("aria-valuetext", re.compile("^0:00 of .*Queued$"))
@@ -214,6 +217,7 @@ async def test_it_plays(stack: Stack, stack_streams: Streams, page: Page) -> Non
     await page.clock.pause_at(await page.evaluate("(Date.now() + 1000) / 1000"))  # in s, as Python counts
     await page.keyboard.press("Space")
     play = page.locator(".recorder-play")
+    await page.clock.run_for(20)  # a frame
     await expect(play).to_have_attribute("aria-label", "Pause")
     await page.clock.run_for(3200)
     await shows(page, 6)
@@ -303,7 +307,9 @@ async def test_early_pictures_have_gone(stack: Stack, stack_streams: Streams, pa
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 380)])
 async def test_without_violations(stack: Stack, stack_streams: Streams, page: Page, scheme: Any, width: int) -> None:
     told = await tell(stack_streams, 12, problems=(4,))
-    await publish(stack_streams, told.test_id, "Game over after 9 s", phase="phase3", timestamp=told.started_ms + 13_000)
+    await publish(
+        stack_streams, told.test_id, "Game over after 9 s", phase="phase3", timestamp=told.started_ms + 13_000
+    )
     await page.emulate_media(color_scheme=scheme)
     await page.set_viewport_size({"width": width, "height": 780})
     await open_run(page, stack.edge_url, told)

@@ -55,7 +55,10 @@ export class Controls {
   /** @param {"flag"|"problem"} name @param {string} kind @param {() => number[]} seqs */
   jump(name, kind, seqs) {
     const { recorder } = this;
-    const go = () => recorder.act(() => goRound(recorder.head, seqs()));
+    const go = () => {
+      recorder.act(() => goRound(recorder.head, seqs()));
+      recorder.settle({ step: true });
+    };
     return h("button.quiet.recorder-jump", { hidden: true, "data-kind": kind, onclick: go }, icon(name), h("span"));
   }
 
