@@ -264,8 +264,8 @@ export class RunPage {
     setAttr(this.failure, "data-not-yet", noFailure);
     this.noVerdict.hidden = !noScore;
     this.noFailure.hidden = !noFailure;
-    setText(this.noVerdict, `No score yet at ${elapsedText}`);
-    setText(this.noFailure, `Not ended yet at ${elapsedText}`);
+    setText(this.noVerdict, noScore ? `No score yet at ${elapsedText}` : "");
+    setText(this.noFailure, noFailure ? `Not ended yet at ${elapsedText}` : "");
   };
 
   /** The reader has chosen a line, a phase or a problem: the page shows its moment. @param {number} seq */
