@@ -15,11 +15,16 @@ const KEYS = [
 ];
 
 export class Keys {
-  /** @param {HTMLInputElement} search of the page @param {boolean} wall whether the reader may see the wall */
-  constructor(search, wall) {
+  /**
+   * @param {HTMLInputElement} search of the page
+   * @param {boolean} wall whether the reader may see the wall
+   * @param {{keys: Array<[string, string]>, pressed: (event: KeyboardEvent) => boolean}} [more] keys of this page alone
+   */
+  constructor(search, wall, more = { keys: [], pressed: () => false }) {
     this.search = search;
     this.wall = wall;
-    const rows = KEYS.map(([keys, does]) => {
+    this.more = more;
+    const rows = [...more.keys, ...KEYS].map(([keys, does]) => {
       const caps = keys.split("  ").map((key) => h("kbd", key));
       return h("div", h("dt", ...caps), h("dd", does));
     });
@@ -39,11 +44,11 @@ export class Keys {
   pressed(event) {
     const { target, key } = event;
     const typing = target instanceof Element && target.matches("input, textarea, select, [contenteditable]");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || this.dialog.open) return;
+    if (typing || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || this.dialog.open) return;
     if (key === "?") this.show();
     else if (key.toLowerCase() === "w" && this.wall) location.assign(`${BASE}wall`);
     else if (key === "/" && this.search.checkVisibility()) this.search.focus();
-    else return;
+    else if (!this.more.pressed(event)) return;
     event.preventDefault();
   }
 }

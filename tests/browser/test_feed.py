@@ -288,7 +288,7 @@ async def test_copy_takes_what_is_shown(
     shown = await run_page(page, stack, long_run.test_id)
     await expect(shown.locator(".line-text").last).to_have_text("line 9999")
     await shown.get_by_role("button", name=re.compile("^Problems")).click()
-    await shown.get_by_role("button", name="Copy").click()
+    await shown.get_by_role("button", name="Copy", exact=True).click()
     await expect(shown.locator(".feed-copy")).to_have_text("Copied 204 lines")  # 200 and four headings
     await expect(page.get_by_role("status")).to_have_text("Copied 204 lines")
     text = str(await page.evaluate("navigator.clipboard.readText()"))

@@ -144,7 +144,7 @@ async def test_terminal_sequences_and_direction_marks(stack: Stack, stack_stream
         await expect(shown.locator(".line-text").last).to_have_text(expected)
         assert await left_over(page, shown) == []
     assert await page.title() == f"{expected} · completed · testcast"
-    await page.get_by_role("button", name="Copy").click()
+    await page.get_by_role("button", name="Copy", exact=True).click()
     await expect(page.locator(".feed-copy")).to_contain_text("Copied")
     copied = str(await page.evaluate("navigator.clipboard.readText()"))
     assert re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", copied) is None

@@ -39,7 +39,12 @@ VIEW = [
     "wall/layout",
     "wall/list-store",
 ]
-PURE = [*(f"client/{name}.js" for name in CLIENT), *(f"view/{name}.js" for name in VIEW)]
+RECORDER = ["marks", "moments", "past", "playhead", "thumbnails", "wishes"]
+PURE = [
+    *(f"client/{name}.js" for name in CLIENT),
+    *(f"view/{name}.js" for name in VIEW),
+    *(f"view/recorder/{name}.js" for name in RECORDER),
+]
 NETWORK = {"client/rpc.js", "client/socket.js"}
 PAGE = {"client/lifecycle.js"}
 """What of client/ touches the page it runs in, where there is one."""
