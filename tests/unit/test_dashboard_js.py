@@ -139,6 +139,13 @@ def needed_by(*roots: str, later: bool = True) -> set[str]:
 
 
 statuses = st.sampled_from(["queued", "running", "completed", "failed"])
+label_names = st.sampled_from(["commit", "a/b.c_d-1", "Commit", "", "-a", "a" * 63, "a" * 64, "a=b", "10", "9", "a\n"])
+label_values = st.one_of(
+    st.sampled_from(
+        ["abc", " a", "a ", "a b", "", "x" * 100, "x" * 101, "\u00e9\U0001f600", "a\n", "\u202e", "\xa0", "=", 5]
+    ),
+    st.text(max_size=3, alphabet=st.characters(max_codepoint=0x2FF)),
+)
 datas: st.SearchStrategy[Any] = st.one_of(
     st.none(),
     st.text(max_size=3),
@@ -151,6 +158,7 @@ datas: st.SearchStrategy[Any] = st.one_of(
             "attempt": st.one_of(st.integers(-1, 4), st.booleans(), st.just("2")),
             "worker": st.one_of(st.just("w-1"), st.just([])),
             "project": st.sampled_from(["team-a", "default", "", "Team", "a" * 64, "a\n", None, 5, ["a"], True]),
+            "labels": st.one_of(st.none(), st.just(["a"]), st.dictionaries(label_names, label_values, max_size=3)),
             "score": st.one_of(st.integers(-5, 110), st.just(78.5), st.booleans(), st.just("80")),
             "metrics": st.one_of(st.none(), st.just({"rubric": []}), st.just(0), st.just("")),
         },
