@@ -89,7 +89,7 @@ function projectOf(data) {
   return { project: typeof project === "string" && PROJECT.test(project) ? project : "" };
 }
 
-/** What a run's first event says of labels; what is not allowed is left out. @param {any} given */
+/** What a run's first event says of labels; what is not allowed is left out. @param {any} given @returns {{labels?: Record<string, string>}} */
 export function labelsOf(given) {
   if (given === null || typeof given !== "object" || Array.isArray(given)) return {};
   const good = Object.entries(given).filter(([name, value]) => LABEL.test(name) && isValue(value));

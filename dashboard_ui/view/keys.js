@@ -13,7 +13,7 @@ const KEYS = [
 ];
 
 export class Keys {
-  /** @param {HTMLInputElement} search of the page */
+  /** @param {HTMLInputElement} [search] of the page */
   constructor(search) {
     this.search = search;
     const rows = KEYS.map(([keys, does]) => {
@@ -38,7 +38,7 @@ export class Keys {
     const typing = target instanceof Element && target.matches("input, textarea, select, [contenteditable]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || this.dialog.open) return;
     if (key === "?") this.show();
-    else if (key === "/" && this.search.checkVisibility()) this.search.focus();
+    else if (key === "/" && this.search?.checkVisibility()) this.search.focus();
     else return;
     event.preventDefault();
   }

@@ -6,6 +6,7 @@ import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
+import { historyPage } from "./addresses.js";
 import { shown } from "./coerce.js";
 import { ConnectionStatus } from "./connection-status.js";
 import { h, setText } from "./dom.js";
@@ -20,9 +21,11 @@ import { Screenshots } from "./screenshots.js";
 
 /** The test of a run's own page; null on the main page. */
 const testOfPage = testOf(location.pathname);
+/** The name of a page of history, else "". */
+const ofHistory = historyPage(location.pathname);
 const store = new Store({
-  only: testOfPage,
-  newFeed: (testId) => new FeedLog({ whole: testId === testOfPage, now: edgeNow }),
+  only: ofHistory === "games" ? "" : testOfPage, // the history takes the list, and no run's events
+  newFeed: (testId) => new FeedLog({ whole: testId === testOfPage || ofHistory === "compare", now: edgeNow }),
   now: edgeNow,
 });
 const access = await accessOf(testOfPage, { onBlocked, onSignedIn, hasContent: () => store.runs.size > 0 });
@@ -30,8 +33,8 @@ const transport = new Transport(store, {
   onChange: changed,
   onNews: measure,
   onExpiring: () => access.expiring(),
-  list: testOfPage === null || access.may("list"),
-  looks: testOfPage === null, // the main page checks the list also after every test has ended
+  list: ofHistory !== "compare" && (testOfPage === null || access.may("list")),
+  looks: testOfPage === null && ofHistory !== "compare", // the main page checks the list also after every test has ended
 });
 const screenshots = new Screenshots(fetchScreenshot);
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
@@ -72,17 +75,28 @@ const actions = {
     return answer;
   },
   watch: (/** @type {string} */ testId) => connectToTest(testId),
+  keep(/** @type {string} */ testId) {
+    store.pin(testId);
+    transport.refresh();
+  },
   async firstEvent(/** @type {string} */ testId) {
     return (await rpc("getEvents", { testId, limit: 1 }, { get: true })).events[0];
   },
   config: () => firstConfig,
 };
 
-// index.html preloads the modules of the main page, run.html those of a run's own page.
-const listPage = testOfPage === null ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
+// Each document preloads the modules of its page.
+const listPage = testOfPage === null && !ofHistory ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
 const runPage = testOfPage === null ? null : new (await import("./run.js")).RunPage(testOfPage, actions);
+const pastPage = await pageOfHistory();
 
-const keys = new Keys(listPage?.toolbar.search ?? /** @type {HTMLInputElement} */ (runPage?.feed.tools.search));
+/** @returns {Promise<HistoryView|null>} */
+async function pageOfHistory() {
+  if (ofHistory === "games") return (await import("./games.js")).gamesPage(store.runs);
+  return ofHistory === "compare" ? new (await import("./compare.js")).ComparePage(store.runs, actions) : null;
+}
+
+const keys = new Keys(listPage?.toolbar.search ?? runPage?.feed.tools.search);
 const foot = new Foot(keys.button);
 
 /**
@@ -178,7 +192,7 @@ function draw() {
       if (first) queueMicrotask(tick); // requests the screenshot at once
       if (run.refusal) access.lost();
     }
-  }
+  } else pastPage?.update(ids);
   drawConnectionStatus();
 }
 
@@ -214,6 +228,7 @@ function tick() {
   const run = testOfPage === null ? undefined : store.runs.get(testOfPage);
   listPage?.grid.tick(edgeNow());
   if (runPage && run) runPage.tick(run, edgeNow());
+  pastPage?.tick(edgeNow());
   drawConnectionStatus();
   // Without a connection, every request for a screenshot would fail.
   if (transport.connection.state === "live" || transport.polling.answered) {
@@ -296,9 +311,9 @@ async function onSignedIn(ticket) {
 }
 
 function start() {
-  document.querySelector("#main")?.replaceWith((listPage ?? runPage)?.root ?? "");
+  document.querySelector("#main")?.replaceWith((listPage ?? runPage ?? pastPage)?.root ?? "");
   document.querySelector("#connection-status")?.replaceWith(headerRight());
-  (listPage ?? runPage)?.root.prepend(foot.degraded);
+  (listPage ?? runPage ?? pastPage)?.root.prepend(foot.degraded);
   document.body.append(foot.root, keys.dialog, announcer);
   drawConnectionStatus();
   setInterval(tick, 1000);
@@ -310,7 +325,12 @@ function start() {
   document.addEventListener("visibilitychange", woke);
   for (const type of ["online", "pageshow"]) addEventListener(type, woke);
   if (runPage && testOfPage !== null) void startRunPage(testOfPage, runPage);
-  else transport.start();
+  else void startPage();
+}
+
+async function startPage() {
+  await pastPage?.start();
+  transport.start();
 }
 
 function headerRight() {

@@ -7,11 +7,13 @@ import { behind } from "../client/runs.js";
 import { feedState, seqOf, withFeedState } from "./address.js";
 import { jobOf, rubricOf, shown } from "./coerce.js";
 import { when } from "./dates.js";
+import { historyOf } from "./addresses.js";
 import { h, icon, setAttr, setText, setTime } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Fences } from "./fence.js";
 import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
 import { remember } from "./history.js";
+import { labelChips } from "./labels.js";
 import { MetricTable } from "./metric-table.js";
 import { badge, cancelButton, marks, ring, rubricList, screen } from "./parts.js";
 import { Phases } from "./phases.js";
@@ -28,14 +30,16 @@ export class RunPage {
     this.run = null;
     /** The event whose line the address asks for; 0: none. */
     this.wanted = 0;
-    this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }) };
+    this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }), labels: labelChips() };
     this.hasPicture = false;
     this.screen = screen({ onShown: () => this.drawFrame((this.hasPicture = true)) });
     this.feed = new Feed("Live Feed", { say: actions.say, onNarrow: () => this.rememberFeed() });
     this.phases = new Phases((seq) => this.feed.reveal(seq));
     this.problems = new ProblemList((seq) => this.feed.reveal(seq));
     this.metrics = new MetricTable();
-    this.title = h("h1", "…");
+    this.past = h("a.past"); // the title leads to the game's history
+    this.title = h("h1", this.past);
+    setText(this.past, "…");
     this.address = h("a.host", { rel: "noreferrer noopener", target: "_blank" });
     this.elapsed = h("span.elapsed");
     this.when = h("time.when");
@@ -80,6 +84,7 @@ export class RunPage {
         this.clocks.add("The date", this.when, this.drawWhen),
         this.part("The mark", marks),
       ),
+      this.part("The labels", this.parts.labels),
       this.problem,
       this.phaseLine(),
     );
@@ -117,7 +122,7 @@ export class RunPage {
     return this.fences.add(name, part.root, (run, _, at) => part.update(run, at));
   }
 
-  /** Submits the game again, with the same time to play, seed and project, and goes to the new run. @param {Actions} actions */
+  /** Submits the game again, with the same time to play, seed, project and labels, and goes to the new run. @param {Actions} actions */
   async testAgain(actions) {
     const { run } = this;
     if (!run) return;
@@ -173,7 +178,9 @@ export class RunPage {
   drawTitle = (run) => {
     const title = titleOf(run);
     document.title = `${title} · ${run.look} · testcast`;
-    setText(this.title, title);
+    setText(this.past, title);
+    setAttr(this.past, "href", this.mayList && run.gameUrl ? historyOf(run.gameUrl) : null);
+    setAttr(this.past, "title", this.past.hasAttribute("href") ? "All tests of this game" : null);
   };
 
   /** @param {Shown} run */

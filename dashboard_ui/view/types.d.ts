@@ -10,6 +10,7 @@ interface Shown extends Snapshot {
   message: string;
   stalled: boolean;
   noAgent: boolean;
+  labels: Record<string, string>;
 }
 type Look = Status | "cancelled";
 
@@ -52,6 +53,15 @@ interface View {
   showPicture(picture: Blob): void;
 }
 
+/** A page of the history of games. */
+interface HistoryView {
+  root: HTMLElement;
+  start(): Promise<unknown>;
+  update(ids: string[]): void; // the runs that have changed
+  tick(now: number): void; // called once a second
+  pictured?(testId: string): void; // there are other pictures of a run
+}
+
 /** The actions of cards and pages. A promise rejects with the edge's reason. */
 interface Actions {
   share(testId: string): HTMLElement | null; // the button that makes share links, for who may
@@ -61,6 +71,8 @@ interface Actions {
   open(testId: string, opened: boolean): void;
   cancel(testId: string): Promise<void>;
   submit(params: Record<string, any>): Promise<string>; // returns the id of the new test
+  frames?: import("../client/frames.js").Frames; // the pictures of runs
+  keep(testId: string): void; // shows a test of which nothing is known yet
   watch(testId: string): Promise<unknown>; // shows a test that the list may not contain
   firstEvent(testId: string): Promise<RunEvent | undefined>;
   config(): Promise<{ demoGameUrl?: string; allowPrivate?: boolean }>; // the first answer of getConfig

@@ -23,6 +23,7 @@ UI = Path(__file__).parents[2] / "dashboard_ui"
 CLIENT = ["connection", "fold", "runs", "store", "watched"]
 VIEW = [
     "address",
+    "align",
     "coerce",
     "dates",
     "feed-log",
@@ -31,7 +32,9 @@ VIEW = [
     "lines",
     "listing",
     "metrics",
+    "past",
     "problems",
+    "same",
     "text",
     "timeline",
     "virtual",
@@ -110,7 +113,12 @@ def test_size() -> None:
     assert sum(len(file.compressed) for file in load(UI).values()) < MAX_UI_BYTES
 
 
-PAGES = {"index.html": "view/list.js", "run.html": "view/run.js"}
+PAGES = {
+    "index.html": "view/list.js",
+    "run.html": "view/run.js",
+    "games.html": "view/games.js",
+    "compare.html": "view/compare.js",
+}
 
 
 @pytest.mark.parametrize("document", PAGES)
