@@ -155,7 +155,7 @@ export class Side {
       if (kindOf(event) !== "system") found = event;
     }
     const from = this.spans.find(Boolean)?.from ?? at;
-    return found ? `${duration(at - from)}  ${clock(found.timestamp)}  ${found.message}` : duration(at - from);
+    return found ? `${duration(at - from)} · ${clock(found.timestamp)} · ${found.message}` : duration(at - from);
   }
 
   /** @param {number[]} phases */

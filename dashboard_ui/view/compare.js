@@ -58,8 +58,19 @@ export class ComparePage {
     if (this.ids.some((id) => !ID.test(id)) || this.ids[0] === this.ids[1]) {
       return this.refuse("The address must name two tests. Tick two in the history of a game.");
     }
-    for (const id of this.ids) this.actions.frames?.want(id, { history: true });
+    this.wantPictures();
     await Promise.all(this.ids.map((id) => this.watch(id)));
+  }
+
+  wantPictures() {
+    const { frames } = this.actions;
+    if (!frames) return;
+    const told = frames.onChange;
+    frames.onChange = (testId) => {
+      told(testId);
+      if (this.ids.includes(testId)) this.drawMoment();
+    };
+    for (const id of this.ids) frames.want(id, { history: true });
   }
 
   /** @param {string} id */
@@ -89,11 +100,6 @@ export class ComparePage {
   /** @param {number} at ms, by the edge's clock */
   tick(at) {
     for (const side of this.sides) side.tick(at);
-  }
-
-  /** The pictures of a run have changed. @param {string} testId */
-  pictured(testId) {
-    if (this.ids.includes(testId)) this.drawMoment();
   }
 
   draw() {

@@ -3,7 +3,7 @@
 import { UNAUTHENTICATED } from "../client/connection.js";
 import { Frames } from "../client/frames.js";
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
-import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
+import { BASE, RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
@@ -317,6 +317,8 @@ async function onSignedIn(ticket) {
 function start() {
   document.querySelector("#main")?.replaceWith((listPage ?? runPage ?? pastPage)?.root ?? "");
   document.querySelector("#connection-status")?.replaceWith(headerRight());
+  // Who has only a link to one test may not see the list.
+  if (access.may("list")) document.querySelector(".brand")?.after(h("a.bar-link", { href: `${BASE}games` }, "Games"));
   (listPage ?? runPage ?? pastPage)?.root.prepend(foot.degraded);
   document.body.append(foot.root, keys.dialog, announcer);
   drawConnectionStatus();

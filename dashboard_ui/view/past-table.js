@@ -6,7 +6,6 @@ import { h, setAttr, setText, setTime } from "./dom.js";
 import { elapsed, titleOf } from "./format.js";
 import { labelChips } from "./labels.js";
 import { badge, scoreBar } from "./parts.js";
-import { changeText } from "./past.js";
 
 /** @typedef {import("./past.js").PastRun} PastRun */
 
@@ -107,26 +106,26 @@ class Row {
 class Change {
   /** @param {"problem"|"control"} noun */
   constructor(noun) {
-    this.noun = noun;
+    const more = noun === "problem" ? "worse" : "better";
+    this.words = noun === "problem" ? ["New", "Gone"] : ["Found", "Lost"];
     this.count = h("span.past-count");
-    this.change = h("span.past-change");
-    this.words = h("span.visually-hidden");
-    this.root = h("span", this.count, this.change, this.words);
+    this.added = h("span.past-change", { "data-look": more });
+    this.gone = h("span.past-change", { "data-look": more === "worse" ? "better" : "worse" });
+    this.said = h("span.visually-hidden");
+    this.root = h("span", this.count, this.added, this.gone, this.said);
   }
 
   /** @param {import("./past.js").Found[]|null} found @param {import("./past.js").Difference|null} change */
   update(found, change) {
     setText(this.count, found ? String(found.length) : UNKNOWN);
     setAttr(this.count, "data-unknown", found ? null : "");
-    setText(this.change, changeText(change) === "±0" ? "" : changeText(change));
     const { added = [], gone = [] } = change ?? {};
-    const worse = this.noun === "problem" ? added.length : gone.length;
-    setAttr(this.change, "data-worse", worse ? "" : null);
-    const said = (/** @type {string} */ word, /** @type {import("./past.js").Found[]} */ list) =>
-      list.length ? `${word}: ${list.map(({ text }) => text).join("; ")}` : "";
-    const [more, less] = this.noun === "problem" ? ["New", "Gone"] : ["Found", "Lost"];
-    const words = [said(more, added), said(less, gone)].filter(Boolean);
+    setText(this.added, added.length ? `+${added.length}` : "");
+    setText(this.gone, gone.length ? `−${gone.length}` : "");
+    const words = [added, gone].flatMap((list, i) =>
+      list.length ? [`${this.words[i]}: ${list.map(({ text }) => text).join("; ")}`] : [],
+    );
     setAttr(this.root, "title", words.join("\n") || null);
-    setText(this.words, words.length ? `. ${words.join(". ")}.` : "");
+    setText(this.said, words.length ? `. ${words.join(". ")}.` : "");
   }
 }

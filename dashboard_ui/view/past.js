@@ -35,13 +35,6 @@ export function pastOf(runs) {
   return rows.reverse();
 }
 
-/** `+1 −2`, `no change`; "" where it is not known. @param {Difference|null} change */
-export function changeText(change) {
-  if (!change) return "";
-  const parts = [change.added.length && `+${change.added.length}`, change.gone.length && `−${change.gone.length}`];
-  return parts.filter(Boolean).join(" ") || "±0";
-}
-
 /** The most points of a line: more would be closer than a pixel or two. */
 export const MAX_POINTS = 100;
 

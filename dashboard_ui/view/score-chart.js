@@ -6,9 +6,9 @@ import { h, setAttr, setText, svg } from "./dom.js";
 import { labelText } from "./format.js";
 import { linePath, scorePoints, smallLine } from "./past.js";
 
-const HEIGHT = 120;
+const HEIGHT = 132;
 /** Around the line: above for a point at 100, left for the numbers of the axis. */
-const EDGE = { top: 10, right: 14, bottom: 10, left: 34 };
+const EDGE = { top: 10, right: 14, bottom: 22, left: 34 };
 const MIN_WIDTH = 240;
 
 export class ScoreChart {
@@ -58,7 +58,7 @@ export class ScoreChart {
 
   /** @param {{x: number, y: number|null, run: Shown}} point @param {number} i */
   point({ x, y, run }, i) {
-    const at = y ?? HEIGHT - EDGE.bottom;
+    const at = y ?? HEIGHT - 8; // below the axis: no score is not 0
     const mark =
       y === null
         ? svg("path", { d: `M${x - 3.5} ${at - 3.5}l7 7m0-7l-7 7`, class: "chart-miss" })

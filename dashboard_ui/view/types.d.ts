@@ -59,7 +59,6 @@ interface HistoryView {
   start(): Promise<unknown>;
   update(ids: string[]): void; // the runs that have changed
   tick(now: number): void; // called once a second
-  pictured?(testId: string): void; // there are other pictures of a run
 }
 
 /** The actions of cards and pages. A promise rejects with the edge's reason. */
@@ -72,7 +71,6 @@ interface Actions {
   open(testId: string, opened: boolean): void;
   cancel(testId: string): Promise<void>;
   submit(params: Record<string, any>): Promise<string>; // returns the id of the new test
-  frames?: import("../client/frames.js").Frames; // the pictures of runs
   keep(testId: string): void; // shows a test of which nothing is known yet
   watch(testId: string): Promise<unknown>; // shows a test that the list may not contain
   firstEvent(testId: string): Promise<RunEvent | undefined>;
