@@ -44,7 +44,7 @@ NETWORK = {"client/rpc.js", "client/socket.js"}
 PAGE = {"client/lifecycle.js"}
 """What of client/ touches the page it runs in, where there is one."""
 MAX_PAGE_BYTES = 100 * 1024
-"""All code and style that one page may ask for, compressed as an edge sends it: it has to come quickly over a bad line."""
+"""All code and style that one page may ask for, compressed as an edge sends it. It has to come over a bad line."""
 
 
 def run_node(*args: str, stdin: str = "") -> str:

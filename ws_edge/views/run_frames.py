@@ -124,6 +124,8 @@ class RunFrames:
         self._next_look = 0.0
         self._look_s = _FIRST_LOOK_S
         self._next_head = 0.0
+        self._head = 0
+        """The newest event of the run when it was last asked for."""
 
     def __repr__(self) -> str:
         return f"<RunFrames {self.test_id} {self.index!r} {'whole' if self.whole else 'newest'}>"
@@ -292,8 +294,12 @@ class RunFrames:
             except BaseException:
                 self._dirty = True
                 raise
-        if self.index.waits and not self.missing:
-            await self._ask_head()
+        try:
+            if self.index.waits and not self.missing:
+                await self._ask_head()
+        finally:
+            if self.state is not None:
+                self._wake(None)
 
     async def _read(self) -> None:
         shared, self._reading = self._shared, self._wants_whole
@@ -335,7 +341,6 @@ class RunFrames:
             self._look_s = _FIRST_LOOK_S
         self._next_look = self._shared.clock() + self._look_s
         self._judge()
-        self._wake(None)
 
     async def _ask_head(self) -> None:
         """A picture names an event that is not known here."""
@@ -346,9 +351,9 @@ class RunFrames:
             return
         self._next_head = clock() + _HEAD_EVERY_S
         index, up_to = self.index, self.index.last_number
-        head = await self._shared.runs.head(self.test_id)
+        self._head = await self._shared.runs.head(self.test_id)
         if index is self.index:
-            self._note(index.judge(head, up_to))
+            self._note(index.judge(self._head, up_to))
             self._tell()
 
     async def _compare(self) -> None:
@@ -363,7 +368,8 @@ class RunFrames:
 
     def _judge(self) -> None:
         if self.index.waits:
-            self._note(self.index.judge(self._shared.runs.known_head(self.test_id)))
+            head = max(self._head, self._shared.runs.known_head(self.test_id))
+            self._note(self.index.judge(head))
         self._tell()
         if self.index.waits:
             self._work_on()
