@@ -14,7 +14,7 @@ import { ScoreChart, sparkline } from "./score-chart.js";
 /** Rows that one "Show more" adds. */
 const PAGE = 50;
 /** While runs change, the list of games is asked for this often at most, ms. */
-const AGAIN_MS = 3000;
+const AGAIN_MS = 5000;
 const UNKNOWN = "Not known: the agent of a run lists no problems or controls, or the run ended before they were listed.";
 
 /** @param {import("../client/runs.js").Runs<any>} runs @param {string} search of the address */

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.contract.errors import BadInput
 from broker.contract.snapshot import Snapshot
-from ws_edge.views.games import MAX_SCORES, games_of
+from ws_edge.views.games import MAX_SCORES, Games
 from ws_edge.views.listing import Game, Wanted, order, page_of
 
 URLS = ["", "http://a.example/", "http://b.example/"]
@@ -84,10 +84,10 @@ def test_the_pages_are_exactly_the_runs_that_match(runs: list[Snapshot], asked: 
 
 @given(runs=lists(), limit=st.integers(1, 3))
 def test_the_games_are_those_of_the_runs(runs: list[Snapshot], limit: int) -> None:
+    games, cursor = Games(), None
     found: list[Game] = []
-    cursor = None
     while True:
-        page = games_of(runs, limit, cursor)
+        page = games.page(1, lambda: runs, limit, cursor)
         found, cursor = found + page.games, page.next_cursor
         if cursor is None:
             break
@@ -105,4 +105,12 @@ def test_the_games_are_those_of_the_runs(runs: list[Snapshot], limit: int) -> No
 def test_a_cursor_that_was_not_given_out_is_refused() -> None:
     for wrong in ("", "x", "1.2", "9" * 30 + ".4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"):
         with pytest.raises(BadInput):
-            games_of([snapshot(1)], 1, wrong)
+            Games().page(1, lambda: [snapshot(1)], 1, wrong)
+
+
+def test_games_are_put_together_once_for_each_change() -> None:
+    runs, games = [snapshot(1)], Games()
+    assert games.page(1, lambda: runs, 9, None).total == 1
+    runs = [snapshot(2, game_url=URLS[2]), *runs]
+    assert games.page(1, lambda: runs, 9, None).total == 1
+    assert [game.game_url for game in games.page(2, lambda: runs, 9, None).games] == [URLS[2], URLS[1]]

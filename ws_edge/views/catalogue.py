@@ -18,7 +18,7 @@ from broker.contract.snapshot import Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
-from ws_edge.views.games import games_of
+from ws_edge.views.games import Games
 from ws_edge.views.listing import ANY, GameList, Listing, RunList, Wanted, counts_of, order, page_of
 from ws_edge.views.queue import ProjectQueues, Queue
 from ws_edge.views.scopes import Scopes
@@ -75,6 +75,7 @@ class Catalogue:
         """The runs that wait for an agent."""
         self._queues: ProjectQueues | None = None
         self._scopes = Scopes(self)
+        self._games = Games()
         self.doubted: set[str] = set()
         """Runs whose stored snapshot cannot be right, or is gone: they have to be folded again."""
         self.changed = asyncio.Event()
@@ -202,7 +203,7 @@ class Catalogue:
 
     def games(self, limit: int, cursor: str | None) -> GameList:
         """See `RunList`."""
-        return games_of(self._ordered(), limit, cursor)
+        return self._games.page(self.version, self._ordered, limit, cursor)
 
     def etag(self, epoch: str, query: str) -> str:
         """The ETag of the answer to a query: made of epoch, revision, query, staleness, and what marks depend on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from broker.contract.snapshot import Snapshot
@@ -13,26 +13,48 @@ MAX_SCORES: Final = 30
 """Of each game: a small line of scores shows no more."""
 
 
-def games_of(runs: Sequence[Snapshot], limit: int, cursor: str | None) -> GameList:
-    """One page of the games that runs test, the game with the newest run first. A run without an address is in none.
+class Games:
+    """The games that a list of runs tests, put together once for each change of the list.
 
-    Args:
-        runs: in the order of the list, the newest first.
-        limit: the longest page.
-        cursor: `next_cursor` of the page before; None for the first page.
-
-    Raises:
-        BadInput: the cursor is not one that was given out.
+    A run without an address is in none.
     """
+
+    def __init__(self) -> None:
+        self._version: int | None = None
+        self._found: list[tuple[Snapshot, Game]] = []
+        """Each with its newest run, in the order of these."""
+
+    def __repr__(self) -> str:
+        return f"<Games {len(self._found)}>"
+
+    def page(self, version: int, runs: Callable[[], Sequence[Snapshot]], limit: int, cursor: str | None) -> GameList:
+        """One page, the game with the newest run first.
+
+        Args:
+            version: another one for every change of the runs.
+            runs: returns them in the order of the list, the newest first.
+            limit: the longest page.
+            cursor: `next_cursor` of the page before; None for the first page.
+
+        Raises:
+            BadInput: the cursor is not one that was given out.
+        """
+        last = None if cursor is None else parse_cursor(cursor)
+        if version != self._version:
+            self._found, self._version = _grouped(runs()), version
+        found = self._found
+        begin = 0 if last is None else bisect_right(found, last, key=lambda each: order(each[0]))
+        page = found[begin : begin + limit]
+        following = cursor_after(page[-1][0]) if len(found) > begin + limit else None
+        return GameList([game for _, game in page], following, len(found))
+
+
+def _grouped(runs: Sequence[Snapshot]) -> list[tuple[Snapshot, Game]]:
     by_url: dict[str, list[Snapshot]] = {}
     for run in runs:
         if run.game_url:
             by_url.setdefault(run.game_url, []).append(run)
-    games = list(by_url.values())  # in the order of their newest runs
-    begin = 0 if cursor is None else bisect_right(games, parse_cursor(cursor), key=lambda each: order(each[0]))
-    page = games[begin : begin + limit]
-    following = cursor_after(page[-1][0]) if len(games) > begin + limit else None
-    return GameList([_game(each) for each in page], following, len(games))
+    return [(each[0], _game(each)) for each in by_url.values()]
 
 
 def _game(runs: list[Snapshot]) -> Game:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from broker.contract.snapshot import Snapshot
-from ws_edge.views.games import games_of
+from ws_edge.views.games import Games
 from ws_edge.views.listing import ANY, GameList, Listing, Wanted, counts_of, order, page_of
 from ws_edge.views.queue import Queue
 
@@ -54,6 +54,7 @@ class ScopedRuns:
         """Of all runs and their revisions, in any order."""
         self._sorted: list[Snapshot] | None = None
         self._counts: dict[str, int] | None = None
+        self._games = Games()
         self._changes: set[str] | None = None
         """None while nobody follows."""
         self.version = 0
@@ -137,7 +138,7 @@ class ScopedRuns:
 
     def games(self, limit: int, cursor: str | None) -> GameList:
         """See `RunList`."""
-        return games_of(self._ordered(), limit, cursor)
+        return self._games.page(self.version, self._ordered, limit, cursor)
 
     def etag(self, epoch: str, query: str) -> str:
         """See `RunList`."""
