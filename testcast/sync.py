@@ -91,9 +91,10 @@ class TestRun:
         worker: str | None = None,
         phases: Sequence[str] = publishing.DEFAULT_PHASES,
         project: str = projects.DEFAULT,
+        labels: Mapping[str, str] | None = None,
     ) -> TestRun:
         """A new run; see `testcast.TestRun.create`."""
-        options: dict[str, Any] = {"worker": worker, "phases": phases, "project": project}
+        options: dict[str, Any] = {"worker": worker, "phases": phases, "project": project, "labels": labels}
         return cls(publishing.TestRun.create(broker, title=title, game_url=game_url, **options))
 
     @classmethod
@@ -252,15 +253,23 @@ def submit(
     budget_seconds: float | None = None,
     seed: int | None = None,
     project: str | None = None,
+    labels: Mapping[str, str] | None = None,
     token: Token | None = None,
 ) -> str:
     """Submits a game to be tested and returns the test id. See `testcast.submit`."""
     options: dict[str, Any] = {"title": title, "budget_seconds": budget_seconds, "seed": seed, "project": project}
-    return _loop.run(rpc.submit(edge, game_url, **options, token=token))
+    return _loop.run(rpc.submit(edge, game_url, **options, labels=labels, token=token))
 
 
 def list_runs(
-    edge: str, *, status: ListStatus | None = None, limit: int = 50, token: Token | None = None
+    edge: str,
+    *,
+    status: ListStatus | None = None,
+    game_url: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    limit: int = 50,
+    token: Token | None = None,
 ) -> list[Snapshot]:
     """The newest runs, the newest first. See `testcast.list_runs`."""
-    return _loop.run(rpc.list_runs(edge, status=status, limit=limit, token=token))
+    wanted: dict[str, Any] = {"status": status, "game_url": game_url, "labels": labels}
+    return _loop.run(rpc.list_runs(edge, **wanted, limit=limit, token=token))

@@ -10,6 +10,7 @@ import msgspec
 
 from broker.contract import projects
 from broker.contract.errors import BadInput
+from broker.contract.labels import labels_of
 from broker.contract.url_policy import MAX_ALLOWED_HOSTS, GameUrlRefused, allowed_host, check_game_url
 from broker.jetstream.runs import Job, make_job
 
@@ -27,6 +28,7 @@ class GameJob:
         allow_private: It may be at a private or loopback address, and so may what it loads.
         project: The run's project.
         allowed_hosts: Hosts, `host` or `host:port`, that may be private all the same.
+        labels: The run's labels.
     """
 
     test_id: str
@@ -37,12 +39,14 @@ class GameJob:
     allow_private: bool = False
     project: str = projects.DEFAULT
     allowed_hosts: frozenset[str] = frozenset()
+    labels: Mapping[str, str] | None = None
 
     @property
     def run_data(self) -> Mapping[str, object]:
         """`data` of the run's first event, where none was stored before the job."""
         named = {} if self.project == projects.DEFAULT else {"project": self.project}
-        return {"gameUrl": self.game_url, "title": self.title, **named}
+        labelled = {"labels": dict(self.labels)} if self.labels else {}
+        return {"gameUrl": self.game_url, "title": self.title, **named, **labelled}
 
 
 def read_job(test_id: str, payload: bytes) -> GameJob:
@@ -54,14 +58,15 @@ def read_job(test_id: str, payload: bytes) -> GameJob:
     try:
         job = msgspec.json.decode(payload, type=Job)
         private = job.allow_private is True
-        hosts = _hosts(job)
+        hosts, labels = _hosts(job), labels_of(job.labels)
         url, named = check_game_url(job.game_url), job.project if isinstance(job.project, str) else projects.DEFAULT
         job = make_job(url, job.title, job.budget_seconds, job.seed, project=named, allow_private=private)
     except GameUrlRefused:
         raise
     except (BadInput, msgspec.MsgspecError) as error:
         raise BadInput(f"The job cannot be read: {error}", "invalid_job") from None
-    return GameJob(test_id, job.game_url, job.budget_seconds, job.seed, job.title, private, named, hosts)
+    fields = (job.game_url, job.budget_seconds, job.seed, job.title, private, named, hosts)
+    return GameJob(test_id, *fields, labels=labels)
 
 
 def _hosts(job: Job) -> frozenset[str]:

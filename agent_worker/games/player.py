@@ -172,6 +172,7 @@ class _Player:
         found.scenes = len(self.observer.scenes)
         found.moves_alone = self.observer.watch.lively
         found.incidents, found.different, found.last_error = ledger.counts, ledger.distinct, ledger.last_error
+        found.told = list(ledger.told)
         parts = scoring.rubric(found)
         for part in parts:
             await self.run.progress(f"{part.part.capitalize()} {part.score}/{part.max}: {'; '.join(part.reasons)}")

@@ -29,7 +29,8 @@ class Ledger:
     counts: Counter[str] = field(default_factory=Counter)
     distinct: Counter[str] = field(default_factory=Counter)
     """How many different ones of each kind became a line, at most MAX_TOLD_PER_KIND."""
-    _told: set[tuple[str, str]] = field(default_factory=set)
+    told: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Kind and detail of each that became a line, in order."""
     last_error: str | None = None
     """The newest script error; None before the first."""
 
@@ -38,9 +39,9 @@ class Ledger:
         self.counts[kind] += 1
         if kind == "pageerror":
             self.last_error = detail
-        if (kind, detail) in self._told or self.distinct[kind] == MAX_TOLD_PER_KIND:
+        if (kind, detail) in self.told or self.distinct[kind] == MAX_TOLD_PER_KIND:
             return None
         self.distinct[kind] += 1
-        self._told.add((kind, detail))
+        self.told[kind, detail] = None
         more = " (more of these are only counted)" if self.distinct[kind] == MAX_TOLD_PER_KIND else ""
         return _WORDS[kind].format(detail) + more

@@ -16,6 +16,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
+
+MAX_PROBLEMS: Final = 20
+MAX_PROBLEM_CHARS: Final = 160
+"""With `MAX_PROBLEMS` at most a tenth of the metrics that a reader takes."""
 
 
 @dataclass(slots=True)
@@ -56,6 +61,8 @@ class Findings:
     """For which limit the game was stopped; `gone` says the same then."""
     incidents: Counter[str] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
+    told: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and detail of the incidents, each once, in order."""
     last_error: str | None = None
 
     @property
@@ -158,7 +165,19 @@ def metrics(found: Findings, parts: list[Part]) -> dict[str, object]:
         "restarts": found.restarts,
         "freezes": found.freezes + bool(found.hung),
         "incidents": dict(found.incidents),
+        "problems": problems(found),
     }
+
+
+def problems(found: Findings) -> list[dict[str, str]]:
+    """What was wrong, each once, the gravest first: for the comparison of runs, which does not read their events."""
+    broke = [("blank", "Nothing was painted")] if found.blank else []
+    if found.hung or found.freeze_note:
+        broke.append(("freeze", found.hung or "the picture froze"))
+    if found.exceeded:
+        broke.append(("limit", found.exceeded))
+    all_found = [*broke, *found.told][:MAX_PROBLEMS]
+    return [{"kind": kind, "detail": detail[:MAX_PROBLEM_CHARS]} for kind, detail in all_found]
 
 
 def _load(found: Findings) -> Part:

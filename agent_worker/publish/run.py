@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
+from agent_worker.publish.first_event import first_event, named
 from agent_worker.publish.frames import Frames
 from agent_worker.publish.heartbeat import BEAT_S, Heartbeat, Renew
 from agent_worker.publish.outbox import Outbox, encode
@@ -119,6 +120,7 @@ class TestRun:
         worker: str | None = None,
         phases: Sequence[str] = DEFAULT_PHASES,
         project: str = projects.DEFAULT,
+        labels: Mapping[str, str] | None = None,
     ) -> TestRun:
         """A new run: opening it stores its first events, and its card appears.
 
@@ -128,19 +130,16 @@ class TestRun:
             worker: the name of this agent, shown to viewers; default host and process id.
             phases: titles of the run's phases, one to four.
             project: the run's project, for good: who may see the project may see the run.
+            labels: names and values to find the run by, such as `{"commit": "abc"}`; at most 16, for good.
 
         Raises:
-            BadInput: the title is empty, there are no phases or more than four, or `project` is no project's name.
+            BadInput: the title is empty, there are no phases or more than four, or `project` or a label is not valid.
 
         Raises on opening:
             BrokerUnavailable: nothing answers there, or it does not store the events.
         """
-        if not title.strip():
-            raise BadInput("title: expected a name for the run")
-        named = {} if projects.parse_project(project) == projects.DEFAULT else {"project": project}
-        data = {"title": title, "gameUrl": game_url, **named}
-        queued = Event(type="status", status="queued", message=f"Queued: {title}", timestamp=now_ms(), data=data)
-        return cls(broker, identity.new_test_id(), worker=worker, first=queued, data=named, phases=phases)
+        first, data = first_event(title, game_url, project, labels), named(project)
+        return cls(broker, identity.new_test_id(), worker=worker, first=first, data=data, phases=phases)
 
     @classmethod
     def join(
@@ -256,8 +255,8 @@ class TestRun:
         if self.attempt > 1:
             why = "the previous worker handed it on" if history.last_handed_on else "the previous worker was lost"
             message = f"Attempt {self.attempt}: {why}"
-        named = {} if history.project == projects.DEFAULT else {"project": history.project}
-        data = {**self._data, **named, "attempt": self.attempt, "worker": self.worker}
+        project = {} if history.project == projects.DEFAULT else {"project": history.project}
+        data = {**self._data, **project, "attempt": self.attempt, "worker": self.worker}
         return Event(type="status", status="running", message=message, timestamp=now_ms(), data=data)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
@@ -35,14 +36,21 @@ class Published(NamedTuple):
     """How many events it has."""
 
 
-async def create(log: JetStreamLog, title: str | None, game_url: str | None, project: str) -> tuple[str, int]:
-    """Stores the first event of a new run, which fixes its project. Returns the test id and the event's sequence.
+async def create(
+    log: JetStreamLog, title: str | None, game_url: str | None, project: str, labels: Mapping[str, str]
+) -> tuple[str, int]:
+    """Stores the first event of a new run, which fixes its project and labels. Returns the test id and the event's
+    sequence.
+
+    Args:
+        labels: as `broker.contract.labels.check_labels` returns them.
 
     Raises:
         BrokerUnavailable: no acknowledgement.
     """
     test_id = identity.new_test_id()
-    fields = {"title": title, "gameUrl": game_url, "project": None if project == projects.DEFAULT else project}
+    named = None if project == projects.DEFAULT else project
+    fields = {"title": title, "gameUrl": game_url, "project": named, "labels": dict(labels) or None}
     data = {name: value for name, value in fields.items() if value is not None}
     started = Event(type="status", status="running", message="Started", timestamp=now_ms(), data=data or None)
     seq = await retry(lambda: store_first(log, test_id, started), within_s=_PATIENCE_S, source=log)

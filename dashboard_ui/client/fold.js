@@ -15,6 +15,10 @@ const MAX_URL_CHARS = 2048;
 const MAX_CODE_CHARS = 64;
 const MAX_METRICS_BYTES = 32 * 1024;
 const MAX_ATTEMPT = 2 ** 31 - 1;
+const MAX_LABELS = 16;
+const LABEL = /^[a-z0-9][a-z0-9_./-]{0,62}$/;
+/** At most 100 printable characters without spaces around them. */
+const LABEL_VALUE = /^(?! )(?:[^\p{C}\p{Z}]| ){1,100}(?<! )$/u;
 const PROJECT = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
 /** @param {RunEvent} event */
@@ -48,7 +52,7 @@ export function fold(run, event) {
   /** @type {Snapshot} */
   const next = { ...run, seq: event.seq, message: cut(event.message, MAX_MESSAGE_CHARS) };
   delete next.stalled; // an event is a sign of life
-  if (run.message === undefined) Object.assign(next, projectOf(data)); // the run's first event
+  if (run.message === undefined) Object.assign(next, projectOf(data), labelsOf(data.labels)); // the run's first event
   if (event.phase) next.phase = event.phase;
 
   if (event.type === "status") {
@@ -84,6 +88,17 @@ function projectOf(data) {
   if (project === "default") return {};
   return { project: typeof project === "string" && PROJECT.test(project) ? project : "" };
 }
+
+/** What a run's first event says of labels; what is not allowed is left out. @param {any} given @returns {{labels?: Record<string, string>}} */
+export function labelsOf(given) {
+  if (given === null || typeof given !== "object" || Array.isArray(given)) return {};
+  const good = Object.entries(given).filter(([name, value]) => LABEL.test(name) && isValue(value));
+  const labels = Object.fromEntries(good.sort(([a], [b]) => (a < b ? -1 : 1)).slice(0, MAX_LABELS));
+  return good.length ? { labels } : {};
+}
+
+/** @param {unknown} value */
+const isValue = (value) => typeof value === "string" && LABEL_VALUE.test(value);
 
 /** Whether a text has at most `limit` characters (code points). @param {string} text @param {number} limit */
 const fits = (text, limit) => text.length <= limit || (text.length <= 2 * limit && [...text].length <= limit);

@@ -73,7 +73,9 @@ async function call(method, params, { get = false, signal, base = BASE }, token)
   };
   let url = `${base}rpc/${method}`;
   if (get) {
-    const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== undefined));
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(params))
+      for (const each of Array.isArray(value) ? value : [value]) if (each !== undefined) query.append(name, each);
     if (query.size) url += `?${query}`;
   } else {
     Object.assign(init, { method: "POST", body: JSON.stringify(params) });

@@ -38,6 +38,7 @@ interface Snapshot {
   error?: string;
   errorCode?: string; // `data.code` of the event that set `error`; "cancelled": a person has ended the run
   project?: string; // absent: "default"; "": not known
+  labels?: Record<string, string>; // what the submitter says about the run
   epoch?: string; // the life of the stream that `seq` belongs to
   queuePlace?: number; // 1 is the next; added by the edge to the first 100 of the queue
   noAgent?: boolean; // queued while no agent is running; added by the edge

@@ -8,6 +8,7 @@ import { when } from "./dates.js";
 import { h, icon, setAttr, setText, setTime } from "./dom.js";
 import { Fences, report } from "./fence.js";
 import { elapsed, host, titleOf } from "./format.js";
+import { labelChips } from "./labels.js";
 import { badge, cancelButton, marks, ring, screen, stepper } from "./parts.js";
 
 /** The modules of a feed: no part of the first load, since most feeds are never opened. */
@@ -40,7 +41,7 @@ export class Card {
       this.count,
     );
     this.cancel = cancelButton(run.id, actions, (reason) => setText(this.message, reason));
-    this.parts = { badge: badge(), marks: marks(), stepper: stepper(), ring: ring() };
+    this.parts = { badge: badge(), marks: marks(), stepper: stepper(), ring: ring(), labels: labelChips({ most: 2 }) };
     this.screen = screen();
     /** Made when it is first opened. @type {import("./feed.js").Feed|null} */
     this.feed = null;
@@ -52,6 +53,7 @@ export class Card {
       { "data-test-id": run.id },
       h("a", { href: pageOf(run.id), tabindex: "-1", "aria-hidden": "true" }, this.part("The picture", this.screen)),
       this.part("The mark", this.parts.marks),
+      this.part("The labels", this.parts.labels),
       h(
         "div.card-body",
         this.head(),

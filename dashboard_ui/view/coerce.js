@@ -4,6 +4,7 @@
  * Only the parts of the page that send a value back (a new test of the same game) use the snapshot as it came.
  */
 
+import { labelsOf } from "../client/fold.js";
 import { MAX_CHARS, inspect, oneLine, words } from "./text.js";
 
 const MAX_TITLE_CHARS = 300;
@@ -45,6 +46,7 @@ function coerce(raw) {
     attempt: count(raw.attempt),
     worker: text(raw.worker, MAX_TITLE_CHARS),
     project: typeof raw.project === "string" ? oneLine(raw.project, 63) : undefined,
+    labels: labelsOf(raw.labels).labels ?? {},
     error: words(raw.error) || undefined,
     stalled: raw.stalled === true && status === "running",
     queuePlace: status === "queued" ? count(raw.queuePlace) : undefined,
@@ -66,7 +68,7 @@ const count = (value) => (Number.isSafeInteger(value) && Number(value) >= 1 ? Nu
  *
  * @param {any} snapshot
  * @param {RunEvent|undefined} first the run's first event
- * @returns {{budgetSeconds?: number, seed?: number, project?: string}} an edge refuses an empty project: it is not known
+ * @returns {{budgetSeconds?: number, seed?: number, project?: string, labels?: Record<string, string>}} an edge refuses an empty project: it is not known
  */
 export function jobOf(snapshot, first) {
   const job = { ...fields(first?.data), ...fields(snapshot) };
@@ -75,6 +77,7 @@ export function jobOf(snapshot, first) {
     ...(budget !== undefined && budget > 0 && { budgetSeconds: budget }),
     ...(Number.isSafeInteger(seed) && { seed }),
     ...(typeof project === "string" && { project }),
+    ...labelsOf(fields(snapshot).labels),
   };
 }
 

@@ -69,6 +69,9 @@ export function completeUrl(typed) {
   return /^(localhost|\d+\.\d+\.\d+\.\d+|\[)/i.test(text) ? `http://${text}` : `https://${text}`;
 }
 
+/** `commit=abc` @param {[string, string]} label */
+export const labelText = ([name, value]) => `${name}=${value}`;
+
 /** `1 event`, `2,000 events`. @param {number} n @param {string} noun */
 export const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 

@@ -16,7 +16,7 @@ const KEYS = [
 
 export class Keys {
   /**
-   * @param {HTMLInputElement} search of the page
+   * @param {HTMLInputElement|undefined} search of the page
    * @param {boolean} wall whether the reader may see the wall
    * @param {{keys: Array<[string, string]>, pressed: (event: KeyboardEvent) => boolean}} [more] keys of this page alone
    */
@@ -47,7 +47,7 @@ export class Keys {
     if (typing || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || this.dialog.open) return;
     if (key === "?") this.show();
     else if (key.toLowerCase() === "w" && this.wall) location.assign(`${BASE}wall`);
-    else if (key === "/" && this.search.checkVisibility()) this.search.focus();
+    else if (key === "/" && this.search?.checkVisibility()) this.search.focus();
     else if (!this.more.pressed(event)) return;
     event.preventDefault();
   }

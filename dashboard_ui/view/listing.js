@@ -2,7 +2,7 @@
 
 import { byAge } from "../client/runs.js";
 import { shown } from "./coerce.js";
-import { host, reasonOf, titleOf } from "./format.js";
+import { host, labelText, reasonOf, titleOf } from "./format.js";
 
 /** Runs that one "Show more" adds. */
 const PAGE = 100;
@@ -108,6 +108,7 @@ export class Listing {
 function matches({ snapshot }, query) {
   if (!query) return true;
   const run = shown(snapshot);
-  const texts = [titleOf(run), host(run), run.gameUrl, run.testId, run.message];
+  const labels = Object.entries(run.labels).map(labelText);
+  const texts = [titleOf(run), host(run), run.gameUrl, run.testId, run.message, ...labels];
   return texts.some((text) => text?.toLowerCase().includes(query));
 }

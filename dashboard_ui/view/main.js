@@ -7,6 +7,7 @@ import { BASE, RpcError, fetchFrame, fetchScreenshot, rpc, testOf } from "../cli
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
+import { historyPage } from "./addresses.js";
 import { shown } from "./coerce.js";
 import { ConnectionStatus } from "./connection-status.js";
 import { h, setText } from "./dom.js";
@@ -21,9 +22,11 @@ import { Screenshots } from "./screenshots.js";
 
 /** The test of a run's own page; null on the main page. */
 const testOfPage = testOf(location.pathname);
+/** The name of a page of history, else "". */
+const ofHistory = historyPage(location.pathname);
 const store = new Store({
-  only: testOfPage,
-  newFeed: (testId) => new FeedLog({ whole: testId === testOfPage, now: edgeNow }),
+  only: ofHistory === "games" ? "" : testOfPage, // the history takes the list, and no run's events
+  newFeed: (testId) => new FeedLog({ whole: testId === testOfPage || ofHistory === "compare", now: edgeNow }),
   now: edgeNow,
 });
 const access = await accessOf(testOfPage, { onBlocked, onSignedIn, hasContent: () => store.runs.size > 0 });
@@ -33,8 +36,8 @@ const transport = new Transport(store, {
   onChange: changed,
   onNews: measure,
   onExpiring: () => access.expiring(),
-  list: testOfPage === null || access.may("list"),
-  looks: testOfPage === null, // the main page checks the list also after every test has ended
+  list: ofHistory !== "compare" && (testOfPage === null || access.may("list")),
+  looks: testOfPage === null && ofHistory !== "compare", // the main page checks the list also after every test has ended
 });
 const screenshots = new Screenshots({ frames, fetchShot: fetchScreenshot, fetchFrame });
 frames.onChange = (/** @type {string} */ testId) => screenshots.told(testId, Date.now());
@@ -77,18 +80,29 @@ const actions = {
     return answer;
   },
   watch: (/** @type {string} */ testId) => connectToTest(testId),
+  keep(/** @type {string} */ testId) {
+    store.pin(testId);
+    transport.refresh();
+  },
   async firstEvent(/** @type {string} */ testId) {
     return (await rpc("getEvents", { testId, limit: 1 }, { get: true })).events[0];
   },
   config: () => firstConfig,
 };
 
-// index.html preloads the modules of the main page, run.html those of a run's own page.
-const listPage = testOfPage === null ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
+// Each document preloads the modules of its page.
+const listPage = testOfPage === null && !ofHistory ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
 const runPage = testOfPage === null ? null : new (await import("./run.js")).RunPage(testOfPage, actions);
+const pastPage = await pageOfHistory();
+
+/** @returns {Promise<HistoryView|null>} */
+async function pageOfHistory() {
+  if (ofHistory === "games") return (await import("./games.js")).gamesPage(store.runs);
+  return ofHistory === "compare" ? new (await import("./compare.js")).ComparePage(store.runs, actions) : null;
+}
 
 const search = listPage?.toolbar.search ?? runPage?.feed.tools.search;
-const keys = new Keys(/** @type {HTMLInputElement} */ (search), access.may("list"), runPage?.recorder.controls);
+const keys = new Keys(search, access.may("list"), runPage?.recorder.controls);
 const foot = new Foot(keys.button);
 
 /**
@@ -185,7 +199,7 @@ function draw() {
       if (first) queueMicrotask(tick); // requests the screenshot at once
       if (run.refusal) access.lost();
     }
-  }
+  } else pastPage?.update(ids);
   drawConnectionStatus();
 }
 
@@ -221,6 +235,7 @@ function tick() {
   const run = testOfPage === null ? undefined : store.runs.get(testOfPage);
   listPage?.grid.tick(edgeNow());
   if (runPage && run) runPage.tick(run, edgeNow());
+  pastPage?.tick(edgeNow());
   drawConnectionStatus();
   // Without a connection, every request for a screenshot would fail.
   if (transport.connection.state === "live" || transport.polling.answered) {
@@ -303,9 +318,11 @@ async function onSignedIn(ticket) {
 }
 
 function start() {
-  document.querySelector("#main")?.replaceWith((listPage ?? runPage)?.root ?? "");
+  document.querySelector("#main")?.replaceWith((listPage ?? runPage ?? pastPage)?.root ?? "");
   document.querySelector("#connection-status")?.replaceWith(headerRight());
-  (listPage ?? runPage)?.root.prepend(foot.degraded);
+  // Who has only a link to one test may not see the list.
+  if (access.may("list")) document.querySelector(".brand")?.after(h("a.bar-link", { href: `${BASE}games` }, "Games"));
+  (listPage ?? runPage ?? pastPage)?.root.prepend(foot.degraded);
   document.body.append(foot.root, keys.dialog, announcer);
   drawConnectionStatus();
   setInterval(tick, 1000);
@@ -317,7 +334,12 @@ function start() {
   document.addEventListener("visibilitychange", woke);
   for (const type of ["online", "pageshow"]) addEventListener(type, woke);
   if (runPage && testOfPage !== null) void startRunPage(testOfPage, runPage);
-  else transport.start();
+  else void startPage();
+}
+
+async function startPage() {
+  await pastPage?.start();
+  transport.start();
 }
 
 function headerRight() {

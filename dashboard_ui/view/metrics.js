@@ -2,6 +2,7 @@
 
 import { fields, rubricOf } from "./coerce.js";
 import { duration } from "./format.js";
+import { problemsOf } from "./same.js";
 import { inspect, oneLine, words } from "./text.js";
 
 /** Rows of a table, and levels of nested names. */
@@ -43,9 +44,10 @@ export function metricRows(run) {
   /** @type {MetricRow[]} */
   const rows = [];
   if (typeof metrics !== "object") rows.push({ name: "metrics", values: [words(metrics, 300)] });
-  const known = rubricOf(run).length > 0; // it is shown with the score
+  const known = rubricOf(run).length > 0;
   const entries = Object.entries(typeof metrics === "object" ? metrics : {});
-  for (const [key, value] of sorted(entries)) if (!(known && key === "rubric")) add(rows, "", key, value, 1);
+  const elsewhere = new Set([known && "rubric", problemsOf(run)?.length && "problems"]); // the page has them already
+  for (const [key, value] of sorted(entries)) if (!elsewhere.has(key)) add(rows, "", key, value, 1);
   return { rows: rows.slice(0, MAX_ROWS), more: Math.max(0, rows.length - MAX_ROWS) };
 }
 

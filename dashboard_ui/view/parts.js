@@ -95,6 +95,22 @@ export function rubricList(rubric) {
   return h("ul.rubric", ...rows);
 }
 
+/** @returns {Part} the score as a number and a small bar */
+export function scoreBar() {
+  const number = h("span");
+  const fill = h("span.gauge-fill");
+  const root = h("span.score-bar", number, h("span.gauge", { "aria-hidden": "true" }, fill));
+  return {
+    root,
+    update({ score }) {
+      setText(number, score === undefined ? "–" : String(Math.round(score)));
+      setAttr(root, "title", score === undefined ? "No score" : null);
+      setAttr(fill, "data-verdict", verdict(score ?? 0));
+      fill.style.width = `${score ?? 0}%`;
+    },
+  };
+}
+
 /**
  * The score as a ring. Its parts appear on hover, focus or tap.
  *

@@ -2,20 +2,11 @@
 
 import { fields } from "./coerce.js";
 import { kindOf } from "./lines.js";
+import { kindName } from "./same.js";
 import { words } from "./text.js";
 
 /** The most different problems that are kept: a game may put a number into each of its errors. */
 export const MAX_PROBLEMS = 100;
-
-const NAMES = new Map([
-  ["console", "Console error"],
-  ["pageerror", "Script error"],
-  ["request", "Failed request"],
-  ["refused", "Refused request"],
-  ["freeze", "Freeze"],
-  ["crash", "Crash"],
-  ["blank", "Blank picture"],
-]);
 
 /** @returns {Problems} */
 export const problems = () => ({ found: new Map(), more: 0 });
@@ -27,7 +18,7 @@ export function note(all, event) {
   if ((kind !== "problem" && kind !== "error") || event.status === "failed") return;
   const about = fields(event.data);
   const text = (typeof about.detail === "string" && words(about.detail)) || words(event.message);
-  const name = kind === "error" ? "Error" : (NAMES.get(about.kind) ?? "Problem");
+  const name = kind === "error" ? "Error" : kindName(about.kind);
   const key = `${name}\n${text}`;
   const known = all.found.get(key);
   if (known) known.count++;

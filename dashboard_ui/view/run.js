@@ -10,11 +10,13 @@ import { behind } from "../client/runs.js";
 import { feedState, momentOf, withFeedState } from "./address.js";
 import { jobOf, rubricOf, shown } from "./coerce.js";
 import { when } from "./dates.js";
+import { historyOf } from "./addresses.js";
 import { h, icon, setAttr, setText, setTime } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Fences } from "./fence.js";
 import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
 import { remember } from "./history.js";
+import { labelChips } from "./labels.js";
 import { MetricTable } from "./metric-table.js";
 import { badge, cancelButton, marks, ring, rubricList } from "./parts.js";
 import { Phases } from "./phases.js";
@@ -34,7 +36,7 @@ export class RunPage {
     this.run = null;
     /** The moment that the address asks for, until it is shown. @type {{seq: number, number: number}|null} */
     this.wanted = null;
-    this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }) };
+    this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }), labels: labelChips() };
     this.recorder = new Recorder(testId, {
       frames: actions.frames,
       onMoment: (shown, { byReader }) => this.drawMoment(shown, byReader),
@@ -51,7 +53,9 @@ export class RunPage {
     this.phases = new Phases(choose);
     this.problems = new ProblemList(choose);
     this.metrics = new MetricTable();
-    this.title = h("h1", "…");
+    this.past = h("a.past"); // the title leads to the game's history
+    this.title = h("h1", this.past);
+    setText(this.past, "…");
     this.address = h("a.host", { rel: "noreferrer noopener", target: "_blank" });
     this.elapsed = h("span.elapsed");
     this.when = h("time.when");
@@ -101,6 +105,7 @@ export class RunPage {
         this.clocks.add("The date", this.when, this.drawWhen),
         this.part("The mark", marks),
       ),
+      this.part("The labels", this.parts.labels),
       this.problem,
       this.phaseLine(),
     );
@@ -145,7 +150,7 @@ export class RunPage {
     return this.fences.add(name, part.root, (run, _, at) => part.update(run, at));
   }
 
-  /** Submits the game again, with the same time to play, seed and project, and goes to the new run. @param {Actions} actions */
+  /** Submits the game again, with the same time to play, seed, project and labels, and goes to the new run. @param {Actions} actions */
   async testAgain(actions) {
     const { run } = this;
     if (!run) return;
@@ -201,7 +206,9 @@ export class RunPage {
   drawTitle = (run) => {
     const title = titleOf(run);
     document.title = `${title} · ${run.look} · testcast`;
-    setText(this.title, title);
+    setText(this.past, title);
+    setAttr(this.past, "href", this.mayList && run.gameUrl ? historyOf(run.gameUrl) : null);
+    setAttr(this.past, "title", this.past.hasAttribute("href") ? "All tests of this game" : null);
   };
 
   /** @param {Shown} run */

@@ -2,6 +2,7 @@
 
 import { h, setAttr, setText } from "./dom.js";
 import { completeUrl, reasonOf } from "./format.js";
+import { labelsTyped } from "./labels.js";
 import { RecentGames } from "./recent.js";
 
 export class SubmitForm {
@@ -16,6 +17,7 @@ export class SubmitForm {
     this.title = h("input", { name: "title", type: "text", maxlength: "120", placeholder: "from the address" });
     this.budget = numberField("budgetSeconds", { min: "5", max: "600", placeholder: "60" });
     this.seed = numberField("seed", { placeholder: "random" });
+    this.labels = h("input", { name: "labels", type: "text", placeholder: "commit=abc, branch=main" });
     this.example = "https://my-game.example/";
     // A game of one's own machine is an example only where the edge lets it be tested.
     actions.config().then(({ allowPrivate }) => allowPrivate === true && this.give("http://localhost:3000/"), () => {});
@@ -31,6 +33,7 @@ export class SubmitForm {
       h("label", "Title", this.title),
       h("label", "Time to play, seconds", this.budget),
       h("label", "Seed", this.seed),
+      h("label", "Labels", this.labels),
     );
     const below = h("div.submit-below", h("details.options", h("summary", "Options"), fields), this.recent.root);
     const row = h("div.submit-row", this.url, this.button);
@@ -60,6 +63,12 @@ export class SubmitForm {
     if (!gameUrl) return this.complain(`Paste the address of a web game, for example ${this.example}`);
     if (!budget.validity.valid) return this.complain("Time to play is a whole number of seconds from 5 to 600.");
     if (!seed.validity.valid) return this.complain("The seed is a whole number.");
+    let given;
+    try {
+      given = labelsTyped(this.labels.value);
+    } catch (error) {
+      return this.complain(reasonOf(error));
+    }
     url.value = gameUrl;
     this.complain("");
     button.disabled = true;
@@ -70,6 +79,7 @@ export class SubmitForm {
         ...(title.value.trim() && { title: title.value.trim() }),
         ...(budget.value && { budgetSeconds: Number(budget.value) }),
         ...(seed.value && { seed: Number(seed.value) }),
+        ...(given && { labels: given }),
       });
       url.value = title.value = "";
       this.recent.add(gameUrl);

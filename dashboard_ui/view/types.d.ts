@@ -10,6 +10,7 @@ interface Shown extends Snapshot {
   message: string;
   stalled: boolean;
   noAgent: boolean;
+  labels: Record<string, string>;
 }
 type Look = Status | "cancelled";
 
@@ -55,6 +56,14 @@ interface View {
 /** What shows the newest picture of a run. The promise resolves when it is shown, or can't be. */
 type PictureView = Pick<View, "showPicture">;
 
+/** A page of the history of games. */
+interface HistoryView {
+  root: HTMLElement;
+  start(): Promise<unknown>;
+  update(ids: string[]): void; // the runs that have changed
+  tick(now: number): void; // called once a second
+}
+
 /** The actions of cards and pages. A promise rejects with the edge's reason. */
 interface Actions {
   frames: import("../client/frames.js").Frames; // the pictures of runs
@@ -65,6 +74,7 @@ interface Actions {
   open(testId: string, opened: boolean): void;
   cancel(testId: string): Promise<void>;
   submit(params: Record<string, any>): Promise<string>; // returns the id of the new test
+  keep(testId: string): void; // shows a test of which nothing is known yet
   watch(testId: string): Promise<unknown>; // shows a test that the list may not contain
   firstEvent(testId: string): Promise<RunEvent | undefined>;
   config(): Promise<{ demoGameUrl?: string; allowPrivate?: boolean }>; // the first answer of getConfig

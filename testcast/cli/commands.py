@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import orjson
@@ -44,6 +45,7 @@ class SubmitRequest(NamedTuple):
     seed: int | None
     project: str | None = None
     """None: `default`, or the only one that the edge lets this user use."""
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
 class TailRequest(NamedTuple):
@@ -92,6 +94,7 @@ async def _submitted(request: SubmitRequest, server: Server) -> str:
             budget_seconds=request.budget_s,
             seed=request.seed,
             project=request.project,
+            labels=request.labels,
         )
     assert server.broker is not None
     private = config.allow_private(server.broker.nats_url, request.game_url)
@@ -101,7 +104,9 @@ async def _submitted(request: SubmitRequest, server: Server) -> str:
     )
     fields = (request.title, request.budget_s, request.seed)
     project = request.project or projects.DEFAULT
-    job = runs.make_job(url, *fields, project=project, allow_private=private, allowed_hosts=hosts)
+    job = runs.make_job(
+        url, *fields, project=project, labels=request.labels, allow_private=private, allowed_hosts=hosts
+    )
     async with connection(server) as nats:
         await topology.apply(nats, replicas=server.broker.replicas)
         return await runs.submit(JetStreamLog(nats), job)

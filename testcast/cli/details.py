@@ -15,6 +15,7 @@ from rich.text import Text
 from broker.clock import now_ms
 from broker.contract import projects
 from broker.contract.errors import NotFound
+from broker.contract.labels import as_texts
 from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream import runs
 from broker.jetstream.event_log import JetStreamLog
@@ -121,6 +122,7 @@ def _facts(details: Details, page: str | None, now: int) -> Iterable[tuple[str, 
         "Project",
         _project(run.project),
     )
+    yield "Labels", printable(", ".join(as_texts(run.labels or {})))
     yield "Phase", f"{run.phase[-1]}/4 {lines.PHASES[int(run.phase[-1]) - 1]}" if run.phase else ""
     yield "Submitted", f"{full(run.created_at)} ({ago(run.created_at, now)})"
     if run.started_at:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from broker.clock import now_ms
 from broker.contract.errors import BrokerUnavailable
+from broker.contract.labels import has_labels
 from broker.contract.snapshot import ListStatus, Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
@@ -42,6 +44,8 @@ class Selection(NamedTuple):
     limit: int | None = None
     since_ms: int = 0
     """Only runs that were submitted then or later, ms since 1970."""
+    labels: Mapping[str, str] = MappingProxyType({})
+    """Only runs that have all of these."""
 
     def choose(self, runs: Iterable[Snapshot]) -> Runs:
         """The newest runs that fit, the newest first."""
@@ -49,6 +53,8 @@ class Selection(NamedTuple):
         return sorted(fitting, key=lambda each: (each.created_at, each.test_id), reverse=True)[: self.limit]
 
     def _fits(self, run: Snapshot) -> bool:
+        if self.labels and not has_labels(run.labels, self.labels.items()):
+            return False
         return run.created_at >= self.since_ms and self.status in (None, run.list_status)
 
 
@@ -115,13 +121,14 @@ class EdgeSource:
         """See `Source.stale`."""
         self._rpc = rpc
         self._status = selection.status
+        self._labels = selection.labels
         self._limit = selection.limit or MAX_LISTED
 
     async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
         etag, first = None, True
         while True:
             try:
-                answer, etag = await self._rpc.list_tests(self._limit, self._status, etag)
+                answer, etag = await self._rpc.list_tests(self._limit, self._status, etag, self._labels)
                 if answer is not None:
                     self.stale = stale_reason(answer)
                     yield [msgspec.convert(each, Snapshot) for each in answer["tests"]]

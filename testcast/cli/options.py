@@ -50,6 +50,25 @@ seed_option = click.option("--seed", type=int, help="Seed of the agent's random 
 project_option = click.option(
     "--project", metavar="NAME", help="Project of the run: who may see it (default: `default`, or your only one)."
 )
+
+
+def _labels(_ctx: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    from broker.contract.errors import BadInput
+    from broker.contract.labels import parse_labels
+
+    try:
+        return parse_labels(given)
+    except BadInput as error:
+        raise click.BadParameter(error.message.removeprefix("label: ").removeprefix("labels: ")) from None
+
+
+def label_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--label NAME=VALUE`, repeatable, as the argument `labels`."""
+    return click.option(
+        "--label", "labels", metavar="NAME=VALUE", multiple=True, callback=_labels, help=f"{what}; repeatable."
+    )
+
+
 listen_host_option = click.option("--host", help="Address to listen on (default: TESTCAST_EDGE_HOST, or 127.0.0.1).")
 follow_option = click.option(
     "--follow", is_flag=True, help="Show the run until it ends; its verdict is the exit status."

@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 from rich.text import Text
 
+from broker.contract.labels import as_texts
 from broker.contract.snapshot import ListStatus, Snapshot
 from testcast.cli.moments import ago, duration
 from testcast.cli.text import printable
@@ -88,6 +89,8 @@ def row(run: Snapshot, now: int, layout: Layout = _ALL) -> list[Text]:
         line.append(_padded(each, values[each]), style=styles.get(each))
         line.append("  ")
     line.append(printable(run.title))
+    if run.labels:
+        line.append(f"  {printable(' '.join(as_texts(run.labels)))}", style="cyan")
     line.append(f"  {_remark(run)}", style="bright_black")
     line.rstrip()
     return [line, Text(f"  {run.test_id}", style="bright_black")] if layout.below else [line]

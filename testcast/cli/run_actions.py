@@ -70,7 +70,7 @@ async def cancel(run: str, server: Server, terminal: Terminal, *, as_json: bool)
 
 
 async def rerun(run: str, server: Server, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
-    """Submits a run's game again, with the same title, budget, seed and project.
+    """Submits a run's game again, with the same title, budget, seed, project and labels.
 
     Raises:
         BadInput: nothing can be submitted: the run names no game.
@@ -99,6 +99,7 @@ def rerun_request(details: Details) -> commands.SubmitRequest:
         float(budget) if lines.is_number(budget) and runs.MIN_BUDGET_S <= budget <= runs.MAX_BUDGET_S else None,
         seed if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _SAFE_INT else None,
         None if snapshot.project == projects.DEFAULT else snapshot.project,
+        snapshot.labels or {},
     )
 
 

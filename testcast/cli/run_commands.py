@@ -29,6 +29,7 @@ _STATUSES: Final = ("queued", "running", "completed", "failed", "cancelled")
 @shared.budget_option
 @shared.seed_option
 @shared.project_option
+@shared.label_option("Label of the run, such as commit=abc")
 @shared.follow_option
 @shared.edge_option
 @shared.nats_option
@@ -39,6 +40,7 @@ def submit(
     budget: float | None,
     seed: int | None,
     project: str | None,
+    labels: dict[str, str],
     follow: bool,
     edge: str | None,
     nats: str | None,
@@ -51,7 +53,7 @@ def submit(
     from testcast.cli import commands
     from testcast.cli.targets import complete_game_url
 
-    request = commands.SubmitRequest(complete_game_url(url), title, budget, seed, project)
+    request = commands.SubmitRequest(complete_game_url(url), title, budget, seed, project, labels)
     server = shared.server(edge, nats)
     return asyncio.run(commands.submit(request, server, Terminal(), follow=follow, as_json=as_json))
 
@@ -60,6 +62,7 @@ def submit(
 @click.option("--watch", is_flag=True, help="Keep showing the list as it changes.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Show only runs with this status.")
 @click.option("--since", metavar="WHEN", help="Show only runs submitted since then: 30m, 2h, 3d, today, 2026-11-20, …")
+@shared.label_option("Show only runs with this label")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Number of runs.")
 @shared.edge_option
 @shared.nats_option
@@ -68,6 +71,7 @@ def list_(
     watch: bool,
     status: ListStatus | None,
     since: str | None,
+    labels: dict[str, str],
     limit: int,
     edge: str | None,
     nats: str | None,
@@ -82,7 +86,7 @@ def list_(
     from testcast.cli.moments import parse_since
 
     since_ms = 0 if since is None else parse_since(since, datetime.now().astimezone())
-    selection = Selection(status, limit, since_ms)
+    selection = Selection(status, limit, since_ms, labels)
     server = shared.server(edge, nats)
     return asyncio.run(commands.list_runs(selection, server, Terminal(), watch=watch, as_json=as_json))
 
@@ -184,7 +188,7 @@ def cancel(run: str, edge: str | None, nats: str | None, as_json: bool) -> int:
 @shared.nats_option
 @shared.json_option
 def rerun(run: str, follow: bool, edge: str | None, nats: str | None, as_json: bool) -> int:
-    """Submit the game of a run again, with the same title, budget, seed and project. Prints the new test id."""
+    """Submit the game of a run again, with the same title, budget, seed, project and labels. Prints the new test id."""
     from testcast.cli import run_actions
 
     name, server = _run(run, edge, nats)

@@ -17,6 +17,7 @@ import orjson
 from broker import tracing
 from broker.config import given as variables
 from broker.contract.errors import BadInput
+from broker.contract.labels import as_texts
 from broker.contract.snapshot import ListStatus, Snapshot
 from testcast.client.address import edge_url
 from testcast.client.errors import ConnectionLost, EdgeRefused, refused
@@ -76,14 +77,16 @@ class RpcClient:
         return result_of(answer.status_code, answer.content, self.url, given.get("testId"))
 
     async def list_tests(
-        self, limit: int, status: str | None, etag: str | None
+        self, limit: int, status: str | None, etag: str | None, labels: Mapping[str, str] | None = None
     ) -> tuple[dict[str, Any] | None, str | None]:
         """Returns the result of `listTests` and its ETag; None for the result when it has not changed since `etag`.
 
         Raises:
             EdgeRefused, ConnectionLost: as `call` does.
         """
-        params: dict[str, str | int] = {"limit": limit} | ({} if status is None else {"status": status})
+        params: dict[str, Any] = {"limit": limit} | ({} if status is None else {"status": status})
+        if labels:
+            params["labels"] = as_texts(labels)
         headers = {} if etag is None else {"If-None-Match": etag}
         try:
             answer = await self._sent("GET", "/rpc/listTests", params=params, headers=headers)
@@ -190,6 +193,7 @@ async def submit(
     budget_seconds: float | None = None,
     seed: int | None = None,
     project: str | None = None,
+    labels: Mapping[str, str] | None = None,
     token: Token | None = None,
 ) -> str:
     """Submits a game to be tested.
@@ -201,6 +205,7 @@ async def submit(
         budget_seconds: how long the agent may play, 5 to 600; 60 when None.
         seed: the seed of the agent's random choices; drawn when None.
         project: the run's project; when None, `default`, or the only one that the edge lets you use.
+        labels: names and values to find the run by, such as `{"commit": "abc"}`; at most 16.
         token: says who submits: a token, or a function that returns one, which is asked again before it expires; None:
             from the file that `TESTCAST_TOKEN_FILE` names, if it names one.
 
@@ -214,18 +219,26 @@ async def submit(
     """
     async with RpcClient(edge, token) as rpc:
         options = {"title": title, "budgetSeconds": budget_seconds, "seed": seed, "project": project}
-        answer = await rpc.call("submitTest", gameUrl=game_url, **options)
+        answer = await rpc.call("submitTest", gameUrl=game_url, **options, labels=dict(labels or {}) or None)
     return str(answer["testId"])
 
 
 async def list_runs(
-    edge: str, *, status: ListStatus | None = None, limit: int = 50, token: Token | None = None
+    edge: str,
+    *,
+    status: ListStatus | None = None,
+    game_url: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    limit: int = 50,
+    token: Token | None = None,
 ) -> list[Snapshot]:
     """The newest runs that an edge knows, the newest first.
 
     Args:
         edge: the edge's address, like "http://127.0.0.1:8000".
         status: only runs in this status; None: all. A run that a person has ended is "cancelled", not "failed".
+        game_url: only runs of this game; None: of any.
+        labels: only runs that have all of these labels.
         limit: the most runs, 1 to 200.
         token: as for `submit`.
 
@@ -235,5 +248,6 @@ async def list_runs(
         ConnectionLost: nothing answers at `edge`, or it has not reached its broker yet.
     """
     async with RpcClient(edge, token) as rpc:
-        answer = await rpc.call("listTests", limit=limit, status=status)
+        texts = as_texts(labels or {}) or None
+        answer = await rpc.call("listTests", limit=limit, status=status, gameUrl=game_url, labels=texts)
     return [msgspec.convert(each, Snapshot) for each in answer["tests"]]

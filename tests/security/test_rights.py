@@ -89,6 +89,7 @@ def token_claims(old: bytes, new: bytes) -> bytes:
 
 ACTS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "listTests": ({}, "list"),
+    "getGames": ({}, "list"),
     "getTest": ({"testId": "<alpha>"}, "watch"),
     "getEvents": ({"testId": "<alpha>"}, "watch"),
     "connectToTest": ({"testId": "<alpha>"}, "watch"),

@@ -35,6 +35,7 @@ PUBLIC_CALLS: Final[dict[str, dict[str, Any]]] = {
 """Every method that anybody may call, with parameters that it accepts. Each judges a proof itself, or needs none."""
 CALLS: Final[dict[str, tuple[Action, dict[str, Any]]]] = {
     "listTests": (Action.LIST, {}),
+    "getGames": (Action.LIST, {}),
     "getConfig": (Action.LIST, {}),
     "getTest": (Action.WATCH, RUN),
     "getEvents": (Action.WATCH, RUN),

@@ -17,6 +17,7 @@ from tests.views import Plain, Viewer, World
 from ws_edge.access import ANONYMOUS, Action, Principal, Undecided
 from ws_edge.api.response_cache import CachedResponse, ResponseCache
 from ws_edge.views.catalogue import STALLED_AFTER_S
+from ws_edge.views.listing import Wanted
 from ws_edge.views.scopes import ScopedRuns
 from ws_edge.views.tests_channel import TestsChannel
 
@@ -48,7 +49,16 @@ def seen(world: World, projects: frozenset[str] | None) -> tuple[Any, ...]:
         if cursor is None:
             break
     found = [runs.listing(9, None, status, query) for status in ("queued", "running") for query in (None, "secret")]
-    return pages, found, runs.newest(9), runs.counts(), world.loop.call(lambda: runs.etag("1", "q")), runs.version
+    found += [runs.listing(9, None, None, None, Wanted(labels=(("commit", "abc"),)))]
+    found += [runs.listing(9, None, None, None, Wanted(frozenset({"http://game.example/"})))]
+    return (
+        pages,
+        (found, runs.games(9, None)),
+        runs.newest(9),
+        runs.counts(),
+        world.loop.call(lambda: runs.etag("1", "q")),
+        runs.version,
+    )
 
 
 def change(world: World, of: Snapshot, **fields: Any) -> Snapshot:
@@ -63,7 +73,8 @@ def events_elsewhere(world: World) -> None:
     change(world, runs[0], status="running")
     change(world, runs[2], title="another secret")
     change(world, runs[1], status="completed")
-    hidden = world.run("nobody's", project="")
+    hidden = world.run("nobody's", project="", labels={"commit": "abc"})
+    world.run("labelled", project="b", labels={"commit": "abc"})
     world.loop.call(lambda: world.broker.remove(runs[3].test_id))
     world.loop.call(lambda: world.broker.remove(hidden.test_id))
     world.loop.call(lambda: world.catalogue.lose(runs[0].test_id))

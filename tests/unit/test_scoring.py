@@ -138,3 +138,13 @@ def test_no_part_leaves_its_bounds(found: Findings) -> None:
         assert 0 <= part.score <= part.max and part.reasons
     assert 0 <= scoring.total(parts) <= 100
     assert scoring.metrics(found, parts)["rubric"] == [part.as_json() for part in parts]
+
+
+def test_the_problems_are_few_and_short_and_the_gravest_come_first() -> None:
+    told = [("console", f"{n} " + "x" * 500) for n in range(30)]
+    listed = scoring.problems(Findings(painted_after_s=1.0, hung="the page hung while loading", told=told))
+    assert len(listed) == scoring.MAX_PROBLEMS
+    assert listed[0] == {"kind": "freeze", "detail": "the page hung while loading"}
+    assert {len(each["detail"]) for each in listed[1:]} == {scoring.MAX_PROBLEM_CHARS}
+    assert scoring.problems(Findings(painted_after_s=1.0)) == []
+    assert scoring.problems(Findings())[0]["kind"] == "blank"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from starlette.requests import Request
@@ -14,6 +14,9 @@ from ws_edge.node import Node
 
 class Params(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """Base of all parameters. An unknown parameter is an error, so that a misspelt one does not go unnoticed."""
+
+    lists: ClassVar[tuple[str, ...]] = ()
+    """Parameters, by their names in a query, that may stand there several times."""
 
 
 class RunParams(Params):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 import orjson
@@ -12,8 +12,10 @@ from starlette.requests import Request
 
 from broker.clock import now_ms
 from broker.contract.errors import BrokerUnavailable, NotFound
+from broker.contract.labels import parse_wanted
 from broker.contract.position import Decision, Position, decide
 from broker.contract.snapshot import ListStatus, Snapshot
+from broker.contract.url_policy import GameUrlRefused, check_game_url
 from broker.jetstream import runs
 from broker.jetstream.scan import first_page, retains
 from broker.local.name_resolution import check_for_submit
@@ -35,7 +37,7 @@ from ws_edge.api.publish_methods import MAX_PUBLISH_BYTES, CreateRun, PublishEve
 from ws_edge.fanout.ring import entry_of
 from ws_edge.fanout.unreadable import told
 from ws_edge.node import Node
-from ws_edge.views.listing import RunList, to_json
+from ws_edge.views.listing import ANY, RunList, Wanted, to_json
 
 
 class ListTests(Params):
@@ -45,6 +47,19 @@ class ListTests(Params):
     cursor: str | None = None
     status: ListStatus | None = None
     query: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    game_url: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    labels: list[Annotated[str, msgspec.Meta(max_length=200)]] | None = None
+    since: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    until: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+
+    lists: ClassVar[tuple[str, ...]] = ("labels",)
+
+
+class GetGames(Params):
+    """`getGames`."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    cursor: str | None = None
 
 
 class GetEvents(RunParams):
@@ -63,20 +78,61 @@ class SubmitTest(Params):
     budget_seconds: float | None = None
     seed: int | None = None
     project: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    labels: dict[str, str] | None = None
 
 
 async def list_tests(node: Node, request: Request, params: ListTests) -> Answer:
     """The newest runs, a page at a time, with the counts by status, of the caller's projects. From memory, also while
     the broker is away."""
+    wanted = _wanted(params)
+    seen = _seen(node, request)
+    etag = _etag(node, seen, params)
+    listing = seen.listing(params.limit, params.cursor, params.status, params.query, wanted)
+    answer: dict[str, Any] = {"tests": to_json(listing.tests), "counts": listing.counts, "epoch": node.hub.epoch}
+    if wanted != ANY:
+        answer["matching"] = listing.matching
+    return _of_list(node, seen, answer, listing.next_cursor, etag)
+
+
+def _wanted(params: ListTests) -> Wanted:
+    urls = frozenset[str]()
+    if params.game_url is not None:
+        urls = frozenset((params.game_url, *_normal(params.game_url)))
+    return Wanted(urls, parse_wanted(params.labels or ()), params.since, params.until)
+
+
+def _normal(game_url: str) -> tuple[str, ...]:
+    """The address as a submitted run has it; nothing where it is none, as one that another agent wrote."""
+    try:
+        return (check_game_url(game_url),)
+    except GameUrlRefused:
+        return ()
+
+
+async def get_games(node: Node, request: Request, params: GetGames) -> Answer:
+    """The games that the runs of the caller's projects test, the one with the newest run first. From memory."""
+    seen = _seen(node, request)
+    etag = _etag(node, seen, params)
+    found = seen.games(params.limit, params.cursor)
+    answer: dict[str, Any] = {"games": msgspec.to_builtins(found.games), "total": found.total}
+    return _of_list(node, seen, answer, found.next_cursor, etag)
+
+
+def _seen(node: Node, request: Request) -> RunList:
     if not node.catalogue.filled.is_set():
         raise BrokerUnavailable("this node has not reached the broker yet, so it does not know the list")
-    query = f"{params.limit} {params.cursor} {params.status} {params.query}"
-    seen = node.runs_of(principal_of(request))
-    etag = None if node.stale else seen.etag(node.hub.epoch, query)
-    listing = seen.listing(params.limit, params.cursor, params.status, params.query)
-    answer: dict[str, Any] = {"tests": to_json(listing.tests), "counts": listing.counts, "epoch": node.hub.epoch}
-    if listing.next_cursor is not None:
-        answer["nextCursor"] = listing.next_cursor
+    return node.runs_of(principal_of(request))
+
+
+def _etag(node: Node, seen: RunList, params: Params) -> str | None:
+    query = f"{type(params).__name__} {msgspec.json.encode(params).decode()}"
+    return None if node.stale else seen.etag(node.hub.epoch, query)
+
+
+def _of_list(node: Node, seen: RunList, answer: dict[str, Any], cursor: str | None, etag: str | None) -> Answer:
+    """The answer with what every answer of a list has."""
+    if cursor is not None:
+        answer["nextCursor"] = cursor
     stale_for_s = node.stale_for_s
     if stale_for_s is not None:
         answer |= {"stale": True, "ageMs": int(stale_for_s * 1000)}
@@ -171,7 +227,7 @@ async def submit_test(node: Node, request: Request, params: SubmitTest) -> Answe
     who = limited_address_of(node.config, request)
     url = await check_for_submit(params.game_url, allow_private=private, allowed_hosts=hosts, asker=who)
     fields = (params.title, params.budget_seconds, params.seed)
-    job = runs.make_job(url, *fields, project=project, allow_private=private, allowed_hosts=hosts)
+    job = runs.make_job(url, *fields, project=project, labels=params.labels, allow_private=private, allowed_hosts=hosts)
     test_id = await runs.submit(node.log, job)
     return Answer(orjson.dumps({"testId": test_id}), made=test_id)
 
@@ -212,6 +268,7 @@ async def _snapshot(node: Node, test_id: str) -> Snapshot:
 
 METHODS: Final[Mapping[str, Method]] = {
     "listTests": Method(Action.LIST, ListTests, list_tests, reads=True),
+    "getGames": Method(Action.LIST, GetGames, get_games, reads=True),
     "getTest": Method(Action.WATCH, RunParams, get_test, reads=True),
     "getEvents": Method(Action.WATCH, GetEvents, get_events, reads=True),
     "connectToTest": Method(Action.WATCH, RunParams, connect_to_test, reads=True),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from broker.contract.batch import MAX_BATCH_EVENTS, make_batch
 from broker.contract.errors import BadInput
+from broker.contract.labels import check_labels
 from broker.contract.url_policy import check_game_url
 from broker.jetstream import publishing
 from broker.jetstream.runs import MAX_TITLE_CHARS
@@ -27,6 +28,7 @@ class CreateRun(Params):
     title: str | None = None
     game_url: str | None = None
     project: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    labels: dict[str, str] | None = None
 
 
 class PublishEvents(RunParams):
@@ -44,7 +46,7 @@ async def create_run(node: Node, request: Request, params: CreateRun) -> Answer:
     if title is not None and (not title.strip() or len(title) > MAX_TITLE_CHARS):
         raise BadInput(f"title: expected 1 to {MAX_TITLE_CHARS} characters")
     url = None if params.game_url is None else check_game_url(params.game_url)
-    test_id, seq = await publishing.create(node.log, title, url, project)
+    test_id, seq = await publishing.create(node.log, title, url, project, check_labels(params.labels or {}))
     epoch = node.hub.epoch or (await node.log.heads()).epoch
     return Answer(orjson.dumps({"testId": test_id, "seq": seq, "epoch": epoch}), made=test_id)
 

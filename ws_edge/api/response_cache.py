@@ -24,7 +24,7 @@ _PATHS: Final = {"/rpc/listTests": "listTests", "/rpc/getTest": "getTest"}
 _MAX_RESPONSES: Final = 1000
 _MAX_BYTES: Final = 16 << 20
 _MAX_QUERY_BYTES: Final = 3072
-"""Of a request, as it is kept. All parameters of a page at their longest take less."""
+"""Of a request, as it is kept. All that a page asks for takes less; a filter of many long labels is not kept."""
 
 
 _Key = tuple[str, bytes, frozenset[str] | None]

@@ -157,7 +157,9 @@ async def _params(node: Node, request: Request, method: Method) -> Params:
         BadInput: they are not those of the method, or a page of another origin sends them.
     """
     if request.method != "POST":
-        return _convert(method.params, dict(request.query_params), strict=False)
+        query: dict[str, Any] = dict(request.query_params)
+        repeated = {name: request.query_params.getlist(name) for name in method.params.lists if name in query}
+        return _convert(method.params, query | repeated, strict=False)
     body = await _body(request, method.max_body_bytes)
     try:
         given = orjson.loads(body) if body.strip() else {}

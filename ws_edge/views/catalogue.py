@@ -18,7 +18,8 @@ from broker.contract.snapshot import Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
-from ws_edge.views.listing import Listing, RunList, counts_of, order, page_of
+from ws_edge.views.games import Games
+from ws_edge.views.listing import ANY, GameList, Listing, RunList, Wanted, counts_of, order, page_of
 from ws_edge.views.queue import ProjectQueues, Queue
 from ws_edge.views.scopes import Scopes
 
@@ -74,6 +75,7 @@ class Catalogue:
         """The runs that wait for an agent."""
         self._queues: ProjectQueues | None = None
         self._scopes = Scopes(self)
+        self._games = Games()
         self.doubted: set[str] = set()
         """Runs whose stored snapshot cannot be right, or is gone: they have to be folded again."""
         self.changed = asyncio.Event()
@@ -192,10 +194,16 @@ class Catalogue:
         """How many runs are in each of `LIST_STATUSES`."""
         return counts_of(self._runs.values())
 
-    def listing(self, limit: int, cursor: str | None, status: str | None, query: str | None = None) -> Listing:
+    def listing(
+        self, limit: int, cursor: str | None, status: str | None, query: str | None = None, wanted: Wanted = ANY
+    ) -> Listing:
         """See `RunList`."""
-        page, following = page_of(self._ordered(), limit, cursor, status, query)
-        return Listing([self._marked(run) for run in page], following, self.counts())
+        page, following, matching = page_of(self._ordered(), limit, cursor, status, query, wanted)
+        return Listing([self._marked(run) for run in page], following, self.counts(), matching)
+
+    def games(self, limit: int, cursor: str | None) -> GameList:
+        """See `RunList`."""
+        return self._games.page(self.version, self._ordered, limit, cursor)
 
     def etag(self, epoch: str, query: str) -> str:
         """The ETag of the answer to a query: made of epoch, revision, query, staleness, and what marks depend on."""

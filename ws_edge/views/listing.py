@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -20,6 +21,54 @@ class Listing(NamedTuple):
     tests: list[Snapshot]
     next_cursor: str | None
     counts: dict[str, int]
+    """Of all runs that the caller may see, whatever the filter."""
+    matching: int
+    """How many runs the filter lets through, on all pages."""
+
+
+class Wanted(NamedTuple):
+    """What a run must have, besides a status and a text."""
+
+    game_urls: frozenset[str] = frozenset()
+    """Its address is one of these; empty: any."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Names and values, all of which it has."""
+    since_ms: int | None = None
+    """It began then or later, ms since 1970 by the broker's clock."""
+    until_ms: int | None = None
+    """It began before then."""
+
+
+ANY: Final = Wanted()
+
+
+class Game(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A game, by its address, as its runs tell of it."""
+
+    game_url: str
+    title: str
+    """Of its newest run."""
+    runs: int
+    active: int
+    """Runs that have not ended."""
+    last_at: int
+    """When its newest run began, ms since 1970 by the broker's clock."""
+    last_test_id: str
+    last_status: str
+    """One of `LIST_STATUSES`."""
+    last_score: float | None = None
+    """The newest score; None: no run has one."""
+    scores: list[float | None]
+    """Of the newest runs that have ended, the oldest of them first; None: it ended without a score."""
+
+
+class GameList(NamedTuple):
+    """One page of games, the one with the newest run first."""
+
+    games: list[Game]
+    next_cursor: str | None
+    total: int
+    """How many games there are on all pages."""
 
 
 class RunList(Protocol):
@@ -37,14 +86,25 @@ class RunList(Protocol):
     def counts(self) -> dict[str, int]:
         """How many runs are in each of `LIST_STATUSES`."""
 
-    def listing(self, limit: int, cursor: str | None, status: str | None, query: str | None = None) -> Listing:
+    def listing(
+        self, limit: int, cursor: str | None, status: str | None, query: str | None = None, wanted: Wanted = ANY
+    ) -> Listing:
         """One page, newest first.
 
         Args:
             limit: the longest page.
             cursor: `next_cursor` of the page before; None for the first page.
             status: only runs in this one of `LIST_STATUSES`.
-            query: only runs whose title, address, id or newest message contains it, in any case.
+            query: only runs whose title, address, id, newest message or label, as `name=value`, contains it, in any
+                case.
+            wanted: only runs that have all of this.
+
+        Raises:
+            BadInput: the cursor is not one of `next_cursor`.
+        """
+
+    def games(self, limit: int, cursor: str | None) -> GameList:
+        """One page of the games that these runs test, the one with the newest run first.
 
         Raises:
             BadInput: the cursor is not one of `next_cursor`.
@@ -68,38 +128,69 @@ def counts_of(runs: Iterable[Snapshot]) -> dict[str, int]:
 
 
 def page_of(
-    runs: Sequence[Snapshot], limit: int, cursor: str | None, status: str | None, query: str | None
-) -> tuple[list[Snapshot], str | None]:
-    """One page of runs that are in order, and the cursor of the next one.
+    runs: Sequence[Snapshot],
+    limit: int,
+    cursor: str | None,
+    status: str | None,
+    query: str | None,
+    wanted: Wanted = ANY,
+) -> tuple[list[Snapshot], str | None, int]:
+    """One page of runs that are in order, the cursor of the next one, and how many runs match on all pages.
 
     Raises:
         BadInput: the cursor is not one that was given out.
     """
-    found = runs
+    found = _between(runs, wanted)
+    if wanted.game_urls:
+        found = [run for run in found if run.game_url in wanted.game_urls]
+    for name, value in wanted.labels:  # ten times as fast as a function that is called for each run
+        found = [run for run in found if run.labels is not None and run.labels.get(name) == value]
     if status is not None:
         found = [run for run in found if run.list_status == status]
     if query:
-        wanted = query.lower()
-        found = [run for run in found if _contains(run, wanted)]
-    if cursor is not None:
-        last = _parse_cursor(cursor)
-        found = [run for run in found if order(run) > last]
-    page = list(found[:limit])
-    return page, f"{page[-1].created_at}.{page[-1].test_id}" if len(found) > limit else None
+        sought = query.lower()
+        found = [run for run in found if _contains(run, sought)]
+    begin = 0 if cursor is None else bisect_right(found, parse_cursor(cursor), key=order)
+    page = list(found[begin : begin + limit])
+    return page, cursor_after(page[-1]) if len(found) > begin + limit else None, len(found)
+
+
+def _between(runs: Sequence[Snapshot], wanted: Wanted) -> Sequence[Snapshot]:
+    if wanted.since_ms is None and wanted.until_ms is None:
+        return runs
+    begin = 0 if wanted.until_ms is None else bisect_right(runs, -wanted.until_ms, key=_age)
+    end = len(runs) if wanted.since_ms is None else bisect_right(runs, -wanted.since_ms, key=_age)
+    return runs[begin:end]
+
+
+def _age(run: Snapshot) -> int:
+    return -run.created_at
+
+
+def cursor_after(run: Snapshot) -> str:
+    """The cursor of the page that follows a run."""
+    return f"{run.created_at}.{run.test_id}"
 
 
 def _contains(run: Snapshot, wanted: str) -> bool:
-    return any(wanted in text.lower() for text in (run.title, run.game_url, run.test_id, run.message) if text)
+    if wanted in f"{run.title}\0{run.game_url}\0{run.test_id}\0{run.message}".lower():
+        return True
+    return run.labels is not None and any(wanted in f"{name}={value}".lower() for name, value in run.labels.items())
 
 
-def _parse_cursor(cursor: str) -> tuple[int, str]:
+def parse_cursor(cursor: str) -> tuple[int, str]:
+    """The place in the order that a cursor names.
+
+    Raises:
+        BadInput: it is not one that was given out.
+    """
     created_at, _, test_id = cursor.partition(".")
     try:
         if not (created_at.isascii() and created_at.isdigit() and len(created_at) <= _MAX_TIME_DIGITS):
             raise InvalidTestId(cursor)
         return (-int(created_at), ids.parse_test_id(test_id))
     except InvalidTestId:
-        raise BadInput(f"cursor: {cursor[:80]!r} was not given out by listTests", code="invalid_cursor") from None
+        raise BadInput(f"cursor: {cursor[:80]!r} was not given out by this method", code="invalid_cursor") from None
 
 
 def to_json(runs: Iterable[Snapshot]) -> list[Any]:

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final, Protocol
 
 from broker.contract.snapshot import Snapshot
-from ws_edge.views.listing import Listing, counts_of, order, page_of
+from ws_edge.views.games import Games
+from ws_edge.views.listing import ANY, GameList, Listing, Wanted, counts_of, order, page_of
 from ws_edge.views.queue import Queue
 
 _MAX_HELD: Final = 64
@@ -53,6 +54,7 @@ class ScopedRuns:
         """Of all runs and their revisions, in any order."""
         self._sorted: list[Snapshot] | None = None
         self._counts: dict[str, int] | None = None
+        self._games = Games()
         self._changes: set[str] | None = None
         """None while nobody follows."""
         self.version = 0
@@ -127,10 +129,16 @@ class ScopedRuns:
             self._counts = counts_of(self._ordered())
         return self._counts
 
-    def listing(self, limit: int, cursor: str | None, status: str | None, query: str | None = None) -> Listing:
+    def listing(
+        self, limit: int, cursor: str | None, status: str | None, query: str | None = None, wanted: Wanted = ANY
+    ) -> Listing:
         """See `RunList`."""
-        page, following = page_of(self._ordered(), limit, cursor, status, query)
-        return Listing(self._marked(page), following, self.counts())
+        page, following, matching = page_of(self._ordered(), limit, cursor, status, query, wanted)
+        return Listing(self._marked(page), following, self.counts(), matching)
+
+    def games(self, limit: int, cursor: str | None) -> GameList:
+        """See `RunList`."""
+        return self._games.page(self.version, self._ordered, limit, cursor)
 
     def etag(self, epoch: str, query: str) -> str:
         """See `RunList`."""
