@@ -39,6 +39,7 @@ from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue
 from ws_edge.views.installation import Installation
+from ws_edge.views.keeping import Keeping
 from ws_edge.views.listing import RunList
 from ws_edge.views.pictures import Pictures
 from ws_edge.views.projector import Projector
@@ -110,9 +111,11 @@ class Node:
         )
         self.agents = Agents(self.log.streams, self.catalogue)
         self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
+        self.keeping = Keeping(self.log, self.catalogue, self.broker_clock, config, self.hub.topics.__contains__)
         self._limit_strangers(config)
         self._count_and_measure(config)
         self.pictures = Pictures(self.log.streams)
+        self.keeping.on_deleted += [self.hub.deleted, self.pictures.forget]
         self._tokens: TokenAccess | None = None
         self.proofs: ProofAccess | None = None
         """How requests prove who sends them. None: without authentication."""
@@ -183,6 +186,7 @@ class Node:
             projector=self.projector.statistics(),
             refill=self.refill.statistics(),
             reaper=self.reaper.statistics(),
+            keeping=self.keeping.statistics(),
             requeue=self.requeue.statistics(),
             tests=self.tests.statistics(),
             unreadable=self.hub.unreadable.statistics(),
@@ -303,11 +307,7 @@ class Node:
             self.hub.spawn(self.projector.fold(test_id, newest, doubted=True))
 
     async def cancel(self, test_id: str) -> Snapshot:
-        """Ends a run as cancelled. Returns the snapshot after it.
-
-        Raises:
-            NotFound, AlreadyEnded, BrokerUnavailable.
-        """
+        """Ends a run as cancelled. Returns the snapshot after it. Raises what `runs.cancel` does."""
         return await runs.cancel(self.log, test_id)
 
     async def start(self) -> None:
@@ -333,6 +333,7 @@ class Node:
         if self.config.access.enabled:
             self._run("access", self.records.run)
         self._run("refill", self.refill.run)
+        self._run("keeping", self.keeping.run)
         self._run("agents", self.agents.run)
         self._run("canary", self.canary.run)
         if self.config.projector:

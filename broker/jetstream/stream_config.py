@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from broker.config import StreamSettings
+from broker.config import DEFAULT_MAX_AGE_S, StreamSettings
 from broker.contract import subjects
 from broker.jetstream import kv
 
@@ -30,6 +30,8 @@ VERSION: Final = 3
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
+_AGELESS: Final = 3
+"""The version from which on streams are made without an age."""
 _NS: Final = 1_000_000_000
 _WINDOW_S: Final = 120
 
@@ -39,16 +41,17 @@ _PINS_STREAM: Final = kv.stream(subjects.PINS)
 _MUST: Final = {
     subjects.EVENTS: ("subjects", "allow_direct", "republish"),
     subjects.JOBS: ("subjects", "discard", "max_msgs_per_subject", "discard_new_per_subject"),
-    _RUNS_STREAM: ("subjects", "allow_direct"),
+    _RUNS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
     subjects.FRAMES: ("subjects", "allow_direct", "republish"),
     _PINS_STREAM: ("subjects", "allow_direct"),
     _ACCESS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
 }
 """What testcast cannot work without. A stream that lacks one of them is changed."""
+_HAD_AN_AGE: Final = (subjects.EVENTS, _RUNS_STREAM)
 _NEVER: Final = ("allow_rollup_hdrs",)
 """What no stream may allow: one message with the header `Nats-Rollup` would remove every other one of a stream."""
 _TOLD: Final = {
-    "max_age": "TESTCAST_EVENTS_MAX_AGE_S",
+    "max_age": "TESTCAST_RETENTION",
     "max_bytes": "TESTCAST_EVENTS_MAX_BYTES",
     "num_replicas": "TESTCAST_NATS_REPLICAS",
 }
@@ -69,7 +72,6 @@ class Change(NamedTuple):
 def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[str, Any]]:
     """Returns the configurations of the streams, as the broker's API takes them to make one."""
     settings = settings or StreamSettings()
-    max_age = int(settings.max_age_s * _NS)
     made = [
         {
             "name": subjects.EVENTS,
@@ -77,12 +79,12 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
             "retention": "limits",
             "storage": "file",
             "allow_direct": True,
-            "max_age": max_age,
+            "max_age": 0,  # edges delete what is old: each project has an age, and what is pinned has none
             "max_bytes": settings.max_bytes or -1,
             "max_msgs_per_subject": MAX_EVENTS_PER_RUN,
             "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
             "discard": "old",
-            "duplicate_window": min(_WINDOW_S * _NS, max_age or _WINDOW_S * _NS),  # the broker takes no longer one
+            "duplicate_window": _WINDOW_S * _NS,
             "republish": {"src": subjects.ALL_EVENTS, "dest": "test.{{wildcard(1)}}.live"},
         },
         {
@@ -96,35 +98,36 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
             "discard_new_per_subject": True,
             "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
         },
-        _bucket(subjects.RUNS, max_age, max_value_bytes=256 * 1024),
-        _frames(settings, max_age),
-        _bucket(subjects.PINS, 0, max_value_bytes=MAX_PIN_BYTES),
+        # The marks of runs that were deleted have lifetimes of their own.
+        _bucket(subjects.RUNS, max_value_bytes=256 * 1024) | {"allow_msg_ttl": True},
+        _frames(settings),
+        _bucket(subjects.PINS, max_value_bytes=MAX_PIN_BYTES),
         # Each entry has a lifetime of its own: that of the token, share link or ticket that it is about.
-        _bucket(subjects.ACCESS, 0, max_value_bytes=MAX_ACCESS_BYTES) | {"allow_msg_ttl": True},
+        _bucket(subjects.ACCESS, max_value_bytes=MAX_ACCESS_BYTES) | {"allow_msg_ttl": True},
     ]
     common = {**dict.fromkeys(_NEVER, False), "num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}}
     return [config | common for config in made]
 
 
-def _frames(settings: StreamSettings, max_age: int) -> dict[str, Any]:
+def _frames(settings: StreamSettings) -> dict[str, Any]:
     return {
         "name": subjects.FRAMES,
         "subjects": [subjects.ALL_FRAMES],
         "retention": "limits",
         "storage": "file",
         "allow_direct": True,
-        "max_age": max_age,
+        "max_age": 0,
         "max_bytes": settings.frames_max_bytes or -1,
         "max_msgs_per_subject": settings.frames_per_run,
         "max_msg_size": MAX_FRAME_MESSAGE_BYTES,
         "discard": "old",
-        "duplicate_window": min(_WINDOW_S * _NS, max_age or _WINDOW_S * _NS),
+        "duplicate_window": _WINDOW_S * _NS,
         # Whoever shows pictures learns that there is a new one, and fetches it if it is looked at.
         "republish": {"src": subjects.ALL_FRAMES, "dest": "test.{{wildcard(1)}}.frame", "headers_only": True},
     }
 
 
-def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
+def _bucket(name: str, max_value_bytes: int) -> dict[str, Any]:
     return {
         "name": kv.stream(name),
         "subjects": [kv.subject(name, ">")],
@@ -132,7 +135,7 @@ def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
         "storage": "file",
         "max_msgs_per_subject": 1,
         "max_msg_size": max_value_bytes,
-        "max_age": max_age,
+        "max_age": 0,
         "discard": "new",
         "allow_direct": True,
         "deny_delete": True,
@@ -222,6 +225,19 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
         if old != new:
             found.append(Change(field, old, new))
     return found + [Change(field, True, False) for field in _NEVER if standing.get(field)]
+
+
+def lifted(standing: dict[str, Any], wanted: dict[str, Any], settings: StreamSettings) -> list[Change] | None:
+    """Returns what becomes of the age of a stream that an earlier version has declared; None when that is settled.
+
+    Those versions gave streams one age for everything. That age goes, since edges keep runs for as long by themselves,
+    and what is pinned for longer. Any other age was set by an operator, and stays: an empty list.
+    """
+    age, given = standing.get("max_age") or 0, str((standing.get("metadata") or {}).get(VERSION_KEY, ""))
+    if wanted["name"] not in _HAD_AN_AGE or not given.isdecimal() or int(given) >= _AGELESS:
+        return None
+    by_itself = {int(each * _NS) for each in (DEFAULT_MAX_AGE_S, settings.max_age_s)}
+    return [Change("max_age", age, 0)] if age and age in by_itself else []
 
 
 def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change, str]]:

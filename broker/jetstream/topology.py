@@ -33,6 +33,7 @@ from broker.jetstream.stream_config import (
     consumers,
     is_newer,
     kept,
+    lifted,
     problem_of_consumer,
     problem_of_stream,
     shown,
@@ -243,13 +244,15 @@ class Topology:
         problem = problem_of_stream(found, wanted)
         if problem is not None:
             raise BrokerRefused(problem)
-        self._tell(name, found, wanted)
-        needed = changes(found, wanted)
-        if needed:
+        lifting = None if is_newer(found) else lifted(found, wanted, self._settings)
+        needed = changes(found, wanted) + (lifting or [])
+        self._tell(name, found | {change.field: change.new for change in lifting or []}, wanted)
+        if needed or lifting is not None:
             metadata = (found.get("metadata") or {}) | wanted["metadata"]
             changed = {change.field: change.new for change in needed}
             await self._api.api(f"STREAM.UPDATE.{name}", found | changed | {"metadata": metadata}, timeout_s=_ASK_S)
-            _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
+            if needed:
+                _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
 
     async def _consumer(self, stream: str, wanted: dict[str, Any]) -> None:
         name = wanted["durable_name"]
@@ -320,7 +323,8 @@ class Topology:
             if (name, change.field) not in self._told:
                 self._told.add((name, change.field))
                 old, new = shown(change.field, change.old), shown(change.field, change.new)
-                _log.info("the stream %s keeps its %s of %s; %s says %s", name, change.field, old, setting, new)
+                says = f"{setting} says {new}" if change.new else f"{setting} keeps nothing in it for longer"
+                _log.info("the stream %s keeps its %s of %s; %s", name, change.field, old, says)
 
     def _say(self, text: str) -> None:
         """Logs why declaring does not succeed: each reason at once, and the same one at most every half minute."""

@@ -22,6 +22,7 @@ from ws_edge.access import Action
 from ws_edge.access.projects import project_for
 from ws_edge.api.access_methods import ACCESS_METHODS
 from ws_edge.api.calls import Answer, Method, NoParams, Params, RunParams, principal_of
+from ws_edge.api.keeping_methods import KEEPING_METHODS
 from ws_edge.api.outside import limited_address_of, outside_of
 from ws_edge.api.publish_methods import MAX_PUBLISH_BYTES, CreateRun, PublishEvents, create_run, publish_events
 from ws_edge.fanout.ring import entry_of
@@ -223,5 +224,6 @@ METHODS: Final[Mapping[str, Method]] = {
     "publishEvents": Method(
         Action.PUBLISH, PublishEvents, publish_events, reads=False, max_body_bytes=MAX_PUBLISH_BYTES
     ),
+    **KEEPING_METHODS,
     **ACCESS_METHODS,
 }

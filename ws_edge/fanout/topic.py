@@ -352,9 +352,9 @@ class Topic:
         self.epoch, self._fallback = epoch, fallback
 
     def on_missing(self) -> None:
-        """There is no such test: every viewer is told."""
+        """There is no such test, or not any more: every viewer is told."""
         self.state = "missing"
-        for session in tuple(self.behind):
+        for session in (*self.behind, *self.live):
             self.remove(session)
             session.viewer.session_missing(session)
 

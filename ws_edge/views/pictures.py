@@ -50,6 +50,10 @@ class Pictures:
             held = self._held[test_id] = (now, asyncio.create_task(self._read(test_id), name=f"picture-{test_id}"))
         return await asyncio.shield(held[1])  # a viewer that leaves does not end the read for the others
 
+    def forget(self, test_id: str) -> None:
+        """The run was deleted."""
+        self._held.pop(test_id, None)
+
     async def _read(self, test_id: str) -> Picture | None:
         self._reads += 1
         return await self._store.newest(test_id)
