@@ -110,18 +110,22 @@ class Node:
             repair=repair,
         )
         self.agents = Agents(self.log.streams, self.catalogue)
-        self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
-        self.keeping = Keeping(self.log, self.catalogue, self.broker_clock, config, self.hub.topics.__contains__)
         self._limit_strangers(config)
         self._count_and_measure(config)
         self.pictures = Pictures(self.log.streams)
-        self.keeping.on_deleted += [self.hub.deleted, self.pictures.forget]
+        self._end_and_delete(config)
         self._tokens: TokenAccess | None = None
         self.proofs: ProofAccess | None = None
         """How requests prove who sends them. None: without authentication."""
         if config.access.enabled:
             self.access = self.proofs = self._proof_access()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _end_and_delete(self, config: EdgeConfig) -> None:
+        """Makes what ends runs, and what keeps and deletes them."""
+        self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
+        self.keeping = Keeping(self.log, self.catalogue, self.broker_clock, config, self.hub.topics.__contains__)
+        self.keeping.on_deleted += [self.hub.deleted, self.pictures.forget]
 
     def _limit_strangers(self, config: EdgeConfig) -> None:
         """Counts what clients use up. Where the system permits few open files, they share those: sockets leave a tenth
@@ -290,11 +294,7 @@ class Node:
         return self.catalogue.scoped(principal.projects)
 
     async def project_of(self, test_id: str) -> str | None:
-        """A run's project from its events; None where there is no such run. `ProjectAccess` looks with this.
-
-        Raises:
-            BrokerUnavailable: no leader.
-        """
+        """A run's project from its events, for `ProjectAccess`. See `runs.project_of`."""
         return await runs.project_of(self.log, test_id)
 
     def snapshot(self, test_id: str) -> Snapshot | None:

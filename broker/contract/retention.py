@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from broker.contract import projects
 from broker.contract.access import PROJECT
 from broker.contract.errors import BadInput
+from broker.contract.projects import UNKNOWN
 from broker.contract.snapshot import Snapshot
 
 DAY_S: Final = 24 * 3600
@@ -31,7 +31,7 @@ class Retention(NamedTuple):
 
     def age_s(self, project: str) -> float:
         """How long a project's runs are kept. A run whose project is not known is kept as long as any could be."""
-        if project == projects.UNKNOWN:
+        if project == UNKNOWN:
             ages = (self.others_s, *self.by_project.values())
             return 0.0 if 0 in ages else max(ages)
         return self.by_project.get(project, self.others_s)

@@ -300,6 +300,14 @@ def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change,
     return found
 
 
+def told_of(change: Change, setting: str) -> str:
+    """Returns what the log says of a field that a standing stream keeps."""
+    old, new = shown(change.field, change.old), shown(change.field, change.new)
+    if change.field == "max_age":
+        return f"{change.field} of {old}: pins and {setting} keep nothing for longer"
+    return f"{change.field} of {old}; {setting} says {new}"
+
+
 def shown(field: str, value: Any) -> str:
     """Returns a configuration's value as a person reads it."""
     if value in (None, [], "", {}):

@@ -37,6 +37,7 @@ from broker.jetstream.stream_config import (
     problem_of_stream,
     shown,
     streams,
+    told_of,
 )
 from broker.log import RateLimited
 from broker.retry import Backoff, pause, retry
@@ -245,13 +246,13 @@ class Topology:
         problem = problem_of_stream(found, wanted)
         if problem is not None:
             raise BrokerRefused(problem)
-        lifting = None if is_newer(found) else lifted(found, wanted, self._settings)
+        lifting = lifted(found, wanted, self._settings)
         needed = changes(found, wanted) + (lifting or [])
         self._tell(name, found | {change.field: change.new for change in lifting or []}, wanted)
         if needed or lifting is not None:
-            metadata = (found.get("metadata") or {}) | wanted["metadata"]
             changed = {change.field: change.new for change in needed}
-            await self._api.api(f"STREAM.UPDATE.{name}", found | changed | {"metadata": metadata}, timeout_s=_ASK_S)
+            changed["metadata"] = (found.get("metadata") or {}) | wanted["metadata"]
+            await self._api.api(f"STREAM.UPDATE.{name}", found | changed, timeout_s=_ASK_S)
             if needed:
                 _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
 
@@ -342,9 +343,7 @@ class Topology:
         for change, setting in kept(found, wanted):
             if (name, change.field) not in self._told:
                 self._told.add((name, change.field))
-                old, new = shown(change.field, change.old), shown(change.field, change.new)
-                says = f"{setting} says {new}" if change.new else f"{setting} keeps nothing in it for longer"
-                _log.info("the stream %s keeps its %s of %s; %s", name, change.field, old, says)
+                _log.info("the stream %s keeps its %s", name, told_of(change, setting))
 
     def _say(self, text: str) -> None:
         """Logs why declaring does not succeed: each reason at once, and the same one at most every half minute."""
