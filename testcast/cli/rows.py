@@ -88,6 +88,8 @@ def row(run: Snapshot, now: int, layout: Layout = _ALL) -> list[Text]:
         line.append(_padded(each, values[each]), style=styles.get(each))
         line.append("  ")
     line.append(printable(run.title))
+    if run.pinned:
+        line.append("  (pinned)", style="bold")
     line.append(f"  {_remark(run)}", style="bright_black")
     line.rstrip()
     return [line, Text(f"  {run.test_id}", style="bright_black")] if layout.below else [line]
