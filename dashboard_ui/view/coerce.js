@@ -46,6 +46,7 @@ function coerce(raw) {
     worker: text(raw.worker, MAX_TITLE_CHARS),
     project: typeof raw.project === "string" ? oneLine(raw.project, 63) : undefined,
     error: words(raw.error) || undefined,
+    pinned: raw.pinned === true,
     stalled: raw.stalled === true && status === "running",
     queuePlace: status === "queued" ? count(raw.queuePlace) : undefined,
     noAgent: raw.noAgent === true && status === "queued",

@@ -7,7 +7,9 @@ import logging
 from collections.abc import AsyncIterator
 from functools import partial
 
+import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from broker.clock import now_ms
 from broker.contract import subjects
@@ -20,7 +22,8 @@ from broker.jetstream.deletion import Deletion
 from broker.jetstream.pin_store import Pin, PinStore
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import NO_SUCH_TEST, begin, event_log, publish, until
+from tests.conftest import Stack
+from tests.harness import NO_SUCH_TEST, Reader, begin, event_log, publish, say, until
 from tests.in_process import ByProject, Edge
 from tests.keeping import (
     MakeEdge,
@@ -81,6 +84,22 @@ async def test_all_of_a_run_goes_on_every_edge_and_its_viewers_are_told(
     await until(lambda: again.missing, within_s=30)
     assert await left(streams, stays) == ["events", "pictures", "snapshot"]
     assert 'action="delete" subject="anonymous"' in caplog.text and '"deleteTest"' in caplog.text
+
+
+async def test_a_socket_is_told_and_stays_open(stack: Stack, stack_streams: Streams) -> None:
+    test_id, stays = await ended(stack_streams), await begin(stack_streams)
+    async with (
+        connect(f"{stack.ws_url}?testId={test_id}") as socket,
+        httpx.AsyncClient(base_url=stack.edge_url) as http,
+    ):
+        reader = Reader(socket)
+        assert (await reader.control("sync", within_s=30))["testId"] == test_id
+        answer = await http.post("/rpc/deleteTest", json={"testId": test_id})
+        assert answer.status_code == 200, answer.text
+        said = await reader.control("error", within_s=30)
+        assert (said["testId"], said["data"]) == (test_id, {"code": "not_found", "deleted": True})
+        await say(socket, {"type": "subscribe", "testId": stays})
+        assert (await reader.control("sync", within_s=30))["testId"] == stays
 
 
 async def test_a_run_of_another_project_can_neither_be_deleted_nor_pinned(

@@ -190,7 +190,7 @@ class Hub:
         self.replay.forget(test_id)
         topic = self.topics.get(test_id)
         if topic is not None:
-            topic.on_missing()
+            topic.on_missing("deleted")
             self._drop(topic)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
