@@ -35,7 +35,8 @@ class StreamSettings(NamedTuple):
     """How a stream is made. One that stands keeps what it has."""
 
     max_age_s: float = DEFAULT_MAX_AGE_S
-    """How long a run of a project that `TESTCAST_RETENTION` does not name is kept, seconds; 0: for ever."""
+    """How long a run is kept whose project `TESTCAST_RETENTION` does not name, seconds; 0: for ever. The stream of
+    events remembers it from when it was made."""
     max_bytes: int = 0
     """How large the stream of events may become; the oldest events go first. 0: unlimited."""
     frames_max_bytes: int = DEFAULT_FRAMES_MAX_BYTES
@@ -105,15 +106,13 @@ def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
 
 
 def retention(environ: Mapping[str, str] = os.environ) -> Retention:
-    """Reads `TESTCAST_RETENTION`, and `TESTCAST_EVENTS_MAX_AGE_S` for the projects that it does not name.
+    """Reads `TESTCAST_RETENTION`.
 
     Raises:
-        InvalidSetting: a value makes no sense; the message names the variable.
+        InvalidSetting: it makes no sense; the message names the variable.
     """
     try:
-        return parse_retention(environ.get("TESTCAST_RETENTION", ""), streams(environ).max_age_s)
-    except InvalidSetting:
-        raise
+        return parse_retention(environ.get("TESTCAST_RETENTION", ""))
     except BadInput as error:
         raise InvalidSetting(f"TESTCAST_RETENTION: {error.message}") from None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.config import DEFAULT_MAX_AGE_S, allow_private, allowed_hosts, number, retention, switch, whole
+from broker.config import allow_private, allowed_hosts, number, retention, switch, whole
 from broker.contract.errors import InvalidSetting
 from broker.contract.retention import Retention
 from ws_edge.access.files import read_secret, readable_by_others
@@ -46,7 +46,7 @@ class EdgeConfig(NamedTuple):
     projector: bool = True
     reaper: bool = True
     keeper: bool = True
-    retention: Retention = Retention(DEFAULT_MAX_AGE_S)
+    retention: Retention = Retention(None)
     pins_per_project: int = 1000
     run_lost_s: float = 900.0
     allow_private: bool = False

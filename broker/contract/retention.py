@@ -25,34 +25,34 @@ _MAX_NAMED: Final = 1000
 class Retention(NamedTuple):
     """How long a run is kept after its last event, seconds; 0: for ever."""
 
-    others_s: float
-    """Of the projects that are not named."""
+    others_s: float | None
+    """Of the projects that are not named. None: as the stream of events says (`where`), and for ever until it has."""
     by_project: Mapping[str, float] = MappingProxyType({})
+
+    def where(self, stream_age_s: float) -> Retention:
+        """What holds where the stream of events names an age for what nobody else names."""
+        return self if self.others_s is not None else Retention(stream_age_s, self.by_project)
 
     def age_s(self, project: str) -> float:
         """How long a project's runs are kept. A run whose project is not known is kept as long as any could be."""
         if project == UNKNOWN:
-            ages = (self.others_s, *self.by_project.values())
-            return 0.0 if 0 in ages else max(ages)
-        return self.by_project.get(project, self.others_s)
+            return 0.0 if 0 in self.ages else max(self.ages)
+        return self.by_project.get(project, self.others_s or 0.0)
+
+    @property
+    def ages(self) -> tuple[float, ...]:
+        """All ages that there are."""
+        return (self.others_s or 0.0, *self.by_project.values())
 
     @property
     def leftovers_s(self) -> float:
         """How long something is kept that is no run: pictures without events, events that nobody can read, probes.
         Never 0."""
-        return max((self.others_s, *self.by_project.values())) or 7 * DAY_S
-
-    @property
-    def ends(self) -> bool:
-        """Whether any run is deleted by its age."""
-        return any((self.others_s, *self.by_project.values()))
+        return max(self.ages) or 7 * DAY_S
 
 
-def parse_retention(text: str, otherwise_s: float) -> Retention:
+def parse_retention(text: str) -> Retention:
     """Returns what `default=7d,nightly=30d,*=7d` says.
-
-    Args:
-        otherwise_s: the age for all projects that it does not name.
 
     Raises:
         BadInput: an entry is not `project=age`, or a project is named twice.
@@ -67,7 +67,7 @@ def parse_retention(text: str, otherwise_s: float) -> Retention:
         ages[name] = _parse_age(age)
     if len(ages) > _MAX_NAMED:
         raise BadInput(f"{len(ages)} projects are named; at most {_MAX_NAMED} can be")
-    others_s = ages.pop(OTHERS, otherwise_s)
+    others_s = ages.pop(OTHERS, None)
     return Retention(others_s, MappingProxyType(ages))
 
 

@@ -8,6 +8,7 @@ testcast cannot work without is added to it, and nothing at all to a stream that
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +34,9 @@ VERSION: Final = 3
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
+AGE_KEY: Final = "testcast-age-s"
+"""In the metadata of `EVENTS`: how long edges keep runs, seconds; 0: for ever."""
+_AGE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,3})?", re.ASCII)
 _AGELESS: Final = 3
 """The version from which on streams are made without an age."""
 _NS: Final = 1_000_000_000
@@ -74,6 +78,18 @@ class Change(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.field} {shown(self.field, self.old)} -> {shown(self.field, self.new)}"
+
+
+def _plain(age_s: float) -> str:
+    """Seconds, to a thousandth."""
+    return f"{age_s:.3f}".rstrip("0").rstrip(".")
+
+
+class Lift(NamedTuple):
+    """How a stream of an earlier version loses its age."""
+
+    changes: list[Change]
+    metadata: dict[str, str]
 
 
 def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[str, Any]]:
@@ -276,17 +292,35 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
     return found + [Change(field, True, False) for field in _NEVER if standing.get(field)]
 
 
-def lifted(standing: dict[str, Any], wanted: dict[str, Any], settings: StreamSettings) -> list[Change] | None:
-    """Returns what becomes of the age of a stream that an earlier version has declared; None when that is settled.
+def first(wanted: dict[str, Any], settings: StreamSettings) -> dict[str, Any]:
+    """Returns the configuration that a stream is made with: the one of events remembers how long runs are kept."""
+    if wanted["name"] != subjects.EVENTS:
+        return wanted
+    return wanted | {"metadata": wanted["metadata"] | {AGE_KEY: _plain(settings.max_age_s)}}
 
-    Those versions gave streams one age for everything. That age goes, since edges keep runs for as long by themselves,
-    and what is pinned for longer. Any other age was set by an operator, and stays: an empty list.
+
+def age_s(standing: dict[str, Any]) -> float:
+    """Returns how long the stream of events says that runs are kept, seconds. 0: it does not say, and they are kept
+    until the stream's own age removes them, if it has one."""
+    given = str((standing.get("metadata") or {}).get(AGE_KEY, ""))
+    return float(given) if _AGE.fullmatch(given) else 0.0
+
+
+def lifted(standing: dict[str, Any], settings: StreamSettings) -> Lift | None:
+    """Returns what becomes of the age of a stream of events or snapshots that an earlier version has declared. None:
+    that is settled.
+
+    Those versions gave streams one age for everything, which removes also what is pinned. An age that they chose by
+    themselves goes, and the stream remembers it: edges keep runs for exactly as long. Any other age was set by an
+    operator, and stays.
     """
-    age, given = standing.get("max_age") or 0, str((standing.get("metadata") or {}).get(VERSION_KEY, ""))
-    if wanted["name"] not in _HAD_AN_AGE or not given.isdecimal() or int(given) >= _AGELESS:
+    age, version = standing.get("max_age") or 0, str((standing.get("metadata") or {}).get(VERSION_KEY, ""))
+    if standing["name"] not in _HAD_AN_AGE or not version.isdecimal() or int(version) >= _AGELESS:
         return None
-    by_itself = {int(each * _NS) for each in (DEFAULT_MAX_AGE_S, settings.max_age_s)}
-    return [Change("max_age", age, 0)] if age and age in by_itself else []
+    if age not in {int(each * _NS) for each in (DEFAULT_MAX_AGE_S, settings.max_age_s) if each}:
+        return Lift([], {})
+    remembered = {AGE_KEY: _plain(seconds(age))} if standing["name"] == subjects.EVENTS else {}
+    return Lift([Change("max_age", age, 0)], remembered)
 
 
 def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change, str]]:

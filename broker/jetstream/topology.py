@@ -238,7 +238,7 @@ class Topology:
         name = wanted["name"]
         found = await self._info(f"STREAM.INFO.{name}")
         if found is None:
-            if await self._make_stream(wanted):
+            if await self._make_stream(stream_config.first(wanted, self._settings)):
                 return
             found = await self._info(f"STREAM.INFO.{name}")
             if found is None:
@@ -246,12 +246,12 @@ class Topology:
         problem = problem_of_stream(found, wanted)
         if problem is not None:
             raise BrokerRefused(problem)
-        lifting = lifted(found, wanted, self._settings)
-        needed = changes(found, wanted) + (lifting or [])
-        self._tell(name, found | {change.field: change.new for change in lifting or []}, wanted)
-        if needed or lifting is not None:
-            changed = {change.field: change.new for change in needed}
-            changed["metadata"] = (found.get("metadata") or {}) | wanted["metadata"]
+        lift = lifted(found, self._settings)
+        needed = changes(found, wanted) + (lift.changes if lift else [])
+        changed = {change.field: change.new for change in needed}
+        self._tell(name, found | changed, wanted)
+        if needed or lift:
+            changed["metadata"] = (found.get("metadata") or {}) | wanted["metadata"] | (lift.metadata if lift else {})
             await self._api.api(f"STREAM.UPDATE.{name}", found | changed, timeout_s=_ASK_S)
             if needed:
                 _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))

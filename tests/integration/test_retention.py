@@ -110,14 +110,14 @@ async def test_an_empty_bucket_deletes_nothing_and_what_is_of_no_run_goes(
         await streams.store(subject, b"no event")
     await FrameStore(streams).put(pictures, JPEG)
     await PinStore(streams.nats).put(NO_SUCH_TEST, Pin("ann", 1))
-    edge = await make_edge(keeper=False, retention=Retention(1.0))
+    edge = await make_edge(keeper=False)
     await until_shown(kept, edge)
     looks, leftovers = edge.node.keeping.keeper, edge.node.keeping.keeper._leftovers
     edge.node.catalogue.forget(kept)  # as if the bucket were empty
 
     async def cleaned() -> bool:
         leftovers._next_at = 0.0
-        await leftovers.look(looks.now_ms)
+        await leftovers.look(looks.now_ms, 1.0)
         return leftovers.purged == 4
 
     await until(cleaned, within_s=60)
@@ -139,6 +139,7 @@ async def test_a_stream_with_an_age_of_its_own_keeps_it_and_a_pin_says_until_whe
     for name in ("EVENTS", "KV_RUNS"):
         config = (await streams.api(f"STREAM.INFO.{name}"))["config"]
         assert (config["max_age"], config["metadata"]["testcast-topology"]) == (0, "3"), "an earlier version's"
+        assert config["metadata"].get("testcast-age-s") == ("604800" if name == "EVENTS" else None)
     await streams.api("STREAM.UPDATE.EVENTS", config_of_an_operator := await _aged(streams, 3600))
     await topology.apply(nats)
     assert (await streams.api("STREAM.INFO.EVENTS"))["config"]["max_age"] == config_of_an_operator["max_age"]

@@ -64,23 +64,18 @@ def test_the_oldest_is_first() -> None:
 
 
 def test_each_project_has_its_age() -> None:
-    ages = parse_retention("default=20d, nightly=1d,*=0", 3 * DAY_S)
+    ages = parse_retention("default=20d, nightly=1d,*=0")
     assert chosen(run(1), run(2, project="nightly"), run(3, project="other"), retention=ages) == [2]
     assert ages.age_s("default") == 20 * DAY_S and ages.age_s("other") == 0
-    assert parse_retention("", 3 * DAY_S) == Retention(3 * DAY_S) and parse_retention(" , ", 0) == FOR_EVER
-    assert parse_retention("a=90s,b=15m,c=12h,d=2w,e=forever", 1).by_project == {
-        "a": 90,
-        "b": 900,
-        "c": 12 * 3600,
-        "d": 14 * DAY_S,
-        "e": 0,
-    }
+    assert parse_retention(" , ") == parse_retention("") == Retention(None)
+    every = parse_retention("a=90s,b=15m,c=12h,d=2w,e=forever").by_project
+    assert every == {"a": 90, "b": 900, "c": 12 * 3600, "d": 14 * DAY_S, "e": 0}
 
 
 def test_a_run_whose_project_is_not_known_is_kept_as_long_as_any_could_be() -> None:
-    assert chosen(run(project=projects.UNKNOWN), retention=parse_retention("a=20d,*=1d", 1)) == []
-    assert chosen(run(project=projects.UNKNOWN), retention=parse_retention("a=0,*=1d", 1)) == []
-    assert chosen(run(project=projects.UNKNOWN), retention=parse_retention("a=2d,*=1d", 1)) == [1]
+    assert chosen(run(project=projects.UNKNOWN), retention=parse_retention("a=20d,*=1d")) == []
+    assert chosen(run(project=projects.UNKNOWN), retention=parse_retention("a=0,*=1d")) == []
+    assert chosen(run(project=projects.UNKNOWN), retention=parse_retention("a=2d,*=1d")) == [1]
 
 
 WRONG = ["7d", "a", "a=", "=7d", "a=7", "a=7 d", "a=-1d", "a=1.5d", "a=7D", "a=7y", "a=0s", "a=999999999w", "A=7d",
@@ -90,17 +85,17 @@ WRONG = ["7d", "a", "a=", "=7d", "a=7", "a=7 d", "a=-1d", "a=1.5d", "a=7D", "a=7
 @pytest.mark.parametrize("text", WRONG)
 def test_a_wrong_setting_is_refused_with_its_name(text: str) -> None:
     with pytest.raises(BadInput):
-        parse_retention(text, DAY_S)
+        parse_retention(text)
     with pytest.raises(InvalidSetting, match=r"^TESTCAST_RETENTION: "):
         config.retention({"TESTCAST_RETENTION": text})
 
 
-def test_the_age_of_all_events_is_that_of_what_is_not_named() -> None:
-    found = config.retention({"TESTCAST_EVENTS_MAX_AGE_S": "60", "TESTCAST_RETENTION": "a=1h"})
-    assert (found.age_s("a"), found.age_s("b"), found.leftovers_s) == (3600, 60, 3600)
-    assert config.retention({}).age_s("b") == 7 * DAY_S
-    endless = config.retention({"TESTCAST_EVENTS_MAX_AGE_S": "0"})
-    assert not endless.ends and endless.leftovers_s == 7 * DAY_S, "what is of no run goes all the same"
+def test_what_is_not_named_is_kept_as_the_stream_says() -> None:
+    found = config.retention({"TESTCAST_RETENTION": "a=1h"})
+    assert chosen(run(1), run(2, project="a"), retention=found) == [2], "for ever, until the stream has said"
+    assert (found.where(60).age_s("a"), found.where(60).age_s("b"), found.where(60).leftovers_s) == (3600, 60, 3600)
+    assert config.retention({"TESTCAST_RETENTION": "*=1h"}).where(60).age_s("b") == 3600
+    assert config.retention({}).where(0).leftovers_s == 7 * DAY_S, "what is of no run goes all the same"
 
 
 AGES = st.sampled_from([0.0, 1.0, 60.0, 3600.0, 7.0 * DAY_S, 30.0 * DAY_S])
@@ -136,7 +131,7 @@ def test_nothing_watched_pinned_running_or_young_is_ever_due(
     assert not {each.test_id for each in found} & kept
     for each in found:
         assert now_ms is not None and each.ended and each.epoch is not None
-        age_s = retention.by_project.get(each.project, retention.others_s)
+        age_s = retention.by_project.get(each.project, retention.others_s or 0.0)
         assert age_s > 0
         for clock in clocks:
             assert clock is not None, "both are known"
@@ -157,21 +152,37 @@ OF_0_1_0 = {"metadata": {"testcast-topology": "2"}, "max_age": 7 * DAY_S * NS}
 
 
 @pytest.mark.parametrize(
-    ("standing", "becomes"),
+    ("standing", "age_ns", "remembers_s"),
     [
-        (OF_0_1_0, 0),
-        (OF_0_1_0 | {"max_age": 90 * NS}, 0),  # what TESTCAST_EVENTS_MAX_AGE_S says, too
-        (OF_0_1_0 | {"max_age": 42 * NS}, 42 * NS),
-        (OF_0_1_0 | {"max_age": 0}, 0),
-        (OF_0_1_0 | {"metadata": {"testcast-topology": "3"}}, 7 * DAY_S * NS),
-        (OF_0_1_0 | {"metadata": {}}, 7 * DAY_S * NS),
-        (OF_0_1_0 | {"metadata": {"testcast-topology": "odd"}}, 7 * DAY_S * NS),
+        (OF_0_1_0, 0, 7 * DAY_S),
+        (OF_0_1_0 | {"max_age": 90 * NS}, 0, 90),  # what TESTCAST_EVENTS_MAX_AGE_S says, too
+        (OF_0_1_0 | {"max_age": 42 * NS}, 42 * NS, 0),
+        (OF_0_1_0 | {"max_age": 0}, 0, 0),  # for ever: an operator's choice
+        (OF_0_1_0 | {"metadata": {"testcast-topology": "3"}}, 7 * DAY_S * NS, 0),
+        (OF_0_1_0 | {"metadata": {}}, 7 * DAY_S * NS, 0),
+        (OF_0_1_0 | {"metadata": {"testcast-topology": "odd"}}, 7 * DAY_S * NS, 0),
     ],
 )
-def test_the_age_that_an_earlier_version_has_given_is_lifted_and_no_other(standing: Any, becomes: int) -> None:
-    settings = config.StreamSettings(max_age_s=90)
+def test_the_age_that_an_earlier_version_has_given_is_lifted_and_no_other(
+    standing: Any, age_ns: int, remembers_s: float
+) -> None:
+    """The stream remembers it, and whoever keeps runs keeps them for as long."""
+    for name in ("EVENTS", "KV_RUNS", "JOBS", "KV_ACCESS"):
+        found = standing | {"name": name}
+        lift = stream_config.lifted(found, config.StreamSettings(max_age_s=90))
+        for change in lift.changes if lift else ():
+            found |= {change.field: change.new}
+        found["metadata"] = found["metadata"] | (lift.metadata if lift else {})
+        is_ours = name in ("EVENTS", "KV_RUNS")
+        assert found["max_age"] == (age_ns if is_ours else standing["max_age"])
+        assert stream_config.age_s(found) == (remembers_s if name == "EVENTS" else 0)
+
+
+def test_a_new_stream_has_no_age_and_the_one_of_events_remembers_how_long_runs_are_kept() -> None:
+    settings = config.StreamSettings(max_age_s=36_000_000.5)
     for wanted in stream_config.streams(1, settings):
-        lifted = stream_config.lifted(standing, wanted, settings)
-        age = standing["max_age"] if not lifted else lifted[0].new
-        assert age == (becomes if wanted["name"] in ("EVENTS", "KV_RUNS") else standing["max_age"])
-        assert wanted["max_age" if "max_age" in wanted else "max_msgs"] in (0, stream_config.MAX_QUEUED_JOBS)
+        made = stream_config.first(wanted, settings)
+        assert not made.get("max_age")
+        assert stream_config.age_s(made) == pytest.approx(36_000_000.5 if wanted["name"] == "EVENTS" else 0, rel=1e-9)
+    for odd in ("", "-1", "nan", "inf", "1e999", "x", None):
+        assert stream_config.age_s({"metadata": {stream_config.AGE_KEY: odd}}) == 0.0

@@ -19,12 +19,14 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from broker.clock import now_ms
+from broker.contract import subjects
 from broker.contract.errors import NotEnded, NotFound, Pinned, TestcastError
 from broker.contract.retention import Retention, due, is_due, is_over
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.deletion import Deletion, Found
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.snapshot_store import SnapshotChange
+from broker.jetstream.stream_config import age_s
 from broker.log import RateLimited
 from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue
@@ -84,15 +86,16 @@ class Keeper:
         by_age: bool = True,
         wall_ms: Callable[[], int] = now_ms,
     ) -> None:
+        self._log = log
         self._catalogue = catalogue
         self._pins = pins
         self._clock = clock
-        self._retention = retention
+        self._given = self._retention = retention
         self._watched = watched
         self._by_age = by_age
         self._wall_ms = wall_ms
         self._deletion = Deletion(log)
-        self._leftovers = Leftovers(log, self._deletion, catalogue, pins, retention, self._stays)
+        self._leftovers = Leftovers(log, self._deletion, catalogue, pins, self._stays)
         self._begun: dict[str, tuple[str, float]] = {}
         """By test id: the life of the stream of events, and when to go on with it, loop time."""
         self._deleted = self._finished = self._failures = 0
@@ -125,8 +128,8 @@ class Keeper:
 
     def _pause_s(self) -> float:
         """A day's runs are looked at once a minute; where runs live for minutes, more often."""
-        ages = [each for each in (self._retention.others_s, *self._retention.by_project.values()) if each]
-        return max(_TICK_S, min([_LOOK_S, *(each / 10 for each in ages)])) * random.uniform(0.8, 1.2)
+        shortest_s = min((each for each in self._retention.ages if each), default=_LOOK_S)
+        return max(_TICK_S, min(_LOOK_S, shortest_s / 10)) * random.uniform(0.8, 1.2)
 
     async def _finish_begun(self, now: float) -> None:
         for test_id, (epoch, at) in list(self._begun.items()):
@@ -157,6 +160,14 @@ class Keeper:
 
     async def look(self) -> bool:
         """Deletes what is due. Returns whether there is more."""
+        if self.now_ms() is None:
+            return False
+        try:
+            config = (await self._log.streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
+            self._retention = self._given.where(age_s(config))
+        except TestcastError as error:
+            self._failed("asking how long runs are kept", error)
+            return False
         runs = (run for run, revision in self._catalogue.all() if revision)
         found = due(runs, self._retention, self.now_ms(), self._stays)
         chosen = found[:_MOST]
@@ -171,7 +182,7 @@ class Keeper:
                 self._failed(f"deleting test {run.test_id} for its age", error)
                 return False
         try:
-            await self._leftovers.look(self.now_ms)
+            await self._leftovers.look(self.now_ms, self._retention.leftovers_s)
         except TestcastError as error:
             self._failed("purging what is of no run", error)
         return len(found) > _MOST
@@ -185,10 +196,10 @@ class Keeper:
         Args:
             known: as the list has it, which knows the project also where the run's first event has gone.
         """
-        now, age_s = self.now_ms(), self._retention.age_s(known.project)
+        now, age = self.now_ms(), self._retention.age_s(known.project)
         agreed_ms = min(now, found.now_ms) if now is not None and found.now_ms else None
-        is_old = found.snapshot is not None and is_due(found.snapshot, age_s, agreed_ms)
-        if not is_old or not is_over(age_s, found.last_ms, agreed_ms) or self._stays(known.test_id):
+        is_old = found.snapshot is not None and is_due(found.snapshot, age, agreed_ms)
+        if not is_old or not is_over(age, found.last_ms, agreed_ms) or self._stays(known.test_id):
             raise _Stays
 
     def _failed(self, what: str, error: TestcastError) -> None:

@@ -45,9 +45,7 @@ class Keeping:
         self._catalogue = catalogue
         self._most_pins = config.pins_per_project
         self.pins = Pins(PinStore(log.connection), catalogue.set_pinned)
-        self.keeper = Keeper(
-            log, catalogue, self.pins, clock, config.retention, watched, by_age=config.keeper and config.retention.ends
-        )
+        self.keeper = Keeper(log, catalogue, self.pins, clock, config.retention, watched, by_age=config.keeper)
         self.on_deleted: list[Callable[[str], None]] = []
         """Called with the test id of each run that was deleted, once or twice: what a part holds of it has to go."""
         catalogue.on_deleted.append(self._on_mark)

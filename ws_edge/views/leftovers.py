@@ -13,7 +13,7 @@ from typing import Final
 
 from broker.contract import subjects
 from broker.contract.errors import NotFound, NotThere
-from broker.contract.retention import Retention, is_over
+from broker.contract.retention import is_over
 from broker.jetstream import runs
 from broker.jetstream.api import Stored
 from broker.jetstream.deletion import Deletion
@@ -47,7 +47,6 @@ class Leftovers:
         deletion: Deletion,
         catalogue: Catalogue,
         pins: Pins,
-        retention: Retention,
         stays: Callable[[str], bool],
     ) -> None:
         self._log = log
@@ -55,17 +54,20 @@ class Leftovers:
         self._catalogue = catalogue
         self._pins = pins
         self._pin_store = PinStore(log.connection)
-        self._age_s = retention.leftovers_s
+        self._age_s = 0.0
         self._stays = stays
-        self._next_at = asyncio.get_running_loop().time() + min(_FIRST_S, self._age_s) * random.uniform(0.5, 1.5)
+        self._next_at = asyncio.get_running_loop().time() + _FIRST_S * random.uniform(0.5, 1.5)
         self.purged = 0
         """Subjects that were emptied, since the start of the node."""
 
     def __repr__(self) -> str:
         return f"<Leftovers purged={self.purged}>"
 
-    async def look(self, clock: Clock) -> None:
+    async def look(self, clock: Clock, age_s: float) -> None:
         """Cleans, if an hour has passed since the last time.
+
+        Args:
+            age_s: how old what is of no run may become.
 
         Raises:
             BrokerUnavailable, BrokerRefused: a part may be cleaned.
@@ -73,7 +75,8 @@ class Leftovers:
         loop = asyncio.get_running_loop()
         if clock() is None or loop.time() < self._next_at:
             return
-        self._next_at = loop.time() + min(_EVERY_S, self._age_s) * random.uniform(0.8, 1.2)
+        self._age_s = age_s
+        self._next_at = loop.time() + _EVERY_S * random.uniform(0.8, 1.2)
         await self._clean(subjects.EVENTS, subjects.ALL_EVENTS, clock)
         await self._clean(subjects.FRAMES, subjects.ALL_FRAMES, clock)
         for test_id, pin in self._pins.of_no_run(self._catalogue.stored):
