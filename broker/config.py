@@ -11,13 +11,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from broker import known_settings
-from broker.contract.errors import InvalidSetting
+from broker.contract.errors import BadInput, InvalidSetting
+from broker.contract.retention import Retention, parse_retention
 from broker.contract.url_policy import MAX_ALLOWED_HOSTS, allowed_host
 from broker.login import NatsSettings, check
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
-
-
 _SCHEME = re.compile(r"(\w+://)")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
@@ -36,7 +35,8 @@ class StreamSettings(NamedTuple):
     """How a stream is made. One that stands keeps what it has."""
 
     max_age_s: float = DEFAULT_MAX_AGE_S
-    """How long events, snapshots and pictures are kept, seconds; 0: for ever."""
+    """How long a run is kept whose project `TESTCAST_RETENTION` does not name, seconds; 0: for ever. The stream of
+    events remembers it from when it was made."""
     max_bytes: int = 0
     """How large the stream of events may become; the oldest events go first. 0: unlimited."""
     frames_max_bytes: int = DEFAULT_FRAMES_MAX_BYTES
@@ -103,6 +103,18 @@ def streams(environ: Mapping[str, str] = os.environ) -> StreamSettings:
         whole("TESTCAST_FRAMES_MAX_BYTES", DEFAULT_FRAMES_MAX_BYTES, 0, _MOST_BYTES, environ),
         whole("TESTCAST_FRAMES_PER_RUN", DEFAULT_FRAMES_PER_RUN, 1, 100_000, environ),
     )
+
+
+def retention(environ: Mapping[str, str] = os.environ) -> Retention:
+    """Reads `TESTCAST_RETENTION`.
+
+    Raises:
+        InvalidSetting: it makes no sense; the message names the variable.
+    """
+    try:
+        return parse_retention(environ.get("TESTCAST_RETENTION", ""))
+    except BadInput as error:
+        raise InvalidSetting(f"TESTCAST_RETENTION: {error.message}") from None
 
 
 def metrics(environ: Mapping[str, str] = os.environ) -> MetricsSettings:

@@ -18,11 +18,16 @@ from ws_edge.node import Node
 
 
 class Edge:
-    """An edge in this process, without a socket under it."""
+    """An edge in this process, without a socket under it.
 
-    def __init__(self, nats_url: str) -> None:
+    Args:
+        settings: fields of its `EdgeConfig`.
+    """
+
+    def __init__(self, nats_url: str, **settings: Any) -> None:
         self.node: Node
-        self._app = make_app(nats_url, 1, EdgeConfig(allow_private=True, canary_s=0), self._on_ready)
+        config = EdgeConfig(allow_private=True, canary_s=0)._replace(**settings)
+        self._app = make_app(nats_url, 1, config, self._on_ready)
         self._state: dict[str, Any] = {}
         self._stop = asyncio.Event()
         self._started = asyncio.Event()

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.config import allow_private, allowed_hosts, number, switch, whole
+from broker.config import allow_private, allowed_hosts, number, retention, switch, whole
 from broker.contract.errors import InvalidSetting
+from broker.contract.retention import Retention
 from ws_edge.access.files import read_secret, readable_by_others
 from ws_edge.access.oidc_settings import CLIENT_SECRET_FILE, OidcConfig, oidc_config
 from ws_edge.access.settings import KEYS, SECRET_FILE, SESSION_KEY_FILE, AccessConfig, access_config
@@ -44,6 +45,9 @@ class EdgeConfig(NamedTuple):
     limits: Limits = Limits()
     projector: bool = True
     reaper: bool = True
+    keeper: bool = True
+    retention: Retention = Retention(None)
+    pins_per_project: int = 1000
     run_lost_s: float = 900.0
     allow_private: bool = False
     allowed_hosts: frozenset[str] = frozenset()
@@ -61,8 +65,8 @@ class EdgeConfig(NamedTuple):
 
 
 def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
-    """Reads `TESTCAST_EDGE_…`, the settings of authentication, `TESTCAST_RUN_LOST_S`, `TESTCAST_ALLOW_PRIVATE`,
-    `TESTCAST_ALLOW_HOSTS` and `TESTCAST_INSECURE`.
+    """Reads `TESTCAST_EDGE_…`, the settings of authentication and retention, `TESTCAST_RUN_LOST_S`,
+    `TESTCAST_ALLOW_PRIVATE`, `TESTCAST_ALLOW_HOSTS` and `TESTCAST_INSECURE`.
 
     Raises:
         InvalidSetting: a value makes no sense; the message names the variable.
@@ -94,6 +98,9 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         public_url=_public_url(environ.get("TESTCAST_EDGE_PUBLIC_URL", "").strip()),
         projector=switch("TESTCAST_EDGE_PROJECTOR", default.projector, environ),
         reaper=switch("TESTCAST_EDGE_REAPER", default.reaper, environ),
+        keeper=switch("TESTCAST_EDGE_KEEPER", default.keeper, environ),
+        retention=retention(environ),
+        pins_per_project=whole("TESTCAST_PINS_PER_PROJECT", default.pins_per_project, 0, 100_000, environ),
         run_lost_s=number("TESTCAST_RUN_LOST_S", default.run_lost_s, 1, 7 * 86400, environ),
         allow_private=allow_private(environ) or False,
         allowed_hosts=allowed_hosts(environ),

@@ -39,6 +39,7 @@ from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue
 from ws_edge.views.installation import Installation
+from ws_edge.views.keeping import Keeping
 from ws_edge.views.listing import RunList
 from ws_edge.views.pictures import Pictures
 from ws_edge.views.projector import Projector
@@ -108,17 +109,23 @@ class Node:
             repair=repair,
         )
         self.agents = Agents(self.log.streams, self.catalogue)
-        self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self._limit_strangers(config)
         self._count_and_measure(config)
         self.pictures = Pictures(nats, self.hub, config.high_water_bytes)
         self.hub.listeners = (self.tests, self.pictures.channel)
+        self._end_and_delete(config)
         self._tokens: TokenAccess | None = None
         self.proofs: ProofAccess | None = None
         """How requests prove who sends them. None: without authentication."""
         if config.access.enabled:
             self.access = self.proofs = self._proof_access()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _end_and_delete(self, config: EdgeConfig) -> None:
+        """Makes what ends runs, and what keeps and deletes them."""
+        self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
+        self.keeping = Keeping(self.log, self.catalogue, self.broker_clock, config, self.hub.topics.__contains__)
+        self.keeping.on_deleted += [self.hub.deleted, self.pictures.forget]
 
     def _limit_strangers(self, config: EdgeConfig) -> None:
         """Counts what clients use up. Where the system permits few open files, they share those: sockets leave a tenth
@@ -183,6 +190,7 @@ class Node:
             projector=self.projector.statistics(),
             refill=self.refill.statistics(),
             reaper=self.reaper.statistics(),
+            keeping=self.keeping.statistics(),
             requeue=self.requeue.statistics(),
             tests=self.tests.statistics(),
             unreadable=self.hub.unreadable.statistics(),
@@ -286,11 +294,7 @@ class Node:
         return self.catalogue.scoped(principal.projects)
 
     async def project_of(self, test_id: str) -> str | None:
-        """A run's project from its events; None where there is no such run. `ProjectAccess` looks with this.
-
-        Raises:
-            BrokerUnavailable: no leader.
-        """
+        """A run's project from its events, for `ProjectAccess`. See `runs.project_of`."""
         return await runs.project_of(self.log, test_id)
 
     def snapshot(self, test_id: str) -> Snapshot | None:
@@ -303,11 +307,7 @@ class Node:
             self.hub.spawn(self.projector.fold(test_id, newest, doubted=True))
 
     async def cancel(self, test_id: str) -> Snapshot:
-        """Ends a run as cancelled. Returns the snapshot after it.
-
-        Raises:
-            NotFound, AlreadyEnded, BrokerUnavailable.
-        """
+        """Ends a run as cancelled. Returns the snapshot after it. Raises what `runs.cancel` does."""
         return await runs.cancel(self.log, test_id)
 
     async def start(self) -> None:
@@ -334,6 +334,7 @@ class Node:
         if self.config.access.enabled:
             self._run("access", self.records.run)
         self._run("refill", self.refill.run)
+        self._run("keeping", self.keeping.run)
         self._run("agents", self.agents.run)
         self._run("canary", self.canary.run)
         if self.config.projector:

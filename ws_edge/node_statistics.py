@@ -20,6 +20,7 @@ from ws_edge.transport.quotas import QuotaStatistics
 from ws_edge.transport.unread import UnreadStatistics
 from ws_edge.views.catalogue import CatalogueStatistics
 from ws_edge.views.installation import InstallationStatistics
+from ws_edge.views.keeping import KeepingStatistics
 from ws_edge.views.pictures import PicturesStatistics
 from ws_edge.views.projector import ProjectorStatistics
 from ws_edge.views.reaper import ReaperStatistics
@@ -65,6 +66,7 @@ class NodeStatistics(NamedTuple):
     projector: ProjectorStatistics
     refill: RefillStatistics
     reaper: ReaperStatistics
+    keeping: KeepingStatistics
     requeue: RequeueStatistics
     tests: TestsChannelStatistics
     unreadable: UnreadableStatistics

@@ -90,6 +90,24 @@ class AlreadyEnded(TestcastError):
     code = "already_ended"
 
 
+class NotEnded(TestcastError):
+    """The run has not ended yet, and only what has ended can be deleted. Cancel it first."""
+
+    code = "not_ended"
+
+
+class Pinned(TestcastError):
+    """The run is kept for good. Unpin it first."""
+
+    code = "pinned"
+
+
+class TooManyPins(TestcastError):
+    """The project has as many pinned runs as it may have. Unpin one first."""
+
+    code = "too_many_pins"
+
+
 class Conflict(TestcastError):
     """Somebody else has written to the run since the position that the publisher named. Nothing more was stored.
 

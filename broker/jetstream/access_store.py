@@ -10,14 +10,17 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from broker.contract import subjects
-from broker.contract.errors import BadInput, WrongLastSequence
+from broker.contract.errors import BadInput, NotThere, WrongLastSequence
 from broker.jetstream import kv
 from broker.jetstream.api import TTL_HEADER, Stored, Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
+from broker.jetstream.survey import stored_subjects
 
 _ENDLESS_S: Final = 100 * 365 * 24 * 3600.0
 """What is to live for longer has no end: the server counts nanoseconds in 64 bits, and refuses a larger number."""
+_LONGEST_SHARE_S: Final = 90 * 24 * 3600.0
+"""No share link lives longer."""
 _KEY: Final = re.compile(r"[a-z]{1,16}(?:\.[A-Za-z0-9_-]{1,64}){1,2}")
 _STREAM: Final = kv.stream(subjects.ACCESS)
 
@@ -74,6 +77,19 @@ class AccessStore:
         """The value of a key, from the leader; None when it has none."""
         entry = await self._streams.kv_get(subjects.ACCESS, _checked(key))
         return None if entry is None else _change(entry).value
+
+    async def end_shares(self, test_id: str) -> None:
+        """Deletes every share link of a run. Harmless when it has none, or there is no bucket."""
+        every = kv.subject(subjects.ACCESS, f"share.{test_id}.*")
+        try:
+            found = await stored_subjects(self._streams, _STREAM, every)
+        except NotThere as error:
+            if not error.certain:
+                raise
+            return
+        for key in map(kv.key_of, found):
+            if await self.get(key) is not None:
+                await self.delete(key, _LONGEST_SHARE_S)
 
     def watch(
         self,

@@ -10,10 +10,11 @@ import msgspec
 
 from broker.contract import projects, subjects
 from broker.contract import snapshot as snapshots
+from broker.contract.errors import BrokerRefused
 from broker.contract.ids import is_test_id
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import kv
-from broker.jetstream.api import Stored, Streams, StreamState
+from broker.jetstream.api import TTL_HEADER, Stored, Streams, StreamState
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.survey import newest_after, newest_of_all
@@ -21,6 +22,12 @@ from broker.log import RateLimited
 
 FOLDED_HEADER: Final = "Testcast-Folded"
 """On each value that a projector writes. A value without it was put there by somebody else, whatever it says."""
+DELETION_HEADER: Final = "Testcast-Deletion"
+"""`<begun or done> <epoch>`, on the mark of a run that was deleted in this life of the stream of events."""
+MARK_S: Final = 7 * 24 * 3600
+"""How long the mark of a run that is gone stays: so long nobody brings a deleted run back by a late event."""
+_TTL_DISABLED: Final = 10166
+"""The stream takes no lifetimes: an operator has not declared it for this version yet."""
 _limited = RateLimited(logging.getLogger("testcast.snapshots"), per_s=10.0)
 
 
@@ -29,12 +36,21 @@ class SnapshotChange(NamedTuple):
 
     test_id: str
     revision: int
-    kind: Literal["written", "removed", "unreadable"]
-    """An unreadable value is not a snapshot, or is one of another run: forged or damaged. The next fold replaces it."""
+    kind: Literal["written", "removed", "unreadable", "deleting", "deleted"]
+    """An unreadable value is not a snapshot, or is one of another run: forged or damaged. The next fold replaces it.
+    Of a run that is being deleted, or was, everything goes; a snapshot that was removed may be folded again."""
     snapshot: Snapshot | None
     """Only with "written"."""
     folded: bool = True
     """A projector has written it. Otherwise it may say anything, has to be folded again, and names no project."""
+    epoch: str = ""
+    """With "deleting" and "deleted": the life of the stream of events that the run was deleted in."""
+    lasting: bool = False
+    """With "removed": the mark has no lifetime, as those of earlier versions."""
+
+    def is_deletion(self, epoch: str) -> bool:
+        """Whether the run was deleted in this life of the stream, or is being deleted."""
+        return self.kind in ("deleting", "deleted") and self.epoch == epoch
 
 
 class SnapshotStore:
@@ -55,10 +71,17 @@ class SnapshotStore:
         Raises:
             BrokerUnavailable: no leader.
         """
+        change = await self.newest(test_id)
+        return (None, 0) if change is None else (change.snapshot, change.revision)
+
+    async def newest(self, test_id: str) -> SnapshotChange | None:
+        """Returns the run's newest entry, from the leader; None when nothing was written.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
         entry = await self._streams.last(kv.stream(subjects.RUNS), kv.subject(subjects.RUNS, test_id))
-        if entry is None:
-            return None, 0
-        return _change(test_id, entry).snapshot, entry.seq
+        return None if entry is None else _change(test_id, entry)
 
     async def put(self, snapshot: Snapshot, revision: int) -> int:
         """Writes the snapshot if the newest revision is still `revision`. Returns the new revision.
@@ -78,8 +101,40 @@ class SnapshotStore:
             WrongLastSequence: it was written since.
             BrokerUnavailable: no acknowledgement; it may be deleted all the same.
         """
-        subject, headers = kv.subject(subjects.RUNS, test_id), {kv.OPERATION_HEADER: "DEL"}
-        await self._streams.store(subject, b"", expected_last=revision, headers=headers)
+        await self._mark(test_id, {}, revision)
+
+    async def begin_deletion(self, test_id: str, revision: int, epoch: str) -> int:
+        """Marks a run as being deleted if its newest revision is still `revision`. Every edge drops it, and goes on
+        with the deletion if nobody ends it. Returns the new revision.
+
+        Args:
+            epoch: this life of the stream of events.
+
+        Raises:
+            WrongLastSequence: it was written since.
+            BrokerUnavailable: no acknowledgement; the deletion may have begun all the same.
+        """
+        subject = kv.subject(subjects.RUNS, test_id)
+        headers = {kv.OPERATION_HEADER: "DEL", DELETION_HEADER: f"begun {epoch}"}
+        return (await self._streams.store(subject, b"", expected_last=revision, headers=headers)).seq
+
+    async def end_deletion(self, test_id: str, epoch: str) -> None:
+        """Marks a run as deleted, whatever is stored of it.
+
+        Raises:
+            BrokerUnavailable: no acknowledgement.
+        """
+        await self._mark(test_id, {DELETION_HEADER: f"done {epoch}"}, None)
+
+    async def _mark(self, test_id: str, headers: dict[str, str], revision: int | None) -> None:
+        subject, headers = kv.subject(subjects.RUNS, test_id), {kv.OPERATION_HEADER: "DEL", **headers}
+        try:
+            lifetime = {TTL_HEADER: f"{MARK_S}s"}
+            await self._streams.store(subject, b"", expected_last=revision, headers=headers | lifetime)
+        except BrokerRefused as error:
+            if error.err_code != _TTL_DISABLED:
+                raise
+            await self._streams.store(subject, b"", expected_last=revision, headers=headers)
 
     async def revisions(self) -> dict[str, int]:
         """Returns the newest revision of every run that has a snapshot.
@@ -144,7 +199,7 @@ class SnapshotStore:
 
 def _change(test_id: str, entry: Stored) -> SnapshotChange:
     if entry.header(kv.OPERATION_HEADER) is not None or not entry.data:
-        return SnapshotChange(test_id, entry.seq, "removed", None)
+        return _removal(test_id, entry)
     try:
         snapshot = snapshots.decode(entry.data, test_id, entry.stored_ms)
     except msgspec.MsgspecError as error:
@@ -154,3 +209,12 @@ def _change(test_id: str, entry: Stored) -> SnapshotChange:
     if not folded:  # who wrote it could move a run into a project that may be read
         snapshot = msgspec.structs.replace(snapshot, project=projects.UNKNOWN)
     return SnapshotChange(test_id, entry.seq, "written", snapshot, folded)
+
+
+def _removal(test_id: str, entry: Stored) -> SnapshotChange:
+    state, _, epoch = (entry.header(DELETION_HEADER) or "").partition(" ")
+    if state == "begun" and epoch:
+        return SnapshotChange(test_id, entry.seq, "deleting", None, epoch=epoch)
+    if state == "done" and epoch:
+        return SnapshotChange(test_id, entry.seq, "deleted", None, epoch=epoch)
+    return SnapshotChange(test_id, entry.seq, "removed", None, lasting=entry.header(TTL_HEADER) is None)

@@ -8,10 +8,11 @@ testcast cannot work without is added to it, and nothing at all to a stream that
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from broker.config import StreamSettings
+from broker.config import DEFAULT_MAX_AGE_S, StreamSettings
 from broker.contract import subjects
 from broker.jetstream import kv
 
@@ -33,6 +34,11 @@ VERSION: Final = 3
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
+AGE_KEY: Final = "testcast-age-s"
+"""In the metadata of `EVENTS`: how long edges keep runs, seconds; 0: for ever."""
+_AGE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,3})?", re.ASCII)
+_AGELESS: Final = 3
+"""The version from which on streams are made without an age."""
 _NS: Final = 1_000_000_000
 _WINDOW_S: Final = 120
 
@@ -42,16 +48,17 @@ _PINS_STREAM: Final = kv.stream(subjects.PINS)
 _MUST: Final = {
     subjects.EVENTS: ("subjects", "allow_direct", "republish"),
     subjects.JOBS: ("subjects", "discard", "max_msgs_per_subject", "discard_new_per_subject"),
-    _RUNS_STREAM: ("subjects", "allow_direct"),
+    _RUNS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
     subjects.FRAMES: ("subjects", "allow_direct", "republish"),
     _PINS_STREAM: ("subjects", "allow_direct"),
     _ACCESS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
 }
 """What testcast cannot work without. A stream that lacks one of them is changed."""
+_HAD_AN_AGE: Final = (subjects.EVENTS, _RUNS_STREAM)
 _NEVER: Final = ("allow_rollup_hdrs",)
 """What no stream may allow: one message with the header `Nats-Rollup` would remove every other one of a stream."""
 _TOLD: Final = {
-    "max_age": "TESTCAST_EVENTS_MAX_AGE_S",
+    "max_age": "TESTCAST_RETENTION",
     "max_bytes": "TESTCAST_EVENTS_MAX_BYTES",
     "num_replicas": "TESTCAST_NATS_REPLICAS",
 }
@@ -73,10 +80,21 @@ class Change(NamedTuple):
         return f"{self.field} {shown(self.field, self.old)} -> {shown(self.field, self.new)}"
 
 
+def _plain(age_s: float) -> str:
+    """Seconds, to a thousandth."""
+    return f"{age_s:.3f}".rstrip("0").rstrip(".")
+
+
+class Lift(NamedTuple):
+    """How a stream of an earlier version loses its age."""
+
+    changes: list[Change]
+    metadata: dict[str, str]
+
+
 def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[str, Any]]:
     """Returns the configurations of the streams, as the broker's API takes them to make one."""
     settings = settings or StreamSettings()
-    max_age = int(settings.max_age_s * _NS)
     made = [
         {
             "name": subjects.EVENTS,
@@ -84,12 +102,12 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
             "retention": "limits",
             "storage": "file",
             "allow_direct": True,
-            "max_age": max_age,
+            "max_age": 0,  # edges delete what is old: each project has an age, and what is pinned has none
             "max_bytes": settings.max_bytes or -1,
             "max_msgs_per_subject": MAX_EVENTS_PER_RUN,
             "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
             "discard": "old",
-            "duplicate_window": min(_WINDOW_S * _NS, max_age or _WINDOW_S * _NS),  # the broker takes no longer one
+            "duplicate_window": _WINDOW_S * _NS,
             "republish": {"src": subjects.ALL_EVENTS, "dest": "test.{{wildcard(1)}}.live"},
         },
         {
@@ -103,29 +121,30 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
             "discard_new_per_subject": True,
             "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
         },
-        _bucket(subjects.RUNS, max_age, max_value_bytes=256 * 1024),
-        _frames(settings, max_age),
-        _bucket(subjects.PINS, 0, max_value_bytes=MAX_PIN_BYTES),
+        # The marks of runs that were deleted have lifetimes of their own.
+        _bucket(subjects.RUNS, max_value_bytes=256 * 1024) | {"allow_msg_ttl": True},
+        _frames(settings),
+        _bucket(subjects.PINS, max_value_bytes=MAX_PIN_BYTES),
         # Each entry has a lifetime of its own: that of the token, share link or ticket that it is about.
-        _bucket(subjects.ACCESS, 0, max_value_bytes=MAX_ACCESS_BYTES) | {"allow_msg_ttl": True},
+        _bucket(subjects.ACCESS, max_value_bytes=MAX_ACCESS_BYTES) | {"allow_msg_ttl": True},
     ]
     common = {**dict.fromkeys(_NEVER, False), "num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}}
     return [config | common for config in made]
 
 
-def _frames(settings: StreamSettings, max_age: int) -> dict[str, Any]:
+def _frames(settings: StreamSettings) -> dict[str, Any]:
     return {
         "name": subjects.FRAMES,
         "subjects": [subjects.ALL_FRAMES],
         "retention": "limits",
         "storage": "file",
         "allow_direct": True,
-        "max_age": max_age,
+        "max_age": 0,
         "max_bytes": settings.frames_max_bytes or -1,
         "max_msgs_per_subject": settings.frames_per_run,
         "max_msg_size": MAX_FRAME_MESSAGE_BYTES,
         "discard": "old",
-        "duplicate_window": min(_WINDOW_S * _NS, max_age or _WINDOW_S * _NS),
+        "duplicate_window": _WINDOW_S * _NS,
         # Whoever shows pictures learns that there is a new one, and fetches it if it is looked at.
         "republish": {"src": subjects.ALL_FRAMES, "dest": "test.{{wildcard(1)}}.frame", "headers_only": True},
     }
@@ -165,7 +184,7 @@ def is_left_over(info: dict[str, Any]) -> bool:
     return state["messages"] == 0 and now_ms - since_ms > DAY_S * 1000
 
 
-def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
+def _bucket(name: str, max_value_bytes: int) -> dict[str, Any]:
     return {
         "name": kv.stream(name),
         "subjects": [kv.subject(name, ">")],
@@ -173,7 +192,7 @@ def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
         "storage": "file",
         "max_msgs_per_subject": 1,
         "max_msg_size": max_value_bytes,
-        "max_age": max_age,
+        "max_age": 0,
         "discard": "new",
         "allow_direct": True,
         "deny_delete": True,
@@ -273,6 +292,37 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
     return found + [Change(field, True, False) for field in _NEVER if standing.get(field)]
 
 
+def first(wanted: dict[str, Any], settings: StreamSettings) -> dict[str, Any]:
+    """Returns the configuration that a stream is made with: the one of events remembers how long runs are kept."""
+    if wanted["name"] != subjects.EVENTS:
+        return wanted
+    return wanted | {"metadata": wanted["metadata"] | {AGE_KEY: _plain(settings.max_age_s)}}
+
+
+def age_s(standing: dict[str, Any]) -> float:
+    """Returns how long the stream of events says that runs are kept, seconds. 0: it does not say, and they are kept
+    until the stream's own age removes them, if it has one."""
+    given = str((standing.get("metadata") or {}).get(AGE_KEY, ""))
+    return float(given) if _AGE.fullmatch(given) else 0.0
+
+
+def lifted(standing: dict[str, Any], settings: StreamSettings) -> Lift | None:
+    """Returns what becomes of the age of a stream of events or snapshots that an earlier version has declared. None:
+    that is settled.
+
+    Those versions gave streams one age for everything, which removes also what is pinned. An age that they chose by
+    themselves goes, and the stream remembers it: edges keep runs for exactly as long. Any other age was set by an
+    operator, and stays.
+    """
+    age, version = standing.get("max_age") or 0, str((standing.get("metadata") or {}).get(VERSION_KEY, ""))
+    if standing["name"] not in _HAD_AN_AGE or not version.isdecimal() or int(version) >= _AGELESS:
+        return None
+    if age not in {int(each * _NS) for each in (DEFAULT_MAX_AGE_S, settings.max_age_s) if each}:
+        return Lift([], {})
+    remembered = {AGE_KEY: _plain(seconds(age))} if standing["name"] == subjects.EVENTS else {}
+    return Lift([Change("max_age", age, 0)], remembered)
+
+
 def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change, str]]:
     """Returns what a standing stream has otherwise than the settings say, and the setting's name. It stays."""
     found = []
@@ -282,6 +332,14 @@ def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change,
         if new is not None and (old or 0) != new and not (field == "max_bytes" and {old, new} <= {0, -1, None}):
             found.append((Change(field, old, new), setting))
     return found
+
+
+def told_of(change: Change, setting: str) -> str:
+    """Returns what the log says of a field that a standing stream keeps."""
+    old, new = shown(change.field, change.old), shown(change.field, change.new)
+    if change.field == "max_age":
+        return f"{change.field} of {old}: pins and {setting} keep nothing for longer"
+    return f"{change.field} of {old}; {setting} says {new}"
 
 
 def shown(field: str, value: Any) -> str:

@@ -32,10 +32,12 @@ from broker.jetstream.stream_config import (
     consumers,
     is_newer,
     kept,
+    lifted,
     problem_of_consumer,
     problem_of_stream,
     shown,
     streams,
+    told_of,
 )
 from broker.log import RateLimited
 from broker.retry import Backoff, pause, retry
@@ -236,7 +238,7 @@ class Topology:
         name = wanted["name"]
         found = await self._info(f"STREAM.INFO.{name}")
         if found is None:
-            if await self._make_stream(wanted):
+            if await self._make_stream(stream_config.first(wanted, self._settings)):
                 return
             found = await self._info(f"STREAM.INFO.{name}")
             if found is None:
@@ -244,13 +246,34 @@ class Topology:
         problem = problem_of_stream(found, wanted)
         if problem is not None:
             raise BrokerRefused(problem)
-        self._tell(name, found, wanted)
-        needed = changes(found, wanted)
-        if needed:
-            metadata = (found.get("metadata") or {}) | wanted["metadata"]
-            changed = {change.field: change.new for change in needed}
-            await self._api.api(f"STREAM.UPDATE.{name}", found | changed | {"metadata": metadata}, timeout_s=_ASK_S)
-            _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
+        lift = lifted(found, self._settings)
+        needed = changes(found, wanted) + (lift.changes if lift else [])
+        changed = {change.field: change.new for change in needed}
+        self._tell(name, found | changed, wanted)
+        if needed or lift:
+            changed["metadata"] = (found.get("metadata") or {}) | wanted["metadata"] | (lift.metadata if lift else {})
+            await self._api.api(f"STREAM.UPDATE.{name}", found | changed, timeout_s=_ASK_S)
+            if needed:
+                _log.warning("changed the stream %s: %s", name, "; ".join(map(str, needed)))
+
+    async def _make_stream(self, wanted: dict[str, Any]) -> bool:
+        """Makes a stream, smaller where the broker has no room for it. Returns as `_make`."""
+        name, first = wanted["name"], await self._first_seq(wanted["name"])
+        *tries, last = stream_config.asks(wanted)
+        for ask in (*tries, last):
+            try:
+                made = await self._make(name, f"STREAM.CREATE.{name}", ask.made | first)
+            except TestcastError as error:
+                if ask is last or not advice.lacks_room(error):
+                    raise
+                continue
+            if made and ask.kept is not ask.made:
+                await self._api.api(f"STREAM.UPDATE.{name}", ask.kept | first, timeout_s=_ASK_S)
+            if made and ask.kept is not wanted:
+                size, less = (shown("max_bytes", each["max_bytes"]) for each in (wanted, ask.kept))
+                _log.warning("the broker has no room for %s bytes of %s: it keeps at most %s", size, name, less)
+            return made
+        return False
 
     async def _make_stream(self, wanted: dict[str, Any]) -> bool:
         """Makes a stream, smaller where the broker has no room for it. Returns as `_make`."""
@@ -339,8 +362,7 @@ class Topology:
         for change, setting in kept(found, wanted):
             if (name, change.field) not in self._told:
                 self._told.add((name, change.field))
-                old, new = shown(change.field, change.old), shown(change.field, change.new)
-                _log.info("the stream %s keeps its %s of %s; %s says %s", name, change.field, old, setting, new)
+                _log.info("the stream %s keeps its %s", name, told_of(change, setting))
 
     def _say(self, text: str) -> None:
         """Logs why declaring does not succeed: each reason at once, and the same one at most every half minute."""

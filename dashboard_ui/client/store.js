@@ -165,6 +165,29 @@ export class Store {
     run.refusal = String(error.message);
     run.refusalCode = String(error.code ?? error.data?.code ?? "not_found");
     this.runs.dirty.add(run.id);
+    if (error.data?.deleted === true) this.deleted(run);
+  }
+
+  /** A run was deleted: the list drops it, also where a reader has its feed open. @param {Run<F>} run */
+  deleted(run) {
+    run.deleted = true;
+    if (this.only === run.id) return;
+    run.pinned = run.opened = false;
+    this.runs.drop(run);
+  }
+
+  /**
+   * The edge has pinned, unpinned or deleted a run for the reader. Its list will say so too.
+   *
+   * @param {string} testId
+   * @param {"pinTest"|"unpinTest"|"deleteTest"} method
+   */
+  kept(testId, method) {
+    const run = this.runs.get(testId);
+    if (!run) return;
+    if (method === "deleteTest") this.deleted(run);
+    else run.snapshot = { ...run.snapshot, pinned: method === "pinTest" };
+    this.runs.dirty.add(testId);
   }
 
   /** Keeps a run whether or not the list contains it. @param {string} testId @param {Snapshot|null} [snapshot] */

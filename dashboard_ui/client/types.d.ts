@@ -42,6 +42,7 @@ interface Snapshot {
   epoch?: string; // the life of the stream that `seq` belongs to
   queuePlace?: number; // 1 is the next; added by the edge to the first 100 of the queue
   noAgent?: boolean; // queued while no agent is running; added by the edge
+  pinned?: boolean; // somebody keeps it for good; added by the edge
   stalled?: boolean; // had begun, and no sign of life for 25 s; added by the edge
 }
 
@@ -73,6 +74,7 @@ interface Run<F extends EventSink = EventSink> {
   recovering: { head: number; count: number } | null; // a resume in progress
   refusal: string | null; // why the edge refused the subscription
   refusalCode?: string; // the edge's word for it
+  deleted?: boolean; // it was deleted while it was watched
   unreadableTo?: number; // seq of the newest unreadable event that was counted
 }
 

@@ -9,6 +9,7 @@ import { h, icon, setAttr, setText, setTime } from "./dom.js";
 import { Fences, report } from "./fence.js";
 import { elapsed, host, titleOf } from "./format.js";
 import { labelChips } from "./labels.js";
+import { pinButton } from "./keep.js";
 import { badge, cancelButton, marks, ring, screen, stepper } from "./parts.js";
 
 /** The modules of a feed: no part of the first load, since most feeds are never opened. */
@@ -41,6 +42,7 @@ export class Card {
       this.count,
     );
     this.cancel = cancelButton(run.id, actions, (reason) => setText(this.message, reason));
+    this.pin = pinButton(run.id, actions, (reason) => setText(this.message, reason));
     this.parts = { badge: badge(), marks: marks(), stepper: stepper(), ring: ring(), labels: labelChips({ most: 2 }) };
     this.screen = screen();
     /** Made when it is first opened. @type {import("./feed.js").Feed|null} */
@@ -59,7 +61,7 @@ export class Card {
         this.head(),
         this.clocks.add("The times", this.meta(), this.drawClock),
         this.progress(),
-        h("footer.card-foot", this.toggle, this.cancel),
+        h("footer.card-foot", this.toggle, this.part("The pin", this.pin), this.cancel),
       ),
       this.fences.add("The feed", this.drawer, this.drawFeed),
     );

@@ -48,6 +48,7 @@ function coerce(raw) {
     project: typeof raw.project === "string" ? oneLine(raw.project, 63) : undefined,
     labels: labelsOf(raw.labels).labels ?? {},
     error: words(raw.error) || undefined,
+    pinned: raw.pinned === true,
     stalled: raw.stalled === true && status === "running",
     queuePlace: status === "queued" ? count(raw.queuePlace) : undefined,
     noAgent: raw.noAgent === true && status === "queued",

@@ -67,6 +67,11 @@ const actions = {
   async cancel(/** @type {string} */ testId) {
     await rpc("cancelTest", { testId });
   },
+  async keep(/** @type {"pinTest"|"unpinTest"|"deleteTest"} */ method, /** @type {string} */ testId) {
+    await rpc(method, { testId });
+    store.kept(testId, method);
+    schedule();
+  },
   async submit(/** @type {Record<string, any>} */ params) {
     const { testId } = await rpc("submitTest", params);
     if (testOfPage === null) await watchSubmitted(testId, params);
@@ -193,6 +198,7 @@ function draw() {
   } else if (runPage && testOfPage !== null && ids.includes(testOfPage)) {
     const run = store.runs.get(testOfPage);
     if (run?.refusal && !run.snapshot.createdAt) runPage.refuse(run.refusal, run.refusalCode);
+    else if (run?.deleted) runPage.refuse("Somebody has deleted it, or it has outlived its time.", "deleted");
     else if (run) {
       const first = !runPage.run;
       runPage.update(run);

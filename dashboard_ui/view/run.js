@@ -17,6 +17,8 @@ import { Fences } from "./fence.js";
 import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
 import { remember } from "./history.js";
 import { labelChips } from "./labels.js";
+import { DeleteButton, pinButton } from "./keep.js";
+import { Menu } from "./menu.js";
 import { MetricTable } from "./metric-table.js";
 import { badge, cancelButton, marks, ring, rubricList } from "./parts.js";
 import { Phases } from "./phases.js";
@@ -64,6 +66,10 @@ export class RunPage {
     this.problem = h("p.form-error", { role: "alert" });
     this.cancel = cancelButton(testId, actions, (reason) => setText(this.problem, reason), "secondary");
     this.again = h("button.secondary", { hidden: true, onclick: () => this.testAgain(actions) }, "Test again");
+    this.pin = pinButton(testId, actions, (reason) => setText(this.problem, reason), "secondary");
+    this.menu = new Menu("More");
+    this.delete = new DeleteButton(testId, actions);
+    if (actions.may("delete")) this.menu.add(this.delete.root);
     this.failure = h("section.failure", { hidden: true });
     this.verdictWords = h("p.verdict-words");
     this.rubric = h("div.verdict-parts");
@@ -95,7 +101,7 @@ export class RunPage {
     this.fences.add("The title", this.title, this.drawTitle);
     return h(
       "header.run-head",
-      h("div.run-title", this.title, this.part("The status", badge), h("span.run-actions", this.share, this.cancel, this.again)),
+      h("div.run-title", this.title, this.part("The status", badge), this.buttons()),
       h(
         "p.meta",
         this.fences.add("The address", this.address, this.drawAddress),
@@ -109,6 +115,12 @@ export class RunPage {
       this.problem,
       this.phaseLine(),
     );
+  }
+
+  buttons() {
+    const pin = this.part("The pin", this.pin);
+    this.fences.add("The menu", this.menu.root, (run) => this.delete.update(run));
+    return h("span.run-actions", this.share, pin, this.cancel, this.again, this.menu.root, this.delete.dialog);
   }
 
   phaseLine() {
@@ -174,7 +186,8 @@ export class RunPage {
 
   /** There is no such run, or it may not be watched: shows only the reason. @param {string} reason @param {string} [code] */
   refuse(reason, code) {
-    const title = code === "forbidden" ? "You may not watch this test" : "No such test";
+    const titles = { forbidden: "You may not watch this test", deleted: "This test was deleted" };
+    const title = titles[/** @type {keyof titles} */ (code)] ?? "No such test";
     document.title = `${title} · testcast`;
     this.root.replaceChildren(
       this.back,

@@ -73,6 +73,7 @@ interface Actions {
   say(text: string): void; // announces a text to screen readers
   open(testId: string, opened: boolean): void;
   cancel(testId: string): Promise<void>;
+  keep(method: "pinTest" | "unpinTest" | "deleteTest", testId: string): Promise<void>;
   submit(params: Record<string, any>): Promise<string>; // returns the id of the new test
   keep(testId: string): void; // shows a test of which nothing is known yet
   watch(testId: string): Promise<unknown>; // shows a test that the list may not contain

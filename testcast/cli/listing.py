@@ -14,11 +14,12 @@ from rich.live import Live
 from rich.text import Text
 
 from broker.clock import now_ms
-from broker.contract.errors import BrokerUnavailable
+from broker.contract.errors import BrokerUnavailable, TestcastError
 from broker.contract.labels import has_labels
 from broker.contract.snapshot import ListStatus, Snapshot
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.pin_store import Pin, PinStore
 from testcast.cli.moments import clock
 from testcast.cli.rows import header, layout_for, row
 from testcast.cli.terminal import Terminal
@@ -89,6 +90,7 @@ class NatsSource:
 
     async def __aiter__(self) -> AsyncIterator[Iterable[Snapshot]]:
         known = KnownRuns(JetStreamLog(self._nats), self._nats.address)
+        pins, pinned = PinStore(self._nats), dict[str, Pin]()
         first = True
         try:
             while True:
@@ -100,7 +102,12 @@ class NatsSource:
                     if first:
                         raise
                     self.stale = error.message
-                yield known.snapshots()
+                with contextlib.suppress(TestcastError):  # an older broker has no pins, or shows this user none
+                    pinned = await pins.all()
+                yield [
+                    msgspec.structs.replace(each, pinned=True) if each.test_id in pinned else each
+                    for each in known.snapshots()
+                ]
                 await asyncio.sleep(_POLL_EVERY_S)
         finally:
             await known.close()

@@ -91,6 +91,8 @@ def row(run: Snapshot, now: int, layout: Layout = _ALL) -> list[Text]:
     line.append(printable(run.title))
     if run.labels:
         line.append(f"  {printable(' '.join(as_texts(run.labels)))}", style="cyan")
+    if run.pinned:
+        line.append("  (pinned)", style="bold")
     line.append(f"  {_remark(run)}", style="bright_black")
     line.rstrip()
     return [line, Text(f"  {run.test_id}", style="bright_black")] if layout.below else [line]

@@ -1,4 +1,4 @@
-"""The commands `show`, `cancel`, `rerun`, `open` and `delete`: one run each, over NATS or through an edge."""
+"""The commands `show`, `cancel`, `rerun` and `open`: one run each, over NATS or through an edge; and backups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from broker.contract import projects
 from broker.contract.errors import BadInput, NotFound
 from broker.jetstream import backup as streams_backup
 from broker.jetstream import runs, topology
-from broker.jetstream.deletion import delete_run
 from broker.jetstream.event_log import JetStreamLog
 from testcast import config
 from testcast.cli import commands, lines
@@ -19,7 +18,6 @@ from testcast.cli.details import Details, over_edge, over_nats, show_details
 from testcast.cli.names import resolve
 from testcast.cli.server import Server, connection, page_of
 from testcast.cli.terminal import Terminal
-from testcast.cli.text import printable
 from testcast.client.address import edge_url
 from testcast.client.rpc import RpcClient
 from testcast.exit_codes import EXIT_COMPLETED
@@ -127,30 +125,6 @@ async def open_page(run: str | None, server: Server, terminal: Terminal) -> int:
     terminal.say(page)
     if not webbrowser.open(page):
         terminal.note("no browser was found on this machine")
-    return EXIT_COMPLETED
-
-
-async def delete(run: str, server: Server, terminal: Terminal, *, sure: bool, as_json: bool) -> int:
-    """Deletes a run that has ended: its events, snapshot, job and picture.
-
-    Raises:
-        NotFound: there is no such run.
-        BadInput: it has not ended, or nobody has confirmed.
-    """
-    test_id = await resolve(run, server)
-    async with connection(server) as nats:
-        log = JetStreamLog(nats)
-        snapshot = (await runs.read(log, test_id)).snapshot
-        if snapshot is not None and not snapshot.ended:
-            raise BadInput(f"test {test_id} is {snapshot.status}: end it first with `testcast cancel {test_id}`")
-        title = "" if snapshot is None else f" ({printable(snapshot.title)})"
-        if not sure and not terminal.confirm(f"Delete test {test_id}{title}? It cannot be restored."):
-            raise BadInput("nothing was deleted: confirm, or give --yes")
-        await delete_run(log, test_id)
-    if as_json:
-        terminal.raw(orjson.dumps({"testId": test_id, "deleted": True}))
-    else:
-        terminal.say(f"deleted {test_id}")
     return EXIT_COMPLETED
 
 

@@ -198,19 +198,44 @@ def rerun(run: str, follow: bool, edge: str | None, nats: str | None, as_json: b
 @click.command()
 @shared.run_argument
 @click.option("--yes", "sure", is_flag=True, help="Do not ask.")
+@shared.edge_option
 @shared.nats_option
 @shared.json_option
-def delete(run: str, sure: bool, nats: str | None, as_json: bool) -> int:
-    """Delete a run that has ended: its events, snapshot, job and screenshot. Asks first.
+def delete(run: str, sure: bool, edge: str | None, nats: str | None, as_json: bool) -> int:
+    """Delete a run that has ended and is not pinned: its events, pictures, snapshot and share links. Asks first.
 
-    It works on the broker: an edge lets nobody delete. Edges and open pages drop the run from the list.
+    Edges and open pages drop the run. It cannot be restored, except from a backup.
     """
-    from testcast.cli import run_actions
+    from testcast.cli import keeping
 
-    name, server = _run(run, None, nats)
-    if server.edge is not None:
-        raise click.UsageError(f"delete works on the broker, and {run} names an edge: give the test id")
-    return asyncio.run(run_actions.delete(name, server, Terminal(), sure=sure, as_json=as_json))
+    name, server = _run(run, edge, nats)
+    return asyncio.run(keeping.delete(name, server, Terminal(), sure=sure, as_json=as_json))
+
+
+@click.command()
+@shared.run_argument
+@shared.edge_option
+@shared.nats_option
+@shared.json_option
+def pin(run: str, edge: str | None, nats: str | None, as_json: bool) -> int:
+    """Keep a run for good: its age does not delete it, and nobody can before it is unpinned."""
+    from testcast.cli import keeping
+
+    name, server = _run(run, edge, nats)
+    return asyncio.run(keeping.pin(name, server, Terminal(), as_json=as_json))
+
+
+@click.command()
+@shared.run_argument
+@shared.edge_option
+@shared.nats_option
+@shared.json_option
+def unpin(run: str, edge: str | None, nats: str | None, as_json: bool) -> int:
+    """Keep a pinned run only as long as all others again."""
+    from testcast.cli import keeping
+
+    name, server = _run(run, edge, nats)
+    return asyncio.run(keeping.unpin(name, server, Terminal(), as_json=as_json))
 
 
 @click.command()
@@ -286,4 +311,7 @@ def _run(given: str, edge: str | None, nats: str | None) -> tuple[str, Server]:
     return name, shared.server(named_edge, nats)
 
 
-COMMANDS: Final = (submit, list_, tail, show, open_, cancel, rerun, share, delete, backup, restore, declare)
+COMMANDS: Final = (
+    *(submit, list_, tail, show, open_, cancel, rerun, share),
+    *(pin, unpin, delete, backup, restore, declare),
+)

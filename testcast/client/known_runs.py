@@ -144,6 +144,8 @@ class KnownRuns:
             self._stored[change.test_id] = change.snapshot
         else:
             self._stored.pop(change.test_id, None)
+            if change.kind != "removed":
+                self._folded.pop(change.test_id, None)
 
     async def _fold_events(self, after: int, last: int) -> None:
         """Folds the events after `after` into the snapshots."""

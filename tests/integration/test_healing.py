@@ -299,7 +299,7 @@ async def test_what_an_operator_has_set_stays(
     assert (stands["max_ack_pending"], stands["ack_wait"]) == (7, minutes)
     told = [line for line in caplog.messages if line.startswith("the stream EVENTS keeps")]
     assert told == [
-        "the stream EVENTS keeps its max_age of 2520 s; TESTCAST_EVENTS_MAX_AGE_S says 604800 s",
+        "the stream EVENTS keeps its max_age of 2520 s: pins and TESTCAST_RETENTION keep nothing for longer",
         "the stream EVENTS keeps its max_bytes of 1073741824; TESTCAST_EVENTS_MAX_BYTES says unlimited",
     ]
 
@@ -333,8 +333,8 @@ async def test_settings_apply_when_a_stream_is_made(
         await streams.api(f"STREAM.DELETE.{config['name']}")
     await topology.apply(nats)
     found = {each["name"]: (await streams.api(f"STREAM.INFO.{each['name']}"))["config"] for each in topology.streams(1)}
-    assert (found["EVENTS"]["max_age"], found["EVENTS"]["max_bytes"]) == (60 * 10**9, 1_000_000)
-    assert found["KV_RUNS"]["max_age"] == found["FRAMES"]["max_age"] == 60 * 10**9
+    assert (found["EVENTS"]["max_age"], found["EVENTS"]["max_bytes"]) == (0, 1_000_000)
+    assert found["KV_RUNS"]["max_age"] == found["FRAMES"]["max_age"] == 0, "edges delete what is old"
 
 
 async def test_a_stream_in_the_way_is_named_and_replaced_once_it_is_deleted(

@@ -36,7 +36,9 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         (["tail", "nonsense"], "is not a test id"),
         (["show", "nonsense"], "is not a test id"),
         (["cancel", "all"], "names no run"),
-        (["delete", "http://127.0.0.1:1/tests/last"], "names an edge"),
+        (["delete", "all"], "names no run"),
+        (["pin", "nonsense"], "is not a test id"),
+        (["unpin", "--edge", "http://127.0.0.1:1", "--nats", "nats://127.0.0.1:1", "last"], "only one of them"),
         (["list", "--since", "teatime"], "no moment"),
         (["broker", "--route", "a"], "--route, --init-only and --print belong to --secure"),
         (["broker", "--secure", "--name", "a", "--route", "a"], "--route belongs to --init-only"),
@@ -67,7 +69,7 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(typed: Typed, argv: list[str], 
 
 COMMANDS = (
     *("demo", "up", "broker", "edge", "agent", "top", "doctor", "completion"),
-    *("submit", "list", "tail", "show", "open", "cancel", "rerun", "share", "delete"),
+    *("submit", "list", "tail", "show", "open", "cancel", "rerun", "share", "pin", "unpin", "delete"),
 )
 
 

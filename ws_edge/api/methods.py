@@ -32,6 +32,7 @@ from ws_edge.api.frame_methods import (
     get_picture,
     publish_frame,
 )
+from ws_edge.api.keeping_methods import KEEPING_METHODS
 from ws_edge.api.outside import limited_address_of, outside_of
 from ws_edge.api.publish_methods import MAX_PUBLISH_BYTES, CreateRun, PublishEvents, create_run, publish_events
 from ws_edge.fanout.ring import entry_of
@@ -284,5 +285,6 @@ METHODS: Final[Mapping[str, Method]] = {
     "publishFrame": Method(
         Action.PUBLISH, PublishFrame, publish_frame, reads=False, max_body_bytes=MAX_PUBLISH_FRAME_BYTES
     ),
+    **KEEPING_METHODS,
     **ACCESS_METHODS,
 }

@@ -198,6 +198,14 @@ class Hub:
             )
         return topic.add(viewer, asked)
 
+    def deleted(self, test_id: str) -> None:
+        """A run was deleted: nothing of it is kept here, and its viewers are told that there is no such test."""
+        self.replay.forget(test_id)
+        topic = self.topics.get(test_id)
+        if topic is not None:
+            topic.on_missing("deleted")
+            self._drop(topic)
+
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Runs a background task that no caller awaits."""
         task = asyncio.get_running_loop().create_task(work)

@@ -51,6 +51,10 @@ class Owner(Protocol):
     def test_id(self) -> str:
         """The run."""
 
+    @property
+    def state(self) -> str:
+        """ "deleted" once the run was deleted."""
+
     def pump(self, session: Session) -> None:
         """Writes what the session lacks, as far as the viewer takes it."""
 

@@ -32,7 +32,7 @@ from ws_edge.fanout.session import Audience, Session, Viewer
 from ws_edge.fanout.sync import SyncCache
 from ws_edge.fanout.throttle import Throttle
 
-State = Literal["opening", "open", "missing", "closed"]
+State = Literal["opening", "open", "missing", "deleted", "closed"]
 
 LEADER_CHECK_AFTER_SPLICE_S: Final = 0.25
 """Interest takes time to spread in a cluster: an event stored during the splice may have been missed."""
@@ -351,10 +351,10 @@ class Topic:
         self.order.believe(max(received, self._services.last_seq))
         self.epoch, self._fallback = epoch, fallback
 
-    def on_missing(self) -> None:
-        """There is no such test: every viewer is told."""
-        self.state = "missing"
-        for session in tuple(self.behind):
+    def on_missing(self, state: State = "missing") -> None:
+        """There is no such test, or not any more: every viewer is told."""
+        self.state = state
+        for session in (*self.behind, *self.live):
             self.remove(session)
             session.viewer.session_missing(session)
 

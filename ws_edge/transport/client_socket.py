@@ -67,9 +67,15 @@ class ClientSocket(SocketWriter):
         raise NotImplementedError
 
     def session_missing(self, session: Session) -> None:
-        """The test does not exist: 4404 for a socket that was opened for it alone, otherwise an `error`."""
-        self.sessions.pop(session.topic.test_id, None)
-        missing(self, session.topic.test_id)
+        """The test does not exist: 4404 for a socket that was opened for it alone, otherwise an `error`. One that was
+        deleted while it was watched is an `error` only: the socket may serve something else."""
+        test_id = session.topic.test_id
+        self.sessions.pop(test_id, None)
+        if session.topic.state != "deleted":
+            missing(self, test_id)
+        elif not self.transport.is_closing():
+            said, data = f"test {test_id} was deleted", {"code": "not_found", "deleted": True}
+            self.send_control("error", testId=test_id, message=said, timestamp=now_ms(), data=data)
 
     def frames_missing(self, test_id: str) -> None:
         """The test whose pictures it follows does not exist."""

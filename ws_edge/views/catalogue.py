@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,7 +21,7 @@ from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from ws_edge.views.games import Games
 from ws_edge.views.listing import ANY, GameList, Listing, RunList, Wanted, counts_of, order, page_of
 from ws_edge.views.queue import ProjectQueues, Queue
-from ws_edge.views.scopes import Scopes
+from ws_edge.views.scopes import Scopes, hash_of
 
 STALLED_AFTER_S: Final = 25.0
 """A worker gives a sign of life every 10 s; a run that has missed two of them is marked stalled."""
@@ -97,6 +97,12 @@ class Catalogue:
         self._swept_at = 0.0
         self.on_alive: Callable[[bytes], None] = lambda _payload: None
         """Called with each sign of life."""
+        self.on_deleted: list[Callable[[SnapshotChange], None]] = []
+        """Called with the mark of each run that is being deleted, or was."""
+        self.pinned: set[str] = set()
+        """Test ids of the runs that somebody keeps for good."""
+        self._pins_mark = 0
+        """Of all of them, in any order."""
         self._known_since_start: set[str] = set()
         """Runs of which nothing was heard since the first list, which says nothing of when they moved."""
 
@@ -186,6 +192,13 @@ class Catalogue:
             for test_id in (self._queues or self.queue).most_visible():
                 self._on_change(test_id)
 
+    def set_pinned(self, test_id: str, pinned: bool) -> None:
+        """Takes in that a run was pinned or unpinned. It may be unknown here."""
+        if (test_id in self.pinned) != pinned:
+            self.pinned ^= {test_id}
+            self._pins_mark ^= hash_of(test_id)
+            self._on_change(test_id)
+
     def newest(self, limit: int) -> list[Snapshot]:
         """The newest runs."""
         return [self._marked(run) for run in self._ordered()[:limit]]
@@ -208,7 +221,7 @@ class Catalogue:
     def etag(self, epoch: str, query: str) -> str:
         """The ETag of the answer to a query: made of epoch, revision, query, staleness, and what marks depend on."""
         stalled = ",".join(sorted(self._stalled))
-        marks = f"{int(self.stale_for_s is not None)} {int(self.queue.agents_present)} {stalled}"
+        marks = f"{int(self.stale_for_s is not None)} {int(self.queue.agents_present)} {stalled} {self._pins_mark:x}"
         digest = hashlib.blake2b(f"{epoch} {self.revision} {query} {marks}".encode(), digest_size=12)
         return f'"{digest.hexdigest()}"'
 
@@ -242,6 +255,13 @@ class Catalogue:
             if test_id in self._revisions:
                 self.lose(test_id)
             self.version += 1  # the ETag names the revision
+            return
+        if change.kind in ("deleting", "deleted"):
+            self.doubted.discard(test_id)
+            if test_id in self._runs:
+                self.forget(test_id)
+            for told in self.on_deleted:
+                told(change)
             return
         if change.snapshot is None:
             self._doubt(test_id)  # its key was deleted; the run may stand
@@ -351,7 +371,14 @@ class Catalogue:
         return self._sorted
 
     def _marked(self, run: Snapshot) -> Snapshot:
+        marks: dict[str, Any] = {}
         if run.status == "queued":
-            place, no_agent = (self._queues or self.queue).place(run), not self.queue.agents_present
-            return msgspec.structs.replace(run, queue_place=place, no_agent=no_agent) if place or no_agent else run
-        return msgspec.structs.replace(run, stalled=True) if run.test_id in self._stalled else run
+            if place := (self._queues or self.queue).place(run):
+                marks["queue_place"] = place
+            if not self.queue.agents_present:
+                marks["no_agent"] = True
+        elif run.test_id in self._stalled:
+            marks["stalled"] = True
+        if run.test_id in self.pinned:
+            marks["pinned"] = True
+        return msgspec.structs.replace(run, **marks) if marks else run

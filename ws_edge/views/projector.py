@@ -30,9 +30,10 @@ from broker.contract.events import OnMalformed
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Delivery
+from broker.jetstream.deletion import Deletion
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pull_consumer import PullConsumer, ack_soon, nak
-from broker.jetstream.snapshot_store import SnapshotStore
+from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from broker.log import RateLimited
 from broker.retry import Backoff, pause
 from ws_edge.views.catalogue import Catalogue
@@ -80,6 +81,9 @@ class HeldEvent(Protocol):
         """When the broker stored it, ms since 1970; 0 where that is not known."""
 
 
+AfterDeletion = Callable[[str, SnapshotChange], Awaitable[bool]]
+
+
 class Folded(enum.Enum):
     """What came of folding a run."""
 
@@ -117,6 +121,7 @@ class Projector:
         repair: declares the topology again; called when the consumer does not answer.
         epoch: this life of the event stream as this node knows it; empty before it does.
         on_malformed: called with each message that is not an event, also where nobody watches the run.
+        after_deletion: decides whether events under the id of a deleted run are a new run. See `Deletion.after`.
     """
 
     def __init__(
@@ -128,7 +133,9 @@ class Projector:
         repair: Callable[[], Awaitable[object]],
         epoch: Callable[[], str],
         on_malformed: OnMalformed,
+        after_deletion: AfterDeletion | None = None,
     ) -> None:
+        self._after_deletion = after_deletion or Deletion(log).after
         self._log = log
         self._nats = log.connection
         self._store = store
@@ -310,7 +317,10 @@ class Projector:
                 await self._store.put(after, revision)
             except WrongLastSequence:  # another edge has written, or the catalogue here lags
                 self._conflicts += 1
-                known = await self._store.get(test_id)
+                newest = await self._store.newest(test_id)
+                if newest is not None and newest.is_deletion(epoch) and not await self._after_deletion(test_id, newest):
+                    return False
+                known = (None, 0) if newest is None else (newest.snapshot, newest.revision)
                 if known[0] is not None and known[0].epoch == epoch and seq <= known[0].seq <= after.seq:
                     return True  # another edge was first
                 continue

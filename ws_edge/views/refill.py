@@ -271,12 +271,13 @@ class Refill:
         if seq:
             await self._refold(test_id, seq)
             return
-        snapshot, revision = await self._store.get(test_id)
-        if snapshot is not None:
+        entry = await self._store.newest(test_id)
+        if entry is not None and (entry.snapshot is not None or entry.lasting):
             with suppress(WrongLastSequence):
-                await self._store.remove(test_id, revision)
-                self._removed += 1
-                _removed_line.info("test %s has no events any more: its snapshot is removed", test_id)
+                await self._store.remove(test_id, entry.revision)
+                if entry.snapshot is not None:
+                    self._removed += 1
+                    _removed_line.info("test %s has no events any more: its snapshot is removed", test_id)
         self._catalogue.forget(test_id)
         self._settle(test_id)
 

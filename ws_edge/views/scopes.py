@@ -24,6 +24,8 @@ class AllRuns(Protocol):
     """What a scoped list is made of: the catalogue."""
 
     queue: Queue
+    pinned: set[str]
+    """Test ids of the runs that somebody keeps for good."""
 
     @property
     def stalled(self) -> Set[str]:
@@ -144,7 +146,8 @@ class ScopedRuns:
         """See `RunList`."""
         stalled = ",".join(sorted(self._all.stalled & self._revisions.keys()))
         no_agent = self.counts()["queued"] and not self._all.queue.agents_present
-        marks = f"{int(self._all.stale_for_s is not None)} {int(bool(no_agent))} {stalled}"
+        pinned = ",".join(sorted(self._all.pinned & self._revisions.keys()))
+        marks = f"{int(self._all.stale_for_s is not None)} {int(bool(no_agent))} {stalled} {pinned}"
         runs = f"{' '.join(sorted(self._projects))} {len(self._revisions)} {self._fingerprint:x}"
         return f'"{hashlib.blake2b(f"{epoch} {runs} {query} {marks}".encode(), digest_size=12).hexdigest()}"'
 
@@ -211,5 +214,10 @@ class Scopes:
             runs.rebuild()
 
 
+def hash_of(text: str) -> int:
+    """64 bits of a hash, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
 def _hash(test_id: str, revision: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{test_id} {revision}".encode(), digest_size=8).digest(), "big")
+    return hash_of(f"{test_id} {revision}")
