@@ -8,13 +8,15 @@ export const pageHidden = () => globalThis.document?.hidden ?? false;
  *
  * @param {object} hooks
  * @param {() => void} hooks.onWake the page is online or visible again
+ * @param {(seen: boolean) => void} hooks.onSeen the page is visible, or no longer
  * @param {() => void} hooks.onRestore the page comes from the back/forward cache
  * @param {() => void} hooks.onLeave the page enters the back/forward cache
  * @param {AbortSignal} signal ends the reports
  */
-export function followPage({ onWake, onRestore, onLeave }, signal) {
+export function followPage({ onWake, onSeen, onRestore, onLeave }, signal) {
   if (!globalThis.document) return;
   addEventListener("online", onWake, { signal });
+  document.addEventListener("visibilitychange", () => onSeen(!pageHidden()), { signal });
   document.addEventListener("visibilitychange", () => pageHidden() || onWake(), { signal });
   addEventListener("pagehide", ({ persisted }) => persisted && onLeave(), { signal });
   // `pageshow` also follows the first load, when the first connection is already being made.

@@ -26,16 +26,18 @@ export class Polling {
    * @param {object} how
    * @param {string} how.base the edge's address, with a slash at its end
    * @param {boolean} how.list whether to ask for the list of all tests
+   * @param {import("./frames.js").Frames|null} [how.frames]
    * @param {() => boolean} how.isLive whether a socket delivers at the same time
    * @param {() => void} how.onAnswer an answer was applied to the store
    * @param {(answered: boolean) => void} how.onRound a round has ended
    * @param {(reason: string) => void} [how.onDenied] the edge does not know who asks
    * @param {import("./auth.js").Auth|null} [how.auth]
    */
-  constructor(store, { base, list, isLive, onAnswer, onRound, onDenied = () => {}, auth = null }) {
+  constructor(store, { base, list, frames = null, isLive, onAnswer, onRound, onDenied = () => {}, auth = null }) {
     this.store = store;
     this.base = base;
     this.list = list;
+    this.frames = frames;
     this.hooks = { isLive, onAnswer, onRound, onDenied };
     this.auth = auth;
     this.running = false;
@@ -117,7 +119,18 @@ export class Polling {
       const rest = this.store.subscriptions().filter((testId) => !first.includes(testId));
       return concurrently(rest, (testId) => this.pollListed(testId, tests, how));
     });
-    await allOf([others, ...requests]);
+    // The second round of a look is for the list.
+    const pictures = this.running || unlisted > 0 ? this.pollFrames(how) : Promise.resolve();
+    await allOf([others, pictures, ...requests]);
+  }
+
+  /** Asks which pictures are new. A failure is none of the round. @param {How} how */
+  async pollFrames(how) {
+    const hasEnded = (/** @type {string} */ testId) => {
+      const run = this.store.runs.get(testId);
+      return run !== undefined && ended(run.snapshot);
+    };
+    await this.frames?.poll(how, hasEnded);
   }
 
   /** @returns {string[]} the watched runs that have not ended, those with an open feed first */

@@ -10,22 +10,26 @@ export class EdgeSocket {
    * @param {string} how.base the edge's address, with a slash at its end
    * @param {import("./auth.js").Auth|null} [how.auth]
    * @param {boolean} how.list whether to subscribe to the list of all tests
+   * @param {import("./frames.js").Frames|null} [how.frames]
    * @param {() => void} [how.onOpen]
    * @param {(data: any) => void} how.onMessage
    * @param {(closed: {code: number, reason: string}) => void} how.onClosed not called after `detach`
    */
-  constructor(store, { base, auth = null, list, onOpen = () => {}, onMessage, onClosed }) {
+  constructor(store, { base, auth = null, list, frames = null, onOpen = () => {}, onMessage, onClosed }) {
     this.store = store;
     this.base = base;
     this.auth = auth;
     /** The attempt for which a ticket is being asked, if any. @type {object|null} */
     this.asking = null;
     this.list = list;
+    this.frames = frames;
     this.hooks = { onOpen, onMessage, onClosed };
     /** @type {WebSocket|null} */
     this.socket = null;
     /** The subscriptions of the open socket: test ids, and "tests" for the list. @type {Set<string>} */
     this.subscribed = new Set();
+    /** The runs whose new pictures the open socket tells. @type {Set<string>} */
+    this.pictured = new Set();
   }
 
   get isOpen() {
@@ -62,9 +66,11 @@ export class EdgeSocket {
     const socket = new WebSocket(`${this.base.replace("http", "ws")}ws`, protocols);
     this.socket = socket;
     this.subscribed.clear();
+    this.pictured.clear();
     socket.onopen = () => {
       console.info("testcast: socket open");
       this.hooks.onOpen();
+      this.frames?.opened();
       this.subscribe();
     };
     socket.onmessage = (message) => this.hooks.onMessage(message.data);
@@ -95,6 +101,7 @@ export class EdgeSocket {
   /** Subscribes to what the store wants, and unsubscribes from what it no longer wants. */
   subscribe() {
     if (!this.isOpen) return;
+    this.subscribeFrames();
     if (this.list && !this.subscribed.has("tests")) {
       this.subscribed.add("tests");
       this.send({ type: "subscribe", channel: "tests" });
@@ -115,6 +122,25 @@ export class EdgeSocket {
     }
   }
 
+  /** Subscribes to the pictures that are wanted. One subscription shows whether the edge knows them, then the others follow. */
+  subscribeFrames() {
+    const { frames, pictured } = this;
+    if (!this.isOpen || !frames || frames.supported === false) return;
+    const { wanted } = frames;
+    const tell = (/** @type {string} */ type, /** @type {string} */ testId) => this.send({ type, channel: "frames", testId });
+    for (const testId of pictured) {
+      if (wanted.has(testId)) continue;
+      pictured.delete(testId);
+      tell("unsubscribe", testId);
+    }
+    for (const testId of wanted) {
+      if (frames.supported === null && pictured.size > 0) break;
+      if (pictured.has(testId)) continue;
+      pictured.add(testId);
+      tell("subscribe", testId);
+    }
+  }
+
   /** @param {string} testId */
   unsubscribe(testId) {
     if (this.subscribed.delete(testId)) this.send({ type: "unsubscribe", testId });
@@ -131,5 +157,6 @@ export class EdgeSocket {
     this.socket.onopen = this.socket.onmessage = this.socket.onerror = this.socket.onclose = null;
     this.socket = null;
     this.subscribed.clear();
+    this.pictured.clear();
   }
 }

@@ -28,9 +28,11 @@ export class Transport {
    * @param {() => void} [how.onExpiring] the edge wants another proof of who this is, within a grace time
    * @param {boolean} [how.list] whether to follow the list of all tests
    * @param {boolean} [how.looks] whether to check the list now and then after every test has ended
+   * @param {import("./frames.js").Frames|null} [how.frames] the pictures of runs
    */
-  constructor(store, { onChange, onNews = () => {}, onExpiring, base = BASE, auth = null, list = true, looks = false }) {
+  constructor(store, { onChange, onNews = () => {}, onExpiring, base = BASE, auth = null, list = true, looks = false, frames = null }) {
     this.store = store;
+    this.frames = frames;
     this.auth = auth;
     this.hooks = { onChange, onNews, onExpiring: onExpiring ?? (() => void this.renew()) };
     this.connection = { ...IDLE, looks, renews: auth !== null };
@@ -38,6 +40,7 @@ export class Transport {
       base,
       auth,
       list,
+      frames,
       onOpen: () => void this.authenticate(), // the answer says until when the token is good
       onMessage: (data) => this.receive(data),
       onClosed: (closed) => this.dispatch({ type: "closed", ...closed, retryAfterMs: this.retryAfterMs }),
@@ -45,6 +48,7 @@ export class Transport {
     this.polling = new Polling(store, {
       base,
       list,
+      frames,
       isLive: () => this.connection.state === "live",
       onAnswer: () => this.life.signal.aborted || this.hooks.onChange(),
       onRound: (answered) => this.polled(answered),
@@ -60,11 +64,13 @@ export class Transport {
     /** Asks for another token before the one in use expires. @type {ReturnType<typeof setTimeout>|undefined} */
     this.renewal = undefined;
     this.life = new AbortController();
+    if (frames) Object.assign(frames, { reach: { base, auth }, onWanted: () => this.socket.subscribeFrames() });
   }
 
   start() {
     const hooks = {
       onWake: () => this.wake(),
+      onSeen: (/** @type {boolean} */ seen) => this.seen(seen),
       onRestore: () => this.dispatch({ type: "wake", restored: true }),
       onLeave: () => this.dispatch({ type: "leave" }),
     };
@@ -78,6 +84,7 @@ export class Transport {
     clearTimeout(this.timer);
     clearTimeout(this.renewal);
     this.polling.stop();
+    this.frames?.close();
     this.socket.detach();
     this.connection = IDLE;
   }
@@ -90,6 +97,12 @@ export class Transport {
   /** The page is in use again: the next attempt starts now. */
   wake() {
     this.dispatch({ type: "wake" });
+  }
+
+  /** The page can be seen, or no longer. @param {boolean} seen */
+  seen(seen) {
+    this.socket.subscribeFrames();
+    if (seen) this.frames?.resume();
   }
 
   /** Must be called after the tests that the store wants may have changed. */
@@ -146,6 +159,8 @@ export class Transport {
       console.warn("testcast: ignored a message that is not JSON");
       return this.dispatch({ type: "frame" });
     }
+    if (this.frames?.receive(message)) return this.pictured(message);
+    if (message?.type !== "error" && this.socket.pictured.size > 0) this.frames?.heard();
     if (message?.type === "authenticated") this.authenticated(message.expiresAt);
     if (message?.type === "goodbye") this.retryAfterMs = message.retryAfterMs;
     if (message?.type === "error" && message.seq === undefined) {
@@ -158,6 +173,13 @@ export class Transport {
     this.dispatch({ type: delivered ? "delivered" : "frame" });
     this.refresh();
     if (news) this.hooks.onNews(news);
+  }
+
+  /** A message about pictures has been applied. No run has changed. @param {any} message */
+  pictured({ type }) {
+    if (type === "frame") this.freshAt = Date.now();
+    this.socket.subscribeFrames();
+    this.dispatch({ type: type === "frame" ? "delivered" : "frame" });
   }
 
   /** The edge knows who this is until then. @param {unknown} expiresAt ms */

@@ -1,6 +1,7 @@
 /** Sets up the page: the store, the transport and the elements that show them. Changes are drawn once per frame. */
 
 import { UNAUTHENTICATED } from "../client/connection.js";
+import { Frames } from "../client/frames.js";
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
 import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
@@ -26,7 +27,9 @@ const store = new Store({
   now: edgeNow,
 });
 const access = await accessOf(testOfPage, { onBlocked, onSignedIn, hasContent: () => store.runs.size > 0 });
+const frames = new Frames();
 const transport = new Transport(store, {
+  frames,
   onChange: changed,
   onNews: measure,
   onExpiring: () => access.expiring(),
@@ -47,6 +50,7 @@ const connectionStatus = new ConnectionStatus({
 /** The first answer of getConfig, which is also the first comparison of the clocks. @type {Promise<any>} */
 const firstConfig = new Promise((resolve) => (gotConfig = resolve));
 const actions = {
+  frames,
   say: announce,
   may: (/** @type {string} */ action) => access.may(action),
   share: (/** @type {string} */ testId) => access.share(testId),

@@ -54,6 +54,7 @@ interface View {
 
 /** The actions of cards and pages. A promise rejects with the edge's reason. */
 interface Actions {
+  frames: import("../client/frames.js").Frames; // the pictures of runs
   share(testId: string): HTMLElement | null; // the button that makes share links, for who may
   whyNoSubmit(): string; // instead of the form
   may(action: string): boolean; // whether the reader is permitted to, as far as the page knows
