@@ -8,6 +8,7 @@ import { feedState, seqOf, withFeedState } from "./address.js";
 import { jobOf, rubricOf, shown } from "./coerce.js";
 import { when } from "./dates.js";
 import { h, icon, setAttr, setText, setTime } from "./dom.js";
+import { ExportMenu } from "./export-menu.js";
 import { Feed } from "./feed.js";
 import { Fences } from "./fence.js";
 import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
@@ -56,6 +57,12 @@ export class RunPage {
     this.may = { cancel: actions.may("cancel"), submit: actions.may("submit") };
     this.mayList = actions.may("list");
     this.share = actions.share(testId);
+    this.export = new ExportMenu(testId, {
+      frames: actions.frames,
+      moment: () => seqOf(location.hash),
+      events: () => this.run?.feed.log ?? [],
+      edge: !actions.offline,
+    });
     this.back = h("a.back", { href: BASE, hidden: !this.mayList }, icon("back"), "All tests");
     this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(testId));
     this.fences = /** @type {Fences<[Shown, ShownRun, number]>} */ (new Fences(testId));
@@ -70,7 +77,7 @@ export class RunPage {
     this.fences.add("The title", this.title, this.drawTitle);
     return h(
       "header.run-head",
-      h("div.run-title", this.title, this.part("The status", badge), h("span.run-actions", this.share, this.cancel, this.again)),
+      h("div.run-title", this.title, this.part("The status", badge), h("span.run-actions", this.export.root, this.share, this.cancel, this.again)),
       h(
         "p.meta",
         this.fences.add("The address", this.address, this.drawAddress),

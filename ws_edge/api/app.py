@@ -23,7 +23,7 @@ from broker.jetstream.connection import Connection
 from broker.log import RateLimited
 from broker.version import VERSION
 from ws_edge.access import Action, Principal
-from ws_edge.api import health, rpc
+from ws_edge.api import export, health, rpc
 from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS
 from ws_edge.api.outside import address_of, limited_address_of
@@ -139,6 +139,7 @@ def routes(config: EdgeConfig, static: Static) -> list[Door]:
         Door("/", static.page, PUBLIC),
         Door("/tests/{test_id}", static.page, PUBLIC),
         Door("/tests/{test_id}/", _without_slash, PUBLIC),
+        Door(export.PATH, export.Exports().serve, Action.WATCH),
         Door("/{name}", static.file, PUBLIC),
         Door("/{folder}/{name}", static.file, PUBLIC),
     ]
