@@ -19,15 +19,17 @@ from broker.contract import subjects
 from broker.jetstream import kv
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.frame_store import FrameStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.command import Command
 from tests.conftest import MakeEdge
-from tests.harness import EdgeProcess, Reader, begin, publish, until
+from tests.harness import EdgeProcess, Reader, begin, publish, store_picture, until
 
 pytestmark = pytest.mark.skipif(shutil.which("nats") is None, reason="NATS' own tool is not on PATH")
 
 _ACCESS = b'{"until": 9999999999}'
-_ALL = (subjects.EVENTS, subjects.JOBS, *map(kv.stream, (subjects.RUNS, subjects.SHOTS, subjects.ACCESS)))
+_BUCKETS = tuple(map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS)))
+_ALL = (subjects.EVENTS, subjects.JOBS, subjects.FRAMES, *_BUCKETS)
 
 
 async def nats_tool(url: str, *argv: str) -> tuple[int, str]:
@@ -64,7 +66,8 @@ class Before:
     async def make(cls, edge: EdgeProcess, streams: Streams) -> Before:
         ended, going = await begin(streams, "Ended"), await begin(streams, "Going")
         await publish(streams, ended, "Done", "complete", data={"score": 5})
-        await streams.kv_put(subjects.SHOTS, ended, b"jpeg")
+        await store_picture(streams, ended)
+        await streams.kv_put(subjects.PINS, ended, b"{}")
         await streams.kv_put(subjects.ACCESS, "revoked.abc", _ACCESS)
         job = {"gameUrl": "http://127.0.0.1:9/", "title": "Queued"}
         async with httpx.AsyncClient(timeout=30) as http:
@@ -107,7 +110,8 @@ async def test_an_account_is_restored_at_a_new_broker(
         await until(lambda: before.listed(edge), within_s=40, what="the list of the restored runs")
         assert (await restored.state(subjects.JOBS)).messages == 1, "the queued run is still queued"
         assert (await restored.kv_get(subjects.ACCESS, "revoked.abc")) is not None
-        assert (await restored.kv_get(subjects.SHOTS, before.ended)) is not None
+        assert await FrameStore(restored).newest(before.ended) is not None
+        assert await restored.kv_get(subjects.PINS, before.ended) is not None
         await publish(restored, before.going, "Goes on", "complete", data={"score": 7})
 
         async def went_on() -> bool:

@@ -133,7 +133,7 @@ async def _hostile_run(streams: Streams, text: str) -> str:
     await publish(streams, test_id, text, "status", status="running", data={"attempt": 1, "worker": text})
     await publish(streams, test_id, text, data={"action": text, "kind": "console", "detail": text}, extra=text)
     await publish(streams, test_id, text, "<script>")
-    await streams.kv_put(subjects.SHOTS, test_id, SCRIPT.encode())
+    await streams.store(subjects.frames(test_id), SCRIPT.encode())
     data = {"code": "x" + text[:40]}
     await publish(streams, test_id, text, "error", status="failed", data=data)
     return test_id

@@ -179,7 +179,7 @@ async def get_picture(node: Node, _request: Request, params: RunParams) -> Answe
     picture = await node.pictures.newest(params.test_id)
     if picture is None:
         return Answer(b"")
-    return Answer(picture.jpeg, f'"{picture.revision}"', "image/jpeg")
+    return Answer(picture.jpeg, f'"{picture.tag}"', "image/jpeg")
 
 
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:

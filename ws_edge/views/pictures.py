@@ -1,4 +1,4 @@
-"""The newest picture of each run: one read of the bucket for all viewers who ask at the same moment."""
+"""The newest picture of each run: one read of the broker for all viewers who ask at the same moment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from typing import Final, NamedTuple
 
 from broker.jetstream.api import Streams
-from broker.jetstream.picture_store import Picture, PictureStore
+from broker.jetstream.frame_store import FrameStore, Picture
 
 _FRESH_S: Final = 0.9
-"""Agents publish at most one picture a second, and pages ask for one as often."""
+"""Agents publish at most two pictures a second, and pages ask for one a second."""
 _MAX_HELD: Final = 256
 """At most 64 KiB each: 16 MiB."""
 
@@ -25,7 +25,7 @@ class Pictures:
     """The pictures of one edge. They are read from any replica: a picture may be a moment old."""
 
     def __init__(self, streams: Streams) -> None:
-        self._store = PictureStore(streams)
+        self._store = FrameStore(streams)
         self._held: dict[str, tuple[float, asyncio.Task[Picture | None]]] = {}
         """By test id: when the read began, loop time, and the read."""
         self._reads = 0
