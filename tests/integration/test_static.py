@@ -11,7 +11,7 @@ import pytest
 from broker.export.comments import without_comments
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST
-from ws_edge.api.static import rooted
+from ws_edge.api.static import PAGES, rooted
 
 UI = Path(__file__).parents[2] / "dashboard_ui"
 FILES = sorted(file.relative_to(UI).as_posix() for file in UI.rglob("*") if file.is_file())
@@ -134,3 +134,13 @@ async def test_the_page_of_a_malformed_test_id_has_status_404(stack: Stack) -> N
     assert (answer.status_code, answer.headers["x-error"]) == (404, "invalid_test_id")
     assert body == rooted((UI / "run.html").read_bytes(), "../")
     assert "etag" not in answer.headers
+
+
+async def test_a_further_page_has_a_route_if_its_file_exists(stack: Stack) -> None:
+    for address, name in PAGES.items():
+        exists = (UI / name).is_file()
+        answer, body = await ask(stack, address)
+        assert answer.status_code == (200 if exists else 404), address
+        if exists:
+            assert body == rooted((UI / name).read_bytes(), "./")
+            assert "script-src 'self'" in answer.headers["content-security-policy"]

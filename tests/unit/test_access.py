@@ -19,7 +19,7 @@ from ws_edge.api.calls import RunParams
 from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS
 from ws_edge.api.response_cache import CachedResponse, ResponseCache
-from ws_edge.api.static import Static
+from ws_edge.api.static import Static, further_pages
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.origins import parse_public_url
@@ -156,7 +156,8 @@ ROUTES: Final = {
     "/tests/{test_id}": PUBLIC,
     "/tests/{test_id}/": PUBLIC,
     "/{name}": PUBLIC,
-    "/{folder}/{name}": PUBLIC,
+    "/{folder}/{name:path}": PUBLIC,
+    **dict.fromkeys(further_pages(), PUBLIC),
 }
 """Every route, and what it asks for. A public one says the same to everybody, and nothing of any run."""
 

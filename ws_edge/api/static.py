@@ -27,6 +27,8 @@ DIRECTORY: Final = Path(__file__).resolve().parents[2] / "dashboard_ui"
 PAGE: Final = "index.html"
 RUN_PAGE: Final = "run.html"
 """For a run of its own: the same page, with other modules to preload."""
+PAGES: Final = {"/wall": "wall.html", "/games": "games.html", "/compare": "compare.html"}
+"""Further pages: their addresses, which are one level deep, and their files. One whose file is missing has no route."""
 _ADDRESS: Final = re.compile(rb"""(\b(?:href|src)=")/(?!/)""")
 _MAX_PAGES: Final = 32
 """A proxy may tell any number of prefixes."""
@@ -54,7 +56,8 @@ def load(directory: Path = DIRECTORY) -> dict[str, File]:
         The files by their addresses without the leading slash, like "style.css" or "view/main.js".
     """
     files = {}
-    for path in sorted(path for folder in ("", *FOLDERS) for path in (directory / folder).iterdir()):
+    inside = (path for folder in FOLDERS for path in (directory / folder).rglob("*"))
+    for path in sorted((*directory.iterdir(), *inside)):
         if path.is_file() and not path.name.startswith("."):
             plain = path.read_bytes()
             address = path.relative_to(directory).as_posix()
@@ -80,6 +83,11 @@ def _file(media_type: str, plain: bytes) -> File:
     return File(media_type, etag, plain, gzip.compress(plain, 9, mtime=0))
 
 
+def further_pages(directory: Path = DIRECTORY) -> dict[str, str]:
+    """Those of `PAGES` that exist, by their addresses."""
+    return {address: name for address, name in PAGES.items() if (directory / name).is_file()}
+
+
 class StaticStatistics(NamedTuple):
     """What is held in memory."""
 
@@ -98,7 +106,7 @@ class Static:
         asks = _access_meta(config)
         self._sources = {
             name: (DIRECTORY / name).read_bytes().replace(b"</title>", b"</title>" + asks, 1)
-            for name in (PAGE, RUN_PAGE)
+            for name in (PAGE, RUN_PAGE, *further_pages().values())
         }
         self._files |= {name: _file("text/html", rooted(page, "./")) for name, page in self._sources.items()}
         self._pages: dict[tuple[str, str], File] = {}
@@ -127,13 +135,17 @@ class Static:
             return response
         return _answer(request, self._page(request, PAGE if test_id is None else RUN_PAGE), self._page_headers)
 
+    async def further_page(self, request: Request) -> Response:
+        """One of `PAGES`."""
+        return _answer(request, self._page(request, PAGES[request.scope["path"]]), self._page_headers)
+
     def _page(self, request: Request, name: str) -> File:
         """A page with addresses that work where it is shown: below the prefix, or relative where none is known.
 
         Relative ones alone would not do: some proxies answer `/testcast` and `/testcast/` alike.
         """
         prefix = outside_of(self._config, request).prefix
-        root = f"{prefix}/" if prefix else "./" if name == PAGE else "../"
+        root = f"{prefix}/" if prefix else "../" if name == RUN_PAGE else "./"
         page = self._pages.get((name, root))
         if page is None:
             if len(self._pages) >= _MAX_PAGES:
@@ -143,7 +155,7 @@ class Static:
         return page
 
     async def file(self, request: Request) -> Response:
-        """One of the files, by its name and its folder, if any.
+        """One of the files, by its name and its folder, if any. A name may have folders of its own.
 
         Raises:
             HTTPException: 404, there is no such file.
