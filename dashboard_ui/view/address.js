@@ -40,8 +40,22 @@ export function feedState(search) {
 export const withFeedState = (search, { group, sought }) =>
   changed(search, { show: group === "all" ? "" : group, q: sought });
 
+/**
+ * The moment that `#12` (an event) or `#12@345` (a picture, after that event) names; null if there is none.
+ *
+ * @param {string} hash
+ * @returns {{seq: number, number: number}|null}
+ */
+export function momentOf(hash) {
+  const [, seq, number = "0"] = /^#([1-9]\d{0,15})(?:@([1-9]\d{0,15}))?$/.exec(hash) ?? [];
+  return seq ? { seq: Number(seq), number: Number(number) } : null;
+}
+
 /** The event that `#12` names; 0 if there is none. @param {string} hash */
-export const seqOf = (hash) => Number(/^#([1-9]\d{0,15})$/.exec(hash)?.[1] ?? 0);
+export const seqOf = (hash) => momentOf(hash)?.seq ?? 0;
+
+/** The address of a moment. @param {{seq: number, number: number}} moment */
+export const hashOf = ({ seq, number }) => (number ? `#${seq}@${number}` : `#${seq}`);
 
 /** @param {string} search @param {Record<string, string>} values empty ones are left out */
 function changed(search, values) {

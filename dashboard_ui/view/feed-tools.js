@@ -129,7 +129,7 @@ function toolButton(name, words, title, act) {
 }
 
 /** @param {string} text @returns {Promise<boolean>} whether the text was copied */
-async function toClipboard(text) {
+export async function toClipboard(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -16,6 +16,9 @@ const BOTTOM_PX = 1;
 /** The smallest movement, px. With a zoom, positions are no whole numbers. */
 const MOVED_PX = 0.3;
 
+/** What is seen beside the line of a moment, px. */
+const BESIDE_PX = 60;
+
 /** @typedef {{seq: number, kind: Line["kind"], offset: number}} Place a line, and its part above the screen, px */
 
 export class Feed {
@@ -25,8 +28,13 @@ export class Feed {
    * @param {(text: string) => void} [how.say] announces a text; adds search, copy and download
    * @param {(seq: number) => string} [how.linkTo] the address of an event's line
    * @param {() => void} [how.onNarrow] another filter or search was chosen
+   * @param {(seq: number) => void} [how.onLine] the reader has chosen the line of an event
+   * @param {() => void} [how.onFollow] the reader wants to see the newest line, and follow it
    */
-  constructor(label, { say, linkTo = (seq) => `#${seq}`, onNarrow = () => {} } = {}) {
+  constructor(label, { say, linkTo = (seq) => `#${seq}`, onNarrow = () => {}, onLine, onFollow = () => {} } = {}) {
+    this.onFollow = onFollow;
+    /** The event of the moment that is shown; null: now. @type {number|null} */
+    this.moment = null;
     /** @type {ShownRun|null} */
     this.run = null;
     this.generation = -1;
@@ -56,10 +64,11 @@ export class Feed {
       this.rows.root,
       this.empty,
     );
-    this.jump = h("button.feed-jump", { hidden: true, onclick: () => this.toBottom() });
+    this.jump = h("button.feed-jump", { hidden: true, onclick: () => this.follow() });
     this.root = h("div.feed", this.tools.root, h("div.feed-box", this.scroller, this.jump));
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.scroller.addEventListener("keydown", (event) => this.pressed(event));
+    if (onLine) this.scroller.addEventListener("click", (event) => this.clicked(event, onLine));
     new ResizeObserver(() => this.resized()).observe(this.scroller);
   }
 
@@ -173,8 +182,12 @@ export class Feed {
   /** The browser would scroll to the estimated ends of the list. @param {KeyboardEvent} event */
   pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    if (event.key === "End") this.toBottom();
+    const onLine = event.target !== this.scroller;
+    const way = event.key === "ArrowUp" ? -1 : event.key === "ArrowDown" ? 1 : 0;
+    if (event.key === "End") this.follow();
     else if (event.key === "Home") this.show(0);
+    else if (event.key === "Enter" && !onLine) this.focusLine(this.lineInView(), -1);
+    else if (way && onLine) this.focusLine(this.rows.indexOf(event.target) + way, way);
     else return;
     event.preventDefault();
   }
@@ -197,6 +210,7 @@ export class Feed {
   scrolled() {
     if (this.scroller.clientHeight === 0) return; // collapsed, not scrolled
     if (this.stuck) this.letGo();
+    else if (this.moment !== null) this.unseen = this.below < BOTTOM_PX ? 0 : this.unseen;
     else this.stuck = this.scroller.scrollTop >= this.top - MOVED_PX && this.below < BOTTOM_PX;
     if (this.stuck) this.unseen = 0;
     this.draw();
@@ -218,12 +232,81 @@ export class Feed {
     setText(this.jump, `↓ ${this.unseen.toLocaleString("en")} new`);
   }
 
+  /** To the newest line, which the feed follows from now on. */
+  follow() {
+    this.onFollow();
+    this.toBottom();
+    this.scroller.focus({ preventScroll: true });
+  }
+
   toBottom() {
     this.stuck = true;
     this.top = this.scroller.scrollTop; // the reader may have been moving up
     this.unseen = 0;
     this.draw();
-    this.scroller.focus({ preventScroll: true });
+  }
+
+  /**
+   * Shows a moment: its line is marked, and later lines are dimmed.
+   *
+   * @param {number|null} seq of its event; null: now, and the feed follows the newest line again
+   * @param {boolean} byReader whether the reader has chosen it. Otherwise a reader who looks elsewhere is left there
+   */
+  showMoment(seq, byReader) {
+    const { rows, moment } = this;
+    if (seq === moment) return;
+    const looksOn = byReader || moment === null || this.isSeen(this.lineOf(moment));
+    this.moment = seq;
+    rows.showMoment(seq ?? Infinity);
+    rows.mark(seq ?? 0);
+    if (seq === null) return this.toBottom();
+    this.stuck = false;
+    if (looksOn) this.bring(this.lineOf(seq), seq < (moment ?? Infinity));
+  }
+
+  /** The line of an event, or the last one before it. @param {number} seq */
+  lineOf(seq) {
+    const { lines, later, moment } = this.rows;
+    let line = seq === moment ? Math.min(later, lines.length) - 1 : lines.findLastIndex((each) => (each.seq ?? Infinity) <= seq);
+    while (line > 0 && isHeading(lines[line])) line--;
+    return line;
+  }
+
+  /** Whether a line is on the screen as a whole. @param {number} line */
+  isSeen(line) {
+    const { rows, scroller } = this;
+    return line >= 0 && rows.top(line) >= scroller.scrollTop && rows.top(line + 1) <= scroller.scrollTop + scroller.clientHeight;
+  }
+
+  /** Scrolls to a line unless it is on the screen. @param {number} line @param {boolean} upward */
+  bring(line, upward) {
+    const height = this.scroller.clientHeight;
+    if (line < 0 || height === 0 || this.isSeen(line)) return;
+    this.show(line, upward ? BESIDE_PX + this.rows.top(line + 1) - this.rows.top(line) - height : -BESIDE_PX);
+  }
+
+  /** The line of the moment if it is on the screen; otherwise the last line that is. */
+  lineInView() {
+    const { rows, scroller, moment } = this;
+    const line = moment === null ? -1 : this.lineOf(moment);
+    return this.isSeen(line) ? line : rows.at(scroller.scrollTop + scroller.clientHeight - BOTTOM_PX);
+  }
+
+  /** Moves the focus to a line, or to the next one that has an address. @param {number} line @param {1|-1|0} way */
+  focusLine(line, way) {
+    const { lines } = this.rows;
+    while (lines[line] && (isHeading(lines[line]) || !lines[line].seq)) line += way || 1;
+    if (!lines[line]) return;
+    this.bring(line, way < 0);
+    this.rows.element(line)?.querySelector("a")?.focus({ preventScroll: true });
+  }
+
+  /** A click on a line, unless it selects text or follows a link. @param {MouseEvent} event @param {(seq: number) => void} onLine */
+  clicked({ target, defaultPrevented }, onLine) {
+    if (defaultPrevented || !(target instanceof Element) || target.closest("a")) return;
+    if (document.getSelection()?.isCollapsed === false) return;
+    const seq = Number(target.closest(".line[data-seq]")?.getAttribute("data-seq"));
+    if (seq) onLine(seq);
   }
 
   /** Scrolls to a line. @param {number} line @param {number} [offset] the part of it above the screen, px */

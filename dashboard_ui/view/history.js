@@ -5,8 +5,16 @@
  * @param {{step?: boolean}} [how] step: Back returns to what was shown before
  */
 export function remember(search, { step = false } = {}) {
-  if (search === location.search) return;
-  const address = `${location.pathname}${search}${location.hash}`;
+  if (search !== location.search) change(`${location.pathname}${search}${location.hash}`, step);
+}
+
+/** @param {string} hash of the moment that is shown; "" for now @param {{step?: boolean}} [how] as in `remember` */
+export function rememberMoment(hash, { step = false } = {}) {
+  if (hash !== location.hash) change(`${location.pathname}${location.search}${hash}`, step);
+}
+
+/** @param {string} address @param {boolean} step */
+function change(address, step) {
   try {
     if (step) history.pushState(null, "", address);
     else history.replaceState(null, "", address);

@@ -13,10 +13,14 @@ const KEYS = [
 ];
 
 export class Keys {
-  /** @param {HTMLInputElement} search of the page */
-  constructor(search) {
+  /**
+   * @param {HTMLInputElement} search of the page
+   * @param {{keys: Array<[string, string]>, pressed: (event: KeyboardEvent) => boolean}} [more] keys of this page alone
+   */
+  constructor(search, more = { keys: [], pressed: () => false }) {
     this.search = search;
-    const rows = KEYS.map(([keys, does]) => {
+    this.more = more;
+    const rows = [...more.keys, ...KEYS].map(([keys, does]) => {
       const caps = keys.split("  ").map((key) => h("kbd", key));
       return h("div", h("dt", ...caps), h("dd", does));
     });
@@ -36,10 +40,10 @@ export class Keys {
   pressed(event) {
     const { target, key } = event;
     const typing = target instanceof Element && target.matches("input, textarea, select, [contenteditable]");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || this.dialog.open) return;
+    if (typing || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || this.dialog.open) return;
     if (key === "?") this.show();
     else if (key === "/" && this.search.checkVisibility()) this.search.focus();
-    else return;
+    else if (!this.more.pressed(event)) return;
     event.preventDefault();
   }
 }

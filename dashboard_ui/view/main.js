@@ -86,7 +86,8 @@ const actions = {
 const listPage = testOfPage === null ? new (await import("./list.js")).ListPage(store.runs, actions) : null;
 const runPage = testOfPage === null ? null : new (await import("./run.js")).RunPage(testOfPage, actions);
 
-const keys = new Keys(listPage?.toolbar.search ?? /** @type {HTMLInputElement} */ (runPage?.feed.tools.search));
+const search = listPage?.toolbar.search ?? runPage?.feed.tools.search;
+const keys = new Keys(/** @type {HTMLInputElement} */ (search), runPage?.recorder.controls);
 const foot = new Foot(keys.button);
 
 /**
@@ -133,6 +134,7 @@ function changed() {
   if (state !== lastState) {
     lastState = state;
     if (state === "waiting") void access.check();
+    if (state === "live") runPage?.recorder.retry();
     if (state === "refused" && code === UNAUTHENTICATED) access.ended();
   }
   const live = state === "live";
@@ -221,7 +223,7 @@ function tick() {
   drawConnectionStatus();
   // Without a connection, every request for a screenshot would fail.
   if (transport.connection.state === "live" || transport.polling.answered) {
-    screenshots.tick(listPage?.grid.visible() ?? (runPage && run ? [[run, runPage]] : []), now);
+    screenshots.tick(listPage?.grid.visible() ?? (runPage?.recorder.wantsShot && run ? [[run, runPage]] : []), now);
   }
 }
 

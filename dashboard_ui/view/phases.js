@@ -16,6 +16,8 @@ export class Phases {
     this.taken = 0;
     /** @type {Shown|null} */
     this.run = null;
+    /** The run at an earlier moment; null: the moment is now. @type {Shown|null} */
+    this.past = null;
     /** The current time by the edge's clock, and as the run's agent would say it. */
     this.at = 0;
     this.now = 0;
@@ -49,6 +51,13 @@ export class Phases {
     this.draw(now);
   }
 
+  /** Marks the phase of a moment. @param {Shown|null} past the run at that moment; null: now */
+  showMoment(past) {
+    if (past === this.past) return;
+    this.past = past;
+    this.draw(this.at);
+  }
+
   /** @param {number} at ms, by the edge's clock */
   draw(at) {
     // The events have their publisher's times. Its clock may be hours off, so time goes on from its last event.
@@ -68,7 +77,8 @@ export class Phases {
     const times = phaseTimes(this.line, now);
     this.names.forEach(({ root, time }, i) => {
       setText(time, times[i] === null ? "" : duration(times[i]));
-      setAttr(root, "data-step", this.line.running && i + 1 === this.phase ? "current" : null);
+      const current = (this.past !== null || this.line.running) && i + 1 === this.phase;
+      setAttr(root, "data-step", current ? "current" : null);
     });
     setText(this.note, this.chosen ? this.describe(this.chosen) : this.summary());
   }
@@ -103,12 +113,14 @@ export class Phases {
 
   /** The phase of the run, as its card has it; 0 if it is in none. */
   get phase() {
-    return phaseNumber(this.run?.phase);
+    return phaseNumber((this.past ?? this.run)?.phase);
   }
 
-  /** Whether the run is in this phase. @param {Span} span */
+  /** Whether the run is in this phase, or was at the moment that is shown. @param {Span} span */
   current = (span) =>
-    this.line.running && span.attempt === this.line.attempt && span.phase === this.phase;
+    this.past
+      ? span.seq <= this.past.seq && span.attempt === (this.past.attempt ?? 1) && span.phase === this.phase
+      : this.line.running && span.attempt === this.line.attempt && span.phase === this.phase;
   /** Whether its time goes on: the time line does not go back with the phase. @param {Span} span */
   grows = (span) => this.line.running && span === this.line.spans.at(-1);
   /** @param {Span} span */
@@ -117,6 +129,7 @@ export class Phases {
   /** @param {Span} span */
   stateOf(span) {
     if (this.current(span)) return "current";
+    if (this.past) return span.seq <= this.past.seq ? "done" : "ahead";
     if (this.line.running && span.attempt === this.line.attempt) return "done";
     const lost = this.line.spans[this.line.spans.indexOf(span) + 1]?.attempt !== span.attempt;
     if (!lost || this.run?.status === "completed") return "done";
@@ -132,6 +145,7 @@ export class Phases {
   }
 
   summary() {
+    if (this.past) return phaseText(this.past);
     if (this.run?.noAgent) return NO_AGENT;
     return this.run ? phaseText(this.run) : "";
   }

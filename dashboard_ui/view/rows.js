@@ -33,6 +33,10 @@ export class Rows {
     this.first = 0;
     /** The event whose lines are marked; 0: none. */
     this.marked = 0;
+    /** The moment that the page shows, as the seq of its event; Infinity: now. Its later lines are dimmed. */
+    this.moment = Infinity;
+    /** The first of the later lines; Infinity: there are none. */
+    this.later = Infinity;
   }
 
   /** Marks the line of an event, until another is marked. @param {number} seq 0: none */
@@ -41,13 +45,22 @@ export class Rows {
     for (const row of this.rows) setAttr(row, "data-marked", row.getAttribute("data-seq") === String(seq));
   }
 
+  /** @param {number} seq of the newest event of the moment that the page shows; Infinity: now */
+  showMoment(seq) {
+    this.moment = seq;
+    const found = this.lines.findIndex((line) => (line.seq ?? 0) > seq);
+    this.later = found < 0 ? Infinity : found;
+    this.rows.forEach((row, i) => setAttr(row, "data-later", this.first + i >= this.later));
+  }
+
   clear() {
-    Object.assign(this, { lines: [], heights: new Heights(), rows: [], first: 0 });
+    Object.assign(this, { lines: [], heights: new Heights(), rows: [], first: 0, later: Infinity });
     this.root.replaceChildren();
   }
 
   /** @param {Line} line */
   push(line) {
+    if (this.later === Infinity && (line.seq ?? 0) > this.moment) this.later = this.lines.length;
     this.lines.push(line);
     this.heights.push(this.estimate(line));
   }
@@ -86,6 +99,12 @@ export class Rows {
   /** The element of a line, if it is in the page. @param {number} line @returns {HTMLElement|undefined} */
   element(line) {
     return this.rows[line - this.first];
+  }
+
+  /** The line that an element of the page belongs to; -1: to none. @param {EventTarget|null} target */
+  indexOf(target) {
+    const row = this.rows.findIndex((each) => target instanceof Node && each.contains(target));
+    return row < 0 ? -1 : this.first + row;
   }
 
   /**
@@ -133,7 +152,8 @@ export class Rows {
 
   /** @param {Line} line @param {number} index @returns {HTMLElement} */
   row(line, index) {
-    const place = { "aria-posinset": index + 1, "data-seq": isHeading(line) ? null : line.seq };
+    const seq = isHeading(line) ? null : line.seq;
+    const place = { "aria-posinset": index + 1, "data-seq": seq, "data-later": index >= this.later };
     try {
       return row(line, place, line.seq ? this.linkTo(line.seq) : "", line.seq === this.marked);
     } catch (error) {
@@ -174,7 +194,7 @@ export class Rows {
 
 /**
  * @param {Line} line
- * @param {Record<string, string|number|null|undefined>} place
+ * @param {Record<string, string|number|boolean|null|undefined>} place
  * @param {string} address
  * @param {boolean} marked
  * @returns {HTMLElement}

@@ -1,10 +1,13 @@
-/** The page of one run: the verdict, a large screenshot, the feed, and the score with its reasons. */
+/**
+ * The page of one run: the verdict, the picture with its time line, the feed, and the score with its reasons. Picture, feed,
+ * phase, elapsed time, message and score are those of the moment that the recorder shows.
+ */
 
 import { ended } from "../client/fold.js";
 import { now } from "../client/now.js";
 import { BASE, pageOf } from "../client/rpc.js";
 import { behind } from "../client/runs.js";
-import { feedState, seqOf, withFeedState } from "./address.js";
+import { feedState, momentOf, withFeedState } from "./address.js";
 import { jobOf, rubricOf, shown } from "./coerce.js";
 import { when } from "./dates.js";
 import { h, icon, setAttr, setText, setTime } from "./dom.js";
@@ -14,9 +17,12 @@ import { Fences } from "./fence.js";
 import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
 import { remember } from "./history.js";
 import { MetricTable } from "./metric-table.js";
-import { badge, cancelButton, marks, ring, rubricList, screen } from "./parts.js";
+import { badge, cancelButton, marks, ring, rubricList } from "./parts.js";
 import { Phases } from "./phases.js";
 import { ProblemList } from "./problem-list.js";
+import { Recorder } from "./recorder/recorder.js";
+
+/** @typedef {import("./recorder/playhead.js").ShownMoment} ShownMoment */
 
 /** @implements {View} */
 export class RunPage {
@@ -27,14 +33,24 @@ export class RunPage {
   constructor(testId, actions) {
     /** @type {ShownRun|null} */
     this.run = null;
-    /** The event whose line the address asks for; 0: none. */
-    this.wanted = 0;
+    /** The moment that the address asks for, until it is shown. @type {{seq: number, number: number}|null} */
+    this.wanted = null;
     this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }) };
-    this.hasPicture = false;
-    this.screen = screen({ onShown: () => this.drawFrame((this.hasPicture = true)) });
-    this.feed = new Feed("Live Feed", { say: actions.say, onNarrow: () => this.rememberFeed() });
-    this.phases = new Phases((seq) => this.feed.reveal(seq));
-    this.problems = new ProblemList((seq) => this.feed.reveal(seq));
+    this.recorder = new Recorder(testId, {
+      frames: actions.frames,
+      onMoment: (shown, { byReader }) => this.drawMoment(shown, byReader),
+      onPicture: () => this.feed.reveal(this.recorder.eventSeq),
+      say: actions.say,
+    });
+    const choose = (/** @type {number} */ seq) => this.choose(seq);
+    this.feed = new Feed("Live Feed", {
+      say: actions.say,
+      onNarrow: () => this.rememberFeed(),
+      onLine: choose,
+      onFollow: () => this.recorder.goLive(),
+    });
+    this.phases = new Phases(choose);
+    this.problems = new ProblemList(choose);
     this.metrics = new MetricTable();
     this.title = h("h1", "…");
     this.address = h("a.host", { rel: "noreferrer noopener", target: "_blank" });
@@ -49,6 +65,9 @@ export class RunPage {
     this.verdictWords = h("p.verdict-words");
     this.rubric = h("div.verdict-parts");
     this.verdict = h("section.verdict", { hidden: true, "aria-label": "Score" });
+    /** In the place of the score and the failure at a moment when they were not known. */
+    this.noVerdict = h("p.not-yet", { hidden: true });
+    this.noFailure = h("p.not-yet", { hidden: true });
     /** @type {Partial<Shown>} */
     this.drawnScore = {};
     this.frame = h("div.frame");
@@ -66,6 +85,8 @@ export class RunPage {
     this.back = h("a.back", { href: BASE, hidden: !this.mayList }, icon("back"), "All tests");
     this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(testId));
     this.fences = /** @type {Fences<[Shown, ShownRun, number]>} */ (new Fences(testId));
+    /** What shows the moment: the run as it was then, or null for now; and whether the reader has chosen it. */
+    this.moments = /** @type {Fences<[Shown|null, boolean]>} */ (new Fences(testId));
     this.root = h("main", { id: "main", class: "run" }, this.back, this.head(), this.body());
     this.readAddress();
     for (const type of ["popstate", "hashchange"]) addEventListener(type, () => this.readAddress());
@@ -82,7 +103,7 @@ export class RunPage {
         "p.meta",
         this.fences.add("The address", this.address, this.drawAddress),
         sep(),
-        this.clocks.add("The time", this.elapsed, (run, at) => setText(this.elapsed, elapsed(run, at))),
+        this.clocks.add("The time", this.elapsed, (run, at) => this.drawElapsed(run, at)),
         sep(),
         this.clocks.add("The date", this.when, this.drawWhen),
         this.part("The mark", marks),
@@ -94,19 +115,26 @@ export class RunPage {
 
   phaseLine() {
     this.clocks.add("The time line", this.phases.root, (_, at) => this.phases.draw(at));
+    this.moments.add("The time line", this.phases.root, (past) => this.phases.showMoment(past));
     return this.fences.add("The time line", this.phases.root, (_, run, at) => this.phases.update(run, at));
   }
 
   body() {
-    this.frame.append(this.part("The picture", this.screen), this.message);
-    this.verdict.append(this.parts.ring.root, h("div.verdict-body", this.verdictWords, this.rubric));
+    const { recorder, moments } = this;
+    this.frame.append(recorder.picture.root, this.message);
+    this.verdict.append(this.parts.ring.root, h("div.verdict-body", this.verdictWords, this.rubric), this.noVerdict);
+    moments.add("The score", this.verdict, this.drawNotYet);
+    moments.add("The feed", this.feed.root, (past, byReader) => this.feed.showMoment(past && recorder.eventSeq, byReader));
+    this.fences.add("The recorder", recorder.root, (_, run) => recorder.update(run, host(shown(run.snapshot))));
+    this.clocks.add("The recorder", recorder.root, () => recorder.drawTime());
     return h(
       "div.run-columns",
       h(
         "div.run-left",
         this.fences.add("The reason", this.failure, this.drawFailure),
         this.fences.add("The score", this.verdict, this.drawVerdict),
-        this.fences.add("The picture", this.frame, () => this.drawFrame()),
+        moments.add("The picture", this.frame, this.drawMessage),
+        recorder.root,
         this.fences.add("The metrics", this.metrics.root, (run) => this.metrics.update(run)),
         this.fences.add("The problems", this.problems.root, (_, run) => this.problems.update(run)),
         this.clocks.add("The facts", this.facts, this.drawFacts),
@@ -202,7 +230,7 @@ export class RunPage {
     const heading = h("h2", icon(cancelled ? "cancelled" : "error"), cancelled ? "Cancelled" : "Failed");
     const why = run.error || run.message;
     const known = cancelled && /^cancell?ed\.?$/i.test(why.trim());
-    this.failure.replaceChildren(heading, known ? "" : h("p", why));
+    this.failure.replaceChildren(heading, known ? "" : h("p", why), this.noFailure);
   };
 
   /** @param {Shown} run */
@@ -215,14 +243,43 @@ export class RunPage {
     this.rubric.replaceChildren(rubricList(rubricOf(run)));
   };
 
-  /** A run without pictures gets no space for one. @param {boolean} [picture] */
-  drawFrame(picture = this.hasPicture) {
-    const run = this.run && shown(this.run.snapshot);
-    const said = run?.status === "failed" || run?.score !== undefined; // the message stands elsewhere
-    this.screen.root.hidden = !picture;
+  // ── the moment ──
+
+  /** @param {ShownMoment} moment @param {boolean} byReader */
+  drawMoment({ live, snapshot }, byReader) {
+    this.moments.draw(live ? null : shown(snapshot), byReader);
+    if (this.run) this.drawElapsed(shown(this.run.snapshot), now());
+  }
+
+  /** @param {Shown} run @param {number} at ms */
+  drawElapsed(run, at) {
+    setText(this.elapsed, this.recorder.head.live ? elapsed(run, at) : this.recorder.elapsedText);
+  }
+
+  /** @param {Shown|null} past */
+  drawMessage = (past) => {
+    const run = past ?? (this.run && shown(this.run.snapshot));
     setText(this.message, run?.message ?? "");
-    this.message.hidden = !run || said;
-    this.frame.hidden = !picture && this.message.hidden;
+  };
+
+  /** The score and the failure keep their place at a moment before them: nothing jumps under the pointer. @param {Shown|null} past */
+  drawNotYet = (past) => {
+    const { elapsedText } = this.recorder;
+    const noScore = past !== null && past.score === undefined;
+    const noFailure = past !== null && past.status !== "failed";
+    setAttr(this.verdict, "data-not-yet", noScore);
+    setAttr(this.failure, "data-not-yet", noFailure);
+    this.noVerdict.hidden = !noScore;
+    this.noFailure.hidden = !noFailure;
+    setText(this.noVerdict, `No score yet at ${elapsedText}`);
+    setText(this.noFailure, `Not ended yet at ${elapsedText}`);
+  };
+
+  /** The reader has chosen a line, a phase or a problem: the page shows its moment. @param {number} seq */
+  choose(seq) {
+    this.recorder.seek({ seq, number: 0 });
+    this.recorder.settle({ step: true });
+    this.feed.reveal(seq);
   }
 
   /** @param {ShownRun} run @param {number} at ms, by the edge's clock */
@@ -257,9 +314,9 @@ export class RunPage {
     this.facts.replaceChildren(...rows);
   };
 
-  /** @param {Blob} picture */
+  /** The newest picture of a run that has none over time. @param {Blob} picture */
   showPicture(picture) {
-    this.screen.show(picture, this.run ? `The newest screenshot of ${host(shown(this.run.snapshot))}` : "");
+    void this.recorder.showShot(picture);
   }
 
   // ── the address ──
@@ -267,8 +324,9 @@ export class RunPage {
   readAddress() {
     const { group, sought } = feedState(location.search);
     this.feed.tools.set(group, sought);
-    this.wanted = seqOf(location.hash);
-    if (this.run) this.goToWanted();
+    this.wanted = momentOf(location.hash);
+    if (this.run && this.wanted) this.goToWanted();
+    else if (this.run) this.recorder.goLive();
   }
 
   rememberFeed() {
@@ -276,13 +334,17 @@ export class RunPage {
     remember(withFeedState(location.search, { group, sought: search.value.trim() }));
   }
 
-  /** Shows the line that the address asks for, as soon as it is here. */
+  /** Shows the moment that the address asks for, as soon as its event is here. Its picture may come later. */
   goToWanted() {
     const { run, wanted } = this;
     if (!run || !wanted || run.refusal !== null) return;
     const replayed = run.epoch !== null && run.seq >= run.syncedTo; // what was published before the page was opened
-    if (!replayed || (run.seq < wanted && behind(run))) return;
-    this.wanted = 0;
-    if (!this.feed.reveal(wanted)) setText(this.problem, `This run has no event ${wanted}, or it is no longer kept.`);
+    if (!replayed || (run.seq < wanted.seq && behind(run))) return;
+    this.wanted = null;
+    const found = wanted.number > 0 || this.feed.reveal(wanted.seq);
+    setText(this.problem, found ? "" : `This run has no event ${wanted.seq}, or it is no longer kept.`);
+    if (!found) return;
+    this.recorder.seek(wanted);
+    this.feed.reveal(this.recorder.eventSeq);
   }
 }

@@ -62,6 +62,7 @@ export class Wishes {
   missed(number) {
     this.loading.delete(number);
     this.failed.add(number);
+    if (number === this.wanted) this.shown = 0; // the old picture would be one of another moment
   }
 
   /** Tries again what could not be loaded. */

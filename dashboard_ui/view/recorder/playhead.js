@@ -9,7 +9,7 @@ import { Past } from "./past.js";
 
 /** @typedef {import("./moments.js").Moment} Moment */
 /** @typedef {import("./moments.js").Address} Address */
-/** @typedef {import("../client/frames.js").FrameInfo} FrameInfo */
+/** @typedef {import("../../client/frames.js").FrameInfo} FrameInfo */
 /**
  * @typedef {object} ShownMoment
  * @property {boolean} live

@@ -1,8 +1,8 @@
 /** What stands out on the time line of a run: phases, attempts, problems, game overs. Pure. */
 
-import { fields } from "../view/coerce.js";
-import { kindOf } from "../view/lines.js";
-import { advance, timeline } from "../view/timeline.js";
+import { fields } from "../coerce.js";
+import { kindOf } from "../lines.js";
+import { advance, timeline } from "../timeline.js";
 
 /** @typedef {"over"|"problem"|"error"} MarkKind from the mildest to the gravest */
 /** @typedef {{kind: MarkKind, seq: number}} Mark */
@@ -21,10 +21,6 @@ export function markOf(event) {
 export class Marks {
   constructor() {
     this.generation = -1;
-    this.clear();
-  }
-
-  clear() {
     this.taken = 0;
     /** @type {Mark[]} */
     this.list = [];
@@ -35,8 +31,7 @@ export class Marks {
 
   /** @param {{log: RunEvent[], generation: number}} feed */
   update({ log, generation }) {
-    if (generation !== this.generation) this.clear();
-    this.generation = generation;
+    if (generation !== this.generation) Object.assign(this, new Marks(), { generation });
     for (; this.taken < log.length; this.taken++) {
       const event = log[this.taken];
       advance(this.line, event);

@@ -1,6 +1,6 @@
 /** The snapshot of a run at each of its events. Pure. */
 
-import { blank, fold } from "../client/fold.js";
+import { blank, fold } from "../../client/fold.js";
 
 /** A snapshot of every 200th event is kept, so a look at any event folds at most so many. */
 const EVERY = 200;
@@ -9,13 +9,13 @@ export class Past {
   /** @param {string} testId */
   constructor(testId) {
     this.first = blank(testId, 0);
-    this.clear();
-  }
-
-  clear() {
     /** The snapshots after each `EVERY` events. @type {Snapshot[]} */
     this.kept = [];
     this.last = { index: -1, snapshot: this.first };
+  }
+
+  clear() {
+    Object.assign(this, { kept: [], last: { index: -1, snapshot: this.first } });
   }
 
   /**

@@ -5,9 +5,9 @@
  * that waited an hour, or whose agent has a wrong clock, has a time line that can still be used.
  */
 
-import { ended } from "../client/fold.js";
+import { ended } from "../../client/fold.js";
 
-/** @typedef {import("../client/frames.js").FrameInfo} FrameInfo */
+/** @typedef {import("../../client/frames.js").FrameInfo} FrameInfo */
 /**
  * @typedef {object} Moment
  * @property {number} seq of the newest event at this moment; of a picture without one, of the event before it
@@ -27,10 +27,6 @@ const SAME_MOMENT_MS = 1000;
 
 export class Moments {
   constructor() {
-    this.clear();
-  }
-
-  clear() {
     /** @type {Moment[]} */
     this.list = [];
     /** The index of each picture's moment, by its number. @type {Map<number, number>} */
@@ -47,8 +43,9 @@ export class Moments {
     /** For each event, the earliest time of it and all that follow it, ms. @type {number[]} */
     this.earliest = [];
     this.started = false;
-    /** When the run started, ms by the publisher's clock; 0: not yet. */
+    /** When the run started, ms by the publisher's clock, and where that is on the time line, ms. */
     this.startedAt = 0;
+    this.startsAt = 0;
   }
 
   get length() {
@@ -76,8 +73,7 @@ export class Moments {
     const newFrames = frames.slice(this.takenFrames);
     this.events = events;
     if (replaced || moved || !this.follows(newEvents, newFrames)) {
-      this.clear();
-      this.events = events;
+      Object.assign(this, { list: [], ofFrame: new Map(), placedByTime: -Infinity, earliest: [], started: false });
       this.append(events, frames);
     } else this.append(newEvents, newFrames);
     Object.assign(this, { generation, takenEvents: events.length, takenFrames: frames.length, lastFrame: frames.at(-1) });
@@ -133,7 +129,7 @@ export class Moments {
     const last = this.list.at(-1);
     const starts = event.type !== "status" || event.status !== "queued";
     const at = this.position(event.timestamp);
-    if (starts && !this.started) Object.assign(this, { started: true, startedAt: event.timestamp });
+    if (starts && !this.started) Object.assign(this, { started: true, startedAt: event.timestamp, startsAt: at });
     this.list.push({
       seq: event.seq,
       number: 0,
@@ -191,6 +187,17 @@ export class Moments {
     return this.events.length - firstOf(this.events, (event) => event.seq > seq);
   }
 
+  /**
+   * How long the run has gone on, ms. An agent may tell its events later than they happened: then not what the broker's
+   * clock says, but what the time line shows.
+   *
+   * @param {Snapshot|null} run
+   * @param {number} now ms, by the edge's clock
+   */
+  duration(run, now) {
+    return Math.max(run ? lengthOf(run, now) : 0, this.started ? this.total - this.startsAt : 0);
+  }
+
   /** How long the run had gone on, ms. @param {Moment} moment @param {number} total how long it has gone on in all, ms */
   elapsed(moment, total) {
     if (!this.started || moment.event < 0) return 0;
@@ -214,7 +221,7 @@ export function firstOf(list, passes) {
   return low;
 }
 
-/** The length of a run, ms. @param {Snapshot} run @param {number} now ms, by the edge's clock */
+/** The length of a run by the broker's clock, ms. @param {Snapshot} run @param {number} now ms, by the edge's clock */
 export function lengthOf(run, now) {
   if (!run.startedAt) return 0;
   return Math.max(0, (run.finishedAt ?? (ended(run) ? (run.updatedAt ?? now) : now)) - run.startedAt);
