@@ -16,13 +16,17 @@ from broker.contract.ports import EventLog
 from broker.contract.snapshot import Snapshot
 from broker.export.source import WHOLE, About, Stretch, check_stretch
 from broker.jetstream import runs
-from broker.jetstream.api import Stored, Streams
+from broker.jetstream.api import Stored, Streams, ms_of
 from broker.jetstream.scan import first_page, pages
 from broker.version import VERSION
 
 _PAGE_FRAMES: Final = 64
 _PAGE_BYTES: Final = 512 * 1024
 """Of a page of pictures, about. It is all that an export holds of them."""
+
+
+_EARLY_MS: Final = 10_000
+"""An agent takes its first picture this long after the run has begun, at most."""
 
 
 class RunSource:
@@ -135,9 +139,25 @@ async def open_run(
     oldest = await first_page(log, test_id, 0, head, limit=1)
     frames = await streams.newest(subjects.FRAMES, [subjects.frames(test_id)])
     newest = frames.messages[0].seq if frames.messages else 0
-    gone = bool(oldest and oldest[0].expected_last)
-    about = About(snapshot, epoch, head, now_ms(), VERSION, stretch, gone)
+    events_gone = bool(oldest and oldest[0].expected_last)
+    frames_gone = await _frames_gone(streams, test_id, snapshot.started_at or snapshot.created_at)
+    about = About(snapshot, epoch, head, now_ms(), VERSION, stretch, events_gone, frames_gone)
     return RunSource(log, streams, about, newest)
+
+
+async def _frames_gone(streams: Streams, test_id: str, began_ms: int) -> bool:
+    """Whether a run had pictures that are no longer kept: it has as many as a run may have, or it began before the oldest
+    picture that is stored of any run, and its own first one is not of its beginning."""
+    subject = subjects.frames(test_id)
+    info = await streams.api(f"STREAM.INFO.{subjects.FRAMES}", {"subjects_filter": subject})
+    limit, state = info["config"].get("max_msgs_per_subject", -1), info["state"]
+    if 0 < limit <= (state.get("subjects") or {}).get(subject, 0):
+        return True
+    if state["first_seq"] <= 1 or began_ms >= ms_of(state["first_ts"].encode()):
+        return False
+    first = (await streams.read(subjects.FRAMES, subject, 0, 1)).messages
+    found = _readable(first[0]) if first else None
+    return found is None or found[0].time_ms > began_ms + _EARLY_MS
 
 
 def _readable(stored: Stored) -> tuple[Frame, bytes] | None:

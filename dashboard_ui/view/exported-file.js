@@ -33,11 +33,7 @@ export function read(document) {
       return found ? JPEG + textOf(found) : NOTHING;
     },
   });
-  const blob = (/** @type {number} */ number) => {
-    const bytes = Uint8Array.from(atob(textOf(pictures.get(number) ?? null)), (char) => char.charCodeAt(0));
-    return new Blob([bytes], { type: "image/jpeg" });
-  };
-  return { about, events, unreadable, frames, rows, blob };
+  return { about, events, unreadable, frames };
 }
 
 /** @param {Element|null} element */

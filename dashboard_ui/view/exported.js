@@ -18,8 +18,11 @@ const file = read(document);
 const { testId } = file.about.snapshot;
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
 
-// A run that has not ended stands still at the moment when it was exported.
-if (!file.about.ended) await compareClocks(() => Promise.resolve({ now: file.about.exportedAt }));
+// A run that had not ended stands still at the moment when it was exported, a part of a run at the last of its events.
+const last = file.events.at(-1);
+const isCut = last !== undefined && last.seq < file.about.head;
+const still = isCut ? last.timestamp : file.about.exportedAt;
+if (isCut || !file.about.ended) await compareClocks(() => Promise.resolve({ now: still }));
 
 const store = new Store({ only: testId, newFeed: () => new FeedLog({ whole: true, now }), now });
 store.pin(testId, file.about.snapshot);
@@ -56,13 +59,13 @@ function saved() {
 function notes() {
   const said = [];
   if (!ended) said.push("The run had not ended when this file was made.");
-  if (from !== undefined) said.push(`This file holds only a part of the run, up to event ${to}${from ? `, from event ${from}` : ""}.`);
+  if (to !== undefined) said.push(`This file holds a part of the run only: ${from ? `events ${from} to ${to}` : `up to event ${to}`}.`);
   if (eventsGone) said.push("The run's first events were no longer kept.");
   if (framesGone) said.push("The run's first pictures were no longer kept.");
   return said.length ? h("p.degraded", said.join(" ")) : "";
 }
 
-const keys = new Keys(page.feed.tools.search);
+const keys = new Keys(page.feed.tools.search, page.recorder.controls);
 const foot = new Foot(keys.button);
 foot.update({ version: file.about.madeBy.replace(/^testcast /, "") });
 document.querySelector("#connection-status")?.replaceWith(saved());
@@ -72,5 +75,3 @@ document.body.append(foot.root, keys.dialog, announcer);
 
 const run = store.runs.get(testId);
 if (run) page.update(run);
-const newest = file.rows.at(-1);
-if (newest) page.showPicture(file.blob(newest[0]));

@@ -78,7 +78,7 @@ export class RunPage {
     this.share = actions.share(testId);
     this.export = new ExportMenu(testId, {
       frames: actions.frames,
-      moment: () => seqOf(location.hash),
+      moment: () => (this.recorder.head.live ? 0 : this.recorder.eventSeq),
       events: () => this.run?.feed.log ?? [],
       edge: !actions.offline,
     });
