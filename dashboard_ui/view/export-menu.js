@@ -33,8 +33,8 @@ export class ExportMenu {
     this.busy = false;
     /** @type {ReturnType<typeof setInterval>|undefined} */
     this.timer = undefined;
-    this.from = this.mark("export-from", "From event");
-    this.to = this.mark("export-to", "To event");
+    this.from = this.mark("export-from", "From event", "From here");
+    this.to = this.mark("export-to", "To event", "To here");
     this.links = FORMATS.map(([format, name, about]) => ({
       format,
       link: h("a.secondary", { download: "", "aria-describedby": `export-${format}` }, name),
@@ -62,10 +62,10 @@ export class ExportMenu {
     this.root = h("span.share-box", h("button.secondary", { onclick: () => this.open() }, "Export"), this.dialog);
   }
 
-  /** A field for an event, and the button that puts the moment into it. @param {string} id @param {string} words */
-  mark(id, words) {
+  /** A field for an event, and the button that puts the moment into it. @param {string} id @param {string} words @param {string} button */
+  mark(id, words, button) {
     const input = h("input", { id, type: "number", min: 1, step: 1, inputmode: "numeric", placeholder: "all", oninput: () => this.draw() });
-    const here = h("button.secondary", { onclick: () => this.markHere(input), "aria-label": `${words}: the moment that is shown` }, "Here");
+    const here = h("button.secondary", { onclick: () => this.markHere(input), title: "The moment that is shown" }, button);
     return { input, root: h("div.export-mark", h("label", { for: id }, words), input, here) };
   }
 
