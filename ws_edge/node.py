@@ -86,7 +86,6 @@ class Node:
         store = SnapshotStore(nats)
         self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
-        self.hub.listeners = self.tests
         self.records = Records(AccessStore(nats))
         """What was revoked and shared. Without authentication it is neither read nor asked."""
         self.records.on_end.append(self.hub.proofs.end)
@@ -112,7 +111,8 @@ class Node:
         self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self._limit_strangers(config)
         self._count_and_measure(config)
-        self.pictures = Pictures(self.log.streams)
+        self.pictures = Pictures(nats, self.hub, config.high_water_bytes)
+        self.hub.listeners = (self.tests, self.pictures.channel)
         self._tokens: TokenAccess | None = None
         self.proofs: ProofAccess | None = None
         """How requests prove who sends them. None: without authentication."""
@@ -315,6 +315,7 @@ class Node:
         for name, part in self._parts.items():
             self._run(name, part)
         self._run("hub", self.hub.run)
+        self._run("pictures", self.pictures.run)
         self._run("unread answers", self._sweep_unread)
         self._run("tests", partial(self.tests.run, self.catalogue))
         self._run("views", self._start_views, ends=True)

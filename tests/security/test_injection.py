@@ -45,7 +45,7 @@ def _test_id(given: str) -> Act:
     async def act(system: System) -> None:
         async with system.visitor(system.ann()) as ann, system.streams() as streams:
             before = (await streams.state("EVENTS")).last_seq
-            for method in ("getTest", "getEvents", "connectToTest", "getShot", "cancelTest"):
+            for method in ("getTest", "getEvents", "connectToTest", "getShot", "getFrames", "cancelTest"):
                 answer = await ann.rpc(method, {"testId": given})
                 assert answer.status_code == 400, (method, answer.text)
                 assert "<script>" not in answer.text or "json" in answer.headers["content-type"]

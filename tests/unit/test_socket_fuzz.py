@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from broker.contract.events import Event
 from broker.jetstream import runs
+from tests.frame_stand_ins import MemoryFeed, MemoryRuns
 from tests.harness import NO_SUCH_TEST
 from tests.model import FrameReader, ModelBroker, ModelTransport, VirtualLoop
 from ws_edge.access import OpenAccess
@@ -28,6 +29,8 @@ from ws_edge.transport.admission import Admission
 from ws_edge.transport.inbound import Inbound
 from ws_edge.transport.quotas import Quotas
 from ws_edge.transport.websocket import ViewerSocket
+from ws_edge.views.frames import Frames
+from ws_edge.views.frames_channel import FramesChannel
 from ws_edge.views.tests_channel import TestsChannel
 
 TEST_ID: Final = "00000000-0000-4000-8000-000000000001"
@@ -66,7 +69,7 @@ sound = st.fixed_dictionaries(
         "testId": ids,
         "after": st.sampled_from([0, 1, 3, 99, 2**53 - 1, 2**53, 2**64, -1, 1.5, True, "3", None]),
         "epoch": st.sampled_from(["1", "2", "", "e" * 64, "e" * 65, 1, None]),
-        "channel": st.sampled_from(["tests", "tests", "other", [], None]),
+        "channel": st.sampled_from(["tests", "tests", "frames", "frames", "other", [], None]),
         "token": st.sampled_from(["x", "", "é", "\n", 1, None]),
         "ticket": st.sampled_from(["x", None]),
     },
@@ -182,8 +185,9 @@ class FakeEdge:
             admission=Admission(10, 10, 0),
             quotas=quotas,
             inbound=Inbound(quotas),
+            pictures=SimpleNamespace(channel=self.loop.call(lambda: self._channel(hub))),
         )
-        hub.listeners = self.node.tests
+        hub.listeners = (self.node.tests, self.node.pictures.channel)
         self.server_state = SimpleNamespace(connections=set())
         self.loop.call(lambda: hub.spawn(hub.run()))
         for number in range(3):
@@ -191,6 +195,11 @@ class FakeEdge:
             self.loop.call(partial(self.broker.put, event, True, []))
         self.logged = Logged()
         logging.getLogger().addHandler(self.logged)
+
+    def _channel(self, hub: Hub) -> FramesChannel:
+        self.feed, self.runs = MemoryFeed(), MemoryRuns(**{TEST_ID: 3})
+        self.frames = Frames(self.feed, [], self.runs)
+        return FramesChannel(self.frames, hub.config.high_water_bytes)
 
     def close(self) -> None:
         logging.getLogger().removeHandler(self.logged)
@@ -205,6 +214,7 @@ class FakeEdge:
         hub = self.node.hub
         assert (self.node.admission.open, len(hub.sockets), len(self.server_state.connections)) == (0, 0, 0)
         assert not hub.topics and "listeners=0" in repr(self.node.tests)
+        assert self.node.pictures.channel.statistics()[:3] == (0, 0, 0)
         assert len(hub._tasks) <= 2, "the hub's own, and a leader check at most"
         assert len(self.logged.records) <= 3, [record.getMessage() for record in self.logged.records]
         assert not any(record.exc_info for record in self.logged.records)

@@ -22,6 +22,8 @@ def test_every_verb_names_its_action() -> None:
         "cancel": Action.CANCEL,
         "subscribe tests": Action.LIST,
         "unsubscribe tests": Action.LIST,
+        "subscribe frames": Action.WATCH,
+        "unsubscribe frames": Action.WATCH,
         "authenticate": None,
     }
 
@@ -39,6 +41,9 @@ def test_every_verb_names_its_action() -> None:
         ({"type": "cancel", "testId": ID}, ClientRequest("cancel", ID, None)),
         ({"type": "subscribe", "channel": "tests"}, ClientRequest("subscribe tests", None, None)),
         ({"type": "unsubscribe", "channel": "tests"}, ClientRequest("unsubscribe tests", None, None)),
+        ({"type": "subscribe", "channel": "frames", "testId": ID}, ClientRequest("subscribe frames", ID, None)),
+        ({"type": "unsubscribe", "channel": "frames", "testId": ID}, ClientRequest("unsubscribe frames", ID, None)),
+        ({"type": "cancel", "channel": "frames", "testId": ID}, ClientRequest("cancel", ID, None)),
     ],
 )
 def test_a_message(message: dict[str, Any], request_: ClientRequest) -> None:
@@ -55,6 +60,7 @@ def test_a_message(message: dict[str, Any], request_: ClientRequest) -> None:
         (b'{"type":"publish"}', "unknown_type", "'publish'"),
         (b'{"type":"subscribe","channel":"runs"}', "malformed_message", "'runs'"),
         (b'{"type":"subscribe"}', "invalid_test_id", "NoneType"),
+        (b'{"type":"subscribe","channel":"frames"}', "invalid_test_id", "NoneType"),
         (b'{"type":"subscribe","testId":"X"}', "invalid_test_id", "'X'"),
         (b'{"type":"cancel","channel":"tests"}', "invalid_test_id", "NoneType"),
         (b'{"type":"subscribe","testId":"%b","after":-1}' % ID.encode(), "malformed_message", "after"),

@@ -22,6 +22,14 @@ from ws_edge.access import Action
 from ws_edge.access.projects import project_for
 from ws_edge.api.access_methods import ACCESS_METHODS
 from ws_edge.api.calls import Answer, Method, NoParams, Params, RunParams, principal_of
+from ws_edge.api.frame_methods import (
+    MAX_PUBLISH_FRAME_BYTES,
+    GetFrames,
+    PublishFrame,
+    get_frames,
+    get_picture,
+    publish_frame,
+)
 from ws_edge.api.outside import limited_address_of, outside_of
 from ws_edge.api.publish_methods import MAX_PUBLISH_BYTES, CreateRun, PublishEvents, create_run, publish_events
 from ws_edge.fanout.ring import entry_of
@@ -174,14 +182,6 @@ async def cancel_test(node: Node, _request: Request, params: RunParams) -> Answe
     return Answer(orjson.dumps({"testId": params.test_id, "status": snapshot.status}))
 
 
-async def get_picture(node: Node, _request: Request, params: RunParams) -> Answer:
-    """The newest screenshot of the game, as the agent published it; 204 while there is none."""
-    picture = await node.pictures.newest(params.test_id)
-    if picture is None:
-        return Answer(b"")
-    return Answer(picture.jpeg, f'"{picture.tag}"', "image/jpeg")
-
-
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
     """What the page needs to know of this installation."""
     answer: dict[str, Any] = {
@@ -216,12 +216,16 @@ METHODS: Final[Mapping[str, Method]] = {
     "getEvents": Method(Action.WATCH, GetEvents, get_events, reads=True),
     "connectToTest": Method(Action.WATCH, RunParams, connect_to_test, reads=True),
     "getShot": Method(Action.WATCH, RunParams, get_picture, reads=True),
+    "getFrames": Method(Action.WATCH, GetFrames, get_frames, reads=True),
     "getConfig": Method(Action.LIST, NoParams, get_config, reads=True),
     "submitTest": Method(Action.SUBMIT, SubmitTest, submit_test, reads=False),
     "cancelTest": Method(Action.CANCEL, RunParams, cancel_test, reads=False),
     "createRun": Method(Action.PUBLISH, CreateRun, create_run, reads=False),
     "publishEvents": Method(
         Action.PUBLISH, PublishEvents, publish_events, reads=False, max_body_bytes=MAX_PUBLISH_BYTES
+    ),
+    "publishFrame": Method(
+        Action.PUBLISH, PublishFrame, publish_frame, reads=False, max_body_bytes=MAX_PUBLISH_FRAME_BYTES
     ),
     **ACCESS_METHODS,
 }

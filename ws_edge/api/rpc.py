@@ -43,9 +43,9 @@ _STATUS: Final = {
     "storage_full": 503,
 }
 """Of the codes that are not 400."""
-_REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "foreign_origin", "not_found"})
+REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "foreign_origin", "not_found"})
 """Codes that go to the audit log where they come before the method: who asks may not have it."""
-_REFUSALS_OF_METHODS: Final = _REFUSALS - {"unauthenticated", "not_found"}
+_REFUSALS_OF_METHODS: Final = REFUSALS - {"unauthenticated", "not_found"}
 """Codes that go there from the method itself. A public method writes down what it finds no proof for."""
 
 
@@ -80,7 +80,7 @@ async def _serve(node: Node, request: Request) -> Response:
             answer = await method.call(node, request, params)
     except TestcastError as error:
         error = quotas.judged(node, request, error)
-        if error.code in (_REFUSALS_OF_METHODS if call.allowed else _REFUSALS):
+        if error.code in (_REFUSALS_OF_METHODS if call.allowed else REFUSALS):
             audit.refused(call.name, error.code, **call.who(node, request))
         after = getattr(error, "retry_after_s", None)
         return error_response(error.code, error.public_message, details=error.details, retry_after_s=after)

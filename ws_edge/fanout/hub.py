@@ -117,8 +117,8 @@ class Hub:
         self.sockets: set[Socket] = set()
         self.pending: dict[PendingRequest, float] = {}
         """HTTP connections with a request under way, and the loop time by which it must be whole."""
-        self.listeners: Container[object] = ()
-        """Sockets that follow the list of tests, and so are interested in something."""
+        self.listeners: Sequence[Container[object]] = ()
+        """Sockets that follow the list of tests or pictures, and so are interested in something."""
         self.proofs = OpenProofs()
         """When the proofs of its sockets end."""
         self._snapshots = snapshots
@@ -159,6 +159,19 @@ class Hub:
     def snapshot(self, test_id: str) -> Snapshot | None:
         """The newest snapshot known on this node."""
         return self._snapshots.snapshot(test_id)
+
+    def known_head(self, test_id: str) -> int:
+        """The newest event of a run as far as this node knows it; 0 for none."""
+        topic, snapshot = self.topics.get(test_id), self.snapshot(test_id)
+        return max(0 if topic is None else topic.order.received, 0 if snapshot is None else snapshot.seq)
+
+    async def head(self, test_id: str) -> int:
+        """The newest event of a run as the leader has it; 0: certainly there is none.
+
+        Raises:
+            BrokerUnavailable: no leader.
+        """
+        return await self.log.last(test_id) or await self.log.last(test_id, confirmed=True)
 
     def since(self, test_id: str, seq: int) -> list[Entry] | None:
         """All events of a run after `seq` that have come to this node; None when they are not all here."""
@@ -249,7 +262,7 @@ class Hub:
         for socket in tuple(self.sockets):
             if socket.closing_since or any(session.live is not None for session in socket.sessions.values()):
                 continue
-            if not socket.sessions and socket not in self.listeners:
+            if not socket.sessions and not any(socket in each for each in self.listeners):
                 socket.idle_beats += 1
                 if socket.idle_beats > _MAX_IDLE_BEATS:
                     self.socket_figures.dropped("nothing_subscribed")

@@ -71,6 +71,10 @@ class ClientSocket(SocketWriter):
         self.sessions.pop(session.topic.test_id, None)
         missing(self, session.topic.test_id)
 
+    def frames_missing(self, test_id: str) -> None:
+        """The test whose pictures it follows does not exist."""
+        missing(self, test_id)
+
     def ids(self) -> dict[str, object]:
         """What the log says of it."""
         self._viewer_id = self._viewer_id or told.new_id()[:8]
@@ -98,7 +102,7 @@ class ClientSocket(SocketWriter):
         runs = frozenset(each.partition(".")[0] for each in ids)
         self.principal = self.principal._replace(shared_runs=runs, share_ids=ids)
         self.hold_proof()
-        if test_id in self.sessions:
+        if test_id in self.sessions or self.node.pictures.channel.follows(self, test_id):
             self.node.hub.spawn(recheck(self, [test_id]))
 
     # -- what it is told -----------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ async def renew(viewer: Client, request: ClientRequest) -> None:
     viewer.send_control("authenticated", expiresAt=expires_ms)
     if viewer in viewer.node.tests and (old.projects, old.actions) != (new.projects, new.actions):
         _follow_list_again(viewer)
-    await recheck(viewer, tuple(viewer.sessions))
+    await recheck(viewer, {*viewer.sessions, *viewer.node.pictures.channel.followed_by(viewer)})
 
 
 def _follow_list_again(viewer: Client) -> None:
@@ -51,19 +51,23 @@ def _follow_list_again(viewer: Client) -> None:
 
 
 async def recheck(viewer: Client, test_ids: Iterable[str]) -> None:
-    """Ends those of the viewer's sessions that its principal does not permit any more.
+    """Ends what the viewer follows of runs that its principal does not permit any more: events and pictures.
 
     A socket for which that cannot be found out is closed: the client comes back and is judged anew.
     """
+    channel = viewer.node.pictures.channel
     for test_id in test_ids:
-        while test_id in viewer.sessions and not viewer.closing_since:
+        while (test_id in viewer.sessions or channel.follows(viewer, test_id)) and not viewer.closing_since:
             principal = viewer.principal
             try:
                 await _may_watch(viewer, test_id)
             except (NotFound, AccessDenied):
-                if viewer.principal is principal and (session := viewer.sessions.pop(test_id, None)) is not None:
-                    session.close()
-                    missing(viewer, test_id)
+                if viewer.principal is principal:
+                    session, followed = viewer.sessions.pop(test_id, None), channel.remove(viewer, test_id)
+                    if session is not None:
+                        session.close()
+                    if session is not None or followed:
+                        missing(viewer, test_id)
             except NotAuthenticated:
                 break  # its proof has ended meanwhile, which is seen to elsewhere
             except TestcastError:

@@ -12,7 +12,16 @@ from broker.contract.errors import BadInput
 from broker.contract.position import Position
 from ws_edge.access import Action
 
-Verb = Literal["subscribe", "unsubscribe", "cancel", "subscribe tests", "unsubscribe tests", "authenticate"]
+Verb = Literal[
+    "subscribe",
+    "unsubscribe",
+    "cancel",
+    "subscribe tests",
+    "unsubscribe tests",
+    "subscribe frames",
+    "unsubscribe frames",
+    "authenticate",
+]
 
 VERBS: Final[Mapping[Verb, Action | None]] = {
     "subscribe": Action.WATCH,
@@ -20,6 +29,8 @@ VERBS: Final[Mapping[Verb, Action | None]] = {
     "cancel": Action.CANCEL,
     "subscribe tests": Action.LIST,
     "unsubscribe tests": Action.LIST,
+    "subscribe frames": Action.WATCH,
+    "unsubscribe frames": Action.WATCH,
     "authenticate": None,
 }
 """Every verb of the socket, with the action it asks for. None: the verb is itself the proof of who asks."""
@@ -73,11 +84,13 @@ def parse_message(data: bytes) -> ClientRequest:
         raise BadInput(f"type: {_shown(kind)} is not one of {', '.join(_TYPES)}", code="unknown_type")
     if kind == "authenticate":
         return _authenticate(message)
-    if channel is not None and kind != "cancel":
-        if channel != "tests":
-            raise _malformed(f"channel: {_shown(channel)} is not 'tests'")
+    if channel == "tests" and kind != "cancel":
         return ClientRequest("subscribe tests" if kind == "subscribe" else "unsubscribe tests", None, None)
+    if channel not in (None, "frames") and kind != "cancel":
+        raise _malformed(f"channel: {_shown(channel)} is none; there are tests and frames")
     test_id = ids.parse_test_id(message.get("testId"))
+    if channel == "frames" and kind != "cancel":
+        return ClientRequest("subscribe frames" if kind == "subscribe" else "unsubscribe frames", test_id, None)
     asked = _position(message.get("after"), message.get("epoch")) if kind == "subscribe" else None
     return ClientRequest(kind, test_id, asked)
 

@@ -28,6 +28,37 @@ class Channel(Protocol):
         """Whether it is a listener."""
 
 
+class FramesChannel(Protocol):
+    """The pictures of runs, as viewers follow them."""
+
+    def add(self, follower: Any, test_id: str, /) -> None:
+        """The viewer is told of the run's newest picture, and of newer ones from then on.
+
+        Raises:
+            BadInput: it follows too many.
+        """
+
+    def remove(self, follower: Any, test_id: str, /) -> bool:
+        """Ends that. Returns whether it followed them."""
+
+    def leave(self, follower: Any, /) -> None:
+        """Ends all of a viewer's."""
+
+    def follows(self, follower: Any, test_id: str, /) -> bool:
+        """Whether the viewer follows a run's pictures."""
+
+    def followed_by(self, follower: Any, /) -> tuple[str, ...]:
+        """The runs whose pictures the viewer follows."""
+
+
+class Pictures(Protocol):
+    """The pictures of the node."""
+
+    @property
+    def channel(self) -> FramesChannel:
+        """Who follows them."""
+
+
 class Services(Protocol):
     """The node."""
 
@@ -41,6 +72,10 @@ class Services(Protocol):
     unread: UnreadAnswers
     config: EdgeConfig
     draining: bool
+
+    @property
+    def pictures(self) -> Pictures:
+        """The pictures of runs."""
 
     @property
     def tests(self) -> Channel:

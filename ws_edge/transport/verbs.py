@@ -72,6 +72,8 @@ def allow(viewer: Client, request: ClientRequest) -> None:
         raise Undecided
     if request.verb == "unsubscribe" and request.test_id in viewer.sessions:
         return  # letting go needs no permission, also when the one to watch has ended
+    if request.verb == "unsubscribe frames" and viewer.node.pictures.channel.follows(viewer, request.test_id or ""):
+        return
     viewer.node.access.authorize(viewer.principal, action, request.test_id)
 
 
@@ -123,7 +125,7 @@ def _refused(viewer: Client, request: ClientRequest, error: TestcastError) -> No
     if isinstance(error, AccessDenied | NotAuthenticated | NotFound):
         name, subject = VERBS[request.verb] or request.verb, viewer.principal.subject
         audit.refused(name, error.code, subject=subject, address=viewer.address, test_id=test_id, fields=viewer.ids())
-    if isinstance(error, NotFound) and request.verb == "subscribe" and test_id is not None:
+    if isinstance(error, NotFound) and request.verb in ("subscribe", "subscribe frames") and test_id is not None:
         missing(viewer, test_id)
         return
     viewer.send_error(error.code, error.public_message, test_id)
@@ -136,6 +138,10 @@ def _execute(viewer: Client, request: ClientRequest) -> None:
     if test_id is None:
         tests = viewer.node.tests
         (tests.add if request.verb == "subscribe tests" else tests.remove)(viewer)
+    elif request.verb == "subscribe frames":
+        _follow_pictures(viewer, test_id)
+    elif request.verb == "unsubscribe frames":
+        viewer.node.pictures.channel.remove(viewer, test_id)
     elif request.verb == "subscribe":
         _subscribe(viewer, test_id, request.asked)
     elif request.verb == "cancel":
@@ -153,6 +159,13 @@ def _subscribe(viewer: Client, test_id: str, asked: Position | None) -> None:
         viewer.send_error("too_many_subscriptions", f"at most {limit} tests on one socket", test_id)
         return
     viewer.sessions[test_id] = viewer.node.hub.subscribe(viewer, test_id, asked)
+
+
+def _follow_pictures(viewer: Client, test_id: str) -> None:
+    try:
+        viewer.node.pictures.channel.add(viewer, test_id)
+    except BadInput as error:
+        viewer.send_error(error.code, error.public_message, test_id)
 
 
 def _start_cancel(viewer: Client, test_id: str) -> None:

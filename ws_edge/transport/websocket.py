@@ -390,6 +390,7 @@ class ViewerSocket(ClientSocket, asyncio.Protocol):
         for session in sessions.values():
             session.close()
         self.node.tests.remove(self)
+        self.node.pictures.channel.leave(self)
 
 
 _NO_REQUEST: Final = handshake.Request("GET", "/ws", [], {})

@@ -1,0 +1,59 @@
+"""`GET /tests/<id>/frames/<number>`: one picture, which never changes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.contract import ids
+from broker.contract.errors import TestcastError
+from broker.contract.frames import MalformedFrame
+from ws_edge.access import Action, Principal, audit
+from ws_edge.api import quotas, rpc
+from ws_edge.api.http_cache import if_none_match, matches
+from ws_edge.api.outside import address_of
+from ws_edge.node import Node
+
+_FRESH_S: Final = 7 * 24 * 3600
+"""How long a cache may keep a picture: as long as the stream does, unless an operator has set another time."""
+_MAX_DIGITS: Final = 16
+
+
+async def picture(request: Request) -> Response:
+    """The JPEG."""
+    node: Node = request.state.node
+    principal: Principal | None = None
+    test_id: str | None = None
+    try:
+        principal = await rpc.identify(node, request)
+        quotas.count(node, request, "getShot", Action.WATCH, principal)
+        test_id = ids.parse_test_id(request.path_params["test_id"])
+        await rpc.authorize(node, principal, Action.WATCH, test_id)
+        return await _answer(node, request, test_id)
+    except MalformedFrame as error:
+        return rpc.error_response(error.code, error.public_message, 422)
+    except TestcastError as error:
+        error = quotas.judged(node, request, error)
+        if error.code in rpc.REFUSALS:
+            subject = "unknown" if principal is None else principal.subject
+            audit.refused(
+                Action.WATCH, error.code, subject=subject, address=address_of(node.config, request), test_id=test_id
+            )
+        after = getattr(error, "retry_after_s", None)
+        return rpc.error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+
+
+async def _answer(node: Node, request: Request, test_id: str) -> Response:
+    text = request.path_params["number"].removesuffix(".jpg")
+    known = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and int(text) > 0
+    found = await node.pictures.at(test_id, int(text)) if known else None
+    if found is None:
+        return rpc.error_response("not_found", "the test has no such picture, or it is not kept any more")
+    etag = f'"{found.frame.number}"'
+    whose = "private" if node.config.access.enabled else "public"
+    headers = {"etag": etag, "cache-control": f"{whose}, max-age={_FRESH_S}, immutable"}
+    if matches(if_none_match(request.scope["headers"]), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(found.jpeg, headers=headers, media_type="image/jpeg")  # uvicorn leaves it out for HEAD
