@@ -49,11 +49,14 @@ class Story(NamedTuple):
     head: int
 
 
-async def told(streams: Streams, *, moments: int = 5, ended: bool = True, title: str = "Star Hopper") -> Story:
+async def told(
+    streams: Streams, *, moments: int = 5, ended: bool = True, title: str = "Star Hopper", project: str | None = None
+) -> Story:
     """Publishes a run: a second between two moments, a picture with each, a problem, and a score at the end."""
     test_id, store = identity.new_test_id(), FrameStore(streams)
     at = now_ms() - 60_000
-    first = {"title": title, "gameUrl": "http://game.example/", "labels": {"commit": "abc"}}
+    first: dict[str, Any] = {"title": title, "gameUrl": "http://game.example/", "labels": {"commit": "abc"}}
+    first |= {} if project is None else {"project": project}
     await publish(streams, test_id, "Queued", "status", status="queued", timestamp=at, data=first)
     running: dict[str, Any] = {"attempt": 1, "worker": "w1"}
     await publish(streams, test_id, "Running", "status", status="running", timestamp=at, data=running)

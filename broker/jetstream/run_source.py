@@ -146,8 +146,11 @@ async def open_run(
 
 
 async def _frames_gone(streams: Streams, test_id: str, began_ms: int) -> bool:
-    """Whether a run had pictures that are no longer kept: it has as many as a run may have, or it began before the oldest
-    picture that is stored of any run, and its own first one is not of its beginning."""
+    """Whether a run had pictures that are no longer kept.
+
+    It has as many as a run may have; or it began before the oldest picture that is stored of any run, and its own first
+    one is not of its beginning.
+    """
     subject = subjects.frames(test_id)
     info = await streams.api(f"STREAM.INFO.{subjects.FRAMES}", {"subjects_filter": subject})
     limit, state = info["config"].get("max_msgs_per_subject", -1), info["state"]
