@@ -32,9 +32,9 @@ from testcast.cli.terminal import Terminal
 from testcast.client.errors import ConnectionLost, EdgeRefused
 from testcast.client.rpc import Download, RpcClient
 from tests.command import run
-from tests.conftest import Stack
+from tests.conftest import MakeEdge, Stack
 from tests.exporting import HOSTILE, Story, told
-from tests.harness import NO_SUCH_TEST, free_port, publish, until
+from tests.harness import NO_SUCH_TEST, EdgeProcess, free_port, publish, until
 from tests.in_process import ByProject, Edge, a_client
 from ws_edge.api import export as route
 
@@ -240,8 +240,8 @@ async def test_an_edge_that_goes_away_in_the_middle_is_an_error() -> None:
 # ── the route ──
 
 
-def address(stack: Stack, test_id: str) -> str:
-    return f"{stack.edge_url}/tests/{test_id}/export"
+def address(edge: EdgeProcess, test_id: str) -> str:
+    return f"{edge.url}/tests/{test_id}/export"
 
 
 async def test_the_answer_is_a_download_that_is_nothing_of_the_edges(stack: Stack, stack_streams: Streams) -> None:
@@ -252,7 +252,7 @@ async def test_the_answer_is_a_download_that_is_nothing_of_the_edges(stack: Stac
             ("json", "application/json", "json"),
             ("junit", "application/xml", "xml"),
         ):
-            answer = await http.get(address(stack, story.test_id), params={"format": form})
+            answer = await http.get(address(stack.edge, story.test_id), params={"format": form})
             assert answer.status_code == 200
             assert answer.headers["content-type"].partition(";")[0] == kind
             name = answer.headers["content-disposition"]
@@ -260,7 +260,7 @@ async def test_the_answer_is_a_download_that_is_nothing_of_the_edges(stack: Stac
             assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["cache-control"] == "no-store"
-        head = await http.head(address(stack, story.test_id))
+        head = await http.head(address(stack.edge, story.test_id))
         assert (head.status_code, head.content) == (200, b"")
 
 
@@ -278,10 +278,10 @@ async def test_bad_questions_get_clear_answers(stack: Stack, stack_streams: Stre
             (story.test_id, {"from": str(story.head + 1)}, 400, "invalid_params"),
             (story.test_id, {"frm": "1"}, 400, "invalid_params"),
         ):
-            answer = await http.get(address(stack, test_id), params=params)
+            answer = await http.get(address(stack.edge, test_id), params=params)
             assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), params
             assert "content-disposition" not in answer.headers
-        assert (await http.post(address(stack, story.test_id))).status_code == 405
+        assert (await http.post(address(stack.edge, story.test_id))).status_code == 405
 
 
 async def test_a_foreign_run_is_like_one_that_does_not_exist(nats_server: EmbeddedServer, streams: Streams) -> None:
@@ -304,25 +304,36 @@ async def test_a_foreign_run_is_like_one_that_does_not_exist(nats_server: Embedd
         await edge.stop()
 
 
-async def test_no_more_are_made_at_once_than_an_edge_can(stack: Stack, stack_streams: Streams) -> None:
-    """Clients that do not read hold the places: one more is told when to come again. Who leaves gives a place back."""
-    story = await told(stack_streams)
-    store, large = FrameStore(stack_streams), story.moments[0].jpeg + bytes(56_000)
+async def test_places_are_few_and_are_given_back(make_edge: MakeEdge, streams: Streams) -> None:
+    """Clients that do not read hold the places, and one more is told when to come again. A place is free again when its
+    client leaves, and when the edge has cut it off."""
+    story = await told(streams)
+    store, large, last = FrameStore(streams), story.moments[0].jpeg + bytes(56_000), story.moments[-1]
     for _ in range(MANY):
-        await store.put(story.test_id, large, seq=story.moments[-1].seq, time_ms=story.moments[-1].time_ms)
+        await store.put(story.test_id, large, seq=last.seq, time_ms=last.time_ms)
+    patient, strict = await make_edge(TESTCAST_EDGE_ANSWER_S="600"), await make_edge(TESTCAST_EDGE_ANSWER_S="1")
     async with httpx.AsyncClient() as http, httpx.AsyncClient() as further:
-        where = address(stack, story.test_id)
-        held = [await http.send(http.build_request("GET", where), stream=True) for _ in range(route._AT_ONCE)]
+
+        async def held_by(edge: EdgeProcess) -> list[httpx.Response]:
+            asked = [http.build_request("GET", address(edge, story.test_id)) for _ in range(route._AT_ONCE)]
+            return [await http.send(each, stream=True) for each in asked]
+
+        async def serves(edge: EdgeProcess) -> bool:
+            return (await further.get(address(edge, story.test_id), params={"format": "junit"})).status_code == 200
+
+        held = await held_by(patient)
         assert {each.status_code for each in held} == {200}
-        answer = await further.get(where)
+        answer = await further.get(address(patient, story.test_id))
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
         assert int(answer.headers["retry-after"]) > 0
         for each in held:
             await each.aclose()
-
-        async def served() -> bool:
-            return (await further.get(where, params={"format": "junit"})).status_code == 200
-
-        await until(served, within_s=30)
-        whole = await further.get(where)
+        await until(lambda: serves(patient), within_s=30)
+        whole = await further.get(address(patient, story.test_id))
         assert whole.text.count('class="testcast-frame"') == MANY + len(story.moments)
+
+        held = await held_by(strict)
+        await until(lambda: serves(strict), within_s=60)
+        for each in held:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await each.aread()
