@@ -181,7 +181,11 @@ async def test_a_full_disk_leaves_no_half_file(
         def write(self, data: Any) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("testcast.cli.new_file.os.fdopen", lambda descriptor, _mode: os.close(descriptor) or Full())
+    def full(descriptor: int, _mode: str) -> Full:
+        os.close(descriptor)
+        return Full()
+
+    monkeypatch.setattr("testcast.cli.new_file.os.fdopen", full)
     with pytest.raises(OSError, match="No space"):
         await exported(stack, "nats", story, "html", tmp_path / "run.html")
     assert files_in(tmp_path) == []

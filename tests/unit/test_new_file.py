@@ -1,4 +1,4 @@
-"""Files of the command appear whole or not at all (testcast/cli/new_file.py)."""
+"""Files of the command appear whole or not at all (testcast/cli/new_file.py), in the format that was asked for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.contract.errors import BadInput
+from testcast.cli.export import STDOUT, format_of
 from testcast.cli.new_file import check_new, new_file
 
 
@@ -66,3 +67,26 @@ def test_what_is_no_place_for_a_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, Path(os.devnull)):
         with pytest.raises(BadInput, match="no file"):
             check_new(path, force=True)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "output", "expected"),
+    [
+        ([], None, "html"),
+        ([], STDOUT, "html"),
+        ([], Path("report.XML"), "junit"),
+        ([], Path("run.webp"), "webp"),
+        ([], Path("run.txt"), "html"),
+        (["json"], Path("report.xml"), "json"),
+        (["gif"], None, "gif"),
+    ],
+)
+def test_the_ending_chooses_the_format_unless_an_option_does(
+    chosen: list[str], output: Path | None, expected: str
+) -> None:
+    assert format_of(chosen, output) == expected
+
+
+def test_two_formats_at_once_are_refused() -> None:
+    with pytest.raises(BadInput, match="--json, --gif"):
+        format_of(["json", "gif"], None)
