@@ -12,6 +12,7 @@ import { jobOf, rubricOf, shown } from "./coerce.js";
 import { when } from "./dates.js";
 import { historyOf } from "./addresses.js";
 import { h, icon, setAttr, setText, setTime } from "./dom.js";
+import { ExportMenu } from "./export-menu.js";
 import { Feed } from "./feed.js";
 import { Fences } from "./fence.js";
 import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
@@ -85,6 +86,12 @@ export class RunPage {
     this.may = { cancel: actions.may("cancel"), submit: actions.may("submit") };
     this.mayList = actions.may("list");
     this.share = actions.share(testId);
+    this.export = new ExportMenu(testId, {
+      frames: actions.frames,
+      moment: () => (this.recorder.head.live ? 0 : this.recorder.eventSeq),
+      events: () => this.run?.feed.log ?? [],
+      edge: !actions.offline,
+    });
     this.back = h("a.back", { href: BASE, hidden: !this.mayList }, icon("back"), "All tests");
     this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(testId));
     this.fences = /** @type {Fences<[Shown, ShownRun, number]>} */ (new Fences(testId));
@@ -120,7 +127,7 @@ export class RunPage {
   buttons() {
     const pin = this.part("The pin", this.pin);
     this.fences.add("The menu", this.menu.root, (run) => this.delete.update(run));
-    return h("span.run-actions", this.share, pin, this.cancel, this.again, this.menu.root, this.delete.dialog);
+    return h("span.run-actions", this.export.root, this.share, pin, this.cancel, this.again, this.menu.root, this.delete.dialog);
   }
 
   phaseLine() {

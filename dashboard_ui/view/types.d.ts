@@ -67,6 +67,7 @@ interface HistoryView {
 /** The actions of cards and pages. A promise rejects with the edge's reason. */
 interface Actions {
   frames: import("../client/frames.js").Frames; // the pictures of runs
+  offline?: boolean; // the page is an exported file: there is no edge
   share(testId: string): HTMLElement | null; // the button that makes share links, for who may
   whyNoSubmit(): string; // instead of the form
   may(action: string): boolean; // whether the reader is permitted to, as far as the page knows
@@ -112,3 +113,17 @@ interface AccessHooks {
 }
 
 type ListAnswer = { tests: Snapshot[]; nextCursor?: string };
+
+/** What the file of an exported run says of itself. Times are in ms. */
+interface ExportedRun {
+  madeBy: string;
+  exportedAt: number;
+  ended: boolean;
+  epoch: string;
+  head: number;
+  eventsGone: boolean;
+  framesGone: boolean;
+  snapshot: Snapshot;
+  from?: number; // only these events are in the file
+  to?: number;
+}

@@ -264,6 +264,50 @@ def share(run: str, length: str | None, show_links: bool, revoke: str | None, ed
     return asyncio.run(links.make(name, parse_length(length or "7d"), server, Terminal(), as_json=as_json))
 
 
+@click.command()
+@shared.run_argument
+@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write this file; - for stdout.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object with events and pictures.")
+@click.option("--junit", "as_junit", is_flag=True, help="JUnit XML of the verdict, for CI systems.")
+@click.option("--gif", "as_gif", is_flag=True, help="The pictures as an animated GIF.")
+@click.option("--webp", "as_webp", is_flag=True, help="The pictures as an animated WebP.")
+@click.option("--from", "first", type=int, metavar="SEQ", help="Begin at this event.")
+@click.option("--to", "last", type=int, metavar="SEQ", help="End with this event.")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@shared.edge_option
+@shared.nats_option
+def export(
+    run: str,
+    output: Path | None,
+    as_json: bool,
+    as_junit: bool,
+    as_gif: bool,
+    as_webp: bool,
+    first: int | None,
+    last: int | None,
+    force: bool,
+    edge: str | None,
+    nats: str | None,
+) -> int:
+    """Write a run into a file, and print the file's name.
+
+    Without an option it is one HTML file that needs no network: the run's page with its events and pictures. The
+    ending of FILE chooses the format, too. A run that has not ended is exported as it is now.
+
+    \b
+    testcast export last
+    testcast export last -o report.xml
+    testcast export 4f9c --gif --from 120 --to 180
+    """
+    from testcast.cli import export as exports
+
+    options = {"json": as_json, "junit": as_junit, "gif": as_gif, "webp": as_webp}
+    chosen = [form for form, wanted in options.items() if wanted]
+    name, server = _run(run, edge, nats)
+    request = exports.ExportRequest(exports.format_of(chosen, output), output, first, last, force)
+    return asyncio.run(exports.export(name, request, server, Terminal()))
+
+
 _directory = click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 
 
@@ -313,5 +357,5 @@ def _run(given: str, edge: str | None, nats: str | None) -> tuple[str, Server]:
 
 COMMANDS: Final = (
     *(submit, list_, tail, show, open_, cancel, rerun, share),
-    *(pin, unpin, delete, backup, restore, declare),
+    *(export, pin, unpin, delete, backup, restore, declare),
 )

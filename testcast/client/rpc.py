@@ -5,10 +5,11 @@ test_id = await submit("http://127.0.0.1:8000", "https://my-game.example/")
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 import msgspec
@@ -30,6 +31,21 @@ _UNAVAILABLE_STATUSES: Final = (502, 503, 504)
 """What a proxy answers while the edge behind it does not."""
 _UNAVAILABLE_CODES: Final = ("broker_unavailable", "broker_refused", "not_ready")
 """What an edge answers while it has no broker."""
+
+
+class Download(NamedTuple):
+    """A file that is under way."""
+
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
+
+
+async def _pieces(answer: httpx.Response, url: str) -> AsyncGenerator[bytes, None]:
+    try:
+        async for piece in answer.aiter_bytes():
+            yield piece
+    except httpx.HTTPError as error:
+        raise ConnectionLost(f"the edge at {url} has cut the answer off: {error or type(error).__name__}") from None
 
 
 class RpcClient:
@@ -97,10 +113,34 @@ class RpcClient:
         self._refuse_proxy(answer.status_code)
         return result_of(answer.status_code, answer.content, self.url, None), answer.headers.get("etag")
 
+    @asynccontextmanager
+    async def download(self, path: str, params: Mapping[str, str | int]) -> AsyncGenerator[Download, None]:
+        """Asks for a file of the edge, and gives its content as it comes.
+
+        Args:
+            path: below the edge's address, with a slash at its beginning.
+
+        Raises:
+            EdgeRefused, ConnectionLost: as `call` does; the pieces raise `ConnectionLost` where the answer is cut off.
+        """
+        try:
+            answer = await self._sent("GET", path, stream=True, params=dict(params))
+        except httpx.HTTPError as error:
+            raise _no_answer(self.url, self._proxy, error) from None
+        try:
+            self._refuse_proxy(answer.status_code)
+            if answer.status_code != HTTPStatus.OK:
+                result_of(answer.status_code, await answer.aread(), self.url, None)
+                raise EdgeRefused(f"the edge answers {answer.status_code}", "bad_answer", answer.status_code)
+            yield Download(answer.headers, _pieces(answer, self.url))
+        finally:
+            await answer.aclose()
+
     async def _sent(
-        self, verb: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
+        self, verb: str, path: str, headers: Mapping[str, str] | None = None, *, stream: bool = False, **more: Any
     ) -> httpx.Response:
-        """Sends a request and returns the answer. A token that is refused is looked for again, once.
+        """Sends a request and returns the answer, with `stream` before its body has come. A token that is refused is
+        looked for again, once.
 
         Redirects are not followed, so that the token goes nowhere else.
 
@@ -109,15 +149,21 @@ class RpcClient:
             httpx.HTTPError: nothing answers.
         """
         given = headers or {}
-        answer = await self._http.request(
-            verb, self.url + path, headers={**given, **self.credentials.headers()}, **more
-        )
+        answer = await self._send_once(verb, path, given, stream, more)
         if answer.status_code == HTTPStatus.UNAUTHORIZED and self.credentials.renew():
-            again = {**given, **self.credentials.headers()}
-            answer = await self._http.request(verb, self.url + path, headers=again, **more)
+            await answer.aclose()
+            answer = await self._send_once(verb, path, given, stream, more)
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            raise unauthenticated(answer.content, self.credentials)
+            raise unauthenticated(await answer.aread(), self.credentials)
         return answer
+
+    async def _send_once(
+        self, verb: str, path: str, headers: Mapping[str, str], stream: bool, more: Mapping[str, Any]
+    ) -> httpx.Response:
+        signed = {**headers, **self.credentials.headers()}
+        return await self._http.send(
+            self._http.build_request(verb, self.url + path, headers=signed, **more), stream=stream
+        )
 
     def _refuse_proxy(self, status: int) -> None:
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._proxy is not None:

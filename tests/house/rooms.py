@@ -65,6 +65,7 @@ def _in(folder: str, names: str) -> list[str]:
 
 PURE: Final = (
     "broker/contract/*.py",
+    *_in("broker/export", "__init__ comments document junit page problems source webp"),
     *_in("broker/metrics", "__init__ figures histogram merge reading text"),
     "ws_edge/encoding/*.py",
     *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
@@ -96,7 +97,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "nats": ("broker/jetstream/client.py",),
     "nats_server": ("broker/local/embedded_server.py",),
     "playwright": ("agent_worker/games/browser.py", "agent_worker/games/page.py"),
-    "PIL": ("agent_worker/games/pictures.py",),
+    "PIL": ("agent_worker/games/pictures.py", "testcast/cli/animation.py"),
     "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),
     "opentelemetry": ("broker/tracing.py",),

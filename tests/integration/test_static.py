@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from broker.export.comments import without_comments
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST
-from ws_edge.api.comments import without_comments
 from ws_edge.api.static import PAGES, rooted
 
 UI = Path(__file__).parents[2] / "dashboard_ui"

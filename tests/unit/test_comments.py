@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.export.comments import _WHOLE_LINES, without_comments
 from tests.unit.test_dashboard_js import run_node
-from ws_edge.api.comments import _WHOLE_LINES, without_comments
 
 UI = Path(__file__).parents[2] / "dashboard_ui"
 FILES = sorted(path.relative_to(UI).as_posix() for path in UI.rglob("*") if path.suffix in (".js", ".css"))

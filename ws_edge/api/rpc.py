@@ -40,6 +40,7 @@ _STATUS: Final = {
     "internal": 500,
     "broker_refused": 502,
     "queue_full": 503,
+    "busy": 503,
     "name_not_resolved": 503,
     "broker_unavailable": 503,
     "storage_full": 503,

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import InvalidTestId
-from ws_edge.api.comments import without_comments
+from broker.export.comments import without_comments
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.outside import outside_of
 from ws_edge.config import EdgeConfig

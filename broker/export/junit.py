@@ -1,0 +1,148 @@
+"""A run's verdict as JUnit XML, as CI systems read it. Pure.
+
+One suite: the run itself, each part of the score, and each problem of the game as a failure. The order of the elements
+is that of the schema of Jenkins' xUnit plugin, which GitLab and GitHub's reporters read as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+from xml.etree import ElementTree
+
+import orjson
+
+from broker.contract.errors import MalformedEvent
+from broker.contract.events import check
+from broker.export.problems import Part, Problem, Problems, parts_of
+from broker.export.source import About, Source
+
+_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML 1.0 document may contain, even escaped."""
+_MAX_TEXT_CHARS: Final = 2000
+_RUN: Final = "testcast.run"
+_SCORE: Final = "testcast.score"
+_PROBLEMS: Final = "testcast.problems"
+
+
+async def junit_xml(source: Source) -> bytes:
+    """Returns the document.
+
+    Raises:
+        BrokerUnavailable, BrokerRefused: the run cannot be read to its end.
+    """
+    problems = Problems()
+    async for events in source.events():
+        for seq, raw in events:
+            try:
+                problems.note(seq, check(raw).event)
+            except MalformedEvent:
+                continue
+    return render(source.about, problems)
+
+
+def render(about: About, problems: Problems) -> bytes:
+    """The document of a run with these problems."""
+    run = about.snapshot
+    cases = [_run_case(about), *map(_part_case, parts_of(run.metrics)), *map(_problem_case, problems.found)]
+    if problems.more:
+        more = _case(_PROBLEMS, f"{problems.more} more")
+        _add(more, "failure", f"{problems.more} further problems are not listed", type="more")
+        cases.append(more)
+    counts = {
+        "tests": str(len(cases)),
+        "failures": str(_count(cases, "failure")),
+        "errors": str(_count(cases, "error")),
+        "time": f"{_seconds(about):.3f}",
+    }
+    root = ElementTree.Element("testsuites", {"name": "testcast", **counts})
+    began = datetime.fromtimestamp((run.started_at or run.created_at) / 1000, UTC)
+    suite = ElementTree.SubElement(
+        root,
+        "testsuite",
+        {"name": _text(run.title), **counts, "skipped": str(_count(cases, "skipped")), "timestamp": f"{began:%FT%T}"},
+    )
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in _properties(about):
+        ElementTree.SubElement(properties, "property", {"name": _text(name), "value": _text(value)})
+    suite.extend(cases)
+    ElementTree.indent(root)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _properties(about: About) -> Iterable[tuple[str, str]]:
+    run = about.snapshot
+    yield "testId", run.test_id
+    yield "status", run.list_status
+    if run.score is not None:
+        yield "score", f"{run.score:g}"
+    if run.game_url:
+        yield "gameUrl", run.game_url
+    yield "attempt", str(run.attempt)
+    yield "exportedAt", f"{datetime.fromtimestamp(about.exported_ms / 1000, UTC):%FT%TZ}"
+    for name, value in (run.labels or {}).items():
+        yield f"label.{name}", value
+    for name, value in (run.metrics if isinstance(run.metrics, dict) else {}).items():
+        if name != "rubric" and isinstance(value, str | int | float):
+            yield f"metric.{name}", value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _run_case(about: About) -> ElementTree.Element:
+    run = about.snapshot
+    case = _case(_RUN, "The run", _seconds(about))
+    if run.list_status == "failed":
+        said = run.error or run.message or "the run failed"
+        _add(case, "error", said, type=run.error_code or "failed")
+    elif run.list_status == "cancelled":
+        _add(case, "skipped", "the run was cancelled")
+    elif not run.ended:
+        at = datetime.fromtimestamp(about.exported_ms / 1000, UTC)
+        _add(case, "skipped", f"the run was {run.status} when this was written, {at:%F %T} UTC")
+    if run.message:
+        ElementTree.SubElement(case, "system-out").text = _text(run.message)
+    return case
+
+
+def _part_case(part: Part) -> ElementTree.Element:
+    case = _case(_SCORE, part.name)
+    said = "\n".join((f"{part.score:g} of {part.max:g}", *part.reasons))
+    ElementTree.SubElement(case, "system-out").text = _text(said)
+    return case
+
+
+def _problem_case(problem: Problem) -> ElementTree.Element:
+    case = _case(_PROBLEMS, f"{problem.name}: {problem.text}"[:200])
+    at = datetime.fromtimestamp(min(problem.time_ms, 253_402_300_799_000) / 1000, UTC)
+    times = "once" if problem.times == 1 else f"{problem.times} times"
+    said = f"{problem.text}\n{times}, first at {at:%F %T} UTC (event {problem.seq})"
+    _add(case, "failure", problem.text, type=problem.name).text = _text(said)
+    return case
+
+
+def _case(group: str, name: str, seconds: float = 0.0) -> ElementTree.Element:
+    said = {"name": _text(name) or "?", "classname": group, "time": f"{seconds:.3f}"}
+    return ElementTree.Element("testcase", said)
+
+
+def _add(case: ElementTree.Element, tag: str, message: str, **attributes: str) -> ElementTree.Element:
+    said = {name: _text(value) for name, value in attributes.items()}
+    return ElementTree.SubElement(case, tag, {"message": _text(message), **said})
+
+
+def _count(cases: Iterable[ElementTree.Element], tag: str) -> int:
+    return sum(case.find(tag) is not None for case in cases)
+
+
+def _seconds(about: About) -> float:
+    run = about.snapshot
+    if run.started_at is None:
+        return 0.0
+    return max(0, (run.finished_at or about.exported_ms) - run.started_at) / 1000
+
+
+def _text(text: str) -> str:
+    """A text of strangers that XML can hold, at most `_MAX_TEXT_CHARS` long."""
+    cleaned = _NOT_XML.sub("\ufffd", text)
+    return cleaned if len(cleaned) <= _MAX_TEXT_CHARS else f"{cleaned[: _MAX_TEXT_CHARS - 1]}…"

@@ -1,0 +1,209 @@
+"""`GET /tests/<id>/export`: a run as a file, made while it is sent.
+
+An export reads the run a page at a time and waits for its client, so that it holds a page of pictures however long the
+run is. A client that does not take it is cut off as with any other answer (`transport/unread.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from typing import Final, NamedTuple
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from broker.contract import ids
+from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, TestcastError
+from broker.export.assets import assets
+from broker.export.document import json_pieces
+from broker.export.junit import junit_xml
+from broker.export.page import html_pieces
+from broker.export.source import (
+    FORMATS,
+    MEDIA_TYPES,
+    REMARKS_HEADER,
+    Format,
+    Source,
+    Stretch,
+    file_name,
+    remarks,
+    stretch_of,
+)
+from broker.jetstream.run_source import open_run
+from broker.log import RateLimited
+from ws_edge.access import Action, Principal, audit
+from ws_edge.api import quotas, rpc
+from ws_edge.api.outside import address_of
+from ws_edge.node import Node
+from ws_edge.response_headers import NOT_A_PAGE, POLICY
+
+PATH: Final = "/tests/{test_id}/export"
+_AT_ONCE: Final = 4
+"""Exports of this process that are under way. Each holds about 3 MB and reads from the broker as fast as its client
+takes it."""
+_RETRY_AFTER_S: Final = 5
+_REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "not_found"})
+"""Codes that go to the audit log."""
+_log: Final = RateLimited(logging.getLogger("testcast.edge"), per_s=1.0)
+
+
+class _Params(msgspec.Struct, forbid_unknown_fields=True):
+    format: Format = "html"
+    first: int | None = msgspec.field(default=None, name="from")
+    last: int | None = msgspec.field(default=None, name="to")
+
+
+class Asked(NamedTuple):
+    """What a request asks for."""
+
+    test_id: str
+    form: Format
+    stretch: Stretch
+
+
+class Busy(TestcastError):
+    """As many exports as this process makes at once are under way. The same request succeeds later."""
+
+    code = "busy"
+    retry_after_s = _RETRY_AFTER_S
+
+
+class ExportStatistics(NamedTuple):
+    """The exports under way, and those refused since the start because too many were."""
+
+    under_way: int
+    refused: int
+
+
+class Exports:
+    """The route of one process."""
+
+    def __init__(self, at_once: int = _AT_ONCE) -> None:
+        self._at_once = at_once
+        self._under_way = 0
+        self._refused = 0
+
+    def __repr__(self) -> str:
+        return f"<Exports under_way={self._under_way} of {self._at_once} refused={self._refused}>"
+
+    def statistics(self) -> ExportStatistics:
+        """The figures of this moment."""
+        return ExportStatistics(self._under_way, self._refused)
+
+    async def serve(self, request: Request) -> Response:
+        """Checks who asks for what, and sends it."""
+        node: Node = request.state.node
+        who: Principal | None = None
+        test_id: str | None = None
+        try:
+            asked = _asked(request)
+            test_id = asked.test_id
+            who = await rpc.identify(node, request)
+            quotas.count(node, request, "export", Action.WATCH, who)
+            await rpc.authorize(node, who, Action.WATCH, test_id)
+            return await self._answer(node, request, asked)
+        except TestcastError as error:
+            error = quotas.judged(node, request, error)
+            if error.code in _REFUSALS:
+                subject = "unknown" if who is None else who.subject
+                address = address_of(node.config, request)
+                audit.refused(Action.WATCH, error.code, subject=subject, address=address, test_id=test_id)
+            after = getattr(error, "retry_after_s", None)
+            return rpc.error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+
+    async def _answer(self, node: Node, request: Request, asked: Asked) -> Response:
+        self._take(node)
+        given = False
+        try:
+            known = node.snapshot(asked.test_id)
+            source = await open_run(node.log, node.log.streams, asked.test_id, asked.stretch, known)
+            headers, media_type = _headers(source, asked.form), MEDIA_TYPES[asked.form]
+            if request.method == "HEAD":
+                return Response(headers=headers, media_type=media_type)
+            if asked.form == "junit":
+                return Response(await junit_xml(source), headers=headers, media_type=media_type)
+            pieces = html_pieces(source, assets()) if asked.form == "html" else json_pieces(source)
+            given = True
+            return _Body(pieces, asked.test_id, headers, media_type, self._give_back)
+        finally:
+            if not given:
+                self._give_back()
+
+    def _take(self, node: Node) -> None:
+        if node.draining:
+            raise Busy("this edge is going away: ask again, and another answers")
+        if self._under_way >= self._at_once:
+            self._refused += 1
+            raise Busy(f"{self._at_once} exports are under way: try again in {_RETRY_AFTER_S} s")
+        self._under_way += 1
+
+    def _give_back(self) -> None:
+        self._under_way -= 1
+
+
+class _Body(StreamingResponse):
+    """The pieces, as fast as the client takes them. Tells when it has ended, in whatever way."""
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        test_id: str,
+        headers: dict[str, str],
+        media_type: str,
+        on_end: Callable[[], None],
+    ) -> None:
+        super().__init__(pieces, headers=headers, media_type=media_type)
+        self._pieces = pieces
+        self._test_id = test_id
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+            await self._pieces.aclose()
+
+    async def stream_response(self, send: Send) -> None:
+        """Sends the pieces. One that the broker withholds is the end of the connection: the client sees the answer cut
+        off, and not a shorter run."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        try:
+            async for piece in self._pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except (BrokerUnavailable, BrokerRefused) as error:
+            _log.warning("an export of test %s was cut off: %s", self._test_id, error)
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _asked(request: Request) -> Asked:
+    """What a request asks for.
+
+    Raises:
+        BadInput: it is nothing that there is.
+    """
+    test_id = ids.parse_test_id(request.path_params["test_id"])
+    given = dict(request.query_params)
+    if given.get("format", "html") not in FORMATS:
+        shown = repr(given["format"][:40])
+        raise BadInput(f"`format` is {shown}: expected one of {', '.join(FORMATS)}", code="invalid_params")
+    try:
+        params = msgspec.convert(given, _Params, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadInput(str(error).replace("Object", "the request"), code="invalid_params") from None
+    return Asked(test_id, params.format, stretch_of(params.first, params.last))
+
+
+def _headers(source: Source, form: Format) -> dict[str, str]:
+    """A browser keeps the file and does not show it; if it were shown, it would be nothing of this edge's."""
+    return {
+        "content-disposition": f'attachment; filename="{file_name(source.about.snapshot, form)}"',
+        "cache-control": "no-store",
+        REMARKS_HEADER: ", ".join(remarks(source.about)),
+        POLICY: f"sandbox; {NOT_A_PAGE}",
+    }
