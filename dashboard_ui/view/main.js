@@ -212,12 +212,12 @@ function tick() {
   if (document.hidden) return;
   const now = Date.now();
   const run = testOfPage === null ? undefined : store.runs.get(testOfPage);
-  listPage?.grid.tick(edgeNow());
+  listPage?.views.tick(edgeNow());
   if (runPage && run) runPage.tick(run, edgeNow());
   drawConnectionStatus();
   // Without a connection, every request for a screenshot would fail.
   if (transport.connection.state === "live" || transport.polling.answered) {
-    screenshots.tick(listPage?.grid.visible() ?? (runPage && run ? [[run, runPage]] : []), now);
+    screenshots.tick(listPage?.views.visible() ?? (runPage && run ? [[run, runPage]] : []), now);
   }
 }
 

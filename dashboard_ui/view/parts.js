@@ -75,7 +75,7 @@ export function stepper() {
 }
 
 /** @param {number} score @returns {"good"|"fair"|"poor"} */
-const verdict = (score) => (score >= 70 ? "good" : score >= 40 ? "fair" : "poor");
+export const verdict = (score) => (score >= 70 ? "good" : score >= 40 ? "fair" : "poor");
 
 /** The parts of a score with their reasons. @param {RubricPart[]} rubric @returns {HTMLElement} */
 export function rubricList(rubric) {
