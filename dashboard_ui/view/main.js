@@ -16,6 +16,7 @@ import { Foot } from "./foot.js";
 import { titleOf } from "./format.js";
 import { Keys } from "./keys.js";
 import { latencyOf } from "./latency.js";
+import { Outside } from "./outside.js";
 import { Screenshots } from "./screenshots.js";
 
 /** The test of a run's own page; null on the main page. */
@@ -33,6 +34,7 @@ const transport = new Transport(store, {
   list: testOfPage === null || access.may("list"),
   looks: testOfPage === null, // the main page checks the list also after every test has ended
 });
+const outside = new Outside(store.runs, testOfPage);
 const screenshots = new Screenshots(fetchScreenshot);
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
 /** @type {(answer: any) => void} */
@@ -149,6 +151,7 @@ function woke() {
 }
 
 function schedule() {
+  outside.changed();
   if (scheduled) return;
   scheduled = true;
   requestAnimationFrame(draw);
@@ -179,6 +182,7 @@ function draw() {
       if (run.refusal) access.lost();
     }
   }
+  outside.show();
   drawConnectionStatus();
 }
 
@@ -311,6 +315,7 @@ function start() {
   for (const type of ["online", "pageshow"]) addEventListener(type, woke);
   if (runPage && testOfPage !== null) void startRunPage(testOfPage, runPage);
   else transport.start();
+  if (listPage) outside.watchFollowed(connectToTest);
 }
 
 function headerRight() {

@@ -13,6 +13,7 @@ import { Fences } from "./fence.js";
 import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
 import { remember } from "./history.js";
 import { MetricTable } from "./metric-table.js";
+import { notifyButton } from "./notify.js";
 import { badge, cancelButton, marks, ring, rubricList, screen } from "./parts.js";
 import { Phases } from "./phases.js";
 import { ProblemList } from "./problem-list.js";
@@ -43,6 +44,7 @@ export class RunPage {
     this.count = h("span.count");
     this.problem = h("p.form-error", { role: "alert" });
     this.cancel = cancelButton(testId, actions, (reason) => setText(this.problem, reason), "secondary");
+    this.notify = notifyButton(testId, actions, (reason) => setText(this.problem, reason));
     this.again = h("button.secondary", { hidden: true, onclick: () => this.testAgain(actions) }, "Test again");
     this.failure = h("section.failure", { hidden: true });
     this.verdictWords = h("p.verdict-words");
@@ -70,7 +72,7 @@ export class RunPage {
     this.fences.add("The title", this.title, this.drawTitle);
     return h(
       "header.run-head",
-      h("div.run-title", this.title, this.part("The status", badge), h("span.run-actions", this.share, this.cancel, this.again)),
+      h("div.run-title", this.title, this.part("The status", badge), h("span.run-actions", this.part("The notification", this.notify), this.share, this.cancel, this.again)),
       h(
         "p.meta",
         this.fences.add("The address", this.address, this.drawAddress),
@@ -172,7 +174,6 @@ export class RunPage {
   /** @param {Shown} run */
   drawTitle = (run) => {
     const title = titleOf(run);
-    document.title = `${title} · ${run.look} · testcast`;
     setText(this.title, title);
   };
 

@@ -36,6 +36,7 @@ PUBLIC_CALLS: Final[dict[str, dict[str, Any]]] = {
 CALLS: Final[dict[str, tuple[Action, dict[str, Any]]]] = {
     "listTests": (Action.LIST, {}),
     "getConfig": (Action.LIST, {}),
+    "listAgents": (Action.LIST, {}),
     "getTest": (Action.WATCH, RUN),
     "getEvents": (Action.WATCH, RUN),
     "connectToTest": (Action.WATCH, RUN),
