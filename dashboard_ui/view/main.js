@@ -6,6 +6,7 @@ import { RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
+import { AgentsButton } from "./agents-button.js";
 import { shown } from "./coerce.js";
 import { ConnectionStatus } from "./connection-status.js";
 import { h, setText } from "./dom.js";
@@ -115,6 +116,9 @@ async function watchSubmitted(testId, params) {
   draw(); // the card must be there before the form reports success
 }
 
+/** Null: the reader may see one test only. */
+const agents = access.may("list") ? new AgentsButton(drawQueued) : null;
+
 // ── drawing ──
 
 let scheduled = false;
@@ -148,6 +152,12 @@ function changed() {
 /** The page is in use again: what waited for it is no measure of the connection. */
 function woke() {
   if (liveAt < Infinity) liveAt = performance.now();
+}
+
+/** About how long the queued tests wait has changed. */
+function drawQueued() {
+  for (const { id, snapshot } of store.runs) if (snapshot.status === "queued") store.runs.dirty.add(id);
+  schedule();
 }
 
 function schedule() {
@@ -218,6 +228,7 @@ function tick() {
   const run = testOfPage === null ? undefined : store.runs.get(testOfPage);
   listPage?.views.tick(edgeNow());
   if (runPage && run) runPage.tick(run, edgeNow());
+  agents?.tick(store.runs.counts?.queued ?? Number(run?.snapshot.status === "queued"));
   drawConnectionStatus();
   // Without a connection, every request for a screenshot would fail.
   if (transport.connection.state === "live" || transport.polling.answered) {
@@ -319,7 +330,7 @@ function start() {
 }
 
 function headerRight() {
-  return access.root ? h("div.header-right", connectionStatus.root, access.root) : connectionStatus.root;
+  return h("div.header-right", agents?.root, connectionStatus.root, access.root);
 }
 
 Object.assign(window, { testcast: { connectToTest } });

@@ -180,12 +180,16 @@ def waits(at_ms: int, began_ms: Sequence[int], measured_ms: Sequence[int], place
         places: for how many runs.
 
     Returns:
-        In steps of 5 s, by place; empty: with no busy agent or too few measured runs nothing can be said.
+        In steps of 5 s, by place. Empty where nothing can be said: no agent is busy, too few runs were measured, or one
+        takes longer than any of them.
     """
     if len(measured_ms) < _FEWEST or not began_ms:
         return []
-    each = median(measured_ms)
-    ends = [max(0.0, began + each - at_ms) for began in began_ms]
+    each, longest = median(measured_ms), max(measured_ms)
+    played = [at_ms - began for began in began_ms]
+    if max(played) > longest:
+        return []
+    ends = [float(each - ms if ms < each else longest - ms) for ms in played]
     heapify(ends)
     found: list[int] = []
     for _ in range(places):
