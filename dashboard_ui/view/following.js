@@ -9,7 +9,7 @@
  * @property {(ids: string[]) => boolean} write   false if the browser keeps nothing
  * @property {<T>(work: () => T) => Promise<T>} alone runs it while no other tab does
  * @property {(ms: number) => Promise<void>} wait
- * @property {() => boolean} inFront              whether the reader looks at this tab
+ * @property {(testId: string) => boolean} inFront whether the reader looks at this tab, and it shows the run
  * @property {(run: Snapshot) => void} notify
  */
 
@@ -75,7 +75,7 @@ export class Following {
   /** @param {string} testId @param {Snapshot} run */
   async end(testId, run) {
     this.ending.add(testId);
-    const seen = this.browser.inFront();
+    const seen = this.browser.inFront(testId);
     if (!seen) await this.browser.wait(OTHERS_FIRST_MS);
     const first = await this.set(testId, false);
     if (first && !seen) this.browser.notify(run);

@@ -1,7 +1,7 @@
 /** Browser notifications: what the browser permits, the buttons that ask for one, and the notification itself. */
 
 import { ended } from "../client/fold.js";
-import { pageOf } from "../client/rpc.js";
+import { pageOf, testOf } from "../client/rpc.js";
 import { shown } from "./coerce.js";
 import { h, icon, setAttr } from "./dom.js";
 import { Following } from "./following.js";
@@ -10,6 +10,8 @@ import { recall, store } from "./storage.js";
 import { signOf } from "./tab.js";
 
 const KEY = "testcast.followed";
+/** The run of a run's own page; null on the main page, which shows them all. */
+const OWN = testOf(location.pathname);
 const ASK = "Notify me when it ends";
 /** Where locks are missing (plain HTTP) there are no notifications either. */
 const alone = (/** @type {() => any} */ work) => (navigator.locks ? navigator.locks.request(KEY, work) : Promise.resolve(work()));
@@ -20,7 +22,7 @@ export const following = new Following(
     write: (ids) => store(KEY, ids),
     alone,
     wait: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-    inFront: () => document.visibilityState === "visible" && document.hasFocus(),
+    inFront: (testId) => document.visibilityState === "visible" && document.hasFocus() && (OWN ?? testId) === testId,
     notify,
   },
   () => document.querySelectorAll("button.notify").forEach(draw),
