@@ -1,6 +1,7 @@
 /** What a reader sees of the page while they are elsewhere: the tab's title and icon, and notifications. */
 
 import { now } from "../client/now.js";
+import { BASE } from "../client/rpc.js";
 import { shown } from "./coerce.js";
 import { following } from "./notify.js";
 import { Tab, newestEnd, tabOfList, tabOfRun } from "./tab.js";
@@ -16,6 +17,9 @@ export class Outside {
   constructor(runs, testId) {
     this.runs = runs;
     this.testId = testId;
+    /** Another page without a run of its own has a title of its own. */
+    const path = location.pathname.replace(/index\.html$/, "");
+    this.isMain = path.replace(/\/$/, "") === new URL(BASE).pathname.replace(/\/$/, "");
     this.tab = new Tab();
     /** When the tab was hidden, by the edge's clock; Infinity: it is not. */
     this.hiddenAt = Infinity;
@@ -44,7 +48,7 @@ export class Outside {
     following.check((id) => this.runs.get(id)?.snapshot);
     const run = this.testId === null ? undefined : this.runs.get(this.testId);
     if (run?.snapshot.createdAt) this.tab.show(tabOfRun(shown(run.snapshot)));
-    if (this.testId === null)
+    if (this.isMain)
       this.tab.show(tabOfList(this.runs.counts?.running ?? 0, newestEnd(this.runs, this.hiddenAt)));
   }
 
