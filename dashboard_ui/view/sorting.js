@@ -1,26 +1,15 @@
-/** The columns of the table, and the order of its rows. Pure: the current time is an argument. */
+/** The order of the table's rows. Pure: the current time is an argument. */
 
 import { byAge } from "../client/runs.js";
 import { fields, shown } from "./coerce.js";
 import { phaseNumber, titleOf } from "./format.js";
 import { oneLine } from "./text.js";
 
-/** @typedef {"when"|"title"|"status"|"phase"|"score"|"duration"|"label"|"agent"} Column */
-/** @typedef {{column: Column, down: boolean}} Sort down: the largest, the newest or Z first */
+/** @typedef {import("./view-state.js").Column} Column */
+/** @typedef {import("./view-state.js").Sort} Sort */
 
-/** The columns in order, with their headings and whether the first click sorts downwards. @type {ReadonlyArray<[Column, string, boolean]>} */
-export const COLUMNS = [
-  ["when", "When", true],
-  ["title", "Title", false],
-  ["status", "Status", false],
-  ["phase", "Phase", true],
-  ["score", "Score", true],
-  ["duration", "Duration", true],
-  ["label", "Label", false],
-  ["agent", "Agent", false],
-];
-/** @type {Sort} */
-export const NEWEST_FIRST = { column: "when", down: true };
+/** The columns that a first click sorts downwards. @type {ReadonlySet<Column>} */
+const DOWN_FIRST = new Set(["when", "phase", "score", "duration"]);
 /** What wants attention comes first. */
 const STATUSES = ["running", "queued", "failed", "cancelled", "completed"];
 const MAX_LABELS = 20;
@@ -95,5 +84,5 @@ const compare = (a, b) => (typeof a === "string" ? words.compare(a, b) : a - b);
 /** The order after a click on a heading: that column, or the other direction. @param {Sort} sort @param {Column} column @returns {Sort} */
 export function clicked(sort, column) {
   if (sort.column === column) return { column, down: !sort.down };
-  return { column, down: COLUMNS.find(([name]) => name === column)?.[2] ?? false };
+  return { column, down: DOWN_FIRST.has(column) };
 }

@@ -8,7 +8,8 @@ import { h, setAttr, setText, setTime } from "./dom.js";
 import { report, unshown } from "./fence.js";
 import { duration, host, titleOf } from "./format.js";
 import { badge, phaseText, verdict } from "./parts.js";
-import { COLUMNS, clicked, labelText, playedFor, sortKey, sorted } from "./sorting.js";
+import { clicked, labelText, playedFor, sortKey, sorted } from "./sorting.js";
+import { COLUMNS, NEWEST_FIRST } from "./view-state.js";
 
 /** New rows per frame. */
 const NEW_PER_FRAME = 250;
@@ -17,13 +18,13 @@ export class RunTable {
   /**
    * @param {import("../client/runs.js").Runs<import("./feed-log.js").FeedLog>} runs
    * @param {(run: ShownRun) => boolean} shows whether the row of a run is visible
-   * @param {(sort: import("./sorting.js").Sort) => void} onSort the reader has chosen another order
+   * @param {(sort: import("./view-state.js").Sort) => void} onSort the reader has chosen another order
    */
   constructor(runs, shows, onSort) {
     this.runs = runs;
     this.shows = shows;
-    /** @type {import("./sorting.js").Sort} */
-    this.sort = { column: "when", down: true };
+    /** @type {import("./view-state.js").Sort} */
+    this.sort = NEWEST_FIRST;
     /** @type {import("./groups.js").Groups|null} */
     this.groups = null;
     /** @type {Map<string, Row>} */
@@ -34,7 +35,8 @@ export class RunTable {
     this.pointed = false;
     this.today = "";
     this.headings = new Map(
-      COLUMNS.map(([column, name]) => {
+      COLUMNS.map((column) => {
+        const name = column[0].toUpperCase() + column.slice(1);
         const button = h("button.quiet.sort", { onclick: () => onSort(clicked(this.sort, column)) }, name);
         return [column, h("div.cell", { role: "columnheader", class: `cell cell-${column}` }, button)];
       }),
@@ -62,7 +64,7 @@ export class RunTable {
     this.arrange({ force: true });
   }
 
-  /** @param {import("./sorting.js").Sort} sort */
+  /** @param {import("./view-state.js").Sort} sort */
   setSort(sort) {
     this.sort = sort;
     for (const [column, heading] of this.headings)
@@ -197,7 +199,7 @@ class Row {
     this.host = h("span.host");
     this.badge = badge();
     this.mark = h("span.mark.mark-stalled", { hidden: true }, "stalled");
-    /** @type {Record<import("./sorting.js").Column, HTMLElement>} */
+    /** @type {Record<import("./view-state.js").Column, HTMLElement>} */
     this.cells = {
       when: cell("when", this.when),
       title: cell("title", this.link, this.host),
@@ -208,7 +210,7 @@ class Row {
       label: cell("label"),
       agent: cell("agent"),
     };
-    this.root = h("div.row", { role: "row", "data-test-id": run.id }, ...COLUMNS.map(([column]) => this.cells[column]));
+    this.root = h("div.row", { role: "row", "data-test-id": run.id }, ...COLUMNS.map((column) => this.cells[column]));
   }
 
   /** @param {string} place @returns {boolean} whether it is another one than before */

@@ -1,8 +1,13 @@
 /** How the main page shows its tests, as the address says it: cards or a table, the table's order, and groups. Pure. */
 
-import { COLUMNS, NEWEST_FIRST } from "./sorting.js";
+/** @typedef {"when"|"title"|"status"|"phase"|"score"|"duration"|"label"|"agent"} Column */
+/** @typedef {{column: Column, down: boolean}} Sort down: the largest, the newest or Z first */
+/** @typedef {{table: boolean, grouped: boolean, sort: Sort}} ViewState */
 
-/** @typedef {{table: boolean, grouped: boolean, sort: import("./sorting.js").Sort}} ViewState */
+/** Of the table, in order. @type {ReadonlyArray<Column>} */
+export const COLUMNS = ["when", "title", "status", "phase", "score", "duration", "label", "agent"];
+/** @type {Sort} */
+export const NEWEST_FIRST = { column: "when", down: true };
 
 const NAMES = ["view", "group", "sort"];
 
@@ -10,7 +15,7 @@ const NAMES = ["view", "group", "sort"];
 export function viewState(search) {
   const said = new URLSearchParams(search);
   const [, minus, name] = /^(-?)([a-z]+)$/.exec(said.get("sort") ?? "") ?? [];
-  const column = COLUMNS.find(([each]) => each === name)?.[0];
+  const column = COLUMNS.find((each) => each === name);
   return {
     table: said.get("view") === "table",
     grouped: said.get("group") === "game",

@@ -7,9 +7,9 @@ import { OTHERS_FIRST_MS, Following } from "../../../dashboard_ui/view/following
 import { gamesOf } from "../../../dashboard_ui/view/grouping.js";
 import { phaseText } from "../../../dashboard_ui/view/parts.js";
 import { aboutWait, setWaits } from "../../../dashboard_ui/view/queue-waits.js";
-import { COLUMNS, NEWEST_FIRST, clicked, labelText, sorted } from "../../../dashboard_ui/view/sorting.js";
+import { clicked, labelText, sorted } from "../../../dashboard_ui/view/sorting.js";
 import { iconOf, newestEnd, tabOfList, tabOfRun } from "../../../dashboard_ui/view/tab.js";
-import { saysView, viewState, withViewState } from "../../../dashboard_ui/view/view-state.js";
+import { COLUMNS, NEWEST_FIRST, saysView, viewState, withViewState } from "../../../dashboard_ui/view/view-state.js";
 import { shown } from "../../../dashboard_ui/view/coerce.js";
 
 const NOW = 1_000_000;
@@ -40,7 +40,7 @@ for (const [column, down, expected] of [
 
 test("a sort takes whatever an agent wrote", () => {
   const odd = [run(1, { title: 5, score: "x", labels: [1], worker: {} }), run(2, { labels: { a: 1, b: "ok" } }), run(3, { phase: 7, startedAt: "no" })];
-  for (const [column] of COLUMNS) assert.equal(sorted(odd, { column, down: true }, NOW).length, 3, column);
+  for (const column of COLUMNS) assert.equal(sorted(odd, { column, down: true }, NOW).length, 3, column);
   assert.deepEqual([labelText(odd[0].snapshot), labelText(odd[1].snapshot), labelText(run(9).snapshot)], ["", "b=ok", ""]);
 });
 
