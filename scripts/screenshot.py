@@ -1,7 +1,6 @@
 """Takes a screenshot of each state of the dashboard, with a real stack and real agents. Run by `make screenshot`.
 
-It writes docs/<state>.png; the README shows dashboard.png and run.png. It takes about three minutes, because the
-agents play real games.
+It writes docs/<state>.png. It takes about four minutes, because the agents play real games.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 from PIL import Image
@@ -37,9 +37,12 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         await asyncio.sleep(0.2)
 
 
-async def submit(http: httpx.AsyncClient, url: str, title: str, budget_s: int) -> str:
+async def submit(http: httpx.AsyncClient, url: str, title: str, budget_s: int, commit: str = "") -> str:
     """Submits a game and returns the test id."""
-    answer = await http.post("/rpc/submitTest", json={"gameUrl": url, "title": title, "budgetSeconds": budget_s})
+    job: dict[str, Any] = {"gameUrl": url, "title": title, "budgetSeconds": budget_s}
+    if commit:
+        job["labels"] = {"commit": commit}
+    answer = await http.post("/rpc/submitTest", json=job)
     answer.raise_for_status()
     return str(answer.json()["testId"])
 
@@ -83,6 +86,14 @@ class Camera:
         """Waits until the connection status shows `text`."""
         await self.page.locator("#connection", has_text=text).wait_for(timeout=DEADLINE_S * 1000)
 
+    async def goes_to(self, address: str) -> bool:
+        """Goes there. False, and a line that says so, where this version has no such page."""
+        answer = await self.page.goto(address)
+        if answer is not None and answer.ok:
+            return True
+        print(f"{address}: there is no such page")  # noqa: T201
+        return False
+
     async def take(self, name: str) -> None:
         """Writes docs/<name>.png, with as many colours as `MAX_BYTES` allow."""
         await self.page.evaluate("document.fonts.ready")
@@ -110,8 +121,9 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await camera.take("empty")
 
     finished = [
-        await submit(http, game, "Star Hopper", 30),
-        await submit(http, f"{game}?bug=crash", "Star Hopper, build 41", 20),
+        await submit(http, game, "Star Hopper, build 39", 15, "4f1c2aa"),
+        await submit(http, game, "Star Hopper, build 40", 30, "9be07d1"),
+        await submit(http, f"{game}?bug=crash", "Star Hopper, build 41", 20, "a7712fe"),
     ]
 
     async def all_finished() -> bool:
@@ -120,7 +132,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await until(all_finished, "the first runs have ended")
     finished.append(await submit(http, f"http://127.0.0.1:{free_port()}/", "Tile Storm", 20))
     await until(all_finished, "the unreachable game is reported")
-    running = await submit(http, game, "Star Hopper, build 42", 240)  # longer than all the pictures take
+    running = await submit(http, game, "Star Hopper, build 42", 300, "c03d5e8")  # longer than all the pictures take
     await submit(http, f"{game}?bug=freeze", "Star Hopper, nightly", 90)
     await submit(http, game, "Moon Lander", 60)
 
@@ -129,10 +141,14 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
 
     await until(exploring, "a run is exploring")
     await photograph_list(camera, running)
-    await photograph_runs(camera, edge, running, completed=finished[0], failed=finished[2])
+    await photograph_views(camera, edge, running)
+    await photograph_runs(camera, edge, running, completed=finished[1], failed=finished[3])
+    await photograph_a_moment(camera, edge, running)
+    await photograph_the_wall(camera, edge)
+    await photograph_history(camera, edge, game, finished[1], finished[2])
     await page.goto(edge)
     await camera.connection_status("Live")
-    await page.locator(f'[data-test-id="{finished[0]}"] .screen img').wait_for(state="visible")
+    await page.locator(f'[data-test-id="{finished[1]}"] .screen img').wait_for(state="visible")
     await photograph_an_outage(camera)
 
 
@@ -154,6 +170,59 @@ async def photograph_list(camera: Camera, running: str) -> None:
     await page.set_viewport_size(PHONE)
     await camera.take("phone")
     await page.set_viewport_size(SIZE)
+
+
+async def photograph_views(camera: Camera, edge: str, running: str) -> None:
+    """Takes the screenshots of the table, of the cards by game, and of the agents."""
+    page = camera.page
+    await page.goto(f"{edge}/?view=table")
+    await page.locator(f'.row[data-test-id="{running}"]').wait_for()
+    await camera.connection_status("Live")
+    await camera.take("table")
+    await page.goto(f"{edge}/?group=game")
+    await page.locator(f'[data-test-id="{running}"] .screen img').wait_for(state="visible")
+    await camera.take("by-game")
+    await page.goto(edge)
+    await page.locator("#agents").click()
+    await page.get_by_role("dialog", name="Agents").get_by_text("Busy with").wait_for()
+    await camera.take("agents")
+
+
+async def photograph_a_moment(camera: Camera, edge: str, running: str) -> None:
+    """Takes the screenshot of a run at a moment before now."""
+    page = camera.page
+    await page.goto(f"{edge}/tests/{running}")
+    await page.locator(".line-action").first.wait_for()
+    if await page.locator(".recorder-live").count() == 0:
+        return
+    lines = page.locator(".line-action .line-text")
+    await lines.nth(3).wait_for()
+    await lines.nth(await lines.count() // 2).click()
+    await page.locator('.recorder-live[aria-pressed="false"]').wait_for()
+    await page.locator(".screen img").first.wait_for(state="visible")
+    await page.wait_for_load_state("networkidle")  # the thumbnails
+    await camera.take("moment")
+
+
+async def photograph_the_wall(camera: Camera, edge: str) -> None:
+    """Takes the screenshot of the wall, with three tests that run or wait."""
+    page = camera.page
+    if not await camera.goes_to(f"{edge}/wall"):
+        return
+    await page.locator(".tile").first.wait_for()
+    await page.wait_for_load_state("networkidle")
+    await camera.take("wall")
+
+
+async def photograph_history(camera: Camera, edge: str, game: str, first: str, second: str) -> None:
+    """Takes the screenshots of a game's history, and of two runs side by side."""
+    page = camera.page
+    if await camera.goes_to(f"{edge}/games?{urlencode({'url': game})}"):
+        await page.locator(".past-runs tbody tr").first.wait_for()
+        await camera.take("history")
+    if await camera.goes_to(f"{edge}/compare?a={first}&b={second}"):
+        await page.locator(".side .screen img").last.wait_for(state="visible")
+        await camera.take("compare")
 
 
 async def photograph_runs(camera: Camera, edge: str, running: str, **ended: str) -> None:

@@ -35,6 +35,7 @@ from ws_edge.transport.inbound import Inbound
 from ws_edge.transport.listener import files_for_connections
 from ws_edge.transport.quotas import Quotas
 from ws_edge.transport.unread import UnreadAnswers
+from ws_edge.views.agent_list import AgentList
 from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.catalogue import Catalogue
@@ -145,8 +146,10 @@ class Node:
         """Makes what exists for figures only."""
         self.calls = CallFigures()
         self.canary = Canary(self.hub, self.log.append_probe, config.canary_s)
-        self.installation = Installation(Streams(self.nats, mends=False))
-        self.catalogue.on_alive = self.installation.on_alive
+        streams = Streams(self.nats, mends=False)
+        self.installation = Installation(streams)
+        self.agent_list = AgentList(streams, self.catalogue, self.broker_ms, self.installation.on_alive)
+        self.catalogue.on_alive = self.agent_list.on_alive
         self.hub.figures.broker = self.broker_clock
 
     def __repr__(self) -> str:

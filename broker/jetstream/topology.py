@@ -275,25 +275,6 @@ class Topology:
             return made
         return False
 
-    async def _make_stream(self, wanted: dict[str, Any]) -> bool:
-        """Makes a stream, smaller where the broker has no room for it. Returns as `_make`."""
-        name, first = wanted["name"], await self._first_seq(wanted["name"])
-        *tries, last = stream_config.asks(wanted)
-        for ask in (*tries, last):
-            try:
-                made = await self._make(name, f"STREAM.CREATE.{name}", ask.made | first)
-            except TestcastError as error:
-                if ask is last or not advice.lacks_room(error):
-                    raise
-                continue
-            if made and ask.kept is not ask.made:
-                await self._api.api(f"STREAM.UPDATE.{name}", ask.kept | first, timeout_s=_ASK_S)
-            if made and ask.kept is not wanted:
-                size, less = (shown("max_bytes", each["max_bytes"]) for each in (wanted, ask.kept))
-                _log.warning("the broker has no room for %s bytes of %s: it keeps at most %s", size, name, less)
-            return made
-        return False
-
     async def _consumer(self, stream: str, wanted: dict[str, Any]) -> None:
         name = wanted["durable_name"]
         lease = {} if self._lease_s is None or stream != subjects.JOBS else stream_config.lease(self._lease_s)

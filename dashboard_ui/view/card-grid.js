@@ -32,7 +32,22 @@ export class CardGrid {
     /** @type {ReturnType<typeof setTimeout>|undefined} */
     this.catchingUp = undefined;
     this.watcher = new IntersectionObserver((entries) => this.scrolled(entries), { rootMargin: "200px" });
+    /** Null: the cards are not grouped. @type {import("./groups.js").Groups|null} */
+    this.groups = null;
     this.root = h("section.grid", { "aria-label": "Tests" });
+  }
+
+  /** @param {import("./groups.js").Groups|null} groups */
+  setGroups(groups) {
+    this.groups?.clear();
+    this.groups = groups;
+    this.judgeAll();
+    this.place();
+  }
+
+  /** @param {string} testId */
+  elementOf(testId) {
+    return this.cards.get(testId)?.root;
   }
 
   /**
@@ -85,7 +100,7 @@ export class CardGrid {
       placed &&= card.createdAt === run.snapshot.createdAt;
       this.drawCard(run, card);
     }
-    if (!placed) this.place();
+    if (!placed || (this.groups && ids.length)) this.place();
   }
 
   /** A card that can't be drawn says so, and the others are drawn. @param {ShownRun} run @param {Card} card */
@@ -116,12 +131,20 @@ export class CardGrid {
   place() {
     /** @type {Element|null} */
     let at = this.root.firstElementChild;
-    for (const run of this.runs.newestFirst()) {
-      const root = this.cards.get(run.id)?.root;
-      if (!root) continue;
+    for (const root of this.inOrder()) {
       if (root === at) at = at.nextElementSibling;
       else this.root.insertBefore(root, at);
     }
+  }
+
+  /** The cards, newest first, or game by game with headings. @returns {Element[]} */
+  inOrder() {
+    const runs = this.runs.newestFirst();
+    const elementOf = (/** @type {ShownRun} */ { id }) => this.elementOf(id);
+    const drawn = runs.map(elementOf).filter((element) => element !== undefined);
+    if (!this.groups) return drawn;
+    const visible = runs.filter(({ id }) => this.shown.has(id));
+    return [...new Set([...this.groups.arrange(visible, elementOf), ...drawn])]; // the hidden cards come last
   }
 
   /** Shows or hides every card, after another choice of runs. */
@@ -130,12 +153,13 @@ export class CardGrid {
       const run = this.runs.get(id);
       if (run) this.judge(run, card);
     }
+    if (this.groups) this.place();
   }
 
   /** @param {ShownRun} run @param {Card} card */
   judge(run, card) {
     const shown = this.shows(run);
-    if (card.root.hidden === shown) card.root.hidden = !shown;
+    setAttr(card.root, "hidden", !shown || (this.groups?.hides(run) ?? false));
     if (shown) this.shown.add(run.id);
     else this.shown.delete(run.id);
   }

@@ -10,6 +10,7 @@ import { Fences, report } from "./fence.js";
 import { elapsed, host, titleOf } from "./format.js";
 import { labelChips } from "./labels.js";
 import { pinButton } from "./keep.js";
+import { notifyButton } from "./notify.js";
 import { badge, cancelButton, marks, ring, screen, stepper } from "./parts.js";
 
 /** The modules of a feed: no part of the first load, since most feeds are never opened. */
@@ -43,6 +44,8 @@ export class Card {
     );
     this.cancel = cancelButton(run.id, actions, (reason) => setText(this.message, reason));
     this.pin = pinButton(run.id, actions, (reason) => setText(this.message, reason));
+    this.notify = notifyButton(run.id, actions, (reason) => setText(this.message, reason || this.said), { small: true });
+    this.said = "";
     this.parts = { badge: badge(), marks: marks(), stepper: stepper(), ring: ring(), labels: labelChips({ most: 2 }) };
     this.screen = screen();
     /** Made when it is first opened. @type {import("./feed.js").Feed|null} */
@@ -61,7 +64,7 @@ export class Card {
         this.head(),
         this.clocks.add("The times", this.meta(), this.drawClock),
         this.progress(),
-        h("footer.card-foot", this.toggle, this.part("The pin", this.pin), this.cancel),
+        h("footer.card-foot", this.toggle, this.part("The pin", this.pin), h("span.card-do", this.cancel, this.part("The notification", this.notify))),
       ),
       this.fences.add("The feed", this.drawer, this.drawFeed),
     );
@@ -90,6 +93,7 @@ export class Card {
 
   drawnMessage() {
     return this.fences.add("The message", this.message, ({ message }) => {
+      this.said = message;
       setText(this.message, message);
       setAttr(this.message, "title", message || null);
     });

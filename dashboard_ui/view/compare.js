@@ -81,7 +81,7 @@ export class ComparePage {
       if (error instanceof RpcError && error.status >= 400 && error.status < 500) {
         return this.refuse(`Test ${id.slice(0, 8)}: ${reasonOf(error)}`);
       }
-      this.actions.keep(id); // no answer: the socket and polling go on trying
+      this.actions.expect(id); // no answer: the socket and polling go on trying
     }
     this.actions.open(id, true);
   }

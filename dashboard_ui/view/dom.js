@@ -93,6 +93,7 @@ const ICONS = {
   complete: "M3 8.5l3.2 3.2L13 5",
   system: "M12.5 8a4.5 4.5 0 1 1-1.4-3.3M12.5 2.5v2.7H9.8",
   chevron: "M6 4l4 4l-4 4",
+  bell: "M4 11V7.5a4 4 0 0 1 8 0V11l1 1.5H3ZM6.8 14h2.4",
   game: "M5 5.5h6a3 3 0 0 1 3 3v1a2 2 0 0 1-3.6 1.2L9.9 10H6.1l-.5.7A2 2 0 0 1 2 9.5v-1a3 3 0 0 1 3-3ZM5.5 7v2M4.5 8h2M10.8 7.9v.1",
   copy: "M6 6h7v7H6ZM3 10V3h7",
   download: "M8 3v7M5 7.5l3 3l3-3M3.5 13h9",

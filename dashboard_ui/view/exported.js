@@ -39,6 +39,8 @@ const page = new RunPage(testId, {
   say: (text) => announcer.replaceChildren(text),
   open() {},
   cancel: absent,
+  keep: absent,
+  expect() {},
   submit: absent,
   watch: absent,
   firstEvent: () => Promise.resolve(file.events[0]),
@@ -65,7 +67,7 @@ function notes() {
   return said.length ? h("p.degraded", said.join(" ")) : "";
 }
 
-const keys = new Keys(page.feed.tools.search, page.recorder.controls);
+const keys = new Keys(page.feed.tools.search, false, page.recorder.controls);
 const foot = new Foot(keys.button);
 foot.update({ version: file.about.madeBy.replace(/^testcast /, "") });
 document.querySelector("#connection-status")?.replaceWith(saved());

@@ -9,6 +9,7 @@ import { remember } from "./history.js";
 import { Listing } from "./listing.js";
 import { SubmitForm } from "./submit.js";
 import { Toolbar } from "./toolbar.js";
+import { Views } from "./views.js";
 
 /** Time between the first list and the request for the modules of a feed, ms. */
 const FEED_AFTER_MS = 1000;
@@ -26,8 +27,14 @@ export class ListPage {
       this.rememberOpen(testId, opened);
     };
     this.grid = new CardGrid(runs, { ...actions, open }, (run) => this.listing.shows(run));
+    this.views = new Views(runs, this.grid, {
+      shows: (run) => this.listing.shows(run),
+      hasMore: () => this.listing.hasMore,
+      onShown: () => this.root && this.drawFrame(),
+    });
     this.watch = actions.watch;
     this.toolbar = new Toolbar((waitMs) => this.chosen(waitMs));
+    this.toolbar.search.before(this.views.bar);
     /** The tests whose feeds are open, and those that the address asks for and that are not here yet. */
     this.open = new Set(/** @type {string[]} */ ([]));
     this.awaited = new Set(/** @type {string[]} */ ([]));
@@ -54,7 +61,7 @@ export class ListPage {
       this.toolbar.root,
       this.skeleton,
       this.empty,
-      this.grid.root,
+      this.views.root,
       this.none,
       this.more,
     );
@@ -126,7 +133,7 @@ export class ListPage {
    * @returns {string[]} the ids that are left for the next frame
    */
   update(ids) {
-    const later = this.grid.update(ids);
+    const later = this.views.update(ids);
     if (this.listing.takeBreak()) this.choose();
     if (this.awaited.size > 0) this.openAwaited();
     this.drawFrame();
@@ -152,7 +159,7 @@ export class ListPage {
 
   /** Shows or hides every card, and draws the page around them. */
   draw() {
-    this.grid.judgeAll();
+    this.views.judgeAll();
     this.drawFrame();
   }
 
@@ -160,7 +167,7 @@ export class ListPage {
   drawFrame() {
     const { listing, runs, toolbar } = this;
     const known = runs.listed || runs.size > 0;
-    const shown = this.grid.shown.size;
+    const shown = this.views.shown.size;
     const status = listing.filter === "all" ? "" : `${listing.filter} `;
     if (known && !this.drawn) {
       this.drawn = true;
@@ -170,7 +177,7 @@ export class ListPage {
     this.skeleton.hidden = known;
     this.empty.hidden = !known || runs.size > 0;
     toolbar.root.hidden = runs.size === 0;
-    this.none.hidden = runs.size === 0 || shown > 0 || listing.asking;
+    this.none.hidden = runs.size === 0 || shown > 0 || listing.asking || !this.views.active;
     this.moreButton.disabled = listing.asking;
     setText(this.none, `No ${status}test${listing.query ? ` matches “${toolbar.words}”` : ""}.`);
     setText(this.moreProblem, listing.problem);
@@ -181,7 +188,7 @@ export class ListPage {
   /** Shows a test that the reader has submitted, whatever the filter. @param {string} testId */
   reveal(testId) {
     this.toolbar.showAll();
-    requestAnimationFrame(() => this.grid.cards.get(testId)?.root.scrollIntoView({ block: "nearest" }));
+    requestAnimationFrame(() => this.views.elementOf(testId)?.scrollIntoView({ block: "nearest" }));
   }
 }
 

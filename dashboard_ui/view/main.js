@@ -8,6 +8,7 @@ import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
 import { historyPage } from "./addresses.js";
+import { AgentsButton } from "./agents-button.js";
 import { shown } from "./coerce.js";
 import { ConnectionStatus } from "./connection-status.js";
 import { h, setText } from "./dom.js";
@@ -18,6 +19,7 @@ import { Foot } from "./foot.js";
 import { titleOf } from "./format.js";
 import { Keys } from "./keys.js";
 import { latencyOf } from "./latency.js";
+import { Outside } from "./outside.js";
 import { Screenshots } from "./screenshots.js";
 
 /** The test of a run's own page; null on the main page. */
@@ -39,6 +41,7 @@ const transport = new Transport(store, {
   list: ofHistory !== "compare" && (testOfPage === null || access.may("list")),
   looks: testOfPage === null && ofHistory !== "compare", // the main page checks the list also after every test has ended
 });
+const outside = new Outside(store.runs, testOfPage);
 const screenshots = new Screenshots({ frames, fetchShot: fetchScreenshot, fetchFrame });
 frames.onChange = (/** @type {string} */ testId) => screenshots.told(testId, Date.now());
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
@@ -85,7 +88,7 @@ const actions = {
     return answer;
   },
   watch: (/** @type {string} */ testId) => connectToTest(testId),
-  keep(/** @type {string} */ testId) {
+  expect(/** @type {string} */ testId) {
     store.pin(testId);
     transport.refresh();
   },
@@ -138,6 +141,9 @@ async function watchSubmitted(testId, params) {
   draw(); // the card must be there before the form reports success
 }
 
+/** Null: the reader may see one test only. */
+const agents = access.may("list") ? new AgentsButton(drawQueued) : null;
+
 // ── drawing ──
 
 let scheduled = false;
@@ -174,7 +180,14 @@ function woke() {
   if (liveAt < Infinity) liveAt = performance.now();
 }
 
+/** About how long the queued tests wait has changed. */
+function drawQueued() {
+  for (const { id, snapshot } of store.runs) if (snapshot.status === "queued") store.runs.dirty.add(id);
+  schedule();
+}
+
 function schedule() {
+  outside.changed();
   if (scheduled) return;
   scheduled = true;
   requestAnimationFrame(draw);
@@ -206,6 +219,7 @@ function draw() {
       if (run.refusal) access.lost();
     }
   } else pastPage?.update(ids);
+  if (!ofHistory) outside.show();
   drawConnectionStatus();
 }
 
@@ -239,13 +253,14 @@ function tick() {
   if (document.hidden) return;
   const now = Date.now();
   const run = testOfPage === null ? undefined : store.runs.get(testOfPage);
-  listPage?.grid.tick(edgeNow());
+  listPage?.views.tick(edgeNow());
   if (runPage && run) runPage.tick(run, edgeNow());
   pastPage?.tick(edgeNow());
+  agents?.tick(store.runs.counts?.queued ?? Number(run?.snapshot.status === "queued"));
   drawConnectionStatus();
   // Without a connection, every request for a screenshot would fail.
   if (transport.connection.state === "live" || transport.polling.answered) {
-    screenshots.tick(listPage?.grid.visible() ?? (runPage?.recorder.wantsShot && run ? [[run, runPage]] : []), now);
+    screenshots.tick(listPage?.views.visible() ?? (runPage?.recorder.wantsShot && run ? [[run, runPage]] : []), now);
   }
 }
 
@@ -346,11 +361,12 @@ function start() {
 async function startPage() {
   await pastPage?.start();
   transport.start();
+  if (listPage) outside.watchFollowed(connectToTest);
 }
 
 function headerRight() {
   const wall = access.may("list") && h("a.quiet", { href: `${BASE}wall`, "aria-keyshortcuts": "W" }, "Wall");
-  return h("div.header-right", wall, connectionStatus.root, access.root);
+  return h("div.header-right", wall, agents?.root, connectionStatus.root, access.root);
 }
 
 Object.assign(window, { testcast: { connectToTest } });

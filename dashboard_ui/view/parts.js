@@ -5,6 +5,7 @@ import { rubricOf } from "./coerce.js";
 import { when } from "./dates.js";
 import { h, icon, setAttr, setText, svg } from "./dom.js";
 import { PHASES, ordinal, phaseNumber, reasonOf } from "./format.js";
+import { aboutWait } from "./queue-waits.js";
 
 /** @returns {Part} the status, as a word and a colour */
 export function badge() {
@@ -44,7 +45,8 @@ export const NO_AGENT = "No agent is running. Start one: testcast agent";
 export function placeInQueue({ queuePlace, noAgent }) {
   if (noAgent) return "Waits for an agent";
   if (!queuePlace) return "Not started";
-  return queuePlace === 1 ? "Next in the queue" : `${ordinal(queuePlace)} in the queue`;
+  const place = queuePlace === 1 ? "Next in the queue" : `${ordinal(queuePlace)} in the queue`;
+  return [place, aboutWait(queuePlace)].filter(Boolean).join(", ");
 }
 
 /** The phase of a run, the same wherever it is shown: that of its snapshot. @param {Shown} run */
@@ -75,7 +77,7 @@ export function stepper() {
 }
 
 /** @param {number} score @returns {"good"|"fair"|"poor"} */
-const verdict = (score) => (score >= 70 ? "good" : score >= 40 ? "fair" : "poor");
+export const verdict = (score) => (score >= 70 ? "good" : score >= 40 ? "fair" : "poor");
 
 /** The parts of a score with their reasons. @param {RubricPart[]} rubric @returns {HTMLElement} */
 export function rubricList(rubric) {

@@ -21,6 +21,7 @@ import { labelChips } from "./labels.js";
 import { DeleteButton, pinButton } from "./keep.js";
 import { Menu } from "./menu.js";
 import { MetricTable } from "./metric-table.js";
+import { notifyButton } from "./notify.js";
 import { badge, cancelButton, marks, ring, rubricList } from "./parts.js";
 import { Phases } from "./phases.js";
 import { ProblemList } from "./problem-list.js";
@@ -66,6 +67,7 @@ export class RunPage {
     this.count = h("span.count");
     this.problem = h("p.form-error", { role: "alert" });
     this.cancel = cancelButton(testId, actions, (reason) => setText(this.problem, reason), "secondary");
+    this.notify = notifyButton(testId, actions, (reason) => setText(this.problem, reason));
     this.again = h("button.secondary", { hidden: true, onclick: () => this.testAgain(actions) }, "Test again");
     this.pin = pinButton(testId, actions, (reason) => setText(this.problem, reason), "secondary");
     this.menu = new Menu("More");
@@ -126,8 +128,9 @@ export class RunPage {
 
   buttons() {
     const pin = this.part("The pin", this.pin);
+    const notify = this.part("The notification", this.notify);
     this.fences.add("The menu", this.menu.root, (run) => this.delete.update(run));
-    return h("span.run-actions", this.export.root, this.share, pin, this.cancel, this.again, this.menu.root, this.delete.dialog);
+    return h("span.run-actions", notify, this.export.root, this.share, pin, this.cancel, this.again, this.menu.root, this.delete.dialog);
   }
 
   phaseLine() {
@@ -225,7 +228,6 @@ export class RunPage {
   /** @param {Shown} run */
   drawTitle = (run) => {
     const title = titleOf(run);
-    document.title = `${title} · ${run.look} · testcast`;
     setText(this.past, title);
     setAttr(this.past, "href", this.mayList && run.gameUrl ? historyOf(run.gameUrl) : null);
     setAttr(this.past, "title", this.past.hasAttribute("href") ? "All tests of this game" : null);

@@ -76,7 +76,7 @@ interface Actions {
   cancel(testId: string): Promise<void>;
   keep(method: "pinTest" | "unpinTest" | "deleteTest", testId: string): Promise<void>;
   submit(params: Record<string, any>): Promise<string>; // returns the id of the new test
-  keep(testId: string): void; // shows a test of which nothing is known yet
+  expect(testId: string): void; // shows a test of which nothing is known yet
   watch(testId: string): Promise<unknown>; // shows a test that the list may not contain
   firstEvent(testId: string): Promise<RunEvent | undefined>;
   config(): Promise<{ demoGameUrl?: string; allowPrivate?: boolean }>; // the first answer of getConfig

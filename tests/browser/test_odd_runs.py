@@ -143,7 +143,7 @@ async def test_terminal_sequences_and_direction_marks(stack: Stack, stack_stream
             await shown.get_by_role("button", name="Live Feed").click()
         await expect(shown.locator(".line-text").last).to_have_text(expected)
         assert await left_over(page, shown) == []
-    assert await page.title() == f"{expected} · completed · testcast"
+    assert await page.title() == f"✓ 5 {expected} · completed · testcast"
     await page.get_by_role("button", name="Copy", exact=True).click()
     await expect(page.locator(".feed-copy")).to_contain_text("Copied")
     copied = str(await page.evaluate("navigator.clipboard.readText()"))

@@ -37,6 +37,7 @@ CALLS: Final[dict[str, tuple[Action, dict[str, Any]]]] = {
     "listTests": (Action.LIST, {}),
     "getGames": (Action.LIST, {}),
     "getConfig": (Action.LIST, {}),
+    "listAgents": (Action.LIST, {}),
     "getTest": (Action.WATCH, RUN),
     "getEvents": (Action.WATCH, RUN),
     "connectToTest": (Action.WATCH, RUN),

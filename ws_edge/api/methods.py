@@ -239,6 +239,16 @@ async def cancel_test(node: Node, _request: Request, params: RunParams) -> Answe
     return Answer(orjson.dumps({"testId": params.test_id, "status": snapshot.status}))
 
 
+async def list_agents(node: Node, request: Request, _params: NoParams) -> Answer:
+    """The agents that are known, and the queue, of the caller's projects."""
+    if not node.catalogue.filled.is_set():
+        raise BrokerUnavailable("this node has not reached the broker yet, so it does not know the agents")
+    await node.agent_list.refresh()
+    answer = node.agent_list.told(node.runs_of(principal_of(request)))
+    body = orjson.dumps(answer | ({"stale": True} if node.stale else {}))
+    return Answer(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
+
+
 async def get_config(node: Node, _request: Request, _params: NoParams) -> Answer:
     """What the page needs to know of this installation."""
     answer: dict[str, Any] = {
@@ -275,6 +285,7 @@ METHODS: Final[Mapping[str, Method]] = {
     "connectToTest": Method(Action.WATCH, RunParams, connect_to_test, reads=True),
     "getShot": Method(Action.WATCH, RunParams, get_picture, reads=True),
     "getFrames": Method(Action.WATCH, GetFrames, get_frames, reads=True),
+    "listAgents": Method(Action.LIST, NoParams, list_agents, reads=True),
     "getConfig": Method(Action.LIST, NoParams, get_config, reads=True),
     "submitTest": Method(Action.SUBMIT, SubmitTest, submit_test, reads=False),
     "cancelTest": Method(Action.CANCEL, RunParams, cancel_test, reads=False),

@@ -95,8 +95,8 @@ class Catalogue:
         self._behind_at: float | None = None
         """Since when runs are known to be missing or behind, loop time."""
         self._swept_at = 0.0
-        self.on_alive: Callable[[bytes], None] = lambda _payload: None
-        """Called with each sign of life."""
+        self.on_alive: Callable[[str | None, bytes], None] = lambda _test_id, _payload: None
+        """Called with each sign of life: the run's id, if the subject has one, and what the worker said."""
         self.on_deleted: list[Callable[[SnapshotChange], None]] = []
         """Called with the mark of each run that is being deleted, or was."""
         self.pinned: set[str] = set()
@@ -339,7 +339,7 @@ class Catalogue:
     def _on_alive(self, message: Message) -> None:
         test_id = subjects.test_id_of(message.subject)
         self.queue.agent_heard_at = asyncio.get_running_loop().time()
-        self.on_alive(message.data)
+        self.on_alive(test_id, message.data)
         if test_id in self._runs:
             self._touch(test_id)
 

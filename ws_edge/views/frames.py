@@ -204,6 +204,11 @@ class Frames:
         self._closed = (received + run.received, reads + run.reads, floods + run.floods)
         run.close()
 
+    def forget(self, test_id: str) -> None:
+        """The run was deleted."""
+        if (run := self._runs.get(test_id)) is not None:
+            self._missing(run)
+
     def _missing(self, run: RunFrames) -> None:
         if self._runs.get(run.test_id) is run:
             self._drop(run.test_id)

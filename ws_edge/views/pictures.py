@@ -163,6 +163,13 @@ class Pictures:
             _, oldest = self._held.popitem(last=False)
             self._bytes -= _size(oldest)
 
+    def forget(self, test_id: str) -> None:
+        """Drops what is held of a run that was deleted; who follows its pictures is told that there is none."""
+        self.frames.forget(test_id)
+        self._old.pop(test_id, None)
+        for key in [each for each in self._held if each[0] == test_id]:
+            self._bytes -= _size(self._held.pop(key))
+
     def _forget(self) -> None:
         self._held.clear()
         self._bytes = 0
