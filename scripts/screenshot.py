@@ -26,6 +26,7 @@ SIZE: ViewportSize = {"width": 1180, "height": 820}
 PHONE: ViewportSize = {"width": 380, "height": 780}
 MAX_BYTES: Final = 150_000
 DEADLINE_S = 180.0
+SETTLED_MS = 3000
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -200,7 +201,7 @@ async def photograph_a_moment(camera: Camera, edge: str, running: str) -> None:
     await lines.nth(await lines.count() // 2).click()
     await page.locator('.recorder-live[aria-pressed="false"]').wait_for()
     await page.locator(".screen img").first.wait_for(state="visible")
-    await page.wait_for_load_state("networkidle")  # the thumbnails
+    await page.wait_for_timeout(SETTLED_MS)  # the thumbnails
     await camera.take("moment")
 
 
@@ -210,7 +211,7 @@ async def photograph_the_wall(camera: Camera, edge: str) -> None:
     if not await camera.goes_to(f"{edge}/wall"):
         return
     await page.locator(".tile").first.wait_for()
-    await page.wait_for_load_state("networkidle")
+    await page.wait_for_timeout(SETTLED_MS)  # the pictures
     await camera.take("wall")
 
 

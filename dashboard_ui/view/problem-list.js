@@ -1,7 +1,9 @@
 /** The problems of a game, each once. A click shows the first occurrence in the feed. */
 
+import { now } from "../client/now.js";
+import { when } from "./dates.js";
 import { h, setText, setTime } from "./dom.js";
-import { clock, count } from "./format.js";
+import { count } from "./format.js";
 import { note, problems } from "./problems.js";
 
 export class ProblemList {
@@ -44,7 +46,7 @@ export class ProblemList {
   add(problem) {
     const times = h("span.problem-count");
     const first = h("time.line-time");
-    setTime(first, problem.time, clock(problem.time));
+    setTime(first, problem.time, when(problem.time, now()));
     const words = h("span.problem-text", { title: problem.text }, problem.text);
     const name = h("span.problem-name", problem.name);
     const root = h("li", h("button.problem", { onclick: () => this.reveal(problem.seq) }, first, name, times, words));

@@ -1,7 +1,7 @@
 /** Links that show one run to people without an account: a button, and a dialog that makes, lists and ends them. */
 
 import { BASE, rpc } from "../client/rpc.js";
-import { when } from "./dates.js";
+import { fullTime, when } from "./dates.js";
 import { h, setText } from "./dom.js";
 import { reasonOf } from "./format.js";
 
@@ -105,7 +105,8 @@ export class ShareButton {
       const end = h("button.quiet.cancel-yes", { onclick: () => this.end(shareId, end) }, "Revoke");
       const until = expiresAt === undefined ? "" : `until ${when(expiresAt, Date.now())}`;
       const made = `${by ? `by ${by}` : ""}${createdAt === undefined ? "" : `, ${when(createdAt, Date.now())}`}`;
-      return h("li", h("span.share-until", until), h("span.share-by", made), end);
+      const [untilWhen, madeWhen] = [expiresAt, createdAt].map((ms) => ({ title: fullTime(ms) || null }));
+      return h("li", h("span.share-until", untilWhen, until), h("span.share-by", madeWhen, made), end);
     });
     this.list.replaceChildren(...rows);
     this.listTitle.hidden = rows.length === 0;
