@@ -13,11 +13,12 @@ import hashlib
 import html
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 
 from broker.export.comments import without_comments
+from broker.export.page import Assets
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "dashboard_ui"
 RUN_PAGE: Final = "run.html"
@@ -28,18 +29,6 @@ _NAME: Final = "testcast/"
 _IMPORT: Final = re.compile(rb"""((?:\bfrom|\bimport)\s*\(?\s*)"(\.{1,2}/[^"]+\.js)\"""")
 _STYLE_SHEET: Final = re.compile(rb'<link rel="stylesheet" href="/([^"]+)"')
 _MODULE_MEDIA_TYPE: Final = "data:text/javascript;charset=utf-8;base64,"
-
-
-class Assets(NamedTuple):
-    """What every exported page has in common."""
-
-    style: bytes
-    import_map: bytes
-    script: bytes
-    icon: str
-    """Its `data:` address."""
-    policy: str
-    """The Content-Security-Policy: the page reaches no network, and nothing but these scripts runs."""
 
 
 @functools.cache

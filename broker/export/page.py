@@ -1,4 +1,4 @@
-"""A run as one HTML file that needs no network: the run's own page, its events and its pictures. Pure but for `assets`.
+"""A run as one HTML file that needs no network: the run's own page, its events and its pictures. Pure.
 
 The script that shows the page comes last. In a file that was cut off it is missing, and the file says so.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from broker.export.assets import Assets
 from broker.export.document import heading, unreadable_fields
 from broker.export.source import Source
 
@@ -38,6 +37,18 @@ _BODY: Final = """\
 <main id="main"><p class="nothing">This page needs JavaScript, and the whole file. If nothing else appears here, \
 the file was cut off: export the run again.</p></main>
 """
+
+
+class Assets(NamedTuple):
+    """What every exported page has in common."""
+
+    style: bytes
+    import_map: bytes
+    script: bytes
+    icon: str
+    """Its `data:` address."""
+    policy: str
+    """The Content-Security-Policy: the page reaches no network, and nothing but these scripts runs."""
 
 
 async def html_pieces(source: Source, assets: Assets) -> AsyncGenerator[bytes, None]:

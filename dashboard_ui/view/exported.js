@@ -30,13 +30,13 @@ store.setOpened(testId, true);
 store.page(testId, null, { ...file.about, events: file.events, unreadable: file.unreadable });
 
 const absent = () => Promise.reject(new Error("A file has no edge."));
-const page = new RunPage(testId, {
+const actions = {
   frames: file.frames,
   offline: true,
   may: () => false,
   share: () => null,
   whyNoSubmit: () => "",
-  say: (text) => announcer.replaceChildren(text),
+  say: (/** @type {string} */ text) => announcer.replaceChildren(text),
   open() {},
   cancel: absent,
   keep: absent,
@@ -46,7 +46,9 @@ const page = new RunPage(testId, {
   firstEvent: () => Promise.resolve(file.events[0]),
   config: () => Promise.resolve({}),
   list: absent,
-});
+  keep: absent,
+};
+const page = new RunPage(testId, actions);
 
 const { exportedAt, ended, eventsGone, framesGone, from, to } = file.about;
 

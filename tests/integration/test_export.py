@@ -288,7 +288,9 @@ async def test_bad_questions_get_clear_answers(stack: Stack, stack_streams: Stre
         assert (await http.post(address(stack.edge, story.test_id))).status_code == 405
 
 
-async def test_a_foreign_run_is_like_one_that_does_not_exist(nats_server: EmbeddedServer, streams: Streams) -> None:
+async def test_a_foreign_run_is_like_none_and_an_edge_that_drains_begins_no_export(
+    nats_server: EmbeddedServer, streams: Streams
+) -> None:
     story = await told(streams, project="a")
     edge = await Edge(nats_server.url).start()
     try:
@@ -304,6 +306,10 @@ async def test_a_foreign_run_is_like_one_that_does_not_exist(nats_server: Embedd
                     assert (missing.status_code, missing.text) == (404, same)
         assert answers["ann"].json()["head"] == story.head
         assert {name: each.status_code for name, each in answers.items()} == {"ann": 200, "bob": 404, "nobody": 401}
+        edge.node.draining = True
+        async with a_client(edge, "ann") as client:
+            late = await client.get(f"/tests/{story.test_id}/export?format=json")
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "busy")
     finally:
         await edge.stop()
 

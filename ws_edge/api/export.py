@@ -42,7 +42,7 @@ from ws_edge.response_headers import NOT_A_PAGE, POLICY
 
 PATH: Final = "/tests/{test_id}/export"
 _AT_ONCE: Final = 4
-"""Exports of this process that are under way. Each holds about 3 MB and reads from the broker as fast as its client
+"""Exports of this process that are under way. Each holds about 2 MB and reads from the broker as fast as its client
 takes it."""
 _RETRY_AFTER_S: Final = 5
 _REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "not_found"})
