@@ -16,7 +16,7 @@ from tests.keeping import ended
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 
 
 async def asked_to_delete(page: Page) -> Locator:
