@@ -118,10 +118,11 @@ class Deletion:
             Pinned: somebody has pinned the run before it began: the run stays, and edges fold it again.
             BrokerUnavailable: a part may be deleted. BrokerRefused: this user may not.
         """
+        state = await self._log.state()  # before the mark: what is stored later may be a new run of the same id
         mark = await self._store.newest(test_id)
         if mark is None or mark.kind != "deleting" or mark.epoch != epoch:
             return
-        if (await self._log.state()).epoch != epoch:
+        if state.epoch != epoch:
             return  # the events were restored from a backup since, and nobody has deleted these
         try:
             await self._refuse_pinned(test_id)  # who pins looks for the mark after that: one of the two is seen
@@ -129,7 +130,7 @@ class Deletion:
             await self._store.remove(test_id, mark.revision)
             raise
         await runs.drop_job(self._log.streams, test_id)
-        await self.purge(subjects.EVENTS, subjects.events(test_id))
+        await self.purge(subjects.EVENTS, subjects.events(test_id), state.last_seq + 1)
         await self.purge(subjects.FRAMES, subjects.frames(test_id))
         await self.purge(kv.stream(subjects.SHOTS), kv.subject(subjects.SHOTS, test_id))
         await self._pins.remove(test_id)

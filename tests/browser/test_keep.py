@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from broker.contract import subjects
 from broker.jetstream.api import Streams
@@ -16,7 +16,18 @@ from tests.keeping import ended
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
-WAIT_MS = 30_000
+WAIT_MS = 60_000
+
+
+async def asked_to_delete(page: Page) -> Locator:
+    """Opens the question with the keyboard. The focus is on what deletes nothing."""
+    await page.get_by_role("button", name="More").focus()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    question = page.get_by_role("dialog", name="Delete this test?")
+    await expect(question.get_by_role("button", name="Keep it")).to_be_focused()
+    return question
 
 
 async def test_a_run_is_pinned_unpinned_and_deleted_with_the_keyboard(
@@ -39,26 +50,17 @@ async def test_a_run_is_pinned_unpinned_and_deleted_with_the_keyboard(
         on_card = listed.get_by_role("button", name="Pin Star Hopper")
         await expect(on_card).to_have_attribute("aria-pressed", "true", timeout=WAIT_MS)
 
-        more = page.get_by_role("button", name="More")
-        await more.focus()
-        await page.keyboard.press("Enter")
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Enter")
-        question = page.get_by_role("dialog", name="Delete this test?")
+        question = await asked_to_delete(page)
         await expect(question).to_contain_text("“Star Hopper” goes for good")
         await expect(question).to_contain_text("It is pinned: unpin it first.")
         await expect(question.get_by_role("button", name="Delete")).to_be_disabled()
-        await expect(question.get_by_role("button", name="Keep it")).to_be_focused()
         await page.keyboard.press("Escape")
         await expect(question).to_be_hidden()
 
         await pin.press("Enter")
         await expect(on_card).to_have_attribute("aria-pressed", "false", timeout=WAIT_MS)
         await expect(pin).to_have_attribute("aria-pressed", "false", timeout=WAIT_MS)
-        await more.press("Enter")
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Enter")
-        await expect(question.get_by_role("button", name="Keep it")).to_be_focused()
+        await asked_to_delete(page)
         await page.keyboard.press("Tab")
         await page.keyboard.press("Enter")
         await expect(page).to_have_url(re.compile(rf"^{re.escape(stack.edge_url)}/(\?|$)"), timeout=WAIT_MS)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,12 +14,14 @@ from websockets.asyncio.client import connect
 
 from broker.clock import now_ms
 from broker.contract import subjects
-from broker.contract.errors import NotEnded, NotFound, Pinned, TestcastError
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotEnded, NotFound, Pinned, TestcastError
+from broker.contract.roles import Role
 from broker.contract.snapshot import Snapshot
-from broker.jetstream import kv
+from broker.jetstream import kv, pinning
 from broker.jetstream.access_store import AccessStore
 from broker.jetstream.api import Streams
 from broker.jetstream.deletion import Deletion
+from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pin_store import Pin, PinStore
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
@@ -38,6 +41,7 @@ from tests.keeping import (
     until_dropped,
     until_shown,
 )
+from tests.secure_broker import secure_broker
 from ws_edge.views import keeper
 
 
@@ -241,3 +245,28 @@ async def test_two_at_once_and_a_pin_in_between(streams: Streams, make_edge: Mak
     await until_shown(pinned, edge)
     with pytest.raises(NotEnded):
         await deletion.delete(await begin(streams))
+
+
+async def test_an_edges_login_suffices_and_no_agents_or_readers_does(tmp_path: Path) -> None:
+    async with secure_broker(tmp_path) as broker:
+        roles = {role: await broker.connect(role) for role in (Role.EDGE, Role.AGENT, Role.READER, Role.OPERATOR)}
+        try:
+            streams, log = Streams(roles[Role.OPERATOR]), JetStreamLog(roles[Role.EDGE])
+            test_id = await ended(streams)
+            await AccessStore(roles[Role.EDGE]).put(f"share.{test_id}.one", b"{}", 60)
+            await streams.store(subjects.job(test_id), b"{}")
+            for role in (Role.AGENT, Role.READER):
+                other = JetStreamLog(roles[role])
+                for work in (Deletion(other).delete(test_id), pinning.pin(other, test_id, "x")):
+                    with pytest.raises((BrokerRefused, BrokerUnavailable)):
+                        await work
+            assert await pinning.pin(log, test_id, "ann") is None
+            with pytest.raises(Pinned):
+                await Deletion(log).delete(test_id)
+            await pinning.unpin(log, test_id)
+            await Deletion(log).delete(test_id)
+            assert await left(streams, test_id) == []
+            assert not roles[Role.EDGE].denials.kinds
+        finally:
+            for each in roles.values():
+                await each.close()

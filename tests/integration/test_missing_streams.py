@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from broker.contract import subjects
+from broker.contract.errors import NotFound
 from broker.identity import new_test_id
 from broker.jetstream import backup, kv
 from broker.jetstream.api import Streams
@@ -48,6 +51,8 @@ async def test_what_is_missing_is_an_answer(nats_server: EmbeddedServer, streams
         await backup.restore(nats, tmp_path / "saved")  # into a broker that holds nothing
         assert [each for each in await inspect(nats) if not each.ok] == []
         await Streams(nats, mends=False).api(f"STREAM.DELETE.{subjects.FRAMES}")
-        await delete_run(JetStreamLog(nats), new_test_id())
+        await delete_run(JetStreamLog(nats), test_id)
+        with pytest.raises(NotFound):
+            await delete_run(JetStreamLog(nats), test_id)
     finally:
         await nats.close()

@@ -41,6 +41,9 @@ READS: Final[dict[str, dict[str, Any]]] = {
 }
 ACTS: Final[dict[str, dict[str, Any]]] = {
     "cancelTest": {},
+    "pinTest": {},
+    "unpinTest": {},
+    "deleteTest": {},
     "shareTest": {"forSeconds": 60},
     "listShares": {},
     "unshareTest": {"shareId": "x" * 16},

@@ -99,6 +99,9 @@ ACTS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "submitTest": ({"gameUrl": "http://93.184.216.34/"}, "submit"),
     "createRun": ({"title": "x"}, "publish"),
     "cancelTest": ({"testId": "<alpha>"}, "cancel"),
+    "pinTest": ({"testId": "<alpha>"}, "delete"),
+    "unpinTest": ({"testId": "<alpha>"}, "delete"),
+    "deleteTest": ({"testId": "<alpha>"}, "delete"),
     "publishEvents": (
         {
             "testId": "<alpha>",

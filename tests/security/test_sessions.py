@@ -138,6 +138,8 @@ def _foreign_origins(port: int) -> tuple[str, ...]:
 CHANGING: Final[dict[str, dict[str, Any]]] = {
     "submitTest": {"gameUrl": "http://93.184.216.34/"},
     "cancelTest": {"testId": "<alpha>"},
+    "pinTest": {"testId": "<alpha>"},
+    "deleteTest": {"testId": "<alpha>"},
     "signIn": {"token": "<token>"},
     "signOut": {},
     "getTicket": {},

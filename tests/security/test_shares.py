@@ -39,6 +39,9 @@ async def _(system: System) -> None:
         assert listing.status_code in (401, 403), listing.text
         for method, params in (
             ("cancelTest", {"testId": run.test_id}),
+            ("pinTest", {"testId": run.test_id}),
+            ("unpinTest", {"testId": run.test_id}),
+            ("deleteTest", {"testId": run.test_id}),
             ("shareTest", {"testId": run.test_id, "forSeconds": 60}),
             ("listShares", {"testId": run.test_id}),
             ("unshareTest", {"testId": run.test_id, "shareId": "x" * 16}),

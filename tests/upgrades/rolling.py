@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import httpx
 import msgspec
 
+from broker.config import StreamSettings
 from broker.contract import subjects
 from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream import runs as broker_runs
@@ -172,6 +173,7 @@ async def _in_place(world: World, before: dict[str, dict[str, Any]]) -> dict[str
         return (
             wanted.keys() <= found.keys()
             and not any(stream_config.changes(found[name], each) for name, each in wanted.items())
+            and not any(stream_config.lifted(found[name], StreamSettings()) for name in wanted)
             and durable <= await world.consumers()
         )
 

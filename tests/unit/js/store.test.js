@@ -76,6 +76,36 @@ test("removed ones go, the rest stays", () => {
   assert.deepEqual(ids(store), [B]);
 });
 
+test("a run that was deleted goes, also where its feed is open; its own page keeps it to say so", () => {
+  const gone = { type: "error", testId: A, message: `test ${A} was deleted`, data: { code: "not_found", deleted: true } };
+  for (const only of [null, A]) {
+    const store = newStore(only);
+    store.receive({ type: "tests", full: true, upserts: [snapshot(A, 1), snapshot(B, 2)] });
+    store.pin(A);
+    store.setOpened(A, true);
+    store.runs.takeDirty();
+    store.receive({ type: "error", testId: A, message: "there is no test", data: { code: "not_found" } });
+    assert.ok(store.runs.has(A) && !store.runs.get(A).deleted, "that may be for another reason");
+    store.receive(gone);
+    store.receive(gone);
+    assert.equal(store.runs.has(A), only === A);
+    assert.ok(store.runs.takeDirty().includes(A) && store.runs.has(B));
+    if (only) assert.ok(store.runs.get(A).deleted);
+  }
+});
+
+test("what the reader has pinned or deleted shows before the list says so", () => {
+  const store = newStore();
+  store.receive({ type: "tests", full: true, upserts: [snapshot(A, 1), snapshot(B, 2)] });
+  store.kept(A, "pinTest");
+  assert.equal(store.runs.get(A).snapshot.pinned, true);
+  store.receive({ type: "tests", upserts: [snapshot(A, 1)], removed: [] });
+  assert.equal(store.runs.get(A).snapshot.pinned, undefined, "another reader has unpinned it");
+  store.kept(A, "deleteTest");
+  store.kept(A, "unpinTest");
+  assert.deepEqual(ids(store), [B]);
+});
+
 test("recovered: exactly the events after the position, then a quiet line that counts them", () => {
   const store = newStore();
   store.receive(sync({ head: 1 }));
