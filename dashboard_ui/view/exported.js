@@ -46,7 +46,6 @@ const actions = {
   firstEvent: () => Promise.resolve(file.events[0]),
   config: () => Promise.resolve({}),
   list: absent,
-  keep: absent,
 };
 const page = new RunPage(testId, actions);
 
