@@ -203,8 +203,8 @@ async def _list(streams: Streams, edge: EdgeProcess) -> str:
     p50, p99 = _ms(clicks)
     return (
         f"A list of {_KEPT:,} pictures takes {sum(first) / len(first):.0f} ms when it is asked for first ({cpu:.0f} ms "
-        f"of the edge's processor, {memory} KiB of memory), and {sum(again) / len(again):.1f} ms from then on. From the "
-        f"request for a picture that is in no memory to its last byte: p50 {p50} ms, p99 {p99} ms."
+        f"of the edge's processor, {memory} KiB of memory), and {sum(again) / len(again):.1f} ms from then on. From "
+        f"the request for a picture that is in no memory to its last byte: p50 {p50} ms, p99 {p99} ms."
     )
 
 
@@ -237,8 +237,8 @@ async def _flood(streams: Streams, edge: EdgeProcess, count: int) -> str:
         listening.cancel()
     return (
         f"A flood of {count:,} pictures, about {count / took:,.0f} a second, takes {spent[0]:.1f} % of the edge's "
-        f"processor if they are a followed run's, and {spent[1]:.1f} % if nobody knows their runs. The follower received "
-        f"{len(told)} messages, the last one for the last picture."
+        f"processor if they are a followed run's, and {spent[1]:.1f} % if nobody knows their runs. The follower "
+        f"received {len(told)} messages, the last one for the last picture."
     )
 
 

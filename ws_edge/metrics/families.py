@@ -177,9 +177,7 @@ def _frames(figures: NodeStatistics) -> Iterable[Metric]:
         counters(f"{EDGE}frames_refused_total", "Pictures that are not shown, by reason.", "reason", lists.refused),
         counter(f"{EDGE}frames_floods_total", "How often a run had more pictures than are taken in.", lists.floods),
         counter(f"{EDGE}frames_reads_total", "Pictures read from the stream.", pictures.reads),
-        counter(
-            f"{EDGE}frames_cache_hits_total", "Pictures from memory, or by a read under way.", pictures.hits
-        ),
+        counter(f"{EDGE}frames_cache_hits_total", "Pictures from memory, or by a read under way.", pictures.hits),
         gauge(f"{EDGE}frames_cache_bytes", "Bytes of pictures in memory.", pictures.held_bytes),
         counter(f"{EDGE}frames_list_reads_total", "Lists of a run's pictures read from the stream.", lists.reads),
         gauge(f"{EDGE}frames_listed", "Pictures in these lists.", lists.frames),
