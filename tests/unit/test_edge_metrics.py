@@ -110,7 +110,7 @@ async def test_a_broker_without_a_leader_does_not_hold_the_page(node: Node, monk
     assert installation.WITHIN_S * 2 <= children.TIMEOUT_S, "the parent of several edges waits for longer"
     monkeypatch.setattr(installation, "WITHIN_S", 0.01)
     monkeypatch.setattr(node, "installation", installation.Installation(cast("api.Streams", Streams())))
-    assert "testcast_edge_ready" in await page(node) and len(asked) == 6
+    assert "testcast_edge_ready" in await page(node) and len(asked) == 7
 
 
 def test_lags_are_by_the_brokers_clock_and_unknown_without_it() -> None:
