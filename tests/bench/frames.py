@@ -26,7 +26,7 @@ from broker.jetstream.frame_store import FrameStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.bench import report
 from tests.bench.host import cpu_s, pss_kb
-from tests.harness import EdgeProcess, begin, until
+from tests.harness import EdgeProcess, begin, publish, until
 
 _RUNS: Final = 50
 _PER_S: Final = 2
@@ -122,14 +122,18 @@ async def _running() -> AsyncIterator[tuple[Streams, EdgeProcess]]:
                 await edge.stop()
 
 
-async def _publish(store: FrameStore, runs: list[str], stored: dict[int, float]) -> None:
-    """Two pictures a second of each run, spread over the second, until cancelled."""
+async def _publish(streams: Streams, runs: list[str], stored: dict[int, float]) -> None:
+    """An event and two pictures a second of each run, spread over the second, until cancelled."""
+    store = FrameStore(streams)
 
     async def one(test_id: str, offset_s: float) -> None:
-        due = time.perf_counter() + offset_s
+        due, turn, seq = time.perf_counter() + offset_s, 0, 0
         while True:
             await asyncio.sleep(due - time.perf_counter())
-            number = await store.put(test_id, _JPEG, time_ms=int(time.time() * 1000))
+            if turn % _PER_S == 0:
+                seq = (await publish(streams, test_id, "Testing WASD movement")).seq
+            turn += 1
+            number = await store.put(test_id, _JPEG, seq=seq, time_ms=int(time.time() * 1000))
             stored.setdefault(number, time.perf_counter())
             due += 1 / _PER_S
 
@@ -151,7 +155,7 @@ async def _wall(
     stored: dict[int, float] = {}
     walls = [Wall(stored, fetches=fetches) for _ in range(viewers)]
     tasks = [asyncio.create_task(each.run(edge, runs)) for each in walls]
-    tasks.append(asyncio.create_task(_publish(FrameStore(streams), runs, stored)))
+    tasks.append(asyncio.create_task(_publish(streams, runs, stored)))
     await asyncio.sleep(4)
     for wall in walls:
         wall.told_s, wall.got_s, wall.received = [], [], 0
@@ -263,8 +267,8 @@ async def frames(_programs: Path, quick: bool) -> str:
         "p99 ms",
     ]
     text = (
-        f"A wall of {_RUNS} live runs with {_PER_S} pictures a second each, of {len(_JPEG) // 1000} kB. Each viewer "
-        "asks for every picture that it is told of, over six connections. Publisher and viewers are one Python process "
+        f"A wall of {_RUNS} live runs with an event and {_PER_S} pictures a second each, of {len(_JPEG) // 1000} kB. "
+        "Each viewer asks for every picture that it is told of, over six connections. Publisher and viewers are one Python process "
         "on the same two cores, so the times contain its share."
     )
     return "\n".join([text, "", *report.table(head, rows), "", listed, "", flood])

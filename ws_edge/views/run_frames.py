@@ -28,8 +28,9 @@ _LAG_S: Final = 0.2
 _MAX_LAGS: Final = 10
 """Looks at a replica that has fewer pictures than the leader, before its answer counts."""
 _HEAD_SOON_S: Final = 0.03
-"""An event takes this long, at most usually, from its storing to where this node knows it."""
+"""An event that somebody watches is known here in less than this."""
 _HEAD_EVERY_S: Final = 1.0
+"""After a picture that named an event which does not exist."""
 _READ_EVERY_S: Final = 2.0
 _SHARE: Final = 50
 """A flooded run takes at most a fiftieth of this process's time."""
@@ -338,11 +339,12 @@ class RunFrames:
         self._judge()
         if not self.index.waits:
             return
-        self._next_head = clock() + _HEAD_EVERY_S
         index, up_to = self.index, self.index.last_number
         self._head = await self._shared.runs.head(self.test_id)
         if index is self.index:
-            self._note(index.judge(self._head, up_to))
+            refused = index.judge(self._head, up_to)
+            self._next_head = clock() + _HEAD_EVERY_S if refused else 0.0
+            self._note(refused)
             self._tell()
 
     async def _compare(self) -> None:
