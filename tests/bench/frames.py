@@ -268,7 +268,7 @@ async def frames(_programs: Path, quick: bool) -> str:
     ]
     text = (
         f"A wall of {_RUNS} live runs with an event and {_PER_S} pictures a second each, of {len(_JPEG) // 1000} kB. "
-        "Each viewer asks for every picture that it is told of, over six connections. Publisher and viewers are one Python process "
-        "on the same two cores, so the times contain its share."
+        "Each viewer asks for every picture that it is told of, over six connections. Publisher and viewers are "
+        "one Python process on the same two cores, so the times contain its share."
     )
     return "\n".join([text, "", *report.table(head, rows), "", listed, "", flood])
