@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from broker.config import StreamSettings
 from broker.contract import subjects
+from broker.contract.errors import BrokerRefused
 from broker.identity import new_test_id
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
@@ -73,3 +75,19 @@ async def test_the_embedded_broker_on_a_small_disk(tmp_path: Path) -> None:
             for _ in range(5):
                 await publish(streams, await begin(streams), "x" * 40_000)
             await nats.close()
+
+
+async def test_a_run_keeps_its_newest_pictures_and_the_broker_refuses_what_is_too_large(tmp_path: Path) -> None:
+    async with serving(tmp_path, 'jetstream: {store_dir: "STORE"}') as server:
+        nats = await connected(server.url())
+        await topology.Topology(nats, settings=StreamSettings(frames_per_run=5)).once()
+        streams, test_id, other = Streams(nats), new_test_id(), new_test_id()
+        first = await store_picture(streams, other)
+        numbers = [await store_picture(streams, test_id) for _ in range(12)]
+        kept = (await streams.read(subjects.FRAMES, subjects.frames(test_id), 0, 100)).messages
+        assert [each.seq for each in kept] == numbers[-5:]
+        assert await FrameStore(streams).at(other, first) is not None, "other runs keep theirs"
+        with pytest.raises(BrokerRefused, match="message size exceeds maximum allowed") as refused:
+            await streams.store(subjects.frames(test_id), bytes(66 * 1024))
+        assert refused.value.err_code == 10054
+        await nats.close()
