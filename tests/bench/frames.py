@@ -255,7 +255,7 @@ async def frames(_programs: Path, quick: bool) -> str:
         for viewers, fetches in ((0, False), (1, True), (10, True), (100, False)):
             rows.append(await _wall(streams, edge, runs, viewers, (fetches, seconds)))
         listed = await _list(streams, edge)
-        flood = await _flood(streams, edge, 20_000 if quick else 100_000)
+        flood = await _flood(streams, edge, 20_000 if quick else 50_000)
     head = [
         "viewers",
         "edge's CPU, %",
