@@ -68,6 +68,10 @@ async def _page(options: argparse.Namespace, programs: Path) -> str:
     return str(await importlib.import_module("tests.bench.page").page(programs, options.quick, options.minutes))
 
 
+async def _wall(options: argparse.Namespace, programs: Path) -> str:
+    return str(await importlib.import_module("tests.bench.wall").wall(programs, options.quick, options.minutes))
+
+
 PARTS: dict[str, Part] = {
     "peers": _peers,
     "topics": _alone(alone.topics),
@@ -83,6 +87,7 @@ PARTS: dict[str, Part] = {
     "sockets": _sockets,
     "profile": _alone(profile.profile),
     "page": _page,
+    "wall": _wall,
     "storm": _storm,
     "stalled": _stalled,
 }
@@ -99,7 +104,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=0, help="measurements per cell (default 3; with --quick 1)")
     parser.add_argument("--only", default=",".join(SHORT_NAMES), help="peers: only these, comma-separated")
     parser.add_argument("--earlier", type=Path, help="peers, metrics: adds a row for the edge of this checkout")
-    parser.add_argument("--minutes", type=float, default=0, help="sockets, page: how long to measure")
+    parser.add_argument("--minutes", type=float, default=0, help="sockets, page, wall: how long to measure")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
     if sys.argv[1:2] == ["simulate"]:
         sys.exit(importlib.import_module("tests.bench.scale.tables").main(sys.argv[2:]))
@@ -114,7 +119,7 @@ async def _run(options: argparse.Namespace) -> None:
         programs = Path(name)
         await asyncio.to_thread(host.build, programs)
         for part in [options.part] if options.part else STANDARD:
-            if part not in ("storm", "stalled", "page"):  # these use both cores for their own processes
+            if part not in ("storm", "stalled", "page", "wall"):  # these use both cores for their own processes
                 host.prepare()
             body = await PARTS[part](options, programs)
             if body:
