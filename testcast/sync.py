@@ -166,7 +166,7 @@ class TestRun:
         _loop.run(self._run.publish(event))
 
     def screenshot(self, jpeg: bytes) -> None:
-        """The newest picture of what is tested: a JPEG of at most 64 KiB."""
+        """A picture of what is tested at this moment: a JPEG of at most 64 KiB. At most two a second are stored."""
         _loop.run(self._run.screenshot(jpeg))
 
     def flush(self) -> None:

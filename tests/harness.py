@@ -27,11 +27,14 @@ from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.frame_store import FrameStore
 from broker.local.child_process import Child
 from tests.fair_clock import fair_time
 
 T = TypeVar("T")
 NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
+JPEG = b"\xff\xd8\xff a picture"
+"""Begins like one; no program can show it."""
 
 
 @overload
@@ -167,6 +170,11 @@ async def begin(streams: Streams, title: str = "A game") -> str:
     _begun_ms = now_ms()
     await publish(streams, test_id, "Running", "status", status="running", data={"attempt": 1, "worker": "w1"})
     return test_id
+
+
+async def store_picture(streams: Streams, test_id: str, jpeg: bytes = JPEG, *, seq: int = 0, time_ms: int = 0) -> int:
+    """Stores a picture of a run. Returns its number."""
+    return await FrameStore(streams).put(test_id, jpeg, seq=seq, time_ms=time_ms)
 
 
 async def republish(streams: Streams, on: bool) -> None:

@@ -135,6 +135,10 @@ def watch(test_id: str) -> dict[str, Any]:
     return {"type": "subscribe", "testId": test_id}
 
 
+def follow(test_id: str) -> dict[str, Any]:
+    return {"type": "subscribe", "channel": "frames", "testId": test_id}
+
+
 def ticket_of(edge: Edge, origin: str = ORIGIN) -> str:
     assert edge.access.tickets is not None
     return edge.access.tickets.issue(edge.tokens.principals["ann"], origin)[0]

@@ -94,4 +94,4 @@ class RunHandle(Protocol):
         """There is no verdict on the game: it could not be played at all."""
 
     async def screenshot(self, jpeg: bytes) -> None:
-        """The newest picture of the game, a JPEG of at most 64 KiB."""
+        """A picture of the game at this moment, a JPEG of at most 64 KiB."""

@@ -18,8 +18,9 @@ from agent_worker.games.page_state import PageState
 from agent_worker.games.pictures import Thumb
 from agent_worker.games.reports import Ledger
 from agent_worker.games.scoring import Findings
+from broker.contract.frames import MAX_FRAMES_PER_S
 
-SCREENSHOT_EVERY_S: Final = 1.0
+SCREENSHOT_EVERY_S: Final = 1 / MAX_FRAMES_PER_S
 MAX_CALMING: Final = 6
 """For how many idle trials a picture is waited for to become calm before it is taken as it is."""
 NOISE_KEPT: Final = 8
@@ -60,6 +61,8 @@ class Observer:
         self.error_at = -math.inf
         """When the newest script error came."""
         self._unpublished: bytes | None = None
+        self._published: Thumb | None = None
+        """The picture that viewers have."""
         self._screenshot_at = -math.inf
 
     def __repr__(self) -> str:
@@ -143,11 +146,16 @@ class Observer:
     # -- publishing ---------------------------------------------------------------------------------------
 
     async def publish_screenshot(self, now: bool = False) -> None:
-        """Gives the newest picture to the viewers, at most one a second unless `now`."""
-        if self._unpublished and (now or self.clock() - self._screenshot_at >= SCREENSHOT_EVERY_S):
-            self._screenshot_at = self.clock()
-            await self.run.screenshot(pictures.screenshot(self._unpublished))
-            self._unpublished = None
+        """Gives the newest picture to the viewers, at most two a second unless `now`, where it differs visibly from the
+        one that they have. A picture that stands still is not repeated, whatever is told meanwhile."""
+        jpeg, seen, had = self._unpublished, self.last, self._published
+        if jpeg is None or seen is None or not (now or self.clock() - self._screenshot_at >= SCREENSHOT_EVERY_S):
+            return
+        self._unpublished = None
+        if had is not None and not await asyncio.to_thread(pictures.changed, had, seen):
+            return
+        self._screenshot_at, self._published = self.clock(), seen
+        await self.run.screenshot(await asyncio.to_thread(pictures.screenshot, jpeg))
 
     async def report_incidents(self) -> None:
         """Publishes what happened to the page since the last call, each incident once."""

@@ -13,10 +13,10 @@ from typing import Final
 
 from PIL import Image, ImageChops
 
+from broker.contract.frames import MAX_JPEG_BYTES
+
 THUMB_SIZE: Final = (320, 180)
 SCREENSHOT_SIZE: Final = (640, 360)
-MAX_SHOT_BYTES: Final = 64 * 1024
-"""The limit of the bucket SHOTS (broker/PROTOCOL.md)."""
 
 _NOISE_LEVELS: Final = 18
 """Grey levels within which two pixels count as the same: JPEG moves a flat pixel by up to about 10."""
@@ -93,12 +93,15 @@ def signature(seen: Thumb) -> int:
 
 
 def screenshot(jpeg: bytes) -> bytes:
-    """The picture for the dashboard's card: JPEG, at most 640 x 360 pixels and 64 KiB.
+    """The picture for viewers: JPEG, at most 640 x 360 pixels and 64 KiB. One that is so already stays as it is.
 
     Raises:
         OSError: The bytes are no picture.
     """
-    picture: Image.Image = Image.open(io.BytesIO(jpeg))
+    picture: Image.Image = Image.open(io.BytesIO(jpeg))  # reads its header only
+    fits = picture.width <= SCREENSHOT_SIZE[0] and picture.height <= SCREENSHOT_SIZE[1]
+    if picture.format == "JPEG" and fits and len(jpeg) <= MAX_JPEG_BYTES:
+        return jpeg
     picture.thumbnail(SCREENSHOT_SIZE, Image.Resampling.LANCZOS, reducing_gap=2.0)
     picture = picture.convert("RGB")
     encoded = b""
@@ -106,7 +109,7 @@ def screenshot(jpeg: bytes) -> bytes:
         out = io.BytesIO()
         picture.save(out, "JPEG", quality=quality, optimize=True)
         encoded = out.getvalue()
-        if len(encoded) <= MAX_SHOT_BYTES:
+        if len(encoded) <= MAX_JPEG_BYTES:
             break
     return encoded  # 640 x 360 of pure noise at quality 20 is 40 KiB, so the last always fits
 

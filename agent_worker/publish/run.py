@@ -9,11 +9,11 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
+from agent_worker.publish.frames import Frames
 from agent_worker.publish.heartbeat import BEAT_S, Heartbeat, Renew
 from agent_worker.publish.outbox import Outbox, encode
 from agent_worker.publish.run_statistics import PhaseTimer, Timings
 from agent_worker.publish.run_statistics import RunStatistics as RunStatistics
-from agent_worker.publish.screenshots import Screenshots
 from agent_worker.publish.writer import History, Writer, read_history
 from broker import identity, tracing
 from broker.clock import now_ms
@@ -97,7 +97,7 @@ class TestRun:
         self._own_connection: Connection | None = None
         self._log: JetStreamLog
         self._opened: Outbox | None = None
-        self._screenshots: Screenshots
+        self._frames: Frames
         self._heartbeat: Heartbeat | None = None
         self._left = False
         self._phase: Phase | None = None
@@ -218,8 +218,8 @@ class TestRun:
             await self._shut()
             raise
         self._opened = box = Outbox(writer, self._timer.timings)
-        self._screenshots = Screenshots(self._log.streams, self.test_id)
-        self._tasks = [asyncio.create_task(part) for part in (box.send(), self._keep(box), self._screenshots.send())]
+        self._frames = Frames(self._log.streams, box)
+        self._tasks = [asyncio.create_task(part) for part in (box.send(), self._keep(box), self._frames.send())]
         return self
 
     async def _keep(self, box: Outbox) -> None:
@@ -295,7 +295,7 @@ class TestRun:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tasks and self.over is None:
-            await self._screenshots.send_last()
+            await self._frames.send_last()
         if self._heartbeat is not None:
             await self._heartbeat.close()
         if self._own_connection is not None:
@@ -364,12 +364,10 @@ class TestRun:
         await self._put(event, last=event.terminal)
 
     async def screenshot(self, jpeg: bytes) -> None:
-        """The newest picture of what is tested: a JPEG of at most 64 KiB.
-
-        Never waits and never raises. At most one a second is stored, the newest; what cannot be stored is dropped with
-        a line in the log.
-        """
-        self._screenshots.offer(jpeg)
+        """A picture of what is tested at this moment: a JPEG of at most 64 KiB. Never waits and never raises. At most
+        two a second are stored, the newest, each with the time of this call and the newest event that is stored by
+        then. What is no JPEG or too large is counted, dropped and logged once."""
+        self._frames.offer(jpeg)
 
     async def flush(self) -> None:
         """Waits until everything published so far is stored."""
@@ -379,7 +377,7 @@ class TestRun:
         """Where the handle stands now."""
         assert self._heartbeat is not None
         beats = self._heartbeat.statistics()
-        return RunStatistics(*self._box.statistics(), *self._screenshots.statistics(), beats.beats, beats.failures)
+        return RunStatistics(*self._box.statistics(), *self._frames.statistics(), beats.beats, beats.failures)
 
     @property
     def _box(self) -> Outbox:
@@ -394,6 +392,8 @@ class TestRun:
         await self._put(event, last=last)
 
     async def _put(self, event: Event, *, last: bool) -> None:
+        if last:  # whoever sees the end finds the last picture
+            await self._frames.send_last()
         await self._box.put(encode(event), last=last)
         if last:
             self._timer.enter(None, asyncio.get_running_loop().time())

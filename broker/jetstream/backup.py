@@ -1,4 +1,5 @@
-"""Backup and restore of what cannot be made again: the events and screenshots of all runs, share links, revocations.
+"""Backup and restore of what cannot be made again: the events and pictures of all runs, which of them are kept for
+good, share links, revocations.
 
 Snapshots of runs are folded from the events again, and jobs belong to workers that run now.
 """
@@ -24,7 +25,12 @@ from broker.jetstream.parser import Message
 from broker.jetstream.snapshot_store import SnapshotStore
 
 _ACCESS: Final = kv.stream(subjects.ACCESS)
-STREAMS: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS), _ACCESS)
+_PINS: Final = kv.stream(subjects.PINS)
+_OLD: Final = kv.stream(subjects.SHOTS)
+"""Pictures of before version 0.3.0, where they still are."""
+STREAMS: Final = (subjects.EVENTS, subjects.FRAMES, _PINS, _ACCESS)
+_NOT_IN_ALL: Final = (subjects.FRAMES, _PINS, _ACCESS, _OLD)
+"""Backups of earlier versions lack some of them. What stands on the broker stays then."""
 _CHUNK_BYTES: Final = 128 * 1024
 _CHUNK_TIMEOUT_S: Final = 30.0
 _TRIES: Final = 10
@@ -57,7 +63,7 @@ async def backup(nats: Connection, directory: Path) -> Saved:
     """
     _check_empty(directory)
     messages = {}
-    for stream in STREAMS:
+    for stream in (*STREAMS, *([_OLD] if await _stands(nats, _OLD) else [])):
         folder = directory / stream
         folder.mkdir(parents=True)
         messages[stream] = await _save(nats, stream, folder)
@@ -103,7 +109,8 @@ async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Sa
     The restored stream has another epoch, so that no position of before is valid in it. Events that are published
     while this runs are lost.
 
-    The bucket `ACCESS` is restored only where it is missing or empty: what was revoked since then stays revoked.
+    The bucket `ACCESS` is restored only where it is missing or empty: what was revoked since then stays revoked. What a
+    backup of an earlier version does not have stays as it is.
 
     Args:
         replicas: copies of each stream, at least. A backup that has more keeps them.
@@ -112,7 +119,7 @@ async def restore(nats: Connection, directory: Path, *, replicas: int = 1) -> Sa
         BadInput: the directory holds no backup.
         BrokerUnavailable: the broker does not answer, or edges declared the streams anew at each of ten tries.
     """
-    wanted = [stream for stream in STREAMS if await _is_restored(nats, directory, stream)]
+    wanted = [stream for stream in (*STREAMS, _OLD) if await _is_restored(nats, directory, stream)]
     saved = {stream: with_replicas(_read(directory / stream), replicas) for stream in wanted}
     for stream, described in saved.items():
         for number in range(_TRIES):
@@ -146,16 +153,21 @@ async def _is_restored(nats: Connection, directory: Path, stream: str) -> bool:
 
     What was revoked since the backup stays revoked: a bucket of revocations that holds anything is left as it is.
     """
-    if stream != _ACCESS:
-        return True
-    if not (directory / stream).exists():  # a backup of an earlier version
+    if stream in _NOT_IN_ALL and not (directory / stream).exists():
         return False
+    if stream != _ACCESS or not await _stands(nats, stream):
+        return True
+    return (await Streams(nats, mends=False).state(stream)).last_seq == 0
+
+
+async def _stands(nats: Connection, stream: str) -> bool:
     try:
-        return (await Streams(nats, mends=False).state(stream)).last_seq == 0
+        await Streams(nats, mends=False).state(stream)
     except NotThere as error:
         if not error.certain:
             raise
-        return True
+        return False
+    return True
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, NotThere
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
@@ -16,6 +17,8 @@ from broker.jetstream.connection import Connection
 
 _OPERATORS: Final = frozenset({"max_age", "max_bytes", "num_replicas", "ack_wait"})
 """An operator may set these to any value."""
+_OF_FRAMES: Final = _OPERATORS | {"max_msgs_per_subject"}
+"""And this of the pictures."""
 _NO_JETSTREAM: Final = (10039, 10076)
 _FULL_SHARE: Final = 0.9
 _PATIENCE_S: Final = 2.0
@@ -95,11 +98,12 @@ async def _compare(api: Streams, request: str, name: str, wanted: Mapping[str, A
         if isinstance(error, NotThere) and error.certain:
             return Remark(name, False, "does not exist", "run `testcast declare`, or start an edge or an agent")
         return Remark(name, False, error.message, "see that the cluster has a leader, or that this user may ask")
-    differs = [key for key in wanted if key not in _OPERATORS and not _same(found.get(key), wanted[key])]
+    theirs = _OF_FRAMES if wanted.get("name") == subjects.FRAMES else _OPERATORS
+    differs = [key for key in wanted if key not in theirs and not _same(found.get(key), wanted[key])]
     if differs:
         listed = ", ".join(f"{key} is {found.get(key)!r} instead of {wanted[key]!r}" for key in differs)
         return Remark(name, False, listed, "set it back: nats stream edit, nats consumer edit")
-    own = ", ".join(f"{key} {found[key]}" for key in sorted(_OPERATORS & found.keys()))
+    own = ", ".join(f"{key} {found[key]}" for key in sorted(theirs & found.keys()))
     return Remark(name, True, f"as declared ({own})")
 
 

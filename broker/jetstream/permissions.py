@@ -21,47 +21,55 @@ API_PREFIX: Final = "testcast.API"
 """What requests to JetStream begin with in the accounts of agents and readers: `$JS.API` means their own there."""
 
 _API: Final = "$JS.API"
-_RUNS, _SHOTS, _ACCESS = kv.stream(subjects.RUNS), kv.stream(subjects.SHOTS), "KV_ACCESS"
+_RUNS, _PINS, _ACCESS = map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS))
+_SHOTS: Final = kv.stream(subjects.SHOTS)
+"""Where it stands still: edges read it, and agents of earlier versions look for it."""
 _PROJECTOR: Final = f"{subjects.EVENTS}.{subjects.PROJECTOR}"
 _WORKERS: Final = f"{subjects.JOBS}.{subjects.WORKERS}"
 _WHO_AM_I: Final = "$SYS.REQ.USER.INFO"
 _ALL_CONTROL: Final = subjects.control("*")
+_REPUBLISHED: Final = (subjects.ALL_LIVE, subjects.ALL_STORED_FRAMES)
+_VIEWED: Final = (subjects.RUNS, subjects.PINS, subjects.ACCESS)
+"""Buckets that edges make consumers of."""
 
 
 def rights(role: Role) -> Rights:
-    """Returns what a role may do. Nobody may publish live events: they come from the server itself."""
+    """Returns what a role may do. Nobody may publish live events, or that there is a new picture: the server does."""
     if role is Role.EDGE:
         return _edge()
     if role is Role.AGENT:
         return _apart(role, _AGENT_REQUESTS, _AGENT_HEARS)
     if role is Role.READER:
         return _apart(role, _READER_REQUESTS, _READER_HEARS)
-    return Rights((">",), (subjects.ALL_LIVE,), (">",), ACCOUNT)
+    return Rights((">",), _REPUBLISHED, (">",), ACCOUNT)
 
 
 def _edge() -> Rights:
     own = (
-        *(subjects.ALL_EVENTS, _ALL_CONTROL, subjects.ALL_JOBS),
-        *(kv.subject(subjects.RUNS, "*"), "$KV.ACCESS.>"),
-        *_of("STREAM.INFO", subjects.EVENTS, subjects.JOBS, _RUNS, _SHOTS, _ACCESS),
-        *_of("STREAM.MSG.GET", subjects.EVENTS, subjects.JOBS, _RUNS, _ACCESS),
-        *_of("DIRECT.GET", subjects.EVENTS, _RUNS, _SHOTS, _ACCESS),
+        *(subjects.ALL_EVENTS, subjects.ALL_FRAMES, _ALL_CONTROL, subjects.ALL_JOBS),
+        *(kv.subject(subjects.RUNS, "*"), kv.subject(subjects.PINS, "*"), "$KV.ACCESS.>"),
+        *_of("STREAM.INFO", subjects.EVENTS, subjects.JOBS, subjects.FRAMES, _RUNS, _PINS, _ACCESS, _SHOTS),
+        *_of("STREAM.MSG.GET", subjects.EVENTS, subjects.JOBS, subjects.FRAMES, _RUNS, _PINS, _ACCESS),
+        *_of("DIRECT.GET", subjects.EVENTS, subjects.FRAMES, _RUNS, _PINS, _ACCESS, _SHOTS),
         *_of("STREAM.MSG.DELETE", subjects.JOBS),  # the job of a run that was cancelled
+        *_of("STREAM.PURGE", subjects.EVENTS, subjects.FRAMES, _RUNS, _SHOTS),  # a run that is deleted
         *_of("CONSUMER.INFO", _PROJECTOR, _WORKERS),
         *_of("CONSUMER.MSG.NEXT", _PROJECTOR),
         f"$JS.ACK.{_PROJECTOR}.>",
         # Consumers of the views: with their filter in the subject, so that it cannot be another one.
         f"{_API}.CONSUMER.CREATE.{subjects.EVENTS}.*.{subjects.ALL_EVENTS}",
-        *(f"{_API}.CONSUMER.CREATE.{kv.stream(each)}.*.{kv.subject(each, '>')}" for each in (subjects.RUNS, "ACCESS")),
-        *_of("CONSUMER.DELETE", *(f"{each}.*" for each in (subjects.EVENTS, _RUNS, _ACCESS))),
+        f"{_API}.CONSUMER.CREATE.{subjects.FRAMES}.*.{subjects.ALL_FRAMES}",
+        *(f"{_API}.CONSUMER.CREATE.{kv.stream(each)}.*.{kv.subject(each, '>')}" for each in _VIEWED),
+        *_of("CONSUMER.DELETE", *(f"{each}.*" for each in (subjects.EVENTS, subjects.FRAMES, _RUNS, _PINS, _ACCESS))),
         _WHO_AM_I,
     )
     never = (
-        subjects.ALL_LIVE,
+        *_REPUBLISHED,
         f"{_API}.CONSUMER.CREATE.{_PROJECTOR}.>",
         f"{_API}.CONSUMER.DELETE.{_PROJECTOR}",
     )
-    return Rights(own, never, (f"{Role.EDGE.inbox_prefix}.>", subjects.ALL_LIVE, subjects.ALL_ALIVE), ACCOUNT)
+    hears = (subjects.ALL_LIVE, subjects.ALL_STORED_FRAMES, subjects.ALL_ALIVE)
+    return Rights(own, never, (f"{Role.EDGE.inbox_prefix}.>", *hears), ACCOUNT)
 
 
 def _of(request: str, *names: str) -> tuple[str, ...]:
@@ -71,8 +79,8 @@ def _of(request: str, *names: str) -> tuple[str, ...]:
 _AGENT_REQUESTS: Final = (
     subjects.ALL_EVENTS,
     subjects.ALL_ALIVE,
-    kv.subject(subjects.SHOTS, "*"),
-    *_of("STREAM.INFO", subjects.EVENTS, subjects.JOBS, _SHOTS),
+    subjects.ALL_FRAMES,
+    *_of("STREAM.INFO", subjects.EVENTS, subjects.JOBS, subjects.FRAMES, _SHOTS),
     *_of("STREAM.MSG.GET", subjects.EVENTS, subjects.JOBS),
     *_of("DIRECT.GET", subjects.EVENTS),
     *_of("CONSUMER.INFO", _WORKERS),
@@ -81,9 +89,9 @@ _AGENT_REQUESTS: Final = (
 )
 _AGENT_HEARS: Final = (_ALL_CONTROL,)
 _READER_REQUESTS: Final = (
-    *_of("STREAM.INFO", subjects.EVENTS, subjects.JOBS, _RUNS, _SHOTS),
-    *_of("STREAM.MSG.GET", subjects.EVENTS, _RUNS),
-    *_of("DIRECT.GET", subjects.EVENTS, _RUNS, _SHOTS),
+    *_of("STREAM.INFO", subjects.EVENTS, subjects.JOBS, subjects.FRAMES, _RUNS, _PINS, _SHOTS),
+    *_of("STREAM.MSG.GET", subjects.EVENTS, _RUNS, _PINS),
+    *_of("DIRECT.GET", subjects.EVENTS, subjects.FRAMES, _RUNS, _PINS, _SHOTS),
     *_of("CONSUMER.INFO", _PROJECTOR, _WORKERS),
 )
 _READER_HEARS: Final = (subjects.ALL_LIVE, subjects.ALL_EVENTS)
@@ -95,7 +103,7 @@ def _apart(role: Role, requests: Iterable[str], hears: tuple[str, ...]) -> Right
     publish = (*(here for _there, here, _several in taken), _WHO_AM_I)
     subscribe = (f"{role.inbox_prefix}.>", *hears)
     account = f"{ACCOUNT}_{role.name}S"
-    return Rights(publish, (subjects.ALL_LIVE,), subscribe, account, taken, hears, API_PREFIX)
+    return Rights(publish, _REPUBLISHED, subscribe, account, taken, hears, API_PREFIX)
 
 
 def _here(subject: str) -> str:

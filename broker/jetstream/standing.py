@@ -7,11 +7,10 @@ from typing import Any, Final, NamedTuple
 
 from broker.config import StreamSettings
 from broker.contract import subjects
-from broker.jetstream import kv
 from broker.jetstream.stream_config import changes, consumers, problem_of_consumer, problem_of_stream, streams
 
-OF_AN_AGENT: Final = (subjects.EVENTS, subjects.JOBS, kv.stream(subjects.SHOTS))
-OF_A_PUBLISHER: Final = (subjects.EVENTS, kv.stream(subjects.SHOTS))
+OF_AN_AGENT: Final = (subjects.EVENTS, subjects.JOBS, subjects.FRAMES)
+OF_A_PUBLISHER: Final = (subjects.EVENTS, subjects.FRAMES)
 _ASK: Final = "an operator makes it so with `testcast declare`"
 
 

@@ -11,7 +11,8 @@ _CONTENTS: Final = {
     "EVENTS": "events",
     "JOBS": "jobs",
     "KV_RUNS": "snapshots",
-    "KV_SHOTS": "pictures",
+    "FRAMES": "pictures",
+    "KV_PINS": "kept runs",
     "KV_ACCESS": "share links and revocations",
 }
 

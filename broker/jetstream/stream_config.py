@@ -8,6 +8,7 @@ testcast cannot work without is added to it, and nothing at all to a stream that
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from broker.config import StreamSettings
@@ -20,9 +21,11 @@ LEASE_S: Final = 30
 MAX_EVENT_MESSAGE_BYTES: Final = 64 * 1024
 MAX_EVENTS_PER_RUN: Final = 20_000
 MAX_QUEUED_JOBS: Final = 10_000
-MAX_SHOT_BYTES: Final = 64 * 1024
 MAX_FRAME_MESSAGE_BYTES: Final = 65 * 1024
 """A picture of 64 KiB, with room for headers."""
+_LEAST_FRAMES_BYTES: Final = 4 * 2**20
+_FEW_FRAMES: Final = 256
+"""16 MiB at most."""
 MAX_PIN_BYTES: Final = 1024
 MAX_ACCESS_BYTES: Final = 4 * 1024
 
@@ -51,6 +54,10 @@ _TOLD: Final = {
     "max_age": "TESTCAST_EVENTS_MAX_AGE_S",
     "max_bytes": "TESTCAST_EVENTS_MAX_BYTES",
     "num_replicas": "TESTCAST_NATS_REPLICAS",
+}
+_TOLD_OF_FRAMES: Final = _TOLD | {
+    "max_bytes": "TESTCAST_FRAMES_MAX_BYTES",
+    "max_msgs_per_subject": "TESTCAST_FRAMES_PER_RUN",
 }
 """What a setting names and a standing stream may have otherwise: the stream keeps what it has."""
 
@@ -124,6 +131,40 @@ def _frames(settings: StreamSettings, max_age: int) -> dict[str, Any]:
     }
 
 
+class Ask(NamedTuple):
+    """One try to make a stream."""
+
+    made: dict[str, Any]
+    """What the broker is asked for."""
+    kept: dict[str, Any]
+    """What the stream is then changed to."""
+
+
+def asks(wanted: dict[str, Any]) -> list[Ask]:
+    """Returns how to make a stream, one try after the other while the broker has no room for it.
+
+    A broker sets `max_bytes` of its disk aside for a stream, and refuses the stream where it has less. Pictures then
+    get half of what it has left at most: events need room, too. The last try sets nothing aside, and limits their
+    number instead.
+    """
+    found = [Ask(wanted, wanted)]
+    if wanted["name"] != subjects.FRAMES or wanted["max_bytes"] <= 0:
+        return found
+    size = wanted["max_bytes"] // 2
+    while size >= _LEAST_FRAMES_BYTES:
+        found.append(Ask(wanted | {"max_bytes": size}, wanted | {"max_bytes": size // 2}))
+        size //= 2
+    few = wanted | {"max_bytes": -1, "max_msgs": _FEW_FRAMES}
+    return [*found, Ask(few, few)]
+
+
+def is_left_over(info: dict[str, Any]) -> bool:
+    """Whether a stream, as `STREAM.INFO` describes it, holds nothing, and nothing was stored in it for a day."""
+    state, now_ms = info["state"], ms_of(info["ts"])
+    since_ms = max(ms_of(info["created"]), ms_of(state["last_ts"]))
+    return state["messages"] == 0 and now_ms - since_ms > DAY_S * 1000
+
+
 def _bucket(name: str, max_age: int, max_value_bytes: int) -> dict[str, Any]:
     return {
         "name": kv.stream(name),
@@ -170,6 +211,14 @@ def consumers() -> list[tuple[str, dict[str, Any]]]:
 def lease(lease_s: float) -> dict[str, Any]:
     """Returns the change of the consumer `workers` that gives its jobs another lease."""
     return {"ack_wait": int(lease_s * _NS)}
+
+
+def ms_of(timestamp: str) -> int:
+    """Returns a time of the broker's API (RFC 3339) as ms since 1970; 0 where there is none."""
+    try:
+        return max(int(datetime.fromisoformat(timestamp).timestamp() * 1000), 0)
+    except ValueError:
+        return 0
 
 
 def seconds(duration: float) -> float:
@@ -227,7 +276,8 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
 def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change, str]]:
     """Returns what a standing stream has otherwise than the settings say, and the setting's name. It stays."""
     found = []
-    for field, setting in _TOLD.items():
+    told = _TOLD_OF_FRAMES if wanted["name"] == subjects.FRAMES else _TOLD
+    for field, setting in told.items():
         old, new = standing.get(field), wanted.get(field)
         if new is not None and (old or 0) != new and not (field == "max_bytes" and {old, new} <= {0, -1, None}):
             found.append((Change(field, old, new), setting))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import alone, answers, broker, compare, host, metrics, profile, report, scenes, tokens
+from tests.bench import alone, answers, broker, compare, frames, host, metrics, profile, report, scenes, tokens
 from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
@@ -63,6 +63,12 @@ async def _metrics(options: argparse.Namespace, programs: Path) -> str:
     return await metrics.metrics(programs, options.rounds or (2 if options.quick else 9), options.earlier is not None)
 
 
+async def _pictures(options: argparse.Namespace, _programs: Path) -> str:
+    """Imported here, because the other parts need no Chromium."""
+    part = importlib.import_module("tests.bench.pictures").pictures
+    return str(await part(options.rounds or (1 if options.quick else 3), options.quick, options.earlier))
+
+
 async def _page(options: argparse.Namespace, programs: Path) -> str:
     """Imported here, because the other parts need no Playwright."""
     return str(await importlib.import_module("tests.bench.page").page(programs, options.quick, options.minutes))
@@ -84,10 +90,12 @@ PARTS: dict[str, Part] = {
     "tokens": _alone(tokens.tokens),
     "answers": _alone(answers.answers),
     "broker": _alone(broker.broker),
+    "frames": _alone(frames.frames),
     "sockets": _sockets,
     "profile": _alone(profile.profile),
     "page": _page,
     "wall": _wall,
+    "pictures": _pictures,
     "storm": _storm,
     "stalled": _stalled,
 }
@@ -103,7 +111,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short check; does not write BENCHMARKS.md")
     parser.add_argument("--rounds", type=int, default=0, help="measurements per cell (default 3; with --quick 1)")
     parser.add_argument("--only", default=",".join(SHORT_NAMES), help="peers: only these, comma-separated")
-    parser.add_argument("--earlier", type=Path, help="peers, metrics: adds a row for the edge of this checkout")
+    parser.add_argument("--earlier", type=Path, help="peers, metrics, pictures: adds a row for this checkout")
     parser.add_argument("--minutes", type=float, default=0, help="sockets, page, wall: how long to measure")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
     if sys.argv[1:2] == ["simulate"]:
@@ -119,7 +127,13 @@ async def _run(options: argparse.Namespace) -> None:
         programs = Path(name)
         await asyncio.to_thread(host.build, programs)
         for part in [options.part] if options.part else STANDARD:
-            if part not in ("storm", "stalled", "page", "wall"):  # these use both cores for their own processes
+            if part not in (
+                "storm",
+                "stalled",
+                "page",
+                "pictures",
+                "wall",
+            ):  # these use both cores for their own processes
                 host.prepare()
             body = await PARTS[part](options, programs)
             if body:

@@ -10,10 +10,9 @@ from PIL import Image
 from playwright.async_api import Page, Route, expect
 
 from broker.jetstream.api import Streams
-from broker.jetstream.frame_store import FrameStore
 from tests.browser.dashboard import LIVE, badge, card, connection_status, open_feed, opened
 from tests.conftest import Stack
-from tests.harness import begin, publish
+from tests.harness import begin, publish, store_picture
 from tests.proxy import Proxy, Rewrite
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
@@ -26,7 +25,7 @@ async def test_all_of_it_works_below_a_prefix(
     test_id = await begin(stack_streams, "Below")
     picture = tmp_path_factory.mktemp("picture") / "picture.jpg"
     await asyncio.to_thread(Image.new("RGB", (64, 36), "orange").save, picture)
-    await FrameStore(stack_streams).put(test_id, picture.read_bytes())
+    await store_picture(stack_streams, test_id, picture.read_bytes())
     missing: list[str] = []
     page.on("response", lambda answer: missing.append(answer.url) if answer.status >= 400 else None)
     async with Proxy(stack.edge.port, rewrite=Rewrite("/testcast")) as proxy:

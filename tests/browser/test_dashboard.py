@@ -15,10 +15,9 @@ from broker import identity
 from broker.contract import subjects
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
-from broker.jetstream.frame_store import FrameStore
 from tests.browser.dashboard import badge, card, complete, connection_status, feed_lines, height_of, open_feed, opened
 from tests.conftest import Stack
-from tests.harness import begin, event_log, publish, until
+from tests.harness import begin, event_log, publish, store_picture, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
@@ -283,13 +282,13 @@ async def test_the_picture_of_a_running_game(stack: Stack, stack_streams: Stream
     test_id = await begin(stack_streams)
     file = tmp_path / "shot.jpg"
     Image.new("RGB", (64, 36), (200, 40, 40)).save(file)
-    await FrameStore(stack_streams).put(test_id, file.read_bytes())
+    await store_picture(stack_streams, test_id, file.read_bytes())
     await opened(page, stack.edge_url)
     picture = card(page, test_id).locator("img")
     await expect(picture).to_be_visible()
     first = await picture.get_attribute("src")
     Image.new("RGB", (64, 36), (40, 200, 40)).save(file)
-    await FrameStore(stack_streams).put(test_id, file.read_bytes())
+    await store_picture(stack_streams, test_id, file.read_bytes())
     await expect(picture).not_to_have_attribute("src", first or "")
 
 

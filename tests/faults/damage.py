@@ -26,8 +26,8 @@ Damage = Callable[[World, random.Random], Awaitable[Strike]]
 _MENDED_S: Final = 90.0
 _DAY_S: Final = 86_400
 _CONSUMERS: Final = ((subjects.EVENTS, subjects.PROJECTOR), (subjects.JOBS, subjects.WORKERS))
-_BUCKETS: Final = (kv.stream(subjects.RUNS), kv.stream(subjects.SHOTS), kv.stream(subjects.ACCESS))
-_STREAMS: Final = (subjects.EVENTS, subjects.JOBS, *_BUCKETS)
+_BUCKETS: Final = tuple(map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS)))
+_STREAMS: Final = (subjects.EVENTS, subjects.JOBS, subjects.FRAMES, *_BUCKETS)
 
 
 async def _delete(world: World, request: str) -> None:
@@ -143,7 +143,8 @@ async def forged(world: World, rng: random.Random) -> Strike:
     for test_id in test_ids:
         for value in rng.sample(_forgeries(test_id, identity.new_test_id()), 4):
             await _put(world, kv.subject(subjects.RUNS, test_id), value)
-            await _put(world, kv.subject(subjects.SHOTS, test_id), value)
+            await _put(world, subjects.frames(test_id), value[: 60 * 1024])
+            await _put(world, kv.subject(subjects.PINS, test_id), value[:512])
     for key in ("not-a-test", identity.new_test_id()):
         await _put(world, kv.subject(subjects.RUNS, key), rng.choice(_forgeries(key, test_ids[0])))
     for number in range(3):
@@ -152,7 +153,7 @@ async def forged(world: World, rng: random.Random) -> Strike:
     async def heal() -> None:
         await until(lambda: _all_there(world), within_s=_MENDED_S, what="everything stands")
 
-    return Strike("RUNS, SHOTS, JOBS", heal)
+    return Strike("RUNS, FRAMES, PINS, JOBS", heal)
 
 
 async def _put(world: World, subject: str, value: bytes) -> None:
@@ -235,9 +236,10 @@ BESIDE: Final[dict[str, Damage]] = {
     "consumer workers deleted": deleted(_consumer(subjects.JOBS, subjects.WORKERS)),
     "stream JOBS deleted": deleted(_stream(subjects.JOBS)),
     "bucket RUNS deleted": deleted(_stream(kv.stream(subjects.RUNS))),
-    "bucket SHOTS deleted": deleted(_stream(kv.stream(subjects.SHOTS))),
+    "stream FRAMES deleted": deleted(_stream(subjects.FRAMES)),
+    "bucket PINS deleted": deleted(_stream(kv.stream(subjects.PINS))),
     "bucket ACCESS deleted": deleted(_stream(kv.stream(subjects.ACCESS))),
-    "all but EVENTS deleted": deleted(*map(_stream, (subjects.JOBS, *_BUCKETS)), *_ALL_CONSUMERS),
+    "all but EVENTS deleted": deleted(*map(_stream, _STREAMS[1:]), *_ALL_CONSUMERS),
     "values forged": forged,
     "noise published": malformed,
     "edge clock jumps": clock("edge"),

@@ -72,7 +72,7 @@ PURE: Final = (
     "ws_edge/response_headers.py",
     "ws_edge/limits.py",
     *_in("ws_edge/transport", "forwarded own_pages handshake admission buckets connections hosts request_head unread"),
-    "ws_edge/views/frame_index.py",
+    *_in("ws_edge/views", "flood frame_index"),
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",
     "ws_edge/fanout/continuity.py",

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import begin, until
+from tests.harness import begin, store_picture, until
 from tests.in_process import Edge, a_client
 from ws_edge.access import AccessDenied, Action, OpenAccess, Principal
 from ws_edge.api.access_methods import ACCESS_METHODS
@@ -45,7 +44,7 @@ async def edge(nats_server: EmbeddedServer) -> AsyncIterator[Edge]:
 async def test_what_one_was_told_is_not_told_to_another(edge: Edge, streams: Streams) -> None:
     node = edge.node
     test_id = await begin(streams, TITLE)
-    await streams.kv_put(subjects.SHOTS, test_id, b"\xff\xd8 picture")
+    await store_picture(streams, test_id, b"\xff\xd8\xff picture")
 
     def folded() -> bool:  # both of its events, so that nothing changes any more
         found = node.snapshot(test_id)

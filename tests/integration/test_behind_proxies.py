@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 from broker.jetstream.api import Streams
 from testcast import Event, watch
 from tests.conftest import Stack
-from tests.harness import EdgeProcess, Reader, begin
+from tests.harness import EdgeProcess, Reader, begin, store_picture
 from tests.nginx import Nginx
 from tests.proxy import Proxy, Rewrite
 
@@ -288,7 +288,7 @@ async def test_a_client_may_insist_on_a_subprotocol(stack: Stack) -> None:
 
 async def test_every_answer_with_a_tag_is_compared_in_the_same_way(stack: Stack, stack_streams: Streams) -> None:
     test_id = await begin(stack_streams)
-    await stack_streams.kv_put("SHOTS", test_id, b"\xff\xd8 picture")
+    await store_picture(stack_streams, test_id, b"\xff\xd8\xff picture")
     async with client_of(stack.edge_url) as client:
         for path in (
             "/view/main.js",

@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from broker.contract import subjects
-from broker.jetstream import kv
 from broker.jetstream.api import Streams
+from broker.jetstream.frame_store import FrameStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.command import Command, run
 from tests.conftest import MakeEdge, Stack
-from tests.harness import NO_SUCH_TEST, begin, publish, until
+from tests.harness import NO_SUCH_TEST, begin, publish, store_picture, until
 from tests.integration.test_cli import ended_run, way
 
 TWO_WAYS = pytest.mark.parametrize("how", ["nats", "edge"])
@@ -191,7 +191,7 @@ async def test_delete_removes_all_of_a_run_and_live_edges_drop_it(
     edge = await make_edge()
     options = ["--nats", nats_server.url]
     test_id, other = await begin(streams, "Gone soon"), await ended_run(streams)
-    await streams.kv_put(subjects.SHOTS, test_id, b"jpeg")
+    await store_picture(streams, test_id)
     running = await run("delete", test_id, "--yes", *options)
     assert running.code == 2
     assert f"testcast cancel {test_id}" in running.err
@@ -217,7 +217,7 @@ async def test_delete_removes_all_of_a_run_and_live_edges_drop_it(
         assert (await run("show", test_id, *how)).code == 2
     for stream, subject in (
         (subjects.EVENTS, subjects.events(test_id)),
-        (kv.stream(subjects.SHOTS), kv.subject(subjects.SHOTS, test_id)),
+        (subjects.FRAMES, subjects.frames(test_id)),
     ):
         assert await streams.last(stream, subject) is None
     assert await streams.kv_get(subjects.RUNS, test_id) is None
@@ -246,7 +246,8 @@ async def test_a_backup_is_restored(
     edge = await make_edge()
     options = ["--nats", nats_server.url]
     kept, going = await ended_run(streams), await begin(streams, "Going")
-    await streams.kv_put(subjects.SHOTS, kept, b"jpeg")
+    number = await store_picture(streams, kept)
+    await streams.kv_put(subjects.PINS, kept, b"{}")
     saved = await run("backup", str(tmp_path / "saved"), *options)
     assert (saved.code, saved.err) == (0, "")
     assert (await run("backup", str(tmp_path / "saved"), *options)).code == 2
@@ -271,4 +272,5 @@ async def test_a_backup_is_restored(
 
     await until(listed, within_s=40, what="the list of the restored events")
     assert (await run("show", late, *options)).code == 2
-    assert await streams.kv_get(subjects.SHOTS, kept) is not None
+    assert await FrameStore(streams).at(kept, number) is not None, "a picture keeps its number"
+    assert await streams.kv_get(subjects.PINS, kept) is not None

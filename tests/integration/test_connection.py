@@ -10,12 +10,13 @@ import pytest
 
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, InvalidSetting, ServerNotStarted, WrongLastSequence
+from broker.contract.frames import Frame, MalformedFrame
 from broker.jetstream import topology
 from broker.jetstream.api import Stored, Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.frame_store import FrameStore, Picture
 from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.parser import Message
-from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.pull_consumer import PullConsumer, ack, nak, term
 from broker.local.embedded_server import EmbeddedServer, find_binary
 from tests.harness import answers, begin, event_bytes, free_port, publish, until
@@ -240,12 +241,21 @@ async def test_a_job_that_is_terminated_does_not_come_again(nats: Connection, st
 
 
 async def test_the_newest_picture_of_a_run(streams: Streams) -> None:
-    store = PictureStore(streams)
+    store = FrameStore(streams)
+    one, two = (b"\xff\xd8\xff" + each for each in (b"one", b"two"))
     assert await store.newest("x") is None
-    revisions = [await store.put("x", jpeg) for jpeg in (b"one", b"two")]
-    assert await store.newest("x") == (b"two", revisions[1])
-    assert revisions[0] < revisions[1]
-    assert await store.newest("y") is None
+    numbers = [await store.put("x", one, seq=7, time_ms=1000), await store.put("x", two)]
+    newest = await store.newest("x")
+    assert newest is not None and (newest.jpeg, newest.frame.number) == (two, numbers[1])
+    assert await store.at("x", numbers[0]) == Picture(Frame(numbers[0], 7, 1000, len(one)), one)
+    assert await store.newest("y") is None and await store.at("y", numbers[0]) is None
+    assert await store.at("x", numbers[1] + 1) is None
+    await streams.store(subjects.frames("x"), b"GIF89a")
+    assert await store.newest("x") is None, "what is no picture is not shown"
+    with pytest.raises(MalformedFrame, match="not a JPEG"):
+        await store.at("x", numbers[1] + 1)
+    with pytest.raises(MalformedFrame):
+        await store.put("x", b"GIF89a")
 
 
 async def test_a_pull_takes_what_is_there_and_leaves_no_request_standing(nats: Connection, streams: Streams) -> None:

@@ -14,10 +14,24 @@ from websockets.asyncio.client import connect
 from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.frames import JPEG_MAGIC, MAX_JPEG_BYTES, SEQ_HEADER
+from broker.jetstream import topology
 from broker.jetstream.api import Streams
+from broker.jetstream.connection import Connection
 from broker.jetstream.frame_store import FrameStore
+from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import Stack
-from tests.harness import NO_SUCH_TEST, Reader, begin, event_log, publish, say, until
+from tests.harness import (
+    NO_SUCH_TEST,
+    Reader,
+    answers,
+    begin,
+    event_log,
+    publish,
+    say,
+    store_picture,
+    until,
+)
+from tests.in_process import Edge, a_client
 
 
 def jpeg(text: str, size: int = 0) -> bytes:
@@ -138,6 +152,59 @@ async def test_a_viewer_is_told_of_new_pictures(stack: Stack, stack_streams: Str
         await say(connection, {"type": "subscribe", "channel": "frames", "testId": NO_SUCH_TEST})
         error = await reader.control("error", 30)
         assert (error["testId"], error["data"]["code"]) == (NO_SUCH_TEST, "not_found")
+
+
+async def test_who_follows_only_events_hears_nothing_of_pictures(stack: Stack, stack_streams: Streams) -> None:
+    test_id = await begin(stack_streams)
+    async with connect(stack.ws_url) as both, connect(f"{stack.ws_url}?testId={test_id}") as events:
+        one, other = Reader(both), Reader(events)
+        await say(both, {"type": "subscribe", "channel": "frames", "testId": test_id})
+        await say(both, {"type": "subscribe", "testId": test_id})
+        await one.events(2, 30)
+        await store_picture(stack_streams, test_id)
+        await one.control("frame", 30)
+        await publish(stack_streams, test_id, "The last word")
+        kinds: list[str] = []
+        while not kinds or kinds[-1] != "progress":
+            kinds.append((await other.next(30))["type"])
+        assert set(kinds) == {"sync", "status", "progress"}
+
+
+async def test_an_event_of_the_type_frame_is_an_event(stack: Stack, stack_streams: Streams) -> None:
+    """Agents may publish such events since before there were pictures over time."""
+    test_id = await begin(stack_streams)
+    async with connect(f"{stack.ws_url}?testId={test_id}") as connection:
+        reader = Reader(connection)
+        await reader.events(2, 30)
+        stored = await publish(stack_streams, test_id, "120 frames", "frame", number=7)
+        [event] = await reader.events(1, 30)
+    assert (event["type"], event["seq"], event["number"]) == ("frame", stored.seq, 7)
+
+
+async def test_the_list_heals(nats_server: EmbeddedServer, nats: Connection, streams: Streams) -> None:
+    """After a broker that was restarted, and a stream that was deleted and made again."""
+    edge = await Edge(nats_server.url).start()
+    try:
+        async with a_client(edge, "ann") as client:
+            test_id = await begin(streams)
+            first = await store_picture(streams, test_id, jpeg("first"))
+            await count(client, test_id, 1)
+            await nats_server.stop()
+            await nats_server.start()
+            await until(lambda: answers(nats), within_s=30)
+            second = await store_picture(streams, test_id, jpeg("second"))
+            found = await count(client, test_id, 2)
+            assert [row[0] for row in found["frames"]] == [first, second]
+            assert (await client.get(f"/tests/{test_id}/frames/{first}")).content == jpeg("first")
+
+            await streams.api(f"STREAM.DELETE.{subjects.FRAMES}")
+            await topology.apply(nats)
+            another = await store_picture(streams, test_id, jpeg("another"))
+            found = await count(client, test_id, 1)
+            assert (found["newest"], found["frames"][0][0]) == (another, another)
+            assert (await client.get(f"/tests/{test_id}/frames/{another}")).content == jpeg("another")
+    finally:
+        await edge.stop()
 
 
 async def test_publishing_pictures_by_http(client: httpx.AsyncClient, stack_streams: Streams) -> None:

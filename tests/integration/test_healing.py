@@ -23,13 +23,13 @@ from broker.jetstream import runs, topology
 from broker.jetstream.access_store import AccessStore
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
-from broker.jetstream.picture_store import PictureStore
+from broker.jetstream.frame_store import FrameStore
 from broker.jetstream.pull_consumer import PullConsumer
 from broker.jetstream.requeue import requeue as queue_again
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge
-from tests.harness import Reader, begin, event_bytes, event_log, publish, until
+from tests.harness import JPEG, Reader, begin, event_bytes, event_log, publish, store_picture, until
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.views import requeue
@@ -41,7 +41,7 @@ DELETIONS = [
     ["STREAM.DELETE.KV_RUNS"],
     ["STREAM.DELETE.EVENTS"],
     ["STREAM.DELETE.EVENTS", "STREAM.DELETE.KV_RUNS"],
-    ["STREAM.DELETE.KV_SHOTS", "CONSUMER.DELETE.EVENTS.projector"],
+    ["STREAM.DELETE.FRAMES", "CONSUMER.DELETE.EVENTS.projector"],
 ]
 
 
@@ -86,7 +86,7 @@ async def test_everything_gets_current_again_whatever_is_deleted(
                 await streams.api(each)
             step = f"step {next(steps)}"
             await run.progress(step)
-            await run.screenshot(b"\xff\xd8 a picture")
+            await run.screenshot(JPEG)
             submitted = await client.post("/rpc/submitTest", json={"gameUrl": GAME})
             assert submitted.status_code == 200, (deletion, submitted.text)
             test_id = submitted.json()["testId"]
@@ -334,13 +334,13 @@ async def test_settings_apply_when_a_stream_is_made(
     await topology.apply(nats)
     found = {each["name"]: (await streams.api(f"STREAM.INFO.{each['name']}"))["config"] for each in topology.streams(1)}
     assert (found["EVENTS"]["max_age"], found["EVENTS"]["max_bytes"]) == (60 * 10**9, 1_000_000)
-    assert found["KV_RUNS"]["max_age"] == found["KV_SHOTS"]["max_age"] == 60 * 10**9
+    assert found["KV_RUNS"]["max_age"] == found["FRAMES"]["max_age"] == 60 * 10**9
 
 
 async def test_a_stream_in_the_way_is_named_and_replaced_once_it_is_deleted(
     nats: Connection, streams: Streams, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await streams.api("STREAM.DELETE.EVENTS")
+    await asyncio.gather(*(streams.api(f"STREAM.DELETE.{name}") for name in ("EVENTS", "FRAMES")))
     await streams.api("STREAM.CREATE.THEIRS", {"name": "THEIRS", "subjects": ["test.>"]})
     with pytest.raises(BrokerRefused, match=r"EVENTS: subjects overlap .* the stream THEIRS takes messages of test"):
         await topology.apply(nats)
@@ -387,14 +387,14 @@ async def test_all_who_meet_the_same_gap_share_one_declaration(nats: Connection,
     met = await asyncio.gather(
         *(streams.state(subjects.EVENTS) for _ in range(20)),
         streams.store(subjects.job("x"), b"{}"),
-        PictureStore(streams).put("x", b"jpeg"),
-        PictureStore(streams).newest("x"),
+        store_picture(streams, "x"),
+        FrameStore(streams).newest("x"),
         AccessStore(nats).get("revoked.x"),
         SnapshotStore(nats).get("x"),
         event_log(streams).heads(),
         runs.drop_job(streams, "y"),
     )
     assert not [each for each in met if isinstance(each, Exception)]
-    assert sorted(made) == ["EVENTS", "JOBS", "KV_ACCESS", "KV_RUNS", "KV_SHOTS", "projector", "workers"]
+    assert sorted(made) == ["EVENTS", "FRAMES", "JOBS", "KV_ACCESS", "KV_PINS", "KV_RUNS", "projector", "workers"]
     assert [each.subject for each in await jobs.pull(1, expires_s=2)] == ["jobs.test.x"]
     await jobs.close()

@@ -21,10 +21,10 @@ from broker.jetstream import runs, topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.frame_store import FrameStore
 from broker.jetstream.ordered_consumer import OrderedConsumer
-from broker.jetstream.picture_store import PictureStore
 from broker.jetstream.pull_consumer import PullConsumer, ack
-from tests.harness import EdgeProcess, answers, begin, free_port, until
+from tests.harness import EdgeProcess, answers, begin, free_port, store_picture, until
 from tests.nats_servers import certificates, connected, credentials_file, jwt, seed, serving
 
 SECRET = "p@ss/w:rd"
@@ -35,8 +35,8 @@ async def store_and_read(nats: Connection) -> None:
     """Everything that testcast does with JetStream, once."""
     await topology.apply(nats)
     streams, test_id = Streams(nats), await begin(Streams(nats))
-    await PictureStore(streams).put(test_id, b"jpeg")
-    assert await PictureStore(streams).newest(test_id) is not None
+    await store_picture(streams, test_id, b"\xff\xd8\xff jpeg")
+    assert await FrameStore(streams).newest(test_id) is not None
     await streams.kv_update(subjects.RUNS, test_id, b"{}", 0)
     seen: list[int] = []
     watch = OrderedConsumer(

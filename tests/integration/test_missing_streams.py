@@ -15,25 +15,26 @@ from broker.jetstream.folded import folded_up_to
 from broker.jetstream.inspection import inspect
 from broker.local.embedded_server import EmbeddedServer
 from tests.command import run
-from tests.harness import begin, publish
+from tests.harness import begin, publish, store_picture
 
 
 async def test_what_is_missing_is_an_answer(nats_server: EmbeddedServer, streams: Streams, tmp_path: Path) -> None:
     test_id = await begin(streams)
     await publish(streams, test_id, "Done", "complete")
-    await streams.kv_put(subjects.SHOTS, new_test_id(), b"jpeg")
+    await store_picture(streams, new_test_id())
     nats = await Connection.connect(nats_server.url, name="bare")
     try:
         await backup.backup(nats, tmp_path / "saved")
         for stream in (
             subjects.EVENTS,
             subjects.JOBS,
-            *map(kv.stream, (subjects.RUNS, subjects.SHOTS, subjects.ACCESS)),
+            subjects.FRAMES,
+            *map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS)),
         ):
             await Streams(nats).api(f"STREAM.DELETE.{stream}")
         assert await folded_up_to(Streams(nats)) == 0
         missing = [each.name for each in await inspect(nats) if each.detail == "does not exist"]
-        assert len(missing) == 7
+        assert len(missing) == 8
         for command in (
             ["list"],
             ["tail", "last"],
@@ -46,7 +47,7 @@ async def test_what_is_missing_is_an_answer(nats_server: EmbeddedServer, streams
             assert "holds no runs yet" in told.err
         await backup.restore(nats, tmp_path / "saved")  # into a broker that holds nothing
         assert [each for each in await inspect(nats) if not each.ok] == []
-        await Streams(nats, mends=False).api(f"STREAM.DELETE.{kv.stream(subjects.SHOTS)}")
+        await Streams(nats, mends=False).api(f"STREAM.DELETE.{subjects.FRAMES}")
         await delete_run(JetStreamLog(nats), new_test_id())
     finally:
         await nats.close()

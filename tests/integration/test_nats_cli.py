@@ -1,4 +1,4 @@
-"""Backup and restore with NATS' own tool: what docs/operations.md says of it.
+"""Backup and restore with NATS' own tool, and publishing with it: what docs/operations.md and PROTOCOL.md say of it.
 
 Only where `nats` is on PATH; `make natscli` makes one.
 """
@@ -6,6 +6,7 @@ Only where `nats` is on PATH; `make natscli` makes one.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,19 +16,24 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from broker.clock import now_ms
 from broker.contract import subjects
 from broker.jetstream import kv
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.frame_store import FrameStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.command import Command
 from tests.conftest import MakeEdge
-from tests.harness import EdgeProcess, Reader, begin, publish, until
+from tests.harness import JPEG, EdgeProcess, Reader, begin, publish, store_picture, until
 
 pytestmark = pytest.mark.skipif(shutil.which("nats") is None, reason="NATS' own tool is not on PATH")
 
+PROTOCOL = Path(__file__).parents[2] / "broker" / "PROTOCOL.md"
+EXAMPLE = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 _ACCESS = b'{"until": 9999999999}'
-_ALL = (subjects.EVENTS, subjects.JOBS, *map(kv.stream, (subjects.RUNS, subjects.SHOTS, subjects.ACCESS)))
+_BUCKETS = tuple(map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS)))
+_ALL = (subjects.EVENTS, subjects.JOBS, subjects.FRAMES, *_BUCKETS)
 
 
 async def nats_tool(url: str, *argv: str) -> tuple[int, str]:
@@ -64,7 +70,8 @@ class Before:
     async def make(cls, edge: EdgeProcess, streams: Streams) -> Before:
         ended, going = await begin(streams, "Ended"), await begin(streams, "Going")
         await publish(streams, ended, "Done", "complete", data={"score": 5})
-        await streams.kv_put(subjects.SHOTS, ended, b"jpeg")
+        await store_picture(streams, ended)
+        await streams.kv_put(subjects.PINS, ended, b"{}")
         await streams.kv_put(subjects.ACCESS, "revoked.abc", _ACCESS)
         job = {"gameUrl": "http://127.0.0.1:9/", "title": "Queued"}
         async with httpx.AsyncClient(timeout=30) as http:
@@ -107,7 +114,8 @@ async def test_an_account_is_restored_at_a_new_broker(
         await until(lambda: before.listed(edge), within_s=40, what="the list of the restored runs")
         assert (await restored.state(subjects.JOBS)).messages == 1, "the queued run is still queued"
         assert (await restored.kv_get(subjects.ACCESS, "revoked.abc")) is not None
-        assert (await restored.kv_get(subjects.SHOTS, before.ended)) is not None
+        assert await FrameStore(restored).newest(before.ended) is not None
+        assert await restored.kv_get(subjects.PINS, before.ended) is not None
         await publish(restored, before.going, "Goes on", "complete", data={"score": 7})
 
         async def went_on() -> bool:
@@ -162,3 +170,18 @@ async def test_testcast_restores_what_the_tool_has_saved(
         return (await streams.state(subjects.JOBS)).messages == 1
 
     await until(queued_again, within_s=60, what="the edge queues the run again whose job is lost")
+
+
+async def test_a_picture_is_published_as_the_protocol_says(
+    nats_server: EmbeddedServer, streams: Streams, tmp_path: Path
+) -> None:
+    test_id, jpeg = await begin(streams), JPEG + b"{{ Count }} \r\n" + bytes(range(256))
+    (tmp_path / "screenshot.jpg").write_bytes(jpeg)
+    told = [line.strip() for line in PROTOCOL.read_text().split("```sh\nnats pub ")[1].split("```")[0].splitlines()]
+    command = " ".join(["nats pub", *told]).replace(" \\", "").replace(EXAMPLE, test_id)
+    environment = {**os.environ, "NATS_URL": nats_server.url}
+    shell = await asyncio.create_subprocess_shell(command, cwd=tmp_path, env=environment)
+    assert await shell.wait() == 0
+    newest = await FrameStore(streams).newest(test_id)
+    assert newest is not None and newest.jpeg == jpeg
+    assert newest.frame.seq == 17 and abs(newest.frame.time_ms - now_ms()) < 600_000

@@ -43,7 +43,7 @@ async def whole_line(agent: Connection, edge: EdgeProcess) -> None:
                 first = [await reader.events(1, 30) for _ in range(3)]
                 assert first[-1][0]["message"] == "One", first
             await run.progress("Two")
-            await run.screenshot(b"\xff\xd8jpeg")
+            await run.screenshot(b"\xff\xd8\xff jpeg")
             position = f"after={first[-1][0]['seq']}&epoch={sync['epoch']}"
             async with connect(f"{edge.ws_url}?testId={run.test_id}&{position}") as socket:
                 reader = Reader(socket)

@@ -21,7 +21,7 @@ from broker.jetstream import runs
 from broker.jetstream.api import Streams
 from broker.jetstream.requeue import requeue
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import NO_SUCH_TEST, event_log, publish, until
+from tests.harness import NO_SUCH_TEST, event_log, publish, store_picture, until
 from tests.in_process import ByProject, Edge, a_client, an_event, has_ended
 from ws_edge.access import audit
 from ws_edge.api.methods import METHODS
@@ -102,7 +102,7 @@ ABOUT_A_RUN: Final = [
 
 async def test_a_foreign_run_answers_like_a_missing_one_by_every_method(edge: Edge, streams: Streams) -> None:
     theirs, nobodys = await begin_in(streams, "a"), await begin_in(streams, "Not A Name")
-    await streams.kv_put(subjects.SHOTS, theirs, b"\xff\xd8 picture")
+    await store_picture(streams, theirs, b"\xff\xd8\xff picture")
     for test_id in (theirs, nobodys):
         await known(edge, test_id)
     before = await event_log(streams).last(theirs)

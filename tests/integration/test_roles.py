@@ -24,7 +24,7 @@ from tests.secure_broker import SecureBroker, secure_broker
 
 EDGE, AGENT, READER, OPERATOR = Role.EDGE, Role.AGENT, Role.READER, Role.OPERATOR
 NOBODY: Final[frozenset[Role]] = frozenset()
-STREAMS: Final = ("EVENTS", "JOBS", "KV_RUNS", "KV_SHOTS", "KV_ACCESS")
+STREAMS: Final = ("EVENTS", "JOBS", "FRAMES", "KV_RUNS", "KV_PINS", "KV_ACCESS")
 
 
 class World(NamedTuple):
@@ -225,30 +225,39 @@ WRITES: Final = (
     Operation("a job", may(EDGE, OPERATOR), stores("jobs.test.NEW", _JOB)),
     Operation("a snapshot", may(EDGE, OPERATOR), stores("$KV.RUNS.NEW", b"{}", _FOLDED)),
     Operation("the removal of a snapshot", may(EDGE, OPERATOR), stores("$KV.RUNS.NEW", b"", {"KV-Operation": "DEL"})),
-    Operation("a picture", may(AGENT, OPERATOR), stores("$KV.SHOTS.NEW", b"jpeg")),
+    Operation("a picture", may(EDGE, AGENT, OPERATOR), stores("test.NEW.frames", b"jpeg")),
+    Operation("the notice of a picture", NOBODY, reaches("test.RUN.frame", EDGE)),
+    Operation("a picture of an earlier version", may(OPERATOR), stores("$KV.SHOTS.NEW", b"jpeg")),
+    Operation("a pin", may(EDGE, OPERATOR), stores("$KV.PINS.NEW")),
     Operation("a share link", may(EDGE, OPERATOR), stores("$KV.ACCESS.share.NEW.x")),
     Operation("a rollup of the events", NOBODY, stores("test.NEW.events", event_bytes("x"), _ROLLUP)),
     Operation("a rollup of the snapshots", NOBODY, stores("$KV.RUNS.NEW", b"{}", _ROLLUP)),
-    Operation("a rollup of the pictures", NOBODY, stores("$KV.SHOTS.NEW", b"jpeg", _ROLLUP)),
+    Operation("a rollup of the pictures", NOBODY, stores("test.NEW.frames", b"jpeg", _ROLLUP)),
     Operation("a rollup of the jobs", NOBODY, stores("jobs.test.NEW", _JOB, _ROLLUP)),
     Operation("another's answer", may(OPERATOR), reaches("_INBOX_edge.x", EDGE)),
     # A user names where the answer to a request goes. In an account of its own it goes no further. Edges and operators
     # share the account of the streams: there the server obeys.
     Operation("an answer as a snapshot", may(EDGE, OPERATOR), smuggles("$KV.RUNS.NEW", "KV_RUNS")),
     Operation("an answer as a job", may(EDGE, OPERATOR), smuggles("jobs.test.NEW", "JOBS")),
-    Operation("an answer as a picture", may(EDGE, OPERATOR), smuggles("$KV.SHOTS.NEW", "KV_SHOTS")),
+    Operation("an answer as a picture", may(EDGE, OPERATOR), smuggles("test.NEW.frames", "FRAMES")),
+    Operation("an answer as the notice of a picture", may(EDGE, OPERATOR), smuggles("test.NEW.frame")),
     Operation("an answer as a live event", may(EDGE, OPERATOR), smuggles("test.NEW.live")),
     Operation("an answer as a wake-up", may(EDGE, OPERATOR), smuggles("test.NEW.control")),
 )
 
 HEARD: Final = (
     Operation("hear live events", may(EDGE, READER, OPERATOR), hears("test.*.live")),
+    Operation("hear of pictures", may(EDGE, OPERATOR), hears("test.*.frame")),
+    Operation("hear the pictures that publishers send", may(OPERATOR), hears("test.*.frames")),
     Operation("hear signs of life", may(EDGE, OPERATOR), hears("test.*.alive")),
     Operation("hear wake-ups", may(AGENT, OPERATOR), hears("test.*.control")),
     Operation("hear what publishers send", may(READER, OPERATOR), hears("test.*.events")),
     Operation("hear jobs", may(OPERATOR), hears("jobs.test.*")),
     Operation("hear everything", may(OPERATOR), hears(">")),
-    *(Operation(f"hear the bucket {each}", may(OPERATOR), hears(f"$KV.{each}.>")) for each in ("RUNS", "ACCESS")),
+    *(
+        Operation(f"hear the bucket {each}", may(OPERATOR), hears(f"$KV.{each}.>"))
+        for each in ("RUNS", "PINS", "ACCESS")
+    ),
     *(
         Operation(f"hear answers to {each.value}s", may(each, OPERATOR), hears(f"_INBOX_{each.value}.>"))
         for each in Role
@@ -257,7 +266,8 @@ HEARD: Final = (
 )
 
 INFO: Final = {"EVENTS": may(*Role), "JOBS": may(*Role), "KV_RUNS": may(EDGE, READER, OPERATOR)} | {
-    "KV_SHOTS": may(*Role),
+    "FRAMES": may(*Role),
+    "KV_PINS": may(EDGE, READER, OPERATOR),
     "KV_ACCESS": may(EDGE, OPERATOR),
 }
 LEADER_READS: Final = {
@@ -265,11 +275,13 @@ LEADER_READS: Final = {
     "JOBS": may(EDGE, AGENT, OPERATOR),
     "KV_RUNS": may(EDGE, READER, OPERATOR),
 } | {
-    "KV_SHOTS": may(OPERATOR),
+    "FRAMES": may(EDGE, OPERATOR),
+    "KV_PINS": may(EDGE, READER, OPERATOR),
     "KV_ACCESS": may(EDGE, OPERATOR),
 }
 READS: Final = {"EVENTS": may(*Role), "JOBS": NOBODY, "KV_RUNS": may(EDGE, READER, OPERATOR)} | {
-    "KV_SHOTS": may(EDGE, READER, OPERATOR),
+    "FRAMES": may(EDGE, READER, OPERATOR),
+    "KV_PINS": may(EDGE, READER, OPERATOR),
     "KV_ACCESS": may(EDGE, OPERATOR),
 }  # the queue has no direct gets
 
@@ -297,7 +309,10 @@ CONSUMERS: Final = (
     Operation("view the snapshots", may(EDGE, OPERATOR), consumer("KV_RUNS", "$KV.RUNS.>")),
     Operation("view the events", may(EDGE, OPERATOR), consumer("EVENTS", "test.*.events")),
     Operation("view what is revoked", may(EDGE, OPERATOR), consumer("KV_ACCESS", "$KV.ACCESS.>")),
-    Operation("view the pictures", may(OPERATOR), consumer("KV_SHOTS", "$KV.SHOTS.>")),
+    Operation("view the pictures", may(EDGE, OPERATOR), consumer("FRAMES", "test.*.frames")),
+    Operation("view the pictures of one run", may(EDGE, OPERATOR), consumer("FRAMES", "test.x.frames")),
+    Operation("view whatever is in the stream of pictures", may(OPERATOR), consumer("FRAMES", ">")),
+    Operation("view the pins", may(EDGE, OPERATOR), consumer("KV_PINS", "$KV.PINS.>")),
     Operation("view the jobs", NOBODY, consumer("JOBS", "jobs.test.*")),  # a work queue has one reader
     Operation("view one run", may(EDGE, OPERATOR), consumer("EVENTS", "test.x.events")),
     Operation("view whatever is in the stream of events", may(OPERATOR), consumer("EVENTS", ">")),
@@ -313,7 +328,8 @@ CHANGES: Final = (
     Operation("delete a job", may(EDGE, OPERATOR), deletes("JOBS", "jobs.test.NEW")),
     Operation("delete an event", may(OPERATOR), deletes("EVENTS", "test.NEW.events")),
     Operation("delete a revision of a snapshot", NOBODY, deletes("KV_RUNS", "$KV.RUNS.NEW")),
-    Operation("delete a revision of a picture", NOBODY, deletes("KV_SHOTS", "$KV.SHOTS.NEW")),
+    Operation("delete a picture", may(OPERATOR), deletes("FRAMES", "test.NEW.frames")),
+    Operation("delete a revision of a pin", NOBODY, deletes("KV_PINS", "$KV.PINS.NEW")),
     Operation(
         "make another stream", may(OPERATOR), asks("STREAM.CREATE.MINE", {"name": "MINE", "subjects": ["mine.>"]})
     ),
@@ -322,12 +338,15 @@ CHANGES: Final = (
         for each in STREAMS[:1]
     ),
     *(
-        Operation(f"purge {each}", may(OPERATOR), asks(f"STREAM.PURGE.{each}", {"filter": f"{prefix}.none"}))
-        for each, prefix in (
-            ("EVENTS", "test"),
-            ("JOBS", "jobs.test"),
-            ("KV_RUNS", "$KV.RUNS"),
-            ("KV_SHOTS", "$KV.SHOTS"),
+        Operation(f"purge {each}", who, asks(f"STREAM.PURGE.{each}", {"filter": f"{prefix}.none"}))
+        for each, prefix, who in (
+            ("EVENTS", "test", may(EDGE, OPERATOR)),  # edges delete runs
+            ("FRAMES", "test", may(EDGE, OPERATOR)),
+            ("KV_RUNS", "$KV.RUNS", may(EDGE, OPERATOR)),
+            ("KV_SHOTS", "$KV.SHOTS", may(EDGE, OPERATOR)),
+            ("JOBS", "jobs.test", may(OPERATOR)),
+            ("KV_PINS", "$KV.PINS", may(OPERATOR)),
+            ("KV_ACCESS", "$KV.ACCESS", may(OPERATOR)),
         )
     ),
     Operation("delete the projector", may(OPERATOR), asks("CONSUMER.DELETE.EVENTS.projector")),
@@ -346,8 +365,10 @@ async def world(folder: Path) -> AsyncIterator[World]:
                 "STREAM.CREATE.KV_ACCESS",
                 {"name": "KV_ACCESS", "subjects": ["$KV.ACCESS.>"], "allow_direct": True, "deny_delete": True},
             )
+        await operator.api("STREAM.CREATE.KV_SHOTS", {"name": "KV_SHOTS", "subjects": ["$KV.SHOTS.>"]})
         test_id = await begin(operator)
-        for subject in (f"$KV.RUNS.{test_id}", f"$KV.SHOTS.{test_id}", "$KV.ACCESS.x.y", f"jobs.test.{test_id}"):
+        buckets = (f"$KV.{each}.{test_id}" for each in ("RUNS", "PINS"))
+        for subject in (*buckets, f"test.{test_id}.frames", "$KV.ACCESS.x.y", f"jobs.test.{test_id}"):
             await operator.store(subject, b"{}")
         try:
             yield World(broker, of, test_id)

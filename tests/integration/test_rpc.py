@@ -15,7 +15,7 @@ from broker import identity
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from tests.conftest import MakeEdge, Stack
-from tests.harness import NO_SUCH_TEST, begin, publish, until
+from tests.harness import NO_SUCH_TEST, begin, publish, store_picture, until
 
 
 @pytest.fixture
@@ -160,14 +160,14 @@ async def test_the_newest_picture(client: httpx.AsyncClient, stack_streams: Stre
     test_id = await begin(stack_streams)
     none = await client.get(f"/rpc/getShot?testId={test_id}")
     assert (none.status_code, none.content) == (204, b"")
-    await stack_streams.kv_put(subjects.SHOTS, test_id, b"\xff\xd8 jpeg")
+    await store_picture(stack_streams, test_id, b"\xff\xd8\xff jpeg")
 
     async def there() -> httpx.Response | None:
         answer = await client.get(f"/rpc/getShot?testId={test_id}")
         return answer if answer.status_code == 200 else None
 
     answer = await until(there)
-    assert (answer.content, answer.headers["content-type"]) == (b"\xff\xd8 jpeg", "image/jpeg")
+    assert (answer.content, answer.headers["content-type"]) == (b"\xff\xd8\xff jpeg", "image/jpeg")
     etag = answer.headers["etag"]
     for tags in (etag, f"W/{etag}", f'"other", {etag}', "*"):
         same = await client.get(f"/rpc/getShot?testId={test_id}", headers={"if-none-match": tags})

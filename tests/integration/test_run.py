@@ -32,8 +32,6 @@ from broker.jetstream.parser import Message
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import event_log, until
 
-JPEG = b"\xff\xd8 a picture"
-
 
 async def stored(streams: Streams, test_id: str) -> list[Stored]:
     page = await streams.read(subjects.EVENTS, subjects.events(test_id), 0, 20_000, max_bytes=64 << 20)
@@ -362,19 +360,6 @@ async def test_bad_events_are_refused_and_change_nothing(streams: Streams) -> No
         ("half a pair: ?", {"detail": ["?"]}),
         ("Test complete! Score 0/100", {"score": 0, "metrics": {}}),
     ]
-
-
-async def test_screenshots_newest_wins_and_bad_ones_hurt_nobody(streams: Streams) -> None:
-    async with TestRun.create(event_log(streams), title="Game") as run:
-        for number in range(50):
-            await run.screenshot(JPEG + b"%d" % number)
-        await run.screenshot(JPEG + b"x" * 64 * 1024)
-        await run.screenshot(b"GIF89a")
-        await run.complete(score=1)
-    entry = await streams.kv_get(subjects.SHOTS, run.test_id)
-    assert entry is not None
-    assert entry.data == JPEG + b"49"
-    assert run.statistics().screenshots <= 2
 
 
 async def test_what_cannot_be_joined(streams: Streams) -> None:

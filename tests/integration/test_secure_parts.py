@@ -67,7 +67,7 @@ async def test_each_part_works_under_its_role_and_is_denied_nothing(
                 assert told[-1].startswith("Test complete"), told
                 async with TestRun.create(JetStreamLog(agent), title="Mine") as mine:
                     await mine.progress("One")
-                    await mine.screenshot(b"\xff\xd8jpeg")
+                    await mine.screenshot(b"\xff\xd8\xff jpeg")
                     await mine.complete(score=1)
                 cancelled = (await http.post("/rpc/submitTest", json={"gameUrl": "http://127.0.0.1:9/"})).json()
                 known = KnownRuns(JetStreamLog(reader), reader.address)
@@ -105,7 +105,7 @@ async def test_a_part_that_makes_no_streams_names_what_an_operator_has_to_make(t
         try:
             with pytest.raises(BrokerRefused, match=r"it does not exist, and this part makes none .*testcast declare"):
                 await looks.once()
-            assert sorted(looks.problems) == ["EVENTS", "JOBS", "KV_SHOTS", "workers"]
+            assert sorted(looks.problems) == ["EVENTS", "FRAMES", "JOBS", "workers"]
             async with httpx.AsyncClient(base_url=edge.url, trust_env=False) as http:
 
                 async def says_so(names: str) -> bool:
@@ -115,9 +115,9 @@ async def test_a_part_that_makes_no_streams_names_what_an_operator_has_to_make(t
                         return False
                     return any(f"an operator has to declare it: {names}" in each for each in reasons)
 
-                await until(partial(says_so, "EVENTS, JOBS"), within_s=20)
+                await until(partial(says_so, "EVENTS, FRAMES, JOBS"), within_s=20)
                 made = (await topology.apply(operator)).made
-                assert {"EVENTS", "JOBS", "KV_RUNS", "KV_SHOTS", "projector", "workers"} <= set(made)
+                assert {"EVENTS", "JOBS", "FRAMES", "KV_RUNS", "KV_PINS", "projector", "workers"} <= set(made)
                 await edge.until_ready()
                 await looks.once()
                 assert not looks.problems
@@ -140,14 +140,14 @@ async def test_a_part_that_makes_no_streams_names_what_an_operator_has_to_make(t
 async def test_streams_that_allow_rollups_are_changed_in_place(nats: Connection) -> None:
     streams = Streams(nats)
     test_id = await begin(streams)
-    for name in ("EVENTS", "KV_RUNS", "KV_SHOTS", "JOBS"):
+    for name in ("EVENTS", "KV_RUNS", "FRAMES", "KV_PINS", "JOBS"):
         standing = (await streams.api(f"STREAM.INFO.{name}"))["config"]
         await streams.api(f"STREAM.UPDATE.{name}", standing | {"allow_rollup_hdrs": True, "metadata": {}})
     looks = Topology(nats, manages=False)
     with pytest.raises(BrokerRefused, match="allow_rollup_hdrs True -> False"):
         await looks.once()
     await topology.apply(nats)
-    for name in ("EVENTS", "KV_RUNS", "KV_SHOTS", "JOBS"):
+    for name in ("EVENTS", "KV_RUNS", "FRAMES", "KV_PINS", "JOBS"):
         assert not (await streams.api(f"STREAM.INFO.{name}"))["config"].get("allow_rollup_hdrs")
     with pytest.raises(BrokerRefused, match="rollup"):
         await streams.store(subjects.events(test_id), b"{}", headers={"Nats-Rollup": "all"})

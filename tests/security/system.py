@@ -18,12 +18,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from broker import identity
-from broker.contract import subjects
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import EdgeProcess, publish, until
+from tests.harness import EdgeProcess, publish, store_picture, until
 from tests.security.mint import Keys
 
 DEADLINE_S: Final = 20.0
@@ -53,11 +52,11 @@ class Planted(NamedTuple):
 async def plant(streams: Streams, project: str) -> Planted:
     """Publishes a run with a picture in a project, still running."""
     test_id, mark = identity.new_test_id(), os.urandom(4).hex()
-    run = Planted(test_id, f"Title-{project}-{mark}", f"Message-{project}-{mark}", b"\xff\xd8 " + mark.encode(), 0)
+    run = Planted(test_id, f"Title-{project}-{mark}", f"Message-{project}-{mark}", b"\xff\xd8\xff " + mark.encode(), 0)
     data = {"title": run.title, "gameUrl": "http://game.example/", "project": project}
     await publish(streams, test_id, "Queued", "status", status="queued", data=data)
     await publish(streams, test_id, run.message, "status", status="running", data={"attempt": 1, "worker": "w1"})
-    await streams.kv_put(subjects.SHOTS, test_id, run.picture)
+    await store_picture(streams, test_id, run.picture)
     stored = await publish(streams, test_id, run.message, data={"action": run.message})
     return run._replace(last_seq=stored.seq)
 

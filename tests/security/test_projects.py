@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from broker import identity
-from tests.harness import Reader, publish, say, until
+from tests.harness import Reader, publish, say, store_picture, until
 from tests.security.attacks import Act, Table, as_test
 from tests.security.system import DEADLINE_S, Planted, System, Visitor, code_of, says_nothing_of
 
@@ -36,6 +36,8 @@ READS: Final[dict[str, dict[str, Any]]] = {
     "getEvents far ahead": {"after": 2**52},
     "connectToTest": {},
     "getShot": {},
+    "getFrames": {},
+    "getFrames after a number": {"after": 2**52, "limit": 1},
 }
 ACTS: Final[dict[str, dict[str, Any]]] = {
     "cancelTest": {},
@@ -46,6 +48,8 @@ ACTS: Final[dict[str, dict[str, Any]]] = {
         "events": [{"type": "progress", "message": "forged", "timestamp": 1}],
         "key": "attack-0001",
     },
+    "publishFrame": {"jpeg": "/9j/AA==", "timeMs": 1},
+    "publishFrame with a position": {"jpeg": "/9j/AA==", "seq": 1},
 }
 
 
@@ -74,7 +78,7 @@ for _name, _params in READS.items():
             f"project: {_how} {_name} of a foreign run", AS_MISSING, _door(_name.split()[0], _params, post=_post)
         )
 for _name, _params in ACTS.items():
-    ATTACKS.add(f"project: {_name} of a foreign run", AS_MISSING, _door(_name, _params, post=True))
+    ATTACKS.add(f"project: {_name} of a foreign run", AS_MISSING, _door(_name.split()[0], _params, post=True))
 
 
 @ATTACKS.attack("project: HEAD of a foreign run", AS_MISSING)
@@ -100,10 +104,51 @@ async def _(system: System) -> None:
                     says_nothing_of(answer.text, system.beta)
 
 
+@ATTACKS.attack("project: a picture of a foreign run by its number", AS_MISSING)
+async def _(system: System) -> None:
+    async with system.visitor(system.bob()) as bob, system.visitor(system.ann()) as ann:
+        numbers = (await bob.query("getFrames", testId=system.beta.test_id)).json()["frames"]
+        number = numbers[0][0]
+        seen = await bob.get(f"/tests/{system.beta.test_id}/frames/{number}")
+        assert (seen.status_code, seen.content) == (200, system.beta.picture)
+        assert "private" in seen.headers["cache-control"]
+        for given in (f"{number}", f"{number}.jpg", "1", "0", "x", str(2**60)):
+            for tag in ("", seen.headers["etag"], "*"):
+                headers = {"if-none-match": tag} if tag else {}
+                for way in ("GET", "HEAD"):
+                    answers = [
+                        await ann.http.request(
+                            way,
+                            f"/tests/{run}/frames/{given}",
+                            headers=headers | {"authorization": f"Bearer {ann.token}"},
+                        )
+                        for run in (system.beta.test_id, identity.new_test_id())
+                    ]
+                    assert shape(answers[0]) == shape(answers[1])
+                    assert answers[0].status_code == 404 and "etag" not in answers[0].headers
+                    says_nothing_of(answers[0].text, system.beta)
+        own = await ann.get(f"/tests/{system.alpha.test_id}/frames/{number}")
+        assert own.status_code == 404, "the number of another run's picture, asked for as one's own"
+
+
+@ATTACKS.attack("project: follow the pictures of a foreign run", "error not_found, and no word of a new one")
+async def _(system: System) -> None:
+    test_id = system.beta.test_id
+    about = {"channel": "frames", "testId": test_id}
+    messages = [{"type": kind, **about} for kind in ("subscribe", "unsubscribe", "subscribe")]
+    async with system.visitor(system.ann()) as ann, system.streams() as streams:
+        said = await _everything_said(system, ann, messages)
+        await store_picture(streams, test_id)
+        said += await _everything_said(system, ann, messages)
+    told = [message for message in said if message.get("testId") == test_id]
+    assert len(told) == 6 and {message["data"]["code"] for message in told} == {"not_found"}, told
+    assert not any(message["type"] == "frame" for message in said)
+
+
 @ATTACKS.attack("project: the response cache after the owner has filled it", "404")
 async def _(system: System) -> None:
     async with system.visitor(system.bob()) as bob, system.visitor(system.ann()) as ann:
-        for method in ("getTest", "getEvents", "connectToTest", "getShot"):
+        for method in ("getTest", "getEvents", "connectToTest", "getShot", "getFrames"):
             for _again in range(3):
                 assert (await bob.query(method, testId=system.beta.test_id)).status_code == 200
                 answer = await ann.query(method, testId=system.beta.test_id)
@@ -303,7 +348,7 @@ async def _(system: System) -> None:
     async def count(*runs: str) -> None:
         """At the same time: what is known of a run counts for a second, and a slow machine then asks again for both."""
         async with system.visitor(system.ann()) as ann:
-            for method in ("getTest", "getEvents", "connectToTest", "getShot"):
+            for method in ("getTest", "getEvents", "connectToTest", "getShot", "getFrames"):
                 for _again in range(3):
                     answers = await asyncio.gather(*(ann.query(method, testId=run) for run in runs))
                     assert [each.status_code for each in answers] == [404] * len(runs)

@@ -99,7 +99,7 @@ async def _(system: System) -> None:
         listing = await nobody.query("listTests", limit=200)
         assert listing.status_code == 200
         says_nothing_of(listing.text, system.alpha, system.beta)
-        for method in ("getTest", "getEvents", "connectToTest", "getShot"):
+        for method in ("getTest", "getEvents", "connectToTest", "getShot", "getFrames"):
             answer = await nobody.query(method, testId=system.beta.test_id)
             assert answer.status_code in (401, 404), (method, answer.text)
         for method, params in (

@@ -93,6 +93,8 @@ ACTS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "getEvents": ({"testId": "<alpha>"}, "watch"),
     "connectToTest": ({"testId": "<alpha>"}, "watch"),
     "getShot": ({"testId": "<alpha>"}, "watch"),
+    "getFrames": ({"testId": "<alpha>"}, "watch"),
+    "publishFrame": ({"testId": "<alpha>", "jpeg": "/9j/AA=="}, "publish"),
     "submitTest": ({"gameUrl": "http://93.184.216.34/"}, "submit"),
     "createRun": ({"title": "x"}, "publish"),
     "cancelTest": ({"testId": "<alpha>"}, "cancel"),
@@ -151,11 +153,13 @@ async def _(system: System) -> None:
         for message in (
             {"type": "subscribe", "channel": "tests"},
             {"type": "subscribe", "testId": system.alpha.test_id},
+            {"type": "subscribe", "channel": "frames", "testId": system.alpha.test_id},
         ):
             refused = await visitor.refusal("", say=[message, {"type": "x"}])
             assert "forbidden" in refused.text or refused.code in (403, 4403), refused
             says_nothing_of(refused.text, system.alpha)
         assert (await visitor.refusal(f"?testId={system.alpha.test_id}")).code in (403, 4403)
+        assert (await visitor.get(f"/tests/{system.alpha.test_id}/frames/1")).status_code == 403
 
 
 @ATTACKS.attack("rights: a reader publishes over HTTP", "403, and nothing is stored")

@@ -23,8 +23,14 @@ async def _(system: System) -> None:
         cookie = await opened(guest, run.test_id, secret)
         assert (await guest.query("getTest", cookie, testId=run.test_id)).status_code == 200
         assert (await guest.query("getEvents", cookie, testId=run.test_id)).status_code == 200
+        [picture, *_] = (await guest.query("getFrames", cookie, testId=run.test_id)).json()["frames"]
+        seen = await guest.get(f"/tests/{run.test_id}/frames/{picture[0]}", cookie)
+        assert (seen.status_code, seen.content) == (200, run.picture), "a link shows the run's pictures"
         other = await system.planted("beta")
-        for method in ("getTest", "getEvents", "connectToTest", "getShot"):
+        for foreign in (other.test_id, system.alpha.test_id):
+            answer = await guest.get(f"/tests/{foreign}/frames/{picture[0]}", cookie)
+            assert answer.status_code in (401, 404), answer.text
+        for method in ("getTest", "getEvents", "connectToTest", "getShot", "getFrames"):
             for foreign in (other.test_id, system.alpha.test_id):
                 answer = await guest.query(method, cookie, testId=foreign)
                 assert answer.status_code in (401, 404), (method, answer.text)
@@ -38,6 +44,7 @@ async def _(system: System) -> None:
             ("unshareTest", {"testId": run.test_id, "shareId": "x" * 16}),
             ("submitTest", {"gameUrl": "http://93.184.216.34/"}),
             ("createRun", {"title": "x"}),
+            ("publishFrame", {"testId": run.test_id, "jpeg": "/9j/AA=="}),
             (
                 "publishEvents",
                 {

@@ -26,7 +26,7 @@ from tests.secure_broker import SecureBroker, secure_broker
 from tests.security.attacks import Attack, Table
 from tests.security.system import DEADLINE_S
 
-STREAMS: Final = ("EVENTS", "JOBS", "KV_RUNS", "KV_SHOTS", "KV_ACCESS")
+STREAMS: Final = ("EVENTS", "JOBS", "FRAMES", "KV_RUNS", "KV_PINS", "KV_ACCESS")
 STOLEN: Final = (Role.AGENT, Role.READER)
 _FAR: Final = 2**62
 
@@ -161,7 +161,8 @@ for _what, _subject, _payload, _headers in (
     ("a job past every check of addresses", "jobs.test.<new>", _JOB, None),
     ("a rollup of the events", "test.<new>.events", event_bytes("x"), {"Nats-Rollup": "all"}),
     ("a rollup of one run", "test.<run>.events", event_bytes("x"), {"Nats-Rollup": "sub"}),
-    ("a rollup of the pictures", "$KV.SHOTS.<run>", b"x", {"Nats-Rollup": "all"}),
+    ("a rollup of the pictures", "test.<run>.frames", b"x", {"Nats-Rollup": "all"}),
+    ("a pin", "$KV.PINS.<run>", b"{}", None),
     (
         "a schedule that publishes elsewhere later",
         "test.<new>.events",
@@ -192,7 +193,12 @@ def _manages(what: str, requests: tuple[tuple[str, dict[str, Any]], ...], roles:
 
 
 _ALL: Final = (Role.AGENT, Role.READER, Role.EDGE)
-_manages("purge streams", tuple((f"STREAM.PURGE.{each}", {}) for each in STREAMS), _ALL)
+_manages("purge streams", tuple((f"STREAM.PURGE.{each}", {}) for each in STREAMS), (Role.AGENT, Role.READER))
+_manages(
+    "purge what edges delete no runs from",
+    tuple((f"STREAM.PURGE.{each}", {}) for each in ("JOBS", "KV_PINS", "KV_ACCESS")),
+    (Role.EDGE,),
+)
 _manages("delete streams", tuple((f"STREAM.DELETE.{each}", {}) for each in STREAMS), _ALL)
 _manages(
     "change streams",

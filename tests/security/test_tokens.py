@@ -53,12 +53,14 @@ for _sentence, _forge in FORGED.items():
 async def _(system: System) -> None:
     async with system.visitor() as nobody:
         await is_refused(nobody)
-        for method in ("getTest", "getEvents", "connectToTest", "getShot"):
+        assert (await nobody.get(f"/tests/{system.alpha.test_id}/frames/1")).status_code == 401
+        for method in ("getTest", "getEvents", "connectToTest", "getShot", "getFrames"):
             answer = await nobody.query(method, testId=system.alpha.test_id)
             assert answer.status_code == 401, (method, answer.text)
         for method, params in (
             ("cancelTest", {"testId": system.alpha.test_id}),
             ("submitTest", {"gameUrl": "http://game.example/"}),
+            ("publishFrame", {"testId": system.alpha.test_id, "jpeg": "/9j/AA=="}),
             ("getTicket", {}),
             ("shareTest", {"testId": system.alpha.test_id, "forSeconds": 60}),
         ):

@@ -31,11 +31,12 @@ from ws_edge.views.broker_clock import BrokerClock
 EDGE = {
     "gauge": "ready draining degraded_reasons failed_parts stale_seconds sockets max_sockets http_connections "
     "topics sessions oldest_behind_seconds list_listeners catch_up_waiting projector_pending broker_connected "
-    "canary_running",
+    "canary_running frames_cache_bytes frames_listed frames_followers",
     "counter": "handshakes handshakes_refused connections_refused closes drops events_received deliveries sends "
     "sent_bytes catch_up_reads catch_up_pages catch_up_bytes gaps gaps_repaired forged_events syncs resets "
     "unreadable_events token_checks calls limited projector_written projector_conflicts projector_failures runs_reaped "
-    "runs_requeued runs_refilled broker_reconnects broker_dropped canary_missing",
+    "runs_requeued runs_refilled broker_reconnects broker_dropped canary_missing frames_received frames_sent "
+    "frames_refused frames_floods frames_reads frames_cache_hits frames_list_reads",
     "histogram": "publish_to_send_seconds pubsub_lag_seconds call_seconds canary_seconds",
 }
 """By type, without `testcast_edge_` and `_total`. Alerts and dashboards name them: none is renamed or goes away."""
@@ -109,7 +110,7 @@ async def test_a_broker_without_a_leader_does_not_hold_the_page(node: Node, monk
     assert installation.WITHIN_S * 2 <= children.TIMEOUT_S, "the parent of several edges waits for longer"
     monkeypatch.setattr(installation, "WITHIN_S", 0.01)
     monkeypatch.setattr(node, "installation", installation.Installation(cast("api.Streams", Streams())))
-    assert "testcast_edge_ready" in await page(node) and len(asked) == 6
+    assert "testcast_edge_ready" in await page(node) and len(asked) == 7
 
 
 def test_lags_are_by_the_brokers_clock_and_unknown_without_it() -> None:

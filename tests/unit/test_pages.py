@@ -40,10 +40,11 @@ def test_every_name_on_the_broker_stands_in_the_protocol() -> None:
         assert f"`{config['name']}`" in PROTOCOL
     for _, consumer in topology.consumers():
         assert f"`{consumer['durable_name']}`" in PROTOCOL
-    for make in (subjects.events, subjects.live, subjects.control, subjects.alive):
+    kinds = (subjects.events, subjects.live, subjects.frames, subjects.stored_frame, subjects.control, subjects.alive)
+    for make in kinds:
         assert f"`{make('<id>')}`" in PROTOCOL
     assert f"`{subjects.ALL_JOBS}`" in PROTOCOL
-    known = {make("<id>") for make in (subjects.events, subjects.live, subjects.control, subjects.alive)}
+    known = {make("<id>") for make in kinds}
     assert set(re.findall(r"`(test\.<id>\.\w+)`", PROTOCOL)) == known
 
 

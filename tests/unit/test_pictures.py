@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from agent_worker.games import pictures
+from broker.contract.frames import MAX_JPEG_BYTES
 
 Box = tuple[int, int, int, int]
 
@@ -70,9 +71,19 @@ def test_a_shot_always_fits(size: tuple[int, int]) -> None:
     out = io.BytesIO()
     noise.save(out, "JPEG", quality=95)
     made = pictures.screenshot(out.getvalue())
-    assert len(made) <= pictures.MAX_SHOT_BYTES
+    assert len(made) <= MAX_JPEG_BYTES
     width, height = Image.open(io.BytesIO(made)).size
     assert width <= 640 and height <= 360 and abs(width / height - size[0] / size[1]) < 0.05
+
+
+def test_a_picture_that_fits_is_not_encoded_again() -> None:
+    fits = jpeg((100, 100, 130, 130))
+    assert pictures.screenshot(fits) is fits
+    larger = jpeg(size=(1280, 720))
+    assert Image.open(io.BytesIO(pictures.screenshot(larger))).size == (640, 360)
+    png = io.BytesIO()
+    Image.new("RGB", (64, 36)).save(png, "PNG")
+    assert Image.open(io.BytesIO(pictures.screenshot(png.getvalue()))).format == "JPEG"
 
 
 def test_what_is_no_picture_is_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.socket_stand_ins import MISSING, ORIGIN, Edge, bearer, ticket_of, watch
+from tests.socket_stand_ins import FOREIGN, MISSING, ORIGIN, Edge, bearer, follow, ticket_of, watch
 from tests.unit.test_socket_fuzz import TEST_ID
 
 
@@ -106,6 +106,39 @@ def test_runs_that_another_proof_does_not_show_are_ended(edge: Edge) -> None:
     assert several.socket not in edge.node.tests and several.errors()[-1][0] == "forbidden"
 
 
+def test_the_pictures_of_a_run_are_judged_like_its_events(edge: Edge) -> None:
+    browser = edge.connects(bearer("ann"))
+    browser.says(follow(TEST_ID), follow(MISSING), follow(FOREIGN))
+    edge.loop.run_for(0.5)
+    assert browser.errors() == [("not_found", MISSING), ("not_found", FOREIGN)]
+    edge.loop.call(lambda: edge.feed.store(TEST_ID))
+    edge.loop.run_for(0.5)
+    [told] = browser.told("frame")
+    assert (told["testId"], told["number"]) == (TEST_ID, 1)
+    browser.says({"type": "authenticate", "token": "ann-elsewhere"})
+    edge.loop.run_for(0.5)
+    assert browser.errors()[-1] == ("not_found", TEST_ID) and browser.frames.closed is None
+    edge.loop.call(lambda: edge.feed.store(TEST_ID))
+    edge.loop.run_for(0.5)
+    assert len(browser.told("frame")) == 1 and browser.socket not in edge.node.pictures.channel
+
+
+def test_pictures_flow_through_the_grace_and_end_with_the_socket(edge: Edge) -> None:
+    browser = edge.connects(bearer("ann"))
+    browser.says(follow(TEST_ID))
+    edge.loop.run_for(1.0)
+    edge.revoke("a1")
+    edge.loop.run_for(5.0)
+    edge.loop.call(lambda: edge.feed.store(TEST_ID))
+    edge.loop.run_for(1.0)
+    assert len(browser.told("frame")) == 1
+    browser.says({"type": "unsubscribe", "channel": "frames", "testId": TEST_ID}, follow(TEST_ID))
+    edge.loop.run_for(1.0)
+    assert browser.errors()[-1] == ("unauthenticated", TEST_ID), "letting go needs no permission"
+    edge.loop.run_for(20.0)
+    assert browser.frames.closed == 4401 and edge.node.pictures.channel.statistics()[:2] == (0, 0)
+
+
 # -- the end of a proof -----------------------------------------------------------------------------------------------
 
 
@@ -183,6 +216,8 @@ def test_the_end_of_a_share_link_ends_its_run_on_open_sockets(edge: Edge) -> Non
     edge.loop.turns(3)
     cookie = shares.open(TEST_ID, made[0].secret)[1].partition(";")[0]
     visitor = edge.connects(f"Cookie: {cookie}", f"Origin: {ORIGIN}", query=f"?testId={TEST_ID}")
+    watcher = edge.connects(f"Cookie: {cookie}", f"Origin: {ORIGIN}")
+    watcher.says(follow(TEST_ID))
     foreign = edge.connects(f"Cookie: {cookie}", "Origin: http://localhost:9999")
     assert foreign.status == 403, "nor does a page of another origin get at it"
     edge.loop.run_for(0.5)
@@ -193,6 +228,7 @@ def test_the_end_of_a_share_link_ends_its_run_on_open_sockets(edge: Edge) -> Non
     edge.loop.call(lambda: edge.node.hub.spawn(shares.end(TEST_ID, made[0].share.share_id)))
     edge.loop.run_for(0.5)
     assert visitor.errors()[-1] == ("not_found", TEST_ID) and visitor.frames.closed == 4404
+    assert watcher.errors() == [("not_found", TEST_ID)] and watcher.socket not in edge.node.pictures.channel
 
 
 def test_a_run_that_is_shown_otherwise_stays_when_its_link_ends(edge: Edge) -> None:

@@ -109,7 +109,8 @@ async def test_a_broker_that_answers_nothing_is_away() -> None:
         (subjects.events(RUN), subjects.EVENTS),
         (subjects.job(RUN), subjects.JOBS),
         (f"$KV.RUNS.{RUN}", "KV_RUNS"),
-        (f"$KV.SHOTS.{RUN}", "KV_SHOTS"),
+        (f"test.{RUN}.frames", "FRAMES"),
+        (f"$KV.PINS.{RUN}", "KV_PINS"),
     ],
 )
 async def test_the_stream_that_refuses_is_known(subject: str, stream: str) -> None:
@@ -121,7 +122,7 @@ async def test_the_stream_that_refuses_is_known(subject: str, stream: str) -> No
 
 def test_the_summary_is_for_viewers() -> None:
     health = StorageHealth()
-    health.refused("KV_SHOTS", "the broker has no room to store this: maximum bytes exceeded (JetStream error 10077)")
+    health.refused("FRAMES", "the broker has no room to store this: maximum bytes exceeded (JetStream error 10077)")
     assert health.summary == "the broker stores no more pictures: the limit set for them is reached"
     health.refused("EVENTS", "write /data/1.blk: no space left on device")
     assert health.summary == "the broker stores nothing new: its disk is full, or its storage limit is reached"

@@ -23,7 +23,7 @@ from broker.jetstream import stream_config
 from broker.jetstream.api import Streams
 from tests.faults.checker import Verdict, check
 from tests.faults.workload import record_stored
-from tests.harness import until
+from tests.harness import JPEG, store_picture, until
 from tests.upgrades.versions import Version, topology_version
 from tests.upgrades.world import Edge, Size, World, client
 
@@ -51,29 +51,38 @@ async def run(
     """
     started = time.monotonic()
     async with World(directory, size, old, new) as world:
-        before = await world.configs()
         first, second = world.edges
+        await _old_agent_stores(world, b"of the time before")
+        before = await world.configs()
         run_of_first, *other_runs = world.publishing.runs
         await _holds(world, f"all of {old.name}", say)
 
         await first.roll(new)
         changed = await _in_place(world, before)
         await _holds(world, f"one edge of {new.name}", say)
+        await _show(world, b"of the time before", first, second)
         await world.play(first, old)
         await world.play(second, new)
         await world.take_over(run_of_first, new)
         await _holds(world, f"both versions publish, one edge of {new.name}", say)
+        await store_picture(world.cluster.streams, run_of_first, JPEG + b"of a new agent")
+        await _show(world, b"of a new agent", first)
+        await _show(world, b"of the time before", second)
+        await _old_agent_stores(world, b"of an old agent")
+        await _show(world, b"of an old agent", first, second)
 
         await second.roll(new)
         for each in other_runs:
             await world.take_over(each, new)
         after = await world.configs()
         await _holds(world, f"all of {new.name}", say)
+        await _show(world, b"of an old agent", first, second)
 
         await world.take_over(run_of_first, old)
         for edge in [second, first][: size.edges_back]:
             await edge.roll(old)
             await _left_alone(world, edge, after, changed)
+            await _show(world, b"of an old agent", edge)
             await _holds(world, f"back to {old.name} at {edge.url}", say)
         complaints = await _end(world)
         verdict = check(world.history)
@@ -91,6 +100,23 @@ async def _holds(world: World, step: str, say: Callable[[str], None]) -> None:
     assert all(len(page.documents) == 1 for page in world.page), f"{step}: a page was loaded again"
     assert world.crowd.complaints() == [], f"{step}: {world.crowd.complaints()}"
     say(f"{step}: everybody current and every list right after {time.monotonic() - began:.1f} s")
+
+
+async def _old_agent_stores(world: World, words: bytes) -> None:
+    """Stores a picture of the first run as agents of the previous version do."""
+    await world.cluster.streams.kv_put(subjects.SHOTS, world.publishing.runs[0], JPEG + words)
+
+
+async def _show(world: World, words: bytes, *edges: Edge) -> None:
+    """What the newest picture of the first run is, at edges of either version."""
+    asked = {"testId": world.publishing.runs[0]}
+    async with client() as http:
+        for edge in edges:
+
+            async def shown(edge: Edge = edge) -> bool:
+                return (await http.get(f"{edge.url}/rpc/getShot", params=asked)).content == JPEG + words
+
+            await until(shown, within_s=30, what=f"{edge!r} shows the picture {words!r}")
 
 
 async def _lists(world: World, http: httpx.AsyncClient, edge: Edge, heads: dict[str, int]) -> bool:

@@ -58,8 +58,7 @@ async def get_picture(node: Node, _request: Request, params: RunParams) -> Answe
     picture = await node.pictures.newest(params.test_id)
     if picture is None:
         return Answer(b"")
-    frame = picture.frame
-    return Answer(picture.jpeg, f'"{frame.number or f"0.{frame.time_ms}"}"', "image/jpeg")
+    return Answer(picture.jpeg, f'"{picture.tag}"', "image/jpeg")
 
 
 async def publish_frame(node: Node, _request: Request, params: PublishFrame) -> Answer:

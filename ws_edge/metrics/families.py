@@ -41,6 +41,7 @@ def families(
         publish_to_send,
     )
     yield from _catch_up(figures)
+    yield from _frames(figures)
     yield from _calls(figures)
     yield from _views(figures)
     yield from _canary(figures)
@@ -164,6 +165,23 @@ def _catch_up(figures: NodeStatistics) -> Iterable[Metric]:
         ),
         counter(f"{EDGE}catch_up_bytes_total", "Bytes of these batches.", fanout.catch_up_bytes),
         gauge(f"{EDGE}catch_up_waiting", "Reads of the stream under way.", replay.waiting),
+    )
+
+
+def _frames(figures: NodeStatistics) -> Iterable[Metric]:
+    pictures = figures.pictures
+    lists, channel = pictures.lists, pictures.channel
+    return (
+        counter(f"{EDGE}frames_received_total", "Pictures from the broker, of runs with interest.", lists.received),
+        counter(f"{EDGE}frames_sent_total", "Messages to viewers that there is a new picture.", channel.sent),
+        counters(f"{EDGE}frames_refused_total", "Pictures that are not shown, by reason.", "reason", lists.refused),
+        counter(f"{EDGE}frames_floods_total", "How often a run had more pictures than are taken in.", lists.floods),
+        counter(f"{EDGE}frames_reads_total", "Pictures read from the stream.", pictures.reads),
+        counter(f"{EDGE}frames_cache_hits_total", "Pictures from memory, or by a read under way.", pictures.hits),
+        gauge(f"{EDGE}frames_cache_bytes", "Bytes of pictures in memory.", pictures.held_bytes),
+        counter(f"{EDGE}frames_list_reads_total", "Lists of a run's pictures read from the stream.", lists.reads),
+        gauge(f"{EDGE}frames_listed", "Pictures in these lists.", lists.frames),
+        gauge(f"{EDGE}frames_followers", "Sockets that follow the pictures of runs.", channel.followers),
     )
 
 

@@ -110,7 +110,7 @@ class Frames:
             index_bytes=frames * BYTES_EACH,
             received=received + sum(run.received for run in runs),
             reads=reads + sum(run.reads for run in runs),
-            floods=floods + sum(run.floods for run in runs),
+            floods=floods + sum(run.flood.times for run in runs),
             refused=dict.fromkeys(REASONS[1:], 0) | self.refused.by_reason,
         )
 
@@ -201,7 +201,7 @@ class Frames:
         run = self._runs.pop(test_id)
         del self._asked[test_id]
         received, reads, floods = self._closed
-        self._closed = (received + run.received, reads + run.reads, floods + run.floods)
+        self._closed = (received + run.received, reads + run.reads, floods + run.flood.times)
         run.close()
 
     def _missing(self, run: RunFrames) -> None:

@@ -21,7 +21,8 @@ from ws_edge.views.queue import AGENT_SILENT_S
 STREAMS: Final = {
     subjects.EVENTS: subjects.EVENTS,
     subjects.JOBS: subjects.JOBS,
-    **{bucket: kv.stream(bucket) for bucket in (subjects.RUNS, subjects.SHOTS, subjects.ACCESS)},
+    subjects.FRAMES: subjects.FRAMES,
+    **{bucket: kv.stream(bucket) for bucket in (subjects.RUNS, subjects.PINS, subjects.ACCESS)},
 }
 """Name of a stream or bucket -> its stream."""
 _FRESH_S: Final = 4.0

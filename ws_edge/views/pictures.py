@@ -177,7 +177,7 @@ class Pictures:
             task = asyncio.get_running_loop().create_task(self._store.newest(test_id), name=f"picture-{test_id}")
             held = self._old[test_id] = (now, task)
         picture = await asyncio.shield(held[1])
-        return picture if picture is not None and picture.jpeg.startswith(b"\xff\xd8\xff") else None
+        return picture if picture is not None and not picture.frame.number else None
 
 
 def _size(found: Picture | MalformedFrame | None) -> int:

@@ -18,6 +18,7 @@ from broker.contract.ports import Interest
 from broker.jetstream.frame_feed import FramesState, Listed, LiveFrame
 from broker.log import RateLimited
 from broker.retry import Backoff
+from ws_edge.views.flood import MAX_PER_S, Flood
 from ws_edge.views.frame_index import NO_JPEG, FrameIndex
 from ws_edge.views.refused_frames import RefusedFrames
 
@@ -27,12 +28,9 @@ _LAG_S: Final = 0.2
 _MAX_LAGS: Final = 10
 """Looks at a replica that has fewer pictures than the leader, before its answer counts."""
 _HEAD_SOON_S: Final = 0.03
-"""An event takes this long, at most usually, from its storing to where this node knows it."""
+"""An event that somebody watches is known here in less than this."""
 _HEAD_EVERY_S: Final = 1.0
-_FLOOD: Final = 40
-"""Pictures a second of one run, from which on it is read from time to time: twenty times what an agent publishes."""
-_PAUSE_S: Final = 10.0
-_LONGEST_PAUSE_S: Final = 60.0
+"""After a picture that named an event which does not exist."""
 _READ_EVERY_S: Final = 2.0
 _SHARE: Final = 50
 """A flooded run takes at most a fiftieth of this process's time."""
@@ -103,7 +101,7 @@ class RunFrames:
         self.received = 0
         """Pictures that the broker has told."""
         self.reads = 0
-        self.floods = 0
+        self.flood = Flood()
         self._shared = shared
         self._wants_whole = False
         self._interest: Interest | None = None
@@ -116,14 +114,12 @@ class RunFrames:
         self._waiters: list[asyncio.Future[None]] = []
         self._told = -1
         self._closed = False
-        self._window = 0.0
-        self._in_window = 0
-        self._paused_until = 0.0
-        self._pause_s = _PAUSE_S
         self._next_read = 0.0
         self._next_look = 0.0
         self._look_s = _FIRST_LOOK_S
         self._next_head = 0.0
+        self._head = 0
+        """The newest event of the run when it was last asked for."""
 
     def __repr__(self) -> str:
         return f"<RunFrames {self.test_id} {self.index!r} {'whole' if self.whole else 'newest'}>"
@@ -200,10 +196,7 @@ class RunFrames:
             return
         self.received += 1
         now = self._shared.clock()
-        if now - self._window >= 1.0:
-            self._window, self._in_window = now, 0
-        self._in_window += 1
-        if self._in_window > _FLOOD:
+        if self.flood.is_one(now):
             self._pause(now)
             return
         if self._held is not None:
@@ -246,11 +239,10 @@ class RunFrames:
         """There are too many: from now on the list is read from time to time."""
         if self._interest is None:
             return
-        self.floods += 1
-        self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s) if now - self._paused_until < _PAUSE_S else _PAUSE_S
-        self._paused_until = now + self._pause_s
+        self.flood.pause(now)
         self._next_read = max(self._next_read, now + _READ_EVERY_S)
-        _limited.warning("test %s: more than %d pictures a second: it is read from time to time", self.test_id, _FLOOD)
+        text = "test %s: more than %d pictures a second: its list is read from time to time"
+        _limited.warning(text, self.test_id, MAX_PER_S)
         self._unfollow()
 
     def _unfollow(self) -> None:
@@ -292,8 +284,12 @@ class RunFrames:
             except BaseException:
                 self._dirty = True
                 raise
-        if self.index.waits and not self.missing:
-            await self._ask_head()
+        try:
+            if self.index.waits and not self.missing:
+                await self._ask_head()
+        finally:
+            if self.state is not None:
+                self._wake(None)
 
     async def _read(self) -> None:
         shared, self._reading = self._shared, self._wants_whole
@@ -302,8 +298,8 @@ class RunFrames:
             self._wake(NotFound(self.test_id))
             shared.on_missing(self)
             return
-        self._held = deque(maxlen=4 * _FLOOD)
-        if self._interest is None and shared.clock() >= self._paused_until:
+        self._held = deque(maxlen=4 * MAX_PER_S)
+        if self._interest is None and shared.clock() >= self.flood.paused_until:
             interest = await shared.feed.follow(self.test_id, self._on_live)
             self._interest = interest
             await interest.confirm()
@@ -335,7 +331,6 @@ class RunFrames:
             self._look_s = _FIRST_LOOK_S
         self._next_look = self._shared.clock() + self._look_s
         self._judge()
-        self._wake(None)
 
     async def _ask_head(self) -> None:
         """A picture names an event that is not known here."""
@@ -344,11 +339,12 @@ class RunFrames:
         self._judge()
         if not self.index.waits:
             return
-        self._next_head = clock() + _HEAD_EVERY_S
         index, up_to = self.index, self.index.last_number
-        head = await self._shared.runs.head(self.test_id)
+        self._head = await self._shared.runs.head(self.test_id)
         if index is self.index:
-            self._note(index.judge(head, up_to))
+            refused = index.judge(self._head, up_to)
+            self._next_head = clock() + _HEAD_EVERY_S if refused else 0.0
+            self._note(refused)
             self._tell()
 
     async def _compare(self) -> None:
@@ -363,7 +359,8 @@ class RunFrames:
 
     def _judge(self) -> None:
         if self.index.waits:
-            self._note(self.index.judge(self._shared.runs.known_head(self.test_id)))
+            head = max(self._head, self._shared.runs.known_head(self.test_id))
+            self._note(self.index.judge(head))
         self._tell()
         if self.index.waits:
             self._work_on()

@@ -1,0 +1,130 @@
+"""The pictures of one run on their way to the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from typing import Final, NamedTuple
+
+from agent_worker.publish.outbox import Outbox
+from broker.clock import now_ms
+from broker.contract.errors import TestcastError
+from broker.contract.frames import MAX_FRAMES_PER_S, MalformedFrame, check_jpeg
+from broker.jetstream.api import Streams
+from broker.jetstream.frame_store import FrameStore
+from broker.log import RateLimited
+
+SEND_EVERY_S: Final = 1 / MAX_FRAMES_PER_S
+LAST_PATIENCE_S: Final = 1.0
+"""How long the end of a run waits for its last picture."""
+
+_log = logging.getLogger("testcast.run")
+_limited = RateLimited(_log, per_s=5.0)
+
+
+class FrameStatistics(NamedTuple):
+    """What became of the pictures that were offered."""
+
+    stored: int
+    """The broker has acknowledged them."""
+    refused: int
+    """No JPEG, or larger than 64 KiB."""
+    failed: int
+    """The broker did not take them."""
+
+
+class _Waiting(NamedTuple):
+    jpeg: bytes
+    seq: int
+    time_ms: int
+    msg_id: str
+    """The broker stores it once, however often it is sent."""
+
+
+class Frames:
+    """Stores the newest picture at most twice a second. Whatever fails is dropped: the next one replaces it.
+
+    `send` is a task's body. `offer` never blocks and never raises. Nothing is stored once `box` is broken off: the run
+    belongs to another worker then, or has ended.
+    """
+
+    def __init__(self, streams: Streams, box: Outbox) -> None:
+        self._store = FrameStore(streams)
+        self._box = box
+        self._newest: _Waiting | None = None
+        self._came = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._told: set[str] = set()
+        self._offered = self._stored = self._refused = self._failed = 0
+
+    def __repr__(self) -> str:
+        return f"<Frames of {self._box.writer.test_id} {self.statistics()}>"
+
+    def statistics(self) -> FrameStatistics:
+        """The counts since this object was made."""
+        return FrameStatistics(self._stored, self._refused, self._failed)
+
+    def offer(self, jpeg: bytes) -> None:
+        """Replaces the picture that waits to be stored. It belongs to this moment, and to the newest event that is
+        known to be stored. What is not a JPEG of at most 64 KiB is counted and dropped, and logged once for a reason.
+        """
+        writer = self._box.writer
+        try:
+            checked = check_jpeg(_bytes(jpeg))
+        except MalformedFrame as error:
+            self._refuse(error.message)
+            return
+        self._offered += 1
+        msg_id = f"{writer.test_id}.{writer.id.nonce}.f{self._offered}"
+        self._newest = _Waiting(checked, writer.head, now_ms(), msg_id)
+        self._came.set()
+
+    def _refuse(self, reason: str) -> None:
+        self._refused += 1
+        kind = re.sub(r"\d+", "", reason)  # sizes differ
+        if kind not in self._told:
+            self._told.add(kind)
+            _log.warning("run %s: %s; it is not stored, nor are others like it", self._box.writer.test_id, reason)
+
+    async def send(self) -> None:
+        """Stores what is offered, at most two a second, until cancelled."""
+        while True:
+            await self._came.wait()
+            await self._send_newest()
+            await asyncio.sleep(SEND_EVERY_S)
+
+    async def send_last(self) -> None:
+        """Stores the picture that waits or is on its way, if any; gives up after a second."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_PATIENCE_S):
+                await self._send_newest()
+
+    async def _send_newest(self) -> None:
+        async with self._turn:
+            waiting, self._newest = self._newest, None
+            self._came.clear()
+            if waiting is None or self._box.error is not None:
+                return
+            try:
+                await self._store.put(
+                    self._box.writer.test_id,
+                    waiting.jpeg,
+                    seq=waiting.seq,
+                    time_ms=waiting.time_ms,
+                    msg_id=waiting.msg_id,
+                )
+                self._stored += 1
+            except TestcastError as error:
+                self._failed += 1
+                _limited.info("run %s: a picture was not stored: %s", self._box.writer.test_id, error)
+            except asyncio.CancelledError:
+                self._newest = self._newest or waiting  # it may be the run's last
+                raise
+
+
+def _bytes(given: object) -> bytes:
+    if not isinstance(given, bytes | bytearray | memoryview):
+        raise MalformedFrame(f"the picture is a {type(given).__name__}, and not bytes")
+    return bytes(given)

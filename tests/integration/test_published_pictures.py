@@ -1,0 +1,49 @@
+"""Pictures on their way from an agent to the broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_worker.publish.run import TestRun
+from broker.contract import subjects
+from broker.contract.errors import Fenced
+from broker.jetstream.api import Streams
+from tests.harness import JPEG, event_log
+
+
+async def test_screenshots_newest_wins_and_bad_ones_hurt_nobody(
+    streams: Streams, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TestRun.create(event_log(streams), title="Game") as run:
+        await run.progress("Look")
+        await run.flush()
+        for number in range(50):
+            await run.screenshot(JPEG + b"%d" % number)
+        await run.screenshot(JPEG + b"x" * 64 * 1024)
+        await run.screenshot(JPEG + b"x" * 80 * 1024)
+        await run.screenshot(b"GIF89a")
+        await run.complete(score=1)
+    statistics = run.statistics()
+    assert (statistics.screenshots_refused, statistics.screenshots_failed) == (3, 0)
+    found = (await streams.read(subjects.FRAMES, subjects.frames(run.test_id), 0, 100)).messages
+    assert len(found) == statistics.screenshots <= 3
+    assert found[-1].data == JPEG + b"49"
+    stored = (await streams.read(subjects.EVENTS, subjects.events(run.test_id), 0, 100)).messages
+    assert found[-1].header("Testcast-Seq") == str(stored[2].seq), "the newest event that was stored by then"
+    last = await streams.last(subjects.EVENTS, subjects.events(run.test_id))
+    assert last is not None and found[-1].stored_ms <= last.stored_ms, "the last picture is there before the end"
+    assert len([each for each in caplog.messages if "nor are others like it" in each]) == 2
+
+
+async def test_a_run_that_was_taken_over_publishes_no_more_pictures(streams: Streams) -> None:
+    first = TestRun.create(event_log(streams), title="Game")
+    async with first, TestRun.join(event_log(streams), first.test_id) as second:
+        with pytest.raises(Fenced):
+            await first.progress("still here")
+            await first.flush()
+        await first.screenshot(JPEG + b"of the first")
+        await second.screenshot(JPEG + b"of the second")
+        await second.complete(score=1)
+        first.leave()
+    found = (await streams.read(subjects.FRAMES, subjects.frames(first.test_id), 0, 100)).messages
+    assert [each.data for each in found] == [JPEG + b"of the second"]

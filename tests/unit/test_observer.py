@@ -1,0 +1,72 @@
+"""Which pictures of a game viewers get."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from agent_worker.games.observer import SCREENSHOT_EVERY_S, Observer
+from agent_worker.games.policy import plan
+
+
+def jpeg(x: int, words: str = "") -> bytes:
+    picture = Image.new("RGB", (640, 360), "#102040")
+    ImageDraw.Draw(picture).rectangle((x, 100, x + 12, 112), fill="#ffe060")
+    ImageDraw.Draw(picture).text((20, 20), words, fill="#ffffff")
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=70)
+    return out.getvalue()
+
+
+class Game:
+    """A page that shows what the test says, and a run that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.shown = jpeg(0)
+        self.published: list[bytes] = []
+        page: Any = SimpleNamespace(watch=self._watch)
+        run: Any = SimpleNamespace(screenshot=self._screenshot)
+        self.observer = Observer(run, page, plan(60), self.now)
+        self.observer.clock = lambda: self.now
+
+    async def _watch(self, _seconds: float) -> list[bytes]:
+        return [self.shown]
+
+    async def _screenshot(self, picture: bytes) -> None:
+        self.published.append(picture)
+
+    async def shows(self, picture: bytes, after_s: float = SCREENSHOT_EVERY_S) -> None:
+        self.now += after_s
+        self.shown = picture
+        await self.observer.look(0)
+
+
+async def test_a_picture_is_published_when_something_has_changed() -> None:
+    game = Game()
+    a, b, c = jpeg(0), jpeg(20), jpeg(20, "score 1")
+    for picture in (a, a, b, b, b, c, a):
+        await game.shows(picture)
+    assert game.published == [a, b, c, a]
+
+
+async def test_one_that_stands_still_is_not_repeated_even_at_the_end() -> None:
+    game = Game()
+    paused = jpeg(0)
+    for _ in range(20):
+        await game.shows(paused)
+    await game.observer.publish_screenshot(now=True)
+    assert game.published == [paused]
+
+
+async def test_at_most_two_a_second_and_the_newest_at_the_end() -> None:
+    game = Game()
+    shown = [jpeg(x) for x in range(0, 600, 30)]
+    for picture in shown:
+        await game.shows(picture, after_s=0.125)
+    assert game.published == shown[::4]
+    await game.observer.publish_screenshot(now=True)
+    assert game.published[-1] == shown[-1]
