@@ -84,21 +84,16 @@ export class Screenshots {
     known.asking = true;
     known.nextAt = Date.now() + this.everyMs;
     this.inFlight++;
-    try {
-      const asked = number ? this.fetchFrame(this.frames.url(run.id, number)) : this.fetchShot(run.id, known.etag);
-      const { status, etag, picture } = await asked;
-      if (picture) {
-        if (!number) known.etag = etag;
-        await view.showPicture(picture);
-      }
-      if (number && (picture || status === 404)) known.number = number;
-      else if (!picture && status !== 304) known.nextAt = Date.now() + NONE_YET_MS;
-      if (!number) known.final = last && status !== 0;
-    } finally {
-      this.inFlight--;
-      known.asking = false;
-    }
+    const asked = number ? this.fetchFrame(this.frames.url(run.id, number)) : this.fetchShot(run.id, known.etag);
+    const { status, etag, picture } = await asked;
+    this.inFlight--;
+    if (number && (picture || status === 404)) known.number = number;
+    else if (!picture && status !== 304) known.nextAt = Date.now() + NONE_YET_MS;
+    if (!number) Object.assign(known, { final: last && status !== 0, ...(picture && { etag }) });
     this.askMore();
+    if (picture) await view.showPicture(picture); // no newer one is asked for before: none overtakes it
+    known.asking = false;
+    this.told(run.id, Date.now());
   }
 
   /** A request has ended: others may be waiting. */

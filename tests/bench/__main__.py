@@ -74,6 +74,10 @@ async def _page(options: argparse.Namespace, programs: Path) -> str:
     return str(await importlib.import_module("tests.bench.page").page(programs, options.quick, options.minutes))
 
 
+async def _wall(options: argparse.Namespace, programs: Path) -> str:
+    return str(await importlib.import_module("tests.bench.wall").wall(programs, options.quick, options.minutes))
+
+
 PARTS: dict[str, Part] = {
     "peers": _peers,
     "topics": _alone(alone.topics),
@@ -90,6 +94,7 @@ PARTS: dict[str, Part] = {
     "sockets": _sockets,
     "profile": _alone(profile.profile),
     "page": _page,
+    "wall": _wall,
     "pictures": _pictures,
     "storm": _storm,
     "stalled": _stalled,
@@ -107,7 +112,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=0, help="measurements per cell (default 3; with --quick 1)")
     parser.add_argument("--only", default=",".join(SHORT_NAMES), help="peers: only these, comma-separated")
     parser.add_argument("--earlier", type=Path, help="peers, metrics, pictures: adds a row for this checkout")
-    parser.add_argument("--minutes", type=float, default=0, help="sockets, page: how long to measure")
+    parser.add_argument("--minutes", type=float, default=0, help="sockets, page, wall: how long to measure")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
     if sys.argv[1:2] == ["simulate"]:
         sys.exit(importlib.import_module("tests.bench.scale.tables").main(sys.argv[2:]))
@@ -122,7 +127,13 @@ async def _run(options: argparse.Namespace) -> None:
         programs = Path(name)
         await asyncio.to_thread(host.build, programs)
         for part in [options.part] if options.part else STANDARD:
-            if part not in ("storm", "stalled", "page", "pictures"):  # these use both cores for their own processes
+            if part not in (
+                "storm",
+                "stalled",
+                "page",
+                "pictures",
+                "wall",
+            ):  # these use both cores for their own processes
                 host.prepare()
             body = await PARTS[part](options, programs)
             if body:

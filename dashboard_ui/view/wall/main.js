@@ -13,7 +13,7 @@ import { ListStore } from "./list-store.js";
 import { Wall, toggleFullScreen } from "./wall.js";
 
 /** Pictures that are fetched at the same time; browsers open six connections to a host. */
-const AT_ONCE = 4;
+const AT_ONCE = 5;
 /** Between two questions for all running tests, of which the list may contain only the newest. */
 const CHECK_MS = 30_000;
 /** Running tests in one answer. */
