@@ -68,6 +68,11 @@ async def _page(options: argparse.Namespace, programs: Path) -> str:
     return str(await importlib.import_module("tests.bench.page").page(programs, options.quick, options.minutes))
 
 
+async def _recorder(options: argparse.Namespace, programs: Path) -> str:
+    """Imported here, because the other parts need no Playwright."""
+    return str(await importlib.import_module("tests.bench.recorder").recorder(programs, options.quick))
+
+
 PARTS: dict[str, Part] = {
     "peers": _peers,
     "topics": _alone(alone.topics),
@@ -83,6 +88,7 @@ PARTS: dict[str, Part] = {
     "sockets": _sockets,
     "profile": _alone(profile.profile),
     "page": _page,
+    "recorder": _recorder,
     "storm": _storm,
     "stalled": _stalled,
 }
@@ -114,7 +120,7 @@ async def _run(options: argparse.Namespace) -> None:
         programs = Path(name)
         await asyncio.to_thread(host.build, programs)
         for part in [options.part] if options.part else STANDARD:
-            if part not in ("storm", "stalled", "page"):  # these use both cores for their own processes
+            if part not in ("storm", "stalled", "page", "recorder"):  # these use both cores for their own processes
                 host.prepare()
             body = await PARTS[part](options, programs)
             if body:
