@@ -89,10 +89,10 @@ async def long_run(streams: Streams, events: int, frames: int) -> str:
         data = {"kind": "console", "detail": f"error {n % 5}"} if n % 500 == 0 else {"action": "keys"}
         told.append({"type": "progress", "message": f"step {n}", "phase": f"phase{1 + n * 4 // events}", "data": data})
     told.append({"type": "complete", "message": "Done", "phase": "phase4", "data": {"score": 78}})
-    for first in range(0, events, 500):
+    for first in range(0, events, 100):
         batch = [
             orjson.dumps(event | {"timestamp": started + (first + n) * _LENGTH_MS // events})
-            for n, event in enumerate(told[first : first + 500])
+            for n, event in enumerate(told[first : first + 100])
         ]
         await asyncio.gather(*(streams.store(subjects.events(test_id), each) for each in batch))
     store, pictures = FrameStore(streams), [noise(n) for n in range(20)]
