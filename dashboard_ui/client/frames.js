@@ -161,7 +161,7 @@ export class Frames {
    */
   receive(message) {
     if (message?.type === "error") return this.refused(message);
-    if (message?.type !== "frame") return false;
+    if (message?.type !== "frame" || message.seq !== undefined) return false; // an event may have this type, too
     const { testId, number, eventSeq, timeMs } = message;
     if (this.supported === null) this.supported = true;
     const want = this.wants.get(testId);

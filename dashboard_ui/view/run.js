@@ -29,6 +29,9 @@ import { Recorder } from "./recorder/recorder.js";
 
 /** @typedef {import("./recorder/playhead.js").ShownMoment} ShownMoment */
 
+/** How often the feed follows while the handle is dragged, ms. */
+const FOLLOW_MS = 150;
+
 /** @implements {View} */
 export class RunPage {
   /**
@@ -85,6 +88,8 @@ export class RunPage {
     this.frame = h("div.frame");
     this.facts = h("dl.run-facts");
     this.drawnFacts = "";
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    this.following = undefined;
     this.may = { cancel: actions.may("cancel"), submit: actions.may("submit") };
     this.mayList = actions.may("list");
     this.share = actions.share(testId);
@@ -144,7 +149,7 @@ export class RunPage {
     this.frame.append(recorder.picture.root, this.message);
     this.verdict.append(this.parts.ring.root, h("div.verdict-body", this.verdictWords, this.rubric), this.noVerdict);
     moments.add("The score", this.verdict, this.drawNotYet);
-    moments.add("The feed", this.feed.root, (past, byReader) => this.feed.showMoment(past && recorder.eventSeq, byReader));
+    moments.add("The feed", this.feed.root, (_, byReader) => this.drawFeed(byReader));
     this.fences.add("The recorder", recorder.root, (_, run) => recorder.update(run, host(shown(run.snapshot))));
     this.clocks.add("The recorder", recorder.root, () => recorder.drawTime());
     return h(
@@ -276,6 +281,17 @@ export class RunPage {
   /** @param {Shown} run @param {number} at ms */
   drawElapsed(run, at) {
     setText(this.elapsed, this.recorder.head.live ? elapsed(run, at) : this.recorder.elapsedText);
+  }
+
+  /** While the handle is dragged, the feed follows a few times a second: its lines take longer to lay out. @param {boolean} byReader */
+  drawFeed(byReader) {
+    const { recorder, feed } = this;
+    const show = () => feed.showMoment(recorder.head.live ? null : recorder.eventSeq, byReader);
+    if (!recorder.track.dragging) return show();
+    this.following ??= setTimeout(() => {
+      this.following = undefined;
+      show();
+    }, FOLLOW_MS);
   }
 
   /** @param {Shown|null} past */

@@ -78,6 +78,11 @@ async def _wall(options: argparse.Namespace, programs: Path) -> str:
     return str(await importlib.import_module("tests.bench.wall").wall(programs, options.quick, options.minutes))
 
 
+async def _recorder(options: argparse.Namespace, programs: Path) -> str:
+    """Imported here, because the other parts need no Playwright."""
+    return str(await importlib.import_module("tests.bench.recorder").recorder(programs, options.quick))
+
+
 PARTS: dict[str, Part] = {
     "peers": _peers,
     "topics": _alone(alone.topics),
@@ -96,6 +101,7 @@ PARTS: dict[str, Part] = {
     "page": _page,
     "wall": _wall,
     "pictures": _pictures,
+    "recorder": _recorder,
     "storm": _storm,
     "stalled": _stalled,
 }
@@ -132,6 +138,7 @@ async def _run(options: argparse.Namespace) -> None:
                 "stalled",
                 "page",
                 "pictures",
+                "recorder",
                 "wall",
             ):  # these use both cores for their own processes
                 host.prepare()

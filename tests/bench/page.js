@@ -23,7 +23,9 @@
     const changed = new Set();
     for (const { target } of mutations) if (target.matches?.(".message")) changed.add(target);
     for (const message of changed) {
-      const note = [message.closest("article").dataset.testId, message.textContent, 0, 0];
+      const card = message.closest("article");
+      if (!card) continue; // the page of a run
+      const note = [card.dataset.testId, message.textContent, 0, 0];
       afterThisTask(() => ((note[2] = Date.now()), probe.paints.push(note)));
       afterNextFrame(() => (note[3] = Date.now()));
     }

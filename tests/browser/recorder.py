@@ -34,9 +34,9 @@ _SEEN: Final = """() => {
 }"""
 _SHOWN: Final = """() => ({
   lines: [...document.querySelectorAll(".line[data-marked] .line-text")].map((e) => e.textContent),
-  message: document.querySelector(".frame .message").textContent,
-  words: document.querySelector(".track").getAttribute("aria-valuetext"),
-  busy: document.querySelector(".screen").ariaBusy === "true",
+  message: document.querySelector(".frame .message")?.textContent,
+  words: document.querySelector(".track")?.getAttribute("aria-valuetext") ?? "",
+  busy: document.querySelector(".screen")?.ariaBusy === "true",
 })"""
 
 

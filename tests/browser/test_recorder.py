@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +258,7 @@ async def test_a_late_picture_never_replaces_a_newer_wish(stack: Stack, stack_st
     await page.route(re.compile(r"/frames/\d+$"), hold)
     for step in (10, 20):
         await page.evaluate("(hash) => { location.hash = hash }", f"#{told.seqs[step]}")
-        await until(lambda step=step: address[step] in asked, within_s=30)  # type: ignore[misc]
+        await until(partial(asked.__contains__, address[step]), within_s=30, what="the picture is asked for")
         shown.append(await seen(page))
     assert shown == [29, 29], "the old one stays"
     held[address[20]].set()

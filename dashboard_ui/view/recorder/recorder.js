@@ -53,7 +53,10 @@ export class Recorder {
       url,
       onSeek: (index) => this.act(() => this.head.goTo(index, performance.now())),
       onLive: () => this.act(() => this.head.goLive()),
-      onSettle: () => this.settle(),
+      onSettle: () => {
+        this.draw(true);
+        this.settle();
+      },
     });
     this.controls = new Controls(this, say);
     this.note = h("p.recorder-note", { hidden: true });
