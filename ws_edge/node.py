@@ -100,15 +100,9 @@ class Node:
         private, hosts = config.allow_private, config.allowed_hosts
         self.requeue = Requeue(self.log, self.catalogue, self.topology, allow_private=private, allowed_hosts=hosts)
         self.broker_clock = BrokerClock()
-        self.refill = Refill(
-            self.log,
-            store,
-            self.catalogue,
-            self.broker_clock,
-            fold=self.projector.fold if config.projector else None,
-            refuses=self.projector.refuses,
-            repair=repair,
-        )
+        read_by = (self.log, store, self.catalogue, self.broker_clock)
+        fold, refuses = self.projector.fold if config.projector else None, self.projector.refuses
+        self.refill = Refill(*read_by, fold=fold, refuses=refuses, repair=repair)
         self.agents = Agents(self.log.streams, self.catalogue)
         self._limit_strangers(config)
         self._count_and_measure(config)
