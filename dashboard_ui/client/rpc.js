@@ -103,16 +103,29 @@ async function call(method, params, { get = false, signal, base = BASE }, token)
  * @param {string} etag of the known picture, or ""
  * @returns {Promise<Screenshot>} never rejects
  */
-export async function fetchScreenshot(testId, etag) {
+export const fetchScreenshot = (testId, etag) =>
+  fetchPicture(`${BASE}rpc/getShot?testId=${encodeURIComponent(testId)}`, {
+    headers: etag ? { "if-none-match": etag } : {},
+    cache: "no-store",
+  });
+
+/**
+ * Fetches a picture that never changes. A page that shows each picture once keeps none: with `no-store` the cache stays
+ * small.
+ *
+ * @param {string} address
+ * @param {{cache?: RequestCache}} [how]
+ * @returns {Promise<Screenshot>} never rejects
+ */
+export const fetchFrame = (address, { cache = "default" } = {}) => fetchPicture(address, { cache });
+
+/** @param {string} address @param {RequestInit} init @returns {Promise<Screenshot>} */
+async function fetchPicture(address, init) {
   try {
-    const response = await fetch(`${BASE}rpc/getShot?testId=${encodeURIComponent(testId)}`, {
-      headers: etag ? { "if-none-match": etag } : {},
-      cache: "no-store",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
+    const response = await fetch(address, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
     const picture = response.status === 200 ? await response.blob() : null;
     return { status: response.status, etag: response.headers.get("etag") ?? "", picture };
   } catch {
-    return { status: 0, etag, picture: null };
+    return { status: 0, etag: "", picture: null };
   }
 }

@@ -161,6 +161,6 @@ export class Card {
 
   /** @param {Blob} picture */
   showPicture(picture) {
-    this.screen.show(picture, "");
+    return this.screen.show(picture, "");
   }
 }

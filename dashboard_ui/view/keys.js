@@ -1,10 +1,12 @@
 /** The keys of a page, and the dialog that lists them. */
 
+import { BASE } from "../client/rpc.js";
 import { h } from "./dom.js";
 
 /** @type {Array<[string, string]>} */
 const KEYS = [
   ["/", "Search"],
+  ["W", "Show all running tests as pictures, and come back"],
   ["?", "Show these keys"],
   ["Esc", "Close this list, a panel or a question"],
   ["Home  End", "In a feed: its first line; its newest line, and follow it"],
@@ -13,9 +15,10 @@ const KEYS = [
 ];
 
 export class Keys {
-  /** @param {HTMLInputElement} [search] of the page */
-  constructor(search) {
+  /** @param {HTMLInputElement|undefined} search of the page @param {boolean} wall whether the reader may see the wall */
+  constructor(search, wall) {
     this.search = search;
+    this.wall = wall;
     const rows = KEYS.map(([keys, does]) => {
       const caps = keys.split("  ").map((key) => h("kbd", key));
       return h("div", h("dt", ...caps), h("dd", does));
@@ -38,6 +41,7 @@ export class Keys {
     const typing = target instanceof Element && target.matches("input, textarea, select, [contenteditable]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || this.dialog.open) return;
     if (key === "?") this.show();
+    else if (key.toLowerCase() === "w" && this.wall) location.assign(`${BASE}wall`);
     else if (key === "/" && this.search?.checkVisibility()) this.search.focus();
     else return;
     event.preventDefault();

@@ -3,7 +3,7 @@
 import { UNAUTHENTICATED } from "../client/connection.js";
 import { Frames } from "../client/frames.js";
 import { compareClocks, clockError, now as edgeNow } from "../client/now.js";
-import { BASE, RpcError, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
+import { BASE, RpcError, fetchFrame, fetchScreenshot, rpc, testOf } from "../client/rpc.js";
 import { Store } from "../client/store.js";
 import { Transport } from "../client/transport.js";
 import { accessOf } from "./access.js";
@@ -39,7 +39,8 @@ const transport = new Transport(store, {
   list: ofHistory !== "compare" && (testOfPage === null || access.may("list")),
   looks: testOfPage === null && ofHistory !== "compare", // the main page checks the list also after every test has ended
 });
-const screenshots = new Screenshots(fetchScreenshot);
+const screenshots = new Screenshots({ frames, fetchShot: fetchScreenshot, fetchFrame });
+frames.onChange = (/** @type {string} */ testId) => screenshots.told(testId, Date.now());
 const announcer = h("div.visually-hidden", { role: "status", id: "announcer" });
 /** @type {(answer: any) => void} */
 let gotConfig;
@@ -100,7 +101,7 @@ async function pageOfHistory() {
   return ofHistory === "compare" ? new (await import("./compare.js")).ComparePage(store.runs, actions) : null;
 }
 
-const keys = new Keys(listPage?.toolbar.search ?? runPage?.feed.tools.search);
+const keys = new Keys(listPage?.toolbar.search ?? runPage?.feed.tools.search, access.may("list"));
 const foot = new Foot(keys.button);
 
 /**
@@ -317,8 +318,6 @@ async function onSignedIn(ticket) {
 function start() {
   document.querySelector("#main")?.replaceWith((listPage ?? runPage ?? pastPage)?.root ?? "");
   document.querySelector("#connection-status")?.replaceWith(headerRight());
-  // Who has only a link to one test may not see the list.
-  if (access.may("list")) document.querySelector(".brand")?.after(h("a.bar-link", { href: `${BASE}games` }, "Games"));
   (listPage ?? runPage ?? pastPage)?.root.prepend(foot.degraded);
   document.body.append(foot.root, keys.dialog, announcer);
   drawConnectionStatus();
@@ -340,7 +339,9 @@ async function startPage() {
 }
 
 function headerRight() {
-  return access.root ? h("div.header-right", connectionStatus.root, access.root) : connectionStatus.root;
+  const games = access.may("list") && h("a.quiet", { href: `${BASE}games` }, "Games");
+  const wall = access.may("list") && h("a.quiet", { href: `${BASE}wall`, "aria-keyshortcuts": "W" }, "Wall");
+  return h("div.header-right", games, wall, connectionStatus.root, access.root);
 }
 
 Object.assign(window, { testcast: { connectToTest } });

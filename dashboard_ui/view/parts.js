@@ -153,7 +153,7 @@ export function ring({ large = false } = {}) {
  * The newest screenshot of the game, or a placeholder.
  *
  * @param {{onShown?: () => void}} [how] onShown: there is a picture
- * @returns {Part & {show: (picture: Blob, describe: string) => void, clear: () => void}} clear: releases the picture,
+ * @returns {Part & {show: (picture: Blob, describe: string) => Promise<void>, clear: () => void}} clear: releases the picture,
  *   which the browser keeps otherwise until the page is closed
  */
 export function screen({ onShown = () => {} } = {}) {
@@ -173,7 +173,7 @@ export function screen({ onShown = () => {} } = {}) {
       const decoded = new Image();
       decoded.src = next;
       // The picture is replaced when the next one is decoded, so nothing flickers.
-      decoded.decode().then(
+      return decoded.decode().then(
         () => {
           image.src = next;
           image.alt = describe;

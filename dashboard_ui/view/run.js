@@ -259,7 +259,7 @@ export class RunPage {
 
   /** @param {Blob} picture */
   showPicture(picture) {
-    this.screen.show(picture, this.run ? `The newest screenshot of ${host(shown(this.run.snapshot))}` : "");
+    return this.screen.show(picture, this.run ? `The newest screenshot of ${host(shown(this.run.snapshot))}` : "");
   }
 
   // ── the address ──

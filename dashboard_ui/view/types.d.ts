@@ -50,8 +50,11 @@ interface View {
   root: HTMLElement;
   update(run: ShownRun): void;
   tick(run: ShownRun, now: number): void; // called once a second, for what moves with the clock
-  showPicture(picture: Blob): void;
+  showPicture(picture: Blob): Promise<void>;
 }
+
+/** What shows the newest picture of a run. The promise resolves when it is shown, or can't be. */
+type PictureView = Pick<View, "showPicture">;
 
 /** A page of the history of games. */
 interface HistoryView {

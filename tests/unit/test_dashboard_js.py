@@ -38,6 +38,9 @@ VIEW = [
     "text",
     "timeline",
     "virtual",
+    "wall/choice",
+    "wall/layout",
+    "wall/list-store",
 ]
 PURE = [*(f"client/{name}.js" for name in CLIENT), *(f"view/{name}.js" for name in VIEW)]
 NETWORK = {"client/rpc.js", "client/socket.js"}
@@ -115,6 +118,8 @@ PAGES = {
     "games.html": "view/games.js",
     "compare.html": "view/compare.js",
 }
+FURTHER = {"wall.html": "view/wall/main.js"}
+"""Pages with a program of their own."""
 
 
 @pytest.mark.parametrize("document", PAGES)
@@ -123,6 +128,12 @@ def test_every_module_is_asked_for_at_once(document: str) -> None:
     deep. For nothing else."""
     linked = re.findall(r'rel="modulepreload" href="/([\w./-]+)"', (UI / document).read_text())
     assert sorted(linked) == sorted(needed_by("view/main.js", PAGES[document], later=False) - {"view/main.js"})
+
+
+@pytest.mark.parametrize("document", FURTHER)
+def test_every_module_of_a_further_page_is_asked_for_at_once(document: str) -> None:
+    linked = re.findall(r'rel="modulepreload" href="/([\w./-]+)"', (UI / document).read_text())
+    assert sorted(linked) == sorted(needed_by(FURTHER[document], later=False) - {FURTHER[document]})
 
 
 @pytest.mark.parametrize("document", PAGES)
@@ -135,7 +146,7 @@ def test_size(document: str) -> None:
 def test_all_documents_are_one_page_and_every_module_is_imported() -> None:
     links = r' *<link rel="(modulepreload|stylesheet)"[^\n]*\n'
     assert len({re.sub(links, "", (UI / document).read_text()) for document in PAGES}) == 1
-    assert needed_by("view/main.js", "testcast.js", *PAGES.values()) == set(modules())
+    assert needed_by("view/main.js", "testcast.js", *PAGES.values(), *FURTHER.values()) == set(modules())
 
 
 def needed_by(*roots: str, later: bool = True) -> set[str]:
