@@ -41,6 +41,7 @@ export interface Run {
   score?: number;
   metrics?: any;
   seq: number;
+  labels?: Record<string, string>;
   createdAt: number;
   startedAt?: number;
   finishedAt?: number;

@@ -341,8 +341,6 @@ async function onSignedIn(ticket) {
 function start() {
   document.querySelector("#main")?.replaceWith((listPage ?? runPage ?? pastPage)?.root ?? "");
   document.querySelector("#connection-status")?.replaceWith(headerRight());
-  // Who has only a link to one test may not see the list.
-  if (access.may("list")) document.querySelector(".brand")?.after(h("a.bar-link", { href: `${BASE}games` }, "Games"));
   (listPage ?? runPage ?? pastPage)?.root.prepend(foot.degraded);
   document.body.append(foot.root, keys.dialog, announcer);
   drawConnectionStatus();
@@ -365,8 +363,9 @@ async function startPage() {
 }
 
 function headerRight() {
+  const games = access.may("list") && h("a.quiet", { href: `${BASE}games` }, "Games");
   const wall = access.may("list") && h("a.quiet", { href: `${BASE}wall`, "aria-keyshortcuts": "W" }, "Wall");
-  return h("div.header-right", wall, agents?.root, connectionStatus.root, access.root);
+  return h("div.header-right", games, wall, agents?.root, connectionStatus.root, access.root);
 }
 
 Object.assign(window, { testcast: { connectToTest } });

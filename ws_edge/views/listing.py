@@ -173,7 +173,9 @@ def cursor_after(run: Snapshot) -> str:
 
 
 def _contains(run: Snapshot, wanted: str) -> bool:
-    if wanted in f"{run.title}\0{run.game_url}\0{run.test_id}\0{run.message}".lower():
+    if wanted in run.title.lower() or wanted in run.game_url.lower() or wanted in run.test_id:
+        return True
+    if wanted in run.message.lower():
         return True
     return run.labels is not None and any(wanted in f"{name}={value}".lower() for name, value in run.labels.items())
 
