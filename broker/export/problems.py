@@ -73,7 +73,7 @@ class Problems:
         name = "Error" if event.type == "error" else _NAMES.get(kind, "Problem") if isinstance(kind, str) else "Problem"
         known = self._found.get((name, text))
         if known is not None:
-            self._found[name, text] = known._replace(times=known.times + 1)
+            self._found[name, text] = Problem(known.name, known.text, known.times + 1, known.time_ms, known.seq)
         elif len(self._found) < MAX_PROBLEMS:
             self._found[name, text] = Problem(name, text, 1, event.timestamp, seq)
         else:

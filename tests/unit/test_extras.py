@@ -50,7 +50,7 @@ import pkgutil
 import broker, testcast, testcast.sync, ws_edge
 for name in testcast.__all__:
     getattr(testcast, name)
-left = ("broker.extras", "testcast.cli.top", "__main__")
+left = ("broker.extras", "testcast.cli.animation", "testcast.cli.top", "__main__")
 for package in (broker, testcast, ws_edge):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not any(each in module.name for each in left):
