@@ -48,7 +48,7 @@ export class ExportMenu {
     this.dialog = h(
       "dialog.keys.export",
       { "aria-labelledby": "export-title" },
-      h("h1", { id: "export-title" }, "Export this test"),
+      h("h2", { id: "export-title" }, "Export this test"),
       ...rows,
       h("div.export-row", this.make, this.pictures),
       h("h2", "Only a part of it"),

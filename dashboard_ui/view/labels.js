@@ -31,8 +31,8 @@ export function labelChips({ most = Infinity } = {}) {
   };
 }
 
-/** @param {string} text */
-const chip = (text) => h("a.label", { href: labelled(text), "data-label": text, title: `All tests with ${text}` }, text);
+/** In a file there is no list to lead to. @param {string} text */
+const chip = (text) => !BASE ? h("span.label", { "data-label": text }, text) : h("a.label", { href: labelled(text), "data-label": text, title: `All tests with ${text}` }, text);
 
 /**
  * The labels that a reader typed: `commit=abc, branch=main`. The edge judges names and values.

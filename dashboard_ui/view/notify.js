@@ -1,7 +1,7 @@
 /** Browser notifications: what the browser permits, the buttons that ask for one, and the notification itself. */
 
 import { ended } from "../client/fold.js";
-import { pageOf, testOf } from "../client/rpc.js";
+import { BASE, pageOf, testOf } from "../client/rpc.js";
 import { shown } from "./coerce.js";
 import { h, icon, setAttr } from "./dom.js";
 import { Following } from "./following.js";
@@ -10,8 +10,8 @@ import { recall, store } from "./storage.js";
 import { signOf } from "./tab.js";
 
 const KEY = "testcast.followed";
-/** The run of a run's own page; null on the main page, which shows them all. */
-const OWN = testOf(location.pathname);
+/** The run of a run's own page; null on the main page, which shows them all, and in a file. */
+const OWN = BASE ? testOf(location.pathname) : null;
 const ASK = "Notify me when it ends";
 /** Where locks are missing (plain HTTP) there are no notifications either. */
 const alone = (/** @type {() => any} */ work) => (navigator.locks ? navigator.locks.request(KEY, work) : Promise.resolve(work()));

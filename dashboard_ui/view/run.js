@@ -92,6 +92,7 @@ export class RunPage {
     this.following = undefined;
     this.may = { cancel: actions.may("cancel"), submit: actions.may("submit") };
     this.mayList = actions.may("list");
+    this.offline = actions.offline ?? false;
     this.share = actions.share(testId);
     this.export = new ExportMenu(testId, {
       frames: actions.frames,
@@ -133,7 +134,7 @@ export class RunPage {
 
   buttons() {
     const pin = this.part("The pin", this.pin);
-    const notify = this.part("The notification", this.notify);
+    const notify = this.offline ? "" : this.part("The notification", this.notify);
     this.fences.add("The menu", this.menu.root, (run) => this.delete.update(run));
     return h("span.run-actions", notify, this.export.root, this.share, pin, this.cancel, this.again, this.menu.root, this.delete.dialog);
   }

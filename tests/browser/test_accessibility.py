@@ -115,13 +115,14 @@ async def test_the_keyboard_reaches_everything(stack: Stack, stack_streams: Stre
     await page.keyboard.press("/")
     await page.keyboard.type("Going")
     going = card(page, made["running"])
-    for name in ("Going", "Live Feed", "Cancel"):
+    for name in ("Going", "Live Feed", "Pin", "Cancel"):
         await page.keyboard.press("Tab")
         focused = page.locator(":focus")
         await expect(focused).to_contain_text(name)
         assert await focused.evaluate("e => getComputedStyle(e).outlineStyle") == "solid", name
         assert await focused.evaluate("e => e.closest('article')?.dataset.testId") == made["running"]
-    await page.keyboard.press("Shift+Tab")
+    for _ in ("Pin", "Live Feed"):
+        await page.keyboard.press("Shift+Tab")
     await page.keyboard.press("Space")
     await expect(going.locator(".feed")).to_be_visible()
 

@@ -174,7 +174,7 @@ async def test_share_links(page: Page, browser: Browser, place: Place, streams: 
     await page.goto(f"{place.edge.url}/tests/{test_id}")
     await sign_in(page, place.token(subject=f"ann {SCRIPT}"))
     await page.get_by_role("button", name="Share").click()
-    await page.get_by_label("For").select_option("1 day")
+    await page.get_by_label("For", exact=True).select_option("1 day")
     await page.get_by_role("button", name="Make a link").click()
     shown = re.compile(rf"{re.escape(place.edge.url)}/tests/{test_id}#share=[\w-]{{40,}}")
     await expect(page.get_by_label("The link")).to_have_value(shown)

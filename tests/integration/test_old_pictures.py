@@ -42,7 +42,7 @@ async def shown(store: FrameStore, test_id: str) -> bytes | None:
 
 async def test_the_newer_of_both_is_a_runs_newest(streams: Streams) -> None:
     await make_bucket(streams)
-    test_id, other = new_test_id(), new_test_id()
+    test_id, other = await begin(streams), new_test_id()
     store = FrameStore(streams)
     await streams.kv_put(subjects.SHOTS, test_id, JPEG + b"of before")
     assert await shown(store, test_id) == b"of before"
@@ -54,6 +54,7 @@ async def test_the_newer_of_both_is_a_runs_newest(streams: Streams) -> None:
     assert old is not None and (old.jpeg, old.frame.number) == (JPEG + b"of an old agent", 0)
     await streams.kv_put(subjects.SHOTS, other, b"GIF89a")
     assert await shown(store, other) is None
+    await publish(streams, test_id, "Done", "complete")
     await delete_run(JetStreamLog(streams.nats), test_id)
     assert await shown(store, test_id) is None
 
@@ -62,7 +63,9 @@ async def test_the_bucket_is_not_made_anew_and_goes_when_it_is_left_over(
     nats: Connection, streams: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await FrameStore(streams).newest(new_test_id()) is None
-    await delete_run(JetStreamLog(nats), new_test_id())
+    test_id = await begin(streams)
+    await publish(streams, test_id, "Done", "complete")
+    await delete_run(JetStreamLog(nats), test_id)
     assert not await stands(streams)
     await make_bucket(streams)
     await topology.apply(nats)

@@ -85,8 +85,9 @@ class Pictures:
         """
         for _ in range(_TRIES):
             frame = await self.frames.newest(test_id)
-            if frame is None:
-                return await self._of_earlier_version(test_id)
+            old = await self._of_earlier_version(test_id)
+            if frame is None or old is not None:
+                return old
             try:
                 picture = await self.at(test_id, frame.number)
             except MalformedFrame:
@@ -175,7 +176,7 @@ class Pictures:
         self._bytes = 0
 
     async def _of_earlier_version(self, test_id: str) -> Picture | None:
-        """The newest picture of a run whose agent keeps only that."""
+        """The newest picture of a run, where that is one of an agent that keeps only the newest."""
         now = asyncio.get_running_loop().time()
         held = self._old.get(test_id)
         if held is None or now - held[0] > _FRESH_S or _has_failed(held[1]):
