@@ -145,6 +145,8 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await photograph_views(camera, edge, running)
     await photograph_runs(camera, edge, running, completed=finished[1], failed=finished[3])
     await photograph_a_moment(camera, edge, running)
+    for title in ("Comet Run", "Orbit", "Star Hopper, touch"):
+        await submit(http, game, title, 120)
     await photograph_the_wall(camera, edge)
     await photograph_history(camera, edge, game, finished[1], finished[2])
     await page.goto(edge)
@@ -206,12 +208,12 @@ async def photograph_a_moment(camera: Camera, edge: str, running: str) -> None:
 
 
 async def photograph_the_wall(camera: Camera, edge: str) -> None:
-    """Takes the screenshot of the wall, with three tests that run or wait."""
+    """Takes the screenshot of the wall, with several tests that run."""
     page = camera.page
     if not await camera.goes_to(f"{edge}/wall"):
         return
-    await page.locator(".tile").first.wait_for()
-    await page.wait_for_timeout(SETTLED_MS)  # the pictures
+    await page.locator(".tile").nth(3).wait_for()
+    await page.wait_for_timeout(3 * SETTLED_MS)  # the pictures of games that have just begun
     await camera.take("wall")
 
 
@@ -220,6 +222,7 @@ async def photograph_history(camera: Camera, edge: str, game: str, first: str, s
     page = camera.page
     if await camera.goes_to(f"{edge}/games?{urlencode({'url': game})}"):
         await page.locator(".past-runs tbody tr").first.wait_for()
+        await camera.connection_status("Live")
         await camera.take("history")
     if await camera.goes_to(f"{edge}/compare?a={first}&b={second}"):
         await page.locator(".side .screen img").last.wait_for(state="visible")
