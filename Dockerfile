@@ -85,7 +85,7 @@ HEALTHCHECK --interval=5s --timeout=4s --start-period=20s CMD ["python", "-ISc",
     asked.sendall(b'GET /healthz HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n'); \
     raise SystemExit(b' 200 ' not in asked.recv(99))"]
 CMD ["testcast", "edge"]
-ARG VERSION=0.2.0
+ARG VERSION=0.3.0
 ARG REVISION=unknown
 ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="testcast edge" \
@@ -123,7 +123,7 @@ HEALTHCHECK --interval=10s --timeout=4s --start-period=30s CMD ["python", "-ISc"
     asked.sendall(b'GET /healthz HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n'); \
     raise SystemExit(b' 200 ' not in asked.recv(99))"]
 CMD ["testcast", "agent"]
-ARG VERSION=0.2.0
+ARG VERSION=0.3.0
 ARG REVISION=unknown
 ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="testcast agent" \
