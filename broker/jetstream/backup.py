@@ -63,7 +63,8 @@ async def backup(nats: Connection, directory: Path) -> Saved:
     """
     _check_empty(directory)
     messages = {}
-    for stream in (*STREAMS, *([_OLD] if await _stands(nats, _OLD) else [])):
+    missing = {stream for stream in _NOT_IN_ALL if not await _stands(nats, stream)}  # before the broker's first upgrade
+    for stream in (each for each in (*STREAMS, _OLD) if each not in missing):
         folder = directory / stream
         folder.mkdir(parents=True)
         messages[stream] = await _save(nats, stream, folder)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable, NotEnded, NotFound, NotThere, Pinned, WrongLastSequence
+from broker.contract.ports import StoredEvent
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import kv, runs
 from broker.jetstream.access_store import AccessStore
@@ -167,8 +168,7 @@ class Deletion:
         events = (await self._log.read(test_id, 0, _PAGE)).events
         late = 0
         for each in events:
-            event = runs.parse(each.data)
-            if event is not None and event.type == "status" and event.status in _BEGINS:
+            if _begins(each):
                 break
             late = each.seq
         if late:
@@ -177,6 +177,17 @@ class Deletion:
             await self._store.end_deletion(test_id, mark.epoch)  # whoever watches it meanwhile is told
             _limited.warning("test %s was deleted, and somebody still publishes to it: that is deleted too", test_id)
         return bool(events) and not late
+
+
+def _begins(stored: StoredEvent) -> bool:
+    """Whether an event is one that runs begin with. Each phase of a worker is a `status running`, too, and so is its
+    handing on: of a worker, only its first attempt begins a run."""
+    event = runs.parse(stored.data)
+    if event is None or event.type != "status" or event.status not in _BEGINS:
+        return False
+    if stored.writer is None:
+        return True
+    return event.field("attempt") == 1 and event.field("handover") is not True
 
 
 async def delete_run(log: JetStreamLog, test_id: str) -> None:

@@ -78,12 +78,16 @@ class RunSource:
     async def frames(self) -> AsyncGenerator[list[tuple[Frame, bytes]], None]:
         """See `Source.frames`. Read the events first: they say when the stretch begins and ends."""
         before: tuple[Frame, bytes] | None = None
+        newest_seq = 0
         async for stored in self._stored_frames():
             page: list[tuple[Frame, bytes]] = []
             for each in stored:
                 found = _readable(each)
-                place = None if found is None else self._place(found[0])
-                if found is None or place is None:
+                if found is None or not self._is_shown(found[0], newest_seq):
+                    continue
+                newest_seq = max(newest_seq, found[0].seq)
+                place = self._place(found[0])
+                if place is None:
                     continue
                 if place < 0:
                     before = found
@@ -104,6 +108,11 @@ class RunSource:
                 return
             yield [each for each in page.messages if each.seq <= self._newest_frame]
             after = page.messages[-1].seq
+
+    def _is_shown(self, frame: Frame, newest_seq: int) -> bool:
+        """Whether an edge shows a picture to viewers: the run has come to its event, and no picture before it belongs
+        to a later one, as with those of a worker that has lost the run."""
+        return frame.seq == 0 or newest_seq <= frame.seq <= self._about.head
 
     def _place(self, frame: Frame) -> int | None:
         """Where a picture belongs: -1 before the stretch, 0 in it, None after it."""

@@ -323,7 +323,9 @@ def lifted(standing: dict[str, Any], settings: StreamSettings) -> Lift | None:
     return Lift([Change("max_age", age, 0)], remembered)
 
 
-def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change, str]]:
+def kept(
+    standing: dict[str, Any], wanted: dict[str, Any], settings: StreamSettings | None = None
+) -> list[tuple[Change, str]]:
     """Returns what a standing stream has otherwise than the settings say, and the setting's name. It stays."""
     found = []
     told = _TOLD_OF_FRAMES if wanted["name"] == subjects.FRAMES else _TOLD
@@ -331,6 +333,9 @@ def kept(standing: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[Change,
         old, new = standing.get(field), wanted.get(field)
         if new is not None and (old or 0) != new and not (field == "max_bytes" and {old, new} <= {0, -1, None}):
             found.append((Change(field, old, new), setting))
+    remembered = (standing.get("metadata") or {}).get(AGE_KEY)
+    if settings is not None and remembered is not None and age_s(standing) != settings.max_age_s:
+        found.append((Change(AGE_KEY, remembered, _plain(settings.max_age_s)), "TESTCAST_EVENTS_MAX_AGE_S"))
     return found
 
 

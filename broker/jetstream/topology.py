@@ -340,7 +340,7 @@ class Topology:
         if is_newer(found) and (name, "") not in self._told:
             self._told.add((name, ""))
             _log.info("a newer version of testcast has declared the stream %s: it is left as it is", name)
-        for change, setting in kept(found, wanted):
+        for change, setting in kept(found, wanted, self._settings):
             if (name, change.field) not in self._told:
                 self._told.add((name, change.field))
                 _log.info("the stream %s keeps its %s", name, told_of(change, setting))

@@ -114,7 +114,9 @@ export class Runs {
     const { oldest } = this;
     for (const run of this) {
       const reached = oldest === null || byAge(run.snapshot, oldest) <= 0;
-      if (full ? reached && !named.has(run.id) : removed.includes(run.id)) this.drop(run);
+      const gone = !full && removed.includes(run.id);
+      if (gone && ended(run.snapshot)) run.pinned = false; // it was deleted: no reader can have it
+      if (full ? reached && !named.has(run.id) : gone) this.drop(run);
     }
     this.listed = true;
   }

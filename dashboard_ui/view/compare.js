@@ -107,6 +107,7 @@ export class ComparePage {
       const run = this.runs.get(id);
       if (run?.refusal) this.refuse(`Test ${id.slice(0, 8)}: ${run.refusal}`);
       else if (run?.snapshot.createdAt) this.sides[i].update(run, now());
+      else if (!run && this.sides[i].run) this.refuse(`Test ${id.slice(0, 8)} was deleted.`);
     });
     const [a, b] = this.sides;
     if (a.run && b.run) {

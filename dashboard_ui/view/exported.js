@@ -48,6 +48,8 @@ const actions = {
   list: absent,
 };
 const page = new RunPage(testId, actions);
+// Nothing is read of the pictures while nobody sees the page, as in a tab that was opened behind another.
+document.addEventListener("visibilitychange", () => file.frames.resume());
 
 const { exportedAt, ended, eventsGone, framesGone, from, to } = file.about;
 

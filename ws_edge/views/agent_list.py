@@ -107,11 +107,11 @@ class AgentList:
         try:
             async with asyncio.timeout(_WITHIN_S):
                 self._free = await runs.waiting_workers(self._streams)
-        except BrokerRefused:
-            self._free = 0  # there is no queue at the moment, so nobody waits at it
         except (BrokerUnavailable, NotPermitted, TimeoutError) as error:
             _limited.warning("how many agents wait is not known: %s", error)
             self._free = None
+        except BrokerRefused:
+            self._free = 0  # there is no queue at the moment, so nobody waits at it
 
     def told(self, seen: RunList) -> dict[str, Any]:
         """The answer for somebody who may see these runs.

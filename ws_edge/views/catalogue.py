@@ -272,6 +272,9 @@ class Catalogue:
             self._doubt(test_id)
             if test_id in self._runs:  # only the first event fixes a project
                 run = msgspec.structs.replace(run, project=self._runs[test_id].project)
+        before = self._runs.get(test_id)
+        if before is not None and before.labels and run.labels is None and before.epoch == run.epoch:
+            self._doubt(test_id)  # an edge of an earlier version has folded it, and knows no labels
         moved = self._queue_changes(test_id, run)
         self._runs[test_id] = run
         self._revisions[test_id] = change.revision

@@ -358,7 +358,7 @@ def _with_beginning(after: Snapshot, stored: Snapshot | None) -> Snapshot:
     if stored is None:
         return after
     if stored.project and stored.epoch is not None and 0 < stored.created_at < after.created_at:
-        after = msgspec.structs.replace(after, project=stored.project)
+        after = msgspec.structs.replace(after, project=stored.project, labels=stored.labels)
     if after.game_url or not stored.game_url:
         return after
     worker, attempt = after.worker or stored.worker, max(after.attempt, stored.attempt)

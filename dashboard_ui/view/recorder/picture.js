@@ -116,7 +116,7 @@ export class Picture {
     const image = wanted === 0 ? this.shotNow : this.here.get(shown);
     if (image && this.button.firstChild !== image) this.button.replaceChildren(image);
     if (image && wanted) this.here.delete(shown), this.here.set(shown, image); // the last to be dropped
-    const missing = wanted !== 0 && failed.has(wanted);
+    const missing = wanted !== 0 && failed.has(wanted) && !image;
     this.button.hidden = !image || missing;
     this.empty.hidden = !this.button.hidden;
     setText(this.words, missing ? "This picture cannot be loaded now" : (this.absent));

@@ -62,7 +62,8 @@ export class Wishes {
   missed(number) {
     this.loading.delete(number);
     this.failed.add(number);
-    if (number === this.wanted) this.shown = 0; // the old picture would be one of another moment
+    // The old picture would be one of another moment. Now, or while it plays, it is the newest that can be had.
+    if (number === this.wanted && !this.forward) this.shown = 0;
   }
 
   /** Tries again what could not be loaded. */
