@@ -56,10 +56,10 @@ export class Side {
       "section.side",
       h("header.side-head", h("h2", this.name, this.link), status.root, score.root),
       h("p.meta", this.when, sep, this.elapsed, signs.root),
-      labels.root,
       h("div.screen", this.nothing, this.image),
       this.strip,
       this.words,
+      labels.root,
     );
   }
 

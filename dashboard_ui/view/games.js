@@ -15,7 +15,7 @@ import { ScoreChart, sparkline } from "./score-chart.js";
 const PAGE = 50;
 /** While runs change, the list of games is asked for this often at most, ms. */
 const AGAIN_MS = 5000;
-const UNKNOWN = "Not known: the agent of a run lists no problems or controls, or the run ended before they were listed.";
+const UNKNOWN = "Not known: the agent of a run lists no problems or controls, or the run goes on or ended before they were listed.";
 
 /** @param {import("../client/runs.js").Runs<any>} runs @param {string} search of the address */
 export function gamesPage(runs, search = location.search) {
@@ -149,7 +149,6 @@ export class HistoryPage extends Paged {
   /** @param {import("../client/runs.js").Runs<any>} known @param {string} url @param {string} label `name=value` */
   constructor(known, url, label) {
     super();
-    Object.assign(this, { known, url, label });
     this.known = known;
     this.url = url;
     this.label = label;

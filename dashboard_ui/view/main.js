@@ -207,7 +207,8 @@ function draw() {
     const before = listPage.grid.cards.size;
     for (const id of listPage.update(ids)) store.runs.dirty.add(id);
     if (store.runs.dirty.size) schedule();
-    if (listPage.grid.cards.size > before) queueMicrotask(tick); // requests the screenshots of new cards at once
+    // Requests the screenshots of new cards at once: in the next frame it is known which of them are on the screen.
+    if (listPage.grid.cards.size > before) requestAnimationFrame(tick);
   } else if (runPage && testOfPage !== null && ids.includes(testOfPage)) {
     const run = store.runs.get(testOfPage);
     if (run?.refusal && !run.snapshot.createdAt) runPage.refuse(run.refusal, run.refusalCode);

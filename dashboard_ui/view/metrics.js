@@ -32,6 +32,7 @@ const NAMES = new Map([
   ["loadMs", "Loaded after"],
   ["firstPictureMs", "First picture after"],
   ["incidents", "Incidents"],
+  ["problems", "Problems"],
 ]);
 
 /**

@@ -301,7 +301,7 @@ export class RunPage {
     setText(this.message, run?.message ?? "");
   };
 
-  /** The score and the failure keep their place at a moment before them: nothing jumps under the pointer. @param {Shown|null} past */
+  /** At a moment before them, the score and the failure are a line: the picture is what the reader wants to see. @param {Shown|null} past */
   drawNotYet = (past) => {
     const { elapsedText } = this.recorder;
     const noScore = past !== null && past.score === undefined;

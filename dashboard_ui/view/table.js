@@ -4,7 +4,7 @@ import { now } from "../client/now.js";
 import { pageOf } from "../client/rpc.js";
 import { shown } from "./coerce.js";
 import { day, when } from "./dates.js";
-import { h, setAttr, setText, setTime } from "./dom.js";
+import { h, icon, setAttr, setText, setTime } from "./dom.js";
 import { report, unshown } from "./fence.js";
 import { duration, host, titleOf } from "./format.js";
 import { badge, phaseText, verdict } from "./parts.js";
@@ -197,12 +197,13 @@ class Row {
     this.when = h("time");
     this.link = h("a", { href: pageOf(run.id) });
     this.host = h("span.host");
+    this.pinned = h("span.pinned", { hidden: true, title: "Pinned: it is kept for good" }, icon("pin"), h("span.visually-hidden", "pinned"));
     this.badge = badge();
     this.mark = h("span.mark.mark-stalled", { hidden: true }, "stalled");
     /** @type {Record<import("./view-state.js").Column, HTMLElement>} */
     this.cells = {
       when: cell("when", this.when),
-      title: cell("title", this.link, this.host),
+      title: cell("title", this.link, this.host, this.pinned),
       status: cell("status", this.badge.root, this.mark),
       phase: cell("phase"),
       score: cell("score"),
@@ -241,6 +242,7 @@ class Row {
     setAttr(this.host, "title", snapshot.gameUrl);
     this.badge.update(snapshot, at);
     this.mark.hidden = !snapshot.stalled;
+    this.pinned.hidden = snapshot.pinned !== true;
     for (const [name, text] of [["phase", phaseText(snapshot)], ["label", labelText(run.snapshot)], ["agent", snapshot.worker ?? ""]]) {
       const cell = cells[/** @type {"phase"} */ (name)];
       setText(cell, text);

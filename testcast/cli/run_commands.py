@@ -315,7 +315,7 @@ _directory = click.argument("directory", type=click.Path(file_okay=False, path_t
 @_directory
 @shared.nats_option
 def backup(directory: Path, nats: str | None) -> int:
-    """Save the events and screenshots of all runs into DIRECTORY, while everything goes on."""
+    """Save the events, pictures, pins and share links of all runs into DIRECTORY, while everything goes on."""
     from testcast.cli import run_actions
 
     return asyncio.run(run_actions.backup(directory, shared.server(None, nats), Terminal()))

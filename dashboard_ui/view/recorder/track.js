@@ -12,6 +12,8 @@ import { slotsOf } from "./thumbnails.js";
 const THUMBNAIL_PX = 64;
 /** As close to the right end as this is live, and as close to a mark is the mark, px. */
 const CLOSE_PX = 6;
+/** The narrowest part of the line that has its phase's name on it, px. */
+const NAME_PX = 28;
 /** The distance of two marks, px. */
 const MARK_PX = 5;
 
@@ -87,9 +89,11 @@ export class Track {
     const { spans } = marks.line;
     spans.forEach(({ phase, seq, attempt }, i) => {
       const next = spans[i + 1];
-      const element = this.put(drawn, this.phases, `phase ${seq}`, placeOf(seq), next ? placeOf(next.seq) : 1);
+      const [from, to] = [placeOf(seq), next ? placeOf(next.seq) : 1];
+      const element = this.put(drawn, this.phases, `phase ${seq}`, from, to);
       const name = `${phase} ${PHASES[phase - 1].split(" ")[0].toLowerCase()}`;
-      element.textContent = attempt > 1 && attempt !== spans[i - 1]?.attempt ? `${name}, attempt ${attempt}` : name;
+      const words = attempt > 1 && attempt !== spans[i - 1]?.attempt ? `${name}, attempt ${attempt}` : name;
+      element.textContent = (to - from) * width < NAME_PX ? "" : words; // half a name would run into the next one
     });
     const pictured = this.ready && moments.ofFrame.size > 0;
     const { total } = moments;

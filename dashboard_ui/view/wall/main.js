@@ -7,6 +7,7 @@ import { Transport } from "../../client/transport.js";
 import { accessOf } from "../access.js";
 import { ConnectionStatus, describe } from "../connection-status.js";
 import { h, setText } from "../dom.js";
+import { labelText } from "../format.js";
 import { Screenshots } from "../screenshots.js";
 import { hideWhenIdle, stayAwake } from "./idle.js";
 import { ListStore } from "./list-store.js";
@@ -95,11 +96,13 @@ function tick() {
   if (Date.now() - checkedAt >= CHECK_MS) void check();
 }
 
-/** Asks for all running tests. Those that the answer does not contain have ended, perhaps unseen. */
+/** Asks for the running tests that this wall shows. Those that the answer does not contain have ended, perhaps unseen. */
 async function check() {
   checkedAt = Date.now();
   const known = wall.running;
-  const answer = await rpc("listTests", { status: "running", limit: CHECK_LIMIT }, { get: true }).catch(() => null);
+  const { gameUrl, labels } = wall.choice.filter;
+  const wanted = { gameUrl: gameUrl || undefined, labels: labels.length ? labels.map(labelText) : undefined };
+  const answer = await rpc("listTests", { status: "running", limit: CHECK_LIMIT, ...wanted }, { get: true }).catch(() => null);
   if (!answer || answer.stale) return;
   store.tests({ upserts: answer.tests });
   const listed = new Set(answer.tests.map((/** @type {Snapshot} */ test) => test.testId));
