@@ -132,7 +132,7 @@ async def test_early_pictures_that_have_gone_are_said(
     document = orjson.loads((tmp_path / "run.json").read_bytes())
     assert document["framesGone"]
     assert [each["number"] for each in document["frames"]] == [each.frame.number for each in story.moments[2:]]
-    assert "first pictures are no longer kept" in capsys.readouterr().err
+    assert "may have had earlier pictures, which are no longer kept" in capsys.readouterr().err
 
 
 async def test_events_that_are_none_are_counted(stack: Stack, stack_streams: Streams, tmp_path: Path) -> None:
