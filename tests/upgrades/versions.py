@@ -21,8 +21,9 @@ from broker.jetstream import stream_config
 from broker.version import VERSION
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-TAG: Final = "v0.1.0"
-COMMIT: Final = "ba55c69972aecf48d8ba0f610d9c760e3ba3000a"
+TAG: Final = "v0.2.0"
+"""Of the version that was released before this one: `tests/unit/test_upgrades.py` compares it with CHANGELOG.md."""
+COMMIT: Final = "b896e645c7ea6eef1f6a88a6ee9973055f702090"
 """What `TAG` names, for clones that have no tags."""
 
 _OURS: Final = ("agent_worker", "broker", "dashboard_ui", "testcast", "tests", "ws_edge")
@@ -106,7 +107,7 @@ def previous(directory: Path) -> Version:
 
 
 def _archive() -> bytes:
-    for name in (TAG, COMMIT):
+    for name in (f"refs/tags/{TAG}", COMMIT):
         made = _git("archive", "--format=tar", name, *_OURS, "pyproject.toml")
         if made.returncode == 0:
             return made.stdout

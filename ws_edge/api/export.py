@@ -1,8 +1,8 @@
 """`GET /tests/<id>/export`: a run as a file, made while it is sent.
 
 An export reads the run a page at a time and waits for its client, so that it holds a page of pictures however long the
-run is. A client that does not take it is cut off as with any other answer (`transport/unread.py`). So is one whose proof
-ends meanwhile: it is revoked, it expires, or the share link goes.
+run is. A client that does not take it is cut off as with any other answer (`transport/unread.py`). So is one whose
+proof ends meanwhile: it is revoked, it expires, or the share link goes.
 """
 
 from __future__ import annotations
