@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,5 +98,6 @@ class RunHandle(Protocol):
     async def fail(self, message: str, code: str) -> None:
         """There is no verdict on the game: it could not be played at all."""
 
-    async def screenshot(self, jpeg: bytes) -> None:
-        """A picture of the game at this moment, a JPEG of at most 64 KiB."""
+    async def screenshot(self, jpeg: bytes, on_lost: Callable[[], None] | None = None) -> None:
+        """A picture of the game at this moment, a JPEG of at most 64 KiB. `on_lost` is called, perhaps later, when
+        viewers will not get it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from functools import partial
 from itertools import pairwise
 from typing import Final
 
@@ -62,7 +63,7 @@ class Observer:
         """When the newest script error came."""
         self._unpublished: bytes | None = None
         self._published: Thumb | None = None
-        """The picture that viewers have."""
+        """The picture that viewers have, or are about to have."""
         self._screenshot_at = -math.inf
 
     def __repr__(self) -> str:
@@ -155,7 +156,12 @@ class Observer:
         if had is not None and not await asyncio.to_thread(pictures.changed, had, seen):
             return
         self._screenshot_at, self._published = self.clock(), seen
-        await self.run.screenshot(await asyncio.to_thread(pictures.screenshot, jpeg))
+        await self.run.screenshot(await asyncio.to_thread(pictures.screenshot, jpeg), partial(self._lost, seen))
+
+    def _lost(self, seen: Thumb) -> None:
+        """Viewers have not got a picture: it is published again, also of a game that stands still."""
+        if self._published is seen:
+            self._published = None
 
     async def report_incidents(self) -> None:
         """Publishes what happened to the page since the last call, each incident once."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from agent_worker.publish.outbox import Outbox
@@ -41,6 +42,7 @@ class _Waiting(NamedTuple):
     time_ms: int
     msg_id: str
     """The broker stores it once, however often it is sent."""
+    on_lost: Callable[[], None] | None
 
 
 class Frames:
@@ -66,9 +68,12 @@ class Frames:
         """The counts since this object was made."""
         return FrameStatistics(self._stored, self._refused, self._failed)
 
-    def offer(self, jpeg: bytes) -> None:
+    def offer(self, jpeg: bytes, on_lost: Callable[[], None] | None = None) -> None:
         """Replaces the picture that waits to be stored. It belongs to this moment, and to the newest event that is
         known to be stored. What is not a JPEG of at most 64 KiB is counted and dropped, and logged once for a reason.
+
+        Args:
+            on_lost: called when the broker has not taken it.
         """
         writer = self._box.writer
         try:
@@ -78,7 +83,7 @@ class Frames:
             return
         self._offered += 1
         msg_id = f"{writer.test_id}.{writer.id.nonce}.f{self._offered}"
-        self._newest = _Waiting(checked, writer.head, now_ms(), msg_id)
+        self._newest = _Waiting(checked, writer.head, now_ms(), msg_id, on_lost)
         self._came.set()
 
     def _refuse(self, reason: str) -> None:
@@ -119,6 +124,8 @@ class Frames:
             except TestcastError as error:
                 self._failed += 1
                 _limited.info("run %s: a picture was not stored: %s", self._box.writer.test_id, error)
+                if waiting.on_lost is not None:
+                    waiting.on_lost()
             except asyncio.CancelledError:
                 self._newest = self._newest or waiting  # it may be the run's last
                 raise

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from agent_worker.publish.first_event import first_event, named
@@ -362,11 +362,11 @@ class TestRun:
         """Publishes any event as it is."""
         await self._put(event, last=event.terminal)
 
-    async def screenshot(self, jpeg: bytes) -> None:
+    async def screenshot(self, jpeg: bytes, on_lost: Callable[[], None] | None = None) -> None:
         """A picture of what is tested at this moment: a JPEG of at most 64 KiB. Never waits and never raises. At most
         two a second are stored, the newest, each with the time of this call and the newest event that is stored by
-        then. What is no JPEG or too large is counted, dropped and logged once."""
-        self._frames.offer(jpeg)
+        then. What is no JPEG or too large is counted, dropped and logged once; `on_lost`: the broker did not take it"""
+        self._frames.offer(jpeg, on_lost)
 
     async def flush(self) -> None:
         """Waits until everything published so far is stored."""

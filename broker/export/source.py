@@ -64,7 +64,7 @@ class About(NamedTuple):
     events_gone: bool = False
     """The run's first events are no longer kept."""
     frames_gone: bool = False
-    """The run's first pictures are no longer kept."""
+    """The run may have had earlier pictures, which are no longer kept."""
 
 
 class Source(Protocol):

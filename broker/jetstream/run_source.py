@@ -155,10 +155,10 @@ async def open_run(
 
 
 async def _frames_gone(streams: Streams, test_id: str, began_ms: int) -> bool:
-    """Whether a run had pictures that are no longer kept.
+    """Whether a run may have had earlier pictures, which are no longer kept.
 
     It has as many as a run may have; or it began before the oldest picture that is stored of any run, and its own first
-    one is not of its beginning.
+    one is not of its beginning. Whether there were any is not known.
     """
     subject = subjects.frames(test_id)
     info = await streams.api(f"STREAM.INFO.{subjects.FRAMES}", {"subjects_filter": subject})

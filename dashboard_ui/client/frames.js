@@ -34,7 +34,7 @@ export class FrameLog {
   constructor() {
     /** By number. Without the history of the run: only the newest. @type {FrameInfo[]} */
     this.list = [];
-    /** Whether the edge does not keep the earliest pictures any more. */
+    /** Whether there may have been earlier pictures, which the edge does not keep any more. */
     this.gone = false;
     /** Whether the whole list has been here once. */
     this.loaded = false;

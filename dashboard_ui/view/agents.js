@@ -68,18 +68,19 @@ export class AgentsView {
 }
 
 /** @param {any} agent */
-function row({ worker, busy, silent, testId, title, sinceMs, heardMs }) {
+function row({ worker, busy, silent, runs, heardMs }) {
   const at = now();
   const time = (/** @type {any} */ ms) => {
     const element = h("time");
     setTime(element, ms, when(ms, at));
     return element;
   };
-  /** @type {Array<Node|string>} */
-  const does = [busy ? "Busy with " : "Not busy"];
-  if (busy && typeof testId === "string") does.push(h("a", { href: pageOf(testId) }, oneLine(title, 200) || testId));
-  else if (busy) does.push("a test of another project");
-  if (busy && typeof sinceMs === "number") does.push(" since ", time(sinceMs));
+  const does = list(runs).map(({ testId, title, sinceMs }) => {
+    const line = h("span.agent-does", "Busy with ", h("a", { href: pageOf(testId) }, oneLine(title, 200) || testId));
+    if (typeof sinceMs === "number") line.append(" since ", time(sinceMs));
+    return line;
+  });
+  if (!does.length) does.push(h("span.agent-does", busy ? "Busy with a test of another project" : "Not busy"));
   const heard = h("span", { class: silent && busy ? "mark mark-stalled" : "agent-heard" }, "last heard of ", time(heardMs));
-  return h("li", h("span.agent-name", oneLine(worker, 200)), h("span.agent-does", ...does), heard);
+  return h("li", h("span.agent-name", oneLine(worker, 200)), ...does, heard);
 }

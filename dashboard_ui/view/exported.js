@@ -66,7 +66,7 @@ function notes() {
   if (!ended) said.push("The run had not ended when this file was made.");
   if (to !== undefined) said.push(`This file holds a part of the run only: ${from ? `events ${from} to ${to}` : `up to event ${to}`}.`);
   if (eventsGone) said.push("The run's first events were no longer kept.");
-  if (framesGone) said.push("The run's first pictures were no longer kept.");
+  if (framesGone && document.querySelector("script.testcast-frame")) said.push("No earlier pictures of the run were kept.");
   return said.length ? h("p.degraded", said.join(" ")) : "";
 }
 

@@ -33,7 +33,7 @@ _NAMED: Final = re.compile(r'filename="([a-z0-9][a-z0-9-]{0,90}\.[a-z]{3,5})"')
 _REMARKS: Final = {
     "unfinished": "the run has not ended: this is what it was just now",
     "events-gone": "the run's first events are no longer kept",
-    "frames-gone": "the run's first pictures are no longer kept",
+    "frames-gone": "the run may have had earlier pictures, which are no longer kept",
 }
 _ENDS: Final = {"html": b"</html>", "json": b"}", "junit": b"</testsuites>"}
 """Of a whole file."""

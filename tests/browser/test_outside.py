@@ -180,10 +180,14 @@ async def test_none_while_the_run_is_in_front_and_none_without_permission(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_agents_and_what_they_play(stack: Stack, page: Page, scheme: Any) -> None:
-    """An agent that publishes as any agent does, and gives signs of life by itself."""
+    """An agent that publishes as any agent does, two runs at once, and gives signs of life by itself."""
     worker = f"agent-{scheme}"
-    async with TestRun.create(stack.nats_url, title="Played by an agent", worker=worker) as run:
+    async with (
+        TestRun.create(stack.nats_url, title="Played by an agent", worker=worker) as run,
+        TestRun.create(stack.nats_url, title="Beside it", worker=worker) as beside,
+    ):
         await run.phase(1)
+        await beside.phase(1)
         nats = await Connection.connect(stack.nats_url, name="test")
         await page.emulate_media(color_scheme=scheme)
         await opened(page, stack.edge_url)
@@ -192,14 +196,18 @@ async def test_the_agents_and_what_they_play(stack: Stack, page: Page, scheme: A
         row = panel.get_by_role("listitem").filter(has_text=worker)
 
         async def heard() -> bool:
-            await nats.publish(subjects.control(run.test_id), b"")  # a wake-up: it looks at its run, and beats
-            return await row.filter(has_text="Busy with").is_visible()
+            for each in (run, beside):
+                await nats.publish(subjects.control(each.test_id), b"")  # a wake-up: it looks at its run, and beats
+            return await row.filter(has_text="Played by an agent").filter(has_text="Beside it").is_visible()
 
         await until(heard, within_s=30.0, what="its sign of life is on the page")
-        await expect(row).to_contain_text(re.compile(r"Busy with Played by an agent since \d\d:\d\d:\d\d"))
+        for title in ("Played by an agent", "Beside it"):
+            await expect(row).to_contain_text(re.compile(rf"Busy with {title} since \d\d:\d\d:\d\d"))
         await expect(row).to_contain_text(re.compile(r"last heard of \d\d:\d\d:\d\d"))
         await audit(page)
         await run.complete(78)
+        await expect(row.locator(".agent-does")).to_have_text([re.compile("^Busy with Beside it since")])
+        await beside.complete(78)
         await expect(row).to_contain_text("Not busy")
         await page.keyboard.press("Escape")
         await expect(panel).to_be_hidden()

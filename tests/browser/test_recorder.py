@@ -297,12 +297,16 @@ async def test_early_pictures_have_gone(stack: Stack, stack_streams: Streams, pa
     await page.route("**/rpc/getFrames*", without)
     await open_run(page, stack.edge_url, told)
     await shows(page, 7, line=False)
-    await expect(page.locator(".recorder-note")).to_have_text("The early pictures of this run are no longer kept.")
+    await expect(page.locator(".recorder-note")).to_have_text("No earlier pictures of this run are kept.")
     await drag(page, told, 1)
-    await expect(page.locator(".screen-empty")).to_have_text("This picture is no longer kept")
+    await expect(page.locator(".screen-empty")).to_have_text("No picture of this moment is kept")
     await expect(page.locator(".frame .message")).to_have_text("step 1")
     await drag(page, told, 5)
     await shows(page, 5)
+    bare = await tell(stack_streams, 10, pictures=False)
+    track = await open_run(page, stack.edge_url, bare)
+    await expect(track.locator(".track-strip")).to_be_hidden()
+    await expect(page.locator(".recorder-note")).to_be_hidden()  # it may have had pictures, and it may not
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 380)])

@@ -136,7 +136,7 @@ class Written:
         self.ends += 1
         self.ended = fair_time()
 
-    async def screenshot(self, jpeg: bytes) -> None:
+    async def screenshot(self, jpeg: bytes, on_lost: Callable[[], None] | None = None) -> None:
         self.screenshots.append(jpeg)
 
     @property

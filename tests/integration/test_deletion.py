@@ -76,6 +76,7 @@ async def test_all_of_a_run_goes_on_every_edge_and_its_viewers_are_told(
     assert await call(edge, "deleteTest", NO_SUCH_TEST) == (404, "not_found")
     assert await call(edge, "deleteTest", test_id.upper()) == (400, "invalid_test_id")
     assert await call(edge, "deleteTest", test_id) == (200, {"testId": test_id, "deleted": True})
+    assert edge.node.keeping.statistics().requested == 1
     assert await left(streams, test_id) == []
     await until_dropped(test_id, edge, other)
     await until(lambda: live.missing and slow.missing, within_s=30)

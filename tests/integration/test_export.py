@@ -132,7 +132,7 @@ async def test_early_pictures_that_have_gone_are_said(
     document = orjson.loads((tmp_path / "run.json").read_bytes())
     assert document["framesGone"]
     assert [each["number"] for each in document["frames"]] == [each.frame.number for each in story.moments[2:]]
-    assert "first pictures are no longer kept" in capsys.readouterr().err
+    assert "may have had earlier pictures, which are no longer kept" in capsys.readouterr().err
 
 
 async def test_events_that_are_none_are_counted(stack: Stack, stack_streams: Streams, tmp_path: Path) -> None:
@@ -314,25 +314,34 @@ async def test_a_foreign_run_is_like_none_and_an_edge_that_drains_begins_no_expo
         await edge.stop()
 
 
+def at(own_address: str) -> httpx.AsyncClient:
+    """A client with another address of this machine."""
+    return httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(local_address=own_address))
+
+
 async def test_places_are_few_and_are_given_back(make_edge: MakeEdge, streams: Streams) -> None:
-    """Clients that do not read hold the places, and one more is told when to come again. A place is free again when its
-    client leaves, and when the edge has cut it off."""
+    """Clients that do not read hold the places: each address two, and one more is told when to come again. A place is
+    free again when its client leaves, and when the edge has cut it off."""
     story = await told(streams)
     store, large, last = FrameStore(streams), story.moments[0].jpeg + bytes(56_000), story.moments[-1]
     for _ in range(MANY):
         await store.put(story.test_id, large, seq=last.seq, time_ms=last.time_ms)
     patient, strict = await make_edge(TESTCAST_EDGE_ANSWER_S="600"), await make_edge(TESTCAST_EDGE_ANSWER_S="1")
-    async with httpx.AsyncClient() as http, httpx.AsyncClient() as further:
+    async with at("127.0.0.2") as one, at("127.0.0.3") as other, httpx.AsyncClient() as further:
 
-        async def held_by(edge: EdgeProcess) -> list[httpx.Response]:
-            asked = [http.build_request("GET", address(edge, story.test_id)) for _ in range(route._AT_ONCE)]
-            return [await http.send(each, stream=True) for each in asked]
+        async def held_by(edge: EdgeProcess, *clients: httpx.AsyncClient) -> list[httpx.Response]:
+            asked = [(http, http.build_request("GET", address(edge, story.test_id))) for http in clients]
+            return [await http.send(each, stream=True) for http, each in asked]
 
         async def serves(edge: EdgeProcess) -> bool:
             return (await further.get(address(edge, story.test_id), params={"format": "junit"})).status_code == 200
 
-        held = await held_by(patient)
-        assert {each.status_code for each in held} == {200}
+        held = await held_by(patient, one, one)
+        crowd = await one.get(address(patient, story.test_id))
+        assert (crowd.status_code, crowd.json()["error"]["code"]) == (429, "too_many_requests")
+        assert int(crowd.headers["retry-after"]) > 0
+        held += await held_by(patient, other, other)
+        assert [each.status_code for each in held] == [200] * route._AT_ONCE
         answer = await further.get(address(patient, story.test_id))
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
         assert int(answer.headers["retry-after"]) > 0
@@ -342,7 +351,7 @@ async def test_places_are_few_and_are_given_back(make_edge: MakeEdge, streams: S
         whole = await further.get(address(patient, story.test_id))
         assert whole.text.count('class="testcast-frame"') == MANY + len(story.moments)
 
-        held = await held_by(strict)
+        held = await held_by(strict, one, one, other, other)
         await until(lambda: serves(strict), within_s=60)
         ends = await asyncio.gather(*(each.aread() for each in held), return_exceptions=True)
         cut = [each for each in ends if isinstance(each, httpx.TransportError)]

@@ -30,6 +30,7 @@ from tests.keeping import (
     until_dropped,
     until_shown,
 )
+from ws_edge.metrics.served import page_of_node
 
 
 @pytest.fixture
@@ -56,6 +57,8 @@ async def test_runs_go_when_they_have_outlived_the_age_of_their_project(make_edg
 
     await until(looked, within_s=60)
     assert await left(streams, short) == []
+    told = (await page_of_node(edge.node)()).decode()
+    assert 'testcast_edge_runs_deleted_total{reason="age"} 1.0\n' in told and "testcast_runs_pinned 1.0\n" in told
     for each in (long, running, pinned, watched):
         assert "events" in await left(streams, each)
     assert not viewer.missing
@@ -88,7 +91,9 @@ async def test_a_clock_that_is_wrong_deletes_nothing(make_edge: MakeEdge, stream
     assert shown(edge, test_id), "the leader says that it is young"
     clock.offset_ms = None
     assert looks.now_ms() is None, "the broker's clock is not known"
+    looked_at = looks._looked_at
     await looks.look()
+    assert looks._looked_at == looked_at is not None, "this was none"
     clock.offset_ms = known
     edge.node.catalogue.compared(behind=True)
     assert looks.now_ms() is None, "the list is not complete"
@@ -96,7 +101,7 @@ async def test_a_clock_that_is_wrong_deletes_nothing(make_edge: MakeEdge, stream
     edge.node.keeping.pins._current = False
     assert looks.now_ms() is None, "nobody knows what is pinned"
     assert await left(streams, test_id) == ["events", "pictures", "snapshot"]
-    assert looks.statistics().deleted == 0
+    assert looks.statistics().deleted == 0 < looks.statistics().look_age_s
 
 
 async def test_an_empty_bucket_deletes_nothing_and_what_is_of_no_run_goes(

@@ -106,6 +106,12 @@ def _alike(name: str, good: object, bad: object) -> list[Series]:
     return [gauge(name, good, bad), gauge(name, good, bad, other)]
 
 
+def _keepers(one: int, other: int) -> list[Series]:
+    """Two edges; one that does not look tells 0."""
+    name = "testcast_edge_keeper_look_age_seconds"
+    return [gauge(name, min(one, 50), one), gauge(name, min(other, 50), other, EDGE | {"instance": "e2:9464"})]
+
+
 FIRING: Final = (
     Case("TestcastNoEdges", [gauge("up", 1, 0)], 30, {}),
     Case("TestcastNoEdges", [gauge("up", 1, "stale")], 30, {}),
@@ -136,6 +142,8 @@ FIRING: Final = (
         EDGE,
     ),
     Case("TestcastProjectorFailing", [counter("testcast_edge_projector_failures_total", 0, 1)], 60, EDGE),
+    Case("TestcastRunsNotDeleted", _keepers(3601, 3700), 30, {}),
+    Case("TestcastRunsNotDeleted", _keepers(3601, 0), 30, {}),
     Case("TestcastQueueGrowing", _alike("testcast_queue_oldest_seconds", 3, 901), 30, {}),
     Case("TestcastNoAgents", _alike("testcast_agents", 2, 0), 30, {}),
     Case("TestcastRunsFailing", _ended(1, 0), 1500, {}),
@@ -185,6 +193,8 @@ QUIET: Final = (
         0,
         {},
     ),
+    Case("TestcastRunsNotDeleted", _keepers(3601, 50), 0, {}),
+    Case("TestcastRunsNotDeleted", _keepers(0, 0), 0, {}),
     Case("TestcastQueueGrowing", _alike("testcast_queue_oldest_seconds", 3, 600), 0, {}),
     Case("TestcastNoAgents", _alike("testcast_agents", 2, 1), 0, {}),
     Case("TestcastRunsFailing", _ended(1, 1), 0, {}),

@@ -20,7 +20,7 @@ from tests.harness import publish, republish, until
 from tests.monitoring import files
 from tests.monitoring.world import Edge, World
 
-LONG: Final = {"TestcastQueueGrowing": ("> 900", "> 5")}
+LONG: Final = {"TestcastQueueGrowing": ("> 900", "> 5"), "TestcastRunsNotDeleted": ("> 3600", "> 80")}
 """Thresholds that are replaced in all trials: nobody waits a quarter of an hour."""
 SHORT: Final = LONG | {"TestcastEdgeStale": ("> 30", "> 3"), "TestcastCanaryMissing": ("> 60", "> 6")}
 """Those that are replaced where there is little time."""
@@ -251,6 +251,7 @@ SCENES: Final = (
             "TestcastEdgeDegraded",
             "TestcastCanaryMissing",
             "TestcastAgentOutboxFull",
+            "TestcastRunsNotDeleted",
         ),
         _broker_leaves_a_busy_agent,
         180,

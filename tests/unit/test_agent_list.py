@@ -78,17 +78,46 @@ def test_a_busy_agent_and_one_whose_run_has_ended(world: World, known: Known) ->
     over = world.run("Over", status="completed", worker="w-2")
     known.alive(over.test_id, "w-2")
     known.alive(going.test_id, "w-1")
-    busy = {"worker": "w-1", "busy": True, "heardMs": AT_MS, "testId": going.test_id, "title": "Going"}
+    busy, run = {"worker": "w-1", "busy": True, "heardMs": AT_MS}, {"testId": going.test_id, "title": "Going"}
     assert known.told() == {
-        "agents": [busy | {"sinceMs": AT_MS - 9000}, {"worker": "w-2", "busy": False, "heardMs": AT_MS}],
+        "agents": [
+            busy | {"runs": [run | {"sinceMs": AT_MS - 9000}]},
+            {"worker": "w-2", "busy": False, "heardMs": AT_MS},
+        ],
         "queue": {"length": 0},
     }
     assert len(known.also) == 2, "who else wants them gets them"
     again = msgspec.structs.replace(going, attempt=2, seq=going.seq + 100)
     world.store(again)
-    assert known.told()["agents"][0] == busy, "when the second attempt began is not known"
+    assert known.told()["agents"][0] == busy | {"runs": [run]}, "when the second attempt began is not known"
     world.store(msgspec.structs.replace(again, worker="w-9", seq=again.seq + 100))
     assert known.told()["agents"][0]["busy"] is False, "another agent has the run"
+
+
+def test_an_agent_that_plays_two_runs_has_both(world: World, known: Known) -> None:
+    one, two = (world.run(title, project=project, worker="w") for title, project in (("one", "a"), ("two", "b")))
+    for _ in range(2):
+        for run in (one, two):
+            known.alive(run.test_id, "w")
+            world.loop.run_for(5)
+    (agent,) = known.told()["agents"]
+    assert [run["title"] for run in agent["runs"]] == ["one", "two"]
+    world.catalogue.place_by_project()
+    assert [run["title"] for run in known.told("b")["agents"][0]["runs"]] == ["two"]
+    for _ in range(6):  # of the first one nothing is heard any more
+        world.loop.run_for(5)
+        known.alive(two.test_id, "w")
+    (agent,) = known.told()["agents"]
+    assert [run["title"] for run in agent["runs"]] == ["two"]
+    world.store(msgspec.structs.replace(two, status="completed", seq=two.seq + 100))
+    assert known.told()["agents"][0]["busy"] is False
+
+
+def test_a_crowd_of_runs_of_one_agent_is_cut(world: World, known: Known) -> None:
+    runs = [world.run(str(number), worker="w") for number in range(70)]
+    for run in runs:
+        known.alive(run.test_id, "w")
+    assert {run["title"] for run in known.told()["agents"][0]["runs"]} == {str(number) for number in range(6, 70)}
 
 
 def test_silence_is_told_and_then_forgotten(world: World, known: Known) -> None:
@@ -112,7 +141,7 @@ def test_of_a_foreign_run_nothing_is_told_but_that_the_agent_is_busy(world: Worl
         known.alive(run.test_id, worker)
     answer = known.told("a")
     assert answer["agents"][0] == {"worker": "w-1", "busy": True, "heardMs": AT_MS}
-    assert answer["agents"][1]["title"] == "own"
+    assert [run["title"] for run in answer["agents"][1]["runs"]] == ["own"]
     assert answer["queue"] == {"length": 0}, "how many wait elsewhere, and since when, is nobody's business"
     everything = orjson.dumps(answer).decode()
     assert not any(secret in everything for secret in (theirs.test_id, "secret", queued.test_id))
@@ -161,6 +190,9 @@ def test_the_waits_of_the_queue(world: World, known: Known) -> None:
     going = world.run(worker="w", started_at=AT_MS - 15_000)
     known.alive(going.test_id, "w")
     assert known.told()["queue"]["waitsMs"] == [25_000, 65_000]
+    second = world.run(worker="w", started_at=AT_MS - 5_000)
+    known.alive(second.test_id, "w")
+    assert known.told()["queue"]["waitsMs"] == [25_000, 35_000], "the same agent plays two"
 
 
 def test_estimates() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,8 +37,9 @@ class Game:
     async def _watch(self, _seconds: float) -> list[bytes]:
         return [self.shown]
 
-    async def _screenshot(self, picture: bytes) -> None:
+    async def _screenshot(self, picture: bytes, on_lost: Callable[[], None]) -> None:
         self.published.append(picture)
+        self.lose = on_lost
 
     async def shows(self, picture: bytes, after_s: float = SCREENSHOT_EVERY_S) -> None:
         self.now += after_s
@@ -70,3 +72,18 @@ async def test_at_most_two_a_second_and_the_newest_at_the_end() -> None:
     assert game.published == shown[::4]
     await game.observer.publish_screenshot(now=True)
     assert game.published[-1] == shown[-1]
+
+
+async def test_one_that_viewers_have_not_got_is_published_again_while_the_game_stands_still() -> None:
+    game = Game()
+    a, b = jpeg(0), jpeg(20)
+    await game.shows(a)
+    lose_a = game.lose
+    await game.shows(b)
+    lose_a()  # another one has replaced it
+    await game.shows(b)
+    assert game.published == [a, b]
+    game.lose()
+    await game.shows(b)
+    await game.shows(b)
+    assert game.published == [a, b, b]

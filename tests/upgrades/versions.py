@@ -21,8 +21,9 @@ from broker.jetstream import stream_config
 from broker.version import VERSION
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-TAG: Final = "v0.1.0"
-COMMIT: Final = "ba55c69972aecf48d8ba0f610d9c760e3ba3000a"
+TAG: Final = "v0.2.0"
+"""Of the version that was released before this one: a test compares it with CHANGELOG.md."""
+COMMIT: Final = "b896e645c7ea6eef1f6a88a6ee9973055f702090"
 """What `TAG` names, for clones that have no tags."""
 
 _OURS: Final = ("agent_worker", "broker", "dashboard_ui", "testcast", "tests", "ws_edge")
@@ -106,16 +107,21 @@ def previous(directory: Path) -> Version:
 
 
 def _archive() -> bytes:
-    for name in (TAG, COMMIT):
-        made = _git("archive", "--format=tar", name, *_OURS, "pyproject.toml")
+    for name in (f"refs/tags/{TAG}", COMMIT):
+        made = git("archive", "--format=tar", name, *_OURS, "pyproject.toml")
         if made.returncode == 0:
             return made.stdout
-    shallow = _git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+    shallow = git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
     why = "this clone is shallow" if shallow else made.stderr.decode(errors="replace").strip()
     raise NoHistory(f"{TAG} ({COMMIT[:7]}) cannot be had from the history: {why}")
 
 
-def _git(*argv: str) -> subprocess.CompletedProcess[bytes]:
+def git(*argv: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs git in this repository.
+
+    Raises:
+        NoHistory: there is no git.
+    """
     try:
         return subprocess.run(["git", *argv], cwd=ROOT, capture_output=True, check=False)
     except OSError as error:

@@ -1,12 +1,15 @@
 """`GET /tests/<id>/export`: a run as a file, made while it is sent.
 
 An export reads the run a page at a time and waits for its client, so that it holds a page of pictures however long the
-run is. A client that does not take it is cut off as with any other answer (`transport/unread.py`).
+run is. A client that does not take it is cut off as with any other answer (`transport/unread.py`). So is one whose
+proof ends meanwhile: it is revoked, it expires, or the share link goes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import Final, NamedTuple
 
@@ -34,16 +37,21 @@ from broker.export.source import (
 )
 from broker.jetstream.run_source import open_run
 from broker.log import RateLimited
-from ws_edge.access import Action, Principal, audit
+from ws_edge.access import Action, NotAuthenticated, Principal, Undecided, audit
+from ws_edge.access.records import proofs_of, shared_run
 from ws_edge.api import quotas, rpc
-from ws_edge.api.outside import address_of
+from ws_edge.api.outside import address_of, limited_address_of
 from ws_edge.node import Node
 from ws_edge.response_headers import NOT_A_PAGE, POLICY
+from ws_edge.transport.buckets import TooManyRequests
+from ws_edge.transport.quotas import own_subject
 
 PATH: Final = "/tests/{test_id}/export"
 _AT_ONCE: Final = 4
 """Exports of this process that are under way. Each holds about 2 MB and reads from the broker as fast as its client
 takes it."""
+_EACH: Final = 2
+"""Of these for one address, and for one principal: who takes nothing holds up no one else."""
 _RETRY_AFTER_S: Final = 5
 _REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "not_found"})
 """Codes that go to the audit log."""
@@ -84,6 +92,8 @@ class Exports:
     def __init__(self, at_once: int = _AT_ONCE) -> None:
         self._at_once = at_once
         self._under_way = 0
+        self._by_key: Counter[str] = Counter()
+        """Those under way, by address and by principal."""
         self._refused = 0
 
     def __repr__(self) -> str:
@@ -104,7 +114,7 @@ class Exports:
             who = await rpc.identify(node, request)
             quotas.count(node, request, "export", Action.WATCH, who)
             await rpc.authorize(node, who, Action.WATCH, test_id)
-            return await self._answer(node, request, asked)
+            return await self._answer(node, request, asked, who)
         except TestcastError as error:
             error = quotas.judged(node, request, error)
             if error.code in _REFUSALS:
@@ -114,34 +124,102 @@ class Exports:
             after = getattr(error, "retry_after_s", None)
             return rpc.error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
 
-    async def _answer(self, node: Node, request: Request, asked: Asked) -> Response:
-        self._take(node)
-        given = False
+    async def _answer(self, node: Node, request: Request, asked: Asked, who: Principal) -> Response:
+        keys = _keys(node, request, who)
+        self._take(node, keys)
+        proof, given = Proof(node, who, asked.test_id), False
         try:
             known = node.snapshot(asked.test_id)
             source = await open_run(node.log, node.log.streams, asked.test_id, asked.stretch, known)
             headers, media_type = _headers(source, asked.form), MEDIA_TYPES[asked.form]
+            proof.check()
             if request.method == "HEAD":
                 return Response(headers=headers, media_type=media_type)
             if asked.form == "junit":
-                return Response(await junit_xml(source), headers=headers, media_type=media_type)
+                content = await junit_xml(source)
+                proof.check()
+                return Response(content, headers=headers, media_type=media_type)
             pieces = html_pieces(source, assets()) if asked.form == "html" else json_pieces(source)
             given = True
-            return _Body(pieces, asked.test_id, headers, media_type, self._give_back)
+            return _Body(pieces, proof, headers, media_type, lambda: self._give_back(proof, keys))
         finally:
             if not given:
-                self._give_back()
+                self._give_back(proof, keys)
 
-    def _take(self, node: Node) -> None:
+    def _take(self, node: Node, keys: list[str]) -> None:
         if node.draining:
             raise Busy("this edge is going away: ask again, and another answers")
         if self._under_way >= self._at_once:
             self._refused += 1
             raise Busy(f"{self._at_once} exports are under way: try again in {_RETRY_AFTER_S} s")
+        if max(self._by_key[key] for key in keys) >= _EACH:
+            self._refused += 1
+            raise TooManyRequests("exports at once", _RETRY_AFTER_S)
         self._under_way += 1
+        self._by_key.update(keys)
 
-    def _give_back(self) -> None:
+    def _give_back(self, proof: Proof, keys: list[str]) -> None:
+        proof.release()
         self._under_way -= 1
+        self._by_key = +(self._by_key - Counter(keys))
+
+
+class Proof:
+    """The proof of who takes an export along, from the beginning to the end. A `ProvedSocket`: of the open ones of the
+    node, which tell when one ends. An export cannot bring another one, so it has no grace.
+
+    Attributes:
+        ended: why it does not count any more; empty while it does.
+    """
+
+    def __init__(self, node: Node, who: Principal, test_id: str) -> None:
+        self._node = node
+        self._who = who
+        self.test_id = test_id
+        self.ended = ""
+        self.on_end: Callable[[], None] = lambda: None
+        node.hub.proofs.hold(self, who.expires_at, proofs_of(who))
+        if node.records.has_ended(who):
+            self.close(0, "token_revoked")
+
+    def __repr__(self) -> str:
+        return f"<Proof of an export of {self.test_id} {self.ended}>"
+
+    def check(self) -> None:
+        """Returns while it counts.
+
+        Raises:
+            NotAuthenticated: it does not any more.
+        """
+        if self.ended:
+            raise NotAuthenticated(f"the proof of who asks has ended meanwhile: {self.ended}")
+
+    def release(self) -> None:
+        """The export is over."""
+        self._node.hub.proofs.release(self)
+
+    def proof_ended(self, code: str, grace_ms: int) -> None:
+        """See `ProvedSocket`."""
+        self.close(0, code)
+
+    def share_ended(self, proof: str) -> None:
+        """See `ProvedSocket`. Something else may still show the run."""
+        ids = self._who.share_ids - {proof.partition(".")[2]}
+        runs = frozenset(each.partition(".")[0] for each in ids)
+        self._who = self._who._replace(shared_runs=runs, share_ids=ids)
+        if shared_run(proof) != self.test_id:
+            return
+        try:
+            self._node.access.authorize(self._who, Action.WATCH, self.test_id)
+        except (TestcastError, Undecided):
+            self.close(0, "share_ended")
+
+    def close(self, code: int, reason: str) -> None:
+        """Ends the export."""
+        if not self.ended:
+            self.ended = reason
+            self.release()
+            self.on_end()
 
 
 class _Body(StreamingResponse):
@@ -150,14 +228,14 @@ class _Body(StreamingResponse):
     def __init__(
         self,
         pieces: AsyncGenerator[bytes, None],
-        test_id: str,
+        proof: Proof,
         headers: dict[str, str],
         media_type: str,
         on_end: Callable[[], None],
     ) -> None:
         super().__init__(pieces, headers=headers, media_type=media_type)
         self._pieces = pieces
-        self._test_id = test_id
+        self._proof = proof
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,16 +247,32 @@ class _Body(StreamingResponse):
             await self._pieces.aclose()
 
     async def stream_response(self, send: Send) -> None:
-        """Sends the pieces. One that the broker withholds is the end of the connection: the client sees the answer cut
-        off, and not a shorter run."""
+        """Sends the pieces. One that the broker withholds is the end of the connection, and so is the end of the proof:
+        the client sees the answer cut off, and not a shorter run."""
+        proof = self._proof
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            async for piece in self._pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        except (BrokerUnavailable, BrokerRefused) as error:
-            _log.warning("an export of test %s was cut off: %s", self._test_id, error)
+            async with asyncio.timeout(None) as ends:
+                proof.on_end = lambda: ends.reschedule(0)
+                if proof.ended:
+                    proof.on_end()
+                async for piece in self._pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except (BrokerUnavailable, BrokerRefused, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and not proof.ended:
+                raise
+            _log.warning("an export of test %s was cut off: %s", proof.test_id, proof.ended or error)
             return
+        finally:
+            proof.on_end = lambda: None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _keys(node: Node, request: Request, who: Principal) -> list[str]:
+    """What an export counts against: its address, and its principal where it has one of its own."""
+    subject = own_subject(who)
+    at = f"at {limited_address_of(node.config, request)}"
+    return [at] if subject is None else [at, f"by {subject}"]
 
 
 def _asked(request: Request) -> Asked:

@@ -44,6 +44,7 @@ def families(
     yield from _frames(figures)
     yield from _calls(figures)
     yield from _views(figures)
+    yield from _keeping(figures)
     yield from _canary(figures)
     yield from _installation(figures)
 
@@ -229,6 +230,26 @@ def _views(figures: NodeStatistics) -> Iterable[Metric]:
     )
 
 
+def _keeping(figures: NodeStatistics) -> Iterable[Metric]:
+    keeping, keeper = figures.keeping, figures.keeping.keeper
+    return (
+        counters(
+            f"{EDGE}runs_deleted_total",
+            "Runs that this edge has deleted: for their age, on request, or where a deletion was cut short.",
+            "reason",
+            {"age": keeper.deleted, "request": keeping.requested, "cut_short": keeper.finished},
+        ),
+        counter(f"{EDGE}subjects_purged_total", "Subjects with messages of no run that were emptied.", keeper.purged),
+        counter(f"{EDGE}deletion_failures_total", "Steps that the broker did not answer, or refused.", keeper.failures),
+        gauge(f"{EDGE}deletions_pending", "Deletions that have begun and have not ended.", keeper.begun),
+        gauge(
+            f"{EDGE}keeper_look_age_seconds",
+            "Since when this edge has not looked at all runs for their age; 0 where it does not.",
+            keeper.look_age_s,
+        ),
+    )
+
+
 def _canary(figures: NodeStatistics) -> Iterable[Metric]:
     canary = figures.canary
     yield gauge(f"{EDGE}canary_running", "1: this edge follows a probe of its own through the broker.", canary.running)
@@ -243,6 +264,7 @@ def _canary(figures: NodeStatistics) -> Iterable[Metric]:
 def _installation(figures: NodeStatistics) -> Iterable[Metric]:
     installation, catalogue = figures.installation, figures.catalogue
     yield gauges("testcast_runs", "Runs by status; of the whole installation.", "status", catalogue.by_status)
+    yield gauge("testcast_runs_pinned", "Pinned runs; of the whole installation.", figures.keeping.pins.pinned)
     yield gauge("testcast_queue_jobs", "Runs that wait for an agent; of the whole installation.", catalogue.queued)
     if figures.queue_oldest_s is not None:
         yield gauge(

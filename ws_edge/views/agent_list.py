@@ -28,6 +28,8 @@ REMEMBERED_S: Final = 600.0
 """An agent that has not been heard of for longer is left out."""
 _MAX_AGENTS: Final = 1000
 """Names come from whoever may publish signs of life."""
+_MAX_RUNS_EACH: Final = 64
+"""Of one agent, the newest signs of life: as many as it plays at once at most (`TESTCAST_AGENT_CONCURRENCY`)."""
 MAX_LISTED: Final = 200
 _FRESH_S: Final = 2.0
 """Every page with the panel open asks every few seconds; the broker is asked for all of them together."""
@@ -44,7 +46,6 @@ _limited = RateLimited(logging.getLogger("testcast.agents"), per_s=1.0)
 
 
 class _Heard(NamedTuple):
-    test_id: str
     at: float
     """Loop time."""
     at_ms: int
@@ -72,8 +73,8 @@ class AgentList:
         self._catalogue = catalogue
         self._broker_ms = broker_ms
         self._also = also
-        self._heard: dict[str, _Heard] = {}
-        """By name; the one heard longest ago first."""
+        self._heard: dict[str, dict[str, _Heard]] = {}
+        """By name and test id; the one heard longest ago first, in both. None is empty."""
         self._free: int | None = None
         """How many wait for a run; None: not known."""
         self._asked_at = float("-inf")
@@ -93,10 +94,12 @@ class AgentList:
             return
         if test_id is None or not isinstance(worker, str) or not 0 < len(worker) <= MAX_WORKER_CHARS:
             return
-        self._heard.pop(worker, None)
-        self._heard[worker] = _Heard(test_id, asyncio.get_running_loop().time(), self._now_ms())
-        if len(self._heard) > _MAX_AGENTS:
-            del self._heard[next(iter(self._heard))]
+        heard = self._heard[worker] = self._heard.pop(worker, {})
+        heard.pop(test_id, None)
+        heard[test_id] = _Heard(asyncio.get_running_loop().time(), self._now_ms())
+        for crowded, most in ((heard, _MAX_RUNS_EACH), (self._heard, _MAX_AGENTS)):
+            if len(crowded) > most:
+                crowded.pop(next(iter(crowded)))
 
     async def refresh(self) -> None:
         """Asks the broker how many agents wait, unless it was asked just now. Without an answer it is not known."""
@@ -120,7 +123,7 @@ class AgentList:
         the installation, so they are told only to who may see all.
         """
         now = asyncio.get_running_loop().time()
-        while self._heard and now - next(iter(self._heard.values())).at > REMEMBERED_S:
+        while self._heard and now - _newest(next(iter(self._heard.values()))).at > REMEMBERED_S:
             del self._heard[next(iter(self._heard))]
         agents = [self._agent(name, heard, seen, now) for name, heard in self._heard.items()]
         agents.sort(key=lambda agent: (not agent["busy"], agent["worker"]))
@@ -135,29 +138,45 @@ class AgentList:
             answer["more"] = len(agents) - MAX_LISTED
         return answer if self._free is None else answer | {"free": self._free}
 
-    def _agent(self, name: str, heard: _Heard, seen: RunList, now: float) -> dict[str, Any]:
-        run = self._catalogue.snapshot(heard.test_id)
-        busy = run is not None and not run.ended and run.worker in (None, name)
-        agent: dict[str, Any] = {"worker": name, "busy": busy, "heardMs": heard.at_ms}
-        if now - heard.at > AGENT_SILENT_S:
+    def _agent(self, name: str, heard: dict[str, _Heard], seen: RunList, now: float) -> dict[str, Any]:
+        newest, played = _newest(heard), self._played(name, heard)
+        agent: dict[str, Any] = {"worker": name, "busy": bool(played), "heardMs": newest.at_ms}
+        if now - newest.at > AGENT_SILENT_S:
             agent["silent"] = True
-        if busy and (own := seen.snapshot(heard.test_id)) is not None:
-            agent |= {"testId": own.test_id, "title": own.title}
-            if own.started_at is not None and own.attempt <= 1:  # when a later attempt began is in its events only
-                agent["sinceMs"] = own.started_at
+        own = [each for run in played if (each := seen.snapshot(run.test_id)) is not None]
+        if own:
+            agent["runs"] = [_run(each) for each in sorted(own, key=lambda run: (run.created_at, run.test_id))]
         return agent
+
+    def _played(self, name: str, heard: dict[str, _Heard]) -> list[Snapshot]:
+        """The runs that an agent played when it was last heard of."""
+        at = _newest(heard).at
+        told = (self._catalogue.snapshot(test_id) for test_id, each in heard.items() if at - each.at <= AGENT_SILENT_S)
+        return [run for run in told if run is not None and not run.ended and run.worker in (None, name)]
 
     def _waits(self, length: int, now: float) -> list[int]:
         """About how long each of the next runs waits, ms; empty: not known."""
         if not length or self._catalogue.stale_for_s is not None:
             return []
-        busy = [
-            run
-            for heard in self._heard.values()
-            if now - heard.at <= AGENT_SILENT_S and (run := self._catalogue.snapshot(heard.test_id)) is not None
+        began = [
+            run.started_at
+            for name, heard in self._heard.items()
+            if now - _newest(heard).at <= AGENT_SILENT_S
+            for run in self._played(name, heard)
+            if run.attempt <= 1 and run.started_at is not None
         ]
-        began = [run.started_at for run in busy if not run.ended and run.attempt <= 1 and run.started_at is not None]
         return waits(self._now_ms(), began, durations(self._catalogue.newest(_LOOKED_AT)), min(length, PLACES))
+
+
+def _newest(heard: dict[str, _Heard]) -> _Heard:
+    return heard[next(reversed(heard))]
+
+
+def _run(run: Snapshot) -> dict[str, Any]:
+    told: dict[str, Any] = {"testId": run.test_id, "title": run.title}
+    if run.started_at is not None and run.attempt <= 1:  # when a later attempt began is in its events only
+        told["sinceMs"] = run.started_at
+    return told
 
 
 def durations(every: Iterable[Snapshot]) -> list[int]:
@@ -175,7 +194,7 @@ def waits(at_ms: int, began_ms: Sequence[int], measured_ms: Sequence[int], place
     """About how long the next runs of the queue wait, ms: if each takes as long as the median of those measured. Pure.
 
     Args:
-        began_ms: when each busy agent has begun its run.
+        began_ms: when each run that is played has begun. An agent may play several.
         measured_ms: how long ended runs have taken.
         places: for how many runs.
 

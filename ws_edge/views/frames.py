@@ -34,7 +34,7 @@ class FramesPage(NamedTuple):
     """Number of the newest one that is shown; 0 for none."""
     more: bool
     gone: bool
-    """The run's early pictures are not kept any more."""
+    """The run may have had earlier pictures, which are not kept any more. Whether it had any is not known."""
     unreadable: dict[str, int]
     """Pictures that are kept and not shown, by reason."""
 
@@ -149,7 +149,7 @@ class Frames:
         rows, more = run.index.page(after, limit)
         newest = run.newest
         unreadable = {reason: count for reason, count in run.index.unreadable.items() if count}
-        return FramesPage(rows, newest.number if newest else 0, more, _has_gone(run, began_ms), unreadable)
+        return FramesPage(rows, newest.number if newest else 0, more, _may_have_gone(run, began_ms), unreadable)
 
     async def run(self) -> None:
         """Looks after the lists until cancelled."""
@@ -233,7 +233,7 @@ class Frames:
         return task
 
 
-def _has_gone(run: RunFrames, began_ms: int) -> bool:
+def _may_have_gone(run: RunFrames, began_ms: int) -> bool:
     state, first = run.state, run.index.first
     if state is None:
         return False

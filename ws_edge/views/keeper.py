@@ -65,6 +65,8 @@ class KeeperStatistics(NamedTuple):
     """Tries that the broker did not answer, or refused."""
     begun: int
     """Deletions that have begun and have not ended."""
+    look_age_s: float
+    """Since it has last looked at all runs, or since it runs; 0 while it does not look."""
 
 
 class Keeper:
@@ -101,6 +103,8 @@ class Keeper:
         self._begun: dict[str, tuple[str, float]] = {}
         """By test id: the life of the stream of events, and when to go on with it, loop time."""
         self._deleted = self._finished = self._failures = 0
+        self._looked_at: float | None = None
+        """When the last look has ended that nothing cut short, or the first one was waited for, loop time."""
 
     def __repr__(self) -> str:
         return f"<Keeper deleted={self._deleted} finished={self._finished} begun={len(self._begun)}>"
@@ -108,7 +112,8 @@ class Keeper:
     def statistics(self) -> KeeperStatistics:
         """The figures of this moment."""
         counts = (self._deleted, self._finished, self._leftovers.purged, self._failures)
-        return KeeperStatistics(*counts, len(self._begun))
+        age_s = 0.0 if self._looked_at is None else asyncio.get_running_loop().time() - self._looked_at
+        return KeeperStatistics(*counts, len(self._begun), age_s)
 
     def on_mark(self, change: SnapshotChange) -> None:
         """Takes in that a run is being deleted, or was."""
@@ -121,6 +126,8 @@ class Keeper:
         """Looks until cancelled."""
         loop = asyncio.get_running_loop()
         look_at = loop.time() + self._pause_s()
+        if self._by_age and self._looked_at is None:
+            self._looked_at = loop.time()
         while True:
             await asyncio.sleep(_TICK_S)
             await self._finish_begun(loop.time())
@@ -184,6 +191,7 @@ class Keeper:
                 return False
         try:
             await self._leftovers.look(self.now_ms, self._retention.leftovers_s)
+            self._looked_at = asyncio.get_running_loop().time()
         except TestcastError as error:
             self._failed("purging what is of no run", error)
         return len(found) > _MOST

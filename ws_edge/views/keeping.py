@@ -24,6 +24,8 @@ class KeepingStatistics(NamedTuple):
 
     pins: PinsStatistics
     keeper: KeeperStatistics
+    requested: int
+    """Runs that were deleted because somebody asked this node to, since its start."""
 
 
 class Keeping:
@@ -44,6 +46,7 @@ class Keeping:
         self._log = log
         self._catalogue = catalogue
         self._most_pins = config.pins_per_project
+        self._requested = 0
         self.pins = Pins(PinStore(log.connection), catalogue.set_pinned)
         self.keeper = Keeper(log, catalogue, self.pins, clock, config.retention, watched, by_age=config.keeper)
         self.on_deleted: list[Callable[[str], None]] = []
@@ -55,7 +58,7 @@ class Keeping:
 
     def statistics(self) -> KeepingStatistics:
         """The figures of this moment."""
-        return KeepingStatistics(self.pins.statistics(), self.keeper.statistics())
+        return KeepingStatistics(self.pins.statistics(), self.keeper.statistics(), self._requested)
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -100,3 +103,4 @@ class Keeping:
     async def delete(self, test_id: str) -> None:
         """Deletes a run. See `Deletion.delete` for what it raises."""
         await Deletion(self._log).delete(test_id)
+        self._requested += 1

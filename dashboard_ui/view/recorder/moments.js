@@ -3,6 +3,9 @@
  *
  * Positions on the time line are in ms from its start. A gap between two moments counts for at most `MAX_GAP_MS`: a run
  * that waited an hour, or whose agent has a wrong clock, has a time line that can still be used.
+ *
+ * A picture belongs to the event that it names; without one, to the newest event at its time. A time that is far from
+ * those of all events says nothing: such a picture goes with the one before it, by number.
  */
 
 import { ended } from "../../client/fold.js";
@@ -24,6 +27,8 @@ export const MAX_GAP_MS = 10_000;
 const MAX_WAIT_MS = 1000;
 /** An agent publishes two pictures a second: the first of an event that is older shows something that came later. */
 const SAME_MOMENT_MS = 1000;
+/** A time so long before the first event, or after the newest, is a wrong one. */
+const FAR_MS = 60_000;
 
 export class Moments {
   constructor() {
@@ -33,17 +38,26 @@ export class Moments {
     this.ofFrame = new Map();
     /** @type {RunEvent[]} */
     this.events = [];
+    /** @type {FrameInfo[]} */
+    this.frames = [];
     this.generation = -1;
     this.takenEvents = 0;
     this.takenFrames = 0;
     /** @type {FrameInfo|undefined} */
     this.lastFrame = undefined;
-    /** The newest time of a picture that names no event, ms: an event before it changes its place. */
+    /** The sequence of the event that each picture belongs to, by its number. @type {Map<number, number>} */
+    this.places = new Map();
+    /** The newest time that a picture was placed by, ms: an event before it changes that place. */
     this.placedByTime = -Infinity;
-    /** For each event, the earliest time of it and all that follow it, ms. @type {number[]} */
-    this.earliest = [];
+    /** Of the times that are too far to place a picture by, the nearest to those of the events, ms. */
+    this.far = { before: -Infinity, after: Infinity };
+    /** The earliest and the latest time of an event, ms. */
+    this.span = { from: Infinity, to: -Infinity };
+    /** The indexes of events that no later one is earlier than, or as early as. @type {number[]} */
+    this.steps = [];
     this.started = false;
-    /** When the run started, ms by the publisher's clock, and where that is on the time line, ms. */
+    /** Where in the list the run started, when, ms by the publisher's clock, and where that is on the time line, ms. */
+    this.startIndex = 0;
     this.startedAt = 0;
     this.startsAt = 0;
   }
@@ -58,7 +72,7 @@ export class Moments {
   }
 
   /**
-   * Takes what is new. What belongs before the last moment costs a pass over all of them.
+   * Takes what is new. What belongs before the last moment costs a pass over those that come after it.
    *
    * @param {RunEvent[]} events by seq
    * @param {FrameInfo[]} frames by number
@@ -69,49 +83,97 @@ export class Moments {
     const replaced = generation !== this.generation || events.length < this.takenEvents;
     const moved = this.takenFrames > 0 && frames[this.takenFrames - 1] !== this.lastFrame;
     if (!replaced && !moved && events.length === this.takenEvents && frames.length === this.takenFrames) return false;
-    const newEvents = events.slice(this.takenEvents);
-    const newFrames = frames.slice(this.takenFrames);
-    this.events = events;
-    if (replaced || moved || !this.follows(newEvents, newFrames)) {
-      Object.assign(this, { list: [], ofFrame: new Map(), placedByTime: -Infinity, earliest: [], started: false });
-      this.append(events, frames);
-    } else this.append(newEvents, newFrames);
+    const [newEvents, newFrames] = [events.slice(this.takenEvents), frames.slice(this.takenFrames)];
+    const isFirst = this.takenEvents === 0;
+    Object.assign(this, { events, frames });
+    if (replaced || moved || isFirst || !this.takeOn(newEvents, newFrames)) this.takeAll();
     Object.assign(this, { generation, takenEvents: events.length, takenFrames: frames.length, lastFrame: frames.at(-1) });
     return true;
   }
 
-  /** Whether all of these come after the last moment. @param {RunEvent[]} events @param {FrameInfo[]} frames */
-  follows(events, frames) {
-    const last = this.list.at(-1);
-    if (!last) return true;
-    if (events.length && events[0].seq <= last.seq) return false;
-    if (events.some(({ timestamp }) => timestamp <= this.placedByTime)) return false;
-    const newest = this.takenFrames ? (this.lastFrame?.number ?? 0) : 0;
-    return frames.every((info) => info.number > newest && this.seqOf(info) >= last.seq);
+  takeAll() {
+    Object.assign(this, { list: [], ofFrame: new Map(), places: new Map(), placedByTime: -Infinity, started: false, startIndex: 0 });
+    Object.assign(this, { far: { before: -Infinity, after: Infinity }, span: { from: Infinity, to: -Infinity }, steps: [] });
+    this.readTimes(0);
+    this.append(this.events, this.frames);
   }
 
-  /** The event that a picture belongs to: the one that it names, or the newest at its time. @param {FrameInfo} info */
-  seqOf({ seq, at }) {
-    if (seq > 0) return seq;
-    const { events } = this;
-    if (!events.length) return 0;
-    // A clock may have been set back: the last event of those at or before the time counts.
-    const after = at > 0 ? firstOf(this.earliestTimes(), (time) => time > at) : events.length;
-    return events[Math.max(0, after - 1)].seq;
+  /** @param {RunEvent[]} events @param {FrameInfo[]} frames @returns {boolean} false: everything has to be taken again */
+  takeOn(events, frames) {
+    let since = events.length ? events[0].seq : Infinity; // moments from this event on are made again
+    const earliest = Math.min(...events.map(({ timestamp }) => timestamp));
+    if (earliest <= this.placedByTime) since = Math.min(since, this.eventAt(earliest));
+    this.readTimes(this.takenEvents);
+    if (this.isNear(this.far.before) || this.isNear(this.far.after)) return false;
+    for (const info of frames) since = Math.min(since, this.place(info) + 1);
+    const again = this.cut(since);
+    if (!again) return false;
+    this.append(this.events.slice((this.list.at(-1)?.event ?? -1) + 1), [...again, ...frames]);
+    return true;
   }
-
-  earliestTimes() {
-    const { events } = this;
-    if (this.earliest.length !== events.length) {
-      this.earliest = events.map(({ timestamp }) => timestamp);
-      for (let i = events.length - 2; i >= 0; i--) this.earliest[i] = Math.min(this.earliest[i], this.earliest[i + 1]);
+  /** Takes the times of events. @param {number} from their index */
+  readTimes(from) {
+    const { events, steps } = this;
+    for (let i = from; i < events.length; i++) {
+      const { timestamp } = events[i];
+      while (steps.length && events[steps[steps.length - 1]].timestamp >= timestamp) steps.pop();
+      steps.push(i);
+      this.span = { from: Math.min(this.span.from, timestamp), to: Math.max(this.span.to, timestamp) };
     }
-    return this.earliest;
   }
 
-  /** @param {RunEvent[]} events @param {FrameInfo[]} frames */
+  /** Whether a time is one at which the run may have been tested. @param {number} at ms */
+  isNear(at) {
+    return !this.events.length || (at >= this.span.from - FAR_MS && at <= this.span.to + FAR_MS);
+  }
+
+  /** The newest event at a time; the first one if all are later. @param {number} at ms @returns {number} its seq */
+  eventAt(at) {
+    const { events, steps } = this;
+    // A clock may have been set back: the last event of those at or before the time counts.
+    const after = firstOf(steps, (index) => events[index].timestamp > at);
+    return events[after ? steps[after - 1] : 0].seq;
+  }
+
+  /** The event that a picture belongs to. Those before it, by number, have their place. @param {FrameInfo} info @returns {number} its seq */
+  place(info) {
+    const seq = info.seq > 0 ? info.seq : this.placeByTime(info);
+    this.places.set(info.number, seq);
+    return seq;
+  }
+
+  /** @param {FrameInfo} info @returns {number} */
+  placeByTime({ number, at }) {
+    if (!this.events.length) return 0;
+    if (at > 0 && this.isNear(at)) {
+      this.placedByTime = Math.max(this.placedByTime, at);
+      return this.eventAt(at);
+    }
+    if (at > this.span.to) this.far.after = Math.min(this.far.after, at);
+    else if (at > 0) this.far.before = Math.max(this.far.before, at);
+    const before = this.frames[firstOf(this.frames, (each) => each.number >= number) - 1];
+    return (before && this.places.get(before.number)) || this.events[0].seq;
+  }
+
+  /**
+   * Takes the last moments away, those of an event and all that follow it.
+   *
+   * @param {number} since the seq of that event
+   * @returns {FrameInfo[]|null} their pictures by number; null: the beginning of the run would go, too
+   */
+  cut(since) {
+    const from = firstOf(this.list, ({ seq }) => seq >= since);
+    if (from < this.list.length && from <= this.startIndex) return null;
+    /** @type {FrameInfo[]} */
+    const frames = [];
+    for (const [i, { frame }] of this.list.splice(from).entries())
+      if (frame && this.ofFrame.get(frame.number) === from + i) frames.push(frame);
+    return frames.sort((a, b) => a.number - b.number);
+  }
+
+  /** @param {RunEvent[]} events @param {FrameInfo[]} frames by number */
   append(events, frames) {
-    const placed = frames.map((info) => ({ info, seq: this.seqOf(info) }));
+    const placed = frames.map((info) => ({ info, seq: this.place(info) }));
     placed.sort((a, b) => a.seq - b.seq || a.info.number - b.info.number);
     let next = 0;
     const framesBefore = (/** @type {number} */ seq) => {
@@ -129,7 +191,8 @@ export class Moments {
     const last = this.list.at(-1);
     const starts = event.type !== "status" || event.status !== "queued";
     const at = this.position(event.timestamp);
-    if (starts && !this.started) Object.assign(this, { started: true, startedAt: event.timestamp, startsAt: at });
+    if (starts && !this.started)
+      Object.assign(this, { started: true, startIndex: this.list.length, startedAt: event.timestamp, startsAt: at });
     this.list.push({
       seq: event.seq,
       number: 0,
@@ -143,8 +206,8 @@ export class Moments {
   /** @param {{info: FrameInfo, seq: number}} placed */
   takeFrame({ info, seq }) {
     const last = this.list.at(-1);
-    if (info.seq === 0) this.placedByTime = Math.max(this.placedByTime, info.at || Infinity);
-    const time = info.at || (last?.time ?? 0);
+    const told = info.at > 0 && (info.seq > 0 || this.isNear(info.at));
+    const time = told ? info.at : (last?.time ?? 0);
     const same = last?.number === 0 && info.seq === last.seq && last.frame?.seq !== seq;
     if (last && same && time - last.time <= SAME_MOMENT_MS) last.frame = info;
     else {

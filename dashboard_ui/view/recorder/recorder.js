@@ -97,8 +97,9 @@ export class Recorder {
     if (changed || pictures !== this.drawnPictures)
       this.track.update(head.moments, marks, { ready: log.loaded || log.list.length > 0, gone: log.gone });
     this.drawnPictures = pictures;
-    this.note.hidden = !log.gone;
-    setText(this.note, log.gone ? "The early pictures of this run are no longer kept." : "");
+    // Whether there were any is not known: of a run without pictures nothing is said.
+    this.note.hidden = !log.gone || log.list.length === 0;
+    setText(this.note, "No earlier pictures of this run are kept.");
     this.draw();
   }
 
@@ -148,7 +149,7 @@ export class Recorder {
 
   /** What stands in the place of a picture that does not exist. */
   wordsWithout() {
-    if (this.log.gone) return "This picture is no longer kept";
+    if (this.log.gone) return "No picture of this moment is kept";
     if (this.log.list.length) return "No picture yet";
     return this.head.live ? "No picture" : "Only the newest picture was kept";
   }

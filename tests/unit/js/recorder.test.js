@@ -38,12 +38,57 @@ describe("moments", () => {
     assert.deepEqual(brief(momentsOf([event(1, 0)], [frame(7, 1, 5000)])), [[1, 0, 0], [1, 7, 7]]);
   });
 
-  test("a picture without an event is placed by its time, one without a time at the end", () => {
+  test("a picture without an event is placed by its time, one without a time goes with the picture before it", () => {
     const events = [event(1, 0), event(2, 1000), event(3, 2000)];
     assert.deepEqual(brief(momentsOf(events, [frame(5, 0, 1500), frame(6, 0, 9000)])), [[1, 0, 0], [2, 0, 0], [2, 5, 5], [3, 0, 5], [3, 6, 6]]);
-    assert.deepEqual(brief(momentsOf(events, [frame(9, 0, null)])).at(-1), [3, 9, 9]);
+    assert.deepEqual(brief(momentsOf(events, [frame(8, 2, 1100), frame(9, 0, null)])), [[1, 0, 0], [2, 0, 8], [2, 9, 9], [3, 0, 9]]);
+    assert.deepEqual(brief(momentsOf(events, [frame(9, 0, null)])), [[1, 0, 0], [1, 9, 9], [2, 0, 9], [3, 0, 9]]);
     assert.deepEqual(brief(momentsOf(events, [frame(9, 0, -500)]))[1], [1, 9, 9], "before the first event: with it");
     assert.deepEqual(brief(momentsOf([], [frame(9, 0, 0), frame(10, 4, 0)])), [[0, 9, 9], [4, 10, 10]]);
+  });
+
+  for (const [name, at] of [["far in the future", 9e12], ["far in the past", -T0 + 1]])
+    test(`a picture whose time is ${name} goes with the one before it, and hides no other`, () => {
+      const events = [event(1, 0), event(2, 1000), event(3, 2000), event(4, 3000)];
+      const frames = [frame(5, 0, 200), frame(6, 0, 1200), frame(7, 0, at), frame(8, 0, 2200), frame(9, 0, at)];
+      const moments = momentsOf(events, frames);
+      assert.deepEqual(brief(moments), [[1, 0, 0], [1, 5, 5], [2, 0, 5], [2, 6, 6], [2, 7, 7], [3, 0, 7], [3, 8, 8], [3, 9, 9], [4, 0, 9]]);
+      assert.deepEqual(moments.list.map((each) => each.at), [0, 200, 1000, 1200, 1200, 2000, 2200, 2200, 3000]);
+      frames.push(frame(10, 0, 3100));
+      moments.update(events, frames, 0);
+      assert.equal(moments.list.at(-1).frame.number, 10);
+    });
+
+  test("while pictures have wrong times, an event costs no more than others", () => {
+    for (const at of [() => 9e12, () => -T0 + 1, () => null, (n) => n * 100 + 50_000]) {
+      const [events, frames] = [[event(1, 0)], [frame(1, 0, 10)]];
+      const moments = momentsOf(events, frames);
+      let taken = 0;
+      for (const name of ["takeEvent", "takeFrame"]) {
+        const take = moments[name].bind(moments);
+        moments[name] = (each) => (taken++, take(each));
+      }
+      for (let n = 1; n <= 1000; n++) {
+        events.push(event(n + 1, n * 100));
+        if (n % 10 === 0) frames.push(frame(n + 1, 0, n % 100 ? n * 100 + 5 : at(n)));
+        moments.update(events, frames, 0);
+      }
+      assert.ok(taken < 20_000, `${taken} moments were made for 1,100`);
+      assert.deepEqual(moments.list, momentsOf(events, frames).list);
+    }
+  });
+
+  test("a picture that comes after later events costs no pass over the run", () => {
+    const events = Array.from({ length: 5000 }, (_, n) => event(n + 1, n * 100));
+    const frames = [frame(1, 4000, 400_000)];
+    const moments = momentsOf(events, frames);
+    let taken = 0;
+    const take = moments.takeEvent.bind(moments);
+    moments.takeEvent = (each) => (taken++, take(each));
+    frames.push(frame(2, 4997, 499_700));
+    moments.update(events, frames, 0);
+    assert.equal(taken, 3);
+    assert.deepEqual(moments.list, momentsOf(events, frames).list);
   });
 
   test("a picture whose event is not here yet waits at the end, and the event takes its place before it", () => {
@@ -103,8 +148,9 @@ describe("moments", () => {
       let [seq, number, at] = [0, 0, 0];
       for (let n = 0; n < 30; n++) {
         at += Math.floor(rand() * 900) - 100;
+        if (rand() < 0.02) at += 61_000; // a long pause
         if (rand() < 0.5) events.push(event((seq += 1 + Math.floor(rand() * 3)), at));
-        else frames.push(frame((number += 1 + Math.floor(rand() * 3)), rand() < 0.3 ? 0 : Math.max(0, seq - Math.floor(rand() * 2)), rand() < 0.1 ? null : at));
+        else frames.push(frame((number += 1 + Math.floor(rand() * 3)), rand() < 0.3 ? 0 : Math.max(0, seq - Math.floor(rand() * 2)), rand() < 0.1 ? null : rand() < 0.1 ? [9e12, -T0 + 1, at + 61_000, at - 61_000][Math.floor(rand() * 4)] : at));
       }
       const whole = momentsOf(events, frames);
       const parts = new Moments();
