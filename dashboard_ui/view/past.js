@@ -56,6 +56,22 @@ export function scorePoints(runs, { width, height }) {
   }));
 }
 
+/** About as much room as a date takes, px. */
+const DATE_PX = 110;
+
+/**
+ * The points that have their dates below the line: the first, the last, and as many between as there is room for.
+ *
+ * @param {number} count of points
+ * @param {number} width of the line, px
+ * @returns {number[]} their places, ascending
+ */
+export function datedPoints(count, width) {
+  if (count < 2) return count ? [0] : [];
+  const parts = Math.max(1, Math.min(count - 1, Math.floor(width / DATE_PX) - 1));
+  return Array.from({ length: parts + 1 }, (_, i) => Math.round((i * (count - 1)) / parts));
+}
+
 /**
  * The line through points as a path: a run without a score is a gap, and the line does not go on across it.
  *
