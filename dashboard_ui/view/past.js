@@ -56,8 +56,8 @@ export function scorePoints(runs, { width, height }) {
   }));
 }
 
-/** About as much room as a date takes, px. */
-const DATE_PX = 110;
+/** As much room as a date takes, px. */
+const DATE_PX = 90;
 
 /**
  * The points that have their dates below the line: the first, the last, and as many between as there is room for.
@@ -68,7 +68,10 @@ const DATE_PX = 110;
  */
 export function datedPoints(count, width) {
   if (count < 2) return count ? [0] : [];
-  const parts = Math.max(1, Math.min(count - 1, Math.floor(width / DATE_PX) - 1));
+  const step = width / (count - 1);
+  let parts = Math.min(count - 1, Math.floor(width / DATE_PX));
+  while (parts > 1 && Math.floor((count - 1) / parts) * step < DATE_PX) parts--;
+  parts = Math.max(1, parts);
   return Array.from({ length: parts + 1 }, (_, i) => Math.round((i * (count - 1)) / parts));
 }
 

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from broker.jetstream.api import Streams
-from tests.browser.dashboard import LIVE, connection_status
+from tests.browser.dashboard import LIVE, MAX_SHIFT, connection_status, shift, without_hurry
 from tests.browser.recorder import Told, drag, open_run, seen, shows, tell
 from tests.browser.test_accessibility import audit
 from tests.conftest import Stack
@@ -69,10 +69,13 @@ async def test_an_address_of_a_moment(stack: Stack, stack_streams: Streams, tmp_
     told = await tell(stack_streams, 10)
     await told.end()
     other = await EdgeProcess(stack.nats_url, tmp_path).start()
+    await without_hurry(page)
     try:
         await open_run(page, stack.edge_url, told)
         await expect(page.locator(".verdict .ring-number")).to_have_text("78")
         await expect(page.locator(".verdict .ring-number")).to_be_in_viewport()
+        await until(lambda: _sees(page, 9), within_s=30)
+        assert await shift(page) < MAX_SHIFT
         await page.locator(f'.line[data-seq="{told.seqs[6]}"] .line-text').click()
         await shows(page, 6)
         await page.locator(f'.line[data-seq="{told.seqs[2]}"] a').click()
