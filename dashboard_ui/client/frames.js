@@ -256,7 +256,7 @@ export class Frames {
     } catch (error) {
       want.behind = true;
       if (error instanceof RpcError && error.code === "unknown_method") this.unsupported();
-      else if (want.history && !refusal(error)) this.arm();
+      else if (want.history && !(error instanceof RpcError && error.final)) this.arm();
       return false;
     } finally {
       want.asking = false;
@@ -318,6 +318,3 @@ const infoOf = ([number, seq, at]) => ({ number, seq: isNumber(seq) ? seq : 0, a
 
 /** @param {unknown} value */
 const isNumber = (value) => Number.isSafeInteger(value) && /** @type {number} */ (value) > 0;
-
-/** Whether asking again would bring the same answer. @param {unknown} error */
-const refusal = (error) => error instanceof RpcError && error.status >= 400 && error.status < 500 && error.status !== 429;

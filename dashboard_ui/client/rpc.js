@@ -23,6 +23,9 @@ export function testOf(pathname, root = new URL(BASE).pathname) {
   return /^tests\/([^/]+)\/?$/.exec(below)?.[1] ?? null;
 }
 
+/** Refusals that pass: not signed in at the moment, too slow, too early, too many requests. */
+const PASSING = new Set([401, 408, 425, 429]);
+
 /** The edge answered with an error. `status` is the HTTP status; 0 if the edge could not be reached. */
 export class RpcError extends Error {
   /** @param {string} message @param {string} code @param {number} status */
@@ -31,6 +34,11 @@ export class RpcError extends Error {
     this.name = "RpcError";
     this.code = code;
     this.status = status;
+  }
+
+  /** Whether asking again would bring the same answer. */
+  get final() {
+    return this.status >= 400 && this.status < 500 && !PASSING.has(this.status);
   }
 }
 

@@ -112,6 +112,7 @@ export class Runs {
     this.counts = counts ?? this.counts;
     if (full) this.oldest = counts && total(counts) > upserts.length ? (last ?? null) : null;
     const { oldest } = this;
+    for (const id of removed) this.dirty.add(id); // also of runs that only a page of the list has
     for (const run of this) {
       const reached = oldest === null || byAge(run.snapshot, oldest) <= 0;
       const gone = !full && removed.includes(run.id);

@@ -2,20 +2,20 @@
 
 import { GROUPS } from "./lines.js";
 
-/** @type {ReadonlyArray<Look|"all">} */
-export const LOOKS = ["all", "running", "queued", "completed", "failed", "cancelled"];
+/** @type {ReadonlyArray<Filter>} */
+export const FILTERS = ["all", "running", "queued", "completed", "failed", "cancelled", "pinned"];
 /** The most open feeds that an address names. */
 export const MAX_OPEN = 10;
 const ID = /^[0-9a-f-]{36}$/;
 
-/** @typedef {{filter: Look|"all", query: string, open: string[]}} ListState */
+/** @typedef {{filter: Filter, query: string, open: string[]}} ListState */
 
 /** @param {string} search of an address @returns {ListState} */
 export function listState(search) {
   const said = new URLSearchParams(search);
   const open = (said.get("open") ?? "").split(",").filter((id) => ID.test(id));
   return {
-    filter: LOOKS.find((look) => look === said.get("status")) ?? "all",
+    filter: FILTERS.find((filter) => filter === said.get("status")) ?? "all",
     query: said.get("q") ?? "",
     open: [...new Set(open)].slice(0, MAX_OPEN),
   };

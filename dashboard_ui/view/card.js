@@ -169,4 +169,8 @@ export class Card {
   showPicture(picture) {
     return this.screen.show(picture, "");
   }
+
+  showNone() {
+    this.screen.showNone();
+  }
 }

@@ -9,6 +9,7 @@ import { Changes } from "./compare-changes.js";
 import { Side } from "./compare-side.js";
 import { h, icon, setAttr, setText } from "./dom.js";
 import { PHASES, reasonOf, titleOf } from "./format.js";
+import { hideWhileLoading, isWhole } from "./loading.js";
 
 const ID = /^[0-9a-f-]{36}$/;
 /** Steps of PageUp and PageDown. */
@@ -46,6 +47,7 @@ export class ComparePage {
     this.pair = h("div.pair");
     this.drawOrder();
     this.root = h("main", { id: "main", class: "compare" }, this.back, head, this.problem, this.moments, this.pair, this.changes.root);
+    this.show = hideWhileLoading(this.root);
     document.title = "Compare · testcast";
     for (const type of ["hashchange", "popstate"])
       addEventListener(type, () => {
@@ -78,10 +80,8 @@ export class ComparePage {
     try {
       await this.actions.watch(id);
     } catch (error) {
-      if (error instanceof RpcError && error.status >= 400 && error.status < 500) {
-        return this.refuse(`Test ${id.slice(0, 8)}: ${reasonOf(error)}`);
-      }
-      this.actions.expect(id); // no answer: the socket and polling go on trying
+      if (error instanceof RpcError && error.final) return this.refuse(`Test ${id.slice(0, 8)}: ${reasonOf(error)}`);
+      this.actions.expect(id); // no answer, or a refusal that passes: the socket and polling go on trying
     }
     this.actions.open(id, true);
   }
@@ -89,6 +89,7 @@ export class ComparePage {
   /** @param {string} reason */
   refuse(reason) {
     setText(this.problem, reason);
+    this.show();
     this.pair.hidden = this.changes.root.hidden = this.moments.hidden = true;
   }
 
@@ -123,6 +124,7 @@ export class ComparePage {
   }
 
   drawMoment() {
+    if (this.sides.every(({ run }) => run && isWhole(run, this.actions.frames))) this.show();
     const spans = this.sides.map((side) => side.spans);
     const phases = phasesOf(spans);
     this.moments.hidden = phases.length === 0 || this.pair.hidden;

@@ -2,6 +2,7 @@
 
 import { now } from "../client/now.js";
 import { BASE, rpc } from "../client/rpc.js";
+import { total } from "../client/runs.js";
 import { comparisonOf, historyOf } from "./addresses.js";
 import { shown } from "./coerce.js";
 import { when } from "./dates.js";
@@ -13,8 +14,9 @@ import { ScoreChart, sparkline } from "./score-chart.js";
 
 /** Rows that one "Show more" adds. */
 const PAGE = 50;
-/** While runs change, the list of games is asked for this often at most, ms. */
+/** While runs change, a list that is here is asked for again this often at most, ms. */
 const AGAIN_MS = 5000;
+const MAX_PAGE = 200;
 const UNKNOWN = "Not known: the agent of a run lists no problems or controls, or the run goes on or ended before they were listed.";
 
 /** @param {import("../client/runs.js").Runs<any>} runs @param {string} search of the address */
@@ -24,9 +26,33 @@ export function gamesPage(runs, search = location.search) {
   return url || label ? new HistoryPage(runs, url, label) : new GamesPage();
 }
 
+/**
+ * The first pages of a list, as far as it was loaded before.
+ *
+ * @template T
+ * @param {(cursor: string|undefined, limit: number) => Promise<{items: T[], nextCursor?: string}>} fetchPage
+ * @param {number} size how much of it is here
+ * @returns {Promise<{items: T[], cursor: string|undefined}>} at least `size` items, or all of them
+ */
+export async function firstPages(fetchPage, size) {
+  /** @type {T[]} */
+  const items = [];
+  /** @type {string|undefined} */
+  let cursor;
+  do {
+    const page = await fetchPage(cursor, Math.min(MAX_PAGE, Math.max(PAGE, size - items.length)));
+    items.push(...page.items);
+    cursor = page.nextCursor;
+  } while (cursor !== undefined && items.length < size);
+  return { items, cursor };
+}
+
 /** A list that is asked for a page at a time. @abstract */
 class Paged {
   constructor() {
+    /** Whether what is here may be old, and when it was last asked for, by `performance.now()`. */
+    this.changed = false;
+    this.askedAt = -Infinity;
     /** @type {string|undefined} */
     this.cursor = undefined;
     this.problem = h("p.form-error", { role: "alert" });
@@ -39,6 +65,7 @@ class Paged {
   /** @returns {Promise<void>} */
   async ask() {
     this.asking = this.moreButton.disabled = true;
+    this.askedAt = performance.now();
     try {
       await this.take(this.cursor);
       setText(this.problem, "");
@@ -54,6 +81,22 @@ class Paged {
 
   /** @param {string|undefined} _cursor @returns {Promise<void>} */
   async take(_cursor) {}
+
+  /** Asks for all that is here once more, if it may be old. */
+  async refresh() {
+    if (!this.changed || this.asking || performance.now() - this.askedAt < AGAIN_MS) return;
+    Object.assign(this, { changed: false, asking: true, askedAt: performance.now() });
+    try {
+      await this.takeAgain();
+      this.moreButton.hidden = this.cursor === undefined;
+    } catch {
+      this.changed = true; // the next time
+    }
+    this.asking = false;
+  }
+
+  /** @returns {Promise<void>} */
+  async takeAgain() {}
 }
 
 /** @implements {HistoryView} */
@@ -62,9 +105,6 @@ export class GamesPage extends Paged {
     super();
     /** @type {Map<string, GameRow>} */
     this.rows = new Map();
-    /** When the first page was last asked for, by `performance.now()`. */
-    this.askedAt = -Infinity;
-    this.changed = false;
     this.counted = h("span.count");
     this.list = h("ul.games");
     const back = h("a.back", { href: BASE }, icon("back"), "All tests");
@@ -72,9 +112,8 @@ export class GamesPage extends Paged {
     document.title = "Games · testcast";
   }
 
-  async start() {
-    this.askedAt = performance.now();
-    await this.ask();
+  start() {
+    return this.ask();
   }
 
   /** @param {string[]} ids of the runs that have changed */
@@ -85,20 +124,43 @@ export class GamesPage extends Paged {
   /** @param {number} at ms, by the edge's clock */
   tick(at) {
     for (const row of this.rows.values()) row.tick(at);
-    if (!this.changed || this.asking || performance.now() - this.askedAt < AGAIN_MS) return;
-    this.changed = false;
-    this.askedAt = performance.now();
-    void this.take(undefined, { again: true }).catch(() => (this.changed = true));
+    void this.refresh();
   }
 
-  /** @param {string|undefined} cursor @param {{again?: boolean}} [how] again: the first page, as it is now */
-  async take(cursor, { again = false } = {}) {
-    const answer = await rpc("getGames", { limit: PAGE, cursor }, { get: true });
-    if (!again) this.cursor = answer.nextCursor;
-    const fresh = answer.games.map((/** @type {any} */ game) => this.row(game).root);
-    if (again) this.list.prepend(...fresh);
-    else this.list.append(...fresh);
+  /** @param {string|undefined} cursor */
+  async take(cursor) {
+    const { items, nextCursor } = await this.page(cursor, PAGE);
+    this.cursor = nextCursor;
+    this.list.append(...items.map((game) => this.row(game).root));
+    this.draw();
+  }
+
+  async takeAgain() {
+    const { items, cursor } = await firstPages((from, limit) => this.page(from, limit), this.rows.size);
+    this.cursor = cursor;
+    const here = new Set(items.map(({ gameUrl }) => gameUrl));
+    for (const [gameUrl, row] of this.rows) {
+      if (here.has(gameUrl)) continue;
+      row.root.remove();
+      this.rows.delete(gameUrl);
+    }
+    let at = this.list.firstElementChild;
+    for (const game of items) {
+      const { root } = this.row(game);
+      if (root === at) at = at.nextElementSibling;
+      else this.list.insertBefore(root, at);
+    }
+    this.draw();
+  }
+
+  /** @param {string|undefined} cursor @param {number} limit @returns {Promise<{items: any[], nextCursor?: string}>} */
+  async page(cursor, limit) {
+    const answer = await rpc("getGames", { limit, cursor }, { get: true });
     setText(this.counted, `(${answer.total.toLocaleString("en")})`);
+    return { items: answer.games, nextCursor: answer.nextCursor };
+  }
+
+  draw() {
     this.none.hidden = this.rows.size > 0;
     setText(this.none, "No game has been tested yet.");
     this.tick(now());
@@ -157,6 +219,8 @@ export class HistoryPage extends Paged {
     /** The oldest run down to which the list is complete. */
     this.reach = Infinity;
     this.matching = 0;
+    /** How many runs the edge had. When they become fewer, one of these may have been deleted. */
+    this.total = 0;
     this.chart = new ScoreChart();
     this.table = new PastTable((ids) => this.drawCompare(ids));
     this.title = h("h1.page-title", label || host({ gameUrl: url }));
@@ -181,17 +245,37 @@ export class HistoryPage extends Paged {
 
   /** @param {string|undefined} cursor */
   async take(cursor) {
-    const wanted = { gameUrl: this.url || undefined, labels: this.label ? [this.label] : undefined };
-    const answer = await rpc("listTests", { ...wanted, limit: PAGE, cursor }, { get: true });
-    this.cursor = answer.nextCursor;
-    this.matching = answer.matching ?? answer.tests.length;
-    for (const run of answer.tests) this.put(run);
-    this.reach = answer.nextCursor ? (answer.tests.at(-1)?.createdAt ?? this.reach) : 0;
+    const { items, nextCursor } = await this.page(cursor, PAGE);
+    this.put(items, nextCursor);
     this.draw();
   }
 
+  async takeAgain() {
+    const before = [...this.runs.keys()];
+    const { items, cursor } = await firstPages((from, limit) => this.page(from, limit), before.length);
+    const here = new Set(items.map(({ testId }) => testId));
+    for (const id of before) if (!here.has(id)) this.runs.delete(id);
+    this.put(items, cursor);
+    this.draw();
+  }
+
+  /** @param {string|undefined} cursor @param {number} limit @returns {Promise<{items: Snapshot[], nextCursor?: string}>} */
+  async page(cursor, limit) {
+    const wanted = { gameUrl: this.url || undefined, labels: this.label ? [this.label] : undefined };
+    const { tests, nextCursor, matching } = await rpc("listTests", { ...wanted, limit, cursor }, { get: true });
+    this.matching = matching ?? tests.length;
+    return { items: tests, nextCursor };
+  }
+
+  /** @param {Snapshot[]} runs to the end of a page @param {string|undefined} cursor of the next page */
+  put(runs, cursor) {
+    for (const run of runs) this.keep(run);
+    this.cursor = cursor;
+    this.reach = cursor ? (runs.at(-1)?.createdAt ?? this.reach) : 0;
+  }
+
   /** @param {Snapshot} run */
-  put(run) {
+  keep(run) {
     const before = this.runs.get(run.testId);
     if (!before || before.seq <= run.seq) this.runs.set(run.testId, run);
   }
@@ -204,11 +288,14 @@ export class HistoryPage extends Paged {
       const snapshot = this.known.get(id)?.snapshot;
       if (!snapshot) changed = this.runs.delete(id) || changed;
       else if (this.runs.has(id) || (snapshot.createdAt > this.reach && this.matches(shown(snapshot)))) {
-        this.put(snapshot);
+        this.keep(snapshot);
         changed = true;
       }
     }
     this.matching += this.runs.size - before;
+    const { counts } = this.known;
+    if (counts && total(counts) < this.total) this.changed = true;
+    this.total = counts ? total(counts) : this.total;
     if (changed) this.draw();
   }
 
@@ -239,6 +326,7 @@ export class HistoryPage extends Paged {
   /** @param {number} _at */
   tick(_at) {
     if ([...this.runs.values()].some((run) => !run.finishedAt)) this.draw();
+    void this.refresh();
   }
 
   /** @param {string[]} ticked */

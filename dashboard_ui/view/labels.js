@@ -1,19 +1,17 @@
-/** The labels of a run: chips that lead to the list of all runs with the same, and the field of the form. */
+/** The labels of a run: chips that lead to all runs with the same, and the field of the form. */
 
 import { BASE } from "../client/rpc.js";
+import { historyOfLabel } from "./addresses.js";
 import { h, setAttr } from "./dom.js";
 import { labelText } from "./format.js";
-
-/** The list of the runs with a label. @param {string} text `name=value` */
-export const labelled = (text) => `${BASE}?${new URLSearchParams({ q: text })}`;
 
 /**
  * Chips; the rest of many is a number with the others on hover.
  *
- * @param {{most?: number}} [how]
+ * @param {{most?: number, linked?: boolean}} [how] linked: the reader may see the list
  * @returns {Part}
  */
-export function labelChips({ most = Infinity } = {}) {
+export function labelChips({ most = Infinity, linked = BASE !== "" } = {}) {
   const root = h("ul.labels", { "aria-label": "Labels", hidden: true });
   let drawn = "";
   return {
@@ -23,7 +21,7 @@ export function labelChips({ most = Infinity } = {}) {
       if (drawn === texts.join("\n")) return;
       drawn = texts.join("\n");
       setAttr(root, "hidden", texts.length === 0);
-      const chips = texts.slice(0, most).map((text) => h("li", chip(text)));
+      const chips = texts.slice(0, most).map((text) => h("li", chip(text, linked)));
       const rest = texts.slice(most);
       if (rest.length) chips.push(h("li.label-rest", { title: rest.join("\n") }, `+${rest.length}`));
       root.replaceChildren(...chips);
@@ -31,8 +29,9 @@ export function labelChips({ most = Infinity } = {}) {
   };
 }
 
-/** In a file there is no list to lead to. @param {string} text */
-const chip = (text) => !BASE ? h("span.label", { "data-label": text }, text) : h("a.label", { href: labelled(text), "data-label": text, title: `All tests with ${text}` }, text);
+/** @param {string} text @param {boolean} linked */
+const chip = (text, linked) =>
+  linked ? h("a.label", { href: historyOfLabel(text), title: `All tests with ${text}` }, text) : h("span.label", text);
 
 /**
  * The labels that a reader typed: `commit=abc, branch=main`. The edge judges names and values.

@@ -65,19 +65,8 @@ export class ListPage {
       this.none,
       this.more,
     );
-    this.root.addEventListener("click", (event) => this.chosenLabel(event));
     this.readAddress();
     addEventListener("popstate", () => this.readAddress());
-  }
-
-  /** A click on a label searches for it. @param {MouseEvent} event */
-  chosenLabel(event) {
-    const label = event.target instanceof Element && event.target.closest("a.label");
-    if (!label || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-    event.preventDefault();
-    this.toolbar.search.value = label.getAttribute("data-label") ?? "";
-    this.chosen(0);
-    this.toolbar.search.focus();
   }
 
   // ── the address ──

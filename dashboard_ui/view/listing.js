@@ -21,7 +21,7 @@ export class Listing {
   constructor(runs, fetchPage) {
     this.runs = runs;
     this.fetchPage = fetchPage;
-    /** @type {Look|"all"} */
+    /** @type {Filter} */
     this.filter = "all";
     /** In lower case. */
     this.query = "";
@@ -39,7 +39,7 @@ export class Listing {
     const { snapshot } = run;
     const oldest = this.reach ? this.reach.oldest : this.runs.oldest;
     return (
-      (this.filter === "all" || shown(snapshot).look === this.filter) &&
+      passes(snapshot, this.filter) &&
       matches(run, this.query) &&
       // Runs below `oldest` are hidden: others between them may be missing.
       (oldest === null || run.pinned || run.opened || byAge(snapshot, oldest) <= 0)
@@ -54,7 +54,7 @@ export class Listing {
   /**
    * Changes the filter and the search. `asking` is true afterwards if the edge has to be asked for older runs.
    *
-   * @param {Look|"all"} filter
+   * @param {Filter} filter
    * @param {string} query in lower case
    */
   choose(filter, query) {
@@ -93,16 +93,21 @@ export class Listing {
   /** @returns {Promise<ListAnswer>} */
   async nextPage() {
     const { filter, query, reach, runs } = this;
-    const status = filter === "all" ? undefined : filter;
+    const pinned = filter === "pinned" || undefined;
+    const status = filter === "all" || pinned ? undefined : filter;
     // Without filter and search, the pages down to `oldest` contain only runs that are here already.
-    const here = !reach && !status && !query ? runs.oldest : null;
-    const params = { limit: PAGE, query: query || undefined, status };
+    const here = !reach && filter === "all" && !query ? runs.oldest : null;
+    const params = { limit: PAGE, query: query || undefined, status, pinned };
     let answer = await this.fetchPage({ ...params, cursor: reach?.cursor });
     while (here && answer.nextCursor && byAge(answer.tests.at(-1) ?? here, here) <= 0)
       answer = await this.fetchPage({ ...params, cursor: answer.nextCursor });
     return answer;
   }
 }
+
+/** @param {Snapshot} snapshot @param {Filter} filter */
+const passes = (snapshot, filter) =>
+  filter === "all" || (filter === "pinned" ? snapshot.pinned === true : shown(snapshot).look === filter);
 
 /** @param {Run<any>} run @param {string} query in lower case */
 function matches({ snapshot }, query) {

@@ -155,19 +155,30 @@ export function ring({ large = false } = {}) {
  * The newest screenshot of the game, or a placeholder.
  *
  * @param {{onShown?: () => void}} [how] onShown: there is a picture
- * @returns {Part & {show: (picture: Blob, describe: string) => Promise<void>, clear: () => void}} clear: releases the picture,
- *   which the browser keeps otherwise until the page is closed
+ * @returns {Part & {show: (picture: Blob, describe: string) => Promise<void>, showNone: () => void, clear: () => void}}
+ *   showNone: the edge has none; clear: releases the picture, which the browser keeps otherwise until the page is closed
  */
 export function screen({ onShown = () => {} } = {}) {
   const image = h("img", { alt: "", hidden: true, draggable: "false" });
   const words = h("span");
   const empty = h("span.screen-empty", icon("game"), words);
   let address = "";
+  let missing = false;
+  /** @type {Shown|null} */
+  let drawn = null;
+  const say = () => {
+    if (drawn?.status === "queued") setText(words, "Waiting for an agent");
+    else setText(words, missing && drawn ? (ended(drawn) ? "No screenshot" : "Waiting for the first screenshot") : "");
+  };
   return {
     root: h("div.screen", empty, image),
     update(run) {
-      const waiting = run.status === "queued" ? "Waiting for an agent" : "Waiting for the first screenshot";
-      setText(words, ended(run) ? "No screenshot" : waiting);
+      drawn = run;
+      say();
+    },
+    showNone() {
+      missing = true;
+      say();
     },
     clear: () => URL.revokeObjectURL(address),
     show(picture, describe) {

@@ -56,6 +56,25 @@ export function scorePoints(runs, { width, height }) {
   }));
 }
 
+/** As much room as a date takes, px. */
+const DATE_PX = 90;
+
+/**
+ * The points that have their dates below the line: the first, the last, and as many between as there is room for.
+ *
+ * @param {number} count of points
+ * @param {number} width of the line, px
+ * @returns {number[]} their places, ascending
+ */
+export function datedPoints(count, width) {
+  if (count < 2) return count ? [0] : [];
+  const step = width / (count - 1);
+  let parts = Math.min(count - 1, Math.floor(width / DATE_PX));
+  while (parts > 1 && Math.floor((count - 1) / parts) * step < DATE_PX) parts--;
+  parts = Math.max(1, parts);
+  return Array.from({ length: parts + 1 }, (_, i) => Math.round((i * (count - 1)) / parts));
+}
+
 /**
  * The line through points as a path: a run without a score is a gap, and the line does not go on across it.
  *

@@ -18,6 +18,8 @@ export class Phases {
     this.run = null;
     /** The run at an earlier moment; null: the moment is now. @type {Shown|null} */
     this.past = null;
+    /** The phase of now, as the feed and the message have it. @type {Shown["phase"]} */
+    this.phaseNow = undefined;
     /** The current time by the edge's clock, and as the run's agent would say it. */
     this.at = 0;
     this.now = 0;
@@ -51,10 +53,15 @@ export class Phases {
     this.draw(now);
   }
 
-  /** Marks the phase of a moment. @param {Shown|null} past the run at that moment; null: now */
-  showMoment(past) {
-    if (past === this.past) return;
-    this.past = past;
+  /**
+   * Marks the phase of a moment.
+   *
+   * @param {Shown|null} past the run at that moment; null: now
+   * @param {Shown["phase"]} [phaseNow]
+   */
+  showMoment(past, phaseNow) {
+    if (past === this.past && phaseNow === this.phaseNow) return;
+    Object.assign(this, { past, phaseNow });
     this.draw(this.at);
   }
 
@@ -113,7 +120,7 @@ export class Phases {
 
   /** The phase of the run, as its card has it; 0 if it is in none. */
   get phase() {
-    return phaseNumber((this.past ?? this.run)?.phase);
+    return phaseNumber(this.past ? this.past.phase : (this.phaseNow ?? this.run?.phase));
   }
 
   /** Whether the run is in this phase, or was at the moment that is shown. @param {Span} span */
@@ -147,6 +154,6 @@ export class Phases {
   summary() {
     if (this.past) return phaseText(this.past);
     if (this.run?.noAgent) return NO_AGENT;
-    return this.run ? phaseText(this.run) : "";
+    return this.run ? phaseText({ ...this.run, phase: this.phaseNow ?? this.run.phase }) : "";
   }
 }

@@ -18,6 +18,7 @@ import { Fences } from "./fence.js";
 import { duration, elapsed, host, reasonOf, titleOf, webUrl } from "./format.js";
 import { remember } from "./history.js";
 import { labelChips } from "./labels.js";
+import { hideWhileLoading, isWhole } from "./loading.js";
 import { DeleteButton, pinButton } from "./keep.js";
 import { Menu } from "./menu.js";
 import { MetricTable } from "./metric-table.js";
@@ -26,6 +27,7 @@ import { badge, cancelButton, marks, ring, rubricList } from "./parts.js";
 import { Phases } from "./phases.js";
 import { ProblemList } from "./problem-list.js";
 import { Recorder } from "./recorder/recorder.js";
+import { refusal } from "./refusal.js";
 
 /** @typedef {import("./recorder/playhead.js").ShownMoment} ShownMoment */
 
@@ -43,7 +45,7 @@ export class RunPage {
     this.run = null;
     /** The moment that the address asks for, until it is shown. @type {{seq: number, number: number}|null} */
     this.wanted = null;
-    this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }), labels: labelChips() };
+    this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }), labels: labelChips({ linked: BASE !== "" && actions.may("list") }) };
     this.recorder = new Recorder(testId, {
       frames: actions.frames,
       onMoment: (shown, { byReader }) => this.drawMoment(shown, byReader),
@@ -68,11 +70,11 @@ export class RunPage {
     this.when = h("time.when");
     this.message = h("p.message");
     this.count = h("span.count");
-    this.problem = h("p.form-error", { role: "alert" });
-    this.cancel = cancelButton(testId, actions, (reason) => setText(this.problem, reason), "secondary");
-    this.notify = notifyButton(testId, actions, (reason) => setText(this.problem, reason));
+    this.problem = refusal();
+    this.cancel = cancelButton(testId, actions, this.problem.say, "secondary");
+    this.notify = notifyButton(testId, actions, this.problem.say);
     this.again = h("button.secondary", { hidden: true, onclick: () => this.testAgain(actions) }, "Test again");
-    this.pin = pinButton(testId, actions, (reason) => setText(this.problem, reason), "secondary");
+    this.pin = pinButton(testId, actions, this.problem.say, "secondary");
     this.menu = new Menu("More");
     this.delete = new DeleteButton(testId, actions);
     if (actions.may("delete")) this.menu.add(this.delete.root);
@@ -103,9 +105,10 @@ export class RunPage {
     this.back = h("a.back", { href: BASE, hidden: !this.mayList }, icon("back"), "All tests");
     this.clocks = /** @type {Fences<[Shown, number]>} */ (new Fences(testId));
     this.fences = /** @type {Fences<[Shown, ShownRun, number]>} */ (new Fences(testId));
-    /** What shows the moment: the run as it was then, or null for now; and whether the reader has chosen it. */
-    this.moments = /** @type {Fences<[Shown|null, boolean]>} */ (new Fences(testId));
+    /** What shows the moment: the run then, or null for now; whether the reader has chosen it; the run then, or now. */
+    this.moments = /** @type {Fences<[Shown|null, boolean, Shown]>} */ (new Fences(testId));
     this.root = h("main", { id: "main", class: "run" }, this.back, this.head(), this.body());
+    this.show = hideWhileLoading(this.root);
     this.readAddress();
     for (const type of ["popstate", "hashchange"]) addEventListener(type, () => this.readAddress());
   }
@@ -127,7 +130,6 @@ export class RunPage {
         this.part("The mark", marks),
       ),
       this.part("The labels", this.parts.labels),
-      this.problem,
       this.phaseLine(),
     );
   }
@@ -136,12 +138,13 @@ export class RunPage {
     const pin = this.part("The pin", this.pin);
     const notify = this.offline ? "" : this.part("The notification", this.notify);
     this.fences.add("The menu", this.menu.root, (run) => this.delete.update(run));
-    return h("span.run-actions", notify, this.export.root, this.share, pin, this.cancel, this.again, this.menu.root, this.delete.dialog);
+    const { menu, problem } = this;
+    return h("span.run-actions", notify, this.export.root, this.share, pin, this.cancel, this.again, menu.root, problem.root, this.delete.dialog);
   }
 
   phaseLine() {
     this.clocks.add("The time line", this.phases.root, (_, at) => this.phases.draw(at));
-    this.moments.add("The time line", this.phases.root, (past) => this.phases.showMoment(past));
+    this.moments.add("The time line", this.phases.root, (past, _, run) => this.phases.showMoment(past, past ? undefined : run.phase));
     return this.fences.add("The time line", this.phases.root, (_, run, at) => this.phases.update(run, at));
   }
 
@@ -189,7 +192,7 @@ export class RunPage {
       const about = { gameUrl, ...(title && { title }), ...job };
       location.assign(pageOf(await actions.submit(about)));
     } catch (error) {
-      setText(this.problem, reasonOf(error));
+      this.problem.say(reasonOf(error));
     }
     this.again.disabled = false;
   }
@@ -205,6 +208,7 @@ export class RunPage {
     const titles = { forbidden: "You may not watch this test", deleted: "This test was deleted" };
     const title = titles[/** @type {keyof titles} */ (code)] ?? "No such test";
     document.title = `${title} · testcast`;
+    this.show();
     this.root.replaceChildren(
       this.back,
       h(
@@ -275,8 +279,11 @@ export class RunPage {
 
   /** @param {ShownMoment} moment @param {boolean} byReader */
   drawMoment({ live, snapshot }, byReader) {
-    this.moments.draw(live ? null : shown(snapshot), byReader);
-    if (this.run) this.drawElapsed(shown(this.run.snapshot), now());
+    const run = shown(snapshot);
+    this.moments.draw(live ? null : run, byReader, run);
+    if (!this.run) return;
+    this.drawElapsed(shown(this.run.snapshot), now());
+    if (isWhole(this.run, this.recorder.frames)) this.show();
   }
 
   /** @param {Shown} run @param {number} at ms */
@@ -295,10 +302,12 @@ export class RunPage {
     }, FOLLOW_MS);
   }
 
-  /** @param {Shown|null} past */
-  drawMessage = (past) => {
-    const run = past ?? (this.run && shown(this.run.snapshot));
-    setText(this.message, run?.message ?? "");
+  /** @param {Shown|null} past @param {boolean} _ @param {Shown} run at the moment */
+  drawMessage = (past, _, run) => {
+    setText(this.message, run.message);
+    // Without a picture it would only repeat what stands above it.
+    const said = past === null && (run.status === "failed" || run.score !== undefined);
+    this.frame.hidden = said && !this.recorder.pictured;
   };
 
   /** At a moment before them, the score and the failure are a line: the picture is what the reader wants to see. @param {Shown|null} past */
@@ -381,7 +390,7 @@ export class RunPage {
     if (!replayed || (run.seq < wanted.seq && behind(run))) return;
     this.wanted = null;
     const found = wanted.number > 0 || this.feed.reveal(wanted.seq);
-    setText(this.problem, found ? "" : `This run has no event ${wanted.seq}, or it is no longer kept.`);
+    this.problem.say(found ? "" : `This run has no event ${wanted.seq}, or it is no longer kept.`);
     if (!found) return;
     this.recorder.seek(wanted);
     this.feed.reveal(this.recorder.eventSeq);

@@ -4,11 +4,11 @@ import { pageOf } from "../client/rpc.js";
 import { when } from "./dates.js";
 import { h, setAttr, setText, svg } from "./dom.js";
 import { labelText } from "./format.js";
-import { linePath, scorePoints, smallLine } from "./past.js";
+import { datedPoints, linePath, scorePoints, smallLine } from "./past.js";
 
-const HEIGHT = 132;
-/** Around the line: above for a point at 100, left for the numbers of the axis. */
-const EDGE = { top: 10, right: 14, bottom: 22, left: 34 };
+const HEIGHT = 152;
+/** Around the line: above for a point at 100, left for the numbers of the axis, below for runs without a score and dates. */
+const EDGE = { top: 10, right: 14, bottom: 42, left: 34 };
 const MIN_WIDTH = 240;
 
 export class ScoreChart {
@@ -39,13 +39,15 @@ export class ScoreChart {
     const inner = { width: width - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top - EDGE.bottom };
     const points = scorePoints(this.runs, inner);
     this.root.hidden = points.length < 2;
-    const key = `${width} ${points.map(({ run, y }) => `${run.testId} ${y}`).join()}`;
+    const dated = datedPoints(points.length, inner.width).map((i) => ({ i, text: when(points[i].run.createdAt, this.now) }));
+    const key = `${width} ${points.map(({ run, y }) => `${run.testId} ${y}`).join()} ${dated.map(({ text }) => text)}`;
     if (key === this.drawn || this.root.hidden) return;
     this.drawn = key;
     const placed = points.map(({ x, y, run }) => ({ x: x + EDGE.left, y: y === null ? null : y + EDGE.top, run }));
     const chart = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "group" });
     setAttr(chart, "aria-label", "Scores, the oldest run left. The arrow keys go from run to run.");
     for (const score of [0, 50, 100]) chart.append(...axis(score, width, inner.height));
+    for (const { i, text } of dated) chart.append(dateBelow(placed[i].x, text, i === 0 ? "first" : i === placed.length - 1 ? "last" : "between"));
     chart.append(svg("path", { d: linePath(placed), class: "chart-line" }));
     const focused = this.links.findIndex((link) => link === document.activeElement);
     this.links = placed.map((point, i) => this.point(point, i));
@@ -58,7 +60,7 @@ export class ScoreChart {
 
   /** @param {{x: number, y: number|null, run: Shown}} point @param {number} i */
   point({ x, y, run }, i) {
-    const at = y ?? HEIGHT - 8; // below the axis: no score is not 0
+    const at = y ?? HEIGHT - EDGE.bottom + 14; // below the axis: no score is not 0
     const mark =
       y === null
         ? svg("path", { d: `M${x - 3.5} ${at - 3.5}l7 7m0-7l-7 7`, class: "chart-miss" })
@@ -105,6 +107,14 @@ function axis(score, width, height) {
   const text = svg("text", { x: EDGE.left - 8, y: y + 4, class: "chart-number", "aria-hidden": "true" });
   text.append(String(score));
   return [svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y, y2: y, class: "chart-axis" }), text];
+}
+
+/** @param {number} x of the point @param {string} text @param {"first"|"between"|"last"} place */
+function dateBelow(x, text, place) {
+  const shift = { first: -4, between: 0, last: 4 }[place];
+  const date = svg("text", { x: x + shift, y: HEIGHT - 4, class: "chart-date", "data-place": place, "aria-hidden": "true" });
+  date.append(text);
+  return date;
 }
 
 const SMALL = { width: 96, height: 24 };

@@ -90,6 +90,7 @@ export class Screenshots {
     if (number && (picture || status === 404)) known.number = number;
     else if (!picture && status !== 304) known.nextAt = Date.now() + NONE_YET_MS;
     if (!number) Object.assign(known, { final: last && status !== 0, ...(picture && { etag }) });
+    if (status === 404) view.showNone?.();
     this.askMore();
     if (picture) await view.showPicture(picture); // no newer one is asked for before: none overtakes it
     known.asking = false;

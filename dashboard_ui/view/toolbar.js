@@ -3,7 +3,7 @@
 import { total } from "../client/runs.js";
 import { h, setAttr, setText } from "./dom.js";
 
-/** @type {Array<[Look|"all", string]>} */
+/** @type {Array<[Filter, string]>} */
 const FILTERS = [
   ["all", "All"],
   ["running", "Running"],
@@ -11,6 +11,7 @@ const FILTERS = [
   ["completed", "Completed"],
   ["failed", "Failed"],
   ["cancelled", "Cancelled"],
+  ["pinned", "Pinned"], // without a number: the edge counts by status
 ];
 
 /** Time after the last key of a search before the edge is asked, ms. */
@@ -20,7 +21,7 @@ export class Toolbar {
   /** @param {(waitMs: number) => void} onChoice the filter or the search has changed; ask the edge after `waitMs` */
   constructor(onChoice) {
     this.onChoice = onChoice;
-    /** @type {Look|"all"} */
+    /** @type {Filter} */
     this.filter = "all";
     /** @type {Counts|null} */
     this.drawnCounts = null;
@@ -46,21 +47,21 @@ export class Toolbar {
     return this.search.value.trim();
   }
 
-  /** @param {Look|"all"} status @param {string} name */
+  /** @param {Filter} status @param {string} name */
   filterButton(status, name) {
-    const number = h("span.count", "0");
+    const number = h("span.count", { hidden: status === "pinned" }, "0");
     const pressed = String(status === "all");
     const attributes = { "data-filter": status, "aria-pressed": pressed, onclick: () => this.choose(status) };
     return { button: h("button.filter", attributes, name, number), number };
   }
 
-  /** @param {Look|"all"} status */
+  /** @param {Filter} status */
   choose(status) {
     this.set(status, this.search.value);
     this.onChoice(0);
   }
 
-  /** Shows a choice without making it. @param {Look|"all"} status @param {string} words */
+  /** Shows a choice without making it. @param {Filter} status @param {string} words */
   set(status, words) {
     this.filter = status;
     if (this.search.value !== words) this.search.value = words;
@@ -78,7 +79,7 @@ export class Toolbar {
     if (counts === this.drawnCounts) return;
     this.drawnCounts = counts;
     for (const [status, { number }] of this.filters) {
-      const n = counts && (status === "all" ? total(counts) : counts[status]);
+      const n = counts && status !== "pinned" && (status === "all" ? total(counts) : counts[status]);
       setText(number, Number.isFinite(n) ? Number(n).toLocaleString("en") : "0");
     }
   }

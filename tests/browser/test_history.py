@@ -14,7 +14,7 @@ from playwright.async_api import Page, Route, expect
 from broker import identity
 from broker.clock import now_ms
 from broker.jetstream.api import Streams
-from tests.browser.dashboard import card, opened
+from tests.browser.dashboard import MAX_SHIFT, card, opened, shift, without_hurry
 from tests.browser.test_accessibility import audit
 from tests.conftest import Stack
 from tests.harness import publish
@@ -75,7 +75,12 @@ def history_of(stack: Stack, game: str) -> str:
 async def test_from_the_games_to_the_comparison_of_two_runs(stack: Stack, stack_streams: Streams, page: Page) -> None:
     game = f"http://{identity.new_test_id()}.example/"
     ids = await four_runs(stack_streams, game)
+    short = f"http://{identity.new_test_id()}.example/"
+    only = await played(stack_streams, short, 1)
     await opened(page, f"{stack.edge_url}/games")
+    await expect(page.locator(".game", has_text=short)).to_be_visible()
+    await page.request.post(f"{stack.edge_url}/rpc/deleteTest", data={"testId": only})
+    await expect(page.locator(".game", has_text=short)).to_have_count(0)
     row = page.locator(".game", has_text=game)
     await expect(row).to_contain_text("4 tests")
     await expect(row.locator(".game-score")).to_have_text("80")
@@ -93,6 +98,9 @@ async def test_from_the_games_to_the_comparison_of_two_runs(stack: Stack, stack_
     await expect(page.get_by_text("Not known: the agent")).to_be_visible()
     await expect(page.locator(".chart-box circle.chart-point")).to_have_count(3)
     await expect(page.locator(".chart-box path.chart-miss")).to_have_count(1)
+    await expect(page.locator(".chart-date")).to_have_count(4)
+    corner = rows.last.locator("td").first
+    await expect(corner).to_have_css("border-bottom-left-radius", "7px")  # what is coloured stays within the border
     more = await played(stack_streams, game, 90, ("c",), ("click",), commit="five")  # while the page is open
     await expect(rows).to_have_count(5)
     await expect(page.get_by_text("5 tests", exact=True)).to_be_visible()
@@ -126,6 +134,7 @@ async def test_the_pictures_of_one_moment_and_its_address(stack: Stack, stack_st
     PIL.Image.new("RGB", (16, 9), "teal").save(jpeg, "JPEG")
     picture = {"body": jpeg.getvalue(), "content_type": "image/jpeg"}
     await page.route("**/tests/*/frames/*", lambda route: route.fulfill(**picture))
+    await without_hurry(page)
     await opened(page, f"{stack.edge_url}/compare?a={first}&b={last}#3.5")
     slider = page.get_by_role("slider", name="Moment of both runs")
     await expect(slider).to_have_attribute("aria-valuetext", "Phase 3, Explore gameplay, 50 %")
@@ -136,6 +145,7 @@ async def test_the_pictures_of_one_moment_and_its_address(stack: Stack, stack_st
     for n in (0, 1):
         await expect(pictures.nth(n)).to_be_visible()
         await expect(pictures.nth(n)).to_have_attribute("src", re.compile(rf"tests/{(first, last)[n]}/frames/\d+$"))
+    assert await shift(page) < MAX_SHIFT
     before = await pictures.nth(0).get_attribute("src")
     await slider.focus()
     await page.keyboard.press("Home")
@@ -164,6 +174,8 @@ async def test_a_run_that_goes_on_is_compared_as_it_goes(stack: Stack, stack_str
     data = {"title": "Now", "gameUrl": game}
     await publish(stack_streams, going, "Queued", "status", status="queued", data=data)
     await publish(stack_streams, going, "Loading", "status", status="running", phase="phase1")
+    busy = {"error": {"code": "too_many_requests", "message": "Too many requests: try again in 1 s."}}
+    await page.route("**/rpc/connectToTest*", lambda route: route.fulfill(status=429, json=busy), times=1)
     await opened(page, f"{stack.edge_url}/compare?a={done}&b={going}")
     words = page.locator(".side-words").nth(1)
     await expect(words).to_contain_text("Loading")
@@ -171,6 +183,9 @@ async def test_a_run_that_goes_on_is_compared_as_it_goes(stack: Stack, stack_str
     failed = {"kind": "console", "detail": "boom"}
     await publish(stack_streams, going, "Console error: boom", phase="phase1", data=failed)
     await expect(page.get_by_role("region", name="Problems")).to_contain_text("New in B (1)")
+    await page.request.post(f"{stack.edge_url}/rpc/deleteTest", data={"testId": done})
+    await expect(page.get_by_role("alert").filter(has_text=f"Test {done[:8]} was deleted")).to_be_visible()
+    done = await played(stack_streams, game, 60)
     for address in ("", f"?a={done}", f"?a={done}&b={done}", "?a=x&b=y", f"?a={done}&b={identity.new_test_id()}"):
         await page.goto(f"{stack.edge_url}/compare{address}")
         await expect(
@@ -190,12 +205,12 @@ async def test_labels_are_submitted_shown_and_found(stack: Stack, stack_streams:
     async with page.expect_response("**/rpc/submitTest") as answered:
         await page.get_by_role("button", name="Test this game").click()
     mine = (await (await answered.value).json())["testId"]
-    other = await played(stack_streams, "http://game.example/", 5, commit="another")
-    await expect(card(page, other)).to_be_visible()
-    await card(page, mine).get_by_role("link", name=f"commit={value}").click()
-    await expect(page.get_by_label("Search tests")).to_have_value(f"commit={value}")
-    await expect(card(page, other)).to_be_hidden()
-    await expect(card(page, mine)).to_be_visible()
+    await played(stack_streams, "http://game.example/", 5, commit=f"{value}0")  # begins like it, and is another
+    await expect(page.get_by_role("link", name=f"commit={value}0", exact=True)).to_be_visible()
+    await card(page, mine).get_by_role("link", name=f"commit={value}", exact=True).click()
+    await page.wait_for_url(re.compile(rf"/games\?label=commit%3D{value}$"))
+    await expect(page.locator(".past-runs tbody tr")).to_have_count(1)
+    await expect(page.locator(f'.past-runs tr[data-test-id="{mine}"]')).to_be_visible()
     await page.request.post(f"{stack.edge_url}/rpc/cancelTest", data={"testId": mine})
     await opened(page, f"{stack.edge_url}/tests/{mine}")
     await expect(page.locator(".run-head .label")).to_have_text(["branch=main", f"commit={value}"])
@@ -204,9 +219,10 @@ async def test_labels_are_submitted_shown_and_found(stack: Stack, stack_streams:
     sent: Any = (await asked.value).post_data_json
     assert sent["labels"] == {"branch": "main", "commit": value}
     await page.wait_for_url(re.compile("/tests/(?!" + mine + ")"))
-    await opened(page, f"{stack.edge_url}/games?label={quote(f'commit={value}')}")
+    again = page.url
+    await page.locator(".run-head").get_by_role("link", name=f"commit={value}").click()
     await expect(page.locator(".past-runs tbody tr")).to_have_count(2)
-    for row in (page.url, mine):
+    for row in (again, mine):
         await page.request.post(f"{stack.edge_url}/rpc/cancelTest", data={"testId": row[-36:]})
 
 

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from broker.jetstream.api import Streams
-from tests.browser.dashboard import LIVE, connection_status
+from tests.browser.dashboard import LIVE, MAX_SHIFT, connection_status, shift, without_hurry
 from tests.browser.recorder import Told, drag, open_run, seen, shows, tell
 from tests.browser.test_accessibility import audit
 from tests.conftest import Stack
@@ -67,12 +67,15 @@ async def test_scrub_during_a_run_and_after_it(stack: Stack, stack_streams: Stre
 async def test_an_address_of_a_moment(stack: Stack, stack_streams: Streams, tmp_path: Path, page: Page) -> None:
     """It shows the same after a reload and on another edge, leads back, and without one the verdict is seen first."""
     told = await tell(stack_streams, 10)
-    await told.end()
-    other = await EdgeProcess(stack.nats_url, tmp_path).start()
+    other = await EdgeProcess(stack.nats_url, tmp_path, TESTCAST_EDGE_PROGRESS_INTERVAL_S="3600").start()
+    await without_hurry(page)
     try:
+        await holds_one_moment(page, other.url, told)
         await open_run(page, stack.edge_url, told)
         await expect(page.locator(".verdict .ring-number")).to_have_text("78")
         await expect(page.locator(".verdict .ring-number")).to_be_in_viewport()
+        await until(lambda: _sees(page, 11), within_s=30)
+        assert await shift(page) < MAX_SHIFT
         await page.locator(f'.line[data-seq="{told.seqs[6]}"] .line-text').click()
         await shows(page, 6)
         await page.locator(f'.line[data-seq="{told.seqs[2]}"] a').click()
@@ -89,6 +92,26 @@ async def test_an_address_of_a_moment(stack: Stack, stack_streams: Streams, tmp_
         await shows(page, 7)
     finally:
         await other.stop()
+
+
+async def holds_one_moment(page: Page, url: str, told: Told) -> None:
+    """An edge tells of progress that it holds back in its list at once: message, phase, time line wait for the feed."""
+    await open_run(page, url, told)
+    await shows(page, 9, line=False)
+    await told.step(phase="phase3")  # sent at once
+    await shows(page, 10, line=False)
+    await told.step(phase="phase4")  # held back
+    await until(lambda: _sees(page, 11), within_s=30)
+    for method, pressed in (("pinTest", "true"), ("unpinTest", "false")):  # by then the list has told of the step too
+        await page.request.post(f"{url}/rpc/{method}", data={"testId": told.test_id})
+        await expect(page.get_by_role("button", name="Pin Star Hopper")).to_have_attribute("aria-pressed", pressed)
+    await expect(page.locator(".line[data-seq] .line-text").last).to_have_text("step 10")
+    await expect(page.locator(".frame .message")).to_have_text("step 10")
+    await expect(page.locator(".track")).to_have_attribute("aria-valuetext", re.compile("phase 3, step 10$"))
+    await expect(page.locator('.phase-name[data-step="current"]')).to_contain_text("Explore gameplay")
+    await told.end()
+    await expect(page.locator(".frame .message")).to_have_text("All done")
+    await expect(page.locator(".line[data-seq] .line-text").last).to_contain_text("All done")
 
 
 async def test_a_picture_between_two_events_has_an_address(stack: Stack, stack_streams: Streams, page: Page) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -17,6 +17,14 @@ from tests.conftest import Stack
 from tests.harness import publish, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
+
+
+WORDS: Final = """(cell) => {
+  const words = document.createRange();
+  words.selectNodeContents(cell);
+  return words.getBoundingClientRect();
+}"""
+"""Where the words of an element are on the screen."""
 
 
 class Game:
@@ -78,6 +86,10 @@ async def test_a_table_is_sorted_by_a_click_and_stays_a_table(stack: Stack, game
     for text in ("completed", "31", "commit=abc1", "0:00"):
         await expect(row).to_contain_text(text)
     await expect(row.locator("time")).to_have_attribute("title", re.compile(r"\d{4}, \d\d:\d\d:\d\d GMT[+-]\d{4}$"))
+    tops = await page.locator(".sort").evaluate_all("all => all.map((each) => each.getBoundingClientRect().top)")
+    assert len(set(tops)) == 1, "the headings stand on one line"
+    duration, label = [await row.locator(f".cell-{name}").evaluate(WORDS) for name in ("duration", "label")]
+    assert label["left"] - duration["right"] >= 20
     await page.get_by_role("button", name="Score").click()
     await expect_order(page, "gamma", "beta", "alpha")
     heading = page.get_by_role("columnheader", name="Score")

@@ -149,10 +149,11 @@ def test_every_module_of_a_further_page_is_asked_for_at_once(document: str) -> N
     assert sorted(linked) == sorted(needed_by(FURTHER[document], later=False) - {FURTHER[document]})
 
 
-@pytest.mark.parametrize("document", PAGES)
+@pytest.mark.parametrize("document", [*PAGES, *FURTHER])
 def test_size(document: str) -> None:
     files, styles = load(UI), re.findall(r'rel="stylesheet" href="/([\w./-]+)"', (UI / document).read_text())
-    asked = {document, "favicon.svg", *styles, *needed_by("view/main.js", PAGES[document])}
+    modules = needed_by("view/main.js", PAGES[document]) if document in PAGES else needed_by(FURTHER[document])
+    asked = {document, "favicon.svg", *styles, *modules}
     assert len(asked) > 20 and sum(len(files[name].compressed) for name in asked) < MAX_PAGE_BYTES
 
 

@@ -15,6 +15,7 @@ from ws_edge.views.listing import Game, Wanted, order, page_of
 
 URLS = ["", "http://a.example/", "http://b.example/"]
 STATUSES: Any = ["queued", "running", "completed", "failed"]
+PINS = frozenset(f"00000000-0000-4000-8000-{number:012d}" for number in (0, 3, 4, 11))
 
 
 def snapshot(number: int, **fields: Any) -> Snapshot:
@@ -49,6 +50,7 @@ filters = st.fixed_dictionaries(
             st.sampled_from([(), (("a", "1"),), (("a", "1"), ("b", "2"))]),
             st.one_of(st.none(), st.integers(0, 10)),
             st.one_of(st.none(), st.integers(0, 10)),
+            st.booleans(),
         ),
     }
 )
@@ -65,6 +67,7 @@ def matches(run: Snapshot, status: str | None, query: str | None, wanted: Wanted
         and all(labels.get(name) == value for name, value in wanted.labels)
         and (wanted.since_ms is None or run.created_at >= wanted.since_ms)
         and (wanted.until_ms is None or run.created_at < wanted.until_ms)
+        and (not wanted.pinned or run.test_id in PINS)
     )
 
 
@@ -73,7 +76,7 @@ def test_the_pages_are_exactly_the_runs_that_match(runs: list[Snapshot], asked: 
     expected = [run for run in runs if matches(run, **asked)]
     found, cursor = list[Snapshot](), None
     while True:
-        page, cursor, matching = page_of(runs, limit, cursor, **asked)
+        page, cursor, matching = page_of(runs, limit, cursor, **asked, pins=PINS)
         assert matching == len(expected), "on every page"
         found += page
         if cursor is None:

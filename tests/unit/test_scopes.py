@@ -51,6 +51,7 @@ def seen(world: World, projects: frozenset[str] | None) -> tuple[Any, ...]:
     found = [runs.listing(9, None, status, query) for status in ("queued", "running") for query in (None, "secret")]
     found += [runs.listing(9, None, None, None, Wanted(labels=(("commit", "abc"),)))]
     found += [runs.listing(9, None, None, None, Wanted(frozenset({"http://game.example/"})))]
+    found += [runs.listing(9, None, None, None, Wanted(pinned=True))]
     return (
         pages,
         (found, runs.games(9, None)),

@@ -52,6 +52,7 @@ class ListTests(Params):
     labels: list[Annotated[str, msgspec.Meta(max_length=200)]] | None = None
     since: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
     until: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    pinned: bool = False
 
     lists: ClassVar[tuple[str, ...]] = ("labels",)
 
@@ -99,7 +100,7 @@ def _wanted(params: ListTests) -> Wanted:
     urls = frozenset[str]()
     if params.game_url is not None:
         urls = frozenset((params.game_url, *_normal(params.game_url)))
-    return Wanted(urls, parse_wanted(params.labels or ()), params.since, params.until)
+    return Wanted(urls, parse_wanted(params.labels or ()), params.since, params.until, params.pinned)
 
 
 def _normal(game_url: str) -> tuple[str, ...]:

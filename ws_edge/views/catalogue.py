@@ -211,7 +211,7 @@ class Catalogue:
         self, limit: int, cursor: str | None, status: str | None, query: str | None = None, wanted: Wanted = ANY
     ) -> Listing:
         """See `RunList`."""
-        page, following, matching = page_of(self._ordered(), limit, cursor, status, query, wanted)
+        page, following, matching = page_of(self._ordered(), limit, cursor, status, query, wanted, self.pinned)
         return Listing([self._marked(run) for run in page], following, self.counts(), matching)
 
     def games(self, limit: int, cursor: str | None) -> GameList:

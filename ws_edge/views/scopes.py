@@ -135,7 +135,7 @@ class ScopedRuns:
         self, limit: int, cursor: str | None, status: str | None, query: str | None = None, wanted: Wanted = ANY
     ) -> Listing:
         """See `RunList`."""
-        page, following, matching = page_of(self._ordered(), limit, cursor, status, query, wanted)
+        page, following, matching = page_of(self._ordered(), limit, cursor, status, query, wanted, self._all.pinned)
         return Listing(self._marked(page), following, self.counts(), matching)
 
     def games(self, limit: int, cursor: str | None) -> GameList:

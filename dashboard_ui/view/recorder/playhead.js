@@ -4,6 +4,7 @@
  * A moment is kept by its address and not by its place, since earlier pictures and held events may still come.
  */
 
+import { ended } from "../../client/fold.js";
 import { Moments } from "./moments.js";
 import { Past } from "./past.js";
 
@@ -61,14 +62,22 @@ export class Playhead {
 
   /** @returns {ShownMoment} */
   get shown() {
-    const { moments, address, newest } = this;
+    const { moments, address } = this;
     const last = moments.length - 1;
     const index = address && last >= 0 ? moments.find(address) : last;
     const moment = moments.list[index] ?? null;
-    const now = newest ?? this.past.at(moments.events, -1);
-    const snapshot = address && moment ? this.past.at(moments.events, moment.event) : now;
+    const snapshot = address && moment ? this.past.at(moments.events, moment.event) : this.now;
     const fresh = address ? moments.newerThan(this.leftAt) : 0;
     return { live: address === null, index, moment, snapshot, fresh, playing: this.playing !== null };
+  }
+
+  /** The run as the page shows it now: an edge holds progress back, and its list is ahead of the events meanwhile. */
+  get now() {
+    const { moments, newest } = this;
+    const last = moments.events.at(-1);
+    if (!newest || !last || ended(newest) || newest.seq <= last.seq) return newest ?? this.past.first;
+    const { phase = newest.phase, message = newest.message } = this.past.at(moments.events, moments.events.length - 1);
+    return { ...newest, phase, message };
   }
 
   // ── commands ──

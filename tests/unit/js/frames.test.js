@@ -371,3 +371,8 @@ test("one socket tells the pictures of a limited number of runs", () => {
   assert.deepEqual(FakeSocket.last.sent.slice(-2), [`unsubscribe ${id(0)}`, `subscribe ${id(MAX_WANTED)}`]);
   frames.close();
 });
+
+test("which refusals are final", () => {
+  const final = [0, 200, 400, 401, 403, 404, 405, 408, 409, 410, 425, 429, 500, 502, 503].filter((status) => new RpcError("no", "no", status).final);
+  assert.deepEqual(final, [400, 403, 404, 405, 409, 410]);
+});

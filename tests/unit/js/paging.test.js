@@ -49,6 +49,22 @@ test("all runs that the list reaches are shown, by filter and search", () => {
   assert.equal(shown(store, listing), 0);
 });
 
+test("the pinned runs are a filter of their own", async () => {
+  const store = storeWith(100);
+  const { listing, asked } = listingOf(store);
+  store.tests({ upserts: [snapshot(1000, { pinned: true }), snapshot(999, { pinned: true, title: "Moon" })] });
+  listing.choose("pinned", "");
+  assert.equal(shown(store, listing), 2);
+  listing.choose("pinned", "moon");
+  assert.equal(shown(store, listing), 1);
+  listing.choose("pinned", "");
+  await listing.ask();
+  assert.deepEqual(asked, [{ limit: 100, query: undefined, status: undefined, pinned: true, cursor: undefined }]);
+  listing.choose("completed", "");
+  await listing.ask();
+  assert.deepEqual([asked[1].status, asked[1].pinned], ["completed", undefined]);
+});
+
 test("the edge is asked for a filter or a search only if runs are missing here", () => {
   const { listing } = listingOf(storeWith(100));
   listing.choose("completed", "");

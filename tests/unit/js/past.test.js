@@ -9,7 +9,8 @@ import * as align from "../../../dashboard_ui/view/align.js";
 import { jobOf, shown } from "../../../dashboard_ui/view/coerce.js";
 import { labelsTyped } from "../../../dashboard_ui/view/labels.js";
 import { metricRows } from "../../../dashboard_ui/view/metrics.js";
-import { MAX_POINTS, linePath, pastOf, scorePoints, smallLine } from "../../../dashboard_ui/view/past.js";
+import { firstPages } from "../../../dashboard_ui/view/games.js";
+import { MAX_POINTS, datedPoints, linePath, pastOf, scorePoints, smallLine } from "../../../dashboard_ui/view/past.js";
 import { controlsOf, difference, once, problem, problemKey, problemsOf } from "../../../dashboard_ui/view/same.js";
 import { advance, timeline } from "../../../dashboard_ui/view/timeline.js";
 
@@ -116,6 +117,32 @@ test("steps of the slider", () => {
       assert.equal(align.stepOf(phases, align.placeOfStep(phases, step)), step, `${phases} ${step}`);
   assert.equal(align.stepOf([1, 2], { phase: 3, share: 0.5 }), 200, "a phase that neither was in: the end");
   assert.deepEqual(align.placeOfStep([], 0), { phase: 1, share: 0 });
+});
+
+test("the first and the last point of a line have dates, and as many between as there is room for", () => {
+  for (const [count, width, expected] of [
+    [0, 900, []], [1, 900, [0]], [2, 900, [0, 1]], [3, 170, [0, 2]], [3, 900, [0, 1, 2]], [101, 480, [0, 20, 40, 60, 80, 100]],
+  ]) assert.deepEqual(datedPoints(count, width), expected, `${count} in ${width}`);
+  for (let count = 2; count <= MAX_POINTS; count++)
+    for (let width = 190; width < 1300; width += 37) {
+      const places = datedPoints(count, width).map((i) => (i * width) / (count - 1));
+      for (let i = 1; i < places.length; i++) assert.ok(places.length === 2 || places[i] - places[i - 1] >= 89, `${count} in ${width}`);
+    }
+});
+
+test("a list that is here is asked for again as far as it was loaded", async () => {
+  for (const [total, size, expected, cursor] of [[0, 0, 0, undefined], [30, 30, 30, undefined], [400, 50, 50, 50], [400, 130, 130, 130], [400, 230, 230, 230], [60, 300, 60, undefined]]) {
+    const asked = [];
+    const page = async (from = 0, limit) => {
+      asked.push(limit);
+      const items = Array.from({ length: Math.min(limit, total - from) }, (_, i) => from + i);
+      return { items, nextCursor: from + limit < total ? from + limit : undefined };
+    };
+    const found = await firstPages(page, size);
+    assert.ok(found.items.length >= expected && found.items.length === (found.cursor ?? total), `${total}, ${size}`);
+    assert.equal(found.cursor === undefined, cursor === undefined);
+    assert.ok(asked.every((limit) => limit >= 50 && limit <= 200) && asked.length <= 2);
+  }
 });
 
 test("the address holds the moment", () => {

@@ -239,6 +239,21 @@ describe("the shown moment", () => {
     assert.equal(at(head), "live");
   });
 
+  test("now is that of the newest event here: an edge's list is ahead of the progress that it holds back", () => {
+    const { head, run } = headOf(events());
+    run.snapshot = { ...run.snapshot, seq: 9, message: "newest", phase: "phase3", title: "Star", stalled: true };
+    head.update(run, []);
+    const { message, phase, title, seq } = head.shown.snapshot;
+    assert.deepEqual([message, phase, title, seq], ["m4", "phase1", "Star", 9]);
+    run.feed.log.push(event(9, 4000, { phase: "phase3", message: "newest" }));
+    head.update(run, []);
+    assert.deepEqual([head.shown.snapshot.message, head.shown.snapshot.phase], ["newest", "phase3"]);
+    run.snapshot = { ...run.snapshot, seq: 12, status: "completed", message: "done", score: 78 };
+    head.update(run, []);
+    assert.deepEqual([head.shown.snapshot.message, head.shown.snapshot.score], ["done", 78], "an end is not held back");
+    assert.equal(headOf([event(50, 0)], [], { snapshot: { ...blank("x", T0), seq: 60, phase: "phase2", message: "b" } }).head.shown.snapshot.phase, "phase2", "its early events have gone");
+  });
+
   test("steps by moments, and past the last is live", () => {
     const { head } = headOf(events(), [frame(9, 2, 1200), frame(10, 2, 1700)]);
     const steps = [];

@@ -72,8 +72,10 @@ test("a full list replaces; what is pinned or open stays", () => {
 test("removed ones go, the rest stays", () => {
   const store = newStore();
   store.receive({ type: "tests", full: true, upserts: [snapshot(A, 1), snapshot(B, 2)] });
-  store.receive({ type: "tests", upserts: [], removed: [A] });
+  store.runs.takeDirty();
+  store.receive({ type: "tests", upserts: [], removed: [A, "33333333-3333-4333-8333-333333333333"] });
   assert.deepEqual(ids(store), [B]);
+  assert.deepEqual(store.runs.takeDirty().sort(), [A, "33333333-3333-4333-8333-333333333333"], "whoever has loaded more of the list hears of it too");
 });
 
 test("a run that was deleted goes, also where its feed is open; its own page keeps it to say so", () => {

@@ -82,6 +82,7 @@ for (const state of [
   { filter: "all", query: "", open: [] },
   { filter: "failed", query: "star & hopper=#1 é", open: [ID] },
   { filter: "cancelled", query: "+%?", open: [ID, OTHER] },
+  { filter: "pinned", query: "", open: [] },
 ]) test(`the list's state comes back from the address: ${JSON.stringify(state)}`, () => assert.deepEqual(listState(withListState("", state)), state));
 
 test("the address keeps what it does not know, and says nothing of what is not chosen", () => {

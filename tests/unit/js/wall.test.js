@@ -112,7 +112,7 @@ function pictures(how = {}) {
   const seen = [];
   const on = (testId, status = "running") => [
     { id: testId, snapshot: { status } },
-    { showPicture: async (picture) => void seen.push(picture) },
+    { showPicture: async (picture) => void seen.push(picture), showNone: () => void seen.push("none") },
   ];
   const answer = async (address, more = {}) => {
     pending.get(address)({ status: 200, etag: `"${address}"`, picture: address, ...more });
@@ -158,6 +158,7 @@ test("a picture that has gone is not asked for again, and one that failed is", a
   await answer("b/1", { status: 503, picture: null });
   shots.tick([on("a"), on("b")], Date.now());
   assert.equal(asked.length, 2);
+  seen.length = 0;
   mock.timers.tick(3000);
   shots.tick([on("a"), on("b")], Date.now());
   assert.deepEqual([asked.slice(2), seen], [["b/1"], []]);
@@ -183,6 +184,19 @@ test("a run whose pictures nobody tells is asked for its newest one", async () =
   await answer("a/newest");
   shots.tick([on("a", "completed")], 60_000);
   assert.equal(asked.length, 1, "it has ended: nothing newer comes");
+});
+
+test("that a run has no picture is said when the edge has answered so, and not before", async () => {
+  mock.timers.enable({ apis: ["Date"] });
+  const { frames, shots, asked, seen, on, answer } = pictures();
+  frames.supported = true;
+  const runs = [on("a", "completed"), on("b", "completed")];
+  for (const at of [0, 1499, 1500]) shots.tick(runs, at);
+  assert.deepEqual([asked, seen], [["a/newest", "b/newest"], []]);
+  await answer("a/newest", { status: 503, picture: null });
+  assert.deepEqual(seen, []);
+  await answer("b/newest", { status: 404, picture: null });
+  assert.deepEqual(seen, ["none"]);
 });
 
 test("an edge that does not number pictures is asked at once and again", async () => {
