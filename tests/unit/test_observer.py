@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from PIL import Image, ImageDraw
 
 from agent_worker.games.observer import SCREENSHOT_EVERY_S, Observer
 from agent_worker.games.policy import plan
+from agent_worker.publish import frames as publishing
+from broker.contract.errors import BrokerUnavailable
 
 
 def jpeg(x: int, words: str = "") -> bytes:
@@ -87,3 +91,22 @@ async def test_one_that_viewers_have_not_got_is_published_again_while_the_game_s
     await game.shows(b)
     await game.shows(b)
     assert game.published == [a, b, b]
+
+
+async def test_who_offered_a_picture_is_told_when_the_broker_has_not_taken_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, tries = list[str](), list[bytes]()
+
+    async def put(_test_id: str, picture: bytes, **_: object) -> None:
+        tries.append(picture)
+        if len(tries) == 1:
+            raise BrokerUnavailable("away")
+
+    writer = SimpleNamespace(test_id="run", id=SimpleNamespace(nonce="n"), head=1)
+    box: Any = SimpleNamespace(writer=writer, error=None)
+    monkeypatch.setattr(publishing, "FrameStore", lambda _streams: SimpleNamespace(put=put))
+    frames = publishing.Frames(cast("Any", None), box)
+    for name in ("first", "second"):
+        frames.offer(jpeg(20 * len(tries)), partial(lost.append, name))
+        await frames.send_last()
+    assert (lost, len(tries)) == (["first"], 2)
+    assert (frames.statistics().stored, frames.statistics().failed) == (1, 1)
