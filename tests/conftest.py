@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 import signal
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +30,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for _part in ("connect", "read", "write", "pool"):
     # A busy machine may need more than httpx's 5 s; a test that is about time names its own.
     setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
+
+
+@functools.cache
+def _certificates_of(*_named: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+def _certificates(
+    verify: ssl.SSLContext | str | bool = True, cert: Any = None, trust_env: bool = True
+) -> ssl.SSLContext:
+    if verify is True and cert is None and trust_env:
+        return _certificates_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    return httpx.create_ssl_context(verify, cert, trust_env)
+
+
+# Each client would read every certificate of the machine again, of which plain HTTP uses none.
+httpx._transports.default.create_ssl_context = _certificates  # type: ignore[attr-defined]
 
 settings.register_profile("house", deadline=None)  # a busy machine takes as long as it takes
 settings.load_profile("house")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from broker import identity
 from broker.clock import now_ms
 from broker.jetstream.api import Streams
 from tests.browser.dashboard import MAX_SHIFT, card, opened, shift, without_hurry
-from tests.browser.test_accessibility import audit
+from tests.browser.test_accessibility import LOOKS, audit_in
 from tests.conftest import Stack
 from tests.harness import publish
 
@@ -226,15 +227,16 @@ async def test_labels_are_submitted_shown_and_found(stack: Stack, stack_streams:
         await page.request.post(f"{stack.edge_url}/rpc/cancelTest", data={"testId": row[-36:]})
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 380)])
-async def test_axe_and_the_keyboard(stack: Stack, stack_streams: Streams, page: Page, scheme: Any, width: int) -> None:
+@pytest.mark.parametrize(("schemes", "width"), LOOKS)
+async def test_axe_and_the_keyboard(
+    stack: Stack, stack_streams: Streams, page: Page, schemes: Sequence[str], width: int
+) -> None:
     game = f"http://{identity.new_test_id()}.example/"
     ids = await four_runs(stack_streams, game)
-    await page.emulate_media(color_scheme=scheme)
     await page.set_viewport_size({"width": width, "height": 780})
     await opened(page, f"{stack.edge_url}/games")
     await expect(page.locator(".game", has_text=game)).to_be_visible()
-    await audit(page)
+    await audit_in(page, schemes)
     await opened(page, history_of(stack, game))
     await expect(page.locator(".past-runs tbody tr")).to_have_count(4)
     await page.locator('.chart a[tabindex="0"]').focus()
@@ -250,11 +252,11 @@ async def test_axe_and_the_keyboard(stack: Stack, stack_streams: Streams, page: 
             if await page.evaluate("document.activeElement.matches('.past-tick input')"):
                 break
     await expect(page.locator(".past-runs input:checked")).to_have_count(2)
-    await audit(page)
+    await audit_in(page, schemes)
     await page.get_by_role("button", name="Compare").focus()
     await page.keyboard.press("Enter")
     await page.wait_for_url(re.compile(rf"b={ids[3]}"))
     await expect(page.get_by_role("slider")).to_be_visible()
     await expect(page.get_by_role("region", name="Problems")).to_be_visible()
-    await audit(page)
+    await audit_in(page, schemes)
     assert await page.evaluate("document.documentElement.scrollWidth") <= width, "nothing is cut off"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -15,7 +15,7 @@ from playwright.async_api import Page, Route, expect
 from broker.jetstream.api import Streams
 from tests.browser.dashboard import LIVE, MAX_SHIFT, connection_status, shift, without_hurry
 from tests.browser.recorder import Told, drag, open_run, seen, shows, tell
-from tests.browser.test_accessibility import audit
+from tests.browser.test_accessibility import LOOKS, audit_in
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, publish, until
 from tests.proxy import Proxy
@@ -332,28 +332,29 @@ async def test_early_pictures_have_gone(stack: Stack, stack_streams: Streams, pa
     await expect(page.locator(".recorder-note")).to_be_hidden()  # it may have had pictures, and it may not
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 380)])
-async def test_without_violations(stack: Stack, stack_streams: Streams, page: Page, scheme: Any, width: int) -> None:
+@pytest.mark.parametrize(("schemes", "width"), LOOKS)
+async def test_without_violations(
+    stack: Stack, stack_streams: Streams, page: Page, schemes: Sequence[str], width: int
+) -> None:
     told = await tell(stack_streams, 12, problems=(4,))
     await publish(
         stack_streams, told.test_id, "Game over after 9 s", phase="phase3", timestamp=told.started_ms + 13_000
     )
-    await page.emulate_media(color_scheme=scheme)
     await page.set_viewport_size({"width": width, "height": 780})
     await open_run(page, stack.edge_url, told)
     await expect(page.locator(".track-marks span")).to_have_count(2)
     await until(lambda: _sees(page, 11), within_s=30)
-    await audit(page)
+    await audit_in(page, schemes)
     await page.keyboard.press("Shift+ArrowLeft")
     await shows(page, 4)
     await told.step(phase="phase4")
     await expect(page.locator(".recorder-fresh")).to_have_text("1 new")
-    await audit(page)
+    await audit_in(page, schemes)
     await fails(told)
     await expect(page.locator(".badge")).to_have_text("failed")
     await expect(page.locator(".not-yet:visible")).to_have_text("Not ended yet at 0:05")
     await shows(page, 4)
-    await audit(page)
+    await audit_in(page, schemes)
 
 
 async def fails(told: Told) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -16,7 +17,7 @@ from broker.clock import now_ms
 from broker.jetstream.api import Streams
 from broker.jetstream.frame_store import FrameStore
 from tests.browser.dashboard import LIVE, badge, complete, connection_status
-from tests.browser.test_accessibility import audit
+from tests.browser.test_accessibility import LOOKS, audit, audit_in
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, publish, until
 from tests.proxy import Proxy
@@ -245,9 +246,8 @@ async def test_an_edge_of_the_version_before_shows_its_newest_pictures(stack: St
     assert refused
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 380)])
-async def test_axe_finds_nothing(stack: Stack, game: Game, page: Page, scheme: Any, width: int) -> None:
-    await page.emulate_media(color_scheme=scheme)
+@pytest.mark.parametrize(("schemes", "width"), LOOKS)
+async def test_axe_finds_nothing(stack: Stack, game: Game, page: Page, schemes: Sequence[str], width: int) -> None:
     await page.set_viewport_size({"width": width, "height": 780})
     shown, without = await game.begin("Shown", RED), await game.begin("Without a picture")
     done, failed = await game.begin("Done", GREEN), await game.begin("Lost", BLUE)
@@ -259,12 +259,12 @@ async def test_axe_finds_nothing(stack: Stack, game: Game, page: Page, scheme: A
     await expect(badge(tile(page, failed))).to_have_text("failed")
     await expect(badge(tile(page, done))).to_have_text("completed")
     await tile(page, without).focus()
-    await audit(page)
+    await audit_in(page, schemes)
     await page.locator("#connection").evaluate(
         "(button) => (dispatchEvent(new KeyboardEvent('keydown', { key: 'Shift' })), button.click())"
     )
     await expect(page.get_by_role("dialog", name="Connection")).to_be_visible()
-    await audit(page)
+    await audit_in(page, schemes)
 
 
 async def test_a_wall_without_tests_says_so(nats_edge: EdgeProcess, page: Page) -> None:
