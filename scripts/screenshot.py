@@ -133,7 +133,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await until(all_finished, "the first runs have ended")
     finished.append(await submit(http, f"http://127.0.0.1:{free_port()}/", "Tile Storm", 20))
     await until(all_finished, "the unreachable game is reported")
-    running = await submit(http, game, "Star Hopper, build 42", 300, "c03d5e8")  # longer than all the pictures take
+    running = await submit(http, game, "Star Hopper, build 42", 600, "c03d5e8")  # longer than all the pictures take
     await submit(http, f"{game}?bug=freeze", "Star Hopper, nightly", 90)
     await submit(http, game, "Moon Lander", 60)
 
