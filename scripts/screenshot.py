@@ -133,7 +133,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await until(all_finished, "the first runs have ended")
     finished.append(await submit(http, f"http://127.0.0.1:{free_port()}/", "Tile Storm", 20))
     await until(all_finished, "the unreachable game is reported")
-    running = await submit(http, game, "Star Hopper, build 42", 300, "c03d5e8")  # longer than all the pictures take
+    running = await submit(http, game, "Star Hopper, build 42", 600, "c03d5e8")  # longer than all the pictures take
     await submit(http, f"{game}?bug=freeze", "Star Hopper, nightly", 90)
     await submit(http, game, "Moon Lander", 60)
 
@@ -186,6 +186,8 @@ async def photograph_views(camera: Camera, edge: str, running: str) -> None:
     await page.locator(f'[data-test-id="{running}"] .screen img').wait_for(state="visible")
     await camera.take("by-game")
     await page.goto(edge)
+    await page.locator(f'[data-test-id="{running}"] .screen img').wait_for(state="visible")
+    await page.wait_for_timeout(SETTLED_MS)  # the pictures of the other cards
     await page.locator("#agents").click()
     await page.get_by_role("dialog", name="Agents").get_by_text("Busy with").wait_for()
     await camera.take("agents")
@@ -273,6 +275,7 @@ async def main() -> None:
                     executable_path=find_chromium(), chromium_sandbox=False, args=["--disable-gpu"]
                 )
                 page = await browser.new_page(viewport=SIZE, color_scheme="light", device_scale_factor=1)
+                page.set_default_timeout(DEADLINE_S * 1000)
                 camera = Camera(page)
                 await camera.attach()
                 await photograph(http, camera, edge, game)
