@@ -22,9 +22,12 @@ from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import EdgeProcess, until
 
+# A shell ignores SIGINT in background jobs, and `nohup` SIGHUP. Tests that send these, and commands that they start, would
+# inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell ignores SIGINT in background jobs. Commands under test that receive Ctrl-C would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 for _part in ("connect", "read", "write", "pool"):
