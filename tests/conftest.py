@@ -22,8 +22,8 @@ from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import EdgeProcess, until
 
-# A shell ignores SIGINT in background jobs, and `nohup` SIGHUP. Tests that send these, and commands that they start, would
-# inherit that.
+# A shell ignores SIGINT in background jobs, and `nohup` SIGHUP. Tests that send these, and commands that they start,
+# would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

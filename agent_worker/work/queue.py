@@ -107,14 +107,13 @@ class JobQueue:
                 await consumer.close()
 
     async def _pull_one(self, consumer: PullConsumer, lease_s: float) -> Delivery | None:
-        clock = asyncio.get_running_loop().time
-        asked_at = clock()
         deliveries = await consumer.pull(1, expires_s=min(_PULL_S, lease_s / 2))
         if not deliveries:
             return None
-        if clock() - asked_at > lease_s:
+        age_s = asyncio.get_running_loop().time() - consumer.asked_at
+        if age_s > lease_s:
             # The process was stopped. What lay in its socket may have been delivered to another worker since.
-            _log.warning("process paused for %.0f s; the job is left to expire and be redelivered", clock() - asked_at)
+            _log.warning("process paused for %.0f s; the job is left to expire and be redelivered", age_s)
             self._left += 1
             return None
         return deliveries[0]

@@ -44,6 +44,9 @@ class PullConsumer:
         self._nats = nats
         self._request = f"{nats.api_prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._name = f"{stream}/{consumer}"
+        self.asked_at = 0.0
+        """Loop time of the oldest request that what the last pull returned may be an answer to."""
+        self._unanswered = False
         self._inbox = nats.inbox()
         self._count = 0
         self._delivered = 0
@@ -73,16 +76,24 @@ class PullConsumer:
             NotThere: no such consumer, or it has no leader.
             BrokerUnavailable: no connection.
         """
+        begun = asyncio.get_running_loop().time()
+        if not self._unanswered:  # otherwise what comes now may have been sent for the request before
+            self.asked_at, self._unanswered = begun, True
         if not self._arrived:
             await self._ask({"batch": 1, "expires": int(expires_s * 1e9)})
             if not await self._until_arrived(1, expires_s + _GRACE_S):
+                # A process that was stopped meanwhile may not have read yet what lies in its socket.
+                was_stopped = asyncio.get_running_loop().time() - begun > expires_s + 2 * _GRACE_S
+                self._unanswered = was_stopped
                 raise BrokerUnavailable(f"{self._name} does not answer")
         if self._arrived:
             rest = min(batch - len(self._arrived), self._arrived[-1].pending)
             if rest > 0:
                 await self._ask({"batch": rest, "no_wait": True})
                 await self._until_arrived(len(self._arrived) + rest, _REST_S, to_the_last=True)
+            self._unanswered = False
             return self._take(batch)
+        self._unanswered = False
         if self._lost:
             raise BrokerUnavailable(f"lost the broker while waiting for {self._name}")
         if self._ended is not None and self._is_gone(self._ended):
@@ -143,7 +154,7 @@ class PullConsumer:
         self._changed.set()
 
     def _on_disconnect(self) -> None:
-        self._lost = True
+        self._lost, self._unanswered = True, self._unanswered and bool(self._arrived)
         self._changed.set()
 
 

@@ -24,8 +24,10 @@ TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pra
 PHONE: Final[Any] = {"width": 380, "height": 780}
 # Half-way from one colour to another, text has a contrast that no reader is shown for long.
 SETTLED: Final = """
-  new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))).then(() => Promise.all(
-    document.getAnimations().filter((each) => each instanceof CSSTransition).map((each) => each.finished.catch(() => {}))))
+  new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))).then(() => {
+    const fading = document.getAnimations().filter((each) => each instanceof CSSTransition);
+    return Promise.all(fading.map((each) => each.finished.catch(() => {})));
+  })
 """
 
 LOOKS: Final = [

@@ -79,7 +79,7 @@ class Runs:
 
         await self.eventually(look, within_s=within_s)
 
-    async def ended(self, test_id: str, within_s: float = 20) -> Snapshot:
+    async def ended(self, test_id: str, within_s: float = 60) -> Snapshot:
         async def look() -> Snapshot | None:
             with contextlib.suppress(NotFound):
                 snapshot = (await runs.read(event_log(self.streams), test_id)).snapshot
@@ -210,7 +210,7 @@ async def test_several_at_once_and_never_more_than_its_slots(nats: Connection, s
 async def test_a_killed_workers_run_goes_on_with_another(
     nats_server: EmbeddedServer, nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child]
 ) -> None:
-    await topology.apply(nats, lease_s=1.0)
+    await topology.apply(nats, lease_s=3.0)
     first = agents("first", 10_000)
     test_id = await runs.submit(event_log(streams), JOB)
     await look.said(test_id, "first step 3")
@@ -230,8 +230,8 @@ async def test_a_killed_workers_run_goes_on_with_another(
 async def test_a_worker_keeps_its_lease_while_it_lives(
     nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child]
 ) -> None:
-    await topology.apply(nats, lease_s=0.6)
-    agents("patient", 60)  # 3 s: five leases
+    await topology.apply(nats, lease_s=2.0)
+    agents("patient", 160)  # 8 s: four leases
     agents("greedy", 1)
     test_id = await runs.submit(event_log(streams), JOB)
     assert (await look.ended(test_id)).attempt == 1
@@ -240,7 +240,7 @@ async def test_a_worker_keeps_its_lease_while_it_lives(
 async def test_a_stopped_worker_that_wakes_up_writes_nothing_more(
     tmp_path: Path, nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
 ) -> None:
-    await topology.apply(nats, lease_s=1.0)
+    await topology.apply(nats, lease_s=3.0)
     zombie = agents("zombie", 10_000)
     test_id = await runs.submit(event_log(streams), JOB)
     await look.said(test_id, "zombie step 3")
@@ -252,7 +252,7 @@ async def test_a_stopped_worker_that_wakes_up_writes_nothing_more(
     async def fenced() -> bool:
         return "stopped playing: another worker has taken the run over" in (tmp_path / "zombie.log").read_text()
 
-    await eventually(fenced, within_s=10)
+    await eventually(fenced, within_s=30)
     snapshot = await look.ended(test_id)
     assert (snapshot.status, snapshot.attempt, snapshot.worker) == ("completed", 2, "second")
     told = await look.messages(test_id)
@@ -263,7 +263,7 @@ async def test_a_stopped_worker_that_wakes_up_writes_nothing_more(
 async def test_a_stopped_worker_does_not_take_up_a_job_that_went_to_another(
     tmp_path: Path, nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
 ) -> None:
-    await topology.apply(nats, lease_s=3.0)
+    await topology.apply(nats, lease_s=8.0)  # longer than a busy machine halts: `second` keeps its lease
     sleeper = agents("sleeper", 10_000)
 
     async def queue(field: str) -> int:

@@ -30,9 +30,11 @@ class Consumer:
         self.answers = list(answers)
         self.pulls = 0
         self.closed = False
+        self.asked_at = 0.0
 
     async def pull(self, batch: int, *, expires_s: float) -> list[Delivery]:
         assert batch == 1 and expires_s <= 5
+        self.asked_at = asyncio.get_running_loop().time()
         self.pulls += 1
         await asyncio.sleep(0)
         if not self.answers:
