@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 import httpx
 import orjson
@@ -151,10 +151,14 @@ def event_log(streams: Streams) -> JetStreamLog:
     return JetStreamLog(streams.nats)
 
 
+STALL_S: Final = 20.0
+"""How long the broker may take to acknowledge what a test publishes: a busy machine stands still for seconds."""
+
+
 async def publish(streams: Streams, test_id: str, message: str, kind: str = "progress", **fields: Any) -> Ack:
     """Publishes an event as an agent in any language does: one JSON message on the subject of the run."""
     event = {"type": kind, "message": message, "timestamp": now_ms()} | fields
-    return await streams.store(subjects.events(test_id), orjson.dumps(event))
+    return await streams.store(subjects.events(test_id), orjson.dumps(event), timeout_s=STALL_S)
 
 
 _begun_ms = 0

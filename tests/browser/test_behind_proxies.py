@@ -68,7 +68,7 @@ async def test_a_run_s_page_polls_where_another_host_arrives_and_no_socket_passe
         await expect(page.locator(".line-text").last).to_have_text("by polling")
         await page.get_by_role("button", name="Cancel").click()
         await page.get_by_role("button", name="Yes, cancel").click()
-        refused = page.locator(".run-head > [role=alert]")
+        refused = page.get_by_role("main").get_by_role("alert")
         await expect(refused).to_contain_text("TESTCAST_EDGE_PUBLIC_URL")
         await expect(refused).to_contain_text(re.compile(f"'{re.escape(proxy.url)}'.*'edge'"))
 

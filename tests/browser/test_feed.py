@@ -22,7 +22,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through
 from tests.conftest import Stack
-from tests.harness import begin, publish, until
+from tests.harness import STALL_S, begin, publish, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
@@ -44,7 +44,8 @@ async def publish_many(streams: Streams, test_id: str, events: list[dict[str, An
     for start in range(0, len(events), 500):
         batch = [{"timestamp": now_ms()} | event for event in events[start : start + 500]]
         subject = subjects.events(test_id)
-        acks = await asyncio.gather(*(streams.store(subject, orjson.dumps(event)) for event in batch))
+        bodies = [orjson.dumps(event) for event in batch]
+        acks = await asyncio.gather(*(streams.store(subject, body, timeout_s=STALL_S) for body in bodies))
         stored += [{"testId": test_id, "seq": ack.seq, **event} for ack, event in zip(acks, batch, strict=True)]
     assert [event["seq"] for event in stored] == sorted(event["seq"] for event in stored)
     return stored
@@ -180,6 +181,7 @@ async def test_twelve_new_below_a_long_feed(stack: Stack, stack_streams: Streams
     await opened(page, stack.edge_url)
     shown = await open_feed(page, test_id)
     await expect(shown.locator(".line-text").last).to_have_text("line 1999")
+    await until(lambda: all_lines_are_here(shown), within_s=20)  # before, there are no 5,000 pixels to scroll
     await shown.locator(".feed-scroll").evaluate("e => { e.scrollTop -= 5000 }")
     await until(lambda: far_up(shown))
     read = await shown.locator(".feed-scroll").evaluate(READ)

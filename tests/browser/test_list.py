@@ -25,7 +25,7 @@ from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.browser.dashboard import badge, card, complete, connection_status, opened
 from tests.conftest import Stack
-from tests.harness import EdgeProcess, begin, publish, until
+from tests.harness import STALL_S, EdgeProcess, begin, publish, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
@@ -58,7 +58,7 @@ class Crowd:
             self.ids.append(test_id)
 
     async def store(self, test_id: str, at: int, event: dict[str, Any]) -> None:
-        await self.streams.store(subjects.events(test_id), orjson.dumps(event | {"timestamp": at}))
+        await self.streams.store(subjects.events(test_id), orjson.dumps(event | {"timestamp": at}), timeout_s=STALL_S)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
