@@ -7,13 +7,16 @@ from typing import Any
 import httpx
 import pytest
 
+from broker.identity import new_test_id
 from broker.jetstream.api import Streams
 from tests.command import run
 from tests.conftest import Stack
 from tests.harness import publish, until
 
 GAME = "http://127.0.0.1:9/labelled/"
-COMMIT = {"commit": "abc", "branch": "feature/x"}
+SHA = f"abc{new_test_id()[:8]}"
+"""No other test's: the edge is shared."""
+COMMIT = {"commit": SHA, "branch": "feature/x"}
 
 
 async def call(http: httpx.AsyncClient, method: str, **params: Any) -> dict[str, Any]:
@@ -31,15 +34,16 @@ async def test_from_submit_to_the_list(stack: Stack, stack_streams: Streams) -> 
     async with httpx.AsyncClient(base_url=stack.edge_url) as http:
         other = (await call(http, "submitTest", gameUrl=GAME, title="Other", labels={"commit": "def"}))["testId"]
         mine = (await call(http, "submitTest", gameUrl=GAME, title="Mine", labels=COMMIT))["testId"]
+        await until(lambda: _listed_are(http, [mine], labels=[f"commit={SHA}"]), within_s=20)  # so that `own` is newer
         own = (await call(http, "createRun", title="Own", labels=COMMIT))["testId"]
         here = {"mine": mine, "own": own}
-        await until(lambda: _listed_are(http, [own, mine], labels=["commit=abc"]), within_s=20)
+        await until(lambda: _listed_are(http, [own, mine], labels=[f"commit={SHA}"]), within_s=20)
         assert (await call(http, "getTest", testId=mine))["test"]["labels"] == COMMIT
-        assert await listed(http, labels=["commit=abc", "branch=feature/x"], gameUrl=GAME) == [mine]
-        assert await listed(http, labels=["commit=abc"], gameUrl="http://127.0.0.1:9/labelled") == []
+        assert await listed(http, labels=[f"commit={SHA}", "branch=feature/x"], gameUrl=GAME) == [mine]
+        assert await listed(http, labels=[f"commit={SHA}"], gameUrl="http://127.0.0.1:9/labelled") == []
         assert await listed(http, gameUrl="HTTP://127.0.0.1:9/labelled/") == [mine, other], "in its normal form"
-        assert await listed(http, query="commit=AB") == [own, mine]
-        runs = (await call(http, "listTests", labels=["commit=abc"], limit=1))["tests"]
+        assert await listed(http, query=f"commit={SHA[:-1].upper()}") == [own, mine]
+        runs = (await call(http, "listTests", labels=[f"commit={SHA}"], limit=1))["tests"]
         assert [run["testId"] for run in runs] == [here["own"]]
         began = (await call(http, "getTest", testId=mine))["test"]["createdAt"]
         assert mine in await listed(http, since=began) and mine not in await listed(http, until=began)
@@ -57,7 +61,7 @@ async def _listed_are(http: httpx.AsyncClient, expected: list[str], **wanted: An
 
 async def _etags(http: httpx.AsyncClient, changing: str) -> None:
     """A GET repeats the parameter, each filter has an answer of its own, and a change of the run is seen."""
-    query = "/rpc/listTests?labels=commit%3Dabc&labels=branch%3Dfeature%2Fx"
+    query = f"/rpc/listTests?labels=commit%3D{SHA}&labels=branch%3Dfeature%2Fx"
 
     async def done() -> httpx.Response | None:
         found = await http.get(query)
@@ -65,7 +69,7 @@ async def _etags(http: httpx.AsyncClient, changing: str) -> None:
 
     first: httpx.Response = await until(done, within_s=20)
     assert first.json()["matching"] == 2
-    one = await http.get("/rpc/listTests?labels=commit%3Dabc")
+    one = await http.get(f"/rpc/listTests?labels=commit%3D{SHA}")
     assert one.headers["etag"] != first.headers["etag"]
 
 
