@@ -77,10 +77,15 @@ class PullConsumer:
             BrokerUnavailable: no connection.
         """
         begun = asyncio.get_running_loop().time()
-        if not self._unanswered:  # otherwise what comes now may have been sent for the request before
+        earlier = self._unanswered
+        if not earlier:  # otherwise what comes now may have been sent for the request before
             self.asked_at, self._unanswered = begun, True
         if not self._arrived:
-            await self._ask({"batch": 1, "expires": int(expires_s * 1e9)})
+            try:
+                await self._ask({"batch": 1, "expires": int(expires_s * 1e9)})
+            except BrokerUnavailable:
+                self._unanswered = earlier  # nothing was asked for
+                raise
             if not await self._until_arrived(1, expires_s + _GRACE_S):
                 # A process that was stopped meanwhile may not have read yet what lies in its socket.
                 was_stopped = asyncio.get_running_loop().time() - begun > expires_s + 2 * _GRACE_S

@@ -25,8 +25,7 @@ PHONE: Final[Any] = {"width": 380, "height": 780}
 # Half-way from one colour to another, text has a contrast that no reader is shown for long.
 SETTLED: Final = """
   new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))).then(() => {
-    const fading = document.getAnimations().filter((each) => each instanceof CSSTransition);
-    return Promise.all(fading.map((each) => each.finished.catch(() => {})));
+    for (const each of document.getAnimations()) if (each instanceof CSSTransition) each.finish();
   })
 """
 

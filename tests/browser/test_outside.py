@@ -12,7 +12,7 @@ from agent_worker.publish.run import TestRun
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
-from tests.browser.dashboard import badge, card, complete, connection_status, opened
+from tests.browser.dashboard import badge, card, complete, connection_status, opened, without_hurry
 from tests.browser.test_accessibility import audit
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, publish, until
@@ -169,8 +169,11 @@ async def test_none_while_the_run_is_in_front_and_none_without_permission(
     await page.context.clear_permissions()
     await page.context.grant_permissions([], origin=stack.edge_url)  # all others are denied
     refused = await begin(stack_streams, "Refused")
+    await without_hurry(page)
     await opened(page, f"{stack.edge_url}/tests/{refused}")
     button = page.get_by_role("button", name="Notify me when it ends")
+    await expect(button).to_be_visible()
+    await expect(page.locator(".line-text").last).to_be_visible()  # the first state is here as a whole
     before = await page.locator(".run-columns").bounding_box()
     await button.press("Enter")
     said = page.get_by_role("alert").filter(has_text="blocks notifications")

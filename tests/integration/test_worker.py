@@ -210,7 +210,7 @@ async def test_several_at_once_and_never_more_than_its_slots(nats: Connection, s
 async def test_a_killed_workers_run_goes_on_with_another(
     nats_server: EmbeddedServer, nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child]
 ) -> None:
-    await topology.apply(nats, lease_s=3.0)
+    await topology.apply(nats, lease_s=6.0)
     first = agents("first", 10_000)
     test_id = await runs.submit(event_log(streams), JOB)
     await look.said(test_id, "first step 3")
@@ -230,8 +230,8 @@ async def test_a_killed_workers_run_goes_on_with_another(
 async def test_a_worker_keeps_its_lease_while_it_lives(
     nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child]
 ) -> None:
-    await topology.apply(nats, lease_s=2.0)
-    agents("patient", 160)  # 8 s: four leases
+    await topology.apply(nats, lease_s=6.0)
+    agents("patient", 280)  # 14 s: more than two leases
     agents("greedy", 1)
     test_id = await runs.submit(event_log(streams), JOB)
     assert (await look.ended(test_id)).attempt == 1
@@ -240,7 +240,7 @@ async def test_a_worker_keeps_its_lease_while_it_lives(
 async def test_a_stopped_worker_that_wakes_up_writes_nothing_more(
     tmp_path: Path, nats: Connection, streams: Streams, look: Runs, agents: Callable[..., Child], eventually: Eventually
 ) -> None:
-    await topology.apply(nats, lease_s=3.0)
+    await topology.apply(nats, lease_s=6.0)
     zombie = agents("zombie", 10_000)
     test_id = await runs.submit(event_log(streams), JOB)
     await look.said(test_id, "zombie step 3")
