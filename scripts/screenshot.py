@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -108,8 +109,10 @@ class Camera:
         print(f"docs/{name}.png {packed.tell() / 1000:.0f} kB, {colours} colours")  # noqa: T201
 
 
-async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: str) -> None:
-    """Has the runs played and takes the screenshots."""
+async def photograph(
+    http: httpx.AsyncClient, camera: Camera, edge: str, game: str, start_agent: Callable[[int], object]
+) -> None:
+    """Has the runs played and takes the screenshots. An agent plays two runs at once: the wall has a second agent."""
     page = camera.page
 
     async def test(test_id: str) -> dict[str, Any]:
@@ -145,6 +148,7 @@ async def photograph(http: httpx.AsyncClient, camera: Camera, edge: str, game: s
     await photograph_views(camera, edge, running)
     await photograph_runs(camera, edge, running, completed=finished[1], failed=finished[3])
     await photograph_a_moment(camera, edge, running)
+    start_agent(2)
     for title in ("Comet Run", "Orbit", "Star Hopper, touch"):
         await submit(http, game, title, 120)
     await photograph_the_wall(camera, edge)
@@ -189,7 +193,7 @@ async def photograph_views(camera: Camera, edge: str, running: str) -> None:
     await page.locator(f'[data-test-id="{running}"] .screen img').wait_for(state="visible")
     await page.wait_for_timeout(SETTLED_MS)  # the pictures of the other cards
     await page.locator("#agents").click()
-    await page.get_by_role("dialog", name="Agents").get_by_text("Busy with").wait_for()
+    await page.get_by_role("dialog", name="Agents").get_by_text("Busy with").first.wait_for()
     await camera.take("agents")
 
 
@@ -269,7 +273,8 @@ async def main() -> None:
             await stack.start_broker(port=0)
             game = await stack.start_game()
             edge = await stack.start_edge(free_port(), game, allow_private=True)
-            stack.start_agent(allow_private=True)
+            start_agent = partial(stack.start_agent, allow_private=True)
+            start_agent(1)
             async with async_playwright() as playwright, httpx.AsyncClient(base_url=edge, trust_env=False) as http:
                 browser = await playwright.chromium.launch(
                     executable_path=find_chromium(), chromium_sandbox=False, args=["--disable-gpu"]
@@ -278,7 +283,7 @@ async def main() -> None:
                 page.set_default_timeout(DEADLINE_S * 1000)
                 camera = Camera(page)
                 await camera.attach()
-                await photograph(http, camera, edge, game)
+                await photograph(http, camera, edge, game, start_agent)
                 await browser.close()
         finally:
             await stack.stop()
