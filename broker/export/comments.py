@@ -1,4 +1,4 @@
-"""Leaves comments and indentation out of the dashboard's files: they are for readers of the sources, not for viewers."""
+"""Leaves comments and indentation out of the dashboard's files: they are for readers of the sources alone."""
 
 from __future__ import annotations
 
