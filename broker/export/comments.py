@@ -1,4 +1,4 @@
-"""Leaves the comments out of the dashboard's files: they are for whoever reads the sources, not for viewers' lines."""
+"""Leaves comments and indentation out of the dashboard's files: they are for readers of the sources alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Final
 
 _WHOLE_LINES: Final = re.compile(rb"^[ \t]*(?:/\*(?:[^*]|\*(?!/))*+\*/|//[^\n]*)[ \t]*$", re.MULTILINE)
 """Comments with nothing else on their lines, which are nearly all. No text of the sources has a line like that."""
+_INDENTATION: Final = re.compile(rb"^[ \t]+", re.MULTILINE)
+"""No text of the sources has several lines."""
 
 
 def without_comments(source: bytes) -> bytes:
-    """A script or a style sheet without its comments. Every other line keeps its number, for error messages."""
-    return _WHOLE_LINES.sub(lambda found: b"\n" * found[0].count(b"\n"), source)
+    """A script or a style sheet without comments and indentation. Every line keeps its number, for error messages."""
+    return _INDENTATION.sub(b"", _WHOLE_LINES.sub(lambda found: b"\n" * found[0].count(b"\n"), source))

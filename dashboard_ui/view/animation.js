@@ -1,16 +1,20 @@
-/** Makes an animated WebP of a run's pictures, in the browser: each picture drawn on a canvas, and encoded there. */
+/** Makes an animation of a run's pictures, in the browser: each picture drawn on a canvas, and encoded there. */
 
 import { h } from "./dom.js";
+import { animatedGif, still } from "./gif.js";
 import { animated, durations } from "./webp.js";
+
+/** @typedef {"webp"|"gif"} Form */
 
 /** The most pictures of an animation: all of them are in memory until it is whole. */
 export const MAX_PICTURES = 600;
-/** Pixels. Wider pictures are made smaller. */
-const MAX_WIDTH = 960;
+/** Pixels. Wider pictures are made smaller. @type {Record<Form, number>} */
+export const MAX_WIDTH = { webp: 960, gif: 480 };
 const QUALITY = 0.75;
-const TYPE = "image/webp";
+const WEBP = "image/webp";
 
 /**
+ * @param {Form} form
  * @param {Array<{number: number, at: number}>} list
  * @param {{begin: number, end: number}} times as for `durations`
  * @param {object} how
@@ -19,15 +23,15 @@ const TYPE = "image/webp";
  * @returns {Promise<Blob>}
  * @throws {Error} in words for the reader
  */
-export async function animation(list, times, { url, onProgress }) {
+export async function animation(form, list, times, { url, onProgress }) {
   if (!list.length) throw new Error("There are no pictures in this stretch.");
   if (list.length > MAX_PICTURES)
     throw new Error(`${list.length} pictures are more than the ${MAX_PICTURES} that a page puts together: choose a shorter stretch.`);
   const canvas = h("canvas");
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: form === "gif" });
   if (!context) throw new Error("This browser cannot draw.");
   const shown = durations(list, times);
-  /** @type {import("./webp.js").Still[]} */
+  /** @type {Array<{content: Uint8Array, ms: number}>} */
   const stills = [];
   for (const [index, { number }] of list.entries()) {
     const picture = await loaded(url(number));
@@ -36,13 +40,18 @@ export async function animation(list, times, { url, onProgress }) {
       if (before) before.ms += shown[index]; // the one before is shown for longer
       continue;
     }
-    if (!stills.length) fit(canvas, picture);
+    if (!stills.length) fit(canvas, picture, MAX_WIDTH[form]);
     draw(context, picture);
-    stills.push({ webp: await encoded(canvas), ms: shown[index] });
+    stills.push({ content: await ENCODED[form](context), ms: shown[index] });
     onProgress(index + 1);
   }
   if (!stills.length) throw new Error("None of the pictures could be loaded.");
-  return new Blob([/** @type {BlobPart} */ (animated(stills, canvas.width, canvas.height))], { type: TYPE });
+  const { width, height } = canvas;
+  const parts =
+    form === "gif"
+      ? animatedGif(stills.map(({ content, ms }) => ({ gif: content, ms })), width, height)
+      : [animated(stills.map(({ content, ms }) => ({ webp: content, ms })), width, height)];
+  return new Blob(/** @type {BlobPart[]} */ (parts), { type: `image/${form}` });
 }
 
 /** @param {string} src @returns {Promise<HTMLImageElement|null>} null if there is no such picture any more */
@@ -56,9 +65,9 @@ async function loaded(src) {
   return picture.naturalWidth ? picture : null;
 }
 
-/** @param {HTMLCanvasElement} canvas @param {HTMLImageElement} picture */
-function fit(canvas, { naturalWidth, naturalHeight }) {
-  const share = Math.min(1, MAX_WIDTH / naturalWidth);
+/** @param {HTMLCanvasElement} canvas @param {HTMLImageElement} picture @param {number} most */
+function fit(canvas, { naturalWidth, naturalHeight }, most) {
+  const share = Math.min(1, most / naturalWidth);
   canvas.width = Math.max(1, Math.round(naturalWidth * share));
   canvas.height = Math.max(1, Math.round(naturalHeight * share));
 }
@@ -73,9 +82,15 @@ function draw(context, picture) {
   context.drawImage(picture, (width - wide) / 2, (height - high) / 2, wide, high);
 }
 
-/** @param {HTMLCanvasElement} canvas @returns {Promise<Uint8Array>} */
-async function encoded(canvas) {
-  const blob = await new Promise((resolve) => canvas.toBlob(resolve, TYPE, QUALITY));
-  if (blob?.type !== TYPE) throw new Error("This browser makes no WebP. `testcast export --webp` does.");
-  return new Uint8Array(await blob.arrayBuffer());
-}
+/** What is drawn, as a still. @type {Record<Form, (context: CanvasRenderingContext2D) => Promise<Uint8Array>>} */
+const ENCODED = {
+  async webp({ canvas }) {
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, WEBP, QUALITY));
+    if (blob?.type !== WEBP) throw new Error("This browser makes no WebP. Take the GIF, or `testcast export --webp`.");
+    return new Uint8Array(await blob.arrayBuffer());
+  },
+  async gif(context) {
+    const { width, height } = context.canvas;
+    return still(context.getImageData(0, 0, width, height).data, width, height);
+  },
+};

@@ -1,7 +1,7 @@
 /** Takes a run along: a button, and a dialog with the formats and the stretch of the run. */
 
 import { BASE } from "../client/rpc.js";
-import { animation } from "./animation.js";
+import { MAX_PICTURES, MAX_WIDTH, animation } from "./animation.js";
 import { h, setAttr, setText } from "./dom.js";
 import { count, reasonOf } from "./format.js";
 import { picturesOf } from "./webp.js";
@@ -11,6 +11,12 @@ const FORMATS = [
   ["html", "HTML", "This page with everything in it, to be opened without a network"],
   ["json", "JSON", "Snapshot, events and pictures, for programs"],
   ["junit", "JUnit", "The verdict and the problems, for CI systems"],
+];
+
+/** Those that the page makes: as the edge's. @type {Array<[import("./animation.js").Form, string, string]>} */
+const ANIMATIONS = [
+  ["webp", "WebP", "The pictures as an animation, made in this browser"],
+  ["gif", "GIF", `The same for programs that show no WebP: larger, and at most ${MAX_WIDTH.gif} pixels wide`],
 ];
 
 /** How often an open dialog counts the pictures. */
@@ -40,8 +46,11 @@ export class ExportMenu {
       link: h("a.secondary", { download: "", "aria-describedby": `export-${format}` }, name),
       about: h("p.hint", { id: `export-${format}` }, about),
     }));
-    this.make = h("button.secondary", { "aria-describedby": "export-webp", onclick: () => this.makeAnimation() }, "WebP");
-    this.pictures = h("p.hint", { id: "export-webp" });
+    this.makers = ANIMATIONS.map(([form, name, about]) => ({
+      button: h("button.secondary", { "aria-describedby": `export-${form} export-pictures`, onclick: () => this.makeAnimation(form) }, name),
+      about: h("p.hint", { id: `export-${form}` }, about),
+    }));
+    this.pictures = h("p.hint", { id: "export-pictures" });
     this.problem = h("p.form-error", { role: "alert" });
     this.said = h("p.hint", { role: "status" });
     const rows = edge ? this.links.map(({ link, about }) => h("div.export-row", link, about)) : [];
@@ -50,7 +59,8 @@ export class ExportMenu {
       { "aria-labelledby": "export-title" },
       h("h2", { id: "export-title" }, "Export this test"),
       ...rows,
-      h("div.export-row", this.make, this.pictures),
+      ...this.makers.map(({ button, about }) => h("div.export-row", button, about)),
+      this.pictures,
       h("h2", "Only a part of it"),
       h("div.export-marks", this.from.root, this.to.root),
       this.problem,
@@ -97,8 +107,9 @@ export class ExportMenu {
     setText(this.problem, stretch ? "" : "The first event has to be before the last, and both are numbers.");
     for (const { format, link } of this.links) setAttr(link, "href", stretch && this.address(format, stretch));
     const pictures = stretch ? this.chosen(stretch).list.length : 0;
-    setText(this.pictures, `The pictures as an animation, made in this browser: ${count(pictures, "picture")}`);
-    this.make.disabled = this.busy || pictures === 0;
+    const many = pictures > MAX_PICTURES ? `, and ${MAX_PICTURES} are the most of an animation: choose a part` : "";
+    setText(this.pictures, stretch ? `${count(pictures, "picture")}${many}` : "");
+    for (const { button } of this.makers) button.disabled = this.busy || pictures === 0 || many !== "";
   }
 
   /** @param {string} format @param {{from: number, to: number}} stretch */
@@ -118,20 +129,21 @@ export class ExportMenu {
     return { times, list: whole ? list : picturesOf(list, stretch, times) };
   }
 
-  async makeAnimation() {
+  /** @param {import("./animation.js").Form} form */
+  async makeAnimation(form) {
     const stretch = this.stretch();
     if (!stretch) return;
     const { list, times } = this.chosen(stretch);
     this.busy = true;
-    this.make.disabled = true;
+    this.draw();
     setText(this.problem, "");
     try {
-      const blob = await animation(list, times, {
+      const blob = await animation(form, list, times, {
         url: (number) => this.frames.url(this.testId, number),
         onProgress: (done) => setText(this.said, `${done} of ${count(list.length, "picture")}`),
       });
       const href = URL.createObjectURL(blob);
-      h("a", { href, download: `testcast-${this.testId.slice(0, 8)}.webp` }).click();
+      h("a", { href, download: `testcast-${this.testId.slice(0, 8)}.${form}` }).click();
       setTimeout(() => URL.revokeObjectURL(href), 60_000); // Safari reads it after the click event
       setText(this.said, `${count(list.length, "picture")}, ${(blob.size / 1e6).toFixed(1)} MB`);
     } catch (error) {

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from broker.contract.errors import BadInput
 from broker.contract.frames import Frame
 from broker.export.document import Pictures
-from broker.export.webp import Shown, animated
+from broker.export.webp import MAX_DURATION_MS, Shown, animated
 
 Animation = Literal["gif", "webp"]
 
@@ -35,6 +35,8 @@ _MAX_PIXELS: Final = 1 << 25
 """A JPEG of a few bytes may claim any size."""
 _WEBP_QUALITY: Final = 75
 _GIF_UNIT_MS: Final = 10
+_LONGEST_MS: Final[dict[Animation, int]] = {"gif": 655_350, "webp": MAX_DURATION_MS}
+"""What the format holds for one picture: 16 bits of hundredths, 24 bits of milliseconds."""
 
 
 class Made(NamedTuple):
@@ -66,7 +68,8 @@ def animation(form: Animation, pictures: Pictures) -> Made:
     size = next((size for _, jpeg in given if (size := _size_in(jpeg, limits.width)) is not None), None)
     if size is None:
         raise BadInput("none of its pictures can be read")
-    shown = list(_readable([jpeg for _, jpeg in given], durations, size))
+    readable = _readable([jpeg for _, jpeg in given], durations, size)
+    shown = [(jpeg, min(duration, _LONGEST_MS[form])) for jpeg, duration in readable]
     make = _gif if form == "gif" else _webp
     seconds = sum(each for _, each in shown) / 1000
     return Made(make(shown, size), len(shown), seconds, len(given) - len(shown))
@@ -153,13 +156,20 @@ def _webp(shown: Sequence[tuple[bytes, int]], size: tuple[int, int]) -> bytes:
 
 
 def _gif(shown: Sequence[tuple[bytes, int]], size: tuple[int, int]) -> bytes:
-    """Times of a GIF are in hundredths of a second: what is rounded off one is added to the next."""
-    durations, rest = [], 0
-    for _, duration in shown:
+    """Times of a GIF are in hundredths of a second: what is rounded off one is added to the next. Of equal pictures in
+    a row there is one: Pillow would add up their times beyond what the format holds."""
+    stills, durations, rest, before = list[Image.Image](), list[int](), 0, b""
+    for picture, (_, duration) in zip(_pictures(shown, size), shown, strict=True):
         rounded = max(2, round((duration + rest) / _GIF_UNIT_MS)) * _GIF_UNIT_MS
         rest += duration - rounded
-        durations.append(rounded)
-    first, *others = (each.quantize(256, Image.Quantize.MEDIANCUT) for each in _pictures(shown, size))
+        still = picture.quantize(256, Image.Quantize.MEDIANCUT)
+        if (pixels := still.convert("RGB").tobytes()) == before:
+            durations[-1] = min(durations[-1] + rounded, _LONGEST_MS["gif"])
+            continue
+        stills.append(still)
+        durations.append(min(rounded, _LONGEST_MS["gif"]))
+        before = pixels
     made = io.BytesIO()
+    first, *others = stills
     first.save(made, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=False)
     return made.getvalue()

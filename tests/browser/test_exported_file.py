@@ -35,6 +35,8 @@ COLOUR: Final = """() => {
 }"""
 """The colour of the picture that is shown."""
 
+SIZES: Final = {"WebP": (640, 360), "GIF": (480, 270)}
+
 
 async def exported(streams: Streams, story: Story, to: Path, stretch: Stretch = WHOLE) -> str:
     """Writes the run into a file, as the command and the edge do. Returns the file's address."""
@@ -134,15 +136,19 @@ async def test_keyboard_search_and_the_menu_work_from_the_file(
         await dialog.get_by_label("From event").fill(str(story.moments[1].seq))
         await dialog.get_by_label("To event").fill(str(story.moments[3].seq))
         await expect(dialog).to_contain_text("4 pictures")  # also the one that was shown when it began
-        async with page.expect_download() as download:
-            await dialog.get_by_role("button", name="WebP").click()
-        made = (await (await download.value).path()).read_bytes()
-        with Image.open(io.BytesIO(made)) as animation:
-            times = []
-            for each in ImageSequence.Iterator(animation):
-                each.load()
-                times.append(each.info["duration"])
-        assert times == [20, 1000, 1000, 1000]
+        for name in ("WebP", "GIF"):
+            async with page.expect_download() as download:
+                await dialog.get_by_role("button", name=name).click()
+            assert (await download.value).suggested_filename == f"testcast-{story.test_id[:8]}.{name.lower()}"
+            made = (await (await download.value).path()).read_bytes()
+            with Image.open(io.BytesIO(made)) as animation:
+                times = []
+                for each, colour in zip(ImageSequence.Iterator(animation), COLOURS, strict=False):
+                    found: Any = each.convert("RGB").getpixel((each.width // 2, each.height // 2))
+                    assert all(abs(a - b) <= 12 for a, b in zip(found, colour, strict=True)), name
+                    times.append(each.info["duration"])
+                assert (animation.format, animation.size) == (name.upper(), SIZES[name])
+            assert times == [20, 1000, 1000, 1000]
         await dialog.get_by_label("To event").fill("1")
         await expect(dialog.get_by_role("alert")).to_contain_text("before the last")
         shown.requests = [url for url in shown.requests if not url.startswith("blob:")]

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, Route, expect
 
+from broker.contract import subjects
 from broker.jetstream.api import Streams
+from broker.jetstream.connection import Connection
+from broker.local.embedded_server import EmbeddedServer
 from tests.browser.dashboard import LIVE, MAX_SHIFT, connection_status, shift, without_hurry
 from tests.browser.recorder import Told, drag, open_run, seen, shows, tell
 from tests.browser.test_accessibility import LOOKS, audit_in
@@ -308,28 +311,31 @@ async def test_a_foreign_agent_without_pictures(stack: Stack, stack_streams: Str
     assert box["height"] < 60
 
 
-async def test_early_pictures_have_gone(stack: Stack, stack_streams: Streams, page: Page) -> None:
-    told = await tell(stack_streams, 4, pictures=False)
-    for _ in range(4):
-        await told.step()
-
-    async def without(route: Route) -> None:
-        answer = await route.fetch()
-        await route.fulfill(response=answer, json={**await answer.json(), "gone": True})
-
-    await page.route("**/rpc/getFrames*", without)
-    await open_run(page, stack.edge_url, told)
-    await shows(page, 7, line=False)
+async def test_early_pictures_have_gone(nats_server: EmbeddedServer, nats_edge: EdgeProcess, page: Page) -> None:
+    """The stream of pictures has become too large for its broker, and the oldest have gone."""
+    nats = await Connection.connect(nats_server.url, name="test")
+    streams = Streams(nats)
+    told = await tell(streams, 28)
+    frames = f"STREAM.INFO.{subjects.FRAMES}"
+    info = await streams.api(frames)
+    limits = info["config"] | {"max_bytes": info["state"]["bytes"] * 9 // 16}
+    await streams.api(f"STREAM.UPDATE.{subjects.FRAMES}", limits)
+    first = (await streams.api(frames))["state"]["first_seq"] - 1
+    assert 9 < first < 20
+    await open_run(page, nats_edge.url, told)
+    await shows(page, 27, line=False)
     await expect(page.locator(".recorder-note")).to_have_text("No earlier pictures of this run are kept.")
+    await expect(page.locator(".track-gone")).to_be_visible()
     await drag(page, told, 1)
     await expect(page.locator(".screen-empty")).to_have_text("No picture of this moment is kept")
     await expect(page.locator(".frame .message")).to_have_text("step 1")
-    await drag(page, told, 5)
-    await shows(page, 5)
-    bare = await tell(stack_streams, 10, pictures=False)
-    track = await open_run(page, stack.edge_url, bare)
+    await drag(page, told, first)
+    await shows(page, first)
+    bare = await tell(streams, 10, pictures=False)
+    track = await open_run(page, nats_edge.url, bare)
     await expect(track.locator(".track-strip")).to_be_hidden()
     await expect(page.locator(".recorder-note")).to_be_hidden()  # it may have had pictures, and it may not
+    await nats.close()
 
 
 @pytest.mark.parametrize(("schemes", "width"), LOOKS)

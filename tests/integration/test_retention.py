@@ -10,6 +10,7 @@ import pytest
 from broker import identity
 from broker.contract import subjects
 from broker.contract.retention import Retention
+from broker.contract.snapshot import Snapshot
 from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
@@ -94,7 +95,16 @@ async def test_a_clock_that_is_wrong_deletes_nothing(make_edge: MakeEdge, stream
     looked_at = looks._looked_at
     await looks.look()
     assert looks._looked_at == looked_at is not None, "this was none"
-    clock.offset_ms = known
+    clock.offset_ms, due = known, looks._due
+
+    async def clock_is_lost() -> list[Snapshot]:
+        clock.offset_ms = None
+        return await due()
+
+    looks._due = clock_is_lost  # type: ignore[method-assign]
+    await looks.look()
+    assert looks._looked_at == looked_at, "nor was this, which was cut short"
+    clock.offset_ms, looks._due = known, due  # type: ignore[method-assign]
     edge.node.catalogue.compared(behind=True)
     assert looks.now_ms() is None, "the list is not complete"
     edge.node.catalogue.compared(behind=False)

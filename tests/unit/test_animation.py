@@ -70,6 +70,18 @@ def test_the_first_picture_may_be_older_than_the_stretch() -> None:
     assert durations_ms(frames, (T, T + 5000)) == [400, 4600]
 
 
+@pytest.mark.parametrize(("form", "most"), [("gif", 655_350), ("webp", 2**24 - 1)])
+def test_a_picture_that_stood_for_hours_is_shown_as_long_as_the_format_holds(form: Animation, most: int) -> None:
+    made = animation(form, pictures(0, 500, end=20_000_000))
+    assert shown(made.content)[0] == [500, most] and made.seconds == (500 + most) / 1000
+
+
+def test_equal_pictures_of_a_gif_are_one_and_last_no_longer_than_it_holds() -> None:
+    one, hour = jpeg(COLOURS[0]), 3_600_000
+    frames = [(Frame(each + 1, each + 1, T + each * hour, len(one)), one) for each in range(3)]
+    assert shown(animation("gif", Pictures(frames, (T, T))).content)[0] == [655_350]
+
+
 def test_pictures_of_one_moment_and_times_out_of_order_are_shown_shortly() -> None:
     frames = [Frame(1, 1, T, 1), Frame(2, 2, T, 1), Frame(3, 3, T - 50, 1)]
     assert durations_ms(frames, (0, 0)) == [20, 20, 1000]

@@ -24,10 +24,19 @@ FILES = sorted(path.relative_to(UI).as_posix() for path in UI.rglob("*") if path
         (b"/* a */ b();\n/* c */\n", b"/* a */ b();\n\n"),
         (b"a { /* stays */ }\n/* gone\n */\nb { }", b"a { /* stays */ }\n\n\nb { }"),
         (b"/* never closed\na;", b"/* never closed\na;"),
+        (b"a {\n  b: c;\n\n\td }\n", b"a {\nb: c;\n\nd }\n"),
     ],
 )
 def test_comments_that_have_their_lines_for_themselves(source: bytes, served: bytes) -> None:
     assert without_comments(source) == served
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_text_has_several_lines(name: str) -> None:
+    """Its lines would lose their indentation."""
+    lines = without_comments((UI / name).read_bytes()).split(b"\n")
+    for number, line in enumerate(lines, 1):
+        assert line.count(b"`") % 2 == 0 and not line.endswith(b"\\"), f"{name}:{number}"
 
 
 @pytest.mark.parametrize("name", FILES)

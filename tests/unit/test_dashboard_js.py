@@ -29,6 +29,7 @@ VIEW = [
     "feed-log",
     "following",
     "format",
+    "gif",
     "grouping",
     "latency",
     "lines",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
 from broker.contract.errors import NotFound
+from broker.export.source import WHOLE
 from tests.model import VirtualLoop
 from ws_edge.access import Action, NotAuthenticated, Principal
 from ws_edge.access.records import token_proof
+from ws_edge.api import export
 from ws_edge.api.export import Proof, _Body
 from ws_edge.fanout.proofs import OpenProofs
 
@@ -134,3 +136,17 @@ def test_one_that_was_revoked_before_it_began_is_refused(loop: VirtualLoop) -> N
     with pytest.raises(NotAuthenticated, match="token_revoked"):
         Download(loop, TOKEN, revoked=True).proof.check()
     Download(loop, TOKEN).proof.check()
+
+
+def test_a_proof_that_cannot_be_held_takes_no_place(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(export, "_keys", lambda *_: ["at 192.0.2.1"])
+    node: Any = SimpleNamespace(draining=False, hub=SimpleNamespace(proofs=SimpleNamespace(hold=no_room)))
+    exports, request = export.Exports(), cast(Any, None)
+    asked = export.Asked(ID, "json", WHOLE)
+    answer = loop.call(lambda: loop.create_task(exports._answer(node, request, asked, TOKEN)))
+    loop.run_for(1)
+    assert "no room" in str(answer.exception())
+    assert exports.statistics().under_way == 0 and not exports._by_key

@@ -127,8 +127,10 @@ class Exports:
     async def _answer(self, node: Node, request: Request, asked: Asked, who: Principal) -> Response:
         keys = _keys(node, request, who)
         self._take(node, keys)
-        proof, given = Proof(node, who, asked.test_id), False
+        proof: Proof | None = None
+        given = False
         try:
+            held = proof = Proof(node, who, asked.test_id)
             known = node.snapshot(asked.test_id)
             source = await open_run(node.log, node.log.streams, asked.test_id, asked.stretch, known)
             headers, media_type = _headers(source, asked.form), MEDIA_TYPES[asked.form]
@@ -141,7 +143,7 @@ class Exports:
                 return Response(content, headers=headers, media_type=media_type)
             pieces = html_pieces(source, assets()) if asked.form == "html" else json_pieces(source)
             given = True
-            return _Body(pieces, proof, headers, media_type, lambda: self._give_back(proof, keys))
+            return _Body(pieces, proof, headers, media_type, lambda: self._give_back(held, keys))
         finally:
             if not given:
                 self._give_back(proof, keys)
@@ -158,8 +160,9 @@ class Exports:
         self._under_way += 1
         self._by_key.update(keys)
 
-    def _give_back(self, proof: Proof, keys: list[str]) -> None:
-        proof.release()
+    def _give_back(self, proof: Proof | None, keys: list[str]) -> None:
+        if proof is not None:
+            proof.release()
         self._under_way -= 1
         self._by_key = +(self._by_key - Counter(keys))
 

@@ -22,7 +22,8 @@ _MAX_RUNS: Final = 4_096
 """Without followers."""
 _limited = RateLimited(logging.getLogger("testcast.frames"), per_s=10.0)
 _EARLY_MS: Final = 10_000
-"""A run whose first picture is not later than this after its start has lost none."""
+"""A run whose first picture is of its start, up to this much, has lost none. The one time is the agent's, the other the
+broker's: a picture that is older than its run says nothing."""
 
 
 class FramesPage(NamedTuple):
@@ -241,4 +242,4 @@ def _may_have_gone(run: RunFrames, began_ms: int) -> bool:
         return True
     if state.oldest_number <= 1 or began_ms >= state.oldest_ms:
         return False
-    return first is None or first.time_ms > began_ms + _EARLY_MS
+    return first is None or abs(first.time_ms - began_ms) > _EARLY_MS

@@ -103,6 +103,8 @@ class Keeper:
         self._begun: dict[str, tuple[str, float]] = {}
         """By test id: the life of the stream of events, and when to go on with it, loop time."""
         self._deleted = self._finished = self._failures = 0
+        self._unsure = 0
+        """How often it was asked for the time while that was not known."""
         self._looked_at: float | None = None
         """When the last look has ended that nothing cut short, or the first one was waited for, loop time."""
 
@@ -162,7 +164,10 @@ class Keeper:
         may be deleted for its age at the moment, since something is not known."""
         broker_ms = self._clock.now_ms(asyncio.get_running_loop().time())
         sure = self._catalogue.filled.is_set() and self._catalogue.stale_for_s is None and self._pins.known
-        return min(broker_ms, self._wall_ms()) if sure and broker_ms is not None else None
+        if not sure or broker_ms is None:
+            self._unsure += 1
+            return None
+        return min(broker_ms, self._wall_ms())
 
     def _stays(self, test_id: str) -> bool:
         return test_id in self._pins or self._watched(test_id) or test_id in self._catalogue.doubted
@@ -171,6 +176,7 @@ class Keeper:
         """Deletes what is due. Returns whether there is more."""
         if self.now_ms() is None:
             return False
+        unsure = self._unsure
         try:
             config = (await self._log.streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
             self._retention = self._given.where(age_s(config))
@@ -191,7 +197,8 @@ class Keeper:
                 return False
         try:
             await self._leftovers.look(self.now_ms, self._retention.leftovers_s)
-            self._looked_at = asyncio.get_running_loop().time()
+            if self._unsure == unsure:
+                self._looked_at = asyncio.get_running_loop().time()
         except TestcastError as error:
             self._failed("purging what is of no run", error)
         return len(found) > _MOST
