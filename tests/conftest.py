@@ -7,7 +7,7 @@ import functools
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import EdgeProcess, until
+from tests.harness import EdgeProcess, PatientStreams, last_words, until
 
 # A shell ignores SIGINT in background jobs, and `nohup` SIGHUP. Tests that send these, and commands that they start,
 # would inherit that.
@@ -55,6 +55,16 @@ settings.register_profile("house", deadline=None)  # a busy machine takes as lon
 settings.load_profile("house")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the edges and the page of a test that fails have said last stands in its report."""
+    report = yield
+    if report.failed:
+        for name, lines in last_words(item):
+            report.sections.append((f"the last that {name} said", "\n".join(lines[-15:])))
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Notes what was skipped and why, for the last lines of `make test`."""
     skipped = {f"{each.nodeid}: {each.longrepr[2]}" for each in terminalreporter.stats.get("skipped", [])}
@@ -86,7 +96,7 @@ async def nats(nats_server: EmbeddedServer) -> AsyncIterator[Connection]:
 @pytest.fixture
 def streams(nats: Connection) -> Streams:
     """JetStream of `nats_server`."""
-    return Streams(nats)
+    return PatientStreams(nats)
 
 
 @pytest.fixture
@@ -131,7 +141,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 async def stack_streams(stack: Stack) -> AsyncIterator[Streams]:
     """JetStream of the shared stack."""
     connected = await Connection.connect(stack.nats_url, name="test")
-    yield Streams(connected)
+    yield PatientStreams(connected)
     await connected.close()
 
 

@@ -9,12 +9,14 @@ import itertools
 import os
 import socket
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
 import httpx
 import orjson
+import pytest
 from websockets.asyncio.client import ClientConnection
 
 from broker import identity
@@ -85,6 +87,17 @@ def free_port() -> int:
             return port
 
 
+_edges: weakref.WeakSet[EdgeProcess] = weakref.WeakSet()
+CONSOLE: Final = pytest.StashKey[list[str]]()
+"""What the page of a test wrote to its console."""
+
+
+def last_words(item: pytest.Item) -> list[tuple[str, list[str]]]:
+    """What the edges that run, and the page of this test, have said: for the report of a failure."""
+    said = [(f"the edge at {edge.url}", edge.child.last_lines(15).splitlines()) for edge in _edges if edge.running]
+    return [("the page", item.stash[CONSOLE]), *said] if CONSOLE in item.stash else said
+
+
 class EdgeProcess:
     """A real edge in a process of its own.
 
@@ -113,11 +126,14 @@ class EdgeProcess:
         self.files: int | None = None
         """How many files it may have open, from its first moment on; None for what this process may."""
         self.child: Child
+        self.running = False
+        _edges.add(self)
 
     def spawn(self) -> None:
         """Starts the process without waiting."""
         limited = [] if self.files is None else ["/bin/sh", "-c", f'ulimit -n {self.files} && exec "$@"', "sh"]
         self.child = Child([*limited, sys.executable, "-m", "ws_edge"], self.log, self._env)
+        self.running = True
 
     async def start(self) -> EdgeProcess:
         """Starts the process and waits until it is ready."""
@@ -143,6 +159,7 @@ class EdgeProcess:
 
     async def stop(self) -> int:
         """Sends SIGTERM and waits. Returns the exit status."""
+        self.running = False
         return await self.child.stop(40)
 
 
@@ -153,6 +170,14 @@ def event_log(streams: Streams) -> JetStreamLog:
 
 STALL_S: Final = 20.0
 """How long the broker may take to acknowledge what a test publishes: a busy machine stands still for seconds."""
+
+
+class PatientStreams(Streams):
+    """JetStream of a test that is not about time: what it stores is acknowledged within `STALL_S`."""
+
+    async def store(self, subject: str, payload: bytes, *, timeout_s: float = STALL_S, **how: Any) -> Ack:
+        """See `Streams.store`."""
+        return await super().store(subject, payload, timeout_s=timeout_s, **how)
 
 
 async def publish(streams: Streams, test_id: str, message: str, kind: str = "progress", **fields: Any) -> Ack:

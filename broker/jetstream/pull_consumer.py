@@ -45,8 +45,9 @@ class PullConsumer:
         self._request = f"{nats.api_prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._name = f"{stream}/{consumer}"
         self.asked_at = 0.0
-        """Loop time of the oldest request that what the last pull returned may be an answer to."""
+        """Loop time. What the last pull returned was asked for then or later."""
         self._unanswered = False
+        """Nothing has come for the last request: what was sent for it may still lie in the socket."""
         self._inbox = nats.inbox()
         self._count = 0
         self._delivered = 0
@@ -77,28 +78,19 @@ class PullConsumer:
             BrokerUnavailable: no connection.
         """
         begun = asyncio.get_running_loop().time()
-        earlier = self._unanswered
-        if not earlier:  # otherwise what comes now may have been sent for the request before
-            self.asked_at, self._unanswered = begun, True
+        if self._unanswered:  # in a process that was stopped meanwhile, timers come before what lies in its socket
+            await self._nats.flush()
         if not self._arrived:
-            try:
-                await self._ask({"batch": 1, "expires": int(expires_s * 1e9)})
-            except BrokerUnavailable:
-                self._unanswered = earlier  # nothing was asked for
-                raise
+            self.asked_at = begun
+            await self._ask({"batch": 1, "expires": int(expires_s * 1e9)})
             if not await self._until_arrived(1, expires_s + _GRACE_S):
-                # A process that was stopped meanwhile may not have read yet what lies in its socket.
-                was_stopped = asyncio.get_running_loop().time() - begun > expires_s + 2 * _GRACE_S
-                self._unanswered = was_stopped
                 raise BrokerUnavailable(f"{self._name} does not answer")
         if self._arrived:
             rest = min(batch - len(self._arrived), self._arrived[-1].pending)
             if rest > 0:
                 await self._ask({"batch": rest, "no_wait": True})
                 await self._until_arrived(len(self._arrived) + rest, _REST_S, to_the_last=True)
-            self._unanswered = False
             return self._take(batch)
-        self._unanswered = False
         if self._lost:
             raise BrokerUnavailable(f"lost the broker while waiting for {self._name}")
         if self._ended is not None and self._is_gone(self._ended):
@@ -112,7 +104,7 @@ class PullConsumer:
         if self._subscription is None:
             self._subscription = await self._nats.subscribe(f"{self._inbox}.*", self._on_message)
         self._count += 1
-        self._ended, self._lost = None, False
+        self._ended, self._lost, self._unanswered = None, False, True
         await self._nats.publish(self._request, to_json(query), reply=f"{self._inbox}.{self._count}")
 
     async def _until_arrived(self, count: int, within_s: float, *, to_the_last: bool = False) -> bool:
@@ -156,10 +148,11 @@ class PullConsumer:
             return
         else:
             self._ended = message
+        self._unanswered = False
         self._changed.set()
 
     def _on_disconnect(self) -> None:
-        self._lost, self._unanswered = True, self._unanswered and bool(self._arrived)
+        self._lost = True
         self._changed.set()
 
 

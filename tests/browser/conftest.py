@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
@@ -13,6 +14,7 @@ from agent_worker.games.chromium import LIGHT
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from tests.conftest import Stack
+from tests.harness import CONSOLE, PatientStreams
 from tests.proxy import Proxy
 
 _FLAGS = [
@@ -42,7 +44,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def stack_streams(stack: Stack) -> AsyncIterator[Streams]:
     """JetStream of the shared stack, in the browser's loop."""
     connected = await Connection.connect(stack.nats_url, name="test")
-    yield Streams(connected)
+    yield PatientStreams(connected)
     await connected.close()
 
 
@@ -69,11 +71,12 @@ class Console:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(browser: Browser) -> AsyncIterator[Page]:
+async def page(browser: Browser, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
     """A page of 1280 by 800, nothing loaded yet. A script error that nobody caught fails the test."""
     context = await browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     fresh = await context.new_page()
     errors: list[str] = []
+    request.node.stash[CONSOLE] = Console(fresh).lines
     fresh.on("pageerror", lambda error: errors.append(str(error)))
     yield fresh
     await context.close()

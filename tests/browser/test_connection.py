@@ -16,7 +16,7 @@ from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
 from tests.browser.dashboard import LIVE, badge, card, complete, connection_status, feed_lines, open_feed, opened
 from tests.conftest import Stack
-from tests.harness import NO_SUCH_TEST, EdgeProcess, answers, begin, publish, until
+from tests.harness import NO_SUCH_TEST, EdgeProcess, PatientStreams, answers, begin, publish, until
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
@@ -196,7 +196,7 @@ async def test_a_lost_broker_is_named(page: Page, tmp_path: Path) -> None:
         edge = await EdgeProcess(server.url, tmp_path, TESTCAST_EDGE_HEARTBEAT_S="0.5").start()
         nats = await Connection.connect(server.url, name="test")
         try:
-            streams = Streams(nats)
+            streams = PatientStreams(nats)
             test_id = await begin(streams)
             await opened(page, edge.url)
             shown = await open_feed(page, test_id)

@@ -13,7 +13,7 @@ from broker.contract import subjects
 from broker.jetstream.api import Streams
 from tests.browser.dashboard import badge, card, complete, open_feed, opened, scroll_through
 from tests.conftest import Stack
-from tests.harness import STALL_S, begin, until
+from tests.harness import begin, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
@@ -26,7 +26,7 @@ async def publish_many(streams: Streams, test_id: str, first: int, count: int) -
     texts = [f"Step {n}" for n in range(first, first + count)]
     for text in texts:
         event = {"type": "progress", "phase": "phase2", "message": text, "timestamp": now_ms()}
-        await streams.store(subjects.events(test_id), orjson.dumps(event), timeout_s=STALL_S)
+        await streams.store(subjects.events(test_id), orjson.dumps(event))
     return texts
 
 

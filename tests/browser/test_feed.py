@@ -22,7 +22,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through
 from tests.conftest import Stack
-from tests.harness import STALL_S, begin, publish, until
+from tests.harness import PatientStreams, begin, publish, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
@@ -44,8 +44,7 @@ async def publish_many(streams: Streams, test_id: str, events: list[dict[str, An
     for start in range(0, len(events), 500):
         batch = [{"timestamp": now_ms()} | event for event in events[start : start + 500]]
         subject = subjects.events(test_id)
-        bodies = [orjson.dumps(event) for event in batch]
-        acks = await asyncio.gather(*(streams.store(subject, body, timeout_s=STALL_S) for body in bodies))
+        acks = await asyncio.gather(*(streams.store(subject, orjson.dumps(event)) for event in batch))
         stored += [{"testId": test_id, "seq": ack.seq, **event} for ack, event in zip(acks, batch, strict=True)]
     assert [event["seq"] for event in stored] == sorted(event["seq"] for event in stored)
     return stored
@@ -76,7 +75,7 @@ class LongRun(NamedTuple):
 async def long_run(stack: Stack) -> LongRun:
     """One for all tests of this file that only read it; who publishes makes a run of its own."""
     nats = await Connection.connect(stack.nats_url, name="test")
-    streams = Streams(nats)
+    streams = PatientStreams(nats)
     test_id = await begin(streams)
     events = await publish_many(streams, test_id, [varied(n) for n in range(LINES)])
     await nats.close()

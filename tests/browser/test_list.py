@@ -25,7 +25,7 @@ from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.browser.dashboard import badge, card, complete, connection_status, opened
 from tests.conftest import Stack
-from tests.harness import STALL_S, EdgeProcess, begin, publish, until
+from tests.harness import EdgeProcess, PatientStreams, begin, publish, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
@@ -58,7 +58,7 @@ class Crowd:
             self.ids.append(test_id)
 
     async def store(self, test_id: str, at: int, event: dict[str, Any]) -> None:
-        await self.streams.store(subjects.events(test_id), orjson.dumps(event | {"timestamp": at}), timeout_s=STALL_S)
+        await self.streams.store(subjects.events(test_id), orjson.dumps(event | {"timestamp": at}))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -76,7 +76,7 @@ async def crowd(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Crowd
 
         try:
             await edge.start()
-            made = Crowd(edge, Streams(nats))
+            made = Crowd(edge, PatientStreams(nats))
             await made.fill()
             await until(all_there, within_s=60.0, what="every run has ended in the list")
             yield made
@@ -163,11 +163,11 @@ async def test_a_page_that_does_not_come_says_why_and_can_be_asked_again(crowd: 
 
 async def test_only_what_changed_is_touched(crowd: Crowd, page: Page) -> None:
     """300 cards on the page, events for one of them: no other card, and no place in the order, is written to."""
+    going = await begin(crowd.streams, "The busy one")
     await opened(page, crowd.edge.url)
     for shown in (200, 300):
         await page.get_by_role("button", name="Show more").click()
         await expect(cards(page)).to_have_count(shown)
-    going = await begin(crowd.streams, "The busy one")
     await expect(badge(card(page, going))).to_have_text("running")
     await expect(page.get_by_role("button", name=re.compile("^Running")).locator(".count")).to_have_text("1")
     await page.evaluate(

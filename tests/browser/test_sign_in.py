@@ -23,7 +23,7 @@ from broker.local.embedded_server import EmbeddedServer
 from testcast.local import access_files
 from tests.browser.dashboard import LIVE, card, connection_status, feed_lines, opened
 from tests.conftest import Stack
-from tests.harness import NO_SUCH_TEST, EdgeProcess, publish
+from tests.harness import NO_SUCH_TEST, EdgeProcess, PatientStreams, publish
 from tests.oidc_provider import CLIENT_ID, SECRET, FakeProvider
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
@@ -86,7 +86,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def streams(place: Place) -> AsyncIterator[Streams]:
     connected = await Connection.connect(place.nats_url, name="test")
-    yield Streams(connected)
+    yield PatientStreams(connected)
     await connected.close()
 
 

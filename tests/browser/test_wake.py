@@ -20,7 +20,7 @@ from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
 from tests.browser.dashboard import LIVE, badge, card, complete, connection_status, feed_lines, open_feed, opened
 from tests.conftest import Stack
-from tests.harness import EdgeProcess, begin, publish, until
+from tests.harness import EdgeProcess, PatientStreams, begin, publish, until
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
@@ -302,7 +302,7 @@ async def alone(tmp_path: Path) -> AsyncIterator[Alone]:
         edge = await EdgeProcess(server.url, tmp_path).start()
         nats = await Connection.connect(server.url, name="test")
         async with Proxy(edge.port) as proxy:
-            yield Alone(Streams(nats), proxy)
+            yield Alone(PatientStreams(nats), proxy)
         await nats.close()
         await edge.stop()
 

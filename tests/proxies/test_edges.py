@@ -25,7 +25,7 @@ from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from testcast import Event, watch
 from testcast.local import deployment
-from tests.harness import EdgeProcess, Reader, begin, publish, until
+from tests.harness import EdgeProcess, PatientStreams, Reader, begin, publish, until
 from tests.proxies.http2 import Http2Connection
 from tests.proxies.recipes import NAMES, Certificate, RecipeProxy
 
@@ -70,7 +70,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
             running.push_async_callback(edge.stop)
         for edge in edges:
             await edge.until_ready()
-        found = Installation(Streams(nats), edges, certificate)
+        found = Installation(PatientStreams(nats), edges, certificate)
         for name in NAMES:
             try:
                 proxy = RecipeProxy(name, directory, [edge.port for edge in edges], certificate)

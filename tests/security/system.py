@@ -22,7 +22,7 @@ from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import EdgeProcess, publish, store_picture, until
+from tests.harness import EdgeProcess, PatientStreams, publish, store_picture, until
 from tests.security.mint import Keys
 
 DEADLINE_S: Final = 20.0
@@ -123,7 +123,7 @@ class System:
         """JetStream of the broker, past every edge."""
         nats = await Connection.connect(self.broker.url, name="attacks")
         try:
-            yield Streams(nats)
+            yield PatientStreams(nats)
         finally:
             await nats.close()
 

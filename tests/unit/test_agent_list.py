@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -31,13 +30,6 @@ class Broker:
         if isinstance(self.waiting, Exception):
             raise self.waiting
         return {"num_waiting": self.waiting}
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.finish()
 
 
 @pytest.fixture

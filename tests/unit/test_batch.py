@@ -3,7 +3,7 @@ and in order however often the batch is sent, whoever writes in between, and wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -176,13 +176,6 @@ class Log:
 
     def places(self, batch: Batch) -> list[int | None]:
         return [index for each in self.events if (index := batch.index_of(each.msg_id)) is not None]
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.finish()
 
 
 def call(

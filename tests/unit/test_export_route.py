@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -67,13 +67,6 @@ class Download:
     @property
     def is_whole(self) -> bool:
         return self.sent[-1].get("more_body") is False
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.finish()
 
 
 def the_token_is_revoked(download: Download) -> None:

@@ -4,7 +4,6 @@ a flood of made-up ids makes few looks."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -51,13 +50,6 @@ class World:
             return self.stored.get(test_id)
         finally:
             self.under_way -= 1
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.finish()
 
 
 @pytest.fixture

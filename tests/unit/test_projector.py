@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +18,6 @@ from ws_edge.fanout.ring import no_note
 from ws_edge.views.projector import Folded, Projector
 
 ID = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.finish()
 
 
 class World:

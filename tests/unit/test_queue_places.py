@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,13 +18,6 @@ from ws_edge.views.agents import Agents
 from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.views.queue import AGENT_SILENT_S, PLACES, Queue
 from ws_edge.views.reaper import what_happened
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.finish()
 
 
 def snapshot_at(created_at: int, number: int, status: Status = "queued") -> Snapshot:

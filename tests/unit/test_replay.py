@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -82,13 +81,6 @@ def test_a_ring_holds_the_newest_without_a_hole(batches: list[list[int]], max_by
 
 
 # -- pages --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.finish()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -41,13 +41,6 @@ class Failing:
         if len(self.tried_at) <= self.times:
             raise self.error
         return "done"
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    made = VirtualLoop()
-    yield made
-    made.finish()
 
 
 def run(loop: VirtualLoop, work: Coroutine[Any, Any, Any]) -> Any:

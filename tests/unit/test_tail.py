@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -16,13 +15,6 @@ from testcast.client.tail import LEADER_CHECK_S, Tail
 from tests.model import ModelBroker, VirtualLoop
 
 RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    virtual = VirtualLoop()
-    yield virtual
-    virtual.finish()
 
 
 class Tailed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,13 +15,6 @@ from ws_edge.access import Action, OpenAccess
 from ws_edge.api.response_cache import CachedResponse, ResponseCache
 from ws_edge.views.catalogue import STALLED_AFTER_S, Catalogue
 from ws_edge.views.tests_channel import FULL_LIST, TestsChannel
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.finish()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -44,6 +45,11 @@ class Principal(NamedTuple):
     """The id by which its browser session ends when the user signs out. None: it came with no session."""
     share_ids: frozenset[str] = frozenset()
     """The share links behind `shared_runs`, as `<test id>.<share id>`."""
+
+    def with_shares(self, share_ids: Iterable[str]) -> Principal:
+        """The same with these share links alone."""
+        kept = frozenset(share_ids)
+        return self._replace(share_ids=kept, shared_runs=frozenset(each.partition(".")[0] for each in kept))
 
 
 ANONYMOUS: Final = Principal("anonymous")

@@ -171,7 +171,7 @@ class ProofAccess:
                 principal = without() or _NOBODY
             except NotAuthenticated:
                 principal = _NOBODY
-        return principal._replace(shared_runs=frozenset(found), share_ids=frozenset(found.values()))
+        return principal.with_shares(found.values())
 
     def _share_id(self, test_id: str, value: str) -> str | None:
         assert self.shares is not None
@@ -216,5 +216,5 @@ class ProofAccess:
 
     def with_standing_shares(self, principal: Principal) -> Principal:
         """The principal without the share links that have ended."""
-        kept = {each for each in principal.share_ids if self.records.share(*each.split(".")) is not None}
-        return principal._replace(share_ids=frozenset(kept), shared_runs=frozenset(each.split(".")[0] for each in kept))
+        standing = (each for each in principal.share_ids if self.records.share(*each.split(".")) is not None)
+        return principal.with_shares(standing)

@@ -78,7 +78,7 @@ class Sessions:
         expires_at = principal.expires_at
         if expires_at is None or expires_at <= self._now():
             raise NotAuthenticated("this token has expired")
-        ours = principal._replace(session_id=secrets.token_urlsafe(16), shared_runs=frozenset(), share_ids=frozenset())
+        ours = principal.with_shares(())._replace(session_id=secrets.token_urlsafe(16))
         value = self._signer.sign(claims_of(ours) | {"exp": expires_at})
         if len(SESSION) + len(value) >= MAX_BYTES:
             raise BadInput("this token names too many projects for a browser's cookie; use one with fewer", "too_large")

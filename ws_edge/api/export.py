@@ -164,7 +164,7 @@ class Exports:
         if proof is not None:
             proof.release()
         self._under_way -= 1
-        self._by_key = +(self._by_key - Counter(keys))
+        self._by_key -= Counter(keys)  # without those that are 0
 
 
 class Proof:
@@ -207,9 +207,7 @@ class Proof:
 
     def share_ended(self, proof: str) -> None:
         """See `ProvedSocket`. Something else may still show the run."""
-        ids = self._who.share_ids - {proof.partition(".")[2]}
-        runs = frozenset(each.partition(".")[0] for each in ids)
-        self._who = self._who._replace(shared_runs=runs, share_ids=ids)
+        self._who = self._who.with_shares(self._who.share_ids - {proof.partition(".")[2]})
         if shared_run(proof) != self.test_id:
             return
         try:

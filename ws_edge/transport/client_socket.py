@@ -104,9 +104,7 @@ class ClientSocket(SocketWriter):
         test_id, share_id = shared_run(proof), proof.partition(".")[2]
         if test_id is None or self.closing_since:
             return
-        ids = self.principal.share_ids - {share_id}
-        runs = frozenset(each.partition(".")[0] for each in ids)
-        self.principal = self.principal._replace(shared_runs=runs, share_ids=ids)
+        self.principal = self.principal.with_shares(self.principal.share_ids - {share_id})
         self.hold_proof()
         if test_id in self.sessions or self.node.pictures.channel.follows(self, test_id):
             self.node.hub.spawn(recheck(self, [test_id]))
