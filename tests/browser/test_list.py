@@ -285,32 +285,23 @@ async def test_a_browser_that_keeps_nothing_or_nonsense(stack: Stack, page: Page
     await expect(recent.get_by_role("listitem")).to_have_text(["127.0.0.1:1/private"])
 
 
-@pytest.mark.alone
 async def test_the_first_load_is_small_and_quick(crowd: Crowd, page: Page) -> None:
-    """Under 100 KB on the line in all, with 100 runs on the page; usable (the list is there) within a second."""
+    """Under 100 KB on the line in all, with 100 runs on the page; within a second of its thread's own time all of it is
+    there, of which it needs half. A machine that is busy with something else is no slow page."""
     session = await page.context.new_cdp_session(page)
     await session.send("Network.enable")
+    await session.send("Performance.enable", {"timeDomain": "threadTicks"})
     sizes: list[float] = []
     session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-    await page.add_init_script(
-        """new MutationObserver((_, watcher) => {
-          if (!document.querySelector("article.card")) return;
-          window.usableAfter = performance.now();
-          watcher.disconnect();
-        }).observe(document, { subtree: true, childList: true });"""
-    )
-    took = []
-    for _ in range(3):  # a machine that is busy with other tests is no slow page: the best of three counts
-        sizes.clear()
-        await session.send("Network.clearBrowserCache")
-        await opened(page, crowd.edge.url)
-        await expect(cards(page)).to_have_count(100)
-        await page.wait_for_load_state("networkidle")
-        took.append(float(await page.evaluate("window.usableAfter")))
-        assert len(sizes) > 15, "all of the page was asked for"
-        assert sum(sizes) < MAX_BYTES
-    print(f"first load: {sum(sizes) / 1024:.1f} KB in {len(sizes)} answers, usable after {min(took):.0f} ms")
-    assert min(took) < 1000
+    await session.send("Network.clearBrowserCache")
+    await opened(page, crowd.edge.url)
+    await expect(cards(page)).to_have_count(100)
+    await page.wait_for_load_state("networkidle")
+    assert len(sizes) > 15, "all of the page was asked for"
+    assert sum(sizes) < MAX_BYTES
+    metrics = {each["name"]: each["value"] for each in (await session.send("Performance.getMetrics"))["metrics"]}
+    print(f"first load: {sum(sizes) / 1024:.1f} KB in {len(sizes)} answers, {metrics['TaskDuration'] * 1000:.0f} ms")
+    assert 0 < metrics["TaskDuration"] < 1
 
 
 @pytest.mark.alone
