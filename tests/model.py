@@ -163,7 +163,7 @@ class ModelBroker:
         self.deposed_s = 0.0
         """If not 0, a leader that was deposed this long ago answers. Only `last(confirmed=True)` detects it."""
         self.forgets_from: float = math.inf
-        """The leader and its replicas answer as if nothing was stored from this sequence on: they could not write it."""
+        """The leader and its replicas answer as if nothing was stored from here on: they could not write it."""
         self.failing = 0
         """Number of further requests that fail."""
         self.max_page_bytes = 1 << 20

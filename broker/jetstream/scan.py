@@ -92,7 +92,7 @@ async def first_page(
 async def certain_last(log: EventLog, test_id: str | None, known: int) -> int:
     """The newest sequence of a run (None: of all), where saying less than `known` would do harm: "ahead".
 
-    `known` is a sequence that was seen, or that a client claims. An answer below it needs a second look, `SECOND_LOOK_S`
+    `known` is a sequence that was seen, or that a client claims. An answer below it takes a second look `SECOND_LOOK_S`
     later: a nats-server that cannot write what it has acknowledged forgets it until it is restarted, and leads on for a
     moment.
 

@@ -22,7 +22,7 @@ RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 class Tailed:
     """A tail in virtual time, and what it has delivered."""
 
-    def __init__(self, loop: VirtualLoop, test_id: str = RUN, **options: Any) -> None:
+    def __init__(self, loop: VirtualLoop, test_id: str | None = RUN, **options: Any) -> None:
         self.loop = loop
         self.broker = ModelBroker(loop, RUN)
         self.items: list[Item] = []
