@@ -10,6 +10,7 @@ Longer than 400 lines: the model's parts (loop, broker, transport, client) are o
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -161,6 +162,8 @@ class ModelBroker:
         """Replicas answer in turn; each is this many seconds behind the leader."""
         self.deposed_s = 0.0
         """If not 0, a leader that was deposed this long ago answers. Only `last(confirmed=True)` detects it."""
+        self.forgets_from: float = math.inf
+        """The leader and its replicas answer as if nothing was stored from here on: they could not write it."""
         self.failing = 0
         """Number of further requests that fail."""
         self.max_page_bytes = 1 << 20
@@ -231,7 +234,7 @@ class ModelBroker:
             if test_id is None:
                 return self._any(after, limit)
             stored = self.life.retained(self._replica_time()) if test_id == self.test_id else []
-            behind = [event for event in stored if event.seq > after]
+            behind = [event for event in stored if after < event.seq < self.forgets_from]
             taken: list[StoredEvent] = []
             size = 0
             for event in behind[:limit]:
@@ -261,7 +264,7 @@ class ModelBroker:
 
         def serve() -> int:
             at = self.loop.now - (0.0 if confirmed else self.deposed_s)
-            retained = self.life.retained(at) if test_id in (self.test_id, None) else []
+            retained = self._known(at) if test_id in (self.test_id, None) else []
             others = [each.seq for each in self.life.foreign] if test_id is None else []
             return max([*others, *(each.seq for each in retained[-1:])], default=0)
 
@@ -269,7 +272,8 @@ class ModelBroker:
 
     async def heads(self, test_ids: Sequence[str] = ()) -> Heads:
         def of_leader() -> tuple[str, int]:
-            return self.life.epoch, self.life.last_at(self.loop.now - self.deposed_s)
+            last_seq = self.life.last_at(self.loop.now - self.deposed_s)
+            return self.life.epoch, int(min(last_seq, self.forgets_from - 1))
 
         epoch, last_seq = await self.request(of_leader)
         if not test_ids:
@@ -279,7 +283,7 @@ class ModelBroker:
             at = self._replica_time()
             if self.life.last_at(at) < last_seq:
                 return Heads(epoch, last_seq, None)
-            retained = self.life.retained(at)
+            retained = self._known(at)
             if not retained:
                 return Heads(epoch, last_seq, {})
             return Heads(epoch, last_seq, {self.test_id: retained[-1].seq}, {self.test_id: retained[-1].raw})
@@ -322,6 +326,9 @@ class ModelBroker:
         finally:
             timer.cancel()
             self._waiting.discard(arrived)
+
+    def _known(self, at: float) -> list[Kept]:
+        return [event for event in self.life.retained(at) if event.seq < self.forgets_from]
 
     def _replica_time(self) -> float:
         self._turn += 1

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
 from broker.contract.errors import BrokerUnavailable, NotFound, NotThere
-from broker.contract.ports import EventLog, Interest, LiveEvent, StoredEvent
+from broker.contract.ports import EventLog, Heads, Interest, LiveEvent, StoredEvent
 from broker.contract.position import Position, Reason, decide, link
 from broker.contract.snapshot import CANCELLED
 from broker.jetstream import runs
-from broker.jetstream.scan import pages, retains
+from broker.jetstream.scan import certain_last, pages, retains
 from broker.retry import pause
 from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Item, Reset, State, Unreadable, Verdict, from_stored
@@ -209,7 +209,7 @@ class Tail:
         self._leader_checks += 1
         try:
             heads = await self._log.heads()
-            head = heads.last_seq if self.test_id is None else await self._newest(self.test_id)
+            head = await self._newest(heads)
         except NotThere as error:
             if not error.certain:
                 raise
@@ -228,14 +228,15 @@ class Tail:
             return Reset(self.test_id, reason, self._epoch)
         return None
 
-    async def _newest(self, test_id: str) -> int:
-        last = await self._log.last(test_id)
-        if last < max(self.position, self._after or 0, 1):  # "gone" and "ahead" need a confirmed answer
-            last = await self._log.last(test_id, confirmed=True)
-        if not last:
+    async def _newest(self, heads: Heads) -> int:
+        known = max(self.position, self._after or 0) if self._epoch in (None, heads.epoch) else 0
+        last = heads.last_seq if self.test_id is None else await self._log.last(self.test_id)
+        if last < max(known, self.test_id is not None):  # "ahead" and "gone" need a confirmed answer
+            last = max(last, await certain_last(self._log, self.test_id, known))
+        if not last and self.test_id is not None:
             if self._epoch is None:
-                raise NotFound(test_id)
-            raise ConnectionLost(f"test {test_id} is no longer stored by {self._broker}: its history is gone")
+                raise NotFound(self.test_id)
+            raise ConnectionLost(f"test {self.test_id} is no longer stored by {self._broker}: its history is gone")
         return last
 
     async def _begin(self, head: int, epoch: str) -> Reset | None:

@@ -48,13 +48,13 @@ cluster {{
 class BrokerNode:
     """One nats-server of the cluster."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, stores: Path) -> None:
         self.name = name
         self.port = free_port()
         self.route_port = free_port()
         self.log = directory / f"{name}.log"
         self.config = directory / f"{name}.conf"
-        self.store = directory / name
+        self.store = stores / name
         self.links: list[Link] = []
         """The links to its peers."""
         self.child: Child | None = None
@@ -92,14 +92,15 @@ class Cluster:
     """The nodes, with the topology applied at one replica per node. An async context manager.
 
     Args:
+        directory: for configurations, logs and, without `stores`, what the nodes store.
         size: 3, or 1 for a broker without a cluster.
         declares: False: no stream is made.
     """
 
-    def __init__(self, directory: Path, size: int = 3, *, declares: bool = True) -> None:
+    def __init__(self, directory: Path, size: int = 3, *, declares: bool = True, stores: Path | None = None) -> None:
         assert size in (1, 3), f"a ring of {size} nodes does not connect all pairs"
         directory.mkdir(parents=True, exist_ok=True)
-        self.nodes = [BrokerNode(f"n{number}", directory) for number in range(size)]
+        self.nodes = [BrokerNode(f"n{number}", directory, stores or directory) for number in range(size)]
         self.nats: Connection
         self.streams: Streams
         self._declares = declares

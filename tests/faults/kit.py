@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from broker.jetstream import runs as broker_runs
-from tests.faults.checker import Fault, Recovery, Verdict, check, quantile
+from tests.faults.checker import Fault, History, Recovery, Verdict, check, quantile
 from tests.faults.nemesis import KINDS, Nemesis
 from tests.faults.workload import heads, record_stored
 from tests.faults.world import Size, World
@@ -67,7 +67,15 @@ async def run(
             say(_round_line(number, rounds, fault))
         complaints += await _end(world)
         verdict = check(world.history, may_reset=frozenset({"epoch"}) if world.history.restarted else frozenset())
+    if verdict.violations:
+        (directory / "history.json").write_bytes(_written(world.history))
     return Outcome(verdict, complaints, time.monotonic() - started)
+
+
+def _written(history: History) -> bytes:
+    """What the checker was given. Each thing that was shown begins with "Seen" or "Reset"."""
+    shown = [(type(item).__name__, *item) for item in history.shown]
+    return msgspec.json.encode({name: shown if name == "shown" else value for name, value in vars(history).items()})
 
 
 async def _behind(world: World) -> list[str]:

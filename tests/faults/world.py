@@ -116,10 +116,11 @@ class World:
         """What fills the brokers' disk; None without a disk of their own."""
         self._stack = AsyncExitStack()
         self.directory = directory / "cluster"
+        stores: Path | None = None
         if size.disk_mib:
-            self._stack.enter_context(small_disk(self.directory, size.disk_mib))
-            self.disk = Filler(self.directory)
-        self.cluster = Cluster(self.directory, size.brokers)
+            stores = self._stack.enter_context(small_disk(directory / "disk", size.disk_mib))
+            self.disk = Filler(stores)
+        self.cluster = Cluster(self.directory, size.brokers, stores=stores)
         edges = [f"edge-{number}" for number in range(size.edges)]
         self.clocks = _clocks(edges, directory)
         """The clocks of the edges and, as one, of the publishers; none where they cannot be shifted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.contract.errors import BrokerUnavailable
-from broker.jetstream.scan import LAG_PAUSE_S, MAX_LAG_S, pages, retains
+from broker.jetstream.scan import LAG_PAUSE_S, MAX_LAG_S, SECOND_LOOK_S, certain_last, pages, retains
 from tests.model import ModelBroker, VirtualLoop
 
 ID = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
@@ -202,3 +203,17 @@ def test_every_event_once_in_order_whatever_the_replicas_lag(
         assert read == list(range(after + 1, newest + 1))
     finally:
         world.loop.finish()
+
+
+@pytest.mark.parametrize("forgets_for_s", [0.0, SECOND_LOOK_S / 2, 10 * SECOND_LOOK_S])
+def test_a_newest_sequence_below_what_was_seen_takes_a_second_look(world: World, forgets_for_s: float) -> None:
+    newest = world.store(3)
+    if forgets_for_s:
+        world.broker.forgets_from = newest
+        world.loop.call_later(forgets_for_s, setattr, world.broker, "forgets_from", math.inf)
+    for_good, before = forgets_for_s > SECOND_LOOK_S, world.loop.now
+    assert world.run(certain_last(world.broker, ID, newest)) == (newest - 1 if for_good else newest)
+    assert (world.loop.now - before >= SECOND_LOOK_S) == bool(forgets_for_s)
+    before = world.loop.now
+    assert world.run(certain_last(world.broker, ID, newest - 1)) in (newest, newest - 1)
+    assert world.loop.now - before < 0.1, "nobody knows of more"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import orjson
 import pytest
 
 from broker.contract.errors import BrokerUnavailable, NotFound
+from broker.jetstream.scan import SECOND_LOOK_S
 from testcast.client.errors import ConnectionLost
 from testcast.client.events import Event, Item, State
 from testcast.client.tail import LEADER_CHECK_S, Tail
@@ -20,7 +22,7 @@ RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 class Tailed:
     """A tail in virtual time, and what it has delivered."""
 
-    def __init__(self, loop: VirtualLoop, test_id: str = RUN, **options: Any) -> None:
+    def __init__(self, loop: VirtualLoop, test_id: str | None = RUN, **options: Any) -> None:
         self.loop = loop
         self.broker = ModelBroker(loop, RUN)
         self.items: list[Item] = []
@@ -100,7 +102,7 @@ def test_a_forged_end_that_follows_is_taken_back(loop: VirtualLoop, seq: int) ->
     one = tailed.put("one")
     tailed.start()
     loop.call(lambda: tailed.broker.forge(seq, one, b'{"type":"complete","message":"forged","timestamp":1}'))
-    loop.run_for(0.5)
+    loop.run_for(SECOND_LOOK_S + 0.5)
     assert not tailed.task.done() and tailed.tail.verdict is None
     assert tailed.messages == ["one", "forged", "reset ahead", "one"]
     tailed.put("Done", 0.01, kind="complete")
@@ -113,10 +115,10 @@ def test_a_tail_that_was_made_deaf_by_a_forged_event_hears_again(loop: VirtualLo
     one = tailed.put("one")
     tailed.start()
     loop.call(lambda: tailed.broker.forge(2**62, one, b'{"type":"progress","message":"forged","timestamp":1}'))
-    for number in range(20):  # it is never quiet for as long as a look at the leader takes
+    for number in range(40):  # it is never quiet for as long as a look at the leader takes
         tailed.put(f"{number}", 0.01)
         loop.run_for(0.1)
-    assert tailed.messages[-1] == "19" and "reset ahead" in tailed.messages
+    assert tailed.messages[-1] == "39" and "reset ahead" in tailed.messages
 
 
 def test_a_lost_broker_is_told_and_the_tail_resumes(loop: VirtualLoop) -> None:
@@ -187,6 +189,24 @@ def test_a_deposed_leader_does_not_make_a_run_unknown(loop: VirtualLoop) -> None
     assert tailed.messages == ["one"]
 
 
+@pytest.mark.parametrize("test_id", [RUN, None])
+def test_a_leader_that_forgets_for_a_moment_resets_no_tail(loop: VirtualLoop, test_id: str | None) -> None:
+    """Its disk is full: what it has acknowledged is back when it was restarted."""
+    tailed = Tailed(loop, test_id)
+    tailed.put("one")
+    tailed.start()
+    two = tailed.put("two", 0.01)
+    loop.run_for(LEADER_CHECK_S + 0.1)
+    assert tailed.messages[-1] == "two"
+    tailed.broker.forgets_from = two
+    loop.run_for(LEADER_CHECK_S + SECOND_LOOK_S / 2)
+    tailed.broker.forgets_from = math.inf
+    loop.run_for(3 * LEADER_CHECK_S)
+    tailed.put("three", 0.01)
+    loop.run_for(LEADER_CHECK_S + 0.1)
+    assert tailed.messages[-2:] == ["two", "three"] and "reset ahead" not in tailed.messages
+
+
 @pytest.mark.parametrize(
     ("after", "expected"),
     [(1, ["two", "three"]), (3, []), (9, ["reset ahead", "one", "two", "three"])],
@@ -196,6 +216,7 @@ def test_a_position_decides_where_it_starts(loop: VirtualLoop, after: int, expec
     for message in ("one", "two", "three"):
         tailed.put(message)
     tailed.start()
+    loop.run_for(SECOND_LOOK_S)
     assert tailed.messages == expected
 
 

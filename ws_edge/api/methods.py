@@ -17,7 +17,7 @@ from broker.contract.position import Decision, Position, decide
 from broker.contract.snapshot import ListStatus, Snapshot
 from broker.contract.url_policy import GameUrlRefused, check_game_url
 from broker.jetstream import runs
-from broker.jetstream.scan import first_page, retains
+from broker.jetstream.scan import certain_last, first_page, retains
 from broker.local.name_resolution import check_for_submit
 from broker.version import VERSION
 from ws_edge.access import Action
@@ -169,7 +169,8 @@ async def get_events(node: Node, _request: Request, params: GetEvents) -> Answer
     asked = None if params.after is None else Position(params.epoch, params.after)
     last = await log.last(test_id)
     if not last or (asked is not None and asked.seq > last):  # "not found" and "ahead" have to be certain
-        last = await log.last(test_id, confirmed=True)
+        claimed = asked.seq if asked is not None and asked.epoch in (None, epoch) else 0
+        last = await certain_last(log, test_id, claimed)
     if not last:
         raise NotFound(test_id)
     decision = await _decide(node, test_id, asked, epoch, last)

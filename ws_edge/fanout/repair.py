@@ -20,11 +20,11 @@ from broker.contract.ids import is_probe_id
 from broker.contract.ports import EventLog, Interest, LiveEvent, Page, StoredEvent
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
-from broker.jetstream.scan import LAG_PAUSE_S, MAX_LAG_S, PAGE_EVENTS, pages
+from broker.jetstream.scan import LAG_PAUSE_S, MAX_LAG_S, PAGE_EVENTS, SECOND_LOOK_S, pages
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 from ws_edge.fanout.continuity import Continuity
-from ws_edge.fanout.resume import LeaderAnswer
+from ws_edge.fanout.resume import NOWHERE, LeaderAnswer, Stage
 from ws_edge.fanout.session import Session
 
 _RETRY_S: Final = 0.25
@@ -238,11 +238,14 @@ class Repair:
         if self._disputed is None:
             return
         seq, data = self._disputed
+        if (await log.heads()).last_seq < seq:
+            await asyncio.sleep(SECOND_LOOK_S)  # as in `certain_last`
         newest = await log.last(topic.test_id, confirmed=True)
-        reached = (await log.heads()).last_seq >= seq
+        reached = newest >= seq or (await log.heads()).last_seq >= seq
         found = await self._at(seq) if reached else None
         same = await self._is_of_this_life()
-        self._disputed = None
+        if self._disputed == (seq, data):
+            self._disputed = None
         if not same:
             return  # the hub restarts the topic
         if found is not None and (found.test_id, found.seq, found.data) == (topic.test_id, seq, data):
@@ -273,10 +276,15 @@ class Repair:
 
     async def _ask_leader(self) -> None:
         """The answer may be a `reset`, so it has to be certain: a deposed leader lacks what its successor has stored,
-        and viewers would throw good positions away."""
-        topic = self._topic
+        one whose disk is full what it has acknowledged, and viewers would throw good positions away."""
+        topic, log = self._topic, self._source.log
         asking, received = tuple(topic.behind), topic.order.received
-        newest = await self._source.log.last(topic.test_id, confirmed=True)
+        known = max(received, *(_claimed(session, topic.epoch) for session in asking), 0)
+        newest = await log.last(topic.test_id, confirmed=True)
+        if newest < known:  # as in `certain_last`
+            if not await self._is_undisturbed(SECOND_LOOK_S):
+                return
+            newest = await log.last(topic.test_id, confirmed=True)
         if newest > topic.order.received:
             topic.order.doubt()
             await self._catch_up(newest)
@@ -284,3 +292,19 @@ class Repair:
         for session in asking:
             session.leader_answer = LeaderAnswer(newest, received)
         await asyncio.sleep(LAG_PAUSE_S)
+
+    async def _is_undisturbed(self, seconds: float) -> bool:
+        """Waits. Returns False as soon as events are found to be missing: who claims a position delays nobody else."""
+        order, clock = self._topic.order, asyncio.get_running_loop().time
+        until = clock() + seconds
+        while order.sound and clock() < until:
+            await asyncio.sleep(LAG_PAUSE_S)
+        return order.sound
+
+
+def _claimed(session: Session, epoch: str) -> int:
+    """The sequence that a session says it has of this life of the stream; 0 for none."""
+    asked = session.asked
+    if asked is None or session.stage not in (Stage.ASKED, Stage.JUDGING) or asked.epoch not in (None, epoch):
+        return 0
+    return 0 if asked.seq == NOWHERE else asked.seq

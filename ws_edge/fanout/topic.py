@@ -25,7 +25,7 @@ from ws_edge.fanout.continuity import Continuity, Verdict
 from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.repair import Repair
 from ws_edge.fanout.replay import ReplayPage
-from ws_edge.fanout.resume import READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
+from ws_edge.fanout.resume import NOWHERE, READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
 from ws_edge.fanout.ring import Entry, Ring, entry_of
 from ws_edge.fanout.services import Services, TopicStatistics
 from ws_edge.fanout.session import Audience, Session, Viewer
@@ -38,8 +38,6 @@ LEADER_CHECK_AFTER_SPLICE_S: Final = 0.25
 """Interest takes time to spread in a cluster: an event stored during the splice may have been missed."""
 LEADER_CHECK_EVERY_S: Final = 2.0
 LEADER_CHECK_AT_LEAST_EVERY_S: Final = 10.0
-_NOWHERE: Final = 2**63 - 1
-"""A sequence past every other: the position of a viewer that has been sent what was never stored."""
 _UNDECIDED: Final = (Stage.ASKED, Stage.JUDGING)
 
 
@@ -382,7 +380,7 @@ class Topic:
         for session in self.behind:
             if session.stage not in _UNDECIDED:
                 wrong = disproved is not None and session.cursor >= disproved
-                session.asked = Position(self.epoch, _NOWHERE if wrong else session.cursor)
+                session.asked = Position(self.epoch, NOWHERE if wrong else session.cursor)
             session.stage, session.leader_answer = Stage.ASKED, None
         self._services.replay.forget(self.test_id)
         self._forget_events(received)
