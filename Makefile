@@ -9,8 +9,8 @@ export PYTHON
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test parts pages coverage attacks audit faults upgrades natscli monitoring simulate \
-	bench autobahn screenshot lock charts sbom clean
+.PHONY: help setup tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
+	simulate bench autobahn screenshot lock charts sbom clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -33,12 +33,14 @@ lint: tools  ## ruff, mypy --strict and tsc --checkJs
 check: lint  ## what to run while working: lint and the unit tests, in about a minute (ARGS goes to pytest)
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 
-# Most tests wait for something: lint, the tests of the page and all others run beside each other. Those marked `alone` run
-# afterwards, two at a time: they measure, or judge a game that runs in real time. What was skipped is told last.
+# Most tests wait for something: lint, the tests of the page and those of whole processes run beside each other. Unit
+# tests wait for nothing and follow lint, in one process: each process that runs tests imports and collects all of its
+# folders first. Those marked `alone` run afterwards, two at a time: they measure, or judge a game that runs in real
+# time. What was skipped is told last.
 test:  ## everything: lint and every test (ARGS goes to pytest, which then runs alone)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .pytest_cache/not-run
-	@$(MAKE) --no-print-directory --jobs 3 lint parts pages
+	@$(MAKE) --no-print-directory --jobs 3 lint parts pages units
 	$(BIN)/pytest -n 2 --dist loadfile -m alone tests/browser tests/games tests/security
 	@cat .pytest_cache/not-run 2>/dev/null || echo 'Every test ran.'
 else
@@ -46,9 +48,12 @@ else
 	$(BIN)/pytest $(ARGS)
 endif
 
-parts: tools  ## a part of `make test`: Compose, proxies, unit, integration and security tests
+units: lint  ## a part of `make test`: unit tests, after lint
+	$(BIN)/pytest -n 1 -m 'not alone' tests/unit
+
+parts: tools  ## a part of `make test`: Compose, proxies, integration and security tests
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/compose tests/proxies \
-		tests/integration tests/security tests/unit
+		tests/integration tests/security
 
 pages: tools  ## a part of `make test`: tests of the page in a browser
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import fork_server
+
 
 class Result(NamedTuple):
     """Exit status and remaining output of a command."""
@@ -30,11 +32,14 @@ class Command:
         self.argv = argv
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
         self._env = inherited | {"PYTHONUNBUFFERED": "1", "COLUMNS": "100"} | settings
-        self.process: asyncio.subprocess.Process
+        self.process: asyncio.subprocess.Process | fork_server.ForkedCommand
         self._lines: list[str] = []
 
     async def __aenter__(self) -> Command:
         pipe = asyncio.subprocess.PIPE
+        if fork_server.POSSIBLE:
+            self.process = await fork_server.ForkedCommand.start("testcast", self.argv, self._env, 1 << 22)
+            return self
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "testcast", *self.argv, stdout=pipe, stderr=pipe, env=self._env,
             start_new_session=True, limit=1 << 22,
@@ -45,6 +50,8 @@ class Command:
         if self.process.returncode is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             await self.process.wait()
+        if isinstance(self.process, fork_server.ForkedCommand):
+            self.process.close()
 
     async def line(self, wanted: str = "", *, within_s: float = 30.0) -> str:
         """The next line of standard output that contains `wanted`.

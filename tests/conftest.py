@@ -20,6 +20,7 @@ from broker.jetstream import topology
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
+from tests import fork_server
 from tests.harness import EdgeProcess, PatientStreams, last_words, until
 
 # A shell ignores SIGINT in background jobs, and `nohup` SIGHUP. Tests that send these, and commands that they start,
@@ -53,6 +54,7 @@ httpx._transports.default.create_ssl_context = _certificates  # type: ignore[att
 
 settings.register_profile("house", deadline=None)  # a busy machine takes as long as it takes
 settings.load_profile("house")
+EdgeProcess.forks = fork_server.POSSIBLE
 
 
 @pytest.hookimpl(wrapper=True)

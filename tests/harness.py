@@ -12,7 +12,7 @@ import sys
 import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar, overload
+from typing import Any, ClassVar, Final, TypeVar, overload
 
 import httpx
 import orjson
@@ -32,6 +32,7 @@ from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.frame_store import FrameStore
 from broker.local.child_process import Child
 from tests.fair_clock import fair_time
+from tests.fork_server import ForkedChild
 
 T = TypeVar("T")
 NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
@@ -109,6 +110,9 @@ class EdgeProcess:
             `TESTCAST_EDGE_PORT` takes the place of an edge that has ended.
     """
 
+    forks: ClassVar = False
+    """Whether edges are forked from a process that has imported them already. Benchmarks want each from its start."""
+
     def __init__(self, nats_url: str, directory: Path, **settings: str) -> None:
         self.port = int(settings.get("TESTCAST_EDGE_PORT", 0)) or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -132,7 +136,10 @@ class EdgeProcess:
     def spawn(self) -> None:
         """Starts the process without waiting."""
         limited = [] if self.files is None else ["/bin/sh", "-c", f'ulimit -n {self.files} && exec "$@"', "sh"]
-        self.child = Child([*limited, sys.executable, "-m", "ws_edge"], self.log, self._env)
+        if self.forks and not limited:
+            self.child = ForkedChild("ws_edge", self.log, self._env)
+        else:
+            self.child = Child([*limited, sys.executable, "-m", "ws_edge"], self.log, self._env)
         self.running = True
 
     async def start(self) -> EdgeProcess:

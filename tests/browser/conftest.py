@@ -13,6 +13,7 @@ from agent_worker.games.browser import find_chromium
 from agent_worker.games.chromium import LIGHT
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import Stack
 from tests.harness import CONSOLE, PatientStreams
 from tests.proxy import Proxy
@@ -44,6 +45,14 @@ async def browser() -> AsyncIterator[Browser]:
 async def stack_streams(stack: Stack) -> AsyncIterator[Streams]:
     """JetStream of the shared stack, in the browser's loop."""
     connected = await Connection.connect(stack.nats_url, name="test")
+    yield PatientStreams(connected)
+    await connected.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_streams(nats_server: EmbeddedServer) -> AsyncIterator[Streams]:
+    """JetStream of the broker of this test alone, in the browser's loop."""
+    connected = await Connection.connect(nats_server.url, name="test")
     yield PatientStreams(connected)
     await connected.close()
 

@@ -12,6 +12,7 @@ from agent_worker.publish.run import TestRun
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
+from broker.local.embedded_server import EmbeddedServer
 from tests.browser.dashboard import badge, card, complete, connection_status, opened, without_hurry
 from tests.browser.test_accessibility import audit
 from tests.conftest import Stack
@@ -187,18 +188,23 @@ async def test_none_while_the_run_is_in_front_and_none_without_permission(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_agents_and_what_they_play(stack: Stack, page: Page, scheme: Any) -> None:
-    """An agent that publishes as any agent does, two runs at once, and gives signs of life by itself."""
+async def test_the_agents_and_what_they_play(
+    nats_server: EmbeddedServer, nats_edge: EdgeProcess, page: Page, scheme: Any
+) -> None:
+    """An agent that publishes as any agent does, two runs at once, and gives signs of life by itself.
+
+    On a broker of its own: axe would look at the runs of all other tests too.
+    """
     worker = f"agent-{scheme}"
     async with (
-        TestRun.create(stack.nats_url, title="Played by an agent", worker=worker) as run,
-        TestRun.create(stack.nats_url, title="Beside it", worker=worker) as beside,
+        TestRun.create(nats_server.url, title="Played by an agent", worker=worker) as run,
+        TestRun.create(nats_server.url, title="Beside it", worker=worker) as beside,
     ):
         await run.phase(1)
         await beside.phase(1)
-        nats = await Connection.connect(stack.nats_url, name="test")
+        nats = await Connection.connect(nats_server.url, name="test")
         await page.emulate_media(color_scheme=scheme)
-        await opened(page, stack.edge_url)
+        await opened(page, nats_edge.url)
         await page.locator("#agents").press("Enter")
         panel = page.get_by_role("dialog", name="Agents")
         row = panel.get_by_role("listitem").filter(has_text=worker)

@@ -69,7 +69,7 @@ _MADE: Final = (".venv/", "node_modules/", "dist/")
 def prose(path: str, source: str) -> str:
     """What a person reads in a file: comments and docstrings of code, all of a page."""
     if path.endswith(".py"):
-        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline) if "#" in source else ()
         comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
         return "\n".join([*(str(each.value) for each in docstrings(source)), *comments])
     if path.endswith((".js", ".mjs", ".ts", ".c", ".h", ".css")):

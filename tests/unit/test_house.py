@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,16 @@ def tree() -> Mapping[str, str]:
             except UnicodeDecodeError:
                 texts[name] = ""
     return texts
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trees() -> Iterator[None]:
+    """The trees of all sources are millions of objects: the collector does not look at them, and they do not stay."""
+    gc.disable()
+    yield
+    for each in (code._parsed, code.nodes, pages.prose):
+        each.cache_clear()
+    gc.enable()
 
 
 @cache
