@@ -26,7 +26,7 @@ class Demo:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self.ports = [self.port]
-        argv = ("demo", "--port", str(self.port), "--budget", "8", "--seed", "7", *argv)
+        argv = ("demo", "--port", str(self.port), "--budget", "20", "--seed", "7", *argv)
         self.command = Command(*argv, TESTCAST_STATE_DIR=str(self.state_dir))
 
     async def comes_up(self) -> None:
