@@ -130,13 +130,15 @@ class EdgeProcess:
         self.files: int | None = None
         """How many files it may have open, from its first moment on; None for what this process may."""
         self.child: Child
+        self.is_ours = all(name.startswith("TESTCAST_") for name in settings)
+        """Another `PYTHONPATH`, for one, makes it another program."""
         self.running = False
         _edges.add(self)
 
     def spawn(self) -> None:
         """Starts the process without waiting."""
         limited = [] if self.files is None else ["/bin/sh", "-c", f'ulimit -n {self.files} && exec "$@"', "sh"]
-        if self.forks and not limited:
+        if self.forks and self.is_ours and not limited:
             self.child = ForkedChild("ws_edge", self.log, self._env)
         else:
             self.child = Child([*limited, sys.executable, "-m", "ws_edge"], self.log, self._env)

@@ -64,6 +64,11 @@ async def test_the_example_of_the_documentation(stack_streams: Streams, page: Pa
     await page.goto(elsewhere.url)
     await expect(page.locator("li")).to_have_count(1)  # queued
     await expect(page).to_have_title("live")
+
+    async def listed() -> bool:
+        return bool(await test_ids(elsewhere) - known)
+
+    await until(listed, within_s=20.0, what="the run is in the list")
     (test_id,) = await test_ids(elsewhere) - known
     await publish(stack_streams, test_id, "Testing <b>WASD</b> movement")
     await expect(page.locator("li").last).to_have_text("Testing <b>WASD</b> movement")
