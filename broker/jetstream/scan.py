@@ -7,7 +7,7 @@ Any replica answers a direct get. Right after an acknowledgement one answer in s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -89,19 +89,24 @@ async def first_page(
     return []
 
 
-async def certain_last(log: EventLog, test_id: str | None, known: int) -> int:
+async def certain_last(
+    log: EventLog, test_id: str | None, known: int, pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> int:
     """The newest sequence of a run (None: of all), where saying less than `known` would do harm: "ahead".
 
     `known` is a sequence that was seen, or that a client claims. An answer below it takes a second look `SECOND_LOOK_S`
     later: a nats-server that cannot write what it has acknowledged forgets it until it is restarted, and leads on for a
     moment.
 
+    Args:
+        pause: waits this many seconds, or ends early where a second look is of no more use.
+
     Raises:
         BrokerUnavailable: no leader can confirm that at the moment.
     """
     newest = await log.last(test_id, confirmed=True)
     if newest < known:
-        await asyncio.sleep(SECOND_LOOK_S)
+        await pause(SECOND_LOOK_S)
         newest = await log.last(test_id, confirmed=True)
     return newest
 

@@ -2,19 +2,14 @@
 
 import { h } from "./dom.js";
 import { animatedGif, still } from "./gif.js";
+import { MAX_PICTURES, MAX_WIDTH } from "./stretch.js";
 import { animated, durations } from "./webp.js";
 
-/** @typedef {"webp"|"gif"} Form */
-
-/** The most pictures of an animation: all of them are in memory until it is whole. */
-export const MAX_PICTURES = 600;
-/** Pixels. Wider pictures are made smaller. @type {Record<Form, number>} */
-export const MAX_WIDTH = { webp: 960, gif: 480 };
 const QUALITY = 0.75;
 const WEBP = "image/webp";
 
 /**
- * @param {Form} form
+ * @param {import("./stretch.js").Form} form
  * @param {Array<{number: number, at: number}>} list
  * @param {{begin: number, end: number}} times as for `durations`
  * @param {object} how
@@ -82,7 +77,7 @@ function draw(context, picture) {
   context.drawImage(picture, (width - wide) / 2, (height - high) / 2, wide, high);
 }
 
-/** What is drawn, as a still. @type {Record<Form, (context: CanvasRenderingContext2D) => Promise<Uint8Array>>} */
+/** What is drawn, as a still. @type {Record<import("./stretch.js").Form, (context: CanvasRenderingContext2D) => Promise<Uint8Array>>} */
 const ENCODED = {
   async webp({ canvas }) {
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, WEBP, QUALITY));

@@ -1,10 +1,9 @@
 /** Takes a run along: a button, and a dialog with the formats and the stretch of the run. */
 
 import { BASE } from "../client/rpc.js";
-import { MAX_PICTURES, MAX_WIDTH, animation } from "./animation.js";
 import { h, setAttr, setText } from "./dom.js";
 import { count, reasonOf } from "./format.js";
-import { picturesOf } from "./webp.js";
+import { MAX_PICTURES, MAX_WIDTH, picturesOf } from "./stretch.js";
 
 /** The formats of the edge: its word, the name, what it is. @type {Array<[string, string, string]>} */
 const FORMATS = [
@@ -13,11 +12,17 @@ const FORMATS = [
   ["junit", "JUnit", "The verdict and the problems, for CI systems"],
 ];
 
-/** Those that the page makes: as the edge's. @type {Array<[import("./animation.js").Form, string, string]>} */
+/** Those that the page makes: as the edge's. @type {Array<[import("./stretch.js").Form, string, string]>} */
 const ANIMATIONS = [
   ["webp", "WebP", "The pictures as an animation, made in this browser"],
   ["gif", "GIF", `The same for programs that show no WebP: larger, and at most ${MAX_WIDTH.gif} pixels wide`],
 ];
+
+/** What makes animations: most readers never want one. @returns {Promise<typeof import("./animation.js")>} */
+const makers = () =>
+  import("./animation.js").catch(() => {
+    throw new Error("The edge did not answer. Is it running?");
+  });
 
 /** How often an open dialog counts the pictures. */
 const DRAW_MS = 500;
@@ -129,7 +134,7 @@ export class ExportMenu {
     return { times, list: whole ? list : picturesOf(list, stretch, times) };
   }
 
-  /** @param {import("./animation.js").Form} form */
+  /** @param {import("./stretch.js").Form} form */
   async makeAnimation(form) {
     const stretch = this.stretch();
     if (!stretch) return;
@@ -138,6 +143,7 @@ export class ExportMenu {
     this.draw();
     setText(this.problem, "");
     try {
+      const { animation } = await makers();
       const blob = await animation(form, list, times, {
         url: (number) => this.frames.url(this.testId, number),
         onProgress: (done) => setText(this.said, `${done} of ${count(list.length, "picture")}`),

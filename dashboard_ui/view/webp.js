@@ -61,26 +61,10 @@ export function chunks(webp) {
 }
 
 /**
- * The pictures of a stretch: those between two events, and the one that was shown when it began.
- *
- * @param {import("../client/frames.js").FrameInfo[]} list by number
- * @param {{from: number, to: number}} stretch of sequences
- * @param {{begin: number, end: number}} times of its first and last event, ms; 0: not known
- */
-export function picturesOf(list, { from, to }, { begin, end }) {
-  const inside = (/** @type {import("../client/frames.js").FrameInfo} */ { seq, at }) => {
-    const [value, first, last] = seq ? [seq, from, to] : [at, begin, end];
-    return value < first ? -1 : value <= last ? 0 : 1;
-  };
-  const before = list.filter((info) => inside(info) < 0).slice(-1);
-  return [...before, ...list.filter((info) => inside(info) === 0)];
-}
-
-/**
  * How long each picture was shown: until the next one, the last until the stretch ends.
  *
  * @param {Array<{at: number}>} list
- * @param {{begin: number, end: number}} times as above. The first picture may be older
+ * @param {{begin: number, end: number}} times of the stretch's first and last event, ms; 0: not known. The first picture may be older
  */
 export function durations(list, { begin, end }) {
   const at = list.map((info) => Math.max(info.at, begin));

@@ -231,7 +231,8 @@ class Tail:
     async def _newest(self, heads: Heads) -> int:
         known = max(self.position, self._after or 0) if self._epoch in (None, heads.epoch) else 0
         last = heads.last_seq if self.test_id is None else await self._log.last(self.test_id)
-        if last < max(known, self.test_id is not None):  # "ahead" and "gone" need a confirmed answer
+        least = known if self.test_id is None else max(known, 1)
+        if last < least:  # "ahead" and "gone" need a confirmed answer
             last = max(last, await certain_last(self._log, self.test_id, known))
         if not last and self.test_id is not None:
             if self._epoch is None:

@@ -286,7 +286,7 @@ async def test_a_browser_that_keeps_nothing_or_nonsense(stack: Stack, page: Page
 
 
 async def test_the_first_load_is_small_and_quick(crowd: Crowd, page: Page) -> None:
-    """Under 100 KB on the line for the first screen, with 100 runs on it; within a second of its thread's own time all
+    """Under 100 KB on the line for the first screen, with 100 runs on it; within 0.75 s of its thread's own time all
     of it is there, of which it needs half. A machine that is busy with something else is no slow page."""
     session = await page.context.new_cdp_session(page)
     await session.send("Network.enable")
@@ -311,7 +311,7 @@ async def test_the_first_load_is_small_and_quick(crowd: Crowd, page: Page) -> No
     total = sum(first.values())
     print(f"first load: {total / 1024:.1f} KB in {len(first)} answers, {metrics['TaskDuration'] * 1000:.0f} ms")
     assert total < MAX_BYTES
-    assert 0 < metrics["TaskDuration"] < 1
+    assert 0 < metrics["TaskDuration"] < 0.75
 
 
 @pytest.mark.alone

@@ -23,6 +23,7 @@ from broker.config import LogSettings
 from broker.contract.errors import InvalidSetting
 from broker.log import LimitedByKind, RateLimited, about, bound
 from broker.log_lines import JsonLines, TextLines
+from ws_edge.transport import told
 
 RUN = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 HOSTILE = [
@@ -290,3 +291,8 @@ def test_the_process_says_why_it_ends(form: str) -> None:
         assert (ended["level"], ended["error"]) == ("critical", "RuntimeError: a\nb é")
     else:
         assert b"RuntimeError" in done.stderr
+
+
+def test_a_page_as_the_body_of_an_error_is_not_written_into_the_log() -> None:
+    assert str(told.Message(b"<!doctype html>\n<html></html>")) == "with a page that says so"
+    assert str(told.Message(b'{"error":{"code":"x","message":"no such test"}}')) == "no such test"

@@ -20,7 +20,7 @@ from broker.contract.ids import is_probe_id
 from broker.contract.ports import EventLog, Interest, LiveEvent, Page, StoredEvent
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
-from broker.jetstream.scan import LAG_PAUSE_S, MAX_LAG_S, PAGE_EVENTS, SECOND_LOOK_S, pages
+from broker.jetstream.scan import LAG_PAUSE_S, MAX_LAG_S, PAGE_EVENTS, SECOND_LOOK_S, certain_last, pages
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 from ws_edge.fanout.continuity import Continuity
@@ -280,11 +280,9 @@ class Repair:
         topic, log = self._topic, self._source.log
         asking, received = tuple(topic.behind), topic.order.received
         known = max(received, *(_claimed(session, topic.epoch) for session in asking), 0)
-        newest = await log.last(topic.test_id, confirmed=True)
-        if newest < known:  # as in `certain_last`
-            if not await self._is_undisturbed(SECOND_LOOK_S):
-                return
-            newest = await log.last(topic.test_id, confirmed=True)
+        newest = await certain_last(log, topic.test_id, known, self._pause_while_sound)
+        if newest < known and not topic.order.sound:
+            return  # the pause was cut short
         if newest > topic.order.received:
             topic.order.doubt()
             await self._catch_up(newest)
@@ -293,13 +291,12 @@ class Repair:
             session.leader_answer = LeaderAnswer(newest, received)
         await asyncio.sleep(LAG_PAUSE_S)
 
-    async def _is_undisturbed(self, seconds: float) -> bool:
-        """Waits. Returns False as soon as events are found to be missing: who claims a position delays nobody else."""
+    async def _pause_while_sound(self, seconds: float) -> None:
+        """Ends as soon as events are found to be missing: who claims a position delays nobody else."""
         order, clock = self._topic.order, asyncio.get_running_loop().time
         until = clock() + seconds
         while order.sound and clock() < until:
             await asyncio.sleep(LAG_PAUSE_S)
-        return order.sound
 
 
 def _claimed(session: Session, epoch: str) -> int:

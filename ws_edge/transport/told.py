@@ -107,4 +107,6 @@ class Message:
         try:
             return str(orjson.loads(self._body)["error"]["message"])
         except (ValueError, KeyError, TypeError):
+            if self._body.lstrip().startswith(b"<"):
+                return "with a page that says so"
             return self._body.decode("utf-8", "replace").strip() or "no reason given"

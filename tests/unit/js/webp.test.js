@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { animated, chunks, durations, picturesOf } from "../../../dashboard_ui/view/webp.js";
+import { picturesOf } from "../../../dashboard_ui/view/stretch.js";
+import { animated, chunks, durations } from "../../../dashboard_ui/view/webp.js";
 
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
 const STILL = Uint8Array.from(Buffer.from("52494646110000005745425056503820050000006162636465" + "00", "hex"));
