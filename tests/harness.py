@@ -35,6 +35,8 @@ from tests.fair_clock import fair_time
 from tests.fork_server import ForkedChild
 
 T = TypeVar("T")
+STALL_S: Final = 20.0
+"""How long a test waits for what has to come: a busy machine stands still for seconds."""
 NO_SUCH_TEST = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 JPEG = b"\xff\xd8\xff a picture"
 """Begins like one; no program can show it."""
@@ -44,7 +46,7 @@ JPEG = b"\xff\xd8\xff a picture"
 async def until(condition: Callable[[], Awaitable[T | None]], *, within_s: float = ..., what: str = ...) -> T: ...
 @overload
 async def until(condition: Callable[[], T | None], *, within_s: float = ..., what: str = ...) -> T: ...
-async def until(condition: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> Any:
+async def until(condition: Callable[[], Any], *, within_s: float = STALL_S, what: str = "") -> Any:
     """Waits until the condition gives something true, and returns it.
 
     Raises:
@@ -177,10 +179,6 @@ def event_log(streams: Streams) -> JetStreamLog:
     return JetStreamLog(streams.nats)
 
 
-STALL_S: Final = 20.0
-"""How long the broker may take to acknowledge what a test publishes: a busy machine stands still for seconds."""
-
-
 class PatientStreams(Streams):
     """JetStream of a test that is not about time: what it stores is acknowledged within `STALL_S`."""
 
@@ -241,7 +239,7 @@ class Reader:
         self._connection = connection
         self._ready: list[dict[str, Any]] = []
 
-    async def next(self, within_s: float = 10.0) -> dict[str, Any]:
+    async def next(self, within_s: float = STALL_S) -> dict[str, Any]:
         """The next message."""
         if not self._ready:
             async with asyncio.timeout(within_s):
@@ -249,7 +247,7 @@ class Reader:
             self._ready = received if isinstance(received, list) else [received]
         return self._ready.pop(0)
 
-    async def events(self, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
+    async def events(self, count: int, within_s: float = STALL_S) -> list[dict[str, Any]]:
         """The next `count` events. Skips control messages."""
         found: list[dict[str, Any]] = []
         while len(found) < count:
@@ -258,7 +256,7 @@ class Reader:
                 found.append(message)
         return found
 
-    async def control(self, kind: str, within_s: float = 10.0) -> dict[str, Any]:
+    async def control(self, kind: str, within_s: float = STALL_S) -> dict[str, Any]:
         """The next control message of this type. Skips events and other control messages."""
         while True:
             message = await self.next(within_s)

@@ -200,18 +200,32 @@ async def test_connections_that_say_nothing_make_room_for_others(stack_edge: Mak
         await still_serves(edge)
 
 
-async def test_an_address_has_so_many_connections(stack_streams: Streams, stack_edge: MakeStackEdge) -> None:
+HALF_A_REQUEST = (
+    b"POST /rpc/listTests HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+)
+"""It is under way until the rest of its body has come."""
+
+
+async def test_an_address_has_so_many_connections(stack_edge: MakeStackEdge) -> None:
     edge = await stack_edge(TESTCAST_EDGE_MAX_CONNECTIONS_PER_ADDRESS="5")
-    test_id = await a_long_run(stack_streams)
-    whole = f"GET /rpc/getEvents?testId={test_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-    greedy = [greedy_socket(edge.port) for _ in range(5)]
-    for each in greedy:
-        each.sendall(whole * 2)  # the second is under way for as long as the first is not taken
-    await until(lambda: refused_at(edge.port, None), what="the address has its number")
+    held: list[socket.socket] = []
+
+    async def are_all() -> bool:
+        """Five at work. One that the edge has not read yet makes room for the sixth, which then is not refused."""
+        held[:] = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(5)]
+        for each in held:
+            each.sendall(HALF_A_REQUEST)
+        if await refused_at(edge.port, None):
+            return True
+        for each in held:
+            each.close()
+        return False
+
+    await until(are_all, within_s=20, what="the address has its number")
     assert not await refused_at(edge.port, "127.0.0.2"), "another address has its own"
-    greedy.pop().close()
-    await until(lambda: is_served_at(edge.port), what="one that left made room")
-    for each in greedy:
+    held.pop().close()
+    await until(lambda: is_served_at(edge.port), within_s=20, what="one that left made room")
+    for each in held:
         each.close()
 
 
