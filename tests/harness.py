@@ -233,18 +233,28 @@ def is_event(message: dict[str, Any]) -> bool:
 
 
 class Reader:
-    """Reads a socket message by message. Splits arrays into their messages."""
+    """Reads a socket message by message. Splits arrays into their messages.
+
+    Heartbeats, which an edge sends whenever a socket is idle, are passed over where they are not asked for.
+    """
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._ready: list[dict[str, Any]] = []
 
-    async def next(self, within_s: float = STALL_S) -> dict[str, Any]:
+    async def frame(self, within_s: float = STALL_S, *, beats: bool = False) -> list[dict[str, Any]]:
+        """The messages of the next frame."""
+        async with asyncio.timeout(within_s):
+            while True:
+                received = orjson.loads(await self._connection.recv())
+                found: list[dict[str, Any]] = received if isinstance(received, list) else [received]
+                if beats or found[0]["type"] != "heartbeat" or is_event(found[0]):
+                    return found
+
+    async def next(self, within_s: float = STALL_S, *, beats: bool = False) -> dict[str, Any]:
         """The next message."""
         if not self._ready:
-            async with asyncio.timeout(within_s):
-                received = orjson.loads(await self._connection.recv())
-            self._ready = received if isinstance(received, list) else [received]
+            self._ready = await self.frame(within_s, beats=beats)
         return self._ready.pop(0)
 
     async def events(self, count: int, within_s: float = STALL_S) -> list[dict[str, Any]]:
@@ -259,7 +269,7 @@ class Reader:
     async def control(self, kind: str, within_s: float = STALL_S) -> dict[str, Any]:
         """The next control message of this type. Skips events and other control messages."""
         while True:
-            message = await self.next(within_s)
+            message = await self.next(within_s, beats=kind == "heartbeat")
             if message["type"] == kind and not is_event(message):
                 return message
 

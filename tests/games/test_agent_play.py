@@ -218,7 +218,7 @@ async def test_cancelling_a_hung_page_takes_effect_at_once(server: GameServer, b
     url = server.page("/", MOVING + 'setTimeout(() => { console.error("now"); for (;;); }, 700);</script>')
     run = Written()
     playing = asyncio.create_task(play(run, browser, GameJob("id", url, 30, 1)))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not run.of_kind("console") and not any("froze" in line for line in run.lines):
             run.told_anything.clear()
             await run.told_anything.wait()

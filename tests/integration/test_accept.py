@@ -136,7 +136,7 @@ async def test_half_a_frame_and_no_interest_are_closed(make_edge: MakeEdge) -> N
 
 
 async def close_code(connection: object) -> int | None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         try:
             while True:
                 await connection.recv()  # type: ignore[attr-defined]

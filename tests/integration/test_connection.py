@@ -117,7 +117,7 @@ async def test_interest_outlives_a_broker_that_is_killed(nats_server: EmbeddedSe
     with pytest.raises(BrokerUnavailable):
         await streams.state(subjects.EVENTS)
     await nats_server.start()
-    await until(lambda: bool(back), within_s=10)
+    await until(lambda: bool(back))
     stored = await publish(streams, test_id, "after")
     await until(lambda: event_count(heard, b"after") == 1)
     page = await streams.read(subjects.EVENTS, subjects.events(test_id), 0, 10)

@@ -160,7 +160,7 @@ async def is_gone(connection: ClientConnection) -> bool:
 
 
 async def close_code(connection: ClientConnection) -> int | None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         try:
             while True:
                 await connection.recv()

@@ -50,7 +50,7 @@ async def talk(edge: EdgeProcess, rng: random.Random, test_id: str) -> None:
             writer.transport.abort()
         elif rng.random() < 0.5:
             writer.write_eof()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await reader.read(65536):
                     pass
     writer.close()

@@ -199,7 +199,7 @@ async def test_a_stream_that_is_created_again_resets_every_viewer(
         config = (await streams.api(f"STREAM.INFO.{subjects.EVENTS}"))["config"]
         await streams.api(f"STREAM.DELETE.{subjects.EVENTS}")
         await streams.api(f"STREAM.CREATE.{subjects.EVENTS}", config)
-        sync = await reader.control("sync", within_s=10)
+        sync = await reader.control("sync")
         assert (sync["outcome"], sync["reason"], sync["head"]) == ("reset", "epoch", 0)
         stored = await publish(streams, test_id, "in the new one")
         assert [event["seq"] for event in await reader.events(1)] == [stored.seq]

@@ -56,7 +56,7 @@ async def working(
         yield worker
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
 
 
 class Runs:
@@ -162,7 +162,7 @@ async def test_a_worker_plays_jobs_of_another_kind(nats: Connection, streams: St
     snapshot, failed = await look.ended(good), await look.ended(bad)
     await look.no_jobs()
     stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 30)
     assert (snapshot.status, snapshot.title, snapshot.score) == ("completed", "make all", 100)
     assert await look.messages(good) == ["Started by builder", "Linking", "make all: done"]
     assert (failed.status, failed.error) == ("failed", "no such command")
@@ -425,7 +425,7 @@ async def test_a_job_that_comes_back_to_its_own_worker_is_not_played_twice(
         async def redelivered() -> bool:
             return worker._playing[test_id].delivery.delivered == 2
 
-        await eventually(redelivered, within_s=10)
+        await eventually(redelivered, within_s=20)
         done.set()
         assert (await look.ended(test_id)).attempt == 1
         await look.no_jobs()

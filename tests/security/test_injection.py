@@ -229,7 +229,9 @@ async def _(system: System) -> None:
         reader = Reader(connection)
         said: list[dict[str, Any]] = [{"type": ""}]
         while said[-1].get("message") != "the end":
-            said.append(await reader.next(DEADLINE_S))
+            message = await reader.next(DEADLINE_S, beats=True)
+            if message["type"] != "heartbeat" or message.get("head", 0) >= 2**60:  # the edge has its own
+                said.append(message)
         assert not [each for each in said if each["type"] in ("goodbye", "tests", "heartbeat")]
         assert all(each.get("testId") == run.test_id for each in said[1:]), said
         numbers = [int(each["seq"]) for each in said if "seq" in each]
