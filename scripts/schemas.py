@@ -11,13 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from contract.asyncapi import asyncapi
+from contract.declarations import with_declarations
 from contract.documents import all_documents
 from contract.openapi import openapi
 from contract.tables import with_tables
-from debian import say
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROTOCOL: Final = ROOT / "broker" / "PROTOCOL.md"
+TYPES: Final = ROOT / "dashboard_ui" / "client" / "types.d.ts"
 FOLDER: Final = ROOT / "broker" / "schemas"
 
 
@@ -28,9 +30,12 @@ def text_of(document: dict[str, Any]) -> str:
 
 def generated() -> dict[Path, str]:
     """Every file that is generated, or in which a part is, with what it should be."""
-    documents = all_documents() | {"openapi.json": openapi()}
+    documents = all_documents() | {"openapi.json": openapi(), "asyncapi.json": asyncapi()}
     files = {FOLDER / name: text_of(each) for name, each in documents.items()}
-    return files | {PROTOCOL: with_tables(PROTOCOL.read_text("utf-8"))}
+    return files | {
+        PROTOCOL: with_tables(PROTOCOL.read_text("utf-8")),
+        TYPES: with_declarations(TYPES.read_text("utf-8")),
+    }
 
 
 def outdated() -> list[Path]:
@@ -42,7 +47,8 @@ def main(arguments: list[str]) -> int:
     """Writes, or with `--check` compares."""
     wrong = outdated()
     for path in wrong:
-        say(f"{path.relative_to(ROOT)} is not what the code generates: make schemas")
+        made = "is not what the code generates" if "--check" in arguments else "is made again"
+        sys.stderr.write(f"{path.relative_to(ROOT)} {made}\n")
     if "--check" in arguments:
         return 1 if wrong else 0
     for path, text in generated().items():
