@@ -7,10 +7,12 @@ python scripts/schemas.py --check    says which of them are not what the code ge
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
 
+from broker.version import VERSION
 from contract.asyncapi import asyncapi
 from contract.declarations import with_declarations
 from contract.documents import all_documents
@@ -54,6 +56,11 @@ def main(arguments: list[str]) -> int:
     for path, text in generated().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
+    if "--release" in arguments:
+        kept = ROOT / "tests" / "released" / VERSION
+        kept.mkdir(parents=True, exist_ok=True)
+        for path in FOLDER.glob("*.json"):
+            shutil.copy(path, kept)
     return 0
 
 
