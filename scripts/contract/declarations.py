@@ -7,6 +7,8 @@ import re
 import textwrap
 from typing import Final, get_args
 
+import msgspec
+
 from broker.contract import events, messages
 from broker.contract.snapshot import Snapshot
 from contract.types import Schema, fields_of, plain, schemas
@@ -21,7 +23,13 @@ _NAMES: Final = {"ViewerEvent": "RunEvent", "Counts": "Counts", "Snapshot": "Sna
 
 def declarations() -> str:
     """The interfaces."""
-    kinds = [messages.ViewerEvent, Snapshot, messages.Counts, *messages.CONTROLS, messages.ErrorData]
+    kinds: list[type[msgspec.Struct]] = [
+        messages.ViewerEvent,
+        Snapshot,
+        messages.Counts,
+        *messages.CONTROLS,
+        messages.ErrorData,
+    ]
     made = schemas(kinds, nulls=False)
     parts = [_interface(kind.__name__, plain(kind.__doc__ or ""), made[kind.__name__], kind) for kind in kinds]
     names = " | ".join(_name(each.__name__) for each in messages.CONTROLS)
@@ -34,7 +42,7 @@ def _name(kind: str) -> str:
     return _NAMES.get(kind, f"{kind}Message" if kind != "ErrorData" else kind)
 
 
-def _interface(kind: str, about: str, schema: Schema, struct: type) -> str:
+def _interface(kind: str, about: str, schema: Schema, struct: type[msgspec.Struct]) -> str:
     said = {name: text for name, text, _ in fields_of(struct)}
     lines = [*_comment(about), f"interface {_name(kind)} {{"]
     required = _KNOWN_EARLY if kind == "Snapshot" else set(schema["required"])
@@ -68,7 +76,7 @@ def _type(schema: Schema) -> str:
         return f"{_type(schema.get('items', {}))}[]"
     if kind == "object":
         return f"Record<string, {_type(schema.get('additionalProperties') or {})}>"
-    return {"integer": "number", "null": "null", "any": "any"}.get(kind, kind)
+    return "number" if kind == "integer" else str(kind)
 
 
 def with_declarations(text: str) -> str:
