@@ -116,7 +116,7 @@ async def poll(
     """
     if not wait_s:
         return await node.polls.ask(test_id, asked, limit, 0.0)
-    async with _as_viewer(node, request), _proved(node, who, test_id) as proof:
+    async with as_viewer(node, request), proved(node, who, test_id) as proof:
         asking = asyncio.ensure_future(node.polls.ask(test_id, asked, limit, wait_s))
         leaving = asyncio.ensure_future(_left(request))
 
@@ -144,7 +144,7 @@ async def _left(request: Request) -> None:
 
 
 @asynccontextmanager
-async def _as_viewer(node: Node, request: Request) -> AsyncIterator[None]:
+async def as_viewer(node: Node, request: Request) -> AsyncIterator[None]:
     """While the block runs the request counts as an open viewer."""
     address = limited_address_of(node.config, request)
     refused = node.admission.enter(address, asyncio.get_running_loop().time(), handshake=False)
@@ -157,7 +157,7 @@ async def _as_viewer(node: Node, request: Request) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _proved(node: Node, who: Principal, test_id: str) -> AsyncIterator[Proof]:
+async def proved(node: Node, who: Principal, test_id: str) -> AsyncIterator[Proof]:
     """While the block runs the end of the caller's proof is watched for."""
     proof = Proof(node, who, test_id)
     try:

@@ -20,7 +20,7 @@ from broker.contract.errors import BrokerUnavailable, NotFound
 from broker.contract.position import Position
 from ws_edge.encoding import Encoding
 from ws_edge.fanout.hub import Hub
-from ws_edge.fanout.resume import Stage
+from ws_edge.fanout.resume import ASKED, Stage
 from ws_edge.fanout.session import Session
 
 MAX_EVENTS: Final = 1000
@@ -273,7 +273,7 @@ class Poll:
         test_id, asked, limit = self.key
         topic, events, session = self._hub.topics[test_id], self._events[:limit], self._session
         released = topic.order.released
-        if session is None or len(self._events) > limit or session.stage in (Stage.ASKED, Stage.JUDGING):
+        if session is None or len(self._events) > limit or session.stage in ASKED:
             after = events[-1][0] if events else 0
         else:  # past what could not be read, too
             after = session.cursor if session.live is None else released
