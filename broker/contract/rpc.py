@@ -45,6 +45,7 @@ STATUS: Final[Mapping[str, int]] = {
     "too_many_pins": 409,
     "conflict": 409,
     "key_reused": 409,
+    "offset_gone": 410,
     "too_large": 413,
     "unsupported_media_type": 415,
     "too_many_requests": 429,
