@@ -76,6 +76,7 @@ PURE: Final = (
     *_in("ws_edge/transport", "forwarded own_pages handshake admission buckets connections hosts request_head unread"),
     *_in("ws_edge/views", "flood frame_index"),
     *_in("ws_edge/webhooks", "settings message"),
+    "ws_edge/api/badge_svg.py",
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",
     "ws_edge/fanout/continuity.py",

@@ -8,17 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 import yaml
 
+from broker.identity import new_test_id
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
 from broker.jetstream.event_log import JetStreamLog
 from tests.command import Command, run
 from tests.conftest import Stack
-from tests.harness import publish
+from tests.harness import begin, publish, until
 from tests.integration.test_cli import way
 
 CI = Path(__file__).resolve().parents[2] / "docs" / "ci"
@@ -84,6 +87,29 @@ async def test_a_run_that_does_not_end_is_cancelled_and_has_no_verdict(
     assert found.snapshot is not None
     assert found.snapshot.list_status == "cancelled"
     assert cases(junit)["testcast.asked"]
+
+
+async def test_a_badge_shows_the_newest_score_and_caches_may_keep_it(stack: Stack, stack_streams: Streams) -> None:
+    title = f"Badge {new_test_id()}"
+    async with httpx.AsyncClient(base_url=stack.edge_url) as client:
+
+        async def shown(text: str, named: str = title) -> httpx.Response | None:
+            answer = await client.get(f"/badge/{quote(named, safe='')}.svg")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+            return answer if f">{text}</text>" in answer.text else None
+
+        assert await shown("no runs") is not None
+        test_id = await begin(stack_streams, title)
+        await publish(stack_streams, test_id, "Done", "complete", data={"score": 78})
+        answer = await until(lambda: shown("78/100"), within_s=20)
+        assert f"<title>{title}: 78/100</title>" in answer.text
+        assert answer.headers["cache-control"] == "public, max-age=60"
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"  # pages elsewhere show it
+        again = await client.get(answer.url, headers={"if-none-match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert await shown("78/100", title.lower().replace(" ", "-")) is not None
+        for path, status in (("x", 404), (".svg", 404), ("x.svg?project=No%20Such", 400), ("x.svg?style=flat", 400)):
+            assert (await client.get(f"/badge/{path}")).status_code == status
 
 
 async def test_what_cannot_be_reported_or_submitted_says_so(tmp_path: Path) -> None:
