@@ -169,6 +169,7 @@ ROUTES: Final = {
     "/tests/{test_id}/events": Action.WATCH,
     "/ds/tests/{test_id}": Action.WATCH,
     "/events": PUBLIC,
+    "/badge/{game:path}": Action.LIST,
     "/{name}": PUBLIC,
     "/{folder}/{name:path}": PUBLIC,
     "/api": PUBLIC,
