@@ -55,12 +55,14 @@ async def prepare(nats_url: str) -> list[str]:
 
 
 def with_ids(openapi: dict[str, Any], test_ids: list[str]) -> dict[str, Any]:
-    """The document with these among the values of every `testId`."""
+    """The document with these among the values of every `testId`, and without what makes an answer wait."""
 
     def visit(node: Any) -> None:
         if isinstance(node, dict):
             if node.get("name") == "testId" and "schema" in node:
                 node["schema"] = wanted(node["schema"])
+            if isinstance(node.get("parameters"), list):
+                node["parameters"] = [each for each in node["parameters"] if each.get("name") not in ("wait", "live")]
             properties = node.get("properties")
             if str(node.get("title")).endswith("Params") and isinstance(properties, dict) and "testId" in properties:
                 properties["testId"] = wanted(properties["testId"])
