@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
-	simulate bench autobahn screenshot lock charts sbom clean
+	simulate bench autobahn screenshot lock charts sbom schemas fuzz clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -106,6 +106,12 @@ lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade 
 	$(COMPILE) pyproject.toml --extra top --extra traces --constraint requirements.lock --output-file requirements-observe.lock
 	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --constraint requirements-observe.lock --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+
+schemas: setup  ## broker/schemas/, PROTOCOL.md's tables and the client's types, from the message types (ARGS=--release keeps them)
+	$(BIN)/python scripts/schemas.py $(ARGS)
+
+fuzz: setup  ## asks a running edge all that /openapi.json allows, and what it does not, for minutes (ARGS="--examples 500")
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 charts: setup  ## lints, renders and validates the Helm chart; builds Helm with Go if need be (ARGS="--nats-chart DIR")
 	$(BIN)/python scripts/charts.py $(ARGS)

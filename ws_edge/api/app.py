@@ -28,7 +28,7 @@ from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS
 from ws_edge.api.outside import address_of, limited_address_of
 from ws_edge.api.response_cache import ResponseCacheMiddleware
-from ws_edge.api.static import Static, further_pages
+from ws_edge.api.static import OPENAPI, REFERENCE, Static, further_pages
 from ws_edge.config import EdgeConfig
 from ws_edge.metrics.served import served
 from ws_edge.node import Node
@@ -104,6 +104,8 @@ class Door(Route):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], asks: Action | str, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        if asks == BY_METHOD:
+            self.methods = None  # each method of the RPC says which it takes: starlette's `Allow` would name others
         self.asks = asks
         """`PUBLIC`, `BY_METHOD`, or the action that the endpoint asks for."""
 
@@ -141,12 +143,14 @@ def routes(config: EdgeConfig, static: Static) -> list[Door]:
     return [
         *_oidc_routes(config),
         *([Door(prefix, _to_directory, PUBLIC)] if prefix else []),
-        Door("/rpc/{method}", rpc.serve, BY_METHOD, methods=["GET", "POST"]),
+        Door("/rpc/{method}", rpc.serve, BY_METHOD),
         Door("/healthz", health.healthz, PUBLIC),
         Door("/readyz", health.readyz, PUBLIC),
         Door(SOCKET_PATH, _no_upgrade, PUBLIC),
         Door("/", static.page, PUBLIC),
         *(Door(address, static.further_page, PUBLIC) for address in further_pages()),
+        Door(REFERENCE, static.reference, PUBLIC),
+        Door(OPENAPI, static.openapi, PUBLIC),
         Door("/tests/{test_id}", static.page, PUBLIC),
         Door("/tests/{test_id}/", _without_slash, PUBLIC),
         Door(export.PATH, export.Exports().serve, Action.WATCH),

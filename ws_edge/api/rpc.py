@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
+from broker.contract.rpc import STATUS
 from ws_edge.access import Action, Principal, Undecided, audit
 from ws_edge.api import quotas
 from ws_edge.api.calls import Answer, Method, Params, RunParams
@@ -21,32 +22,6 @@ from ws_edge.api.outside import address_of, check_post, proofs_of
 from ws_edge.api.response_cache import CachedResponse
 from ws_edge.node import Node
 
-_STATUS: Final = {
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "foreign_origin": 403,
-    "not_found": 404,
-    "unknown_method": 404,
-    "method_not_allowed": 405,
-    "already_ended": 409,
-    "not_ended": 409,
-    "pinned": 409,
-    "too_many_pins": 409,
-    "conflict": 409,
-    "offset_gone": 410,
-    "key_reused": 409,
-    "too_large": 413,
-    "unsupported_media_type": 415,
-    "too_many_requests": 429,
-    "internal": 500,
-    "broker_refused": 502,
-    "queue_full": 503,
-    "busy": 503,
-    "name_not_resolved": 503,
-    "broker_unavailable": 503,
-    "storage_full": 503,
-}
-"""Of the codes that are not 400."""
 REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "foreign_origin", "not_found"})
 """Codes that go to the audit log where they come before the method: who asks may not have it."""
 _REFUSALS_OF_METHODS: Final = REFUSALS - {"unauthenticated", "not_found"}
@@ -87,7 +62,10 @@ async def _serve(node: Node, request: Request) -> Response:
         if error.code in (_REFUSALS_OF_METHODS if call.allowed else REFUSALS):
             audit.refused(call.name, error.code, **call.who(node, request))
         after = getattr(error, "retry_after_s", None)
-        return error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+        response = error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+        if isinstance(error, WrongVerb):
+            response.headers["allow"] = error.allow
+        return response
     if not method.reads and method.action is not None and request.path_params["method"] != "getTicket":
         call.test_id = call.test_id or answer.made
         detail = f"{request.path_params['method']} {answer.about}".rstrip()
@@ -97,6 +75,20 @@ async def _serve(node: Node, request: Request) -> Response:
         kept = CachedResponse(answer.etag.encode(), answer.body, answer.is_current, method.action, call.test_id)
         cache.put(request.scope, kept, call.principal)
     return _response(request, answer)
+
+
+class WrongVerb(BadInput):
+    """The HTTP method is none that the RPC method takes.
+
+    Attributes:
+        allow: those that it takes, for the header `Allow`.
+    """
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, verbs: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allow = ", ".join(verbs)
 
 
 class _Call:
@@ -150,8 +142,9 @@ def _method(request: Request) -> Method:
     method = METHODS.get(name)
     if method is None:
         raise BadInput(f"{name[:80]!r} is no method: there are {', '.join(METHODS)}", code="unknown_method")
-    if request.method != "POST" and not method.reads:
-        raise BadInput(f"{name} changes something: use POST", code="method_not_allowed")
+    verbs = ("GET", "HEAD", "POST") if method.reads else ("POST",)
+    if request.method not in verbs:
+        raise WrongVerb(f"{name} takes GET and POST" if method.reads else f"{name} changes something: use POST", verbs)
     return method
 
 
@@ -223,7 +216,7 @@ def error_response(
         details: figures for programs.
         retry_after_s: when to try again; None for what suits the status.
     """
-    status = status or _STATUS.get(code, 400)
+    status = status or STATUS.get(code, 400)
     after = retry_after_s or (2 if status == 503 else None)
     headers = {} if after is None else {"retry-after": str(after)}
     if status == 401:
