@@ -11,6 +11,7 @@ from broker.contract.errors import BadInput
 MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "agent": ("playwright", "PIL"),
     "top": ("textual",),
+    "mcp": ("mcp",),
     "traces": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
 """Extra -> the modules that it brings, as they are imported."""

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = tuple(f"requirements{each}.lock" for each in ("", "-agent", "-observe", "-dev", "-build"))
+LOCKS = tuple(f"requirements{each}.lock" for each in ("", "-agent", "-observe", "-mcp", "-dev", "-build"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -52,7 +52,8 @@ def test_a_lock_holds_nothing_but_packages_versions_markers_and_hashes(name: str
         ("requirements.lock", requirements()),
         ("requirements-agent.lock", requirements("agent")),
         ("requirements-observe.lock", requirements("top", "traces")),
-        ("requirements-dev.lock", [*requirements("agent", "top", "traces"), *requirements(group="dev")]),
+        ("requirements-mcp.lock", requirements("mcp")),
+        ("requirements-dev.lock", [*requirements("agent", "top", "traces", "mcp"), *requirements(group="dev")]),
         ("requirements-build.lock", requirements(group="build")),
     ],
 )
