@@ -93,17 +93,19 @@ autobahn: setup  ## the Autobahn Testsuite against the edge's socket; needs a Py
 screenshot: setup  ## a picture of each state of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)
 
-# Six locks, for what runs everywhere (requirements.lock), with what plays games (-agent), with what looks inside:
-# `testcast top` and traces (-observe), with what serves coding agents (-mcp), what builds the wheel (-build), and all of it with the tools (-dev). -c holds
-# them to the same versions. uv resolves for every platform and Python at once, which pip cannot; it is wanted here only.
+# Seven locks: of the Python API and the commands for clients (-client), with edge and broker (requirements.lock), with
+# what plays games (-agent), with what looks inside: `testcast top` and traces (-observe), with what serves coding agents
+# (-mcp), what builds the wheel (-build), and all of it with the tools (-dev). -c holds them to the same versions. uv
+# resolves for every platform and Python at once, which pip cannot; it is wanted here only.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(ARGS)
 
 lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade takes the newest versions)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
-	$(COMPILE) pyproject.toml --output-file requirements.lock
-	$(COMPILE) pyproject.toml --extra agent --constraint requirements.lock --output-file requirements-agent.lock
-	$(COMPILE) pyproject.toml --extra top --extra traces --constraint requirements.lock --output-file requirements-observe.lock
+	$(COMPILE) pyproject.toml --extra broker --output-file requirements.lock
+	$(COMPILE) pyproject.toml --constraint requirements.lock --output-file requirements-client.lock
+	$(COMPILE) pyproject.toml --extra agent --extra broker --constraint requirements.lock --output-file requirements-agent.lock
+	$(COMPILE) pyproject.toml --extra top --extra traces --extra broker --constraint requirements.lock --output-file requirements-observe.lock
 	$(COMPILE) pyproject.toml --extra mcp --constraint requirements-observe.lock --output-file requirements-mcp.lock
 	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --constraint requirements-observe.lock --constraint requirements-mcp.lock --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock

@@ -86,10 +86,9 @@ def demo(
     Starts a broker, an edge, an agent and the game, prints the address of the dashboard and shows the run.
     Ctrl-C stops everything. A second one kills all processes at once.
     """
+    extras.require("agent,broker", "testcast demo")
     from testcast.cli import demo as command
     from testcast.cli.targets import complete_game_url
-
-    extras.require("agent", "testcast demo")
 
     game_url = None if game is None else complete_game_url(game)
     host, port = config.edge_address(host, port)
@@ -116,10 +115,10 @@ def up(edges: int, agents: int, host: str | None, port: int | None, secure: bool
     testcast token init
     testcast up --secure --host 0.0.0.0
     """
+    needed = ("agent,broker", "testcast up (--agents 0 starts no agent)") if agents else ("broker", "testcast up")
+    extras.require(*needed)
     from testcast.cli import demo as command
 
-    if agents:
-        extras.require("agent", "an agent (--agents 0 starts none)")
     settings = config.broker(nats)
     nats_url = settings.nats_url if nats is not None or config.names_a_broker() else None
     host, port = config.edge_address(host, port)
@@ -174,6 +173,7 @@ def broker(
 
     With --route the files are for a cluster: all servers have the same, and settings name every --name.
     """
+    extras.require("broker", "testcast broker")
     from testcast.cli import demo as command
 
     if not secure and (keys is not None or names or routes or init_only or role is not None):
@@ -196,6 +196,7 @@ def broker(
 @nats_option
 def edge(host: str | None, port: int | None, workers: int | None, nats: str | None) -> NoReturn:
     """Run one edge: the dashboard, the RPC and the WebSockets."""
+    extras.require("edge", "testcast edge")
     settings: dict[str, object] = {
         "TESTCAST_EDGE_HOST": host,
         "TESTCAST_EDGE_PORT": port,
@@ -235,6 +236,8 @@ def top(urls: tuple[str, ...], every_s: float, once: bool, as_json: bool) -> int
     
     Keys: q quit, p pause, s sort, ? help
     """
+    if "prometheus_client" in extras.missing("top"):
+        extras.require("top", "testcast top")
     from testcast.cli.top import command
 
     urls = urls or (f"127.0.0.1:{config.METRICS_PORT}",)
