@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
@@ -44,7 +45,9 @@ async def with_asyncio(edge: str, broker: str) -> None:
     found = messages([item async for item in testcast.watch(edge, posted.test_id)])
     assert (found[1], found[-1]) == ("Discovering controls", "Test complete! Score 40/100"), found
     assert sorted(found[2:-1]) == ["step 0", "step 1", "step 2"]
-    (listed,) = await until(lambda: testcast.list_runs(edge, labels=labels))  # lists are some tenths of a second behind
+    (listed,) = await until(
+        lambda: testcast.list_runs(edge, status="completed", labels=labels)
+    )  # lists are some tenths of a second behind
     assert (listed.test_id, listed.score, listed.title) == (posted.test_id, 40, "over HTTP")
     try:
         async with testcast.HttpRun.create(edge, title="cancelled") as third:
@@ -52,7 +55,11 @@ async def with_asyncio(edge: str, broker: str) -> None:
             await third.progress("too late")
     except testcast.EdgeRefused as error:
         assert error.code == "already_ended", error.code
-    assert (await testcast.get_run(edge, third.test_id)).list_status == "cancelled"
+
+    async def cancelled() -> bool:
+        return (await testcast.get_run(edge, third.test_id)).list_status == "cancelled"
+
+    await until(cancelled)
 
 
 async def until(look: Callable[[], Awaitable[T]]) -> T:
@@ -77,7 +84,9 @@ def without_asyncio(edge: str, broker: str) -> None:
     except ValueError:
         pass
     assert position < posted.position and posted.ended
-    state = sync.get_run(edge, posted.test_id)
+    given_up = time.monotonic() + 20
+    while not (state := sync.get_run(edge, posted.test_id)).ended and time.monotonic() < given_up:
+        time.sleep(0.05)
     assert (state.list_status, state.error) == ("failed", "The agent failed: the game is gone"), state
     try:
         sync.cancel_run(edge, posted.test_id)

@@ -1,6 +1,6 @@
 """Builds the wheel, installs it beside nothing, and uses it: `make wheel`.
 
-    python -m tests.wheel            the client and the whole of it: packages, bytes, seconds, a program that uses the API
+    python -m tests.wheel            the client and the whole of it: packages, bytes, seconds, and a program
     python -m tests.wheel client     one of them
 
 Each gets a new environment, into which pip installs the wheel and what it needs, twice: what pip has cached it does not
@@ -64,7 +64,7 @@ def what_the_demo_says(python: Path) -> str:
     Raises:
         SystemExit: it does not name what is missing.
     """
-    command = [python.parent / "testcast", "demo", "--once"]
+    command = [str(python.parent / "testcast"), "demo", "--once"]
     told = subprocess.run(command, capture_output=True, text=True, cwd=python.parent)
     if told.returncode != 2 or "pip install 'testcast[agent,broker]'" not in told.stderr:
         raise SystemExit(f"testcast demo: {told.returncode} {told.stderr}")

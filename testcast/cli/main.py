@@ -24,10 +24,12 @@ from testcast import config
 from testcast.cli.options import (
     PORT,
     budget_option,
+    edge_option,
     json_option,
     listen_host_option,
     nats_option,
     seed_option,
+    server,
     token_file_option,
 )
 from testcast.cli.run_commands import COMMANDS
@@ -266,6 +268,21 @@ def doctor(edge: str | None, keep_s: float, nats: str | None, as_json: bool) -> 
     from testcast.cli import commands
 
     return commands.doctor(commands.DoctorRequest(edge, nats, keep_s), Terminal(), as_json=as_json)
+
+
+@cli.command()
+@edge_option
+@nats_option
+def mcp(edge: str | None, nats: str | None) -> int:
+    """Serve coding agents over standard input and output: the Model Context Protocol.
+
+    Its tools submit games, follow runs, list, show (with pictures) and cancel them. A coding agent starts this command
+    itself: docs/mcp.md has the configuration.
+    """
+    extras.require("mcp", "testcast mcp")
+    from testcast.mcp_server.server import serve
+
+    return asyncio.run(serve(server(edge, nats)))
 
 
 @cli.command()
