@@ -26,6 +26,8 @@ from testcast.cli.listing import Selection
 from testcast.cli.server import Server
 from testcast.cli.targets import complete_game_url
 from testcast.client.events import Event
+from testcast.client.tail import Tail
+from testcast.client.watch import Watch
 from testcast.mcp_server import shapes
 from testcast.mcp_server.runs import Picture, Runs, Whole
 
@@ -173,37 +175,55 @@ class Tools:
 
     async def _followed(self, ctx: Context[Any, Any], test_id: str, after: int | None, wait_s: float) -> CallToolResult:
         """Follows a run until it has ended or the time is over."""
-        seen: deque[Event] = deque(maxlen=shapes.MAX_LINES)
-        count, position, ended, told_at = 0, after or 0, False, 0.0
-        clock = asyncio.get_running_loop().time
+        seen = _Seen(after or 0)
         if wait_s > 0:
             async with self._runs.following(test_id, after) as source:
                 try:
-                    async with asyncio.timeout(wait_s) as limit, aclosing(aiter(source)) as items:  # type: ignore[type-var]
-                        async for item in items:
-                            if not isinstance(item, Event):  # a reset: what was seen does not join on
-                                seen.clear()
-                                continue
-                            seen.append(item)
-                            count += 1
-                            if clock() - told_at >= _TELL_EVERY_S:
-                                told_at = clock()
-                                await ctx.report_progress(count, None, _progress(item))
-                        ended = source.verdict is not None
+                    async with asyncio.timeout(wait_s) as limit:
+                        await seen.take(source, ctx)
                 except TimeoutError:
                     if not limit.expired():
                         raise
-                position = max(source.position, position)
-        snapshot = await self._runs.snapshot(test_id, ended=ended)
+                seen.position = source.position or seen.position
+        snapshot = await self._runs.snapshot(test_id, ended=seen.ended)
         run = shapes.run(snapshot, await self._runs.page(test_id), now_ms())
         answer = shapes.Submitted(
             run=run,
-            lines=shapes.lines(seen),
-            lines_left_out=count - len(seen),
-            position=position,
-            next=_next(run, position),
+            lines=shapes.lines(seen.events),
+            lines_left_out=seen.count - len(seen.events),
+            position=seen.position,
+            next=_next(run, seen.position),
         )
         return _answer(f"{_summary(run)} {answer.next}", answer)
+
+
+class _Seen:
+    """What was seen of a run while it was followed.
+
+    Args:
+        position: where it was known before.
+    """
+
+    def __init__(self, position: int) -> None:
+        self.events: deque[Event] = deque(maxlen=shapes.MAX_LINES)
+        self.count = 0
+        self.position = position
+        self.ended = False
+
+    async def take(self, source: Tail | Watch, ctx: Context[Any, Any]) -> None:
+        """Takes the events of a run until it ends, and tells the progress, at most once a second."""
+        told_at, clock = 0.0, asyncio.get_running_loop().time
+        async with aclosing(aiter(source)) as items:  # type: ignore[type-var]  # both are generators
+            async for item in items:
+                if not isinstance(item, Event):  # a reset: what was seen does not join on
+                    self.events.clear()
+                    continue
+                self.events.append(item)
+                self.count += 1
+                if clock() - told_at >= _TELL_EVERY_S:
+                    told_at = clock()
+                    await ctx.report_progress(self.count, None, _progress(item))
+        self.ended = source.verdict is not None
 
 
 def _next(run: shapes.Run, position: int) -> str:

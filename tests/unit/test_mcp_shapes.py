@@ -37,11 +37,6 @@ def test_text_of_strangers_is_one_line_without_controls_and_cut() -> None:
 def test_why_a_run_waits() -> None:
     waits: list[dict[str, object]] = [{"status": "queued", "no_agent": True}, {"status": "queued", "queue_place": 3}]
     waits += [{"stalled": True}, {}]
-        {"status": "queued", "no_agent": True},
-        {"status": "queued", "queue_place": 3},
-        {"stalled": True},
-        {},
-    ]
     told = [shapes.run(snapshot(**each), None, 0).waiting for each in waits]
     assert told[0] is not None and "no agent is running" in told[0]
     assert told[1:] == ["place 3 in the queue", "no sign of life from its agent", None]
