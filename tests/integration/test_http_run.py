@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from testcast.client import http_run
 from testcast.client.rpc import RpcClient
 from tests import client_program
 from tests.conftest import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def test_everything_once_in_both_forms(stack: Stack) -> None:
@@ -59,3 +63,11 @@ async def test_a_run_goes_on_in_another_process_and_notices_a_second_writer(stac
         first.ended = True  # nothing is left to tell
     found = [each.message async for each in watch(stack.edge.url, first.test_id) if isinstance(each, Event)]
     assert found[1:] == ["one", "two", "it ends here"]
+
+
+async def test_the_examples_of_the_page(stack: Stack) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+    assert len(examples) == 2
+    for code in examples:
+        here = code.replace("http://127.0.0.1:8000", stack.edge.url).replace("nats://127.0.0.1:4222", stack.nats_url)
+        await asyncio.to_thread(exec, compile(here, "docs/python.md", "exec"), {"__name__": "example"})

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import orjson
+import re
+from pathlib import Path
 
+import click
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from broker import extras
 from broker.contract.frames import Frame
 from broker.contract.snapshot import Snapshot
+from testcast.cli.main import cli
 from testcast.mcp_server import shapes
 from testcast.mcp_server.runs import chosen
 
@@ -67,3 +75,23 @@ def test_pictures_show_the_newest_and_what_came_after_each_finding() -> None:
 
 def test_a_time_that_is_none_is_left_out() -> None:
     assert [shapes.moment(ms) for ms in (0, 2**53)] == [None, None]
+
+
+def test_the_configuration_on_the_page_starts_the_command() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "mcp.md").read_text()
+    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    told = orjson.loads(shown)["mcpServers"]["testcast"]
+    with_token = re.findall(r'`"args": (\[.*?\])', page)
+    assert told["command"] == "testcast" and len(with_token) == 1
+    for name, *arguments in (told["args"], orjson.loads(with_token[0])):
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        parser = command.make_parser(click.Context(command))
+        assert parser.parse_args(arguments)[0]["edge"].startswith("http")
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    told = CliRunner().invoke(cli, ["mcp"])
+    assert isinstance(told.exception, extras.MissingExtra)
+    assert "testcast mcp needs" in told.exception.message and "testcast[mcp]" in told.exception.message
