@@ -63,7 +63,7 @@ async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, 
     tracing.start("cli")
     try:
         with tracing.span("testcast submit"):
-            test_id = await _submitted(request, server)
+            test_id = await submitted(request, server)
     except asyncio.CancelledError:
         terminal.note(f"stopped before the run was confirmed\nsee whether it is there: testcast list{server.options}")
         raise
@@ -84,7 +84,7 @@ async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, 
     return EXIT_COMPLETED
 
 
-async def _submitted(request: SubmitRequest, server: Server) -> str:
+async def submitted(request: SubmitRequest, server: Server) -> str:
     """Submits a game. Returns the test id."""
     if server.edge is not None:
         return await submit_to_edge(

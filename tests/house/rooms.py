@@ -132,6 +132,8 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "rich": ("testcast/cli/*",),
     "textual": ("testcast/cli/top/app.py",),
+    "mcp": ("testcast/mcp_server/server.py",),
+    "pydantic": ("testcast/mcp_server/*",),
 }
 """Library -> the files that know it. Another library behind the same seam then changes these and no other."""
 ONLY_JETSTREAM_SAYS: Final = ("Nats-", "KV-", "$JS", "$KV", "+ACK", "-NAK", "+TERM", "+WPI")
