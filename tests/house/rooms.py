@@ -81,6 +81,7 @@ PURE: Final = (
     "ws_edge/transport/call_figures.py",
     *_in("agent_worker/games", "errors policy scoring pictures actions page_state"),
     "testcast/cli/text.py",
+    *_in("testcast/recording", "batches markers sgr splitter"),
     *_in("testcast/cli/top", "scrapes overview words"),
 )
 """Modules that decide and do not act: time and randomness are arguments."""
@@ -124,6 +125,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "click": (
         "testcast/cli/main.py",
         "testcast/cli/options.py",
+        "testcast/cli/recording_commands.py",
         "testcast/cli/run_commands.py",
         "testcast/cli/token_commands.py",
     ),
