@@ -88,6 +88,7 @@ class TestRun:
         """Which try at the run this is, from 1; 0 until opened."""
         self.phases = tuple(phases)
         """Titles of the run's phases, the first is phase 1."""
+        self._titles = {} if self.phases == DEFAULT_PHASES else {"phases": self.phases}
         self._broker = broker
         self._first = first
         self._history = history
@@ -258,8 +259,7 @@ class TestRun:
             why = "the previous worker handed it on" if history.last_handed_on else "the previous worker was lost"
             message = f"Attempt {self.attempt}: {why}"
         project = {} if history.project == projects.DEFAULT else {"project": history.project}
-        titles = {} if self.phases == DEFAULT_PHASES else {"phases": self.phases}
-        data = {**self._data, **project, **titles, "attempt": self.attempt, "worker": self.worker}
+        data = {**self._data, **project, **self._titles, "attempt": self.attempt, "worker": self.worker}
         return Event(type="status", status="running", message=message, timestamp=now_ms(), data=data)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -326,7 +326,7 @@ class TestRun:
         self._phase = PHASES[n - 1]
         self._timer.enter(self._phase, asyncio.get_running_loop().time())
         tracing.step(f"phase {n}", title=self.phases[n - 1])
-        await self._tell("status", message or self.phases[n - 1], status="running")
+        await self._tell("status", message or self.phases[n - 1], status="running", data=self._titles or None)
 
     async def progress(self, message: str, **data: object) -> None:
         """A line in the feed; `data` goes with it, for programs."""

@@ -25,6 +25,7 @@ interface Snapshot {
   gameUrl?: string;
   status: Status;
   phase?: string | null;
+  phases?: string[]; // titles of its phases, as its publisher names them; absent: the usual ones
   message?: string;
   score?: number; // 0 to 100
   metrics?: any;

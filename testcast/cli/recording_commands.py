@@ -23,7 +23,7 @@ from testcast.cli.terminal import Terminal
 @click.option(
     "--score-from",
     metavar="REGEX",
-    help="Read the score in the output: the group of the last match, 0 to 100; with two groups the share of the second.",
+    help="Read the score in the output: the group of the last match, 0 to 100; with two groups their share.",
 )
 @click.option("--pty", "use_pty", is_flag=True, help="Give the command a terminal, so that it prints colours.")
 @click.option(

@@ -32,15 +32,18 @@ class Entry(NamedTuple):
     """`stdout`, `stderr`, or another word for where it comes from."""
     size: int
     """Bytes of its texts, as JSON."""
+    time_ms: int
+    """When it was read."""
     test: Any = None
     """Of a test's line, what programs read of it; goes into `data.tests`."""
 
 
-def entry(line: Line, stream: str, test: Any = None) -> Entry:
+def entry(line: Line, stream: str, time_ms: int, test: Any = None) -> Entry:
     """The line with its size. Its text counts a second time where another line of the batch may have colours."""
     plain = len(orjson.dumps(line.text))
     coloured = plain if line.ansi is None else len(orjson.dumps(line.ansi))
-    return Entry(line, stream, plain + coloured + (0 if test is None else len(orjson.dumps(test))), test)
+    size = plain + coloured + (0 if test is None else len(orjson.dumps(test)))
+    return Entry(line, stream, size, time_ms, test)
 
 
 def pace_s(events: int) -> float:
@@ -48,8 +51,8 @@ def pace_s(events: int) -> float:
     return next((seconds for up_to, seconds in _PACE_S if events < up_to), _PACE_S[-1][1])
 
 
-def event_of(entries: Sequence[Entry], phase: Phase | None, now_ms: int) -> Event:
-    """One event of these lines, of which there is at least one."""
+def event_of(entries: Sequence[Entry], phase: Phase | None) -> Event:
+    """One event of these lines, of which there is at least one. Its time is that of the first."""
     streams = {each.stream for each in entries}
     data: dict[str, Any] = {"stream": streams.pop() if len(streams) == 1 else "mixed"}
     if data["stream"] == "mixed":
@@ -59,7 +62,7 @@ def event_of(entries: Sequence[Entry], phase: Phase | None, now_ms: int) -> Even
     if tests := [each.test for each in entries if each.test is not None]:
         data["tests"] = tests
     message = "\n".join(each.line.text for each in entries)
-    return Event(type="progress", message=message, timestamp=now_ms, phase=phase, data=data)
+    return Event(type="progress", message=message, timestamp=entries[0].time_ms, phase=phase, data=data)
 
 
 def gap(count: int, why: str, phase: Phase | None, now_ms: int) -> Event:

@@ -125,9 +125,7 @@ class Child:
         while data := _some(source):
             if ours is not None and not _write(ours, data):
                 ours = None
-                if (
-                    source != self._terminal
-                ):  # nobody reads: the next write of the command finds that out, as without us
+                if source != self._terminal:  # nobody reads: the command finds that out, as without us
                     os.close(source)
                     self._take(stream, data)
                     break

@@ -83,7 +83,7 @@ class _Output:
             return
         if (started := self._phases.match(line.text)) is not None:
             yield started.event(now_ms())
-        yield entry(line, stream)
+        yield entry(line, stream, now_ms())
 
 
 class CommandRun:

@@ -17,7 +17,6 @@ from agent_worker.publish.run import default_worker
 from broker.clock import now_ms
 from broker.contract.errors import BadInput, Fenced, NotFound, TestcastError
 from broker.contract.events import Event
-from broker.contract.snapshot import CANCELLED
 from broker.retry import Backoff
 from testcast.client.errors import ConnectionLost, EdgeRefused
 from testcast.client.rpc import RpcClient
@@ -62,6 +61,7 @@ class OverHttp:
         return f"<OverHttp {self._rpc.url} {self.test_id} head={self._head}>"
 
     async def open(self) -> None:
+        """See `Sink.open`."""
         about = self._about
         made = await self._insist(
             "createRun", title=about.title, project=about.project, labels=dict(about.labels) or None
@@ -75,20 +75,24 @@ class OverHttp:
         self._keeping = asyncio.create_task(self._keep())
 
     async def put(self, event: Event) -> None:
+        """See `Sink.put`."""
         async with self._turn:
             await self._put(event)
 
     async def end(self, event: Event) -> None:
+        """See `Sink.end`."""
         async with self._turn:
             await self._put(event)
             self._ended = True
 
     async def wait_over(self) -> TestcastError:
+        """See `Sink.wait_over`."""
         await self._is_over.wait()
         assert self._over is not None
         return self._over
 
     async def close(self) -> None:
+        """See `Sink.close`."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -185,8 +189,3 @@ class OverHttp:
 def _ends(event: dict[str, Any]) -> bool:
     kind, status = event.get("type"), event.get("status")
     return kind == "complete" or (kind in ("status", "error") and status in ("completed", "failed"))
-
-
-def was_cancelled(error: TestcastError) -> bool:
-    """Whether a run takes no more events because a person has ended it, as far as its last event says."""
-    return isinstance(error, Fenced) and CANCELLED in error.message.lower()

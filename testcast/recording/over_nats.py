@@ -39,6 +39,7 @@ class OverNats:
         return f"<OverNats {self._run!r}>"
 
     async def open(self) -> None:
+        """See `Sink.open`."""
         backoff = Backoff()
         while self._connection is None:
             try:
@@ -65,22 +66,27 @@ class OverNats:
         self.test_id = run.test_id
 
     async def put(self, event: Event) -> None:
+        """See `Sink.put`."""
         await self._opened.publish(event)
 
     @property
     def pending(self) -> int:
+        """See `Sink.pending`."""
         return 0 if self._run is None else self._run.statistics().pending
 
     async def end(self, event: Event) -> None:
+        """See `Sink.end`."""
         await self._opened.publish(event)
         await self._opened.flush()
 
     async def wait_over(self) -> TestcastError:
+        """See `Sink.wait_over`."""
         await self._opened.wait_over()
         assert self._opened.over is not None
         return self._opened.over
 
     async def close(self) -> None:
+        """See `Sink.close`."""
         if self._run is not None:
             self._run.leave()
             await self._run.__aexit__(None, None, None)

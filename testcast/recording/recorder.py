@@ -226,7 +226,7 @@ class Recorder:
             self._note = f"the run has {MAX_EVENTS:,} events of output, and more would push out its first ones"
             return
         else:
-            event = event_of(taken, self._phase, now_ms())
+            event = event_of(taken, self._phase)
         self._events += 1
         try:
             self._put.append(lines)
