@@ -20,7 +20,7 @@ MAX_BATCH_BYTES: Final = 44 * 1024
 MAX_BATCH_LINES: Final = 500
 MAX_EVENTS: Final = 19_000
 """Of output, in one run. The broker keeps the newest 20,000 events of a run: with more the first ones would be gone."""
-_PACE_S: Final = ((3_000, 0.2), (8_000, 1.0), (13_000, 5.0), (MAX_EVENTS, 30.0))
+_PACE_S: Final = ((3_000, 0.2), (8_000, 1.0), (13_000, 5.0), (MAX_EVENTS, 60.0))
 """Up to so many events of output: seconds between two of them, while they are not full."""
 
 

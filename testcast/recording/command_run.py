@@ -29,7 +29,7 @@ GRACE_S: Final = 10.0
 _POLL_S: Final = 0.2
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERRUPTS_TO_KILL: Final = 3
-_SECRET_NAME: Final = re.compile(r"passw|secret|token|api-?key|credential|authorization", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"passw|secret|token|api[-_]?key|credential|authorization", re.IGNORECASE)
 _USER_IN_URL: Final = re.compile(r"(\w+://)[^/\s@]*@")
 _MAX_TITLE_CHARS: Final = 120
 

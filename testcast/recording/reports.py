@@ -82,22 +82,22 @@ def line_of(result: Result, now_ms: int) -> Entry:
     word = result.outcome.upper()
     reason = f" ({_one_line(result.text)})" if result.outcome in ("skipped", "xfailed") and result.text else ""
     what = f"{_one_line(result.nodeid)}{reason}  {result.duration_s:.2f} s\n"
-    (rest,) = Splitter().feed(what.encode("utf-8", "replace"))
+    (rest,) = Splitter().feed(what.encode())
     text = f"{word:7} {rest.text}"
     ansi = f"\x1b[{_COLOURS[result.outcome]}m{word}\x1b[m{text[len(word) :]}"
-    test = [result.nodeid[:MAX_FAILURE_CHARS], result.outcome, round(result.duration_s, 4)]
+    test = [_utf8(result.nodeid)[:MAX_FAILURE_CHARS], result.outcome, round(result.duration_s, 4)]
     return entry(Line(text, ansi), STREAM, now_ms, test)
 
 
 def failure_event(result: Result, phase: Phase | None, now_ms: int) -> Event:
     """The event of a failure, with its text: a problem of the run."""
-    detail = result.text
+    detail = _utf8(result.text)
     if len(detail) > MAX_FAILURE_CHARS:  # the end says what was wrong
         detail = "…" + detail[1 - MAX_FAILURE_CHARS :]
     data = {
         "kind": "test",
         "detail": detail,
-        "nodeid": result.nodeid[:MAX_FAILURE_CHARS],
+        "nodeid": _utf8(result.nodeid)[:MAX_FAILURE_CHARS],
         "outcome": result.outcome,
         "durationS": round(result.duration_s, 4),
     }
@@ -105,6 +105,11 @@ def failure_event(result: Result, phase: Phase | None, now_ms: int) -> Event:
     return Event(type="progress", message=said, timestamp=now_ms, phase=phase, data=data)
 
 
+def _utf8(text: str) -> str:
+    """A lone surrogate, which a parameter of a test may contain, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _one_line(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(_utf8(text).split())
     return text if len(text) <= MAX_REASON_CHARS * 2 else text[: MAX_REASON_CHARS * 2 - 1] + "…"

@@ -89,8 +89,8 @@ def _colour(parameters: Iterator[str], *, parts: bool) -> int | None:
     if kind != 2:
         return None
     # `38;2;r;g;b` takes three of the following parameters; `38:2::r:g:b` has them all, with an empty colour space.
-    given = [_number(each) for each in parameters] if parts else [_number(next(parameters, "")) for _ in range(3)]
-    return nearest(*given[-3:]) if len(given) >= 3 else None
+    given = [_number(each) for each in parameters] if parts else [_number(next(parameters, "-")) for _ in range(3)]
+    return nearest(*given[-3:]) if len(given) >= 3 and all(0 <= each < 256 for each in given[-3:]) else None
 
 
 def _of_256(index: int) -> int | None:
