@@ -49,6 +49,8 @@ interface Snapshot {
   project?: string;
   /** Fixed by the run's first event of a known type, sorted by name. Absent: it has none. */
   labels?: Record<string, string>;
+  /** Titles of the run's phases, as its publisher names them; there may be more to come. Absent: it names none. */
+  phases?: string[];
   /** Never stored: an edge adds it to the first runs of the queue, which may be its project's. 1 is the next. */
   queuePlace?: number;
   noAgent?: boolean; // Never stored: an edge adds it to a queued run while no agent is running

@@ -32,6 +32,7 @@ from testcast.cli.options import (
     server,
     token_file_option,
 )
+from testcast.cli.recording_commands import run
 from testcast.cli.run_commands import COMMANDS
 from testcast.cli.streams import as_text, discard_output, prepare_streams
 from testcast.cli.terminal import Terminal
@@ -55,6 +56,7 @@ def cli(ctx: click.Context) -> None:
     testcast submit https://my-game.example --follow   test a game and show the run
     testcast tail last                                 show the newest run until it ends
     testcast list --since 2h                           what has run
+    testcast run -- npm test                           show any command's output as a run
     testcast token init                                keys and a token, to protect an installation
 
     \b
@@ -69,7 +71,7 @@ def cli(ctx: click.Context) -> None:
             Terminal().note(f"warning: {each}", style="yellow")
 
 
-for _command in (*COMMANDS, token):
+for _command in (*COMMANDS, run, token):
     cli.add_command(_command)
 
 
