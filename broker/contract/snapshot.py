@@ -60,11 +60,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     error_code: str | None = None
     """`data.code` of the event that set `error`."""
     epoch: str | None = None
-    """The life of the stream that `seq` belongs to. None: stored by a version that took its times from publishers."""
+    """The life of the stream that `seq` belongs to. Absent: stored by a version that took its times from publishers."""
     project: str = DEFAULT_PROJECT
-    """Fixed by the run's first event of a known type. `projects.UNKNOWN`: shown only to who may see every project."""
+    """Fixed by the run's first event of a known type. Absent: `default`. Empty: not known; shown to who may see every
+    project."""
     labels: dict[str, str] | None = None
-    """Fixed by the run's first event of a known type, sorted by name. None: it has none."""
+    """Fixed by the run's first event of a known type, sorted by name. Absent: it has none."""
     queue_place: int | None = None
     """Never stored: an edge adds it to the first runs of the queue, which may be its project's. 1 is the next."""
     no_agent: bool = False

@@ -168,6 +168,8 @@ ROUTES: Final = {
     "/tests/{test_id}/export": Action.WATCH,
     "/{name}": PUBLIC,
     "/{folder}/{name:path}": PUBLIC,
+    "/api": PUBLIC,
+    "/openapi.json": PUBLIC,
     **dict.fromkeys(further_pages(), PUBLIC),
 }
 """Every route, and what it asks for. A public one says the same to everybody, and nothing of any run."""

@@ -57,6 +57,7 @@ class RevokeToken(Params):
 
     jti: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
     until: Annotated[float, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    """When the token expires, seconds since 1970 as in its `exp`."""
 
 
 # -- sessions -----------------------------------------------------------------------------------------------------

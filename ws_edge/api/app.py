@@ -28,7 +28,7 @@ from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS
 from ws_edge.api.outside import address_of, limited_address_of
 from ws_edge.api.response_cache import ResponseCacheMiddleware
-from ws_edge.api.static import Static, further_pages
+from ws_edge.api.static import OPENAPI, REFERENCE, Static, further_pages
 from ws_edge.config import EdgeConfig
 from ws_edge.metrics.served import served
 from ws_edge.node import Node
@@ -138,6 +138,8 @@ def routes(config: EdgeConfig, static: Static) -> list[Door]:
         Door(SOCKET_PATH, _no_upgrade, PUBLIC),
         Door("/", static.page, PUBLIC),
         *(Door(address, static.further_page, PUBLIC) for address in further_pages()),
+        Door(REFERENCE, static.reference, PUBLIC),
+        Door(OPENAPI, static.openapi, PUBLIC),
         Door("/tests/{test_id}", static.page, PUBLIC),
         Door("/tests/{test_id}/", _without_slash, PUBLIC),
         Door(export.PATH, export.Exports().serve, Action.WATCH),

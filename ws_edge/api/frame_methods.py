@@ -30,6 +30,7 @@ class GetFrames(RunParams):
     """`getFrames`."""
 
     after: _WholeNumber = 0
+    """Only pictures with a larger number."""
     limit: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 2000
 
 
@@ -37,8 +38,11 @@ class PublishFrame(RunParams):
     """`publishFrame`."""
 
     jpeg: str
+    """In base64, at most 64 KiB before that."""
     seq: _WholeNumber = 0
+    """Of the event that the picture belongs to."""
     time_ms: _WholeNumber = 0
+    """When it was taken, ms since 1970."""
 
 
 async def get_frames(node: Node, _request: Request, params: GetFrames) -> Answer:

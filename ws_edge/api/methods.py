@@ -46,13 +46,20 @@ class ListTests(Params):
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: str | None = None
+    """`nextCursor` of the page before."""
     status: ListStatus | None = None
     query: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    """Only runs whose title, address, id, newest message or label (as `name=value`) contains it."""
     game_url: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    """Only runs of this game."""
     labels: list[Annotated[str, msgspec.Meta(max_length=200)]] | None = None
+    """Only runs that have all of these, each `name=value`, at most 16."""
     since: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    """Only runs that began then or later, ms since 1970."""
     until: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    """Only runs that began before, ms since 1970."""
     pinned: bool = False
+    """Only runs that somebody keeps for good."""
 
     lists: ClassVar[tuple[str, ...]] = ("labels",)
 
@@ -62,13 +69,16 @@ class GetGames(Params):
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: str | None = None
+    """`nextCursor` of the page before."""
 
 
 class GetEvents(RunParams):
     """`getEvents`."""
 
     after: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    """The last sequence that was applied; absent or 0: from the first event."""
     epoch: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    """The word that came with that position; absent: the current one."""
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
 
 
@@ -77,8 +87,11 @@ class SubmitTest(Params):
 
     game_url: str
     title: str | None = None
+    """1 to 200 characters; without it the address."""
     budget_seconds: float | None = None
+    """5 to 600; without it 60."""
     seed: int | None = None
+    """A whole number below 2^53; without it a random one."""
     project: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     labels: dict[str, str] | None = None
 

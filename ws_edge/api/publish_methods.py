@@ -36,7 +36,9 @@ class PublishEvents(RunParams):
 
     events: Annotated[list[Any], msgspec.Meta(max_length=MAX_BATCH_EVENTS)]
     key: Annotated[str, msgspec.Meta(max_length=64)]
+    """1 to 64 of `A-Za-z0-9_-`: the same batch sent again with its key is stored once."""
     after_seq: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    """The newest sequence that the publisher knows: 409 when anybody has written after it."""
 
 
 async def create_run(node: Node, request: Request, params: CreateRun) -> Answer:

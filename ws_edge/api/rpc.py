@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from broker.contract import ids
 from broker.contract.errors import BadInput, TestcastError
+from broker.contract.rpc import STATUS
 from ws_edge.access import Action, Principal, Undecided, audit
 from ws_edge.api import quotas
 from ws_edge.api.calls import Answer, Method, Params, RunParams
@@ -21,31 +22,6 @@ from ws_edge.api.outside import address_of, check_post, proofs_of
 from ws_edge.api.response_cache import CachedResponse
 from ws_edge.node import Node
 
-_STATUS: Final = {
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "foreign_origin": 403,
-    "not_found": 404,
-    "unknown_method": 404,
-    "method_not_allowed": 405,
-    "already_ended": 409,
-    "not_ended": 409,
-    "pinned": 409,
-    "too_many_pins": 409,
-    "conflict": 409,
-    "key_reused": 409,
-    "too_large": 413,
-    "unsupported_media_type": 415,
-    "too_many_requests": 429,
-    "internal": 500,
-    "broker_refused": 502,
-    "queue_full": 503,
-    "busy": 503,
-    "name_not_resolved": 503,
-    "broker_unavailable": 503,
-    "storage_full": 503,
-}
-"""Of the codes that are not 400."""
 REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "foreign_origin", "not_found"})
 """Codes that go to the audit log where they come before the method: who asks may not have it."""
 _REFUSALS_OF_METHODS: Final = REFUSALS - {"unauthenticated", "not_found"}
@@ -222,7 +198,7 @@ def error_response(
         details: figures for programs.
         retry_after_s: when to try again; None for what suits the status.
     """
-    status = status or _STATUS.get(code, 400)
+    status = status or STATUS.get(code, 400)
     after = retry_after_s or (2 if status == 503 else None)
     headers = {} if after is None else {"retry-after": str(after)}
     if status == 401:

@@ -8,6 +8,7 @@ import html
 import mimetypes
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from broker.contract import ids
 from broker.contract.errors import InvalidTestId
 from broker.export.comments import without_comments
+from ws_edge.api import reference
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.api.outside import outside_of
 from ws_edge.config import EdgeConfig
@@ -29,6 +31,8 @@ RUN_PAGE: Final = "run.html"
 """For a run of its own: the same page, with other modules to preload."""
 PAGES: Final = {"/wall": "wall.html", "/games": "games.html", "/compare": "compare.html"}
 """Further pages: their addresses, which are one level deep, and their files. One whose file is missing has no route."""
+REFERENCE: Final = "/api"
+OPENAPI: Final = "/openapi.json"
 _ADDRESS: Final = re.compile(rb"""(\b(?:href|src)=")/(?!/)""")
 _MAX_PAGES: Final = 32
 """A proxy may tell any number of prefixes."""
@@ -139,6 +143,15 @@ class Static:
         """One of `PAGES`."""
         return _answer(request, self._page(request, PAGES[request.scope["path"]]), self._page_headers)
 
+    async def reference(self, request: Request) -> Response:
+        """The API as a page. It is made when somebody asks for it."""
+        self._sources.setdefault(REFERENCE, reference.page())
+        return _answer(request, self._page(request, REFERENCE), self._page_headers)
+
+    async def openapi(self, request: Request) -> Response:
+        """The API as an OpenAPI document."""
+        return _answer(request, _openapi(), {})
+
     def _page(self, request: Request, name: str) -> File:
         """A page with addresses that work where it is shown: below the prefix, or relative where none is known.
 
@@ -169,6 +182,11 @@ class Static:
         if file.media_type == "text/html":
             headers |= self._page_headers
         return _answer(request, file, headers)
+
+
+@cache
+def _openapi() -> File:
+    return _file("application/json", reference.document())
 
 
 def _access_meta(config: EdgeConfig) -> bytes:

@@ -26,7 +26,7 @@ from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.repair import Repair
 from ws_edge.fanout.replay import ReplayPage
 from ws_edge.fanout.resume import NOWHERE, READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
-from ws_edge.fanout.ring import Entry, Ring, entry_of
+from ws_edge.fanout.ring import Entry, Ring, entry_of, has_ended
 from ws_edge.fanout.services import Services, TopicStatistics
 from ws_edge.fanout.session import Audience, Session, Viewer
 from ws_edge.fanout.sync import SyncCache
@@ -59,8 +59,7 @@ class Topic:
         self.epoch = ""
         """The life of the stream that the positions belong to; empty until opened."""
         self.order = Continuity()
-        self.figures = figures
-        self.live = Audience(self.figures)
+        self.figures, self.live = figures, Audience(figures)
         self.behind: set[Session] = set()
         self.sent_at = 0.0
         """When something last went out to all live sessions, loop time."""
@@ -70,19 +69,16 @@ class Topic:
         """Since when it has no session, loop time."""
         self.check_at = 0.0
         """When to ask the leader whether anything was missed, loop time."""
-        self._services = services
-        self._loop = asyncio.get_running_loop()
+        self._services, self._loop = services, asyncio.get_running_loop()
         self._ring = Ring(0)
-        self._batches = BatchCache(test_id)
-        self._syncs = SyncCache(test_id)
+        self._batches, self._syncs = BatchCache(test_id), SyncCache(test_id)
         self._throttle: Throttle[Entry] = Throttle(progress_interval_s)
         self._throttle_timer: asyncio.TimerHandle | None = None
-        self._high_water_bytes = high_water_bytes
+        self._high_water_bytes, self._on_quiet = high_water_bytes, on_quiet
         self._outbox: list[Entry] = []
         self._fresh: list[int] = []
         """When the broker stored those of the outbox that the throttle has not held back, ms since 1970."""
         self._fallback: Snapshot | None = None
-        self._on_quiet = on_quiet
         self._repair = Repair(self, services)
         self._repair.open()
 
@@ -197,7 +193,8 @@ class Topic:
 
     def _next_batch(self, session: Session, entries: list[Entry]) -> bytes:
         released = self.order.released
-        frame, cursor, events = self._batches.frame(session.viewer.encoding, entries, session.cursor, released)
+        asked = (session.viewer.encoding, entries, session.cursor, released, self.epoch)
+        frame, cursor, events = self._batches.frame(*asked)
         self.figures.on_batch(len(frame), events)
         # When nothing comes before the head although entries follow it, it is not retained any more.
         session.cursor = cursor if cursor > session.cursor else released
@@ -223,6 +220,11 @@ class Topic:
         self._services.replay.request(self.test_id, cursor, on_page)
 
     # -- events --------------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """The newest event that went out to viewers has ended the run, as far as is known here."""
+        return has_ended(self._ring, self.order.released, self._services.snapshot(self.test_id) or self._fallback)
 
     def since(self, seq: int) -> list[Entry] | None:
         """All events after `seq` that were received, released or not; None when they are not all at hand."""
@@ -280,7 +282,7 @@ class Topic:
         if self.live:
             self.figures.on_sent(self._fresh)
             sends = self.figures.sends
-            refused = self.live.offer(lambda encoding: framed(self.test_id, encoding, entries), self._high_water_bytes)
+            refused = self.live.offer(lambda by: framed(self.test_id, by, entries, self.epoch), self._high_water_bytes)
             self.sent_at = self._loop.time()
             self.figures.deliveries += count_of(entries) * (self.figures.sends - sends)
             for session in refused:
@@ -292,9 +294,9 @@ class Topic:
 
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""
-        fields: dict[str, Any] = {"testId": self.test_id, "head": self.order.released}
-        fields["stale"] = self._services.stale or None
-        self.live.offer(lambda encoding: encoding.control("heartbeat", **fields), self._high_water_bytes)
+        at, stale = Position(self.epoch, self.order.released), self._services.stale or None
+        fields: dict[str, Any] = {"testId": self.test_id, "head": at.seq, "stale": stale}
+        self.live.offer(lambda encoding: encoding.control("heartbeat", at, **fields), self._high_water_bytes)
         self.sent_at = self._loop.time()
 
     # -- what was missed -----------------------------------------------------------------------------------------
