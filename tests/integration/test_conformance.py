@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -19,43 +19,16 @@ from websockets.asyncio.client import connect
 
 from agent_worker.games.browser import find_chromium
 from agent_worker.games.chromium import LIGHT
-from broker.contract import subjects
 from broker.jetstream.api import Streams
 from testcast import Event, Reset, watch
 from testcast.client.events import Item
 from testcast.client.tail import Tail
 from tests.conftest import MakeEdge
-from tests.harness import EdgeProcess, Reader, begin, event_log, publish
+from tests.harness import Reader, event_log
 from tests.proxy import Proxy
+from tests.resume_table import Asked, Told, World, make_world, table
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class World(NamedTuple):
-    """A run that has ended, its first five events no longer retained, and an edge that serves it."""
-
-    edge: EdgeProcess
-    streams: Streams
-    test_id: str
-    stored: list[int]
-    """Sequences of all events, also of those that are gone."""
-    gone: int
-    """How many of them are."""
-    epoch: str
-
-
-class Asked(NamedTuple):
-    """A client's position: `at` names an event by its place in the run, or what is no place in it."""
-
-    after: int | None
-    epoch: str | None
-
-
-class Told(NamedTuple):
-    """What it was told: why it has to start anew, or None, and the events."""
-
-    reset: str | None
-    events: list[int]
 
 
 async def by_socket(world: World, asked: Asked) -> Told:
@@ -119,35 +92,7 @@ WAYS: dict[str, Callable[[World, Asked], Awaitable[Told]]] = {
 async def world(streams: Streams, make_edge: MakeEdge) -> World:
     # Who resumes at the head before the snapshot is there hears of the end after the next heartbeat.
     edge = await make_edge(TESTCAST_EDGE_HEARTBEAT_S="0.5")
-    test_id = await begin(streams)
-    other = await begin(streams, "its events lie between ours")
-    stored = [1, 2]
-    for number in range(12):
-        stored.append((await publish(streams, test_id, f"{number}")).seq)
-        await publish(streams, other, f"{number}")
-    stored.append((await publish(streams, test_id, "Done", "complete")).seq)
-    await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"filter": subjects.events(test_id), "seq": stored[5]})
-    epoch = (await streams.state(subjects.EVENTS)).epoch
-    return World(edge, streams, test_id, stored, 5, epoch)
-
-
-def table(world: World) -> list[tuple[Asked, Told]]:
-    """The rows: what is asked, and what has to be told."""
-    stored, kept, here = world.stored, world.stored[world.gone :], world.epoch
-    return [
-        (Asked(None, None), Told(None, kept)),
-        (Asked(0, here), Told(None, kept)),
-        (Asked(stored[-1], here), Told(None, [])),
-        (Asked(stored[8], here), Told(None, stored[9:])),
-        (Asked(stored[8], None), Told(None, stored[9:])),
-        (Asked(kept[0], here), Told(None, kept[1:])),
-        (Asked(stored[3], here), Told("expired", kept)),
-        (Asked(stored[4], here), Told("expired", kept)),  # the last that is gone: nothing proves it was the last
-        (Asked(stored[8] + 1, here), Told("expired", kept)),  # another run's event: no position of this one
-        (Asked(stored[-1] + 10**6, here), Told("ahead", kept)),
-        (Asked(stored[8], "20200101000000"), Told("epoch", kept)),
-        (Asked(stored[-1], "20200101000000"), Told("epoch", kept)),
-    ]
+    return await make_world(streams, edge)
 
 
 @pytest.mark.parametrize("way", WAYS)

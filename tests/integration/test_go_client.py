@@ -1,0 +1,146 @@
+"""The Go client at real edges: the resume table by each of its transports, publishing, and connections that fail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.jetstream.api import Streams
+from tests.askers import NO_GO, Asker, build_go, go
+from tests.conftest import MakeEdge
+from tests.resume_table import make_world, table
+
+pytestmark = pytest.mark.skipif(go() is None, reason=NO_GO)
+
+TRANSPORTS = ("sse", "poll", "rpc")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client as a program that answers questions."""
+    return build_go("internal/asker", tmp_path_factory.mktemp("go"))
+
+
+@pytest.fixture(scope="module")
+def tail(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example program."""
+    return build_go("cmd/testcast-tail", tmp_path_factory.mktemp("go"))
+
+
+@pytest.fixture
+async def client(program: Path) -> AsyncIterator[Asker]:
+    """The client as a process."""
+    async with Asker([str(program)]) as asker:
+        yield asker
+
+
+async def test_the_resume_table(client: Asker, streams: Streams, make_edge: MakeEdge) -> None:
+    # Who resumes at the head before the snapshot is there hears of the end after the next heartbeat.
+    world = await make_world(streams, await make_edge(TESTCAST_EDGE_HEARTBEAT_S="0.5"))
+    for by in TRANSPORTS:
+        for asked, expected in table(world):
+            assert await client.follow(world.edge.url, world.test_id, asked, by) == expected, f"{by}: {asked}"
+
+
+class LosesAnswers(Proxy):
+    """Passes on the first two requests to publish, and not their answers."""
+
+    lost = 0
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, rewrite=Remembers())
+
+    async def _pump(self, link: Any, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        assert isinstance(self._rewrite, Remembers)
+        if sink is link.client and self.lost < 2 and b" /rpc/publishEvents " in self._rewrite.last:
+            self.lost += 1
+            assert await source.read(1)
+            raise ConnectionResetError
+        await super()._pump(link, source, sink)
+
+
+class Remembers(Rewrite):
+    """The head of the last request. Without a prefix nothing of it changes but `Connection`."""
+
+    last = b""
+
+    def __call__(self, head: bytes) -> bytes | None:
+        self.last = head
+        return super().__call__(head)
+
+
+async def test_it_publishes_each_event_once_though_answers_are_lost(client: Asker, stack: Stack) -> None:
+    messages = [f"event {number}" for number in range(130)]  # two batches
+    async with LosesAnswers(stack.edge.port) as proxy:
+        made = await client.ask(do="publish", url=proxy.url, testId=NO_SUCH_TEST, title="from Go", messages=messages)
+        assert proxy.lost == 2
+    assert made.get("codes") == ["conflict", "malformed_event", "already_ended", "not_found"], made
+    told = await client.ask(do="follow", url=stack.edge_url, testId=made["testId"])
+    assert told["messages"] == ["Started", "Loading", *messages, "Done"]
+    assert (told["verdict"], told["outcomes"], told["transport"]) == ("completed", ["live"], "sse")
+    async with httpx.AsyncClient(base_url=stack.edge_url) as http:
+        test = (await http.get("/rpc/getTest", params={"testId": made["testId"]})).json()["test"]
+    wanted = {"title": "from Go", "phase": "phase1", "score": 81, "metrics": {"fps": 60}, "labels": {"by": "go"}}
+    assert {name: test[name] for name in wanted} == wanted
+
+
+async def test_it_reads_by_the_rpc_where_nothing_else_is_served(client: Asker, stack: Stack) -> None:
+    made = await client.ask(do="publish", url=stack.edge_url, testId=NO_SUCH_TEST, title="t", messages=["one"])
+    async with Proxy(stack.edge.port, rewrite=Rewrite(prefix="/rpc", strip=False)) as proxy:
+        told = await client.ask(do="follow", url=proxy.url, testId=made["testId"])
+    assert (told["messages"], told["transport"], told["retries"]) == (["Started", "Loading", "one", "Done"], "rpc", 0)
+    missing = await client.ask(do="follow", url=stack.edge_url, testId=NO_SUCH_TEST)
+    assert "not_found" in missing["error"]
+
+
+@pytest.mark.parametrize("by", ["sse", "poll"])
+async def test_the_example_resumes_when_its_connection_is_cut(
+    tail: Path, stack: Stack, stack_streams: Streams, by: str
+) -> None:
+    test_id = await begin(stack_streams)
+    for number in range(3):
+        await publish(stack_streams, test_id, f"{number}")
+    seen: list[str] = []
+    async with Proxy(stack.edge.port) as proxy:
+        first = await start(tail, "-edge", proxy.url, "-json", "-by", by, test_id)
+        await read(first, seen, "2")
+        proxy.cut()
+        await publish(stack_streams, test_id, "3")
+        await read(first, seen, "3")
+        first.send_signal(signal.SIGINT)
+        assert first.stderr is not None
+        notes = (await first.stderr.read()).decode().splitlines()
+        assert await first.wait() == 130 and "attempt 2 in 1 s" in notes[0], notes
+    position = notes[-1].removeprefix("the run goes on; resume with -after ")
+    await publish(stack_streams, test_id, "4")
+    await publish(stack_streams, test_id, "Done", "complete")
+    rest = await start(tail, "-edge", stack.edge_url, "-json", "-by", by, "-after", position, test_id)
+    await read(rest, seen, "Done")
+    assert await rest.wait() == 0
+    assert seen == ["Queued", "Running", "0", "1", "2", "3", "4", "Done"]
+
+
+async def start(program: Path, *argv: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(str(program), *argv, stdout=pipe, stderr=pipe)
+
+
+async def read(process: asyncio.subprocess.Process, into: list[str], last: str) -> None:
+    """Reads lines until one with this message."""
+    assert process.stdout is not None
+    async with asyncio.timeout(STALL_S):
+        while not into or into[-1] != last:
+            line = await process.stdout.readline()
+            assert line, "it ended"
+            into.append(json.loads(line)["message"])
+
+
+def test_the_module_is_formatted_vetted_and_keeps_its_own_tests() -> None:
+    """Among them: the fields of each message are those of its schema in broker/schemas."""
+    for argv in (["gofmt", "-l", "."], ["go", "vet", "./..."], ["go", "test", "./..."]):
+        done = subprocess.run(argv, cwd=GO_CLIENT, env=go_environment(), capture_output=True, text=True)
+        assert done.returncode == 0 and (argv[0] == "go" or not done.stdout), done.stdout + done.stderr
+    assert not (GO_CLIENT / "go.sum").exists(), "it needs no other module"
