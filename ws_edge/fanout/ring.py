@@ -99,12 +99,13 @@ class Ring:
             self.bytes = size
 
 
-def has_ended(ring: Ring, released: int, snapshot: Snapshot | None) -> bool:
+def has_ended(entries: Sequence[Entry], released: int, snapshot: Snapshot | None) -> bool:
     """Whether the event at `released`, a run's newest one that went out, has ended it.
 
     Args:
+        entries: the newest ones at hand.
         snapshot: of the run, which may be older than its newest event; None when there is none.
     """
-    if ring.entries and ring.entries[-1].seq == released:
-        return ring.entries[-1].ends
+    if entries and entries[-1].seq == released:
+        return entries[-1].ends
     return snapshot is not None and snapshot.ended and snapshot.seq == released

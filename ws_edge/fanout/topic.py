@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from broker.contract.ports import LiveEvent
 from broker.contract.position import Decision, Position
@@ -25,20 +25,17 @@ from ws_edge.fanout.continuity import Continuity, Verdict
 from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.repair import Repair
 from ws_edge.fanout.replay import ReplayPage
-from ws_edge.fanout.resume import NOWHERE, READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
+from ws_edge.fanout.resume import ASKED, NOWHERE, READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
 from ws_edge.fanout.ring import Entry, Ring, entry_of, has_ended
-from ws_edge.fanout.services import Services, TopicStatistics
+from ws_edge.fanout.services import Services, State, TopicStatistics
 from ws_edge.fanout.session import Audience, Session, Viewer
 from ws_edge.fanout.sync import SyncCache
 from ws_edge.fanout.throttle import Throttle
-
-State = Literal["opening", "open", "missing", "deleted", "closed"]
 
 LEADER_CHECK_AFTER_SPLICE_S: Final = 0.25
 """Interest takes time to spread in a cluster: an event stored during the splice may have been missed."""
 LEADER_CHECK_EVERY_S: Final = 2.0
 LEADER_CHECK_AT_LEAST_EVERY_S: Final = 10.0
-_UNDECIDED: Final = (Stage.ASKED, Stage.JUDGING)
 
 
 class Topic:
@@ -187,7 +184,7 @@ class Topic:
         return plan_catch_up(session.cursor, order, ring_after, session.leader_answer, page), page
 
     def _place_of(self, session: Session) -> int:
-        if session.stage in _UNDECIDED:
+        if session.stage in ASKED:
             return 0 if session.asked is None else session.asked.seq
         return session.cursor
 
@@ -224,7 +221,9 @@ class Topic:
     @property
     def ended(self) -> bool:
         """The newest event that went out to viewers has ended the run, as far as is known here."""
-        return has_ended(self._ring, self.order.released, self._services.snapshot(self.test_id) or self._fallback)
+        snapshot, last = self._services.snapshot(self.test_id) or self._fallback, self.order.released
+        page = None if self._ring.entries else self._services.replay.cached(self.test_id, last - 1)
+        return has_ended(self._ring.entries if page is None else page.entries, last, snapshot)
 
     def since(self, seq: int) -> list[Entry] | None:
         """All events after `seq` that were received, released or not; None when they are not all at hand."""
@@ -294,9 +293,9 @@ class Topic:
 
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""
-        at, stale = Position(self.epoch, self.order.released), self._services.stale or None
-        fields: dict[str, Any] = {"testId": self.test_id, "head": at.seq, "stale": stale}
-        self.live.offer(lambda encoding: encoding.control("heartbeat", at, **fields), self._high_water_bytes)
+        at, run, stale = Position(self.epoch, self.order.released), self.test_id, self._services.stale or None
+        fields: dict[str, Any] = {"testId": run, "head": at.seq, "stale": stale}
+        self.live.offer(lambda by: by.control("heartbeat", at, **fields), self._high_water_bytes)
         self.sent_at = self._loop.time()
 
     # -- what was missed -----------------------------------------------------------------------------------------
@@ -380,7 +379,7 @@ class Topic:
         self.behind.update(self.live)
         self.live.clear()
         for session in self.behind:
-            if session.stage not in _UNDECIDED:
+            if session.stage not in ASKED:
                 wrong = disproved is not None and session.cursor >= disproved
                 session.asked = Position(self.epoch, NOWHERE if wrong else session.cursor)
             session.stage, session.leader_answer = Stage.ASKED, None
