@@ -36,6 +36,8 @@ const (
 	pollEvery = 3 * time.Second
 	// avoidFor is how long a way is not tried that does not work, while another does.
 	avoidFor = 30 * time.Second
+	// lagOfState is how far the state of a run may be behind its events; usually far less.
+	lagOfState = 100 * time.Millisecond
 	// failuresOfOneWay in a row are taken for a way that does not work here.
 	failuresOfOneWay = 2
 )
@@ -103,7 +105,7 @@ func (f *Follower) Position() Position {
 	return f.viewer.position
 }
 
-// Verdict is how the run has ended, Completed or Failed; "" before that.
+// Verdict is how the run has ended, Completed or Failed; "" before that, and where the edge cannot say it.
 func (f *Follower) Verdict() Status {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -226,20 +228,16 @@ func (f *Follower) afterFailure(way Transport, err error) (time.Duration, error)
 	return wait, nil
 }
 
-// settleVerdict asks how the run has ended, where the edge has said only that it has.
+// settleVerdict asks how the run has ended, where the edge has said only that it has. The state of a run may be a moment
+// behind its events.
 func (f *Follower) settleVerdict(ctx context.Context) error {
-	if f.Verdict() != "" {
-		return nil
-	}
-	snapshot, err := f.client.GetTest(ctx, f.testID)
-	if err != nil {
-		return err
-	}
-	f.mutex.Lock()
-	defer f.mutex.Unlock()
-	f.viewer.snapshot = snapshot
-	if snapshot.Status.Ended() {
-		f.viewer.verdict = snapshot.Status
+	for tries := 0; f.Verdict() == "" && tries < maxAttempts; tries++ {
+		if err := pause(ctx, min(time.Duration(tries)*lagOfState, time.Second)); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := f.lookAtEnd(ctx); err != nil && !temporary(err) {
+			return err
+		}
 	}
 	return nil
 }

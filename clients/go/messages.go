@@ -226,6 +226,8 @@ type Page struct {
 	// After is the position after the page, which the next one is asked for.
 	After int64 `json:"after"`
 	// More: there are later events already.
-	More       bool        `json:"more"`
+	More bool `json:"more"`
+	// Ended: the run has ended, and nothing follows the page. The RPC does not say so.
+	Ended      bool        `json:"ended,omitempty"`
 	Unreadable *Unreadable `json:"unreadable,omitempty"`
 }

@@ -97,7 +97,7 @@ func TestTheFieldsOfEachMessageAreThoseOfItsSchema(t *testing.T) {
 		{reflect.New(data.Type).Elem().Interface(), "control.schema.json", "ErrorData", nil, nil},
 		{NewRun{}, "openapi.json", "CreateRunParams", nil, nil},
 		{Published{}, "openapi.json", "Published", nil, nil},
-		{Page{}, "openapi.json", "Events", nil, []string{"testId", "stale", "after"}},
+		{Page{}, "openapi.json", "Events", nil, []string{"testId", "stale", "after", "ended"}},
 	} {
 		found := map[string]bool{}
 		jsonFields(reflect.TypeOf(each.message), found)

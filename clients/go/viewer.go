@@ -102,6 +102,7 @@ func (v *viewer) page(page *Page) (effects, error) {
 	var found effects
 	v.sync(&page.Sync, &found)
 	v.more = page.More
+	v.finished = v.finished || page.Ended
 	for _, raw := range page.Events {
 		if err := v.event(raw, &found); err != nil {
 			return found, notTheProtocol(err)
