@@ -23,6 +23,7 @@ from broker.jetstream.api import Streams
 from testcast import Event, Reset, watch
 from testcast.client.events import Item
 from testcast.client.tail import Tail
+from testcast.sync import watch as watch_without_asyncio
 from tests.conftest import MakeEdge
 from tests.event_source import messages
 from tests.harness import Reader, event_log
@@ -66,6 +67,20 @@ async def by_watching(world: World, asked: Asked) -> Told:
     return await told(watch(world.edge.url, world.test_id, after=asked.after, epoch=asked.epoch))
 
 
+async def by_watching_without_asyncio(world: World, asked: Asked) -> Told:
+    def read() -> Told:
+        reason: str | None = None
+        seen: list[int] = []
+        for item in watch_without_asyncio(world.edge.url, world.test_id, after=asked.after, epoch=asked.epoch):
+            if isinstance(item, Reset):
+                reason = item.reason
+            else:
+                seen.append(item.seq)
+        return Told(reason, seen)
+
+    return await asyncio.to_thread(read)
+
+
 async def by_tail(world: World, asked: Asked) -> Told:
     return await told(Tail(event_log(world.streams), world.test_id, after=asked.after))
 
@@ -85,6 +100,7 @@ WAYS: dict[str, Callable[[World, Asked], Awaitable[Told]]] = {
     "socket": by_socket,
     "getEvents": by_polling,
     "watch": by_watching,
+    "watch without asyncio": by_watching_without_asyncio,
     "tail": by_tail,
 }
 

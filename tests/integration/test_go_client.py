@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import re
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ import httpx
 import pytest
 
 from broker.jetstream.api import Streams
-from tests.askers import GO_CLIENT, NO_GO, Asker, build_go, go, go_environment
+from testcast.local import access_files
+from tests.askers import GO_CLIENT, NO_GO, ROOT, Asker, build_go, go, go_environment
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, STALL_S, begin, publish, until
 from tests.proxy import Proxy, Rewrite
@@ -73,9 +77,11 @@ class Remembers(Rewrite):
     """The head of the last request. Without a prefix nothing of it changes but `Connection`."""
 
     last = b""
+    requests = 0
 
     def __call__(self, head: bytes) -> bytes | None:
         self.last = head
+        self.requests += 1
         return super().__call__(head)
 
 
@@ -137,6 +143,37 @@ async def test_the_example_resumes_when_its_connection_is_cut(
     assert seen == ["Queued", "Running", "0", "1", "2", "3", "4", "Done"]
 
 
+async def test_a_token_that_is_revoked_is_replaced_on_the_way(
+    tail: Path, streams: Streams, make_edge: MakeEdge, tmp_path: Path
+) -> None:
+    access_files.make(tmp_path / "access", time.time())
+    key = access_files.read_signing_key(tmp_path / "access" / access_files.SIGNING_KEY)
+    admin = (tmp_path / "access" / access_files.TOKEN).read_text().strip()
+    grant = access_files.Grant("ann", "*", ("watch",), 3600)
+    first, second = (access_files.issue(key, grant, time.time()) for _ in range(2))
+    edge = await make_edge(**access_files.access_settings(tmp_path / "access"))
+    test_id = await begin(streams)
+    file, heads, seen = tmp_path / "token", Remembers(), list[str]()
+    file.write_text("no token")
+    refused = await start(tail, "-edge", edge.url, "-token-file", str(file), test_id)
+    _, said = await refused.communicate()
+    assert (refused.returncode, b"(unauthenticated)" in said) == (1, True), said
+    async with Proxy(edge.port, rewrite=heads) as proxy:
+        file.write_text(first)
+        follows = await start(tail, "-edge", proxy.url, "-token-file", str(file), "-json", test_id)
+        await read(follows, seen, "Running")
+        file.write_text(second)
+        claims = json.loads(base64.urlsafe_b64decode(first.split(".")[1] + "=="))
+        async with httpx.AsyncClient(base_url=edge.url, headers={"Authorization": f"Bearer {admin}"}) as http:
+            assert (await http.post("/rpc/revokeToken", json={"jti": claims["jti"]})).status_code == 200
+        await until(lambda: heads.requests == 2)  # well before the 25 s of grace are over
+        assert second.encode() in heads.last
+        await publish(streams, test_id, "Done", "complete")
+        await read(follows, seen, "Done")
+        assert await follows.wait() == 0 and seen == ["Queued", "Running", "Done"]
+        assert follows.stderr is not None and await follows.stderr.read() == b""
+
+
 async def start(program: Path, *argv: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(str(program), *argv, stdout=pipe, stderr=pipe)
@@ -150,6 +187,13 @@ async def read(process: asyncio.subprocess.Process, into: list[str], last: str) 
             line = await process.stdout.readline()
             assert line, "it ended"
             into.append(json.loads(line)["message"])
+
+
+@pytest.mark.parametrize("page", ["docs/go.md", "clients/go/README.md"])
+def test_what_a_page_shows_is_compiled(page: str) -> None:
+    compiled = (GO_CLIENT / "example_test.go").read_text(encoding="utf-8")
+    shown = re.findall(r"```go\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert shown and [code for code in shown if code not in compiled] == []
 
 
 def test_the_module_is_formatted_vetted_and_keeps_its_own_tests() -> None:
