@@ -107,11 +107,10 @@ async def _events(
     async with as_viewer(node, request), proved(node, who, test_id) as proof:
         said = False
         while True:
-            if answer.events:
-                yield b"event: data\ndata:%b\n\n" % one_line(answer.array)
-            if answer.events or not said or answer.ended:
+            data = b"event: data\ndata:%b\n\n" % one_line(answer.array) if answer.events else b""
+            if data or not said or answer.ended:
                 cursor, said = _cursor(cursor), True
-                yield b"event: control\ndata:%b\n\n" % orjson.dumps(_control(answer, cursor))
+                yield data + b"event: control\ndata:%b\n\n" % orjson.dumps(_control(answer, cursor))
             else:
                 yield b": nothing new\n\n"
             if answer.ended or node.draining or proof.ended:
