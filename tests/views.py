@@ -106,10 +106,10 @@ class Plain:
     def __init__(self) -> None:
         self.encoded = 0
 
-    def frame(self, bodies: Any) -> bytes:
+    def frame(self, bodies: Any, seqs: Any = (), epoch: str = "") -> bytes:
         raise AssertionError("the channel sends control messages only")
 
-    def control(self, kind: str, **fields: Any) -> bytes:
+    def control(self, kind: str, at: Any = None, /, **fields: Any) -> bytes:
         self.encoded += 1
         return orjson.dumps({"type": kind} | {name: value for name, value in fields.items() if value is not None})
 

@@ -26,6 +26,7 @@ from ws_edge.access.records import Records
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.canary import Canary
 from ws_edge.fanout.hub import Hub
+from ws_edge.fanout.poll import Polls
 from ws_edge.node_statistics import NodeStatistics
 from ws_edge.transport.admission import Admission
 from ws_edge.transport.call_figures import CallFigures
@@ -88,6 +89,7 @@ class Node:
         store = SnapshotStore(nats)
         self.catalogue = Catalogue(nats, store, self.tests.changed, checked=True)
         self.hub = Hub(self.log, config, self.catalogue)
+        self.polls = Polls(self.hub)
         self.records = Records(AccessStore(nats))
         """What was revoked and shared. Without authentication it is neither read nor asked."""
         self.records.on_end.append(self.hub.proofs.end)
@@ -120,7 +122,7 @@ class Node:
         """Makes what ends runs, and what keeps and deletes them."""
         self.reaper = Reaper(self.log, self.catalogue, self.broker_clock, config.run_lost_s)
         self.keeping = Keeping(self.log, self.catalogue, self.broker_clock, config, self.hub.topics.__contains__)
-        self.keeping.on_deleted += [self.hub.deleted, self.pictures.forget]
+        self.keeping.on_deleted += [self.hub.deleted, self.pictures.forget, self.polls.forget]
 
     def _limit_strangers(self, config: EdgeConfig) -> None:
         """Counts what clients use up. Where the system permits few open files, they share those: sockets leave a tenth
@@ -174,6 +176,7 @@ class Node:
             proofs_given_up=self.hub.proofs.given_up,
             fanout=self.hub.figures.statistics(),
             sockets=self.hub.socket_figures.statistics(),
+            polls=self.polls.statistics(),
             calls=self.calls.statistics(),
             tokens=None if self._tokens is None else self._tokens.statistics(),
             installation=self.installation.statistics(),
@@ -373,6 +376,7 @@ class Node:
     async def drain(self) -> None:
         """Sends every viewer to another node, in batches, and returns when all have gone or `drain_s` is over."""
         self.draining = True
+        self.polls.drain()
         loop, rng = asyncio.get_running_loop(), random.Random()
         sockets = [socket for socket in self.hub.sockets if not socket.closing_since]
         rng.shuffle(sockets)

@@ -9,6 +9,7 @@ from ws_edge.access.records import RecordsStatistics
 from ws_edge.fanout.canary import CanaryStatistics
 from ws_edge.fanout.figures import FanoutStatistics, SocketStatistics
 from ws_edge.fanout.hub import HubStatistics
+from ws_edge.fanout.poll import PollStatistics
 from ws_edge.fanout.proofs import OpenProofsStatistics
 from ws_edge.fanout.replay import ReplayStatistics
 from ws_edge.fanout.unreadable import UnreadableStatistics
@@ -52,6 +53,7 @@ class NodeStatistics(NamedTuple):
     """Sockets that were closed since the start, because the proof of who they are had ended."""
     fanout: FanoutStatistics
     sockets: SocketStatistics
+    polls: PollStatistics
     calls: CallStatistics
     tokens: TokenAccessStatistics | None
     """None: without authentication."""

@@ -72,7 +72,10 @@ PURE: Final = (
     "ws_edge/origins.py",
     "ws_edge/response_headers.py",
     "ws_edge/limits.py",
-    *_in("ws_edge/transport", "forwarded own_pages handshake admission buckets connections hosts request_head unread"),
+    *_in(
+        "ws_edge/transport",
+        "forwarded own_pages handshake admission buckets connections hosts request_head stream_request unread",
+    ),
     *_in("ws_edge/views", "flood frame_index"),
     "ws_edge/fanout/throttle.py",
     "ws_edge/fanout/resume.py",

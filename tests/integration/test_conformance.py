@@ -25,6 +25,7 @@ from testcast import Event, Reset, watch
 from testcast.client.events import Item
 from testcast.client.tail import Tail
 from tests.conftest import MakeEdge
+from tests.event_source import messages
 from tests.harness import EdgeProcess, Reader, begin, event_log, publish
 from tests.proxy import Proxy
 
@@ -156,6 +157,51 @@ async def test_the_resume_table(way: str, world: World) -> None:
         if way == "tail" and asked.epoch not in (None, world.epoch):
             continue  # the command takes a sequence; the epoch it knows is the one it finds
         assert await WAYS[way](world, asked) == expected, f"{way}: {asked}"
+
+
+async def by_stream(world: World, asked: Asked) -> Told:
+    """Server-sent events, which end with the run. A position with an epoch comes as `EventSource` sends it."""
+    address, headers = f"{world.edge.url}/tests/{world.test_id}/events", {"accept": "text/event-stream"}
+    if asked.after is not None and asked.epoch is not None:
+        headers["last-event-id"] = f"{asked.epoch}.{asked.after}"
+    elif asked.after is not None:
+        address += f"?after={asked.after}"
+    reason: str | None = None
+    seen: list[int] = []
+    async with httpx.AsyncClient() as client, client.stream("GET", address, headers=headers) as response:
+        if response.status_code == 204:
+            return Told(None, [])
+        async for message, said in messages(response):
+            if message.event == "message":
+                seen.append(said["seq"])
+                assert message.id == f"{world.epoch}.{said['seq']}"
+            elif message.event == "sync":
+                reason = said.get("reason", reason)
+    assert (message.event, said["reason"]) == ("goodbye", "ended")
+    return Told(reason, seen)
+
+
+async def by_long_poll(world: World, asked: Asked) -> Told:
+    position = {name: value for name, value in asked._asdict().items() if value is not None}
+    reason: str | None = None
+    seen: list[int] = []
+    async with httpx.AsyncClient() as client:
+        while True:
+            asks = {"limit": 3, "wait": 20, **position}
+            page = (await client.get(f"{world.edge.url}/tests/{world.test_id}/events", params=asks)).json()
+            reason = page.get("reason", reason)
+            seen += [event["seq"] for event in page["events"]]
+            if page["ended"]:
+                return Told(reason, seen)
+            position = {"after": page["after"], "epoch": page["epoch"]}
+
+
+async def test_the_resume_table_over_plain_http(world: World) -> None:
+    rows = table(world)
+    for way in (by_stream, by_long_poll):
+        found = await asyncio.gather(*(way(world, asked) for asked, _ in rows))
+        for (asked, expected), each in zip(rows, found, strict=True):
+            assert each == expected, f"{way.__name__}: {asked}"
 
 
 IN_THE_PAGE = """async ([id, after, epoch]) => {

@@ -27,11 +27,11 @@ class LinesEncoding:
     def __init__(self) -> None:
         self.frames = 0
 
-    def frame(self, bodies: Sequence[bytes]) -> bytes:
+    def frame(self, bodies: Sequence[bytes], seqs: Sequence[int] = (), epoch: str = "") -> bytes:
         self.frames += 1
         return b"".join(body + b"\n" for body in bodies)
 
-    def control(self, kind: str, **fields: Any) -> bytes:
+    def control(self, kind: str, at: Position | None = None, /, **fields: Any) -> bytes:
         return orjson.dumps({"type": kind} | {name: each for name, each in fields.items() if each is not None}) + b"\n"
 
 

@@ -23,7 +23,7 @@ from broker.jetstream.connection import Connection
 from broker.log import RateLimited
 from broker.version import VERSION
 from ws_edge.access import Action, Principal
-from ws_edge.api import export, frame_route, health, rpc
+from ws_edge.api import durable_route, event_route, export, frame_route, health, rpc
 from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS
 from ws_edge.api.outside import address_of, limited_address_of
@@ -33,6 +33,7 @@ from ws_edge.config import EdgeConfig
 from ws_edge.metrics.served import served
 from ws_edge.node import Node
 from ws_edge.transport.buckets import TooManyRequests
+from ws_edge.transport.stream_request import SEVERAL
 from ws_edge.transport.upgrade import PATH as SOCKET_PATH
 
 PUBLIC: Final = "public"
@@ -40,6 +41,8 @@ PUBLIC: Final = "public"
 BY_METHOD: Final = "by method"
 """Each method of the RPC names its own action."""
 
+_HEADERS: Final = ["content-type", "authorization", "last-event-id", "if-none-match"]
+"""What pages of allowed origins may send."""
 _log = logging.getLogger("testcast.edge")
 _failures = RateLimited(_log, per_s=1.0)
 
@@ -75,7 +78,13 @@ def make_app(
 
     # For pages of the other origins that the operator names: they load /testcast.js and call the RPC.
     origins = config.allowed_origins
-    cors = Middleware(_Cors, origins, allow_methods=["GET", "POST"], allow_headers=["content-type", "authorization"])  # type: ignore[arg-type]
+    cors = Middleware(
+        _Cors,
+        origins,  # type: ignore[arg-type]
+        allow_methods=["GET", "POST"],
+        allow_headers=_HEADERS,
+        expose_headers=durable_route.EXPOSED,
+    )
     application = Starlette(
         lifespan=lifespan,
         routes=routes(config, Static(config)),
@@ -141,6 +150,9 @@ def routes(config: EdgeConfig, static: Static) -> list[Door]:
         Door("/tests/{test_id}", static.page, PUBLIC),
         Door("/tests/{test_id}/", _without_slash, PUBLIC),
         Door(export.PATH, export.Exports().serve, Action.WATCH),
+        Door(event_route.PATH, event_route.events, Action.WATCH, methods=["GET"]),
+        Door(durable_route.PATH, durable_route.stream, Action.WATCH, methods=["GET"]),
+        Door(SEVERAL, event_route.streams_only, PUBLIC, methods=["GET"]),
         Door("/tests/{test_id}/frames/{number}", frame_route.picture, Action.WATCH, methods=["GET"]),
         Door("/{name}", static.file, PUBLIC),
         Door("/{folder}/{name:path}", static.file, PUBLIC),

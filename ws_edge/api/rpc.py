@@ -33,6 +33,7 @@ _STATUS: Final = {
     "pinned": 409,
     "too_many_pins": 409,
     "conflict": 409,
+    "offset_gone": 410,
     "key_reused": 409,
     "too_large": 413,
     "unsupported_media_type": 415,

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from broker.contract.position import Position
+
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
 MAX_MESSAGE_BYTES: Final = 128 * 1024
@@ -22,7 +24,7 @@ class WebSocketEncoding:
     def __repr__(self) -> str:
         return "<WebSocketEncoding>"
 
-    def frame(self, bodies: Sequence[bytes]) -> bytes:
+    def frame(self, bodies: Sequence[bytes], seqs: Sequence[int] = (), epoch: str = "") -> bytes:
         """One text frame, or several where the events are large. A single event stands by itself."""
         if len(bodies) == 1:
             return text_frame(bodies[0])
@@ -39,7 +41,7 @@ class WebSocketEncoding:
             frames.append(_array(batch))
         return b"".join(frames)
 
-    def control(self, kind: str, **fields: Any) -> bytes:
+    def control(self, kind: str, at: Position | None = None, /, **fields: Any) -> bytes:
         """A control message as one text frame; fields that are None are left out."""
         message = {"type": kind} | {name: value for name, value in fields.items() if value is not None}
         return text_frame(orjson.dumps(message))

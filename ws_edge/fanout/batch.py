@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from broker.contract.position import Position
 from ws_edge.encoding import Encoding
 from ws_edge.fanout.ring import Entry, index_after
 from ws_edge.fanout.unreadable import told
@@ -14,13 +15,13 @@ MAX_BATCH_BYTES: Final = 32 * 1024
 _MAX_CACHED: Final = 16
 
 
-def framed(test_id: str, encoding: Encoding, entries: Sequence[Entry]) -> bytes:
+def framed(test_id: str, encoding: Encoding, entries: Sequence[Entry], epoch: str = "") -> bytes:
     """Entries as a viewer gets them: the events joined, then a word about those that cannot be read."""
     bodies = [entry.body for entry in entries if entry.body]
-    frame = encoding.frame(bodies) if bodies else b""
+    frame = encoding.frame(bodies, [entry.seq for entry in entries if entry.body], epoch) if bodies else b""
     passed_over = told(entries) if len(bodies) < len(entries) else None
     if passed_over is not None:
-        frame += encoding.control("unreadable", testId=test_id, **passed_over)
+        frame += encoding.control("unreadable", Position(epoch, entries[-1].seq), testId=test_id, **passed_over)
     return frame
 
 
@@ -51,14 +52,16 @@ class BatchCache:
     def __repr__(self) -> str:
         return f"<BatchCache batches={len(self._framed)}>"
 
-    def frame(self, encoding: Encoding, entries: Sequence[Entry], cursor: int, head: int) -> tuple[bytes, int, int]:
+    def frame(
+        self, encoding: Encoding, entries: Sequence[Entry], cursor: int, head: int, epoch: str = ""
+    ) -> tuple[bytes, int, int]:
         """The next batch for a viewer at `cursor` (empty when there is none), its cursor after that, and how many
         events it holds."""
         known = self._framed.get((encoding, cursor))
         if known is not None and known[0] is entries and known[1] == head:
             return known[2], known[3], known[4]
         batch = batch_after(entries, cursor, head, MAX_BATCH_BYTES)
-        frame, after = framed(self._test_id, encoding, batch), batch[-1].seq if batch else cursor
+        frame, after = framed(self._test_id, encoding, batch, epoch), batch[-1].seq if batch else cursor
         if len(self._framed) >= _MAX_CACHED:
             self._framed.clear()
         self._framed[encoding, cursor] = (entries, head, frame, after, count_of(batch))

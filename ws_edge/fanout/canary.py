@@ -19,6 +19,7 @@ from broker.clock import now_ms
 from broker.contract.errors import BrokerRefused, BrokerUnavailable
 from broker.contract.events import Event
 from broker.contract.ids import probe_id
+from broker.contract.position import Position
 from broker.log import RateLimited
 from broker.metrics.histogram import Histogram
 from ws_edge.encoding import Encoding
@@ -151,11 +152,11 @@ class _Bodies:
 
     name: Final = "probe"
 
-    def frame(self, bodies: Sequence[bytes]) -> bytes:
+    def frame(self, bodies: Sequence[bytes], seqs: Sequence[int] = (), epoch: str = "") -> bytes:
         """The events, one after the other."""
         return b"\n".join(bodies)
 
-    def control(self, kind: str, **fields: Any) -> bytes:
+    def control(self, kind: str, at: Position | None = None, /, **fields: Any) -> bytes:
         """Nothing: it looks for events only."""
         return b""
 

@@ -63,6 +63,13 @@ class Socket(Viewer, Protocol):
         """Ends the connection at once."""
 
 
+class Finite(Protocol):
+    """A viewer that waits for nothing more once a run has ended."""
+
+    def run_ended(self, test_id: str) -> None:
+        """The run has ended, and viewers that are live have its last event. Said again and again."""
+
+
 class PendingRequest(Protocol):
     """An HTTP connection whose request is not whole."""
 
@@ -117,6 +124,8 @@ class Hub:
         self.sockets: set[Socket] = set()
         self.pending: dict[PendingRequest, float] = {}
         """HTTP connections with a request under way, and the loop time by which it must be whole."""
+        self.finite: dict[str, set[Finite]] = {}
+        """Viewers that leave a run when it has ended, by test id."""
         self.listeners: Sequence[Container[object]] = ()
         """Sockets that follow the list of tests or pictures, and so are interested in something."""
         self.proofs = OpenProofs()
@@ -206,6 +215,18 @@ class Hub:
             topic.on_missing("deleted")
             self._drop(topic)
 
+    def leaves_at_end(self, viewer: Finite, test_id: str) -> None:
+        """The viewer is told of the run's end until it has left (`stays`)."""
+        self.finite.setdefault(test_id, set()).add(viewer)
+
+    def stays(self, viewer: Finite, test_id: str) -> None:
+        """The viewer is not told any more; harmless when it was not."""
+        viewers = self.finite.get(test_id)
+        if viewers is not None:
+            viewers.discard(viewer)
+            if not viewers:
+                del self.finite[test_id]
+
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Runs a background task that no caller awaits."""
         task = asyncio.get_running_loop().create_task(work)
@@ -246,6 +267,9 @@ class Hub:
         for topic in tuple(self.topics.values()):
             if topic.behind:
                 topic.pump_all()
+            if topic.test_id in self.finite and topic.ended:
+                for each in tuple(self.finite[topic.test_id]):
+                    each.run_ended(topic.test_id)
             if topic.live:
                 if now - topic.sent_at >= self.config.heartbeat_s:
                     topic.heartbeat()

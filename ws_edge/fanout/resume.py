@@ -33,6 +33,8 @@ class Stage(Enum):
 
 NOWHERE: Final = 2**63 - 1
 """A sequence past every other: the position of a viewer that has been sent what was never stored."""
+ASKED: Final = (Stage.ASKED, Stage.JUDGING)
+"""The position is not judged."""
 READ_STARTS = {Stage.ASKED: Stage.JUDGING, Stage.BEHIND: Stage.READING}
 READ_ENDS = {started: before for before, started in READ_STARTS.items()}
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from broker.contract.errors import MalformedEvent
 from broker.contract.events import OnMalformed, check, for_viewer
+from broker.contract.snapshot import Snapshot
 from ws_edge.fanout.throttle import Kind
 
 _BY_SEQ: Final = attrgetter("seq")
@@ -25,6 +26,8 @@ class Entry(NamedTuple):
     """When the broker stored it, ms since 1970 by its clock. 0: not known."""
     reason: str = ""
     """Why it is malformed; empty for an event."""
+    ends: bool = False
+    """It ends the run."""
 
 
 def no_note(_test_id: str, _seq: int, _error: MalformedEvent) -> None:
@@ -43,7 +46,7 @@ def entry_of(test_id: str, seq: int, raw: bytes, stored_ms: int = 0, note: OnMal
         note(test_id, seq, error)
         return Entry(seq, b"", "silent", stored_ms, error.reason)
     kind: Kind = "urgent" if checked.event.urgent else "progress"
-    return Entry(seq, for_viewer(test_id, seq, checked), kind, stored_ms)
+    return Entry(seq, for_viewer(test_id, seq, checked), kind, stored_ms, ends=checked.event.terminal)
 
 
 def index_after(entries: Sequence[Entry], cursor: int) -> int:
@@ -94,3 +97,15 @@ class Ring:
             self.after = self.entries[cut - 1].seq
             del self.entries[:cut]
             self.bytes = size
+
+
+def has_ended(entries: Sequence[Entry], released: int, snapshot: Snapshot | None) -> bool:
+    """Whether the event at `released`, a run's newest one that went out, has ended it.
+
+    Args:
+        entries: the newest ones at hand.
+        snapshot: of the run, which may be older than its newest event; None when there is none.
+    """
+    if entries and entries[-1].seq == released:
+        return entries[-1].ends
+    return snapshot is not None and snapshot.ended and snapshot.seq == released

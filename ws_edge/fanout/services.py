@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from ws_edge.fanout.repair import LogSource
 from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.unreadable import UnreadableEvents
+
+State = Literal["opening", "open", "missing", "deleted", "closed"]
+"""Of a topic."""
 
 
 class Services(LogSource, Protocol):

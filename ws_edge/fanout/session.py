@@ -55,6 +55,10 @@ class Owner(Protocol):
     def state(self) -> str:
         """ "deleted" once the run was deleted."""
 
+    @property
+    def ended(self) -> bool:
+        """Viewers that are live have the run's last event."""
+
     def pump(self, session: Session) -> None:
         """Writes what the session lacks, as far as the viewer takes it."""
 

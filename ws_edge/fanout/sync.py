@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from broker.contract.position import Decision
+from broker.contract.position import Decision, Position
 from broker.contract.snapshot import Snapshot
 from ws_edge.encoding import Encoding
 
@@ -37,6 +37,7 @@ class SyncCache:
             return known[1]
         frame = encoding.control(
             "sync",
+            None if decision.outcome == "recovered" else Position(epoch, 0),  # it has said its position itself
             testId=self._test_id,
             outcome=decision.outcome,
             reason=decision.reason,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from broker.contract.ports import LiveEvent
 from broker.contract.position import Decision, Position
@@ -25,20 +25,17 @@ from ws_edge.fanout.continuity import Continuity, Verdict
 from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.repair import Repair
 from ws_edge.fanout.replay import ReplayPage
-from ws_edge.fanout.resume import NOWHERE, READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
-from ws_edge.fanout.ring import Entry, Ring, entry_of
-from ws_edge.fanout.services import Services, TopicStatistics
+from ws_edge.fanout.resume import ASKED, NOWHERE, READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
+from ws_edge.fanout.ring import Entry, Ring, entry_of, has_ended
+from ws_edge.fanout.services import Services, State, TopicStatistics
 from ws_edge.fanout.session import Audience, Session, Viewer
 from ws_edge.fanout.sync import SyncCache
 from ws_edge.fanout.throttle import Throttle
-
-State = Literal["opening", "open", "missing", "deleted", "closed"]
 
 LEADER_CHECK_AFTER_SPLICE_S: Final = 0.25
 """Interest takes time to spread in a cluster: an event stored during the splice may have been missed."""
 LEADER_CHECK_EVERY_S: Final = 2.0
 LEADER_CHECK_AT_LEAST_EVERY_S: Final = 10.0
-_UNDECIDED: Final = (Stage.ASKED, Stage.JUDGING)
 
 
 class Topic:
@@ -59,8 +56,7 @@ class Topic:
         self.epoch = ""
         """The life of the stream that the positions belong to; empty until opened."""
         self.order = Continuity()
-        self.figures = figures
-        self.live = Audience(self.figures)
+        self.figures, self.live = figures, Audience(figures)
         self.behind: set[Session] = set()
         self.sent_at = 0.0
         """When something last went out to all live sessions, loop time."""
@@ -70,19 +66,16 @@ class Topic:
         """Since when it has no session, loop time."""
         self.check_at = 0.0
         """When to ask the leader whether anything was missed, loop time."""
-        self._services = services
-        self._loop = asyncio.get_running_loop()
+        self._services, self._loop = services, asyncio.get_running_loop()
         self._ring = Ring(0)
-        self._batches = BatchCache(test_id)
-        self._syncs = SyncCache(test_id)
+        self._batches, self._syncs = BatchCache(test_id), SyncCache(test_id)
         self._throttle: Throttle[Entry] = Throttle(progress_interval_s)
         self._throttle_timer: asyncio.TimerHandle | None = None
-        self._high_water_bytes = high_water_bytes
+        self._high_water_bytes, self._on_quiet = high_water_bytes, on_quiet
         self._outbox: list[Entry] = []
         self._fresh: list[int] = []
         """When the broker stored those of the outbox that the throttle has not held back, ms since 1970."""
         self._fallback: Snapshot | None = None
-        self._on_quiet = on_quiet
         self._repair = Repair(self, services)
         self._repair.open()
 
@@ -191,13 +184,14 @@ class Topic:
         return plan_catch_up(session.cursor, order, ring_after, session.leader_answer, page), page
 
     def _place_of(self, session: Session) -> int:
-        if session.stage in _UNDECIDED:
+        if session.stage in ASKED:
             return 0 if session.asked is None else session.asked.seq
         return session.cursor
 
     def _next_batch(self, session: Session, entries: list[Entry]) -> bytes:
         released = self.order.released
-        frame, cursor, events = self._batches.frame(session.viewer.encoding, entries, session.cursor, released)
+        asked = (session.viewer.encoding, entries, session.cursor, released, self.epoch)
+        frame, cursor, events = self._batches.frame(*asked)
         self.figures.on_batch(len(frame), events)
         # When nothing comes before the head although entries follow it, it is not retained any more.
         session.cursor = cursor if cursor > session.cursor else released
@@ -223,6 +217,13 @@ class Topic:
         self._services.replay.request(self.test_id, cursor, on_page)
 
     # -- events --------------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """The newest event that went out to viewers has ended the run, as far as is known here."""
+        snapshot, last = self._services.snapshot(self.test_id) or self._fallback, self.order.released
+        page = None if self._ring.entries else self._services.replay.cached(self.test_id, last - 1)
+        return has_ended(self._ring.entries if page is None else page.entries, last, snapshot)
 
     def since(self, seq: int) -> list[Entry] | None:
         """All events after `seq` that were received, released or not; None when they are not all at hand."""
@@ -280,7 +281,7 @@ class Topic:
         if self.live:
             self.figures.on_sent(self._fresh)
             sends = self.figures.sends
-            refused = self.live.offer(lambda encoding: framed(self.test_id, encoding, entries), self._high_water_bytes)
+            refused = self.live.offer(lambda by: framed(self.test_id, by, entries, self.epoch), self._high_water_bytes)
             self.sent_at = self._loop.time()
             self.figures.deliveries += count_of(entries) * (self.figures.sends - sends)
             for session in refused:
@@ -292,9 +293,9 @@ class Topic:
 
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""
-        fields: dict[str, Any] = {"testId": self.test_id, "head": self.order.released}
-        fields["stale"] = self._services.stale or None
-        self.live.offer(lambda encoding: encoding.control("heartbeat", **fields), self._high_water_bytes)
+        at, run, stale = Position(self.epoch, self.order.released), self.test_id, self._services.stale or None
+        fields: dict[str, Any] = {"testId": run, "head": at.seq, "stale": stale}
+        self.live.offer(lambda by: by.control("heartbeat", at, **fields), self._high_water_bytes)
         self.sent_at = self._loop.time()
 
     # -- what was missed -----------------------------------------------------------------------------------------
@@ -378,7 +379,7 @@ class Topic:
         self.behind.update(self.live)
         self.live.clear()
         for session in self.behind:
-            if session.stage not in _UNDECIDED:
+            if session.stage not in ASKED:
                 wrong = disproved is not None and session.cursor >= disproved
                 session.asked = Position(self.epoch, NOWHERE if wrong else session.cursor)
             session.stage, session.leader_answer = Stage.ASKED, None

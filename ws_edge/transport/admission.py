@@ -55,13 +55,17 @@ class Admission:
         """The counts as they are now."""
         return AdmissionStatistics(self.open, len(self._by_address), self.refused, self._max_sockets)
 
-    def enter(self, address: str, now: float) -> Refused | None:
-        """Lets a socket in and returns None, or says why not. Every socket that is let in has to `leave`."""
-        refused = self._judge(address, now)
+    def enter(self, address: str, now: float, *, handshake: bool = True) -> Refused | None:
+        """Lets a socket in and returns None, or says why not. Every socket that is let in has to `leave`.
+
+        Args:
+            handshake: it counts against their rate. Viewers that poll come again and again, and have a quota of theirs.
+        """
+        refused = self._judge(address, now, handshake)
         if refused is not None:
             self.refused += 1
             return refused
-        self._tokens -= 1
+        self._tokens -= handshake
         self.open += 1
         self._by_address[address] = self._by_address.get(address, 0) + 1
         return None
@@ -75,14 +79,14 @@ class Admission:
         else:
             del self._by_address[address]
 
-    def _judge(self, address: str, now: float) -> Refused | None:
+    def _judge(self, address: str, now: float, handshake: bool) -> Refused | None:
         if self.open >= self._max_sockets:
             return Refused("node_full", f"this node has its {self._max_sockets} sockets", 5)
         if self._max_per_address and self._by_address.get(address, 0) >= self._max_per_address:
             text = f"{address} has its {self._max_per_address} sockets on this node"
             hint = "if it is a proxy, name it in TESTCAST_EDGE_TRUSTED_PROXIES"
             return Refused("address_full", f"{text}; {hint}", 30)
-        if self._rate:
+        if self._rate and handshake:
             self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
             self._filled_at = now
             if self._tokens < 1:

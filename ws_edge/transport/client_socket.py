@@ -124,4 +124,4 @@ class ClientSocket(SocketWriter):
 
     def send_control(self, kind: str, **fields: object) -> None:
         """Tells the client something."""
-        self.write(ENCODING.control(kind, **fields))
+        self.write(self.encoding.control(kind, **fields))

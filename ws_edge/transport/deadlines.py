@@ -9,17 +9,20 @@ its turn. Connections carry no timer: the node asks a few times a second which a
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from broker.contract.errors import BadInput
 from broker.log import RateLimited
 from ws_edge.transport import handshake, request_head, told
-from ws_edge.transport.entrance import address_of, check_names, check_upgrade, open_socket
+from ws_edge.transport.entrance import address_of, check_names, check_upgrade, open_socket, open_stream
 from ws_edge.transport.forwarded import client_address
 from ws_edge.transport.handshake import Refusal, without_prefix
 from ws_edge.transport.request_head import Body, Head
 from ws_edge.transport.services import Services
+from ws_edge.transport.stream_request import check_count, stream_request
 
 HEADER_S: Final = 5.0
 BODY_S: Final = 10.0
@@ -46,7 +49,7 @@ class DeadlineHttp(HttpToolsProtocol):
         self.ended = False
         """Nothing that comes is read any more."""
         self.asks_for_socket = False
-        """The newest request asks for an upgrade."""
+        """The newest request asks for an upgrade, or for a stream."""
         self.head: Head | None = None
         """Of the request that is judged at the moment."""
 
@@ -115,6 +118,8 @@ class DeadlineHttp(HttpToolsProtocol):
                 raise request_head.bad("nothing may follow a request for an upgrade before its answer")
             self._upgrade(head, target)
             return
+        if self._is_stream(head, target, body):
+            return
         self.body = body
         if body is not None:
             self._wait_until(BODY_S)
@@ -124,11 +129,32 @@ class DeadlineHttp(HttpToolsProtocol):
     def _upgrade(self, head: Head, target: bytes) -> None:
         request = handshake.request_of(head.method, target, head.headers())
         check_upgrade(self.node, request)
+        self._hand_over()
+        open_socket(self.config, self.server_state, self.app_state, self.transport, request)
+
+    def _is_stream(self, head: Head, target: bytes, body: Body | None) -> bool:
+        """Makes the connection a stream of server-sent events, where the request asks for one."""
+        request = handshake.request_of(head.method, target, head.headers())
+        try:
+            asked = stream_request(request)
+        except BadInput as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, error.code, error.message) from None
+        if asked is None:
+            return False
+        self.asks_for_socket = True
+        if body is not None or self.received:
+            raise request_head.bad("nothing may follow a request for a stream: its answer ends with the connection")
+        check_count(asked, self.node.config.limits.max_tests_in_address)
+        self._hand_over()
+        open_stream(self.config, self.server_state, self.app_state, self.transport, request, asked)
+        return True
+
+    def _hand_over(self) -> None:
+        """Another protocol has the connection from here on."""
         self._leave()
         self.ended = True
         self.connections.discard(self)
         self.flow.resume_reading()
-        open_socket(self.config, self.server_state, self.app_state, self.transport, request)
 
     @property
     def answering(self) -> bool:

@@ -7,10 +7,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ws_edge.transport import handshake
+from ws_edge.transport.event_stream import EventStream
 from ws_edge.transport.forwarded import Header, is_trusted, limited_address
 from ws_edge.transport.handshake import Refusal
 from ws_edge.transport.hosts import check_named_by_proxy
 from ws_edge.transport.services import Services
+from ws_edge.transport.stream_request import StreamRequest
 from ws_edge.transport.websocket import ViewerSocket
 
 if TYPE_CHECKING:
@@ -53,6 +55,21 @@ def open_socket(
     viewer.connection_made(transport)
     transport.set_protocol(viewer)
     viewer.upgrade(request, at_once=True)
+
+
+def open_stream(
+    config: Config,
+    server_state: ServerState,
+    app_state: dict[str, Any],
+    transport: asyncio.Transport,
+    request: handshake.Request,
+    asked: StreamRequest,
+) -> None:
+    """Makes the connection a stream of server-sent events, which answers the request from here on."""
+    viewer = EventStream(config, server_state, app_state, asked)
+    viewer.connection_made(transport)
+    transport.set_protocol(viewer)
+    viewer.begin(request)
 
 
 def counted_address(node: Services, transport: asyncio.Transport) -> str:

@@ -76,6 +76,25 @@ def admit(node: Services, request: handshake.Request, entered: Entered) -> Admit
     """
     if request.path != PATH:
         raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"the WebSocket is at {PATH}")
+    return _admitted(request, identify(node, request, entered), entered)
+
+
+async def admit_later(node: Services, request: handshake.Request, entered: Entered) -> Admitted:
+    """Like `admit`, for a request that it was undecided about.
+
+    Raises:
+        Refusal: with the response to send.
+    """
+    return _admitted(request, await identify_later(node, request, entered), entered)
+
+
+def identify(node: Services, request: handshake.Request, entered: Entered) -> Principal:
+    """Who wants to be a viewer, by a socket or a stream.
+
+    Raises:
+        Refusal: it is not let in; with the response to send.
+        Undecided: `identify_later` can tell.
+    """
     reason = why_refused(node.config, request.headers.get, entered.peer)
     if reason is not None:
         audit.refused(_ASKED_FOR, "foreign_origin", subject="unknown", **_who(entered))
@@ -84,14 +103,15 @@ def admit(node: Services, request: handshake.Request, entered: Entered) -> Admit
         principal = node.access.identify(_proofs(node, request, entered))
     except TestcastError as error:
         raise _not_let_in(node, error, entered) from None
-    return _admitted(node, request, principal, entered)
+    _check_staying(node)
+    return principal
 
 
-async def admit_later(node: Services, request: handshake.Request, entered: Entered) -> Admitted:
-    """Like `admit`, for a request that it was undecided about.
+async def identify_later(node: Services, request: handshake.Request, entered: Entered) -> Principal:
+    """Like `identify`, with a look elsewhere.
 
     Raises:
-        Refusal: with the response to send.
+        Refusal: it is not let in; with the response to send.
     """
     _check_staying(node)
     try:
@@ -101,7 +121,8 @@ async def admit_later(node: Services, request: handshake.Request, entered: Enter
         raise _not_let_in(node, error, entered) from None
     except TimeoutError:
         raise _not_let_in(node, BrokerUnavailable("it took too long to find out who sends this"), entered) from None
-    return _admitted(node, request, principal, entered)
+    _check_staying(node)
+    return principal
 
 
 def _proofs(node: Services, request: handshake.Request, entered: Entered) -> Header:
@@ -111,8 +132,7 @@ def _proofs(node: Services, request: handshake.Request, entered: Entered) -> Hea
     return with_own_cookies(node.config, request.headers.get, entered.peer)
 
 
-def _admitted(node: Services, request: handshake.Request, principal: Principal, entered: Entered) -> Admitted:
-    _check_staying(node)
+def _admitted(request: handshake.Request, principal: Principal, entered: Entered) -> Admitted:
     return Admitted(handshake.accept(request, entered.request_id), principal, request.headers.get("origin"))
 
 
