@@ -10,7 +10,7 @@ _WHOLE_LINES: Final = re.compile(rb"^[ \t]*(?:/\*(?:[^*]|\*(?!/))*+\*/|//[^\n]*)
 _TYPES: Final = re.compile(rb"/\*\* @type \{[^\n\"'`]*?\} \*/ ?")
 """Casts within a line, for the type checker. One that names a module is left: its quotes might be those of a text."""
 _ENDS: Final = re.compile(rb"(?<=[;,{}()\[\]]) +// [^\n\"'`]*$", re.MULTILINE)
-"""Remarks at the end of a line. No text is open there: it would have to be closed on the same line, after the remark."""
+"""Remarks at the end of a line. No text is open there: its end would follow on the same line."""
 _INDENTATION: Final = re.compile(rb"^[ \t]+", re.MULTILINE)
 """No text of the sources has several lines."""
 
