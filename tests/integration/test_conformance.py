@@ -232,13 +232,15 @@ async def test_the_resume_table_in_the_whole_client_in_node(world: World) -> Non
     assert await by_node(world.edge.url, [row for row, _ in rows]) == [expected for _, expected in rows]
 
 
-async def test_the_resume_table_in_the_whole_client_by_polling(world: World) -> None:
-    """No socket passes: what comes, comes by `getEvents`. One client for all rows would be quicker, and prove less."""
+@pytest.mark.parametrize("by", ["a stream", "polling"])
+async def test_the_resume_table_in_the_whole_client_without_a_socket(world: World, by: str) -> None:
+    """What comes, comes as a stream over HTTP or by `getEvents`. One client for all rows is quicker, and proves less."""
     rows = [row for row in rows_for_the_client(world) if row[1].reset != "ahead"][3:10:2]
     async with Proxy(world.edge.port) as proxy:
         proxy.sockets = "refuse"
+        proxy.streams = "pass" if by == "a stream" else "refuse"
         assert await by_node(proxy.url, [row for row, _ in rows]) == [expected for _, expected in rows]
-        assert proxy.upgrades >= len(rows)
+        assert proxy.upgrades >= len(rows) and proxy.streams_asked >= len(rows)
 
 
 IN_A_BROWSER = """async ([id, position]) => {
