@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
-	simulate bench autobahn wheel screenshot lock charts sbom schemas fuzz clean
+	clients simulate bench autobahn wheel screenshot lock charts sbom schemas fuzz clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -80,6 +80,9 @@ upgrades: setup  ## rolls edges and publishers from the previous version to this
 
 natscli: setup  ## backup and restore with NATS' own tool, made from the Go module proxy where PATH has none (two minutes)
 	$(BIN)/python scripts/nats_cli.py $(BIN)/pytest -q tests/integration/test_nats_cli.py $(ARGS)
+
+clients: setup  ## clients in other languages at real edges; needs Go (an empty cache of Go costs it a minute, once)
+	$(BIN)/pytest -q tests/integration/test_go_client.py $(ARGS)
 
 simulate: setup  ## a million viewers on paper: edges, broker traffic, storms, from measured figures (docs/scale.md)
 	$(BIN)/python -m tests.bench simulate $(ARGS)
