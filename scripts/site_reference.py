@@ -1,7 +1,6 @@
 """Pages of reference that are made from the code: the Python API from its docstrings, the command from its options.
 
-mkdocstrings would do the first as well. It costs ten more packages and a second reading of the sources, for the forty
-names that are public here.
+mkdocstrings would do the first as well, and would bring twelve packages along for the forty names that are public here.
 """
 
 import ast
@@ -137,21 +136,33 @@ def _members(item: type, name: str) -> Iterator[str]:
 
 
 def _signature(function: Any, name: str, without: tuple[str, ...] = ()) -> str:
+    """How a function is called, on one line or, where that is too long, a line for each parameter."""
     signature = inspect.signature(function)
     given = [each for each in signature.parameters.values() if each.name not in without]
-    plain = signature.replace(parameters=given)
-    text = re.sub(r"<function [\w.]*<lambda> at 0x[0-9a-f]+>", "...", str(plain)).replace("'", "")
-    kind = "async " if inspect.iscoroutinefunction(function) else ""
-    line = f"{kind}{name}{text}"
-    if len(line) > 90 and given:
-        bare = [
-            re.sub(r"<function [\w.]*<lambda> at 0x[0-9a-f]+>", "...", str(each)).replace("'", "") for each in given
-        ]
-        keyword = next((at for at, each in enumerate(given) if each.kind is each.KEYWORD_ONLY), None)
-        if keyword is not None and not any(each.kind is each.VAR_POSITIONAL for each in given):
-            bare.insert(keyword, "*")
-        line = f"{kind}{name}(\n" + "".join(f"    {each},\n" for each in bare) + f"){text[text.rindex(')') + 1 :]}"
+    parts = [_parameter(each) for each in given]
+    named = next((at for at, each in enumerate(given) if each.kind is each.KEYWORD_ONLY), None)
+    if named is not None and not any(each.kind is each.VAR_POSITIONAL for each in given):
+        parts.insert(named, "*")
+    head = f"{'async ' if inspect.iscoroutinefunction(function) else ''}{name}"
+    returned = "" if signature.return_annotation is signature.empty else f" -> {_type(signature.return_annotation)}"
+    line = f"{head}({', '.join(parts)}){returned}"
+    if len(line) > 90 and parts:
+        line = f"{head}(\n" + "".join(f"    {each},\n" for each in parts) + f"){returned}"
     return f"```python\n{line}\n```\n"
+
+
+def _parameter(each: inspect.Parameter) -> str:
+    stars = "*" if each.kind is each.VAR_POSITIONAL else "**" if each.kind is each.VAR_KEYWORD else ""
+    text = f"{stars}{each.name}"
+    if each.annotation is not each.empty:
+        text += f": {_type(each.annotation)}"
+    if each.default is each.empty:
+        return text
+    return f"{text} = {'...' if callable(each.default) else repr(each.default)}"
+
+
+def _type(annotation: Any) -> str:
+    return str(annotation if isinstance(annotation, str) else inspect.formatannotation(annotation))
 
 
 # -- the command --------------------------------------------------------------------------------------------------
@@ -170,6 +181,7 @@ def _command(each: click.Command, name: str, level: int) -> Iterator[str]:
     yield f"{'#' * level} {name}\n\n```text\n{usage}\n```\n"
     yield _help(each.help or "")
     records = [found for each_option in each.get_params(context) if (found := each_option.get_help_record(context))]
+    records = [(names, text) for names, text in records if text]  # an argument stands in the usage
     if records:
         rows = "".join(f"| `{_cell(names)}` | {_cell(text)} |\n" for names, text in records)
         yield f"| option | |\n| --- | --- |\n{rows}"

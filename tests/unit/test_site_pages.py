@@ -101,3 +101,12 @@ def test_a_docstring_becomes_markdown() -> None:
         "**Args**\n\n* `edge`: the address, over two lines.\n* `after`, `epoch`: the position.\n\n"
         "**Raises on opening**\n\nNotFound; Fenced when it ended.\n"
     )
+
+
+def test_a_signature_shows_types_and_defaults() -> None:
+    page = site_reference.python()
+    assert "async TestRun.complete(" in page
+    assert "game_url: str = ''," in page
+    assert "on_state: Callable[[State], None] = ...," in page
+    assert "### EdgeRefused" in page
+    assert "* `test_id`: the run" in page
