@@ -6,6 +6,7 @@ One build serves all tests of this file. They need no server.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
@@ -13,9 +14,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from markdown_it import MarkdownIt
 from playwright.async_api import Page, Request, expect
 
 import build_site
+import site_pages
 import testcast
 from testcast.cli.main import cli
 
@@ -24,19 +27,27 @@ WIDE = ("index.html", "comparison.html", "protocol.html", "reference/settings.ht
 """Pages with wide tables, long lines of code, large pictures."""
 
 
+_COUNTED = ("h2", "h3", "li", "table", "tr", "pre", "blockquote", "img")
+
+
 class _Parsed(HTMLParser):
-    """What a page links to, loads, and can be linked to."""
+    """What a page links to, loads, and can be linked to; and how many lists, tables and so on its article has."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.links: list[str] = []
         self.loads: list[str] = []
         self.anchors: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self._in_article = "<article" not in text
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Notes one tag."""
         given = {name: value or "" for name, value in attrs}
+        self._in_article = self._in_article or tag == "article"
+        if self._in_article and tag in _COUNTED:
+            self.counts[tag] += 1
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
@@ -44,6 +55,10 @@ class _Parsed(HTMLParser):
             self.loads.append(given.get("href", ""))
         else:
             self.loads += [given[name] for name in ("src", "srcset", "data", "poster") if name in given]
+
+    def handle_endtag(self, tag: str) -> None:
+        """Notes the end of the article."""
+        self._in_article = self._in_article and tag != "article"
 
 
 @cache
@@ -90,6 +105,18 @@ def test_no_page_loads_anything_from_outside(site: Path) -> None:
     assert [load for load in loads if urlsplit(load).scheme not in ("", "data") or load.startswith("//")] == []
     styles = "\n".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)\"']+", styles) == []
+
+
+def test_a_page_is_on_the_site_what_it_is_on_a_forge(site: Path) -> None:
+    # The site's Markdown wants a blank line before a list, and four blanks before what belongs to an item.
+    forge = MarkdownIt("commonmark").enable("table")
+    differ: list[str] = []
+    for path in (ROOT / "broker" / "PROTOCOL.md", *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        page = (site / site_pages.staged(path.relative_to(ROOT).as_posix())).with_suffix(".html")
+        if path.name != "README.md" and page.is_file():
+            here, there = _parsed(page).counts, _Parsed(forge.render(path.read_text(encoding="utf-8"))).counts
+            differ += [f"{path.name}: {tag} {there[tag]}, {here[tag]}" for tag in _COUNTED if here[tag] != there[tag]]
+    assert differ == []
 
 
 def test_the_reference_has_every_public_name_and_every_command(site: Path) -> None:
