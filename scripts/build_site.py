@@ -104,14 +104,12 @@ def reference() -> dict[str, str]:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     running = site_pages.section(readme, "Running it for others")
     table = running[running.index("| variable |") :]
-    settings, limits = (
-        site_pages.page("README.md", text, _is_file).replace("](", "](../").replace("](../http", "](http")
-        for text in (table, site_pages.section(readme, "Limits"))
-    )
+    table = site_pages.page("README.md", table, _is_file, at="reference/settings.md")
+    limits = site_pages.page("README.md", site_pages.section(readme, "Limits"), _is_file, at="reference/limits.md")
     return {
         "reference/python.md": site_reference.python(),
         "reference/command.md": site_reference.command(),
-        "reference/settings.md": _SETTINGS_HEAD + settings,
+        "reference/settings.md": _SETTINGS_HEAD + table,
         "reference/limits.md": _LIMITS_HEAD + limits,
     }
 

@@ -66,18 +66,19 @@ def local(link: str, path: str) -> str | None:
     return normpath(join(dirname(path), target))
 
 
-def page(path: str, text: str, is_file: Callable[[str], bool]) -> str:
+def page(path: str, text: str, is_file: Callable[[str], bool], at: str = "") -> str:
     """The text of a page of the repository as it stands on the site: with links that lead to other pages of the site.
 
     Args:
         path: the page, as a path of the repository.
         is_file: whether the repository has a file of that path; a link to anything else becomes its text.
+        at: where the text stands among the site's pages, if it is only a part of that page.
     """
-    here = staged(path)
+    here = at or staged(path)
 
     def moved(found: re.Match[str]) -> str:
         link = found[1]
-        target = local(link, path)
+        target = path if at and link.startswith("#") else local(link, path)
         if target is None or not (is_file(target) or target in MADE.values()):
             return found[0]
         anchor = link.partition("#")[2]

@@ -23,7 +23,14 @@ import testcast
 from testcast.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-WIDE = ("index.html", "comparison.html", "protocol.html", "reference/settings.html", "reference/python.html")
+WIDE = (
+    "index.html",
+    "concepts.html",
+    "comparison.html",
+    "protocol.html",
+    "reference/settings.html",
+    "reference/python.html",
+)
 """Pages with wide tables, long lines of code, large pictures."""
 
 

@@ -54,6 +54,12 @@ def test_links_lead_to_where_pages_stand_on_the_site(path: str, text: str, becom
     assert site_pages.page(path, text, FILES.__contains__) == becomes + "\n"
 
 
+def test_a_part_of_the_readme_stands_elsewhere() -> None:
+    text = "[a](docs/access.md) [l](#limits) [t](#three-ways-to-use-it) <https://example.org>"
+    moved = "[a](../access.md) [l](limits.md) [t](../index.md) <https://example.org>\n"
+    assert site_pages.page("README.md", text, FILES.__contains__, at="reference/settings.md") == moved
+
+
 def test_a_file_is_shown_whole_also_where_it_has_fences() -> None:
     shown = site_pages.source("a/b.py", 'TEXT = """\n```\ncode\n```\n"""\n')
     assert "````python\nTEXT" in shown
