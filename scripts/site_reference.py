@@ -91,7 +91,8 @@ def _item(item: Any, prefix: str = "") -> str:
     if issubclass(item, TestcastError):
         base = item.__mro__[1].__name__
         described = docstring(vars(item).get("__doc__"))
-        return f"{head}Code `{item.code}`, a kind of `{base}`.\n\n{described}\n"
+        kind = f"Code `{item.code}`, a kind of" if "code" in vars(item) else "A kind of"
+        return f"{head}{kind} `{base}`.\n\n{described}\n"
     members = [*_attributes(item), *_members(item, name)]
     own = vars(item).get("__doc__") or ""
     made_by_type = own.startswith(f"{item.__name__}(")  # what NamedTuple writes where a class has no docstring
