@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
-	clients simulate bench autobahn wheel screenshot lock charts sbom schemas fuzz clean
+	clients simulate bench autobahn wheel screenshot lock charts sbom schemas fuzz site clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -130,6 +130,9 @@ sbom: setup  ## bills of materials (CycloneDX) of what the locks install, into d
 	$(BIN)/python scripts/sbom.py testcast --lock requirements.lock > dist/testcast.cdx.json
 	$(BIN)/python scripts/sbom.py testcast-extras --lock requirements-agent.lock --lock requirements-observe.lock --lock requirements-mcp.lock > dist/testcast-extras.cdx.json
 
+site: setup  ## the documentation as a site, into site/: open its index.html; needs no server and no network
+	$(BIN)/python scripts/build_site.py $(ARGS)
+
 clean:  ## the environment and every cache; the next target makes them again
-	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
+	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
