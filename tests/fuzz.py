@@ -29,7 +29,7 @@ from tests.harness import NO_SUCH_TEST, EdgeProcess, PatientStreams, begin, publ
 
 CHECKS: Final = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
-    *("response_schema_conformance", "unsupported_method", "allow_header_conformance"),
+    *("response_schema_conformance", "negative_data_rejection", "unsupported_method", "allow_header_conformance"),
 )
 UNLIMITED: Final = {
     f"TESTCAST_EDGE_{each}_PER_S": "0" for each in ("SUBMITS", "CANCELS", "PUBLISHES", "LISTS", "READS", "SIGN_INS")
