@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 import pytest
@@ -15,6 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>", "2>&1"}
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Options such as --token-file set variables when they are parsed: they do not stay."""
+    with patch.dict(os.environ):
+        yield
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
