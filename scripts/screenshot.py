@@ -255,6 +255,7 @@ async def photograph_an_outage(camera: Camera) -> None:
     """Takes the screenshots of a page that has lost its edge: reconnecting, then polling."""
     page = camera.page
     await page.route("**/rpc/listTests*", lambda route: route.abort())
+    await page.route("**/events?*", lambda route: route.abort())
     await camera.cut()
     await camera.connection_status("Reconnecting 3/10")
     await page.locator("#connection").click()

@@ -51,7 +51,7 @@ class Rewrite(NamedTuple):
 
 
 class Proxy:
-    """Forwards to one port of this machine. WebSockets and plain HTTP have separate modes.
+    """Forwards to one port of this machine. WebSockets, plain HTTP and the page's event streams have separate modes.
 
     An async context manager. The modes may be changed at any time. `refuse` affects new connections (`cut` resets the
     existing ones), and `stall` affects all of them. `pass` forwards the bytes that were held back.
@@ -65,6 +65,10 @@ class Proxy:
         self._links: dict[_Link, asyncio.Task[None]] = {}
         self.sockets: Mode = "pass"
         self.http: Mode = "pass"
+        self.streams: Mode = "pass"
+        """Of requests for `/events`, as a page makes them that has no socket. Only while `http` is "pass"."""
+        self.streams_asked = 0
+        """Number of such requests, with any result."""
         self.port = 0
         self.upgrades = 0
         """Number of requested WebSocket upgrades, with any result."""
@@ -115,8 +119,7 @@ class Proxy:
         self._links[link] = task
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            link.upgrade = b"upgrade: websocket" in head.lower()
-            self.upgrades += link.upgrade
+            self._look(link, head)
             if self._mode(link) == "refuse":
                 return
             changed = head if self._rewrite is None else self._rewrite(head)
@@ -140,8 +143,9 @@ class Proxy:
 
     async def _pump(self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65_536):
+            begun = sink is link.onward and self._look(link, data)
             await self._unstalled(link)
-            if self._mode(link) == "refuse" and not link.upgrade:
+            if self._mode(link) == "refuse" and (begun or not link.upgrade):
                 break  # a persistent connection would forward the next request in spite of the mode
             sink.write(data)
             await sink.drain()
@@ -153,8 +157,21 @@ class Proxy:
         while self._mode(link) == "stall":
             await asyncio.sleep(0.02)
 
+    def _look(self, link: _Link, data: bytes) -> bool:
+        """Whether a request for a socket or a stream begins here. A client sends it on any connection that is free."""
+        if not data.startswith(b"GET "):
+            return False
+        stream, upgrade = b"/events?" in data.split(b"\r\n", 1)[0], b"upgrade: websocket" in data.lower()
+        self.streams_asked += stream
+        self.upgrades += upgrade
+        link.stream |= stream
+        link.upgrade |= upgrade
+        return stream or upgrade
+
     def _mode(self, link: _Link) -> Mode:
-        return self.sockets if link.upgrade else self.http
+        if link.upgrade:
+            return self.sockets
+        return self.streams if link.stream and self.http == "pass" else self.http
 
 
 def _without_upgrade(head: bytes) -> bytes:
@@ -168,6 +185,7 @@ class _Link:
         self.client = client
         self.onward: asyncio.StreamWriter | None = None
         self.upgrade = False
+        self.stream = False
 
     def abort(self) -> None:
         for writer in (self.client, self.onward):

@@ -7,10 +7,15 @@ from typing import Final
 
 _WHOLE_LINES: Final = re.compile(rb"^[ \t]*(?:/\*(?:[^*]|\*(?!/))*+\*/|//[^\n]*)[ \t]*$", re.MULTILINE)
 """Comments with nothing else on their lines, which are nearly all. No text of the sources has a line like that."""
+_TYPES: Final = re.compile(rb"/\*\* @type \{[^\n\"'`]*?\} \*/ ?")
+"""Casts within a line, for the type checker. One that names a module is left: its quotes might be those of a text."""
+_ENDS: Final = re.compile(rb"(?<=[;,{}()\[\]]) +// [^\n\"'`]*$", re.MULTILINE)
+"""Remarks at the end of a line. No text is open there: its end would follow on the same line."""
 _INDENTATION: Final = re.compile(rb"^[ \t]+", re.MULTILINE)
 """No text of the sources has several lines."""
 
 
 def without_comments(source: bytes) -> bytes:
     """A script or a style sheet without comments and indentation. Every line keeps its number, for error messages."""
-    return _INDENTATION.sub(b"", _WHOLE_LINES.sub(lambda found: b"\n" * found[0].count(b"\n"), source))
+    lines = _WHOLE_LINES.sub(lambda found: b"\n" * found[0].count(b"\n"), source)
+    return _INDENTATION.sub(b"", _ENDS.sub(b"", _TYPES.sub(b"", lines)))

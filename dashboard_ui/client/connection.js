@@ -10,8 +10,9 @@
  *   refused     the edge closed with a 44xx code: no attempts. After 4401 a client that can get another proof of who it
  *               is (`renews`) tries once with that before it gives up
  *
- * Polling is not a state. It runs during `waiting` and `connecting` after two failed attempts (see `polls`). A socket
- * that delivers ends it; a socket that fails again does not restart it.
+ * What carries events meanwhile is not a state of it, but a machine of its own (`FALLBACK`). It runs during `waiting` and
+ * `connecting` after two failed attempts (see `polls`). A socket that delivers ends it; a socket that fails again does not
+ * restart it.
  *
  * On `wake`, one request over HTTP is sent in addition to whatever the socket does (the effect `look`). The page is
  * current after one round trip, even if the socket is dead.
@@ -21,7 +22,7 @@
 export const BACKOFF_MS = [1000, 2000, 4000, 8000, 16_000, 30_000];
 /** Attempts that are counted. After them, one attempt every 30 s without end. */
 export const MAX_ATTEMPTS = 10;
-/** Failed attempts before polling starts. */
+/** Failed attempts before the fallback starts. */
 export const POLL_AFTER_FAILURES = 2;
 /** Without a frame for this long the socket is dead: an edge sends a heartbeat every 15 s, and two are missing. */
 export const SILENCE_MS = 35_000;
@@ -185,7 +186,7 @@ export function backoffMs(attempt, random) {
   return base * (0.8 + 0.2 * random);
 }
 
-/** Whether to poll during the attempts. @param {Connection} c */
+/** Whether something else is needed during the attempts: a stream over HTTP, or polling. @param {Connection} c */
 export function polls(c) {
   return c.wanted && c.failures >= POLL_AFTER_FAILURES && (c.state === "waiting" || c.state === "connecting");
 }
@@ -195,3 +196,66 @@ function asked(event) {
   const ms = event?.retryAfterMs;
   return typeof ms === "number" && ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : undefined;
 }
+
+/** A stream that has delivered nothing for this long is not waited for: polling starts beside it. */
+export const STREAM_MS = 3000;
+/** A stream that has lived for this long resets the waits between streams. */
+export const STEADY_MS = 10_000;
+
+/**
+ * What carries events while sockets fail: a stream over HTTP (stream.js), or polling where that fails too.
+ *
+ *   off        not needed
+ *   asked      a stream is asked for; nothing was delivered on it
+ *   both       so it is, for more than 3 s: the edge is polled meanwhile
+ *   streaming  the stream delivers. It does not tell of pictures: these are polled
+ *   polling    the edge is polled; the next stream is asked for at `deadlineAt`
+ *
+ * @type {Fallback}
+ */
+export const OFF = { state: "off", deadlineAt: Infinity, tries: 0, askedAt: 0 };
+
+/** @type {FallbackCell} */
+const keep = (f) => [f, []];
+/** @type {FallbackCell} */
+const end = () => [OFF, ["close", "rest"]];
+/** @param {Fallback["state"]} state @param {number} ms @returns {FallbackCell} */
+const ask = (state, ms) => (f, _, { now }) => [{ ...f, state, askedAt: now, deadlineAt: now + ms }, ["stream"]];
+/** @type {FallbackCell} */
+const pollToo = (f, _, { now }) => [{ ...f, state: "both", deadlineAt: now + SILENCE_MS }, ["poll"]];
+/** @type {FallbackCell} */
+const flow = (f, _, { now }) => [
+  { ...f, state: "streaming", deadlineAt: now + SILENCE_MS, tries: now - f.askedAt < STEADY_MS ? f.tries : 0 },
+  f.state === "streaming" ? [] : ["pictures"],
+];
+/** @type {FallbackCell} */
+const poll = (f, event, { now, random }) => {
+  const tries = f.tries + 1;
+  const deadlineAt = now + (asked(event) ?? backoffMs(tries, random));
+  return [{ ...f, state: "polling", tries, deadlineAt }, ["close", "poll"]];
+};
+
+/** @type {Record<Fallback["state"], Record<FallbackEventType, FallbackCell>>} */
+// prettier-ignore
+export const FALLBACK = {
+  off: {
+    start: ask("asked", STREAM_MS), stop: keep, frame: keep, delivered: keep,
+    closed: keep, deadline: keep, wake: keep, leave: keep,
+  },
+  asked: {
+    start: keep, stop: end, frame: keep, delivered: flow,
+    closed: poll, deadline: pollToo, wake: ask("asked", STREAM_MS), leave: poll,
+  },
+  both: {
+    start: keep, stop: end, frame: keep, delivered: flow,
+    closed: poll, deadline: poll, wake: ask("both", SILENCE_MS), leave: poll,
+  },
+  streaming: {
+    start: keep, stop: end, frame: flow, delivered: flow,
+    closed: poll, deadline: poll, wake: ask("streaming", PROBE_MS), leave: poll,
+  },
+  polling: {
+    start: keep, stop: end, frame: keep, delivered: keep,
+    closed: keep, deadline: ask("both", SILENCE_MS), wake: ask("both", SILENCE_MS), leave: keep,
+  },
+};

@@ -1,4 +1,4 @@
-/** Asks an edge over HTTP for what the store wants: every 3 s while sockets fail, or once. */
+/** Asks an edge over HTTP for what the store wants: every 3 s while sockets and streams fail, or once. */
 
 import { ended } from "./fold.js";
 import { pageHidden } from "./lifecycle.js";
@@ -41,6 +41,8 @@ export class Polling {
     this.hooks = { isLive, onAnswer, onRound, onDenied };
     this.auth = auth;
     this.running = false;
+    /** Whether it asks for pictures only, since a stream brings everything else. */
+    this.picturesOnly = false;
     /** Whether the last round was answered. */
     this.answered = false;
     /** The round in progress. @type {AbortController|null} */
@@ -51,16 +53,20 @@ export class Polling {
     this.lookTimer = undefined;
   }
 
-  start() {
-    console.info(`testcast: polling every ${POLL_MS / 1000} s`);
+  /** @param {boolean} [picturesOnly] */
+  start(picturesOnly = false) {
+    if (this.running && this.picturesOnly === picturesOnly) return;
+    if (this.running) this.stop();
+    if (!picturesOnly) console.info(`testcast: polling every ${POLL_MS / 1000} s`);
     this.running = true;
+    this.picturesOnly = picturesOnly;
     this.answered = false;
     if (!this.round) void this.ask();
   }
 
   stop() {
-    if (this.running) console.info("testcast: polling ends");
-    this.running = false;
+    if (this.running && !this.picturesOnly) console.info("testcast: polling ends");
+    this.running = this.picturesOnly = false;
     clearTimeout(this.pollTimer);
     clearTimeout(this.lookTimer);
     this.round?.abort();
@@ -96,7 +102,7 @@ export class Polling {
     this.round = null;
     this.answered = answered;
     if (this.running) this.pollTimer = setTimeout(() => this.ask(), POLL_MS - (performance.now() - startedAt));
-    this.hooks.onRound(answered);
+    this.hooks.onRound(answered && !this.picturesOnly);
   }
 
   /**
@@ -109,6 +115,7 @@ export class Polling {
   async poll(signal, unlisted) {
     /** @type {How} */
     const how = { get: true, signal, base: this.base, auth: this.auth, once: true };
+    if (this.picturesOnly && !unlisted) return this.pollFrames(how);
     const list = this.list ? this.pollList(how) : Promise.resolve(null);
     const first = this.list ? this.unended().slice(0, unlisted) : [];
     const requests = first.map(async (testId) => {

@@ -12,11 +12,14 @@ export class EdgeSocket {
    * @param {boolean} how.list whether to subscribe to the list of all tests
    * @param {import("./frames.js").Frames|null} [how.frames]
    * @param {() => void} [how.onOpen]
+   * @param {import("./testcast.d.ts").WebSocketClass} [how.WebSocket] in place of the platform's
    * @param {(data: any) => void} how.onMessage
    * @param {(closed: {code: number, reason: string}) => void} how.onClosed not called after `detach`
    */
-  constructor(store, { base, auth = null, list, frames = null, onOpen = () => {}, onMessage, onClosed }) {
+  constructor(store, { base, auth = null, list, frames = null, onOpen = () => {}, WebSocket, onMessage, onClosed }) {
     this.store = store;
+    /** The class of sockets; undefined: this platform has none. */
+    this.Socket = WebSocket ?? globalThis.WebSocket;
     this.base = base;
     this.auth = auth;
     /** The attempt for which a ticket is being asked, if any. @type {object|null} */
@@ -33,7 +36,7 @@ export class EdgeSocket {
   }
 
   get isOpen() {
-    return this.socket?.readyState === WebSocket.OPEN;
+    return this.socket?.readyState === 1;
   }
 
   open() {
@@ -63,7 +66,9 @@ export class EdgeSocket {
   /** @param {string[]} protocols */
   openWith(protocols) {
     this.asking = null;
-    const socket = new WebSocket(`${this.base.replace("http", "ws")}ws`, protocols);
+    if (!this.Socket) return queueMicrotask(() => this.hooks.onClosed({ code: 1006, reason: "" }));
+    /** @type {WebSocket} */
+    const socket = new this.Socket(`${this.base.replace("http", "ws")}ws`, protocols);
     this.socket = socket;
     this.subscribed.clear();
     this.pictured.clear();

@@ -62,10 +62,11 @@ export interface Position {
 export interface ConnectionStatus {
   /**
    * - idle: nothing is watched, or every watched test has ended
-   * - polling: sockets fail, and the edge is polled every 3 s; no event is lost
+   * - streaming: sockets fail, and the events come at once over a stream of HTTP (Server-Sent Events)
+   * - polling: sockets and streams fail, and the edge is polled every 3 s; no event is lost
    * - refused: the edge refused the connection for `reason`; there are no further attempts
    */
-  state: "idle" | "connecting" | "live" | "reconnecting" | "polling" | "refused" | "closed";
+  state: "idle" | "connecting" | "live" | "reconnecting" | "streaming" | "polling" | "refused" | "closed";
   /** 0 for the first connection. 10 attempts are counted, then one follows every 30 s. */
   attempt: number;
   /** The edge can't reach its broker: the data may be old. */
@@ -78,6 +79,9 @@ export interface ConnectionStatus {
   code?: "unauthenticated" | "forbidden" | "refused";
 }
 
+/** The class of the platform's sockets, or one that behaves like it, as that of the package `ws`. */
+export type WebSocketClass = new (url: string, protocols: string[]) => any;
+
 export interface Options {
   /** The edge's address, with its path below a proxy; by default where this module is from. Required in Node. */
   url?: string | URL;
@@ -86,6 +90,8 @@ export interface Options {
    * expires, and once when the edge refuses it. Without it the client is anonymous.
    */
   getToken?: () => string | Promise<string>;
+  /** The class of sockets, by default the platform's. Where there is none (Node 20), events come as a stream over HTTP. */
+  WebSocket?: WebSocketClass;
   /** Follow the list of all tests: `onRun` reports every test, and the connection never becomes idle. */
   list?: boolean;
   /** Receives each event of a watched test, once and in order. */

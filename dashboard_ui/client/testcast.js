@@ -52,14 +52,14 @@ class Reading {
 /** The public methods are documented in testcast.d.ts. */
 class Viewer {
   /** @param {import("./testcast.d.ts").Options} options */
-  constructor({ url, list = false, getToken, onEvent, onReset, onRun, onRefused, onConnection }) {
+  constructor({ url, list = false, getToken, WebSocket, onEvent, onReset, onRun, onRefused, onConnection }) {
     this.url = url === undefined ? BASE : edgeAddress(url);
     if (!this.url.startsWith("http")) throw new TypeError("url: an edge's address, like https://testcast.example/");
     this.hooks = { onEvent, onReset, onRun, onRefused, onConnection };
     this.store = new WatchedStore(list);
     this.auth = getToken ? new Auth(getToken, this.url) : null;
     const { auth } = this;
-    this.transport = new Transport(this.store, { base: this.url, auth, list, onChange: () => this.dispatch() });
+    this.transport = new Transport(this.store, { base: this.url, auth, list, WebSocket, onChange: () => this.dispatch() });
     /** @type {Map<string, Set<Reading>>} */
     this.readings = new Map();
     /** The last snapshot of each run that `onRun` received. @type {Map<string, Snapshot>} */
@@ -71,14 +71,15 @@ class Viewer {
 
   /** @returns {import("./testcast.d.ts").ConnectionStatus} */
   get connection() {
-    const { connection, polling } = this.transport;
+    const { connection, polling, streams } = this.transport;
     const { state, attempt, deadlineAt, reason } = connection;
     const { stale } = this.store;
     if (this.closed) return { state: "closed", attempt: 0, stale };
     if (state === "live" || state === "idle") return { state, attempt: 0, stale };
     if (state === "finished") return { state: "idle", attempt: 0, stale };
     if (state === "refused") return { state, attempt, stale, reason, code: refusalOf(connection.code).code };
-    const name = polls(connection) && polling.answered ? "polling" : attempt ? "reconnecting" : "connecting";
+    const polled = polls(connection) && polling.answered;
+    const name = streams ? "streaming" : polled ? "polling" : attempt ? "reconnecting" : "connecting";
     return { state: name, attempt, stale, ...(state === "waiting" && { retryAt: deadlineAt }) };
   }
 
@@ -97,10 +98,10 @@ class Viewer {
   /** @param {string} testId */
   unwatch(testId) {
     if (!this.store.watched.delete(testId)) return;
-    this.transport.socket.unsubscribe(testId);
+    this.store.forget(testId);
+    this.transport.unsubscribe(testId);
     for (const reading of this.readings.get(testId) ?? []) reading.end();
     this.readings.delete(testId);
-    this.store.forget(testId);
     this.told.delete(testId);
     this.transport.refresh();
   }
@@ -168,7 +169,7 @@ class Viewer {
     }
     for (const testId of store.runs.takeDirty()) this.tellRun(testId);
     // Subscribes again to tests that may have ended: every answer contains a snapshot.
-    for (const testId of store.unsure) transport.socket.unsubscribe(testId);
+    for (const testId of store.unsure) transport.unsubscribe(testId);
     if (store.unsure.size > 0) transport.socket.subscribe();
     store.unsure.clear();
     this.tellConnection();

@@ -49,6 +49,8 @@ interface Snapshot {
   project?: string;
   /** Fixed by the run's first event of a known type, sorted by name. Absent: it has none. */
   labels?: Record<string, string>;
+  /** Titles of the run's phases, as its publisher names them; there may be more to come. Absent: it names none. */
+  phases?: string[];
   /** Never stored: an edge adds it to the first runs of the queue, which may be its project's. 1 is the next. */
   queuePlace?: number;
   noAgent?: boolean; // Never stored: an edge adds it to a queued run while no agent is running
@@ -218,6 +220,26 @@ type Effect = "open" | "detach" | "probe" | "look" | "renew";
 type Chance = { now: number; random: number }; // random: from 0 up to, not including, 1
 type Step = [Connection, Effect[]];
 type Cell = (c: Connection, event: any, chance: Chance) => Step;
+
+/** What carries events while sockets fail. */
+interface Fallback {
+  state: "off" | "asked" | "both" | "streaming" | "polling";
+  deadlineAt: number; // when its `deadline` event is due; Infinity for never
+  tries: number; // streams that have failed since one has lasted
+  askedAt: number; // when the last stream was asked for
+}
+/**
+ * - start: two attempts at a socket have failed; stop: a socket delivers, or nothing is wanted
+ * - frame, delivered, closed: of the stream; deadline, wake, leave: as above
+ */
+type FallbackEventType = "start" | "stop" | "frame" | "delivered" | "closed" | "deadline" | "wake" | "leave";
+interface FallbackEvent {
+  type: FallbackEventType;
+  retryAfterMs?: number; // closed: the wait that the edge asked for
+}
+/** stream, close: the stream; poll, pictures, rest: poll everything, pictures only, nothing */
+type FallbackEffect = "stream" | "close" | "poll" | "pictures" | "rest";
+type FallbackCell = (f: Fallback, event: any, chance: Chance) => [Fallback, FallbackEffect[]];
 
 /** An answer to getShot. `status` is 304 if the known picture is the newest, 0 if the edge did not answer. */
 type Screenshot = { status: number; etag: string; picture: Blob | null };

@@ -12,14 +12,15 @@ import { count, latency } from "./format.js";
  * @property {number} freshAt          when data that is not stale last arrived, ms; 0 for never
  * @property {boolean} stale           an edge says that its data may be old
  * @property {boolean} pollAnswered    whether the last poll was answered
+ * @property {boolean} [streams]       whether a stream over HTTP delivers
  * @property {number|null} latencyMs   from the publishing of an event to its painting; null: unknown
  * @property {number} runs             on the page
  */
 
-/** @typedef {"live"|"connecting"|"reconnecting"|"polling"|"ended"|"stale"|"refused"} Kind */
+/** @typedef {"live"|"connecting"|"reconnecting"|"streaming"|"polling"|"ended"|"stale"|"refused"} Kind */
 /** @typedef {{kind: Kind, label: string, explanation: string}} Description */
 
-const SIGNS = { live: "●", connecting: "◌", reconnecting: "◌", polling: "◔", ended: "■", stale: "▲", refused: "■" };
+const SIGNS = { live: "●", connecting: "◌", reconnecting: "◌", streaming: "◑", polling: "◔", ended: "■", stale: "▲", refused: "■" };
 
 const ENDED = "All tests ended";
 const LIVE = "Events appear here as the agent publishes them.";
@@ -64,24 +65,30 @@ function describeLive(health) {
 
 /** Without a socket that delivers. @param {Health} health @returns {Description} */
 function describeLost(health) {
-  const { connection, now, freshAt, stale, pollAnswered } = health;
+  const { connection, now, freshAt, stale, pollAnswered, streams } = health;
   const { state, attempt, deadlineAt } = connection;
   const waitS = Math.max(0, Math.ceil((deadlineAt - now) / 1000));
   const next = state === "waiting" ? `in ${waitS} s` : "now";
   const tries =
     attempt > MAX_ATTEMPTS ? `An attempt every 30 s: ${next}.` : `Attempt ${attempt} of ${MAX_ATTEMPTS}: ${next}.`;
-  if (polls(connection) && pollAnswered) {
+  if (streams || (polls(connection) && pollAnswered)) {
     if (stale)
       return say("stale", staleSince(health), `The socket fails, and the edge can't reach the broker. ${tries}`);
+    if (streams)
+      return say(
+        "streaming",
+        "Live over HTTP",
+        `The socket fails, so events come at once as a stream over HTTP; nothing is lost. ${tries}`,
+      );
     return say(
       "polling",
       "Polling every 3 s",
-      `The socket fails, so the page asks every 3 s instead; nothing is lost. ${tries}`,
+      `The socket fails, and so does a stream, so the page asks every 3 s; nothing is lost. ${tries}`,
     );
   }
   if (attempt > MAX_ATTEMPTS) {
     const label = freshAt ? staleSince(health) : "Edge not reachable";
-    return say("stale", label, `Neither the socket nor polling gets an answer. ${tries}`);
+    return say("stale", label, `Neither the socket nor HTTP gets an answer. ${tries}`);
   }
   if (attempt === 0) return say("connecting", "Connecting", "The page opens a socket to the edge.");
   return say(

@@ -231,6 +231,7 @@ function drawConnectionStatus() {
     freshAt: transport.freshAt,
     stale: store.stale,
     pollAnswered: transport.polling.answered,
+    streams: transport.streams,
     latencyMs,
     runs: testOfPage === null ? store.runs.size : 1,
   });
@@ -260,7 +261,7 @@ function tick() {
   agents?.tick(store.runs.counts?.queued ?? Number(run?.snapshot.status === "queued"));
   drawConnectionStatus();
   // Without a connection, every request for a screenshot would fail.
-  if (transport.connection.state === "live" || transport.polling.answered) {
+  if (transport.answers) {
     screenshots.tick(listPage?.views.visible() ?? (runPage?.recorder.wantsShot && run ? [[run, runPage]] : []), now);
   }
 }

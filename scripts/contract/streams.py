@@ -68,11 +68,20 @@ def stream_paths() -> dict[str, Any]:
             **problems((*_CODES, *_VIEWERS)),
         },
     }
+    return {
+        "/tests/{testId}/events": {"get": events},
+        "/events": {"get": _several()},
+        "/ds/tests/{testId}": {"get": _durable()},
+    }
+
+
+def _several() -> Schema:
+    """Several runs on one stream."""
     watch = _query(
         "watch", {"type": "array", "items": {"type": "string"}}, "`<id>` or `<id>:<epoch>.<seq>`; any number of times."
     )
     channel = _query("channel", {"type": "string", "enum": ["tests"]}, "Also the list of runs.")
-    several = {
+    return {
         "operationId": "streamSeveral",
         "tags": ["Streams"],
         "summary": "Several runs, and the list, on one stream of server-sent events. Resume by naming positions.",
@@ -82,11 +91,6 @@ def stream_paths() -> dict[str, Any]:
             "200": {"description": _SSE, "content": _messages("ViewerEvent", "Sync", "Heartbeat", "Tests", "Refusal")},
             **problems((*_CODES, *_VIEWERS, "not_acceptable")),
         },
-    }
-    return {
-        "/tests/{testId}/events": {"get": events},
-        "/events": {"get": several},
-        "/ds/tests/{testId}": {"get": _durable()},
     }
 
 

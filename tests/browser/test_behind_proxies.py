@@ -55,7 +55,7 @@ async def test_all_of_it_works_below_a_prefix(
         assert missing == []
 
 
-async def test_a_run_s_page_polls_where_another_host_arrives_and_no_socket_passes(
+async def test_a_run_s_page_lives_over_http_where_another_host_arrives_and_no_socket_passes(
     stack: Stack, stack_streams: Streams, page: Page
 ) -> None:
     """nginx with nothing but `proxy_pass`."""
@@ -63,9 +63,9 @@ async def test_a_run_s_page_polls_where_another_host_arrives_and_no_socket_passe
     async with Proxy(stack.edge.port, rewrite=Rewrite(host="edge", upgrades=False)) as proxy:
         await page.goto(f"{proxy.url}/tests/{test_id}")
         await expect(page.locator("h1")).to_have_text("Behind")
-        await expect(connection_status(page)).to_have_text("Polling every 3 s")
-        await publish(stack_streams, test_id, "by polling")
-        await expect(page.locator(".line-text").last).to_have_text("by polling")
+        await expect(connection_status(page)).to_have_text("Live over HTTP")
+        await publish(stack_streams, test_id, "by a stream")
+        await expect(page.locator(".line-text").last).to_have_text("by a stream")
         await page.get_by_role("button", name="Cancel").click()
         await page.get_by_role("button", name="Yes, cancel").click()
         refused = page.get_by_role("main").get_by_role("alert")

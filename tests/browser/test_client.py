@@ -138,7 +138,7 @@ async def told(page: Page, test_id: str) -> list[str]:
 
 
 async def test_several_tests_over_a_bad_line(stack_streams: Streams, page: Page, elsewhere: Elsewhere) -> None:
-    """A cut, then polling, then a socket again: each event once and in order; one socket; no attempt after the end."""
+    """A cut, a stream over HTTP, polling, a socket again: each event once, in order; no attempt after the end."""
     proxy = elsewhere.proxy
     ids = [await begin(stack_streams, f"Game {n}") for n in range(3)]
     await start(page, elsewhere)
@@ -163,12 +163,19 @@ async def test_several_tests_over_a_bad_line(stack_streams: Streams, page: Page,
     proxy.cut()
     await say("without sockets")
     await until(everybody_heard, within_s=20)
+    await until(lambda: page.evaluate("states.at(-1) === 'streaming'"))
+    await say("over HTTP")
+    await until(everybody_heard)
+    proxy.streams = "refuse"
+    proxy.cut()
+    await say("without streams")
+    await until(everybody_heard, within_s=20)
+    await until(lambda: page.evaluate("states.at(-1) === 'polling'"))
     proxy.sockets = "pass"
     await page.evaluate("viewer.retry()")
     await until(lambda: page.evaluate("states.at(-1) === 'live'"))
     await say("over a socket again")
     await until(everybody_heard)
-    assert "polling" in await page.evaluate("states")
 
     for test_id in ids:
         await complete(stack_streams, test_id)

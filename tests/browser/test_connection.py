@@ -22,6 +22,7 @@ from tests.proxy import Proxy
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
 POLLING = "Polling every 3 s"
+STREAMING = "Live over HTTP"
 
 
 async def test_reconnects_after_a_cut_without_a_lost_or_doubled_line(
@@ -53,7 +54,7 @@ async def test_reconnects_after_a_cut_without_a_lost_or_doubled_line(
 async def test_falls_back_to_polling_and_returns_without_a_lost_or_doubled_line(
     stack_streams: Streams, page: Page, proxy: Proxy, console: Console
 ) -> None:
-    """Sockets are refused, HTTP works: what a proxy without WebSockets looks like."""
+    """Sockets and streams are refused, other HTTP works: as behind a proxy without WebSockets that cuts streams."""
     test_id = await begin(stack_streams)
     await opened(page, proxy.url)
     shown = await open_feed(page, test_id)
@@ -63,7 +64,7 @@ async def test_falls_back_to_polling_and_returns_without_a_lost_or_doubled_line(
         expected.append(text)
         await publish(stack_streams, test_id, text)
 
-    proxy.sockets = "refuse"
+    proxy.sockets = proxy.streams = "refuse"
     proxy.cut()
     await tell("while nothing was there")
     await expect(connection_status(page)).to_have_text(POLLING)
@@ -83,10 +84,48 @@ async def test_falls_back_to_polling_and_returns_without_a_lost_or_doubled_line(
     assert (console.count("polling every 3 s"), console.count("polling ends")) == (1, 1)
 
 
+async def test_lives_over_http_where_no_socket_passes_and_returns_to_the_socket(
+    stack_streams: Streams, page: Page, proxy: Proxy, console: Console
+) -> None:
+    """A stream that is cut goes on where it was; another run joins it; nothing is polled but in its gaps."""
+    test_id = await begin(stack_streams)
+    proxy.sockets = "refuse"
+    await page.goto(proxy.url)
+    await expect(connection_status(page)).to_have_text(STREAMING)
+    assert console.count("polling every 3 s") == 0
+    shown = await open_feed(page, test_id)
+    expected = ["Queued", "Running"]
+
+    async def tell(text: str) -> None:
+        expected.append(text)
+        await publish(stack_streams, test_id, text)
+        await expect(shown.locator(".line[data-seq] .line-text").last).to_have_text(text)
+
+    await tell("over HTTP")
+    other = await begin(stack_streams, "Begun meanwhile")
+    await publish(stack_streams, other, "also over HTTP")
+    await expect(card(page, other).locator(".message")).to_have_text("also over HTTP")
+    assert console.count("polling every 3 s") == 0
+    await page.locator("#connection").click()
+    await expect(page.locator("#connection-panel")).to_contain_text("as a stream over HTTP; nothing is lost")
+    proxy.cut()
+    await tell("after a cut")
+    await expect(connection_status(page)).to_have_text(STREAMING)
+    await tell("over another stream")
+    proxy.sockets = "pass"
+    await page.get_by_role("button", name="Try now").click()
+    await expect(connection_status(page)).to_have_text(LIVE)
+    await tell("over the socket")
+    asked = proxy.streams_asked
+    await tell("and no stream beside it")
+    assert await feed_lines(shown) == expected
+    assert proxy.streams_asked == asked
+
+
 async def test_a_first_connection_without_sockets_polls(
     stack_streams: Streams, page: Page, proxy: Proxy, console: Console
 ) -> None:
-    proxy.sockets = "refuse"
+    proxy.sockets = proxy.streams = "refuse"
     test_id = await begin(stack_streams, "Never a socket")
     await page.goto(proxy.url)
     await expect(connection_status(page)).to_have_text(POLLING)

@@ -177,7 +177,7 @@ async def test_an_edge_is_killed_in_the_middle(
 
 
 async def test_watched_by_polling(stack_streams: Streams, page: Page, proxy: Proxy) -> None:
-    proxy.sockets = "refuse"
+    proxy.sockets = proxy.streams = "refuse"
     told = await tell(stack_streams, 8)
     await page.goto(f"{proxy.url}/tests/{told.test_id}")
     await expect(connection_status(page)).to_have_text("Polling every 3 s")

@@ -144,7 +144,7 @@ async def test_a_socket_that_opens_and_dies_does_not_reset_the_backoff(
 ) -> None:
     await watched(stack_streams, page, proxy)
     opens = console.count("socket open")
-    proxy.sockets = "drop"
+    proxy.sockets, proxy.streams = "drop", "refuse"
     await fail_times(page, proxy, console, 4)
     assert console.count("socket open") == opens + 4, "each of them was open for a moment"
     for attempt in (1, 2, 3, 4):
@@ -168,7 +168,7 @@ async def test_polling_every_three_seconds_and_a_socket_every_thirty(
 
     page.on("requestfinished", lambda request: count(request.url))
     await page.clock.pause_at(await page.evaluate("Date.now() + 500"))
-    proxy.sockets = "refuse"
+    proxy.sockets = proxy.streams = "refuse"
     await fail_times(page, proxy, console, 12)
     assert console.count("reconnecting, attempt 10 of 10") == 1
     assert console.count("reconnecting, attempt 12") == 1

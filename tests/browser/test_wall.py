@@ -200,11 +200,12 @@ async def test_only_pictures_remain_when_nobody_touches_anything(game: Game, pag
 
 
 async def test_without_a_socket_pictures_come_by_polling(game: Game, page: Page, proxy: Proxy) -> None:
+    """They are polled also while a stream brings the events, which does not tell of pictures."""
     proxy.sockets = "refuse"
     first = await game.begin("Polled", RED)
     await page.goto(proxy.url + game.wall)
     await shows(page, first, "red")
-    await expect(connection_status(page)).to_have_text("Polling every 3 s")
+    await expect(connection_status(page)).to_have_text("Live over HTTP")
     await game.picture(first, GREEN)
     await shows(page, first, "green")
     second = await game.begin("Polled too", BLUE)

@@ -61,6 +61,8 @@ _DOTTED: Final = re.compile(
     r"(?<![\w./-])(?!testcast\.v\d+\b)((?:broker|agent_worker|ws_edge|testcast|tests)(?:\.[a-zA-Z_]\w*)+)(?![\w/-])"
 )
 """A module by its name. `testcast.v1` names the subprotocol of the socket."""
+_GO: Final = re.compile(r"^```go$.*?^```$", re.DOTALL | re.MULTILINE)
+"""Code in Go: its package `testcast` is no module of Python."""
 _MADE: Final = (".venv/", "node_modules/", "dist/")
 """Folders that are made, not kept."""
 
@@ -92,7 +94,7 @@ def dangling_references(path: str, source: str, tree: Tree) -> list[str]:
     broken: list[str] = []
     if path.endswith(".md"):
         broken += [link for link in _LINK.findall(text) if not _link_holds(link, path, tree)]
-        text = _LINK.sub("", text)
+        text = _GO.sub("", _LINK.sub("", text))
         broken += [
             folder for folder in _FOLDER.findall(text) if not _made(folder) and not tree.has_folder(folder, path)
         ]

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -19,44 +19,18 @@ from websockets.asyncio.client import connect
 
 from agent_worker.games.browser import find_chromium
 from agent_worker.games.chromium import LIGHT
-from broker.contract import subjects
 from broker.jetstream.api import Streams
 from testcast import Event, Reset, watch
 from testcast.client.events import Item
 from testcast.client.tail import Tail
+from testcast.sync import watch as watch_without_asyncio
 from tests.conftest import MakeEdge
 from tests.event_source import messages
-from tests.harness import EdgeProcess, Reader, begin, event_log, publish
+from tests.harness import Reader, event_log
 from tests.proxy import Proxy
+from tests.resume_table import Asked, Told, World, make_world, table
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class World(NamedTuple):
-    """A run that has ended, its first five events no longer retained, and an edge that serves it."""
-
-    edge: EdgeProcess
-    streams: Streams
-    test_id: str
-    stored: list[int]
-    """Sequences of all events, also of those that are gone."""
-    gone: int
-    """How many of them are."""
-    epoch: str
-
-
-class Asked(NamedTuple):
-    """A client's position: `at` names an event by its place in the run, or what is no place in it."""
-
-    after: int | None
-    epoch: str | None
-
-
-class Told(NamedTuple):
-    """What it was told: why it has to start anew, or None, and the events."""
-
-    reset: str | None
-    events: list[int]
 
 
 async def by_socket(world: World, asked: Asked) -> Told:
@@ -93,6 +67,20 @@ async def by_watching(world: World, asked: Asked) -> Told:
     return await told(watch(world.edge.url, world.test_id, after=asked.after, epoch=asked.epoch))
 
 
+async def by_watching_without_asyncio(world: World, asked: Asked) -> Told:
+    def read() -> Told:
+        reason: str | None = None
+        seen: list[int] = []
+        for item in watch_without_asyncio(world.edge.url, world.test_id, after=asked.after, epoch=asked.epoch):
+            if isinstance(item, Reset):
+                reason = item.reason
+            else:
+                seen.append(item.seq)
+        return Told(reason, seen)
+
+    return await asyncio.to_thread(read)
+
+
 async def by_tail(world: World, asked: Asked) -> Told:
     return await told(Tail(event_log(world.streams), world.test_id, after=asked.after))
 
@@ -112,6 +100,7 @@ WAYS: dict[str, Callable[[World, Asked], Awaitable[Told]]] = {
     "socket": by_socket,
     "getEvents": by_polling,
     "watch": by_watching,
+    "watch without asyncio": by_watching_without_asyncio,
     "tail": by_tail,
 }
 
@@ -120,35 +109,7 @@ WAYS: dict[str, Callable[[World, Asked], Awaitable[Told]]] = {
 async def world(streams: Streams, make_edge: MakeEdge) -> World:
     # Who resumes at the head before the snapshot is there hears of the end after the next heartbeat.
     edge = await make_edge(TESTCAST_EDGE_HEARTBEAT_S="0.5")
-    test_id = await begin(streams)
-    other = await begin(streams, "its events lie between ours")
-    stored = [1, 2]
-    for number in range(12):
-        stored.append((await publish(streams, test_id, f"{number}")).seq)
-        await publish(streams, other, f"{number}")
-    stored.append((await publish(streams, test_id, "Done", "complete")).seq)
-    await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"filter": subjects.events(test_id), "seq": stored[5]})
-    epoch = (await streams.state(subjects.EVENTS)).epoch
-    return World(edge, streams, test_id, stored, 5, epoch)
-
-
-def table(world: World) -> list[tuple[Asked, Told]]:
-    """The rows: what is asked, and what has to be told."""
-    stored, kept, here = world.stored, world.stored[world.gone :], world.epoch
-    return [
-        (Asked(None, None), Told(None, kept)),
-        (Asked(0, here), Told(None, kept)),
-        (Asked(stored[-1], here), Told(None, [])),
-        (Asked(stored[8], here), Told(None, stored[9:])),
-        (Asked(stored[8], None), Told(None, stored[9:])),
-        (Asked(kept[0], here), Told(None, kept[1:])),
-        (Asked(stored[3], here), Told("expired", kept)),
-        (Asked(stored[4], here), Told("expired", kept)),  # the last that is gone: nothing proves it was the last
-        (Asked(stored[8] + 1, here), Told("expired", kept)),  # another run's event: no position of this one
-        (Asked(stored[-1] + 10**6, here), Told("ahead", kept)),
-        (Asked(stored[8], "20200101000000"), Told("epoch", kept)),
-        (Asked(stored[-1], "20200101000000"), Told("epoch", kept)),
-    ]
+    return await make_world(streams, edge)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -271,13 +232,15 @@ async def test_the_resume_table_in_the_whole_client_in_node(world: World) -> Non
     assert await by_node(world.edge.url, [row for row, _ in rows]) == [expected for _, expected in rows]
 
 
-async def test_the_resume_table_in_the_whole_client_by_polling(world: World) -> None:
-    """No socket passes: what comes, comes by `getEvents`. One client for all rows would be quicker, and prove less."""
+@pytest.mark.parametrize("by", ["a stream", "polling"])
+async def test_the_resume_table_in_the_whole_client_without_a_socket(world: World, by: str) -> None:
+    """Events come as a stream over HTTP or by `getEvents`. One client for all rows is quicker, and proves less."""
     rows = [row for row in rows_for_the_client(world) if row[1].reset != "ahead"][3:10:2]
     async with Proxy(world.edge.port) as proxy:
         proxy.sockets = "refuse"
+        proxy.streams = "pass" if by == "a stream" else "refuse"
         assert await by_node(proxy.url, [row for row, _ in rows]) == [expected for _, expected in rows]
-        assert proxy.upgrades >= len(rows)
+        assert proxy.upgrades >= len(rows) and proxy.streams_asked >= len(rows)
 
 
 IN_A_BROWSER = """async ([id, position]) => {

@@ -18,7 +18,10 @@ FILES = sorted(path.relative_to(UI).as_posix() for path in UI.rglob("*") if path
     [
         (b"/** one */\na;\n", b"\na;\n"),
         (b"a;\n  /**\n   * two */ \nb;", b"a;\n\n\nb;"),
-        (b"// three\na; // stays\n", b"\na; // stays\n"),
+        (b"// three\na; // goes\n", b"\na;\n"),
+        (b"f(a, // it goes\n  b); // 'stays'\n", b"f(a,\nb); // 'stays'\n"),
+        (b"a = '; // stays';\nb = /x; \\/\\/ y/;\n", b"a = '; // stays';\nb = /x; \\/\\/ y/;\n"),
+        (b"a = /** @type {B<C>} */ (c);\n", b"a = (c);\n"),
         (b"a = 'http://x';\nb = `/* stays */`;\n", b"a = 'http://x';\nb = `/* stays */`;\n"),
         (b"x /* stays */ y\n", b"x /* stays */ y\n"),
         (b"/* a */ b();\n/* c */\n", b"/* a */ b();\n\n"),

@@ -55,7 +55,7 @@ PURE = [
     *(f"view/{name}.js" for name in VIEW),
     *(f"view/recorder/{name}.js" for name in RECORDER),
 ]
-NETWORK = {"client/rpc.js", "client/socket.js"}
+NETWORK = {"client/rpc.js", "client/socket.js", "client/stream.js"}
 PAGE = {"client/lifecycle.js"}
 """What of client/ touches the page it runs in, where there is one."""
 MAX_PAGE_BYTES = 100 * 1024
@@ -117,7 +117,7 @@ def test_the_client_touches_no_page() -> None:
 
 
 def test_only_transport_touches_the_network() -> None:
-    network = r"\bfetch\(|new WebSocket|XMLHttpRequest|EventSource|sendBeacon"
+    network = r"\bfetch\(|new (this\.)?(Web)?Socket\b|XMLHttpRequest|EventSource|sendBeacon"
     assert {name for name, code in modules().items() if re.search(network, code)} == NETWORK
 
 

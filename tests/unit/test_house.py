@@ -228,6 +228,7 @@ BROKEN: Final[tuple[tuple[code.Rule, str, str], ...]] = (
     (dangling_references, "broker/log.py", '"""See tests/nowhere.py."""'),
     (dangling_references, "broker/log.py", "x = 1  # as in ws_edge/door.py"),
     (dangling_references, "broker/log.py", "# broker.contract.nowhere.EventLog"),
+    (dangling_references, "README.md", "```go\nx\n```\n`testcast.New`\n"),
     (dangling_references, "dashboard_ui/store.js", "/* the same as broker/contract/nowhere.py */"),
 )
 
@@ -274,6 +275,7 @@ KEPT: Final[tuple[tuple[code.Rule, str, str], ...]] = (
     ),
     (dangling_references, "broker/log.py", '"""See `broker.contract.ports.EventLog.read` and contract/ids.py."""'),
     (dangling_references, "broker/log.py", "x = 'nowhere/there.py'"),
+    (dangling_references, "README.md", "```go\ntestcast.New()\n```\n"),
 )
 
 

@@ -20,7 +20,7 @@ const CHECK_MS = 30_000;
 /** Running tests in one answer. */
 const CHECK_LIMIT = 200;
 /** What says that something is wrong stays on the screen. */
-const QUIET = new Set(["live", "ended"]);
+const QUIET = new Set(["live", "streaming", "ended"]);
 
 const store = new ListStore();
 const wall = new Wall(store.runs);
@@ -76,6 +76,7 @@ function drawStatus() {
     freshAt: transport.freshAt,
     stale: store.stale,
     pollAnswered: transport.polling.answered,
+    streams: transport.streams,
     latencyMs: null,
     runs: wall.tiles.size,
   };
@@ -85,7 +86,7 @@ function drawStatus() {
 
 function askForPictures() {
   if (document.hidden) return;
-  if (transport.connection.state === "live" || transport.polling.answered) screenshots.tick(wall.visible(), Date.now());
+  if (transport.answers) screenshots.tick(wall.visible(), Date.now());
 }
 
 function tick() {

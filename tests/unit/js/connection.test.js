@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import * as connection from "../../../dashboard_ui/client/connection.js";
 
-const { IDLE, TABLE, polls, backoffMs } = connection;
+const { FALLBACK, IDLE, OFF, TABLE, polls, backoffMs } = connection;
 const NOW = 1_000_000;
 const EVENTS = ["watch", "rest", "frame", "delivered", "closed", "deadline", "wake", "retry", "leave", "denied"];
 
@@ -238,4 +238,104 @@ test("every cell of the table was gone through", () => {
   const cells = Object.entries(TABLE).flatMap(([state, row]) => Object.keys(row).map((type) => `${state} × ${type}`));
   assert.equal(cells.length, 6 * EVENTS.length);
   assert.deepEqual(cells.filter((cell) => !visited.has(cell)), []);
+});
+
+// ── what carries events while sockets fail ──
+
+const FALLBACK_EVENTS = ["start", "stop", "frame", "delivered", "closed", "deadline", "wake", "leave"];
+/** @type {Set<string>} */
+const fallen = new Set();
+const fall = (f, event, random = 1, now = NOW) => {
+  fallen.add(`${f.state} × ${event.type}`);
+  return FALLBACK[f.state][event.type](f, event, { now, random });
+};
+const during = (state, more = {}) => (state === "off" ? OFF : { state, deadlineAt: NOW + 100, tries: 0, askedAt: NOW - 50, ...more });
+
+const FALLBACK_CELLS = {
+  off: { start: "asked stream", stop: "off", frame: "off", delivered: "off", closed: "off", deadline: "off", wake: "off", leave: "off" },
+  asked: { start: "asked", stop: "off close rest", frame: "asked", delivered: "streaming pictures", closed: "polling close poll", deadline: "both poll", wake: "asked stream", leave: "polling close poll" },
+  both: { start: "both", stop: "off close rest", frame: "both", delivered: "streaming pictures", closed: "polling close poll", deadline: "polling close poll", wake: "both stream", leave: "polling close poll" },
+  streaming: { start: "streaming", stop: "off close rest", frame: "streaming", delivered: "streaming", closed: "polling close poll", deadline: "polling close poll", wake: "streaming stream", leave: "polling close poll" },
+  polling: { start: "polling", stop: "off close rest", frame: "polling", delivered: "polling", closed: "polling", deadline: "both stream", wake: "both stream", leave: "polling" },
+};
+
+test("the fallback's table has every state and every event, and no other", () => {
+  assert.deepEqual(Object.keys(FALLBACK), Object.keys(FALLBACK_CELLS));
+  for (const row of Object.values(FALLBACK)) assert.deepEqual(Object.keys(row), FALLBACK_EVENTS);
+});
+
+for (const [state, row] of Object.entries(FALLBACK_CELLS)) {
+  for (const [type, expected] of Object.entries(row)) {
+    test(`fallback: ${state} × ${type} → ${expected}`, () => {
+      const [after, effects] = fall(Object.freeze(during(state)), { type });
+      assert.equal([after.state, ...effects].join(" "), expected);
+      assert.equal(Number.isFinite(after.deadlineAt), after.state !== "off", "whoever waits has a deadline");
+      assert.equal(after.state === "off", after === OFF);
+    });
+  }
+}
+
+test("a stream that delivers nothing is not waited for: polling starts after 3 s, and ends with its first delivery", () => {
+  const [asked] = fall(OFF, { type: "start" });
+  assert.equal(asked.deadlineAt, NOW + 3000);
+  const [both, polling] = fall(asked, { type: "deadline" });
+  assert.deepEqual([both.deadlineAt, polling], [NOW + 35_000, ["poll"]]);
+  assert.deepEqual(fall(both, { type: "frame" })[0], both, "an open stream is not a delivery");
+  assert.deepEqual(fall(both, { type: "delivered" })[1], ["pictures"]);
+});
+
+test("35 s of silence end a stream; anything that arrives moves the deadline", () => {
+  const [f] = fall(during("streaming"), { type: "frame" });
+  assert.equal(f.deadlineAt, NOW + 35_000);
+  assert.equal(fall(f, { type: "deadline" })[0].state, "polling");
+});
+
+test("streams that fail are asked for at growing intervals, until one lasts; an edge may say when", () => {
+  let f = fall(OFF, { type: "start" })[0];
+  const waits = [];
+  for (let i = 0; i < 7; i++) {
+    f = fall(f, { type: "delivered" })[0]; // a proxy that cuts each stream after its first bytes
+    f = fall(f, { type: "closed" })[0];
+    waits.push((f.deadlineAt - NOW) / 1000);
+    f = fall(f, { type: "deadline" })[0];
+  }
+  assert.deepEqual(waits, [1, 2, 4, 8, 16, 30, 30]);
+  f = fall(f, { type: "delivered" })[0];
+  f = fall(f, { type: "frame" }, 1, NOW + 10_000)[0];
+  assert.equal(fall(f, { type: "closed" })[0].deadlineAt, NOW + 1000, "it has lasted");
+  assert.equal(fall(f, { type: "closed", retryAfterMs: 250 })[0].deadlineAt, NOW + 250);
+});
+
+test("a page that is in use again asks for a new stream, and gives it 5 s", () => {
+  const [f, effects] = fall(during("streaming", { deadlineAt: NOW + 30_000 }), { type: "wake" });
+  assert.deepEqual([f.state, f.deadlineAt, effects], ["streaming", NOW + 5000, ["stream"]]);
+});
+
+test("any walk through the fallback keeps its promises: no stream unknown to it, and one way to get what is new", () => {
+  let seed = 11;
+  const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) / 2 ** 31;
+  for (let walk = 0; walk < 200; walk++) {
+    let f = OFF;
+    let stream = false;
+    let polled = "rest";
+    for (let i = 0; i < 60; i++) {
+      const type = FALLBACK_EVENTS[Math.floor(random() * FALLBACK_EVENTS.length)];
+      if (["frame", "delivered", "closed"].includes(type) && !stream) continue; // it comes from a stream
+      if (type === "closed") stream = false;
+      const [after, effects] = fall(f, { type }, random(), NOW + i * 1000);
+      f = after;
+      for (const effect of effects) {
+        if (effect === "stream" || effect === "close") stream = effect === "stream";
+        else polled = effect;
+      }
+      assert.equal(stream, ["asked", "both", "streaming"].includes(f.state), `${type} → ${f.state}`);
+      if (f.state === "off") assert.equal(polled, "rest");
+      if (f.state === "streaming") assert.equal(polled, "pictures", "events come by the stream alone");
+      if (f.state === "polling" || f.state === "both") assert.equal(polled, "poll");
+    }
+  }
+});
+
+test("every cell of the fallback's table was gone through", () => {
+  assert.equal(fallen.size, 5 * FALLBACK_EVENTS.length);
 });

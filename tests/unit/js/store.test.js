@@ -358,6 +358,38 @@ test("events in any mixture of sources: the same feed as from one", () => {
   }
 });
 
+test("events by several carriers at the same time, each from where it was opened: the same feed as from one", () => {
+  let seed = 23;
+  const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) / 2 ** 31;
+  const below = (n) => Math.floor(random() * n);
+  for (let round = 0; round < 200; round++) {
+    const stored = [];
+    for (let seq = 1; stored.length < 30; seq += 1 + below(3)) stored.push(event(seq));
+    const head = stored.at(-1).seq;
+    const store = newStore();
+    store.pin(A);
+    /** What sockets, streams and requests that are under way have yet to bring. */
+    let carriers = [];
+    while ((store.position(A)?.seq ?? 0) < head) {
+      const position = store.position(A);
+      const after = stored.filter(({ seq }) => seq > (position?.seq ?? 0));
+      const outcome = position ? "recovered" : "live";
+      if (carriers.length === 0 || random() < 0.2) {
+        if (random() < 0.3) carriers.push([{ page: after.slice(0, 1 + below(10)), position, outcome }]);
+        else carriers.push([sync({ outcome, head }), ...after, { type: "heartbeat", testId: A, head }]);
+        continue;
+      }
+      const carrier = carriers[below(carriers.length)];
+      for (const message of carrier.splice(0, 1 + below(6))) {
+        if (message.page) store.page(A, message.position, page(message.page, { outcome, more: true }));
+        else store.receive(message);
+      }
+      carriers = carriers.filter((each) => each.length > 0 && random() > 0.05); // some are cut
+    }
+    assert.deepEqual(seqs(store), stored.map(({ seq }) => seq));
+  }
+});
+
 // ── a page that stands for days ──
 
 const phased = (seq) => event(seq, { phase: `phase${1 + Math.floor(seq / 100)}` });

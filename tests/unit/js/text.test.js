@@ -98,6 +98,9 @@ test("the connection status always says which it is", () => {
   assert.equal(label({ state: "waiting", attempt: 3, failures: 2 }, { pollAnswered: true }), "Polling every 3 s");
   assert.equal(label({ state: "connecting", attempt: 12, failures: 11 }, { pollAnswered: true }), "Polling every 3 s");
   assert.equal(label({ state: "waiting", attempt: 3, failures: 2 }, { pollAnswered: true, stale: true }), "Stale since 12:03:07");
+  assert.equal(label({ state: "waiting", attempt: 3, failures: 2 }, { streams: true }), "Live over HTTP");
+  assert.equal(label({ state: "connecting", attempt: 12, failures: 11 }, { streams: true, pollAnswered: true }), "Live over HTTP");
+  assert.equal(label({ state: "waiting", attempt: 3, failures: 2 }, { streams: true, stale: true }), "Stale since 12:03:07");
   assert.equal(label({ state: "waiting", attempt: 1, failures: 0, deadlineAt: NOW + 900 }, { pollAnswered: true }), "Reconnecting 1/10 · 1 s", "an old poll is no polling");
   assert.equal(label({ state: "waiting", attempt: 11, failures: 10 }), "Stale since 12:03:07");
   assert.equal(label({ state: "waiting", attempt: 11, failures: 10 }, { freshAt: 0 }), "Edge not reachable");

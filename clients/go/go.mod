@@ -1,0 +1,3 @@
+module testcast.example/go
+
+go 1.23

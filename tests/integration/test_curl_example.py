@@ -1,0 +1,44 @@
+"""docs/examples/curl.sh for real: a client of bash and curl alone, which loses its connection and resumes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Stack
+from tests.harness import STALL_S
+from tests.proxy import Proxy, Rewrite
+
+SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "examples" / "curl.sh"
+
+
+class Remembers(Rewrite):
+    """Keeps the heads of all requests."""
+
+    def __init__(self) -> None:
+        self.heads: list[str] = []
+
+    def __call__(self, head: bytes) -> bytes | None:
+        self.heads.append(head.decode())
+        return super().__call__(head)
+
+
+@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="bash or curl is not on PATH")
+async def test_bash_and_curl_publish_follow_and_resume(stack: Stack) -> None:
+    heads = Remembers()
+    async with Proxy(stack.edge.port, rewrite=heads) as proxy:
+        pipe = asyncio.subprocess.PIPE
+        script = await asyncio.create_subprocess_exec("bash", str(SCRIPT), proxy.url, stdout=pipe, stderr=pipe)
+        async with asyncio.timeout(3 * STALL_S):
+            out, errors = (said.decode() for said in await script.communicate())
+    assert script.returncode == 0, out + errors
+    page, *lines, verdict = out.splitlines()
+    assert verdict == "7 events over 2 streams: each once, in order", out
+    assert [line.split()[-1] for line in lines] == ["Started", "Loading", "one", "cut", "two", "three", "four", "Done"]
+    streams = [head for head in heads.heads if "text/event-stream" in head]
+    assert len(streams) == 2 and "Last-Event-ID" not in streams[0], streams
+    third = lines[2].split()[0]
+    assert f"Last-Event-ID: {third}\r\n" in streams[1] and page.startswith(f"{proxy.url}/tests/")
