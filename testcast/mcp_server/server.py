@@ -26,6 +26,7 @@ from testcast.cli.listing import Selection
 from testcast.cli.server import Server
 from testcast.cli.targets import complete_game_url
 from testcast.client.events import Event
+from testcast.client.rpc import RpcClient
 from testcast.client.tail import Tail
 from testcast.client.watch import Watch
 from testcast.mcp_server import shapes
@@ -280,6 +281,13 @@ def _answer(said: str, answer: BaseModel, blocks: list[ContentBlock] | None = No
 
 
 async def serve(server: Server) -> int:
-    """Serves the tools on standard input and output until the input ends. Returns the exit status."""
+    """Serves the tools on standard input and output until the input ends. Returns the exit status.
+
+    Raises:
+        BadInput: the edge's address is none, or the token cannot be read or used there.
+    """
+    if server.edge is not None:  # a person who tries the command sees what is wrong, not the first tool's caller
+        async with RpcClient(server.edge):
+            pass
     await Tools(server).server().run_stdio_async()
     return 0

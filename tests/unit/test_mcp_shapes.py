@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker import extras
+from broker.contract.errors import BadInput
 from broker.contract.frames import Frame
 from broker.contract.snapshot import Snapshot
 from testcast.cli.main import cli
@@ -88,6 +89,22 @@ def test_the_configuration_on_the_page_starts_the_command() -> None:
         assert command is not None
         parser = command.make_parser(click.Context(command))
         assert parser.parse_args(arguments)[0]["edge"].startswith("http")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (["--edge", "ftp://a.example"], "is not an edge address"),
+        (["--edge", "localhost:1", "--token-file", "no"], "no"),
+    ],
+)
+def test_what_is_wrong_with_its_options_is_said_at_the_start(
+    arguments: list[str], wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # Ctrl-C stays that of the tests
+    monkeypatch.setenv("TESTCAST_TOKEN_FILE", "")  # the option sets it, and it is unset afterwards
+    told = CliRunner().invoke(cli, ["mcp", *arguments])
+    assert isinstance(told.exception, BadInput) and wrong in told.exception.message
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
