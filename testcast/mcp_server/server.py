@@ -155,7 +155,7 @@ class Tools:
     ) -> Annotated[CallToolResult, shapes.Shown]:
         """What was found in a run: verdict, score with its reasons, findings, metrics, last events, pictures.
 
-        The pictures are of the game: the newest one, and those at the first findings.
+        The pictures are of the game: the newest one, those at the first findings, and some on the way.
         """
         test_id = await self._runs.named(run)
         whole = await self._runs.whole(test_id)
@@ -272,9 +272,10 @@ def _image(picture: Picture) -> ImageContent:
 
 def _answer(said: str, answer: BaseModel, blocks: list[ContentBlock] | None = None) -> CallToolResult:
     """An answer: our own words first, then the data in marks that nobody can forge, then pictures."""
-    told = answer.model_dump(mode="json", exclude_none=False)
+    told = answer.model_dump(mode="json")
     mark = f"data-{secrets.token_hex(8)}"
-    data = orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    shown = answer.model_dump(mode="json", exclude={"notice"}, exclude_none=True)
+    data = orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
     marked = f"{shapes.NOTICE}\n<{mark}>\n{data}\n</{mark}>"
     content: list[ContentBlock] = [TextContent(type="text", text=said), TextContent(type="text", text=marked)]
     return CallToolResult(content=[*content, *(blocks or [])], structured_content=told)

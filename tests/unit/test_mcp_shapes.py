@@ -70,6 +70,12 @@ def test_pictures_show_the_newest_and_what_came_after_each_finding() -> None:
         (2, "first"),
         (1, "before all"),
     ]
+    assert [(each.number, why) for each, why in chosen(frames, [], 3)] == [
+        (4, "the newest picture"),
+        (1, "on the way"),
+        (2, "on the way"),
+    ]
+    assert len(chosen(frames, [], 9)) == 4
     assert [each.number for each, _ in chosen(frames, at, 2)] == [4, 2]
     assert chosen([], at, 2) == [] and chosen(frames, at, 0) == []
 
