@@ -117,6 +117,7 @@ NAMES: Final = frozenset(
         "TESTCAST_RUN_LOST_S",
         "TESTCAST_STATE_DIR",
         "TESTCAST_TOKEN_FILE",
+        "TESTCAST_WEBHOOKS",
         "TESTCAST_VERSION",
     }
 )

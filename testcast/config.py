@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker import config as broker_config
 from broker.config import BrokerConfig, MetricsSettings, login_given, switch, whole
@@ -182,6 +182,25 @@ def local_edge(environ: Mapping[str, str] = os.environ) -> str:
     """
     port = environ.get("TESTCAST_EDGE_PORT") or "8000"
     return environ.get("TESTCAST_EDGE_PUBLIC_URL") or f"http://127.0.0.1:{port}"
+
+
+class GithubFiles(NamedTuple):
+    """The files that a step of GitHub Actions may append to."""
+
+    summary: Path
+    output: Path | None
+
+
+def github_files(environ: Mapping[str, str] = os.environ) -> GithubFiles:
+    """The files that GitHub's runner names in `GITHUB_STEP_SUMMARY` and `GITHUB_OUTPUT`.
+
+    Raises:
+        InvalidSetting: this is no step of GitHub Actions.
+    """
+    summary, output = (environ.get(name, "").strip() for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"))
+    if not summary:
+        raise InvalidSetting("GITHUB_STEP_SUMMARY: it is not set, so that --github-summary has no file to append to")
+    return GithubFiles(Path(summary), Path(output) if output else None)
 
 
 def for_child(settings: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> dict[str, str]:

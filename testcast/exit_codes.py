@@ -11,6 +11,8 @@ EXIT_COMPLETED: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_LOST: Final = 3
+EXIT_NO_VERDICT: Final = 4
+"""In CI: the run says nothing of the game, since it was cancelled, its agent was lost, or the time was over."""
 EXIT_SIGNAL: Final = 128  # plus the signal's number, as shells report it
 
 

@@ -11,15 +11,19 @@ from typing import NamedTuple
 from broker.config import allow_private, allowed_hosts, number, retention, switch, whole
 from broker.contract.errors import InvalidSetting
 from broker.contract.retention import Retention
-from ws_edge.access.files import read_secret, readable_by_others
+from ws_edge.access.files import read_file, read_secret, readable_by_others
 from ws_edge.access.oidc_settings import CLIENT_SECRET_FILE, OidcConfig, oidc_config
 from ws_edge.access.settings import KEYS, SECRET_FILE, SESSION_KEY_FILE, AccessConfig, access_config
 from ws_edge.limits import Limits
 from ws_edge.origins import Origins, PublicUrl, canonical_host, parse_public_url
+from ws_edge.webhooks import settings as webhook_settings
+from ws_edge.webhooks.settings import SETTING as WEBHOOKS
+from ws_edge.webhooks.settings import Webhook
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PROGRESS_INTERVAL_S = 5.0
+MAX_WEBHOOKS_FILE_BYTES = 64 * 1024
 _MAPPED_BITS = 96
 """`::ffff:0:0/96` holds the IPv4 addresses (RFC 4291, 2.5.5.2)."""
 
@@ -57,6 +61,12 @@ class EdgeConfig(NamedTuple):
     insecure: bool = False
     canary_s: float = 10.0
     """Between two events of the canary; 0: none."""
+    webhooks: tuple[Webhook, ...] = ()
+
+    def page_of(self, test_id: str) -> str | None:
+        """The address of a run's page; None without a public URL."""
+        at = self.public_url
+        return None if at is None else f"{at.origin}{at.prefix}/tests/{test_id}"
 
     @property
     def prefix(self) -> bytes:
@@ -108,8 +118,29 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         access=access(environ),
         insecure=switch("TESTCAST_INSECURE", default.insecure, environ),
         canary_s=of("CANARY_S", default.canary_s, 0, 3600),
+        webhooks=webhooks(environ),
     )
     return config._replace(oidc=_oidc(config, environ))
+
+
+def webhooks(environ: Mapping[str, str] = os.environ) -> tuple[Webhook, ...]:
+    """Reads the file that `TESTCAST_WEBHOOKS` names, and the secret files that it names, relative to its folder.
+
+    Raises:
+        InvalidSetting: it cannot be read, or makes no sense; the message names the variable.
+    """
+    given = environ.get(WEBHOOKS, "").strip()
+    if not given:
+        return ()
+    path = Path(given).expanduser()
+
+    def read(named: str) -> bytes:
+        return read_secret(WEBHOOKS, path.parent / Path(named).expanduser())
+
+    text = read_file(WEBHOOKS, path, MAX_WEBHOOKS_FILE_BYTES + 1)
+    if len(text) > MAX_WEBHOOKS_FILE_BYTES:
+        raise InvalidSetting(f"{WEBHOOKS}: the file has more than {MAX_WEBHOOKS_FILE_BYTES} bytes")
+    return webhook_settings.parse(text, is_json=path.suffix == ".json", read_secret=read)
 
 
 def _oidc(config: EdgeConfig, environ: Mapping[str, str]) -> OidcConfig | None:

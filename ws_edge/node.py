@@ -49,6 +49,7 @@ from ws_edge.views.reaper import Reaper
 from ws_edge.views.refill import Refill
 from ws_edge.views.requeue import Requeue
 from ws_edge.views.tests_channel import TestsChannel
+from ws_edge.webhooks.sender import Webhooks
 
 if TYPE_CHECKING:
     from ws_edge.access.proofs import ProofAccess
@@ -102,6 +103,7 @@ class Node:
         private, hosts = config.allow_private, config.allowed_hosts
         self.requeue = Requeue(self.log, self.catalogue, self.topology, allow_private=private, allowed_hosts=hosts)
         self.broker_clock = BrokerClock()
+        self.webhooks = Webhooks(nats, self.catalogue, self.broker_clock, config.webhooks, config.page_of)
         read_by = (self.log, store, self.catalogue, self.broker_clock)
         fold, refuses = self.projector.fold if config.projector else None, self.projector.refuses
         self.refill = Refill(*read_by, fold=fold, refuses=refuses, repair=repair)
@@ -192,6 +194,7 @@ class Node:
             reaper=self.reaper.statistics(),
             keeping=self.keeping.statistics(),
             requeue=self.requeue.statistics(),
+            webhooks=self.webhooks.statistics(),
             tests=self.tests.statistics(),
             unreadable=self.hub.unreadable.statistics(),
             pictures=self.pictures.statistics(),
@@ -340,6 +343,7 @@ class Node:
         if self.config.projector:
             self._run("projector", self.projector.run)
             self._run("write check", WriteCheck(self.nats).run)
+        self._run("webhooks", self.webhooks.run)
         if self.config.reaper:
             self._run("reaper", self.reaper.run)
             self._run("requeue", self.requeue.run)

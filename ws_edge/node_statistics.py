@@ -28,6 +28,7 @@ from ws_edge.views.reaper import ReaperStatistics
 from ws_edge.views.refill import RefillStatistics
 from ws_edge.views.requeue import RequeueStatistics
 from ws_edge.views.tests_channel import TestsChannelStatistics
+from ws_edge.webhooks.sender import WebhookStatistics
 
 if TYPE_CHECKING:
     from ws_edge.access.token_access import TokenAccessStatistics
@@ -70,6 +71,7 @@ class NodeStatistics(NamedTuple):
     reaper: ReaperStatistics
     keeping: KeepingStatistics
     requeue: RequeueStatistics
+    webhooks: WebhookStatistics
     tests: TestsChannelStatistics
     unreadable: UnreadableStatistics
     pictures: PicturesStatistics

@@ -19,7 +19,7 @@ _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _MAX_PREFIX_CHARS: Final = 200
 _AMBIGUOUS: Final = frozenset("ßς\u200c\u200d")
 """Characters that Python's codec and browsers encode differently: IDNA 2003 and IDNA 2008."""
-_OWN_FOLDERS: Final = ("rpc", "ws", "client", "view", "oidc")
+_OWN_FOLDERS: Final = ("rpc", "ws", "client", "view", "oidc", "badge")
 
 
 class PublicUrl(NamedTuple):

@@ -7,9 +7,9 @@ is that of the schema of Jenkins' xUnit plugin, which GitLab and GitHub's report
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from xml.etree import ElementTree
 
 import orjson
@@ -25,6 +25,17 @@ _MAX_TEXT_CHARS: Final = 2000
 _RUN: Final = "testcast.run"
 _SCORE: Final = "testcast.score"
 _PROBLEMS: Final = "testcast.problems"
+_ASKED: Final = "testcast.asked"
+
+
+class Check(NamedTuple):
+    """Something that a CI job has asked of a run."""
+
+    name: str
+    problem: str | None = None
+    """Why it does not hold; None: it does."""
+    error: bool = False
+    """It cannot be said of the game whether it holds."""
 
 
 async def junit_xml(source: Source) -> bytes:
@@ -43,10 +54,11 @@ async def junit_xml(source: Source) -> bytes:
     return render(source.about, problems)
 
 
-def render(about: About, problems: Problems) -> bytes:
-    """The document of a run with these problems."""
+def render(about: About, problems: Problems, checks: Sequence[Check] = ()) -> bytes:
+    """The document of a run with these problems, and with what was asked of it."""
     run = about.snapshot
-    cases = [_run_case(about), *map(_part_case, parts_of(run.metrics)), *map(_problem_case, problems.found)]
+    cases = [_run_case(about), *map(_check_case, checks), *map(_part_case, parts_of(run.metrics))]
+    cases += map(_problem_case, problems.found)
     if problems.more:
         more = _case(_PROBLEMS, f"{problems.more} more")
         _add(more, "failure", f"{problems.more} further problems are not listed", type="more")
@@ -102,6 +114,13 @@ def _run_case(about: About) -> ElementTree.Element:
         _add(case, "skipped", f"the run was {run.status} when this was written, {at:%F %T} UTC")
     if run.message:
         ElementTree.SubElement(case, "system-out").text = _text(run.message)
+    return case
+
+
+def _check_case(check: Check) -> ElementTree.Element:
+    case = _case(_ASKED, check.name)
+    if check.problem is not None:
+        _add(case, "error" if check.error else "failure", check.problem, type="asked")
     return case
 
 

@@ -22,10 +22,12 @@ API_PREFIX: Final = "testcast.API"
 
 _API: Final = "$JS.API"
 _RUNS, _PINS, _ACCESS = map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS))
+_HOOKS: Final = kv.stream(subjects.HOOKS)
 _SHOTS: Final = kv.stream(subjects.SHOTS)
 """Where it stands still: edges read it, and agents of earlier versions look for it."""
 _PROJECTOR: Final = f"{subjects.EVENTS}.{subjects.PROJECTOR}"
 _WORKERS: Final = f"{subjects.JOBS}.{subjects.WORKERS}"
+_WEBHOOKS: Final = f"{_HOOKS}.{subjects.WEBHOOKS}"
 _WHO_AM_I: Final = "$SYS.REQ.USER.INFO"
 _ALL_CONTROL: Final = subjects.control("*")
 _REPUBLISHED: Final = (subjects.ALL_LIVE, subjects.ALL_STORED_FRAMES)
@@ -47,15 +49,15 @@ def rights(role: Role) -> Rights:
 def _edge() -> Rights:
     own = (
         *(subjects.ALL_EVENTS, subjects.ALL_FRAMES, _ALL_CONTROL, subjects.ALL_JOBS),
-        *(kv.subject(subjects.RUNS, "*"), kv.subject(subjects.PINS, "*"), "$KV.ACCESS.>"),
-        *_of("STREAM.INFO", subjects.EVENTS, subjects.JOBS, subjects.FRAMES, _RUNS, _PINS, _ACCESS, _SHOTS),
-        *_of("STREAM.MSG.GET", subjects.EVENTS, subjects.JOBS, subjects.FRAMES, _RUNS, _PINS, _ACCESS),
+        *(kv.subject(subjects.RUNS, "*"), kv.subject(subjects.PINS, "*"), "$KV.ACCESS.>", "$KV.HOOKS.>"),
+        *_of("STREAM.INFO", subjects.EVENTS, subjects.JOBS, subjects.FRAMES, _RUNS, _PINS, _ACCESS, _HOOKS, _SHOTS),
+        *_of("STREAM.MSG.GET", subjects.EVENTS, subjects.JOBS, subjects.FRAMES, _RUNS, _PINS, _ACCESS, _HOOKS),
         *_of("DIRECT.GET", subjects.EVENTS, subjects.FRAMES, _RUNS, _PINS, _ACCESS, _SHOTS),
         *_of("STREAM.MSG.DELETE", subjects.JOBS),  # the job of a run that was cancelled
         *_of("STREAM.PURGE", subjects.EVENTS, subjects.FRAMES, _RUNS, _SHOTS),  # a run that is deleted
-        *_of("CONSUMER.INFO", _PROJECTOR, _WORKERS),
-        *_of("CONSUMER.MSG.NEXT", _PROJECTOR),
-        f"$JS.ACK.{_PROJECTOR}.>",
+        *_of("CONSUMER.INFO", _PROJECTOR, _WORKERS, _WEBHOOKS),
+        *_of("CONSUMER.MSG.NEXT", _PROJECTOR, _WEBHOOKS),
+        *(f"$JS.ACK.{each}.>" for each in (_PROJECTOR, _WEBHOOKS)),
         # Consumers of the views: with their filter in the subject, so that it cannot be another one.
         f"{_API}.CONSUMER.CREATE.{subjects.EVENTS}.*.{subjects.ALL_EVENTS}",
         f"{_API}.CONSUMER.CREATE.{subjects.FRAMES}.*.{subjects.ALL_FRAMES}",

@@ -14,6 +14,7 @@ _CONTENTS: Final = {
     "FRAMES": "pictures",
     "KV_PINS": "kept runs",
     "KV_ACCESS": "share links and revocations",
+    "KV_HOOKS": "what webhooks are told",
 }
 
 

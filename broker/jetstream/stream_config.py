@@ -29,6 +29,7 @@ _FEW_FRAMES: Final = 256
 """16 MiB at most."""
 MAX_PIN_BYTES: Final = 1024
 MAX_ACCESS_BYTES: Final = 4 * 1024
+MAX_HOOK_BYTES: Final = 1024
 
 VERSION: Final = 3
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
@@ -45,6 +46,7 @@ _WINDOW_S: Final = 120
 _RUNS_STREAM: Final = kv.stream(subjects.RUNS)
 _ACCESS_STREAM: Final = kv.stream(subjects.ACCESS)
 _PINS_STREAM: Final = kv.stream(subjects.PINS)
+_HOOKS_STREAM: Final = kv.stream(subjects.HOOKS)
 _MUST: Final = {
     subjects.EVENTS: ("subjects", "allow_direct", "republish"),
     subjects.JOBS: ("subjects", "discard", "max_msgs_per_subject", "discard_new_per_subject"),
@@ -52,6 +54,7 @@ _MUST: Final = {
     subjects.FRAMES: ("subjects", "allow_direct", "republish"),
     _PINS_STREAM: ("subjects", "allow_direct"),
     _ACCESS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
+    _HOOKS_STREAM: ("subjects", "allow_direct", "allow_msg_ttl"),
 }
 """What testcast cannot work without. A stream that lacks one of them is changed."""
 _HAD_AN_AGE: Final = (subjects.EVENTS, _RUNS_STREAM)
@@ -127,6 +130,7 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
         _bucket(subjects.PINS, max_value_bytes=MAX_PIN_BYTES),
         # Each entry has a lifetime of its own: that of the token, share link or ticket that it is about.
         _bucket(subjects.ACCESS, max_value_bytes=MAX_ACCESS_BYTES) | {"allow_msg_ttl": True},
+        _bucket(subjects.HOOKS, max_value_bytes=MAX_HOOK_BYTES) | {"allow_msg_ttl": True},
     ]
     common = {**dict.fromkeys(_NEVER, False), "num_replicas": replicas, "metadata": {VERSION_KEY: str(VERSION)}}
     return [config | common for config in made]
@@ -222,6 +226,17 @@ def consumers() -> list[tuple[str, dict[str, Any]]]:
                 "ack_wait": LEASE_S * _NS,
                 "max_deliver": 20,  # a safety net: attempts are counted in the run's own events
                 "max_ack_pending": 10_000,
+            },
+        ),
+        (
+            _HOOKS_STREAM,
+            {
+                "durable_name": subjects.WEBHOOKS,
+                "filter_subject": kv.subject(subjects.HOOKS, "*.*.*"),
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": 60 * _NS,  # a try takes 15 s at most
+                "max_ack_pending": 20_000,  # what waits to be tried again counts as well
             },
         ),
     ]

@@ -60,15 +60,7 @@ class TailRequest(NamedTuple):
 
 async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
     """Submits a game; prints the test id, or with `follow` the run. Returns the exit status."""
-    tracing.start("cli")
-    try:
-        with tracing.span("testcast submit"):
-            test_id = await _submitted(request, server)
-    except asyncio.CancelledError:
-        terminal.note(f"stopped before the run was confirmed\nsee whether it is there: testcast list{server.options}")
-        raise
-    finally:
-        tracing.stop()
+    test_id = await submitted(request, server, terminal)
     page = await page_of(test_id, server)
     if follow:
         terminal.note(f"test {test_id}" + ("" if page is None else f"\n{page}"))
@@ -84,8 +76,20 @@ async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, 
     return EXIT_COMPLETED
 
 
-async def _submitted(request: SubmitRequest, server: Server) -> str:
+async def submitted(request: SubmitRequest, server: Server, terminal: Terminal) -> str:
     """Submits a game. Returns the test id."""
+    tracing.start("cli")
+    try:
+        with tracing.span("testcast submit"):
+            return await _submitted(request, server)
+    except asyncio.CancelledError:
+        terminal.note(f"stopped before the run was confirmed\nsee whether it is there: testcast list{server.options}")
+        raise
+    finally:
+        tracing.stop()
+
+
+async def _submitted(request: SubmitRequest, server: Server) -> str:
     if server.edge is not None:
         return await submit_to_edge(
             server.edge,
@@ -129,21 +133,22 @@ async def tail(request: TailRequest, server: Server, terminal: Terminal, *, as_j
         terminal.note(f"following all runs {since}")
     position = 0
     try:
-        async with _source(test_id, request, server, follow) as source:
+        async with source_of(test_id, request, server, follow) as source:
             try:
                 return await follow.run(source)
             finally:
                 position = source.position
     except asyncio.CancelledError:
         if test_id is not None:
-            await _say_how_to_go_on(test_id, position, server, terminal)
+            await say_how_to_go_on(test_id, position, server, terminal)
         raise
 
 
 @asynccontextmanager
-async def _source(
+async def source_of(
     test_id: str | None, request: TailRequest, server: Server, follow: Follow
 ) -> AsyncIterator[Tail | Watch]:
+    """What delivers the events of a run, or of all, to `follow`."""
     after = request.after
     on_state, on_unreadable = follow.on_state, follow.on_unreadable
     if server.edge is not None:
@@ -172,7 +177,7 @@ async def _source(
         )
 
 
-async def _say_how_to_go_on(test_id: str, position: int, server: Server, terminal: Terminal) -> None:
+async def say_how_to_go_on(test_id: str, position: int, server: Server, terminal: Terminal) -> None:
     """After Ctrl-C: the run itself goes on."""
     after = f" --after {position}" if position else ""
     terminal.note(f"stopped following; the run goes on\ncontinue with: testcast tail {test_id}{after}{server.options}")

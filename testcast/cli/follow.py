@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import datetime
 from typing import Protocol
 
@@ -43,6 +43,7 @@ class Follow:
         json: print one JSON object per line, as viewers receive them.
         types: the event types to show; empty: all.
         options: what a further command needs to reach the same server, for the note that says how to resume.
+        on_item: called with each item before it is shown.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class Follow:
         json: bool = False,
         types: Collection[str] = (),
         options: str = "",
+        on_item: Callable[[Item], None] = lambda _item: None,
     ) -> None:
+        self._on_item = on_item
         self._options = options
         self._terminal = terminal
         self._all = test_id is None
@@ -73,6 +76,7 @@ class Follow:
         """
         try:
             async for item in source:
+                self._on_item(item)
                 self._show(item)
         except ConnectionLost as error:
             self._terminal.error(error.message)

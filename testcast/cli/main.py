@@ -60,7 +60,7 @@ def cli(ctx: click.Context) -> None:
 
     \b
     Exit status: 0 done, or run completed; 1 run failed or cancelled, or refused; 2 wrong usage, or no such run;
-    3 no connection, or connection lost; 130 stopped by Ctrl-C.
+    3 no connection, or connection lost; 4 no verdict (`submit` with the options for CI); 130 stopped by Ctrl-C.
     """
     if ctx.invoked_subcommand not in ("edge", "agent"):  # which say it in their logs
         for each in config.unknown_settings():

@@ -31,6 +31,25 @@ _STATUSES: Final = ("queued", "running", "completed", "failed", "cancelled")
 @shared.project_option
 @shared.label_option("Label of the run, such as commit=abc")
 @shared.follow_option
+@click.option(
+    "--min-score", type=click.FloatRange(0, 100), metavar="N", help="CI: a score below N is a failure; follows."
+)
+@click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="CI: write JUnit XML, also of a failure; follows.",
+)
+@click.option(
+    "--github-summary", "github", is_flag=True, help="CI: summary and annotations of a step of GitHub Actions; follows."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    help="CI: cancel the run when it has not ended after this time; follows.",
+)
 @shared.edge_option
 @shared.nats_option
 @shared.json_option
@@ -42,6 +61,10 @@ def submit(
     project: str | None,
     labels: dict[str, str],
     follow: bool,
+    min_score: float | None,
+    junit: Path | None,
+    github: bool,
+    timeout_s: float | None,
     edge: str | None,
     nats: str | None,
     as_json: bool,
@@ -49,12 +72,18 @@ def submit(
     """Submit the game at URL to be tested, and print the test id.
 
     On a terminal the address of the run's page is printed too; with --json it is the field `page`.
+
+    \b
+    Exit status with an option for CI: 0 completed with the score that was asked for; 1 the game failed, or its score
+    is too low; 2 wrong usage, or refused; 3 no connection; 4 no verdict: cancelled, agent lost, or out of time.
     """
-    from testcast.cli import commands
+    from testcast.cli import ci, commands
     from testcast.cli.targets import complete_game_url
 
     request = commands.SubmitRequest(complete_game_url(url), title, budget, seed, project, labels)
-    server = shared.server(edge, nats)
+    server, wishes = shared.server(edge, nats), ci.Wishes(min_score, junit, github, timeout_s)
+    if wishes.any:
+        return asyncio.run(ci.submit(request, wishes, server, Terminal(), as_json=as_json))
     return asyncio.run(commands.submit(request, server, Terminal(), follow=follow, as_json=as_json))
 
 

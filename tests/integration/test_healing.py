@@ -395,6 +395,6 @@ async def test_all_who_meet_the_same_gap_share_one_declaration(nats: Connection,
         runs.drop_job(streams, "y"),
     )
     assert not [each for each in met if isinstance(each, Exception)]
-    assert sorted(made) == ["EVENTS", "FRAMES", "JOBS", "KV_ACCESS", "KV_PINS", "KV_RUNS", "projector", "workers"]
+    assert {each["name"] for each in topology.streams(1)} | {"projector", "webhooks", "workers"} == set(made)
     assert [each.subject for each in await jobs.pull(1, expires_s=2)] == ["jobs.test.x"]
     await jobs.close()

@@ -32,12 +32,12 @@ async def test_what_is_missing_is_an_answer(nats_server: EmbeddedServer, streams
             subjects.EVENTS,
             subjects.JOBS,
             subjects.FRAMES,
-            *map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS)),
+            *map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS, subjects.HOOKS)),
         ):
             await Streams(nats).api(f"STREAM.DELETE.{stream}")
         assert await folded_up_to(Streams(nats)) == 0
         missing = [each.name for each in await inspect(nats) if each.detail == "does not exist"]
-        assert len(missing) == 8
+        assert len(missing) == 10
         for command in (
             ["list"],
             ["tail", "last"],

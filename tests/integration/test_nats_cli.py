@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(shutil.which("nats") is None, reason="NATS' own 
 PROTOCOL = Path(__file__).parents[2] / "broker" / "PROTOCOL.md"
 EXAMPLE = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
 _ACCESS = b'{"until": 9999999999}'
-_BUCKETS = tuple(map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS)))
+_BUCKETS = tuple(map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS, subjects.HOOKS)))
 _ALL = (subjects.EVENTS, subjects.JOBS, subjects.FRAMES, *_BUCKETS)
 
 

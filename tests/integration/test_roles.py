@@ -24,7 +24,7 @@ from tests.secure_broker import SecureBroker, secure_broker
 
 EDGE, AGENT, READER, OPERATOR = Role.EDGE, Role.AGENT, Role.READER, Role.OPERATOR
 NOBODY: Final[frozenset[Role]] = frozenset()
-STREAMS: Final = ("EVENTS", "JOBS", "FRAMES", "KV_RUNS", "KV_PINS", "KV_ACCESS")
+STREAMS: Final = ("EVENTS", "JOBS", "FRAMES", "KV_RUNS", "KV_PINS", "KV_ACCESS", "KV_HOOKS")
 
 
 class World(NamedTuple):
@@ -172,9 +172,13 @@ def deletes(stream: str, subject: str) -> Try:
     return tried
 
 
-async def pulls_hints(world: World, role: Role) -> bool:
-    """Whatever the answer is: another edge may have taken them."""
-    return await _pulled(world, role, "EVENTS.projector") is not None
+def pulls(name: str) -> Try:
+    """Whatever the answer is: another edge may have taken what there was."""
+
+    async def tried(world: World, role: Role) -> bool:
+        return await _pulled(world, role, name) is not None
+
+    return tried
 
 
 async def pulls_and_acknowledges(world: World, role: Role) -> bool:
@@ -229,6 +233,7 @@ WRITES: Final = (
     Operation("the notice of a picture", NOBODY, reaches("test.RUN.frame", EDGE)),
     Operation("a picture of an earlier version", may(OPERATOR), stores("$KV.SHOTS.NEW", b"jpeg")),
     Operation("a pin", may(EDGE, OPERATOR), stores("$KV.PINS.NEW")),
+    Operation("what a webhook is told", may(EDGE, OPERATOR), stores("$KV.HOOKS.ci.NEW.1")),
     Operation("a share link", may(EDGE, OPERATOR), stores("$KV.ACCESS.share.NEW.x")),
     Operation("a rollup of the events", NOBODY, stores("test.NEW.events", event_bytes("x"), _ROLLUP)),
     Operation("a rollup of the snapshots", NOBODY, stores("$KV.RUNS.NEW", b"{}", _ROLLUP)),
@@ -256,7 +261,7 @@ HEARD: Final = (
     Operation("hear everything", may(OPERATOR), hears(">")),
     *(
         Operation(f"hear the bucket {each}", may(OPERATOR), hears(f"$KV.{each}.>"))
-        for each in ("RUNS", "PINS", "ACCESS")
+        for each in ("RUNS", "PINS", "ACCESS", "HOOKS")
     ),
     *(
         Operation(f"hear answers to {each.value}s", may(each, OPERATOR), hears(f"_INBOX_{each.value}.>"))
@@ -265,24 +270,19 @@ HEARD: Final = (
     *(Operation(f"hear {each}", may(OPERATOR), hears(each)) for each in ("_INBOX.>", "$JS.ACK.>", "$JS.>", "_R_.>")),
 )
 
-INFO: Final = {"EVENTS": may(*Role), "JOBS": may(*Role), "KV_RUNS": may(EDGE, READER, OPERATOR)} | {
-    "FRAMES": may(*Role),
-    "KV_PINS": may(EDGE, READER, OPERATOR),
-    "KV_ACCESS": may(EDGE, OPERATOR),
+INFO: Final = dict.fromkeys(("EVENTS", "JOBS", "FRAMES"), may(*Role)) | {
+    **dict.fromkeys(("KV_RUNS", "KV_PINS"), may(EDGE, READER, OPERATOR)),
+    **dict.fromkeys(("KV_ACCESS", "KV_HOOKS"), may(EDGE, OPERATOR)),
 }
-LEADER_READS: Final = {
-    "EVENTS": may(*Role),
-    "JOBS": may(EDGE, AGENT, OPERATOR),
-    "KV_RUNS": may(EDGE, READER, OPERATOR),
-} | {
-    "FRAMES": may(EDGE, OPERATOR),
-    "KV_PINS": may(EDGE, READER, OPERATOR),
-    "KV_ACCESS": may(EDGE, OPERATOR),
+LEADER_READS: Final = {"EVENTS": may(*Role), "JOBS": may(EDGE, AGENT, OPERATOR)} | {
+    **dict.fromkeys(("KV_RUNS", "KV_PINS"), may(EDGE, READER, OPERATOR)),
+    **dict.fromkeys(("FRAMES", "KV_ACCESS", "KV_HOOKS"), may(EDGE, OPERATOR)),
 }
 READS: Final = {"EVENTS": may(*Role), "JOBS": NOBODY, "KV_RUNS": may(EDGE, READER, OPERATOR)} | {
     "FRAMES": may(EDGE, READER, OPERATOR),
     "KV_PINS": may(EDGE, READER, OPERATOR),
     "KV_ACCESS": may(EDGE, OPERATOR),
+    "KV_HOOKS": may(OPERATOR),
 }  # the queue has no direct gets
 
 ASKED: Final = (
@@ -301,7 +301,9 @@ ASKED: Final = (
         Operation(f"list the consumers of {each}", may(OPERATOR), asks(f"CONSUMER.LIST.{each}", {"offset": 0}))
         for each in STREAMS
     ),
-    Operation("pull hints", may(EDGE, OPERATOR), pulls_hints),
+    Operation("state of the webhooks", may(EDGE, OPERATOR), asks("CONSUMER.INFO.KV_HOOKS.webhooks")),
+    Operation("pull what a webhook is told", may(EDGE, OPERATOR), pulls("KV_HOOKS.webhooks")),
+    Operation("pull hints", may(EDGE, OPERATOR), pulls("EVENTS.projector")),
     Operation("pull and acknowledge a job", may(AGENT, OPERATOR), pulls_and_acknowledges),
 )
 
@@ -313,6 +315,7 @@ CONSUMERS: Final = (
     Operation("view the pictures of one run", may(EDGE, OPERATOR), consumer("FRAMES", "test.x.frames")),
     Operation("view whatever is in the stream of pictures", may(OPERATOR), consumer("FRAMES", ">")),
     Operation("view the pins", may(EDGE, OPERATOR), consumer("KV_PINS", "$KV.PINS.>")),
+    Operation("view what webhooks are told", may(OPERATOR), consumer("KV_HOOKS", "$KV.HOOKS.>")),
     Operation("view the jobs", NOBODY, consumer("JOBS", "jobs.test.*")),  # a work queue has one reader
     Operation("view one run", may(EDGE, OPERATOR), consumer("EVENTS", "test.x.events")),
     Operation("view whatever is in the stream of events", may(OPERATOR), consumer("EVENTS", ">")),
@@ -347,9 +350,11 @@ CHANGES: Final = (
             ("JOBS", "jobs.test", may(OPERATOR)),
             ("KV_PINS", "$KV.PINS", may(OPERATOR)),
             ("KV_ACCESS", "$KV.ACCESS", may(OPERATOR)),
+            ("KV_HOOKS", "$KV.HOOKS", may(OPERATOR)),
         )
     ),
     Operation("delete the projector", may(OPERATOR), asks("CONSUMER.DELETE.EVENTS.projector")),
+    Operation("delete the webhooks", may(OPERATOR), asks("CONSUMER.DELETE.KV_HOOKS.webhooks")),
     Operation("delete the workers", may(OPERATOR), asks("CONSUMER.DELETE.JOBS.workers")),
     *(Operation(f"delete {each}", may(OPERATOR), asks(f"STREAM.DELETE.{each}")) for each in STREAMS),
 )
@@ -368,7 +373,8 @@ async def world(folder: Path) -> AsyncIterator[World]:
         await operator.api("STREAM.CREATE.KV_SHOTS", {"name": "KV_SHOTS", "subjects": ["$KV.SHOTS.>"]})
         test_id = await begin(operator)
         buckets = (f"$KV.{each}.{test_id}" for each in ("RUNS", "PINS"))
-        for subject in (*buckets, f"test.{test_id}.frames", "$KV.ACCESS.x.y", f"jobs.test.{test_id}"):
+        further = ("$KV.ACCESS.x.y", "$KV.HOOKS.x", f"test.{test_id}.frames", f"jobs.test.{test_id}")
+        for subject in (*buckets, *further):
             await operator.store(subject, b"{}")
         try:
             yield World(broker, of, test_id)

@@ -26,7 +26,7 @@ from tests.secure_broker import SecureBroker, secure_broker
 from tests.security.attacks import Attack, Table
 from tests.security.system import DEADLINE_S
 
-STREAMS: Final = ("EVENTS", "JOBS", "FRAMES", "KV_RUNS", "KV_PINS", "KV_ACCESS")
+STREAMS: Final = ("EVENTS", "JOBS", "FRAMES", "KV_RUNS", "KV_PINS", "KV_ACCESS", "KV_HOOKS")
 STOLEN: Final = (Role.AGENT, Role.READER)
 _FAR: Final = 2**62
 
@@ -163,6 +163,7 @@ for _what, _subject, _payload, _headers in (
     ("a rollup of one run", "test.<run>.events", event_bytes("x"), {"Nats-Rollup": "sub"}),
     ("a rollup of the pictures", "test.<run>.frames", b"x", {"Nats-Rollup": "all"}),
     ("a pin", "$KV.PINS.<run>", b"{}", None),
+    ("an end that a webhook is told", "$KV.HOOKS.ci.<run>.1", b"{}", None),
     (
         "a schedule that publishes elsewhere later",
         "test.<new>.events",
@@ -196,7 +197,7 @@ _ALL: Final = (Role.AGENT, Role.READER, Role.EDGE)
 _manages("purge streams", tuple((f"STREAM.PURGE.{each}", {}) for each in STREAMS), (Role.AGENT, Role.READER))
 _manages(
     "purge what edges delete no runs from",
-    tuple((f"STREAM.PURGE.{each}", {}) for each in ("JOBS", "KV_PINS", "KV_ACCESS")),
+    tuple((f"STREAM.PURGE.{each}", {}) for each in ("JOBS", "KV_PINS", "KV_ACCESS", "KV_HOOKS")),
     (Role.EDGE,),
 )
 _manages("delete streams", tuple((f"STREAM.DELETE.{each}", {}) for each in STREAMS), _ALL)

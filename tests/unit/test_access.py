@@ -166,6 +166,7 @@ ROUTES: Final = {
     "/tests/{test_id}/": PUBLIC,
     "/tests/{test_id}/frames/{number}": Action.WATCH,
     "/tests/{test_id}/export": Action.WATCH,
+    "/badge/{game:path}": Action.LIST,
     "/{name}": PUBLIC,
     "/{folder}/{name:path}": PUBLIC,
     "/api": PUBLIC,

@@ -23,7 +23,7 @@ from broker.jetstream.connection import Connection
 from broker.log import RateLimited
 from broker.version import VERSION
 from ws_edge.access import Action, Principal
-from ws_edge.api import durable_route, event_route, export, frame_route, health, rpc
+from ws_edge.api import badge, durable_route, event_route, export, frame_route, health, rpc
 from ws_edge.api.edge_app import EdgeApp
 from ws_edge.api.methods import METHODS
 from ws_edge.api.outside import address_of, limited_address_of
@@ -156,6 +156,7 @@ def routes(config: EdgeConfig, static: Static) -> list[Door]:
         Door(durable_route.PATH, durable_route.stream, Action.WATCH, methods=["GET"]),
         Door(SEVERAL, event_route.streams_only, PUBLIC, methods=["GET"]),
         Door("/tests/{test_id}/frames/{number}", frame_route.picture, Action.WATCH, methods=["GET"]),
+        Door(badge.PATH, badge.badge, Action.LIST, methods=["GET"]),
         Door("/{name}", static.file, PUBLIC),
         Door("/{folder}/{name:path}", static.file, PUBLIC),
     ]

@@ -222,6 +222,12 @@ def _views(figures: NodeStatistics) -> Iterable[Metric]:
         gauge(f"{EDGE}projector_pending", "Runs that wait to be folded.", projector.pending),
         counter(f"{EDGE}runs_reaped_total", "Lost runs that this edge has ended.", figures.reaper.ended),
         counter(f"{EDGE}runs_requeued_total", "Lost jobs that this edge has queued again.", figures.requeue.requeued),
+        counters(
+            f"{EDGE}webhooks_total",
+            "Tries to tell a webhook of a run's end; a failed one is made again, one that is given up is not.",
+            "outcome",
+            figures.webhooks._asdict(),
+        ),
         counter(
             f"{EDGE}runs_refilled_total",
             "Snapshots that were missing or wrong, and were folded again by this edge.",

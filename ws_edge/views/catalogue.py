@@ -97,6 +97,8 @@ class Catalogue:
         self._swept_at = 0.0
         self.on_alive: Callable[[str | None, bytes], None] = lambda _test_id, _payload: None
         """Called with each sign of life: the run's id, if the subject has one, and what the worker said."""
+        self.on_change: Callable[[str], None] = lambda _test_id: None
+        """Called with each run whose snapshot or mark has changed, besides `on_change` of the constructor."""
         self.on_deleted: list[Callable[[SnapshotChange], None]] = []
         """Called with the mark of each run that is being deleted, or was."""
         self.pinned: set[str] = set()
@@ -317,6 +319,7 @@ class Catalogue:
         if self._scopes:
             self._scopes.refresh(test_id)
         self._tell(test_id)
+        self.on_change(test_id)
 
     def _on_current(self) -> None:
         self._lost_at = None
