@@ -164,8 +164,6 @@ async def test_several_tests_over_a_bad_line(stack_streams: Streams, page: Page,
     await say("without sockets")
     await until(everybody_heard, within_s=20)
     await until(lambda: page.evaluate("states.at(-1) === 'streaming'"))
-    await say("over HTTP")
-    await until(everybody_heard)
     proxy.streams = "refuse"
     proxy.cut()
     await say("without streams")
