@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
-	clients simulate bench autobahn screenshot lock charts sbom clean
+	clients simulate bench autobahn wheel screenshot lock charts sbom schemas fuzz site clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -93,22 +93,34 @@ bench: tools  ## what fan-out costs, beside its peers, in one run; writes BENCHM
 autobahn: setup  ## the Autobahn Testsuite against the edge's socket; needs a Python 2.7 (ARGS="'7.*'")
 	$(BIN)/python -m tests.autobahn $(ARGS)
 
+wheel: setup  ## the wheel in new environments: what it takes with and without extras, and whether the client works alone
+	$(BIN)/python -m tests.wheel $(ARGS)
+
 screenshot: setup  ## a picture of each state of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)
 
-# Five locks, for what runs everywhere (requirements.lock), with what plays games (-agent), with what looks inside:
-# `testcast top` and traces (-observe), what builds the wheel (-build), and all of it with the tools (-dev). -c holds
-# them to the same versions. uv resolves for every platform and Python at once, which pip cannot; it is wanted here only.
+# Seven locks: of the Python API and the commands for clients (-client), with edge and broker (requirements.lock), with
+# what plays games (-agent), with what looks inside: `testcast top` and traces (-observe), with what serves coding agents
+# (-mcp), what builds the wheel (-build), and all of it with the tools (-dev). -c holds them to the same versions. uv
+# resolves for every platform and Python at once, which pip cannot; it is wanted here only.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(ARGS)
 
 lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade takes the newest versions)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
-	$(COMPILE) pyproject.toml --output-file requirements.lock
-	$(COMPILE) pyproject.toml --extra agent --constraint requirements.lock --output-file requirements-agent.lock
-	$(COMPILE) pyproject.toml --extra top --extra traces --constraint requirements.lock --output-file requirements-observe.lock
-	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --constraint requirements-observe.lock --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra broker --output-file requirements.lock
+	$(COMPILE) pyproject.toml --constraint requirements.lock --output-file requirements-client.lock
+	$(COMPILE) pyproject.toml --extra agent --extra broker --constraint requirements.lock --output-file requirements-agent.lock
+	$(COMPILE) pyproject.toml --extra top --extra traces --extra broker --constraint requirements.lock --output-file requirements-observe.lock
+	$(COMPILE) pyproject.toml --extra mcp --constraint requirements-observe.lock --output-file requirements-mcp.lock
+	$(COMPILE) pyproject.toml --all-extras --group dev --constraint requirements-agent.lock --constraint requirements-observe.lock --constraint requirements-mcp.lock --output-file requirements-dev.lock
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+
+schemas: setup  ## broker/schemas/, PROTOCOL.md's tables and the client's types, from the message types (ARGS=--release keeps them)
+	$(BIN)/python scripts/schemas.py $(ARGS)
+
+fuzz: setup  ## asks a running edge all that /openapi.json allows, and what it does not, for minutes (ARGS="--examples 500")
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 charts: setup  ## lints, renders and validates the Helm chart; builds Helm with Go if need be (ARGS="--nats-chart DIR")
 	$(BIN)/python scripts/charts.py $(ARGS)
@@ -116,8 +128,11 @@ charts: setup  ## lints, renders and validates the Helm chart; builds Helm with 
 sbom: setup  ## bills of materials (CycloneDX) of what the locks install, into dist/; images carry their own
 	@mkdir -p dist
 	$(BIN)/python scripts/sbom.py testcast --lock requirements.lock > dist/testcast.cdx.json
-	$(BIN)/python scripts/sbom.py testcast-extras --lock requirements-agent.lock --lock requirements-observe.lock > dist/testcast-extras.cdx.json
+	$(BIN)/python scripts/sbom.py testcast-extras --lock requirements-agent.lock --lock requirements-observe.lock --lock requirements-mcp.lock > dist/testcast-extras.cdx.json
+
+site: setup  ## the documentation as a site, into site/: open its index.html; needs no server and no network
+	$(BIN)/python scripts/build_site.py $(ARGS)
 
 clean:  ## the environment and every cache; the next target makes them again
-	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
+	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OURS: Final = "testcast"
 """The parent of all loggers of this project."""
-_TALKATIVE: Final = ("httpx", "httpcore", "hpack", "urllib3")
+_TALKATIVE: Final = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack", "urllib3")
 """They write down each address that they ask."""
 _log = logging.getLogger(OURS)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LOCKS: Final = ("requirements-agent.lock", "requirements-observe.lock", "requirements-build.lock")
+LOCKS: Final = tuple(f"requirements-{each}.lock" for each in ("agent", "observe", "mcp", "build"))
 """What runs, with every extra, and what builds it. Tools of developers are not among them."""
 INSTALL_S: Final = 40
 AUDIT_S: Final = 20

@@ -1,6 +1,6 @@
 """The licences of everything that is installed with testcast, from the metadata of the installed packages.
 
-`python scripts/licences.py` writes docs/licences.md, for testcast with all its extras (agent, top, traces). A test
+`python scripts/licences.py` writes docs/licences.md, for testcast with all its extras (agent, top, traces, mcp). A test
 compares it with their lock files.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LOCKS: Final = (ROOT / "requirements-agent.lock", ROOT / "requirements-observe.lock")
+LOCKS: Final = tuple(ROOT / f"requirements-{extra}.lock" for extra in ("agent", "observe", "mcp"))
 """All that people install: no tools of developers."""
 PAGE: Final = ROOT / "docs" / "licences.md"
 ALLOWED: Final = frozenset(
@@ -30,11 +30,13 @@ _SPOKEN: Final = {
     "Python Software Foundation License": "PSF-2.0",
 }
 """What older metadata says -> SPDX."""
+_ELSEWHERE: Final = {"httpx2-jsfetch": "BSD-3-Clause", "pywin32": "PSF-2.0"}
+"""What the metadata of packages says that are locked for other platforms only (read with `pip install --dry-run`)."""
 _HEAD: Final = """\
 # Licences
 
-testcast is under the Apache License 2.0. With all its extras (`agent`, `top`, `traces`) it installs these packages,
-each under a licence of its own. The table is made from the metadata of the installed packages:
+testcast is under the Apache License 2.0. With all its extras (`agent`, `top`, `traces`, `mcp`) it installs these
+packages, each under a licence of its own. The table is made from the metadata of the installed packages:
 `.venv/bin/python scripts/licences.py` makes it again.
 
 The agent's browser is Chromium (BSD-3-Clause and others), which is installed separately.
@@ -78,8 +80,8 @@ def not_allowed(expression: str) -> list[str]:
 
 
 def table() -> dict[str, str]:
-    """Package -> licence, of all that are installed here."""
-    return {name: found for name in locked() if (found := licence(name)) is not None}
+    """Package -> licence, of all that are installed here or judged in `_ELSEWHERE`."""
+    return {name: found for name in locked() if (found := licence(name) or _ELSEWHERE.get(name)) is not None}
 
 
 def main() -> int:

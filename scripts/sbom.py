@@ -44,9 +44,10 @@ def _purl(name: str, version: str) -> str:
 
 
 def _needs(package: importlib.metadata.Distribution) -> set[str]:
-    """The names of the packages that one needs, without those of its extras."""
-    wanted = [each for each in package.requires or [] if "extra ==" not in each]
-    return {normal(found.group()) for each in wanted if (found := re.match(r"[\w.-]+", each))}
+    """The names of the packages that one needs: the project with its extras, others without theirs."""
+    own = normal(package.name)
+    wanted = [each for each in package.requires or [] if own == _PROJECT or "extra ==" not in each]
+    return {normal(found.group()) for each in wanted if (found := re.match(r"[\w.-]+", each))} - {own}
 
 
 def component(name: str, package: importlib.metadata.Distribution) -> dict[str, Any]:

@@ -7,17 +7,21 @@ python scripts/schemas.py --check    says which of them are not what the code ge
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
 
+from broker.version import VERSION
+from contract.asyncapi import asyncapi
+from contract.declarations import with_declarations
 from contract.documents import all_documents
 from contract.openapi import openapi
 from contract.tables import with_tables
-from debian import say
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROTOCOL: Final = ROOT / "broker" / "PROTOCOL.md"
+TYPES: Final = ROOT / "dashboard_ui" / "client" / "types.d.ts"
 FOLDER: Final = ROOT / "broker" / "schemas"
 
 
@@ -28,9 +32,12 @@ def text_of(document: dict[str, Any]) -> str:
 
 def generated() -> dict[Path, str]:
     """Every file that is generated, or in which a part is, with what it should be."""
-    documents = all_documents() | {"openapi.json": openapi()}
+    documents = all_documents() | {"openapi.json": openapi(), "asyncapi.json": asyncapi()}
     files = {FOLDER / name: text_of(each) for name, each in documents.items()}
-    return files | {PROTOCOL: with_tables(PROTOCOL.read_text("utf-8"))}
+    return files | {
+        PROTOCOL: with_tables(PROTOCOL.read_text("utf-8")),
+        TYPES: with_declarations(TYPES.read_text("utf-8")),
+    }
 
 
 def outdated() -> list[Path]:
@@ -42,12 +49,18 @@ def main(arguments: list[str]) -> int:
     """Writes, or with `--check` compares."""
     wrong = outdated()
     for path in wrong:
-        say(f"{path.relative_to(ROOT)} is not what the code generates: make schemas")
+        made = "is not what the code generates" if "--check" in arguments else "is made again"
+        sys.stderr.write(f"{path.relative_to(ROOT)} {made}\n")
     if "--check" in arguments:
         return 1 if wrong else 0
     for path, text in generated().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
+    if "--release" in arguments:
+        kept = ROOT / "tests" / "released" / VERSION
+        kept.mkdir(parents=True, exist_ok=True)
+        for path in FOLDER.glob("*.json"):
+            shutil.copy(path, kept)
     return 0
 
 

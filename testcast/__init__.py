@@ -2,7 +2,8 @@
 
     from testcast import TestRun, list_runs, submit, watch
 
-`TestRun` publishes a run of your own agent to the broker. `submit`, `watch` and `list_runs` use an edge.
+`TestRun` publishes a run of your own agent to the broker, `HttpRun` through an edge. `submit`, `watch`, `list_runs`,
+`get_run` and `cancel_run` use an edge, `tail` the broker.
 `testcast.sync` has the same names for code without asyncio.
 """
 
@@ -42,9 +43,11 @@ if TYPE_CHECKING:
         WrongLastSequence,
     )
     from broker.contract.snapshot import Snapshot
+    from testcast.client.broker_watch import BrokerWatch, tail
     from testcast.client.errors import ConnectionLost, EdgeRefused
     from testcast.client.events import Event, Reset, State, Unreadable
-    from testcast.client.rpc import list_runs, submit
+    from testcast.client.http_run import HttpRun
+    from testcast.client.rpc import cancel_run, get_run, list_runs, submit
     from testcast.client.watch import Watch, WatchStatistics, watch
 
 _HOMES = {
@@ -56,9 +59,11 @@ _HOMES = {
         *("LoginRefused", "NoAnswer", "NotPermitted", "NotThere", "StorageFull", "WrongLastSequence"),
     ),
     "broker.contract.snapshot": ("Snapshot",),
+    "testcast.client.broker_watch": ("BrokerWatch", "tail"),
     "testcast.client.errors": ("ConnectionLost", "EdgeRefused"),
     "testcast.client.events": ("Event", "Reset", "State", "Unreadable"),
-    "testcast.client.rpc": ("list_runs", "submit"),
+    "testcast.client.http_run": ("HttpRun",),
+    "testcast.client.rpc": ("cancel_run", "get_run", "list_runs", "submit"),
     "testcast.client.watch": ("Watch", "WatchStatistics", "watch"),
 }
 
@@ -67,11 +72,13 @@ __all__ = [
     "BadInput",
     "BrokerRefused",
     "BrokerUnavailable",
+    "BrokerWatch",
     "Conflict",
     "ConnectionLost",
     "EdgeRefused",
     "Event",
     "Fenced",
+    "HttpRun",
     "InvalidSetting",
     "InvalidTestId",
     "KeyReused",
@@ -98,8 +105,11 @@ __all__ = [
     "Watch",
     "WatchStatistics",
     "WrongLastSequence",
+    "cancel_run",
+    "get_run",
     "list_runs",
     "submit",
+    "tail",
     "watch",
 ]
 

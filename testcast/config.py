@@ -184,6 +184,11 @@ def local_edge(environ: Mapping[str, str] = os.environ) -> str:
     return environ.get("TESTCAST_EDGE_PUBLIC_URL") or f"http://127.0.0.1:{port}"
 
 
+def public_edge(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The address at which viewers reach an edge, if `TESTCAST_EDGE_PUBLIC_URL` names one."""
+    return environ.get("TESTCAST_EDGE_PUBLIC_URL") or None
+
+
 class GithubFiles(NamedTuple):
     """The files that a step of GitHub Actions may append to."""
 

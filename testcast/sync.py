@@ -24,12 +24,13 @@ from broker.contract import projects
 from broker.contract.errors import TestcastError
 from broker.contract.events import Event as PublishedEvent
 from broker.contract.snapshot import ListStatus, Snapshot
-from testcast.client import rpc
+from testcast.client import broker_watch, rpc
+from testcast.client import http_run as over_http
 from testcast.client import watch as watching
 from testcast.client.events import Item, State, Unreadable, Verdict
 from testcast.client.token import Token
 
-__all__ = ["TestRun", "Watch", "list_runs", "submit", "watch"]
+__all__ = ["HttpRun", "TestRun", "Watch", "cancel_run", "get_run", "list_runs", "submit", "tail", "watch"]
 
 T = TypeVar("T")
 
@@ -175,10 +176,103 @@ class TestRun:
         _loop.run(self._run.flush())
 
 
+class HttpRun:
+    """A run that is published through an edge, open inside `with`. It behaves as `testcast.HttpRun` does."""
+
+    __test__ = False
+
+    def __init__(self, run: over_http.HttpRun) -> None:
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"<sync {self._run!r}>"
+
+    @classmethod
+    def create(
+        cls,
+        edge: str,
+        *,
+        title: str,
+        game_url: str = "",
+        phases: Sequence[str] = over_http.DEFAULT_PHASES,
+        project: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        token: Token | None = None,
+    ) -> HttpRun:
+        """A new run; see `testcast.HttpRun.create`."""
+        options: dict[str, Any] = {"phases": phases, "project": project, "labels": labels, "token": token}
+        return cls(over_http.HttpRun.create(edge, title=title, game_url=game_url, **options))
+
+    @classmethod
+    def resume(
+        cls,
+        edge: str,
+        test_id: str,
+        *,
+        after: int,
+        phases: Sequence[str] = over_http.DEFAULT_PHASES,
+        token: Token | None = None,
+    ) -> HttpRun:
+        """A run that was begun before; see `testcast.HttpRun.resume`."""
+        return cls(over_http.HttpRun.resume(edge, test_id, after=after, phases=phases, token=token))
+
+    def __enter__(self) -> Self:
+        _loop.run(self._run.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _loop.run(self._run.__aexit__(kind, error, trace))
+
+    @property
+    def test_id(self) -> str:
+        """The test id; empty until a new run is opened."""
+        return self._run.test_id
+
+    @property
+    def position(self) -> int:
+        """Sequence of the run's newest event."""
+        return self._run.position
+
+    @property
+    def ended(self) -> bool:
+        """`complete` or `fail` was called."""
+        return self._run.ended
+
+    def phase(self, n: int, message: str | None = None) -> None:
+        """The run enters its phase `n`, counted from 1."""
+        _loop.run(self._run.phase(n, message))
+
+    def progress(self, message: str, **data: object) -> None:
+        """A line in the feed; `data` goes with it, for programs."""
+        _loop.run(self._run.progress(message, **data))
+
+    def action(self, action: str, message: str | None = None) -> None:
+        """The agent does something, such as "Testing WASD movement"."""
+        _loop.run(self._run.action(action, message))
+
+    def complete(self, score: float, metrics: Mapping[str, object] | None = None, message: str | None = None) -> None:
+        """The score, 0 to 100, and the metrics behind it. Ends the run."""
+        _loop.run(self._run.complete(score, metrics, message))
+
+    def fail(self, message: str, code: str = "agent_error") -> None:
+        """The run ends without a score, for the reason in `message`."""
+        _loop.run(self._run.fail(message, code))
+
+    def publish(self, *events: PublishedEvent) -> None:
+        """Publishes any events as they are, in order. Only the last may end the run."""
+        _loop.run(self._run.publish(*events))
+
+    def screenshot(self, jpeg: bytes) -> None:
+        """A picture of what is tested at this moment: a JPEG of at most 64 KiB."""
+        _loop.run(self._run.screenshot(jpeg))
+
+
 class Watch:
     """An iterator over the items of a run; see `watch`. Leaving the `with` block, or `close`, ends it early."""
 
-    def __init__(self, source: watching.Watch) -> None:
+    def __init__(self, source: watching.Watch | broker_watch.BrokerWatch) -> None:
         self._source = source
         self._items: Any = None
 
@@ -223,8 +317,8 @@ class Watch:
 
     @property
     def epoch(self) -> str | None:
-        """The epoch that `position` belongs to."""
-        return self._source.epoch
+        """The epoch that `position` belongs to; None over NATS, and until it is known."""
+        return self._source.epoch if isinstance(self._source, watching.Watch) else None
 
 
 def watch(
@@ -243,6 +337,21 @@ def watch(
     """
     callbacks: dict[str, Any] = {"on_state": on_state, "on_unreadable": on_unreadable}
     return Watch(watching.watch(edge, test_id, after=after, epoch=epoch, token=token, **callbacks))
+
+
+def tail(
+    broker: str,
+    test_id: str | None = None,
+    *,
+    after: int | None = None,
+    on_state: Callable[[State], None] = lambda _state: None,
+    on_unreadable: Callable[[Unreadable], None] = lambda _told: None,
+) -> Watch:
+    """Follows a run over NATS: `for item in tail(broker, test_id)`. See `testcast.tail`.
+
+    The callbacks run in the thread of the event loop.
+    """
+    return Watch(broker_watch.tail(broker, test_id, after=after, on_state=on_state, on_unreadable=on_unreadable))
 
 
 def submit(
@@ -273,3 +382,13 @@ def list_runs(
     """The newest runs, the newest first. See `testcast.list_runs`."""
     wanted: dict[str, Any] = {"status": status, "game_url": game_url, "labels": labels}
     return _loop.run(rpc.list_runs(edge, **wanted, limit=limit, token=token))
+
+
+def get_run(edge: str, test_id: str, *, token: Token | None = None) -> Snapshot:
+    """What an edge knows of a run. See `testcast.get_run`."""
+    return _loop.run(rpc.get_run(edge, test_id, token=token))
+
+
+def cancel_run(edge: str, test_id: str, *, token: Token | None = None) -> None:
+    """Ends a run as cancelled. See `testcast.cancel_run`."""
+    _loop.run(rpc.cancel_run(edge, test_id, token=token))

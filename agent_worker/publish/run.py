@@ -88,6 +88,7 @@ class TestRun:
         """Which try at the run this is, from 1; 0 until opened."""
         self.phases = tuple(phases)
         """Titles of the run's phases, the first is phase 1."""
+        self._titles = {} if self.phases == DEFAULT_PHASES else {"phases": self.phases}
         self._broker = broker
         self._first = first
         self._history = history
@@ -121,6 +122,7 @@ class TestRun:
         phases: Sequence[str] = DEFAULT_PHASES,
         project: str = projects.DEFAULT,
         labels: Mapping[str, str] | None = None,
+        patience_s: float | None = OPEN_PATIENCE_S,
     ) -> TestRun:
         """A new run: opening it stores its first events, and its card appears.
 
@@ -128,18 +130,19 @@ class TestRun:
             broker: address of the broker, like `nats://127.0.0.1:4222`, or an event log on an open connection.
             game_url: address of what is tested, shown to viewers; may be empty.
             worker: the name of this agent, shown to viewers; default host and process id.
-            phases: titles of the run's phases, one to four.
+            phases: titles of the run's phases, one to four, as viewers see them.
             project: the run's project, for good: who may see the project may see the run.
             labels: names and values to find the run by, such as `{"commit": "abc"}`; at most 16, for good.
+            patience_s: how long opening waits until the first events are stored; None: for ever.
 
         Raises:
             BadInput: the title is empty, there are no phases or more than four, or `project` or a label is not valid.
-
         Raises on opening:
             BrokerUnavailable: nothing answers there, or it does not store the events.
         """
         first, data = first_event(title, game_url, project, labels), named(project)
-        return cls(broker, identity.new_test_id(), worker=worker, first=first, data=data, phases=phases)
+        test_id = identity.new_test_id()
+        return cls(broker, test_id, worker=worker, first=first, data=data, patience_s=patience_s, phases=phases)
 
     @classmethod
     def join(
@@ -256,7 +259,7 @@ class TestRun:
             why = "the previous worker handed it on" if history.last_handed_on else "the previous worker was lost"
             message = f"Attempt {self.attempt}: {why}"
         project = {} if history.project == projects.DEFAULT else {"project": history.project}
-        data = {**self._data, **project, "attempt": self.attempt, "worker": self.worker}
+        data = {**self._data, **project, **self._titles, "attempt": self.attempt, "worker": self.worker}
         return Event(type="status", status="running", message=message, timestamp=now_ms(), data=data)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -323,7 +326,7 @@ class TestRun:
         self._phase = PHASES[n - 1]
         self._timer.enter(self._phase, asyncio.get_running_loop().time())
         tracing.step(f"phase {n}", title=self.phases[n - 1])
-        await self._tell("status", message or self.phases[n - 1], status="running")
+        await self._tell("status", message or self.phases[n - 1], status="running", data=self._titles or None)
 
     async def progress(self, message: str, **data: object) -> None:
         """A line in the feed; `data` goes with it, for programs."""
@@ -363,9 +366,7 @@ class TestRun:
         await self._put(event, last=event.terminal)
 
     async def screenshot(self, jpeg: bytes, on_lost: Callable[[], None] | None = None) -> None:
-        """A picture of what is tested at this moment: a JPEG of at most 64 KiB. Never waits and never raises. At most
-        two a second are stored, the newest, each with the time of this call and the newest event that is stored by
-        then. What is no JPEG or too large is counted, dropped and logged once; `on_lost`: the broker did not take it"""
+        """A picture of what is tested now, as `Frames.offer` has it: at most two a second are stored. Never raises."""
         self._frames.offer(jpeg, on_lost)
 
     async def flush(self) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 import msgspec
 import orjson
 
-from broker.contract.events import Event, Phase, Status, is_shallow
+from broker.contract.events import PHASES, Event, Phase, Status, is_shallow
 from broker.contract.labels import labels_of
 from broker.contract.projects import DEFAULT as DEFAULT_PROJECT
 from broker.contract.projects import named_by
@@ -26,6 +26,7 @@ MAX_URL_CHARS: Final = 2048
 MAX_CODE_CHARS: Final = 64
 MAX_METRICS_BYTES: Final = 32 * 1024
 """As JSON. With every other field at its limit, a snapshot is below 80 KiB: the bucket takes 256 KiB."""
+MAX_PHASE_CHARS: Final = 60
 MAX_ATTEMPT: Final = 2**31 - 1
 
 _CLOCKS_DIFFER_MS: Final = 60_000
@@ -66,6 +67,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     project."""
     labels: dict[str, str] | None = None
     """Fixed by the run's first event of a known type, sorted by name. Absent: it has none."""
+    phases: list[str] | None = None
+    """Titles of the run's phases, as its publisher names them; there may be more to come. Absent: it names none."""
     queue_place: int | None = None
     """Never stored: an edge adds it to the first runs of the queue, which may be its project's. 1 is the next."""
     no_agent: bool = False
@@ -126,6 +129,7 @@ def decode(value: bytes, test_id: str, stored_ms: int = 0) -> Snapshot:
         pinned=False,
         attempt=min(snapshot.attempt, MAX_ATTEMPT),
         metrics=_metrics(snapshot.metrics),
+        phases=_phases(snapshot.phases),
         created_at=believable(snapshot.created_at),
         updated_at=believable(snapshot.updated_at),
         started_at=None if snapshot.started_at is None else believable(snapshot.started_at),
@@ -159,7 +163,7 @@ def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None, s
     if before.ended:
         return msgspec.structs.replace(before, seq=seq)
     status = _status_after(before.status, event)
-    changes: dict[str, Any] = {"seq": seq, "message": _cut(event.message, MAX_MESSAGE_CHARS), "status": status}
+    changes: dict[str, Any] = {"seq": seq, "message": _said(event), "status": status}
     if event.phase is not None:
         changes["phase"] = event.phase
     if stored_ms:
@@ -211,6 +215,8 @@ def _from_data(event: Event) -> dict[str, Any]:
         for field, limit in (("title", MAX_TITLE_CHARS), ("worker", MAX_WORKER_CHARS)):
             if isinstance(event.field(field), str):
                 found[field] = _cut(event.field(field), limit)
+        if (phases := _phases(event.field("phases"))) is not None:
+            found["phases"] = phases
         url = event.field("gameUrl")
         if isinstance(url, str) and len(url) <= MAX_URL_CHARS:
             found["game_url"] = url
@@ -225,6 +231,21 @@ def _from_data(event: Event) -> dict[str, Any]:
         if metrics is not None:
             found["metrics"] = metrics
     return found
+
+
+def _said(event: Event) -> str:
+    """The message of the snapshot: the event's, of a program's output its last line with a text."""
+    text = event.message
+    if isinstance(event.field("stream"), str):
+        text = text.rstrip("\n").rpartition("\n")[2]
+    return _cut(text, MAX_MESSAGE_CHARS)
+
+
+def _phases(given: Any) -> list[str] | None:
+    """Titles of phases, None where it is no list of them."""
+    if not isinstance(given, list) or not 1 <= len(given) <= len(PHASES):
+        return None
+    return [_cut(each, MAX_PHASE_CHARS) for each in given] if all(isinstance(each, str) for each in given) else None
 
 
 def _cut(text: str, limit: int) -> str:

@@ -18,6 +18,7 @@ from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry
 
 from broker.contract.access import ACTIONS, EVERYTHING, PROJECT
+from broker.contract.durations import duration
 from broker.contract.errors import BadInput
 
 MAX_TOKEN_BYTES: Final = 8 * 1024
@@ -266,11 +267,3 @@ def grant(claims: Mapping[str, Any]) -> Grant:
         expires_at=float(claims["exp"]),
         token_id=claims.get("jti"),
     )
-
-
-def duration(seconds: float) -> str:
-    """A length of time in words, rounded down: "5 minutes"."""
-    for name, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {name}s"
-    return f"{max(int(seconds), 1)} seconds" if seconds >= 2 else "1 second"

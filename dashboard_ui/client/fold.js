@@ -14,6 +14,7 @@ const MAX_WORKER_CHARS = 200;
 const MAX_URL_CHARS = 2048;
 const MAX_CODE_CHARS = 64;
 const MAX_METRICS_BYTES = 32 * 1024;
+const MAX_PHASE_CHARS = 60;
 const MAX_ATTEMPT = 2 ** 31 - 1;
 const MAX_LABELS = 16;
 const LABEL = /^[a-z0-9][a-z0-9_./-]{0,62}$/;
@@ -50,7 +51,7 @@ export function fold(run, event) {
   }
   const data = event.data !== null && typeof event.data === "object" ? event.data : {};
   /** @type {Snapshot} */
-  const next = { ...run, seq: event.seq, message: cut(event.message, MAX_MESSAGE_CHARS) };
+  const next = { ...run, seq: event.seq, message: cut(said(event.message, data), MAX_MESSAGE_CHARS) };
   delete next.stalled; // an event is a sign of life
   if (run.message === undefined) Object.assign(next, projectOf(data), labelsOf(data.labels)); // the run's first event
   if (event.phase) next.phase = event.phase;
@@ -60,6 +61,8 @@ export function fold(run, event) {
     if (typeof data.title === "string") next.title = cut(data.title, MAX_TITLE_CHARS);
     if (typeof data.gameUrl === "string" && fits(data.gameUrl, MAX_URL_CHARS)) next.gameUrl = data.gameUrl;
     if (typeof data.worker === "string") next.worker = cut(data.worker, MAX_WORKER_CHARS);
+    const phases = phasesOf(data.phases);
+    if (phases) next.phases = phases;
     if (Number.isInteger(data.attempt) && data.attempt >= 0 && data.attempt <= MAX_ATTEMPT) next.attempt = data.attempt;
   } else if (event.type === "progress") {
     next.status = "running";
@@ -81,6 +84,15 @@ export function fold(run, event) {
   }
   return next;
 }
+
+/** Titles of phases; undefined where it is no list of them. @param {any} given @returns {string[]|undefined} */
+export function phasesOf(given) {
+  const good = Array.isArray(given) && given.length > 0 && given.length <= 4 && given.every((each) => typeof each === "string");
+  return good ? given.map((each) => cut(each, MAX_PHASE_CHARS)) : undefined;
+}
+
+/** The last line with a text of a program's output, which may be many; of another event all. @param {string} message @param {any} data */
+const said = (message, data) => (typeof data.stream === "string" ? message.replace(/\n+$/, "").split("\n").at(-1) ?? "" : message);
 
 /** What a run's first event says about its project; nothing for the default one. @param {any} data */
 function projectOf(data) {

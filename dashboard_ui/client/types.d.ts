@@ -3,48 +3,153 @@
 
 type Status = "queued" | "running" | "completed" | "failed";
 
-/** The number of runs in each status. */
-type Counts = Record<Status, number> & { cancelled?: number }; // cancelled: none of them is in `failed`
+// generated: messages (make schemas)
 
-/** One event of a run as an edge sends it: the agent's message with `testId` and `seq` in front. */
+/** An event as a viewer receives it: the publisher's object with `testId` and `seq` at its front. */
 interface RunEvent {
   testId: string;
-  seq: number; // stream sequence: the position after this event
+  seq: number; // Its stream sequence: the position after this event. It grows within a run, with gaps
+  /** One of the known types, or a type of another version: skip it, and move the position past it. */
   type: "status" | "progress" | "complete" | "error";
-  phase?: string; // "phase1" to "phase4"
-  status?: Status;
-  message: string;
-  timestamp: number; // by the publisher's clock
+  message: string; // One line for a person
+  timestamp: number; // Milliseconds since 1970, by the publisher's clock
+  phase?: "phase1" | "phase2" | "phase3" | "phase4";
+  status?: "completed" | "failed" | "queued" | "running";
   data?: any;
 }
 
-/** The fold of a run's events. Times are by the broker's clock, ms. */
+/**
+ * Folded state of one run, stamped with the position it was folded up to. Times are ms since 1970 by the broker's
+ * clock: when it stored the event in question. 0: not known.
+ */
 interface Snapshot {
   testId: string;
   title?: string;
   gameUrl?: string;
-  status: Status;
-  phase?: string | null;
+  status: "completed" | "failed" | "queued" | "running";
+  phase?: "phase1" | "phase2" | "phase3" | "phase4" | null;
   message?: string;
-  score?: number; // 0 to 100
-  metrics?: any;
   seq: number;
   createdAt: number;
-  startedAt?: number;
-  finishedAt?: number;
   updatedAt?: number;
   attempt?: number;
+  score?: number;
+  metrics?: any;
+  startedAt?: number;
+  finishedAt?: number;
   worker?: string;
   error?: string;
-  errorCode?: string; // `data.code` of the event that set `error`; "cancelled": a person has ended the run
-  project?: string; // absent: "default"; "": not known
-  labels?: Record<string, string>; // what the submitter says about the run
-  epoch?: string; // the life of the stream that `seq` belongs to
-  queuePlace?: number; // 1 is the next; added by the edge to the first 100 of the queue
-  noAgent?: boolean; // queued while no agent is running; added by the edge
-  pinned?: boolean; // somebody keeps it for good; added by the edge
-  stalled?: boolean; // had begun, and no sign of life for 25 s; added by the edge
+  errorCode?: string; // `data.code` of the event that set `error`
+  /** The life of the stream that `seq` belongs to. Absent: stored by a version that took its times from publishers. */
+  epoch?: string;
+  /**
+   * Fixed by the run's first event of a known type. Absent: `default`. Empty: not known; shown to who may see every
+   * project.
+   */
+  project?: string;
+  /** Fixed by the run's first event of a known type, sorted by name. Absent: it has none. */
+  labels?: Record<string, string>;
+  /** Titles of the run's phases, as its publisher names them; there may be more to come. Absent: it names none. */
+  phases?: string[];
+  /** Never stored: an edge adds it to the first runs of the queue, which may be its project's. 1 is the next. */
+  queuePlace?: number;
+  noAgent?: boolean; // Never stored: an edge adds it to a queued run while no agent is running
+  pinned?: boolean; // Never stored here: an edge adds it to a run that somebody keeps for good
+  stalled?: boolean; // Never stored: an edge adds it to a run that had begun and has given no sign of life for 25 s
 }
+
+/** How many runs are in each status. */
+interface Counts {
+  queued: number;
+  running: number;
+  completed: number;
+  failed: number;
+  cancelled: number; // Those that a person has ended: none of them is in `failed`
+}
+
+/** Before the events of a subscribe or a resume, and when a catch-up finds that the events it needs are gone. */
+interface SyncMessage {
+  type: "sync";
+  testId: string;
+  outcome: "live" | "recovered" | "reset"; // How the client's position was taken: see the table of resumes
+  reason?: "ahead" | "epoch" | "expired"; // Of a `reset`
+  epoch: string; // Names this life of the stream
+  head: number; // The newest position that is sent to viewers at this moment
+  snapshot?: Snapshot; // The run at its newest position; absent where no event of a known type is stored
+  stale?: true; // What is shown may be old: the broker has not answered for 5 s, or the list is being filled again
+}
+
+/** At most every 15 s on an idle socket. */
+interface HeartbeatMessage {
+  type: "heartbeat";
+  testId?: string; // The run that `head` is about; absent on a socket that follows none
+  head?: number; // Move your position there if that is larger
+  stale?: true; // What is shown may be old
+}
+
+/** On the channel `tests`: first the newest 100 runs, then changes: newest state only, at most 4 messages a s. */
+interface TestsMessage {
+  type: "tests";
+  upserts: Snapshot[]; // Runs that are new or have changed
+  removed: string[]; // Runs that are gone, or that the viewer may not see any more
+  counts: Counts; // All runs by status
+  full?: true; // `upserts` is the whole list: what else the client has is out of date
+  stale?: true; // What is shown may be old
+  ageMs?: number; // For how long it has been `stale`, ms
+}
+
+/** On the channel `frames`: the run's newest picture, then newer ones, at most 4 messages a second for a run. */
+interface FrameMessage {
+  type: "frame";
+  testId: string;
+  number: number; // Names the picture for ever; larger is newer
+  eventSeq: number; // Of the event that it belongs to; 0: not known
+  timeMs: number; // When it was taken, ms since 1970 by its publisher's clock
+}
+
+/** After a batch in which malformed messages were passed over. The one control message with a `seq`. */
+interface UnreadableMessage {
+  type: "unreadable";
+  testId: string;
+  seq: number; // Of the newest of them
+  count: number; // How many since the last such message to this viewer
+  reasons: Record<string, number>; // The number for each reason
+}
+
+/** The answer to an `authenticate` that was taken. */
+interface AuthenticatedMessage {
+  type: "authenticated";
+  expiresAt?: number; // When the new proof expires, ms since 1970; absent: it does not
+}
+
+/** The connection is about to end; on a socket close code 1012 follows. */
+interface GoodbyeMessage {
+  type: "goodbye";
+  retryAfterMs: number; // When to come back, with the position
+  reason: string; // One line for a person
+}
+
+/** A message of the client was refused, or its proof has ended. It has no `seq`: an event of this type has one. */
+interface RefusalMessage {
+  type: "error";
+  testId?: string; // The run that it is about, if it is about one
+  message: string; // One sentence for a person
+  timestamp: number; // By the edge's clock, ms since 1970
+  data: ErrorData;
+}
+
+/** What is wrong, for programs. */
+interface ErrorData {
+  code: string; // A word, see the error codes
+  graceMs?: number; // Of a proof that has ended: for how long another one is awaited
+  deleted?: true; // The run was deleted while it was watched
+}
+
+/** What an edge says by itself. A client ignores types that it does not know. */
+type ControlMessage =
+  SyncMessage | HeartbeatMessage | TestsMessage | FrameMessage | UnreadableMessage | AuthenticatedMessage | GoodbyeMessage | RefusalMessage;
+
+// end
 
 /** The last event of a stream that was applied. */
 type Position = { epoch: string; seq: number };

@@ -4,7 +4,7 @@
  * Only the parts of the page that send a value back (a new test of the same game) use the snapshot as it came.
  */
 
-import { labelsOf } from "../client/fold.js";
+import { labelsOf, phasesOf } from "../client/fold.js";
 import { MAX_CHARS, inspect, oneLine, words } from "./text.js";
 
 const MAX_TITLE_CHARS = 300;
@@ -35,6 +35,7 @@ function coerce(raw) {
     status,
     look: status === "failed" && raw.errorCode === "cancelled" ? "cancelled" : status,
     phase: typeof raw.phase === "string" ? raw.phase : null,
+    phases: phasesOf(raw.phases)?.map((each) => oneLine(each)),
     message: words(raw.message),
     score: score !== undefined && score >= 0 && score <= 100 ? score : undefined,
     metrics: raw.metrics,

@@ -19,7 +19,7 @@ const MOVED_PX = 0.3;
 /** What is seen beside the line of a moment, px. */
 const BESIDE_PX = 60;
 
-/** @typedef {{seq: number, kind: Line["kind"], offset: number}} Place a line, and its part above the screen, px */
+/** @typedef {{seq: number, kind: Line["kind"], part?: number, offset: number}} Place a line, and its part above the screen, px */
 
 export class Feed {
   /**
@@ -131,14 +131,14 @@ export class Feed {
     const { scrollTop } = this.scroller;
     let line = rows.at(scrollTop);
     while (line < rows.lines.length - 1 && !rows.lines[line].seq) line++; // a line without a seq may not be restored
-    const { seq = 0, kind = "system" } = rows.lines[line] ?? {};
-    return { seq, kind, offset: scrollTop - rows.top(line) };
+    const { seq = 0, kind = "system", part } = rows.lines[line] ?? {};
+    return { seq, kind, part, offset: scrollTop - rows.top(line) };
   }
 
   /** Scrolls to a line, or to the last line before it that is shown. @param {Place} place */
-  goTo({ seq, kind, offset }) {
+  goTo({ seq, kind, part, offset }) {
     const { lines } = this.rows;
-    const same = lines.findIndex((line) => line.seq === seq && line.kind === kind);
+    const same = lines.findIndex((line) => line.seq === seq && line.kind === kind && line.part === part);
     if (same >= 0) this.show(same, offset);
     else this.show(lines.findLastIndex((line) => (line.seq ?? Infinity) <= seq));
   }

@@ -5,6 +5,9 @@ import { oneLine } from "./text.js";
 /** The names of the four phases. */
 export const PHASES = ["Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score"];
 
+/** The title of a phase. @param {string[]|undefined} titles the run's own, if it has some @param {number} n from 1 */
+export const phaseName = (titles, n) => titles?.[n - 1] ?? (titles ? `Phase ${n}` : PHASES[n - 1]);
+
 /** @param {number} n */
 const two = (n) => String(n).padStart(2, "0");
 

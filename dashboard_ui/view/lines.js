@@ -1,9 +1,10 @@
 /** The lines of a feed: an event becomes one line, after a heading if it starts a phase. Pure. */
 
+import { phasesOf } from "../client/fold.js";
 import { fields } from "./coerce.js";
 import { day } from "./dates.js";
-import { PHASES, clock, count, phaseNumber, titleOf } from "./format.js";
-import { MAX_CHARS, clean, shorten } from "./text.js";
+import { clock, count, phaseName, phaseNumber, titleOf } from "./format.js";
+import { MAX_CHARS, clean, oneLine, shorten } from "./text.js";
 
 /** The longest text of a line, in characters. An event may carry 64 KiB. */
 export const MAX_LINE_CHARS = MAX_CHARS;
@@ -21,8 +22,11 @@ export function linesOf(event, phase, lastDay) {
   if (lastDay !== undefined && today && today !== lastDay) lines.push({ kind: "day", text: today, seq: event.seq });
   const number = phaseNumber(event.phase);
   if (number && event.phase !== phase) {
-    lines.push({ kind: "phase", text: `Phase ${number}/4 · ${PHASES[number - 1]}`, seq: event.seq });
+    const titles = phasesOf(fields(event.data).phases);
+    const name = phaseName(titles?.map((each) => oneLine(each)), number);
+    lines.push({ kind: "phase", text: `Phase ${number}${titles ? "" : "/4"} · ${name}`, seq: event.seq });
   }
+  if (typeof fields(event.data).stream === "string") return lines.concat(outputOf(event));
   const detail = detailOf(event);
   lines.push({
     kind: kindOf(event),
@@ -32,6 +36,18 @@ export function linesOf(event, phase, lastDay) {
     ...(detail && { detail }),
   });
   return lines;
+}
+
+/** The lines of a program's output, of which an event has many. @param {RunEvent} event @returns {Line[]} */
+function outputOf({ message, timestamp: time, seq, data }) {
+  const { stream, stderr, ansi } = fields(data);
+  const coloured = typeof ansi === "string" ? ansi.split("\n") : [];
+  return message.split("\n").map((line, part) => {
+    const text = shorten(clean(line));
+    const output = stream === "stderr" || (Array.isArray(stderr) && stderr.includes(part)) ? "stderr" : "stdout";
+    const colours = coloured[part]?.includes("\x1b") ? { ansi: coloured[part] } : {};
+    return { kind: "progress", text, time, seq, part, output, ...colours };
+  });
 }
 
 /** @param {RunEvent} event @returns {Line["kind"]} */

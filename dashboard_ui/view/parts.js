@@ -4,7 +4,7 @@ import { ended } from "../client/fold.js";
 import { rubricOf } from "./coerce.js";
 import { when } from "./dates.js";
 import { h, icon, setAttr, setText, svg } from "./dom.js";
-import { PHASES, ordinal, phaseNumber, reasonOf } from "./format.js";
+import { PHASES, ordinal, phaseName, phaseNumber, reasonOf } from "./format.js";
 import { aboutWait } from "./queue-waits.js";
 
 /** @returns {Part} the status, as a word and a colour */
@@ -53,12 +53,12 @@ export function placeInQueue({ queuePlace, noAgent }) {
 export function phaseText(run) {
   const number = phaseNumber(run.phase);
   if (run.status === "queued") return placeInQueue(run);
-  return number ? `Phase ${number}/4` : "";
+  return run.phases?.[number - 1] || (number ? `Phase ${number}/4` : "");
 }
 
 /** @returns {Part} the phases as a row of dots */
 export function stepper() {
-  const steps = PHASES.map((name) => h("li.step", { title: name }, h("span.dot")));
+  const steps = PHASES.map(() => h("li.step", h("span.dot")));
   const list = h("ol.steps", { "aria-hidden": "true" }, ...steps);
   const label = h("span.phase");
   return {
@@ -70,6 +70,8 @@ export function stepper() {
         const current = i + 1 === now && !done;
         setAttr(step, "data-step", done ? "done" : current ? (ended(run) ? run.look : "current") : "ahead");
         setAttr(step, "aria-current", current && "step");
+        setAttr(step, "title", phaseName(run.phases, i + 1));
+        step.hidden = i > 0 && i >= (run.phases?.length ?? 4);
       });
       setText(label, phaseText(run));
     },

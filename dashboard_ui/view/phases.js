@@ -3,7 +3,7 @@
 import { shown } from "./coerce.js";
 import { when } from "./dates.js";
 import { h, setAttr, setText } from "./dom.js";
-import { PHASES, duration, phaseNumber } from "./format.js";
+import { PHASES, duration, phaseName, phaseNumber } from "./format.js";
 import { NO_AGENT, phaseText } from "./parts.js";
 import { advance, phaseTimes, timeline } from "./timeline.js";
 
@@ -30,9 +30,9 @@ export class Phases {
     this.bar = h("ol.segments", { "aria-label": "Phases on a time line" });
     this.rest = [0, 1, 2, 3].map(() => h("li.segment.segment-ahead", { "aria-hidden": "true" }));
     this.note = h("p.phase");
-    this.names = PHASES.map((name, i) => {
-      const time = h("span.phase-time");
-      return { root: h("li.phase-name", h("span.phase-number", String(i + 1)), h("span", name), time), time };
+    this.names = PHASES.map((_, i) => {
+      const [name, time] = [h("span"), h("span.phase-time")];
+      return { root: h("li.phase-name", h("span.phase-number", String(i + 1)), name, time), name, time };
     });
     this.bar.append(...this.rest);
     this.root = h(
@@ -80,9 +80,13 @@ export class Phases {
     for (const span of spans) this.drawSegment(span);
     const reached = spans.at(-1)?.phase ?? 0;
     // Future phases have no length yet. After the end of the run they are hidden.
-    this.rest.forEach((item, i) => (item.hidden = i < reached || this.line.ended));
+    const titles = this.run?.phases;
+    const isOne = (/** @type {number} */ i) => i < Math.max(reached, titles?.length ?? 4);
+    this.rest.forEach((item, i) => (item.hidden = i < reached || this.line.ended || !isOne(i)));
     const times = phaseTimes(this.line, now);
-    this.names.forEach(({ root, time }, i) => {
+    this.names.forEach(({ root, name, time }, i) => {
+      root.hidden = !isOne(i);
+      setText(name, phaseName(titles, i + 1));
       setText(time, times[i] === null ? "" : duration(times[i]));
       const current = (this.past !== null || this.line.running) && i + 1 === this.phase;
       setAttr(root, "data-step", current ? "current" : null);
@@ -148,7 +152,7 @@ export class Phases {
     const attempt = this.line.attempt > 1 ? `, attempt ${span.attempt}` : "";
     const end = this.grows(span) ? "now" : when(span.to, this.at);
     const took = duration(this.end(span) - span.from);
-    return `Phase ${span.phase}, ${PHASES[span.phase - 1]}${attempt}: ${when(span.from, this.at)} to ${end}, ${took}`;
+    return `Phase ${span.phase}, ${phaseName(this.run?.phases, span.phase)}${attempt}: ${when(span.from, this.at)} to ${end}, ${took}`;
   }
 
   summary() {

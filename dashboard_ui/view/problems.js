@@ -17,7 +17,7 @@ export function note(all, event) {
   // The page shows the event that ended the run elsewhere.
   if ((kind !== "problem" && kind !== "error") || event.status === "failed") return;
   const about = fields(event.data);
-  const text = (typeof about.detail === "string" && words(about.detail)) || words(event.message);
+  const text = (about.kind !== "test" && typeof about.detail === "string" && words(about.detail)) || words(event.message);
   const name = kind === "error" ? "Error" : kindName(about.kind);
   const key = `${name}\n${text}`;
   const known = all.found.get(key);

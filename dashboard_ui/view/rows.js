@@ -200,7 +200,7 @@ export class Rows {
  * @returns {HTMLElement}
  */
 function row(line, place, address, marked) {
-  const { kind, text, detail, time: ms } = line;
+  const { kind, text, detail, time: ms, output, ansi } = line;
   if (kind === "phase" || kind === "day") {
     return h(`li.line.line-${kind}`, place, h("span", { role: "heading", "aria-level": "3" }, text));
   }
@@ -209,5 +209,6 @@ function row(line, place, address, marked) {
   // Not in the order of Tab, where thousands of lines would stand before the rest of the page.
   const when = address && ms !== undefined ? h("a.line-link", { href: address, tabindex: "-1" }, time) : time;
   const words = h("span.line-text", text, detail ? h("span.line-detail", detail) : null);
-  return h("li", { class: `line line-${kind}`, ...place, "data-marked": marked }, when, icon(kind), words);
+  if (ansi) import("./sgr.js").then(({ runs }) => words.replaceChildren(...runs(ansi).map(([look, part]) => h("span", { class: look }, part))));
+  return h("li", { class: `line line-${kind}${output ? ` line-${output}` : ""}`, ...place, "data-marked": marked }, when, icon(kind), words);
 }

@@ -18,6 +18,7 @@ export const KINDS = new Map([
   ["freeze", "Freeze"],
   ["crash", "Crash"],
   ["blank", "Blank picture"],
+  ["test", "Failed test"],
 ]);
 
 /** @param {unknown} kind */

@@ -1,5 +1,6 @@
 /** The times that a run spent in each phase, folded from its events. Pure. */
 
+import { phasesOf } from "../client/fold.js";
 import { phaseNumber } from "./format.js";
 
 /** The most segments on the time line. The oldest are dropped first. */
@@ -31,7 +32,8 @@ export function advance(line, event) {
   const phase = phaseNumber(event.phase);
   const before = last?.attempt === line.attempt ? last.phase : 0;
   if (phase > before && event.status !== "queued") {
-    line.spans.push({ phase, attempt: line.attempt, from: at, to: at, seq: event.seq });
+    const title = phasesOf(event.data?.phases)?.[phase - 1];
+    line.spans.push({ phase, title, attempt: line.attempt, from: at, to: at, seq: event.seq });
     if (line.spans.length > MAX_SPANS) line.spans.shift();
     line.running = true;
   }

@@ -31,13 +31,16 @@ interface Line {
   detail?: string; // the game's own message, shown below the text
   time?: number;
   seq?: number; // of the event that the line shows
+  part?: number; // of a program's output: which line of the event, from 0
+  output?: "stdout" | "stderr";
+  ansi?: string; // the text with its colours
 }
 
 /** A filter of a feed. */
 type Group = "all" | "steps" | "actions" | "problems";
 
 /** The time that one attempt spent in one phase; `seq` is that of its first event. */
-type Span = { phase: number; attempt: number; from: number; to: number; seq: number };
+type Span = { phase: number; title?: string; attempt: number; from: number; to: number; seq: number };
 type Timeline = { spans: Span[]; attempt: number; running: boolean; ended: boolean };
 
 /** A problem of the game; `time` and `seq` are those of its first occurrence. */

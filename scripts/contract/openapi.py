@@ -98,7 +98,7 @@ def _params_name(kind: type[Params]) -> str:
 
 
 def _query(kind: type[Params]) -> list[Schema]:
-    made = schemas([kind], REFS)[kind.__name__]["properties"]
+    made = schemas([kind], REFS, nulls=True)[kind.__name__]["properties"]
     found: list[Schema] = []
     for each in msgspec.structs.fields(kind):
         schema = dict(made[each.encode_name])
@@ -114,7 +114,7 @@ def _components() -> dict[str, Schema]:
     kinds += [Snapshot, answers.Problem, answers.Alive, answers.Readiness, *messages.CONTROLS]
     made = schemas(kinds, REFS) | viewer_event(REFS)
     for method in IN_CODE.values():
-        given = schemas([method.params], REFS)
+        given = schemas([method.params], REFS, nulls=True)
         schema = given.pop(method.params.__name__)
         schema["title"] = _params_name(method.params)
         made |= given | {_params_name(method.params): schema}

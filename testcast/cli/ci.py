@@ -55,7 +55,7 @@ async def submit(
     github = config.github_files() if wishes.github else None
     facts = Facts(request.title or request.game_url, request.game_url)
     try:
-        facts.test_id = await commands.submitted(request, server, terminal)
+        facts.test_id = await commands.submitted_here(request, server, terminal)
     except TestcastError as error:
         facts.refused = (error.code, error.message)
         judgement = ci_report.judge(facts, wishes.min_score)._replace(status=exit_status(error))

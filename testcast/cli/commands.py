@@ -60,7 +60,7 @@ class TailRequest(NamedTuple):
 
 async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, follow: bool, as_json: bool) -> int:
     """Submits a game; prints the test id, or with `follow` the run. Returns the exit status."""
-    test_id = await submitted(request, server, terminal)
+    test_id = await submitted_here(request, server, terminal)
     page = await page_of(test_id, server)
     if follow:
         terminal.note(f"test {test_id}" + ("" if page is None else f"\n{page}"))
@@ -76,12 +76,12 @@ async def submit(request: SubmitRequest, server: Server, terminal: Terminal, *, 
     return EXIT_COMPLETED
 
 
-async def submitted(request: SubmitRequest, server: Server, terminal: Terminal) -> str:
-    """Submits a game. Returns the test id."""
+async def submitted_here(request: SubmitRequest, server: Server, terminal: Terminal) -> str:
+    """Submits a game for a person at a terminal. Returns the test id."""
     tracing.start("cli")
     try:
         with tracing.span("testcast submit"):
-            return await _submitted(request, server)
+            return await submitted(request, server)
     except asyncio.CancelledError:
         terminal.note(f"stopped before the run was confirmed\nsee whether it is there: testcast list{server.options}")
         raise
@@ -89,7 +89,8 @@ async def submitted(request: SubmitRequest, server: Server, terminal: Terminal) 
         tracing.stop()
 
 
-async def _submitted(request: SubmitRequest, server: Server) -> str:
+async def submitted(request: SubmitRequest, server: Server) -> str:
+    """Submits a game. Returns the test id."""
     if server.edge is not None:
         return await submit_to_edge(
             server.edge,

@@ -123,7 +123,7 @@ def _facts(details: Details, page: str | None, now: int) -> Iterable[tuple[str, 
         _project(run.project),
     )
     yield "Labels", printable(", ".join(as_texts(run.labels or {})))
-    yield "Phase", f"{run.phase[-1]}/4 {lines.PHASES[int(run.phase[-1]) - 1]}" if run.phase else ""
+    yield "Phase", _phase(run)
     yield "Submitted", f"{full(run.created_at)} ({ago(run.created_at, now)})"
     if run.started_at:
         yield "Started", full(run.started_at)
@@ -173,3 +173,12 @@ def _show_last(terminal: Terminal, events: list[Event]) -> None:
     for event in events:
         for line in formatter.lines(event):
             terminal.line(line)
+
+
+def _phase(run: Snapshot) -> str:
+    if run.phase is None:
+        return ""
+    number = int(run.phase[-1])
+    if run.phases is not None:
+        return f"{number} {printable(run.phases[number - 1])}" if number <= len(run.phases) else str(number)
+    return f"{number}/4 {lines.PHASES[number - 1]}"

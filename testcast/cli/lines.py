@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from broker.contract.snapshot import CANCELLED
 from testcast.cli.moments import at, clock
-from testcast.cli.text import printable
+from testcast.cli.text import plain, printable, shown_colours
 from testcast.client.events import Event, Item, Reset, Unreadable
 
 PHASES: Final = ("Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score")
@@ -20,6 +21,8 @@ Kind = Literal[
     "queued",
     "running",
     "progress",
+    "output",
+    "stderr",
     "action",
     "problem",
     "error",
@@ -43,6 +46,8 @@ class Line(NamedTuple):
     phase: int = 0
     """1 to 4; 0 for none."""
     test_id: str | None = None
+    ansi: str = ""
+    """The text with the colours of the program that has written it, and no other control characters; may be empty."""
     detail: str = ""
     """What the game reported, or its address, unless the text contains it."""
 
@@ -77,15 +82,35 @@ class Formatter:
         if phase != self._phases.get(item.test_id, 0):
             self._phases[item.test_id] = phase
             if self._headings:
-                lines.append(Line("phase", f"Phase {phase}/4 · {PHASES[phase - 1]}", phase=phase))
+                lines.append(Line("phase", _heading(item, phase), phase=phase))
         if item.ends is not None:
             self._phases.pop(item.test_id, None)
+        if isinstance(item.field("stream"), str):
+            return [*lines, *_output(item, phase)]
         kind, label = _kind(item)
-        text = printable(item.message)
-        lines.append(
-            Line(kind, shorten(text), label, clock(item.timestamp), phase, item.test_id, shorten(_detail(item, text)))
-        )
+        text, detail = printable(item.message), ""
+        detail = shorten(_detail(item, text))
+        lines.append(Line(kind, shorten(text), label, clock(item.timestamp), phase, item.test_id, detail=detail))
         return lines
+
+
+def _heading(event: Event, phase: int) -> str:
+    titles = event.field("phases")
+    if isinstance(titles, list) and len(titles) >= phase and isinstance(titles[phase - 1], str):
+        return f"Phase {phase} · {shorten(printable(titles[phase - 1]))}"
+    return f"Phase {phase}/4 · {PHASES[phase - 1]}"
+
+
+def _output(event: Event, phase: int) -> Iterator[Line]:
+    """The lines of a program's output, of which an event has many."""
+    stream, stderr, ansi = event.field("stream"), event.field("stderr"), event.field("ansi")
+    coloured = ansi.split("\n") if isinstance(ansi, str) else []
+    for number, text in enumerate(event.message.split("\n")):
+        is_error = stream == "stderr" or (isinstance(stderr, list) and number in stderr)
+        kind: Kind = "stderr" if is_error else "output"
+        label = "stderr" if is_error else "" if stream in ("stdout", "mixed") else printable(stream)[:9]
+        colours = shown_colours(coloured[number]) if number < len(coloured) and len(text) <= MAX_TEXT_CHARS else ""
+        yield Line(kind, shorten(plain(text)), label, clock(event.timestamp), phase, event.test_id, colours)
 
 
 def _kind(event: Event) -> tuple[Kind, str]:

@@ -24,12 +24,15 @@ from testcast import config
 from testcast.cli.options import (
     PORT,
     budget_option,
+    edge_option,
     json_option,
     listen_host_option,
     nats_option,
     seed_option,
+    server,
     token_file_option,
 )
+from testcast.cli.recording_commands import run
 from testcast.cli.run_commands import COMMANDS
 from testcast.cli.streams import as_text, discard_output, prepare_streams
 from testcast.cli.terminal import Terminal
@@ -53,6 +56,7 @@ def cli(ctx: click.Context) -> None:
     testcast submit https://my-game.example --follow   test a game and show the run
     testcast tail last                                 show the newest run until it ends
     testcast list --since 2h                           what has run
+    testcast run -- npm test                           show any command's output as a run
     testcast token init                                keys and a token, to protect an installation
 
     \b
@@ -67,7 +71,7 @@ def cli(ctx: click.Context) -> None:
             Terminal().note(f"warning: {each}", style="yellow")
 
 
-for _command in (*COMMANDS, token):
+for _command in (*COMMANDS, run, token):
     cli.add_command(_command)
 
 
@@ -86,10 +90,9 @@ def demo(
     Starts a broker, an edge, an agent and the game, prints the address of the dashboard and shows the run.
     Ctrl-C stops everything. A second one kills all processes at once.
     """
+    extras.require("agent,broker", "testcast demo")
     from testcast.cli import demo as command
     from testcast.cli.targets import complete_game_url
-
-    extras.require("agent", "testcast demo")
 
     game_url = None if game is None else complete_game_url(game)
     host, port = config.edge_address(host, port)
@@ -116,10 +119,10 @@ def up(edges: int, agents: int, host: str | None, port: int | None, secure: bool
     testcast token init
     testcast up --secure --host 0.0.0.0
     """
+    needed = ("agent,broker", "testcast up (--agents 0 starts no agent)") if agents else ("broker", "testcast up")
+    extras.require(*needed)
     from testcast.cli import demo as command
 
-    if agents:
-        extras.require("agent", "an agent (--agents 0 starts none)")
     settings = config.broker(nats)
     nats_url = settings.nats_url if nats is not None or config.names_a_broker() else None
     host, port = config.edge_address(host, port)
@@ -174,6 +177,7 @@ def broker(
 
     With --route the files are for a cluster: all servers have the same, and settings name every --name.
     """
+    extras.require("broker", "testcast broker")
     from testcast.cli import demo as command
 
     if not secure and (keys is not None or names or routes or init_only or role is not None):
@@ -196,6 +200,7 @@ def broker(
 @nats_option
 def edge(host: str | None, port: int | None, workers: int | None, nats: str | None) -> NoReturn:
     """Run one edge: the dashboard, the RPC and the WebSockets."""
+    extras.require("edge", "testcast edge")
     settings: dict[str, object] = {
         "TESTCAST_EDGE_HOST": host,
         "TESTCAST_EDGE_PORT": port,
@@ -235,6 +240,8 @@ def top(urls: tuple[str, ...], every_s: float, once: bool, as_json: bool) -> int
     
     Keys: q quit, p pause, s sort, ? help
     """
+    if "prometheus_client" in extras.missing("top"):
+        extras.require("top", "testcast top")
     from testcast.cli.top import command
 
     urls = urls or (f"127.0.0.1:{config.METRICS_PORT}",)
@@ -263,6 +270,21 @@ def doctor(edge: str | None, keep_s: float, nats: str | None, as_json: bool) -> 
     from testcast.cli import commands
 
     return commands.doctor(commands.DoctorRequest(edge, nats, keep_s), Terminal(), as_json=as_json)
+
+
+@cli.command()
+@edge_option
+@nats_option
+def mcp(edge: str | None, nats: str | None) -> int:
+    """Serve coding agents over standard input and output: the Model Context Protocol.
+
+    Its tools submit games, follow runs, list, show (with pictures) and cancel them. A coding agent starts this command
+    itself: docs/mcp.md has the configuration.
+    """
+    extras.require("mcp", "testcast mcp")
+    from testcast.mcp_server.server import serve
+
+    return asyncio.run(serve(server(edge, nats)))
 
 
 @cli.command()

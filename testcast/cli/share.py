@@ -7,8 +7,8 @@ from urllib.parse import urljoin
 
 import orjson
 
+from broker.contract.durations import duration
 from broker.contract.errors import BadInput, NotFound
-from broker.contract.tokens import duration
 from testcast import config
 from testcast.cli.moments import full
 from testcast.cli.names import resolve

@@ -23,6 +23,8 @@ _LABEL: Final[dict[Kind, str]] = {
     "queued": "bright_black",
     "running": "bold blue",
     "progress": "bright_black",
+    "output": "bright_black",
+    "stderr": "yellow",
     "action": "cyan",
     "problem": "yellow",
     "error": "red",
@@ -119,7 +121,8 @@ class Terminal:
             front.append(f"  {(line.test_id or '')[:_ID_CHARS]:{_ID_CHARS}}", style="bright_black")
             front.append(f"  {f'{line.phase}/4' if line.phase else '':3}", style="bright_black")
         front.append(f"  {line.label:9}  ", style=_LABEL[line.kind])
-        self.indented(front, Text(line.text, style=_TEXT.get(line.kind, "")))
+        plain = Text(line.text, style=_TEXT.get(line.kind, ""))
+        self.indented(front, Text.from_ansi(line.ansi) if line.ansi and self.out.is_terminal else plain)
         if line.detail:
             self.indented(Text(" " * front.cell_len), Text(line.detail, style="bright_black"))
 

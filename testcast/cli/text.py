@@ -13,6 +13,7 @@ _SEQUENCES: Final = re.compile(
 )
 """Terminal sequences (ECMA-48), in their 7-bit and 8-bit forms."""
 _BREAKS: Final = re.compile("[\t-\r\x85\u2028\u2029]+")
+_COLOURS: Final = re.compile(r"(\x1b\[[\d;]*m)")
 _DIRECTION_MARKS: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _CONTROLS: Final = re.compile(f"[\x00-\x1f\x7f-\x9f{_DIRECTION_MARKS}]")
 _CONTROLS_BUT_LINE_FEED: Final = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029{_DIRECTION_MARKS}]")
@@ -29,6 +30,18 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Like `printable`, for text of several lines: line feeds stay."""
     return _CONTROLS_BUT_LINE_FEED.sub("\N{REPLACEMENT CHARACTER}", _SEQUENCES.sub("", text))
+
+
+def plain(line: str) -> str:
+    """A line of a program's output: like `printable`, but its spaces and tabs stay where they are."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _SEQUENCES.sub("", line).expandtabs())
+
+
+def shown_colours(line: str) -> str:
+    """A line of a program's output with its colours, and nothing else that controls a terminal."""
+    *coloured, rest = _COLOURS.split(line)
+    parts = [f"{plain(text)}{codes}" for text, codes in zip(coloured[::2], coloured[1::2], strict=True)]
+    return "".join([*parts, plain(rest)])
 
 
 def json_line(raw: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from broker import extras
 from broker.contract.access import ACTIONS, PUBLIC_KEY_ALGORITHMS
 from testcast.cli.options import edge_option, json_option
 from testcast.cli.terminal import Terminal
@@ -50,6 +51,7 @@ def init(directory: Path | None, algorithm: str, as_json: bool) -> int:
 
     Files that exist are never overwritten. The token goes into a file, and is not printed.
     """
+    extras.require("edge", "testcast token")
     from testcast.cli import tokens
 
     return tokens.init(directory, algorithm, Terminal(), as_json=as_json)
@@ -81,6 +83,7 @@ def issue(
     subject: str, projects: str, can: str, lifetime: str, key: Path | None, out: Path | None, as_json: bool
 ) -> int:
     """Make a token and print it."""
+    extras.require("edge", "testcast token")
     from testcast.cli import tokens
 
     request = tokens.IssueRequest(subject, projects, can, lifetime, key, out)
@@ -96,6 +99,7 @@ def inspect(file: str | None, keys: Path | None, as_json: bool) -> int:
 
     Exit status: 0 an edge accepts it, 1 it does not.
     """
+    extras.require("edge", "testcast token")
     from testcast.cli import tokens
 
     return tokens.inspect(file, keys, Terminal(), as_json=as_json)
@@ -111,6 +115,7 @@ def revoke(file: str | None, jti: str | None, edge: str | None) -> int:
     Takes effect within a second, also on open sockets. The token that --token-file or TESTCAST_TOKEN_FILE names says
     who revokes: it has to allow admin in all projects.
     """
+    extras.require("edge", "testcast token")
     from testcast import config
     from testcast.cli import revocation
 

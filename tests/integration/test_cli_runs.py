@@ -14,6 +14,7 @@ from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.jetstream.frame_store import FrameStore
 from broker.local.embedded_server import EmbeddedServer
+from testcast import list_runs
 from tests.command import Command, run
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, begin, publish, store_picture, until
@@ -33,6 +34,11 @@ async def queued_run(stack: Stack, *options: str) -> str:
 @TWO_WAYS
 async def test_a_run_is_named_by_its_beginning_in_any_case(stack: Stack, stack_streams: Streams, how: str) -> None:
     test_id = await ended_run(stack_streams)
+
+    async def is_listed() -> bool:  # the beginning of an id stands for a run that the edge knows
+        return test_id in [each.test_id for each in await list_runs(stack.edge_url)]
+
+    await until(is_listed)
     for name in (test_id.upper(), test_id[:13], test_id[:18].upper()):
         result = await run("tail", name, "--json", "--type", "complete", *way(stack, how))
         assert (result.code, orjson.loads(result.out)["testId"]) == (0, test_id)

@@ -234,7 +234,7 @@ async def test_the_resume_table_in_the_whole_client_in_node(world: World) -> Non
 
 @pytest.mark.parametrize("by", ["a stream", "polling"])
 async def test_the_resume_table_in_the_whole_client_without_a_socket(world: World, by: str) -> None:
-    """What comes, comes as a stream over HTTP or by `getEvents`. One client for all is quicker, and proves less."""
+    """Events come as a stream over HTTP or by `getEvents`. One client for all rows is quicker, and proves less."""
     rows = [row for row in rows_for_the_client(world) if row[1].reset != "ahead"][3:10:2]
     async with Proxy(world.edge.port) as proxy:
         proxy.sockets = "refuse"

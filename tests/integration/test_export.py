@@ -24,7 +24,7 @@ from broker.export.assets import assets
 from broker.jetstream.api import Streams
 from broker.jetstream.frame_store import FrameStore
 from broker.local.embedded_server import EmbeddedServer
-from testcast import config
+from testcast import config, list_runs
 from testcast.cli import export as exports
 from testcast.cli.export import STDOUT, ExportRequest
 from testcast.cli.server import Server
@@ -193,6 +193,11 @@ async def test_a_full_disk_leaves_no_half_file(
 
 async def test_the_command_line_reads_its_options(stack: Stack, stack_streams: Streams, tmp_path: Path) -> None:
     story = await told(stack_streams)
+
+    async def is_listed() -> bool:  # the beginning of an id stands for a run that the edge knows
+        return story.test_id in [each.test_id for each in await list_runs(stack.edge_url)]
+
+    await until(is_listed)
     to = str(tmp_path / "report.xml")
     made = await run("export", story.test_id[:18], "-o", to, "--edge", stack.edge_url)
     assert (made.code, made.out, made.err) == (0, f"{to}\n", "")

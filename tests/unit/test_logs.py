@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import logging
 import re
@@ -294,5 +295,7 @@ def test_the_process_says_why_it_ends(form: str) -> None:
 
 
 def test_a_page_as_the_body_of_an_error_is_not_written_into_the_log() -> None:
-    assert str(told.Message(b"<!doctype html>\n<html></html>")) == "with a page that says so"
+    page = b"<!doctype html>\n<html></html>"
+    for body in (page, gzip.compress(page)):
+        assert str(told.Message(body)) == "with a page that says so"
     assert str(told.Message(b'{"error":{"code":"x","message":"no such test"}}')) == "no such test"

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = tuple(f"requirements{each}.lock" for each in ("", "-agent", "-observe", "-dev", "-build"))
+LOCKS = tuple(f"requirements{each}.lock" for each in ("", "-client", "-agent", "-observe", "-mcp", "-dev", "-build"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -27,12 +27,15 @@ def locked(name: str) -> dict[str, str]:
 def requirements(*extras: str, group: str | None = None) -> list[Requirement]:
     """What pyproject.toml asks for: the dependencies with these extras, or a group with those it includes."""
     if group is None:
-        optional = [each for extra in extras for each in PROJECT["project"]["optional-dependencies"][extra]]
-        return [Requirement(each) for each in [*PROJECT["project"]["dependencies"], *optional]]
-    found: list[Requirement] = []
+        found = [Requirement(each) for each in PROJECT["project"]["dependencies"]]
+        for extra in extras:
+            for each in map(Requirement, PROJECT["project"]["optional-dependencies"][extra]):
+                found += requirements(*each.extras) if each.name == PROJECT["project"]["name"] else [each]
+        return found
+    tools: list[Requirement] = []
     for each in PROJECT["dependency-groups"][group]:
-        found += [Requirement(each)] if isinstance(each, str) else requirements(group=each["include-group"])
-    return found
+        tools += [Requirement(each)] if isinstance(each, str) else requirements(group=each["include-group"])
+    return tools
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -49,10 +52,12 @@ def test_a_lock_holds_nothing_but_packages_versions_markers_and_hashes(name: str
 @pytest.mark.parametrize(
     ("lock", "wanted"),
     [
-        ("requirements.lock", requirements()),
+        ("requirements.lock", requirements("broker")),
+        ("requirements-client.lock", requirements("client")),
         ("requirements-agent.lock", requirements("agent")),
         ("requirements-observe.lock", requirements("top", "traces")),
-        ("requirements-dev.lock", [*requirements("agent", "top", "traces"), *requirements(group="dev")]),
+        ("requirements-mcp.lock", requirements("mcp")),
+        ("requirements-dev.lock", [*requirements("all"), *requirements(group="dev")]),
         ("requirements-build.lock", requirements(group="build")),
     ],
 )
@@ -64,7 +69,9 @@ def test_a_lock_is_in_step_with_pyproject(lock: str, wanted: list[Requirement]) 
 @pytest.mark.parametrize(("name", "parts"), [("nats-py", 2), ("uvicorn", 2), ("websockets", 1)])
 def test_what_we_reach_into_is_capped_at_the_next_version_that_may_break_it(name: str, parts: int) -> None:
     """nats-py's private names and uvicorn's protocols: the next minor; websockets' sans-I/O parser: the next major."""
-    (wanted,) = [each for each in requirements() if each.name == name]
+    every = [each for each in requirements("all") if each.name == name]
+    assert len({str(each) for each in every}) == 1, "extras agree"
+    wanted = every[0]
     release = Version(locked("requirements.lock")[name]).release[:parts]
     beyond = ".".join(map(str, (*release[:-1], release[-1] + 1)))
     assert wanted.specifier.contains(".".join(map(str, (*release, 99))))

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MAY_IMPORT = {"client": {"client"}, "local": {"client", "local"}, "cli": {"client", "local", "cli"}}
+MAY_IMPORT = {
+    "client": {"client"},
+    "local": {"client", "local"},
+    "recording": {"client", "recording"},
+    "cli": {"client", "local", "recording", "cli"},
+}
 """Room -> the rooms that its files may import. `config` and `exit_codes` stand above the rooms."""
 
 

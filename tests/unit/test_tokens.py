@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
 
 from broker.contract import access
+from broker.contract.durations import duration
 from broker.contract.token_keys import KeySet, parse_keys
-from broker.contract.tokens import MAX_TOKEN_BYTES, duration, parse
+from broker.contract.tokens import MAX_TOKEN_BYTES, parse
 from tests.tokens import ALGORITHMS, NOW, SECRET, a_key, a_token, base64url, claims, jwks
 from ws_edge.access import ALL_ACTIONS, Action, NotAuthenticated, Principal
 from ws_edge.access.settings import AccessConfig, Secret

@@ -21,7 +21,7 @@ GOOD = """
 import asyncio
 
 from testcast import AlreadyEnded, BrokerUnavailable, Event, Fenced, Reset, Snapshot, TestRun, list_runs, submit, watch
-from testcast import sync
+from testcast import BrokerWatch, HttpRun, cancel_run, get_run, sync, tail
 
 
 async def play() -> str:
@@ -57,6 +57,21 @@ def without_asyncio(edge: str) -> str:
             print(item.message)
     found: list[Snapshot] = sync.list_runs(edge)
     return sync.submit(edge, found[0].game_url)
+
+
+async def over_http(edge: str, broker: str) -> str:
+    async with HttpRun.create(edge, title="Mine", labels={"commit": "abc"}) as run:
+        await run.phase(1)
+        await run.complete(score=3)
+    source: BrokerWatch = tail(broker, run.test_id)
+    async for item in source:
+        print(item.raw)
+    with sync.HttpRun.create(edge, title="Mine") as other:
+        position: int = other.position
+    await cancel_run(edge, run.test_id)
+    sync.cancel_run(edge, other.test_id)
+    one: Snapshot = sync.get_run(edge, other.test_id)
+    return (await get_run(edge, run.test_id)).title + one.title + str(position)
 
 
 asyncio.run(play())
@@ -104,7 +119,7 @@ def test_types_are_shipped() -> None:
         assert (ROOT / package / "py.typed").exists()
 
 
-@pytest.mark.parametrize("name", ["watch", "submit", "list_runs"])
+@pytest.mark.parametrize("name", ["watch", "tail", "submit", "list_runs", "get_run", "cancel_run"])
 def test_both_forms_take_the_same(name: str) -> None:
     forms = [inspect.signature(getattr(module, name)).parameters for module in (testcast, sync)]
     assert list(forms[0]) == list(forms[1])
@@ -114,6 +129,7 @@ def test_both_forms_of_a_run_have_the_same_methods() -> None:
     asynchronous = {name for name in vars(testcast.TestRun) if not name.startswith("_")}
     not_for_sync = {"claim", "leave", "wait_over", "statistics"}
     assert asynchronous - not_for_sync <= set(vars(sync.TestRun))
+    assert {name for name in vars(testcast.HttpRun) if not name.startswith("_")} <= set(vars(sync.HttpRun))
 
 
 def test_an_error_is_raised_in_the_thread_that_called() -> None:

@@ -104,6 +104,8 @@ class Door(Route):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], asks: Action | str, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        if asks == BY_METHOD:
+            self.methods = None  # each method of the RPC says which it takes: starlette's `Allow` would name others
         self.asks = asks
         """`PUBLIC`, `BY_METHOD`, or the action that the endpoint asks for."""
 
@@ -141,7 +143,7 @@ def routes(config: EdgeConfig, static: Static) -> list[Door]:
     return [
         *_oidc_routes(config),
         *([Door(prefix, _to_directory, PUBLIC)] if prefix else []),
-        Door("/rpc/{method}", rpc.serve, BY_METHOD, methods=["GET", "POST"]),
+        Door("/rpc/{method}", rpc.serve, BY_METHOD),
         Door("/healthz", health.healthz, PUBLIC),
         Door("/readyz", health.readyz, PUBLIC),
         Door(SOCKET_PATH, _no_upgrade, PUBLIC),

@@ -12,10 +12,9 @@ import ssl
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-import httpx
 import orjson
 from authlib.oidc.core import CodeIDToken  # type: ignore[import-untyped]
 from joserfc import jwt
@@ -25,8 +24,16 @@ from joserfc.jwk import KeySet
 from broker.log import RateLimited
 from ws_edge.access.oidc_settings import OidcConfig, is_loopback
 
+if TYPE_CHECKING:
+    import httpx
+else:
+    try:  # Authlib takes httpx2 where that is installed, and what it is given here must be of the same package
+        import httpx2 as httpx
+    except ImportError:
+        import httpx
+
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Authlib announces that it will use another version of httpx
+    warnings.simplefilter("ignore")  # without httpx2 Authlib announces that it will need it
     from authlib.integrations.httpx_client import AsyncOAuth2Client  # type: ignore[import-untyped]
 
 _TIMEOUT_S: Final = 5.0
@@ -40,7 +47,8 @@ _KEYS_AGAIN_S: Final = 60.0
 _MAX_EXCHANGES: Final = 16
 _LEEWAY_S: Final = 30
 _log = RateLimited(logging.getLogger("testcast.edge"), per_s=1.0)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes down each address that it asks
+for _name in ("httpx", "httpx2"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # it writes down each address that it asks
 
 Clock = Callable[[], float]
 

@@ -62,7 +62,10 @@ async def _serve(node: Node, request: Request) -> Response:
         if error.code in (_REFUSALS_OF_METHODS if call.allowed else REFUSALS):
             audit.refused(call.name, error.code, **call.who(node, request))
         after = getattr(error, "retry_after_s", None)
-        return error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+        response = error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+        if isinstance(error, WrongVerb):
+            response.headers["allow"] = error.allow
+        return response
     if not method.reads and method.action is not None and request.path_params["method"] != "getTicket":
         call.test_id = call.test_id or answer.made
         detail = f"{request.path_params['method']} {answer.about}".rstrip()
@@ -72,6 +75,20 @@ async def _serve(node: Node, request: Request) -> Response:
         kept = CachedResponse(answer.etag.encode(), answer.body, answer.is_current, method.action, call.test_id)
         cache.put(request.scope, kept, call.principal)
     return _response(request, answer)
+
+
+class WrongVerb(BadInput):
+    """The HTTP method is none that the RPC method takes.
+
+    Attributes:
+        allow: those that it takes, for the header `Allow`.
+    """
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, verbs: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allow = ", ".join(verbs)
 
 
 class _Call:
@@ -125,8 +142,9 @@ def _method(request: Request) -> Method:
     method = METHODS.get(name)
     if method is None:
         raise BadInput(f"{name[:80]!r} is no method: there are {', '.join(METHODS)}", code="unknown_method")
-    if request.method != "POST" and not method.reads:
-        raise BadInput(f"{name} changes something: use POST", code="method_not_allowed")
+    verbs = ("GET", "HEAD", "POST") if method.reads else ("POST",)
+    if request.method not in verbs:
+        raise WrongVerb(f"{name} takes GET and POST" if method.reads else f"{name} changes something: use POST", verbs)
     return method
 
 

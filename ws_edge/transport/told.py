@@ -107,6 +107,11 @@ class Message:
         try:
             return str(orjson.loads(self._body)["error"]["message"])
         except (ValueError, KeyError, TypeError):
-            if self._body.lstrip().startswith(b"<"):
-                return "with a page that says so"
-            return self._body.decode("utf-8", "replace").strip() or "no reason given"
+            return self._plain()
+
+    def _plain(self) -> str:
+        try:
+            text = self._body.decode("utf-8").strip()
+        except UnicodeDecodeError:  # a page, compressed
+            text = "<"
+        return "with a page that says so" if text.startswith("<") else text or "no reason given"

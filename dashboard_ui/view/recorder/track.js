@@ -87,11 +87,11 @@ export class Track {
     /** @type {Map<string, HTMLElement>} */
     const drawn = new Map();
     const { spans } = marks.line;
-    spans.forEach(({ phase, seq, attempt }, i) => {
+    spans.forEach(({ phase, title, seq, attempt }, i) => {
       const next = spans[i + 1];
       const [from, to] = [placeOf(seq), next ? placeOf(next.seq) : 1];
       const element = this.put(drawn, this.phases, `phase ${seq}`, from, to);
-      const name = `${phase} ${PHASES[phase - 1].split(" ")[0].toLowerCase()}`;
+      const name = `${phase} ${(title ?? PHASES[phase - 1]).split(" ")[0].toLowerCase()}`;
       const words = attempt > 1 && attempt !== spans[i - 1]?.attempt ? `${name}, attempt ${attempt}` : name;
       element.textContent = (to - from) * width < NAME_PX ? "" : words; // half a name would run into the next one
     });
