@@ -70,7 +70,8 @@ class Kitchen:
 
     async def command(self, *argv: str) -> Done:
         """Runs a command to its end."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
         process = await asyncio.create_subprocess_exec(
             *argv,
             cwd=self.directory,
@@ -118,6 +119,26 @@ async def test_publish_over_nats(kitchen: Kitchen) -> None:
     assert done.code == 0, done.out
     test = await kitchen.ended(done.out.strip())
     assert (test["title"], test["score"], test["phase"]) == ("From plain NATS", 72, "phase3")
+
+
+async def test_the_steps_of_a_script(kitchen: Kitchen) -> None:
+    done = await kitchen.run("steps")
+    assert done.code == 0, done.out
+    test = await kitchen.ended(done.out.strip().rsplit("/", 1)[1])
+    assert (test["title"], test["score"], test["phase"]) == ("Deployment", 100, "phase2")
+
+
+async def test_any_command(kitchen: Kitchen) -> None:
+    done = await kitchen.run("command")
+    assert done.code == 0 and "added 3 packages" in done.out, done.out
+    [page] = re.findall(r"/tests/([0-9a-f-]{36})", done.out)
+    test = await kitchen.ended(page)
+    assert (test["status"], test["score"], test["phase"], test["labels"]["branch"]) == (
+        "completed",
+        87,
+        "phase2",
+        "main",
+    )
 
 
 async def test_follow_in_a_browser(kitchen: Kitchen) -> None:
