@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -25,6 +24,7 @@ from ws_edge.access.projects import ProjectAccess
 from ws_edge.access.records import Records
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout.canary import Canary
+from ws_edge.fanout.drain import drain
 from ws_edge.fanout.hub import Hub
 from ws_edge.fanout.poll import Polls
 from ws_edge.node_statistics import NodeStatistics
@@ -55,12 +55,6 @@ if TYPE_CHECKING:
     from ws_edge.access.proofs import ProofAccess
     from ws_edge.access.token_access import TokenAccess
 
-_DRAIN_BATCHES: Final = 10
-_DRAIN_PAUSE_S: Final = 0.2
-"""Between two batches, or less where `drain_s` is short: the other nodes do not get all viewers in one moment."""
-_COME_BACK_MS: Final = (100, 1000)
-"""When a viewer is told to come back: drawn for each, so that they do not arrive together."""
-_DRAIN_LOOK_S: Final = 0.05
 _UNREAD_SWEEP_S: Final = 0.5
 _RESTART_S: Final = 1.0
 _LONGEST_RESTART_S: Final = 30.0
@@ -381,19 +375,7 @@ class Node:
         """Sends every viewer to another node, in batches, and returns when all have gone or `drain_s` is over."""
         self.draining = True
         self.polls.drain()
-        loop, rng = asyncio.get_running_loop(), random.Random()
-        sockets = [socket for socket in self.hub.sockets if not socket.closing_since]
-        rng.shuffle(sockets)
-        _log.info("draining: %d sockets within %g s", len(sockets), self.config.drain_s)
-        deadline = loop.time() + self.config.drain_s
-        size = max(1, -(-len(sockets) // _DRAIN_BATCHES))
-        for start in range(0, len(sockets), size):
-            for socket in sockets[start : start + size]:
-                socket.goodbye(rng.randrange(*_COME_BACK_MS), "this node is going away")
-            await asyncio.sleep(min(_DRAIN_PAUSE_S, self.config.drain_s / (2 * _DRAIN_BATCHES)))
-        while self.hub.sockets and loop.time() < deadline:
-            await asyncio.sleep(_DRAIN_LOOK_S)
-        _log.info("drained %d sockets, %d are left", len(sockets), len(self.hub.sockets))
+        await drain(self.hub, self.config.drain_s)
 
     async def stop(self) -> None:
         """Stops every part and closes the connection to the broker."""

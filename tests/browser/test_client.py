@@ -137,6 +137,11 @@ async def told(page: Page, test_id: str) -> list[str]:
     return found
 
 
+async def goes_by(page: Page, state: str) -> None:
+    """Waits until the client says that it is in this state."""
+    await until(lambda: page.evaluate(f"states.at(-1) === '{state}'"))
+
+
 async def test_several_tests_over_a_bad_line(stack_streams: Streams, page: Page, elsewhere: Elsewhere) -> None:
     """A cut, a stream over HTTP, polling, a socket again: each event once, in order; no attempt after the end."""
     proxy = elsewhere.proxy
@@ -163,15 +168,17 @@ async def test_several_tests_over_a_bad_line(stack_streams: Streams, page: Page,
     proxy.cut()
     await say("without sockets")
     await until(everybody_heard, within_s=20)
-    await until(lambda: page.evaluate("states.at(-1) === 'streaming'"))
+    await goes_by(page, "streaming")
+    await say("over HTTP")
+    await until(everybody_heard)
     proxy.streams = "refuse"
     proxy.cut()
     await say("without streams")
     await until(everybody_heard, within_s=20)
-    await until(lambda: page.evaluate("states.at(-1) === 'polling'"))
+    await goes_by(page, "polling")
     proxy.sockets = "pass"
     await page.evaluate("viewer.retry()")
-    await until(lambda: page.evaluate("states.at(-1) === 'live'"))
+    await goes_by(page, "live")
     await say("over a socket again")
     await until(everybody_heard)
 
@@ -181,11 +188,10 @@ async def test_several_tests_over_a_bad_line(stack_streams: Streams, page: Page,
     await until(everybody_heard)
     upgrades = proxy.upgrades
     proxy.cut()
-    await until(lambda: page.evaluate("states.at(-1) === 'idle'"))
+    await goes_by(page, "idle")
     assert proxy.upgrades == upgrades, "nothing is expected: no attempt"
     assert await page.evaluate("id => viewer.run(id).score", ids[0]) == 78
-    await page.evaluate("viewer.close()")
-    assert await page.evaluate("viewer.connection.state") == "closed"
+    assert await page.evaluate("(viewer.close(), viewer.connection.state)") == "closed"
 
 
 async def test_bad_ids(page: Page, elsewhere: Elsewhere) -> None:
