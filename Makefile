@@ -93,11 +93,11 @@ bench: tools  ## what fan-out costs, beside its peers, in one run; writes BENCHM
 autobahn: setup  ## the Autobahn Testsuite against the edge's socket; needs a Python 2.7 (ARGS="'7.*'")
 	$(BIN)/python -m tests.autobahn $(ARGS)
 
-durable: tools  ## what of Durable Streams' conformance kit is about reading, against an edge (ARGS="'SSE Mode'")
-	$(BIN)/python -m tests.durable $(ARGS)
-
 wheel: setup  ## the wheel in new environments: what it takes with and without extras, and whether the client works alone
 	$(BIN)/python -m tests.wheel $(ARGS)
+
+durable: tools  ## what of Durable Streams' conformance kit is about reading, against an edge (ARGS="'SSE Mode'")
+	$(BIN)/python -m tests.durable $(ARGS)
 
 screenshot: setup  ## a picture of each state of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)

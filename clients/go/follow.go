@@ -34,7 +34,8 @@ const (
 	waitFor = 25 * time.Second
 	// pollEvery is the time between two questions that do not wait.
 	pollEvery = 3 * time.Second
-	// avoidFor is how long a way is not tried that does not work, while another does.
+	// avoidFor is how long a way is not tried that does not work, while another does; twice as long each time, up to
+	// eight minutes: while it is tried, nothing comes.
 	avoidFor = 30 * time.Second
 	// lagOfState is how far the state of a run may be behind its events; usually far less.
 	lagOfState = 100 * time.Millisecond
@@ -195,16 +196,16 @@ func (f *Follower) choose(now time.Time) Transport {
 // afterFailure returns how long to wait before the next attempt, or the error that ends the iteration.
 func (f *Follower) afterFailure(way Transport, err error) (time.Duration, error) {
 	other := way != f.ways[len(f.ways)-1]
-	if errors.Is(err, errUnsupported) && other {
-		f.notBefore[way] = time.Now().Add(avoidFor)
-		return 0, nil
-	}
-	if !temporary(err) && !errors.Is(err, errUnsupported) {
+	unsupported := errors.Is(err, errUnsupported)
+	if !unsupported && !temporary(err) {
 		return 0, err
 	}
 	f.failed[way]++
-	if f.failed[way] >= failuresOfOneWay && other {
-		f.notBefore[way] = time.Now().Add(avoidFor)
+	if over := f.failed[way] - failuresOfOneWay; other && (unsupported || over >= 0) {
+		f.notBefore[way] = time.Now().Add(avoidFor << min(max(over, 0), 4))
+	}
+	if unsupported && other {
+		return 0, nil
 	}
 	f.mutex.Lock()
 	f.stats.Failures++

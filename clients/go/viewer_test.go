@@ -119,10 +119,10 @@ func TestWhatAStreamDelivers(t *testing.T) {
 
 func TestAPageIsASyncItsEventsAndAHeartbeat(t *testing.T) {
 	viewer := newViewer(id, Position{})
-	snapshot := &Snapshot{Status: Completed, Seq: 9}
+	snapshot := &Snapshot{Status: Completed, Seq: 2} // the end came early, and others wrote on
 	pages := []*Page{
-		{Sync: Sync{Outcome: Live, Epoch: "e1", Head: 3, Snapshot: snapshot}, Events: []json.RawMessage{[]byte(event(2, "progress"))}, After: 3, More: true},
-		{Sync: Sync{Outcome: Recovered, Epoch: "e1", Head: 9}, Events: []json.RawMessage{[]byte(event(8, "complete"))}, After: 9},
+		{Sync: Sync{Outcome: Live, Epoch: "e1", Head: 3, Snapshot: snapshot}, Events: []json.RawMessage{[]byte(event(2, "complete"))}, After: 3, More: true},
+		{Sync: Sync{Outcome: Recovered, Epoch: "e1", Head: 9}, Events: []json.RawMessage{[]byte(event(8, "progress"))}, After: 9},
 	}
 	for index, page := range pages {
 		if _, err := viewer.page(page); err != nil || viewer.done() != (index == 1) {
@@ -131,6 +131,34 @@ func TestAPageIsASyncItsEventsAndAHeartbeat(t *testing.T) {
 	}
 	if viewer.ask() != (Position{"e1", 9}) || viewer.verdict != Completed {
 		t.Errorf("%v %v", viewer.position, viewer.verdict)
+	}
+}
+
+func TestWhatAStreamTells(t *testing.T) {
+	viewer := newViewer(id, Position{"e1", 9})
+	read := func(kind, data string) effects {
+		found, err := viewer.message(kind, []byte(data))
+		if err != nil {
+			t.Error(err)
+		}
+		return found
+	}
+	read("heartbeat", `{"testId":"x","head":8}`)
+	if viewer.position.Seq != 9 {
+		t.Error("a heartbeat from behind moves the position back")
+	}
+	unreadable := `{"testId":"x","seq":12,"count":2,"reasons":{"it is not JSON":2}}`
+	if first := read("unreadable", unreadable).unreadable; first == nil || first.Count != 2 || first.Reasons["it is not JSON"] != 2 {
+		t.Errorf("%+v", first)
+	}
+	if again := read("unreadable", unreadable).unreadable; again != nil {
+		t.Errorf("told twice: %+v", again)
+	}
+	for _, code := range []string{"token_expired", "token_revoked", "broker_unavailable"} {
+		renew := read("error", `{"message":"m","data":{"code":"`+code+`"}}`).renew
+		if renew != strings.HasPrefix(code, "token_") {
+			t.Errorf("%s: %v", code, renew)
+		}
 	}
 }
 

@@ -284,6 +284,8 @@ def mcp(edge: str | None, nats: str | None) -> int:
     extras.require("mcp", "testcast mcp")
     from testcast.mcp_server.server import serve
 
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a thread waits for input, which nothing wakes
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     return asyncio.run(serve(server(edge, nats)))
 
 

@@ -21,7 +21,7 @@ def tail(
 ) -> BrokerWatch:
     """Follows a run over NATS, across lost connections: `async for item in tail(broker, test_id)`. It needs no edge.
 
-    The items, their order and the end are those of `watch`. The login is that of the environment (`TESTCAST_NATS_…`).
+    The items, their order and the end are those of `watch`. The login is that of the environment, as for `TestRun`.
 
     Args:
         broker: the broker's address, like "nats://127.0.0.1:4222"; several separated by commas.

@@ -16,6 +16,7 @@ from broker.contract.snapshot import Snapshot
 from broker.export.problems import Problem, Problems
 from broker.jetstream import runs
 from broker.jetstream.event_log import JetStreamLog
+from broker.jetstream.frame_store import FrameStore
 from broker.jetstream.run_source import open_run
 from testcast.cli.commands import SubmitRequest, submitted
 from testcast.cli.details import Details, over_edge, over_nats
@@ -151,7 +152,7 @@ class Runs:
         return Whole(details, problems.found, problems.more)
 
     async def pictures(self, test_id: str, at: Sequence[tuple[int, str]], most: int) -> list[Picture]:
-        """The newest picture of a run, and those that show the given events.
+        """The newest picture of a run, those that show the given events, and some on the way.
 
         Args:
             at: sequences of events, each with why it is of interest; the first are the most important.
@@ -177,23 +178,24 @@ class Runs:
             return found
 
     async def _stored_pictures(self, test_id: str, at: Sequence[tuple[int, str]], most: int) -> list[Picture]:
-        """The same over NATS: the pictures come with their bytes, so that only those that may be chosen are kept."""
+        """The same over NATS."""
         async with connection(self._server) as nats:
             log = JetStreamLog(nats)
-            source = await open_run(log, log.streams, test_id)
-            kept: dict[int, tuple[Frame, bytes]] = {}
-            frames: list[Frame] = []
-            async for page in source.frames():
-                for frame, jpeg in page:
-                    frames.append(frame)
-                    kept[frame.number] = (frame, jpeg)
-                wanted = {frame.number for frame, _ in chosen(frames, at, most)}
-                kept = {number: each for number, each in kept.items() if number in wanted}
-        return [Picture(frame, kept[frame.number][1], why) for frame, why in chosen(frames, at, most)]
+            source, store = await open_run(log, log.streams, test_id), FrameStore(log.streams)
+            frames = [frame async for page in source.frames() for frame, _ in page]
+            found = []
+            for frame, why in chosen(frames, at, most):
+                picture = await store.at(test_id, frame.number)
+                if picture is not None:
+                    found.append(Picture(frame, picture.jpeg, why))
+        return found
 
 
 def chosen(frames: Sequence[Frame], at: Sequence[tuple[int, str]], most: int) -> list[tuple[Frame, str]]:
-    """The newest of some pictures, and for each event the first one after it, else the last before it."""
+    """Which pictures of a run are shown, the most important first.
+
+    The newest; then for each event the first one after it, else the last before it; then some on the way, evenly.
+    """
     if not frames or most <= 0:
         return []
     found: dict[int, tuple[Frame, str]] = {frames[-1].number: (frames[-1], "the newest picture")}
@@ -202,6 +204,10 @@ def chosen(frames: Sequence[Frame], at: Sequence[tuple[int, str]], most: int) ->
             break
         shown = next((each for each in frames if each.seq >= seq), frames[-1])
         found.setdefault(shown.number, (shown, why))
+    left = most - len(found)
+    for n in range(left):
+        on_the_way = frames[(n + 1) * len(frames) // (left + 1) - 1]
+        found.setdefault(on_the_way.number, (on_the_way, "on the way"))
     return list(found.values())
 
 

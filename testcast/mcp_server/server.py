@@ -26,6 +26,7 @@ from testcast.cli.listing import Selection
 from testcast.cli.server import Server
 from testcast.cli.targets import complete_game_url
 from testcast.client.events import Event
+from testcast.client.rpc import RpcClient
 from testcast.client.tail import Tail
 from testcast.client.watch import Watch
 from testcast.mcp_server import shapes
@@ -154,7 +155,7 @@ class Tools:
     ) -> Annotated[CallToolResult, shapes.Shown]:
         """What was found in a run: verdict, score with its reasons, findings, metrics, last events, pictures.
 
-        The pictures are of the game: the newest one, and those at the first findings.
+        The pictures are of the game: the newest one, those at the first findings, and some on the way.
         """
         test_id = await self._runs.named(run)
         whole = await self._runs.whole(test_id)
@@ -271,15 +272,23 @@ def _image(picture: Picture) -> ImageContent:
 
 def _answer(said: str, answer: BaseModel, blocks: list[ContentBlock] | None = None) -> CallToolResult:
     """An answer: our own words first, then the data in marks that nobody can forge, then pictures."""
-    told = answer.model_dump(mode="json", exclude_none=False)
+    told = answer.model_dump(mode="json")
     mark = f"data-{secrets.token_hex(8)}"
-    data = orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    shown = answer.model_dump(mode="json", exclude={"notice"}, exclude_none=True)
+    data = orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
     marked = f"{shapes.NOTICE}\n<{mark}>\n{data}\n</{mark}>"
     content: list[ContentBlock] = [TextContent(type="text", text=said), TextContent(type="text", text=marked)]
     return CallToolResult(content=[*content, *(blocks or [])], structured_content=told)
 
 
 async def serve(server: Server) -> int:
-    """Serves the tools on standard input and output until the input ends. Returns the exit status."""
+    """Serves the tools on standard input and output until the input ends. Returns the exit status.
+
+    Raises:
+        BadInput: the edge's address is none, or the token cannot be read or used there.
+    """
+    if server.edge is not None:  # a person who tries the command sees what is wrong, not the first tool's caller
+        async with RpcClient(server.edge):
+            pass
     await Tools(server).server().run_stdio_async()
     return 0

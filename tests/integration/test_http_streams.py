@@ -205,7 +205,10 @@ class Follower:
     async def _poll(self, client: httpx.AsyncClient, address: str) -> None:
         epoch, _, after = self.at.rpartition(".")
         asked = {"wait": 30} | ({"after": after, "epoch": epoch} if after else {})
-        page = (await client.get(address, params=asked)).json()
+        answer = await client.get(address, params=asked)
+        page = answer.json()
+        if answer.headers.get("connection") == "close":
+            self.goodbyes.append("close")
         if "after" in page:
             self.at = f"{page['epoch']}.{page['after']}"
             for event in page["events"]:
@@ -234,7 +237,7 @@ async def test_nothing_is_lost_or_doubled_when_edges_are_drained_and_killed(
     edges.append(await make_edge())
     await edges[0].stop()
     await more(3)
-    await until(lambda: all(each.goodbyes for each in followers if each.by == "stream"), what="they were sent away")
+    await until(lambda: all(each.goodbyes for each in followers), what="they were sent away")
     edges.append(await make_edge())
     edges[1].child.signal(signal.SIGKILL)
     await more(3)

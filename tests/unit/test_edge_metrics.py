@@ -38,7 +38,7 @@ EDGE = {
     "unreadable_events token_checks calls limited projector_written projector_conflicts projector_failures runs_reaped "
     "runs_requeued runs_refilled broker_reconnects broker_dropped canary_missing frames_received frames_sent "
     "frames_refused frames_floods frames_reads frames_cache_hits frames_list_reads runs_deleted subjects_purged "
-    "deletion_failures poll_answers poll_bodies webhooks",
+    "deletion_failures webhooks poll_answers poll_bodies",
     "histogram": "publish_to_send_seconds pubsub_lag_seconds call_seconds canary_seconds",
 }
 """By type, without `testcast_edge_` and `_total`. Alerts and dashboards name them: none is renamed or goes away."""

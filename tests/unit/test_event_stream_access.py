@@ -12,6 +12,7 @@ from tests.event_source import EventSource, Message
 from tests.model import ModelTransport
 from tests.socket_stand_ins import FOREIGN, MISSING, Edge, bearer
 from tests.unit.test_socket_fuzz import TEST_ID
+from ws_edge.origins import Origins
 from ws_edge.transport.event_stream import EventStream
 from ws_edge.transport.handshake import parse
 from ws_edge.transport.stream_request import stream_request
@@ -116,7 +117,7 @@ def test_the_end_of_a_run_ends_its_stream_and_a_deletion_does_too(edge: Edge) ->
     assert not several.gone, "it is for any number of runs, and stays"
     edge.loop.call(partial(edge.node.hub.deleted, TEST_ID))
     edge.loop.run_for(0.1)
-    assert several.errors() == ["not_found"]
+    assert several.errors() == ["not_found"] and several.gone, "nothing is left that it is for"
 
 
 def test_a_node_that_goes_away_sends_its_streams_away(edge: Edge) -> None:
@@ -163,3 +164,13 @@ def test_a_slow_reader_costs_a_cursor_and_misses_nothing(edge: Edge) -> None:
     assert [each.id for each in page.messages if each.event == "message"] == [
         each.id for each in quick.messages if each.event == "message"
     ]
+
+
+def test_pages_of_allowed_origins_may_read_a_stream_and_why_there_is_none(edge: Edge) -> None:
+    allowed = "https://pages.example"
+    edge.node.config = edge.node.config._replace(allowed_origins=Origins([allowed]))
+    for path, status in ((OWN, 200), (f"/tests/{MISSING}/events", 404)):
+        page = Page(edge, path, bearer("ann"), f"Origin: {allowed}")
+        assert page.status == status
+        assert f"\r\naccess-control-allow-origin: {allowed}\r\n".encode() in page.received
+        assert b"allow-credentials" not in page.received

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker import extras
+from broker.contract.errors import BadInput
 from broker.contract.frames import Frame
 from broker.contract.snapshot import Snapshot
 from testcast.cli.main import cli
@@ -69,6 +70,12 @@ def test_pictures_show_the_newest_and_what_came_after_each_finding() -> None:
         (2, "first"),
         (1, "before all"),
     ]
+    assert [(each.number, why) for each, why in chosen(frames, [], 3)] == [
+        (4, "the newest picture"),
+        (1, "on the way"),
+        (2, "on the way"),
+    ]
+    assert len(chosen(frames, [], 9)) == 4
     assert [each.number for each, _ in chosen(frames, at, 2)] == [4, 2]
     assert chosen([], at, 2) == [] and chosen(frames, at, 0) == []
 
@@ -88,6 +95,22 @@ def test_the_configuration_on_the_page_starts_the_command() -> None:
         assert command is not None
         parser = command.make_parser(click.Context(command))
         assert parser.parse_args(arguments)[0]["edge"].startswith("http")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (["--edge", "ftp://a.example"], "is not an edge address"),
+        (["--edge", "localhost:1", "--token-file", "no"], "no"),
+    ],
+)
+def test_what_is_wrong_with_its_options_is_said_at_the_start(
+    arguments: list[str], wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # Ctrl-C stays that of the tests
+    monkeypatch.setenv("TESTCAST_TOKEN_FILE", "")  # the option sets it, and it is unset afterwards
+    told = CliRunner().invoke(cli, ["mcp", *arguments])
+    assert isinstance(told.exception, BadInput) and wrong in told.exception.message
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,15 @@ class OffsetGone(TestcastError):
 
     code = "offset_gone"
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"there is nothing to go on from at this offset ({reason}): read from the start, offset=-1")
+        self.reason = reason
+
+    @property
+    def details(self) -> dict[str, object]:
+        """Why, as in the resume table."""
+        return {"reason": self.reason}
+
 
 class _Asked(NamedTuple):
     """What a request asks for."""
@@ -149,8 +158,7 @@ def _checked(answer: Answer) -> Answer:
         OffsetGone: it begins anew.
     """
     if answer.outcome == "reset":
-        reason = answer.sync["reason"]
-        raise OffsetGone(f"there is nothing to go on from at this offset ({reason}): read from the start, offset=-1")
+        raise OffsetGone(answer.sync["reason"])
     return answer
 
 

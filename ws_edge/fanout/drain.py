@@ -1,0 +1,35 @@
+"""Sending every viewer of a node to another one, before the node goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Final
+
+from ws_edge.fanout.hub import Hub
+
+_BATCHES: Final = 10
+_PAUSE_S: Final = 0.2
+"""Between two batches, or less where the time is short: the other nodes do not get all viewers in one moment."""
+_COME_BACK_MS: Final = (100, 1000)
+"""When a viewer is told to come back: drawn for each, so that they do not arrive together."""
+_LOOK_S: Final = 0.05
+_log: Final = logging.getLogger("testcast.edge")
+
+
+async def drain(hub: Hub, within_s: float) -> None:
+    """Sends viewers away in batches, and returns when all have gone or the time is over."""
+    loop, rng = asyncio.get_running_loop(), random.Random()
+    sockets = [socket for socket in hub.sockets if not socket.closing_since]
+    rng.shuffle(sockets)
+    _log.info("draining: %d sockets within %g s", len(sockets), within_s)
+    deadline = loop.time() + within_s
+    size = max(1, -(-len(sockets) // _BATCHES))
+    for start in range(0, len(sockets), size):
+        for socket in sockets[start : start + size]:
+            socket.goodbye(rng.randrange(*_COME_BACK_MS), "this node is going away")
+        await asyncio.sleep(min(_PAUSE_S, within_s / (2 * _BATCHES)))
+    while hub.sockets and loop.time() < deadline:
+        await asyncio.sleep(_LOOK_S)
+    _log.info("drained %d sockets, %d are left", len(sockets), len(hub.sockets))
