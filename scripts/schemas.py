@@ -1,7 +1,7 @@
 """Writes what is generated from the message types: broker/schemas/, and parts of PROTOCOL.md and of the client's types.
 
-python scripts/schemas.py            writes them
-python scripts/schemas.py --check    says which of them are not what the code generates; exit status 1
+`--check` says which of them are not what the code generates, with the exit status 1. `--changes` says what has changed
+since the last release, what breaks programs first. `--release` also keeps a copy, to compare later versions with.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from broker.version import VERSION
 from contract.asyncapi import asyncapi
+from contract.changes import compare
 from contract.declarations import with_declarations
 from contract.documents import all_documents
 from contract.openapi import openapi
@@ -22,6 +23,7 @@ from contract.tables import with_tables
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROTOCOL: Final = ROOT / "broker" / "PROTOCOL.md"
 TYPES: Final = ROOT / "dashboard_ui" / "client" / "types.d.ts"
+RELEASED: Final = ROOT / "tests" / "released"
 FOLDER: Final = ROOT / "broker" / "schemas"
 
 
@@ -45,6 +47,16 @@ def outdated() -> list[Path]:
     return [path for path, text in generated().items() if not path.is_file() or path.read_text("utf-8") != text]
 
 
+def documents_in(folder: Path) -> dict[str, Any]:
+    """The documents of a folder by their names."""
+    return {path.name: json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")}
+
+
+def last_release() -> Path:
+    """The folder of the newest contract that was released."""
+    return max(RELEASED.iterdir(), key=lambda each: tuple(map(int, each.name.split("."))))
+
+
 def main(arguments: list[str]) -> int:
     """Writes, or with `--check` compares."""
     wrong = outdated()
@@ -53,11 +65,14 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{path.relative_to(ROOT)} {made}\n")
     if "--check" in arguments:
         return 1 if wrong else 0
+    if "--changes" in arguments:
+        sys.stdout.writelines(f"{each}\n" for each in compare(documents_in(last_release()), documents_in(FOLDER)))
+        return 0
     for path, text in generated().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     if "--release" in arguments:
-        kept = ROOT / "tests" / "released" / VERSION
+        kept = RELEASED / VERSION
         kept.mkdir(parents=True, exist_ok=True)
         for path in FOLDER.glob("*.json"):
             shutil.copy(path, kept)

@@ -274,6 +274,8 @@ def _asyncapi(old: Schema, new: Schema) -> Iterator[Change]:
             yield Change(True, f"channel {name} {message}", "the message is gone")
         for message in after["messages"].keys() - before["messages"].keys():
             yield Change(False, f"channel {name} {message}", "a new message")
+    for name in channels.keys() - old["channels"].keys():
+        yield Change(False, f"channel {name}", "it is new")
     told, tells = old["x-jetstream"], new.get("x-jetstream", {})
     for kind, key in (("streams", "name"), ("buckets", "name"), ("consumers", "durable_name")):
         standing = {each[key]: each for each in tells.get(kind, ())}

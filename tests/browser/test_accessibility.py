@@ -90,6 +90,20 @@ async def test_the_list_with_every_status_and_a_feed(
     await audit_in(page, schemes)
 
 
+async def test_the_page_of_the_api(stack: Stack, page: Page) -> None:
+    """Made on the edge, without scripts; a phone shows it without scrolling sideways."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.set_viewport_size({"width": 390, "height": 780})
+    await page.goto(f"{stack.edge_url}/api#getEvents")
+    await expect(page.locator("#getEvents h3")).to_be_in_viewport()
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    assert all(url.startswith(stack.edge_url) for url in asked)
+    alike = "document.querySelectorAll('section:nth-of-type(n + 5)').forEach((each) => each.remove())"
+    await page.evaluate(alike)  # axe would take half a minute for a hundred of one kind
+    await audit_in(page, ("light", "dark"))
+
+
 @pytest.mark.parametrize(("schemes", "width"), LOOKS)
 async def test_the_page_of_a_run(
     stack: Stack, stack_streams: Streams, page: Page, schemes: Sequence[str], width: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -11,29 +10,21 @@ from typing import Any, Final
 import pytest
 
 from contract.changes import Change, compare, unnamed
+from schemas import documents_in, last_release
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-RELEASED: Final = ROOT / "tests" / "released"
 Documents = dict[str, Any]
 
 
-def documents(folder: Path) -> Documents:
-    return {path.name: json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")}
-
-
-def newest() -> Path:
-    return max(RELEASED.iterdir(), key=lambda each: tuple(map(int, each.name.split("."))))
-
-
 def test_nothing_of_the_last_released_contract_breaks_unsaid() -> None:
-    changes = compare(documents(newest()), documents(ROOT / "broker" / "schemas"))
+    changes = compare(documents_in(last_release()), documents_in(ROOT / "broker" / "schemas"))
     unsaid = unnamed(changes, (ROOT / "CHANGELOG.md").read_text("utf-8"))
     told = "\n".join(map(str, unsaid))
     assert not unsaid, f"name these in CHANGELOG.md, with their places in backquotes, or do not break them:\n{told}"
 
 
 def test_a_contract_is_the_same_as_itself() -> None:
-    assert compare(documents(newest()), documents(newest())) == []
+    assert compare(documents_in(last_release()), documents_in(last_release())) == []
 
 
 def _event(new: Documents) -> Any:
@@ -159,7 +150,7 @@ BREAKING: Final[tuple[tuple[str, str, Act], ...]] = (
 
 @pytest.mark.parametrize(("place", "act"), [each[1:] for each in BREAKING], ids=[each[0] for each in BREAKING])
 def test_what_breaks_programs_is_found(place: str, act: Act) -> None:
-    old = documents(newest())
+    old = documents_in(last_release())
     new = copy.deepcopy(old)
     act(new)
     broken = [each for each in compare(old, new) if each.breaks]
@@ -213,7 +204,7 @@ COMPATIBLE: Final[tuple[tuple[str, str, Act], ...]] = (
 
 @pytest.mark.parametrize(("place", "act"), [each[1:] for each in COMPATIBLE], ids=[each[0] for each in COMPATIBLE])
 def test_what_breaks_nothing_is_told_and_passes(place: str, act: Act) -> None:
-    old = documents(newest())
+    old = documents_in(last_release())
     new = copy.deepcopy(old)
     act(new)
     found = compare(old, new)
