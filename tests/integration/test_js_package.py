@@ -61,7 +61,7 @@ async def test_node_watches_a_run_with_a_socket_another_socket_and_none(
     """Cut off in the middle, to the end; then again from the middle."""
     test_id = await begin(stack_streams)
     async with Proxy(stack.edge.port) as proxy:
-        script = ROOT / "tests/node/watch.mjs"
+        script = ROOT / "tests/integration/watch_package.mjs"
         process = await asyncio.create_subprocess_exec(
             *map(str, (NODE, script, package[0], proxy.url, test_id, TOOLS)),
             stdout=asyncio.subprocess.PIPE,
