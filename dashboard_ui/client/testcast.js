@@ -113,6 +113,7 @@ class Viewer {
     this.watch(testId, from);
     const reading = new Reading();
     this.readings.set(testId, (this.readings.get(testId) ?? new Set()).add(reading));
+    if (this.store.done(testId)) reading.end(); // it has ended, and nothing follows the position
     const items = reading[Symbol.asyncIterator]();
     const viewer = this;
     return (async function* () {

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from broker.jetstream.api import Streams
 from tests.browser.dashboard import complete
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST, EdgeProcess, begin, publish, until
+from tests.npm import install
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
@@ -192,6 +193,32 @@ async def test_several_tests_over_a_bad_line(stack_streams: Streams, page: Page,
     assert proxy.upgrades == upgrades, "nothing is expected: no attempt"
     assert await page.evaluate("id => viewer.run(id).score", ids[0]) == 78
     assert await page.evaluate("(viewer.close(), viewer.connection.state)") == "closed"
+
+
+async def test_the_installed_package_watches_from_a_page(
+    stack_streams: Streams, page: Page, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    """`clients/js`, served by somebody else's server next to their page; no socket passes."""
+    folder, _ = install("js", tmp_path)
+
+    async def serve(route: Route) -> None:
+        await route.fulfill(path=folder / "dist" / route.request.url.rpartition("/")[2])
+
+    await page.route("**/package/*", serve)
+    elsewhere.proxy.sockets = "refuse"
+    test_id = await begin(stack_streams)
+    await complete(stack_streams, test_id)
+    await page.goto(elsewhere.url)
+    read = """async ([url, id]) => {
+      const { connect } = await import("/package/testcast.js");
+      const viewer = connect({ url });
+      const told = [];
+      for await (const item of viewer.events(id)) told.push(item.message);
+      return [told, viewer.run(id).score];
+    }"""
+    told = await page.evaluate(read, [elsewhere.proxy.url, test_id])
+    assert told == [["Queued", "Running", "Test complete! Score 78/100"], 78]
+    assert elsewhere.proxy.streams_asked == 1
 
 
 async def test_bad_ids(page: Page, elsewhere: Elsewhere) -> None:
