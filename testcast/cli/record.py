@@ -57,15 +57,15 @@ def run(request: RunRequest, server: Server, terminal: Terminal) -> int:
 
     command = CommandRun(make, request.phases, request.score, tell, grace_s=request.grace_s)
     try:
-        outcome = command.run(request.argv, use_pty=request.use_pty)
+        return command.run(
+            request.argv, lambda outcome: _tell_what_is_missing(outcome, request, tell), use_pty=request.use_pty
+        )
     except FileNotFoundError:
         terminal.error(f"{request.argv[0]}: no such command")
         return EXIT_NOT_FOUND
     except OSError as error:
         terminal.error(f"{request.argv[0]} cannot be started: {error.strerror}")
         return EXIT_NOT_EXECUTABLE
-    _tell_what_is_missing(outcome, request, tell)
-    return outcome.status
 
 
 def _sink(about: About, server: Server) -> Sink:

@@ -115,8 +115,11 @@ class CommandRun:
         self._interrupts = 0
         self._stopped_by: int | None = None
 
-    def run(self, argv: Sequence[str], *, use_pty: bool = False) -> Outcome:
-        """Runs the command. To be called in the main thread, before any other thread is started.
+    def run(self, argv: Sequence[str], report: Callable[[Outcome], None], *, use_pty: bool = False) -> int:
+        """Runs the command and returns its exit status. To be called in the main thread, before any other is started.
+
+        Args:
+            report: says how it went. Ctrl-C does not interrupt it.
 
         Raises:
             OSError: it cannot be started; then there is no run.
@@ -137,8 +140,9 @@ class CommandRun:
             status = child.status
             assert status is not None
             end = self._end_of(child, status, argv, time.monotonic() - began_s)
-            recorded = self._recorder.finish(end, hurry=self._is_hurried)
-        return Outcome(status, recorded, whole)
+            recorded = self._recorder.finish(end, on_wait=self._tell_waiting, hurry=self._is_hurried)
+            report(Outcome(status, recorded, whole))
+        return status
 
     @contextmanager
     def _signals(self, use_pty: bool) -> Iterator[None]:
@@ -191,6 +195,9 @@ class CommandRun:
                 child.signal(signal.SIGKILL)
                 return
             time.sleep(_POLL_S / 4)
+
+    def _tell_waiting(self) -> None:
+        self._tell("waiting until everything is stored; Ctrl-C ends that")
 
     def _is_hurried(self) -> bool:
         """Whether a person does not want to wait for what is not stored."""

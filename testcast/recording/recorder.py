@@ -29,6 +29,7 @@ END_PATIENCE_S: Final = 10.0
 RECORDER_THREAD: Final = "testcast-recorder"
 _LET_GO_S: Final = 5.0
 _TICK_S: Final = 0.1
+_QUIET_WAIT_S: Final = 1.0
 _MAX_REMEMBERED: Final = 2_000
 """Batches whose numbers of lines are remembered until they are stored: more than a run keeps pending."""
 
@@ -109,20 +110,32 @@ class Recorder:
         self._lines += sum(isinstance(each, Entry) for each in items)
         self._waiting.put(items)
 
-    def finish(self, end: Event, *, patience_s: float = END_PATIENCE_S, hurry: Callable[[], bool] = bool) -> Recorded:
+    def finish(
+        self,
+        end: Event,
+        *,
+        patience_s: float = END_PATIENCE_S,
+        on_wait: Callable[[], None] = lambda: None,
+        hurry: Callable[[], bool] = bool,
+    ) -> Recorded:
         """Publishes the run's last event, and waits until all is stored.
 
         Args:
             patience_s: how long to wait while nothing more is stored.
+            on_wait: called once if that takes longer than a second.
             hurry: whether to give up at once; asked ten times a second.
         """
         self._end = end
         self._closing.set()
         self._waiting.close()
         self._awake()
-        stands, since = self._standing(), time.monotonic()
+        began = time.monotonic()
+        stands, since = self._standing(), began
         while self._thread.is_alive() and not hurry():
             self._thread.join(_TICK_S)
+            if time.monotonic() - began > _QUIET_WAIT_S:
+                on_wait()
+                began = float("inf")
             if (now := self._standing()) != stands:
                 stands, since = now, time.monotonic()
             elif time.monotonic() - since > patience_s:
