@@ -4,8 +4,8 @@ No answer is a 500, and none is undocumented: its status, content type, headers 
 
     python -m tests.fuzz [--examples 500] [--seed 1]
 
-The edge has a broker of its own, with runs in each state and a picture. The document that is asked is the one that the
-edge serves, with the ids of these runs among the values of `testId`: nearly all others would be 404.
+The edges have a broker of their own, with runs in each state and a picture. The document that is asked is the one that
+they serve, with the ids of these runs among the values of `testId`: nearly all others would be 404.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from broker.jetstream import topology
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import NO_SUCH_TEST, EdgeProcess, PatientStreams, begin, publish, store_picture
+from tests.security.mint import Keys
 
 CHECKS: Final = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
@@ -55,12 +57,14 @@ async def prepare(nats_url: str) -> list[str]:
 
 
 def with_ids(openapi: dict[str, Any], test_ids: list[str]) -> dict[str, Any]:
-    """The document with these among the values of every `testId`."""
+    """The document with these among the values of every `testId`, and without what makes an answer wait."""
 
     def visit(node: Any) -> None:
         if isinstance(node, dict):
             if node.get("name") == "testId" and "schema" in node:
                 node["schema"] = wanted(node["schema"])
+            if isinstance(node.get("parameters"), list):
+                node["parameters"] = [each for each in node["parameters"] if each.get("name") not in ("wait", "live")]
             properties = node.get("properties")
             if str(node.get("title")).endswith("Params") and isinstance(properties, dict) and "testId" in properties:
                 properties["testId"] = wanted(properties["testId"])
@@ -89,28 +93,48 @@ def fuzz(url: str, openapi: dict[str, Any], examples: int, seed: int, folder: Pa
 
 
 async def main(examples: int, seed: int, also: list[str]) -> int:
-    """A broker, an edge and schemathesis. Returns its exit status."""
+    """Asks an open edge, then one with access control: with a token, and without one. Returns 0 if nothing is found."""
+    failed = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        keys, session = Keys.make(), folder / "session.key"
+        session.write_bytes(os.urandom(32))
+        session.chmod(0o600)
+        closed = {**keys.write(folder), "TESTCAST_ACCESS_SESSION_KEY_FILE": str(session)}
+        token = keys.good("fuzz", projects="*", can=["list", "watch", "submit", "cancel", "publish", "delete", "admin"])
         async with EmbeddedServer(folder / "nats") as server:
             test_ids = await prepare(server.url)
-            edge = await EdgeProcess(server.url, folder, **UNLIMITED).start()
-            try:
-                async with httpx.AsyncClient() as client:
-                    openapi = (await client.get(f"{edge.url}/openapi.json")).json()
-                asked = with_ids(openapi, test_ids)
-                status, said = await asyncio.to_thread(fuzz, edge.url, asked, examples, seed, folder, *also)
-                print(said)
-                errors = [line for line in edge.log.read_text("utf-8").splitlines() if "ERROR" in line]
-                print("\n".join(errors) or "The edge has logged no error.")
-                return status or bool(errors)
-            finally:
-                await edge.stop()
+            for what, settings, proof in (
+                ("An open edge", {}, ()),
+                ("With a token", closed, ("--header", f"Authorization: Bearer {token}")),
+                ("Without a token", closed, ()),
+            ):
+                edge = await EdgeProcess(server.url, folder, **UNLIMITED, **settings).start()
+                try:
+                    failed |= await _ask(what, edge, test_ids, examples, seed, folder, [*proof, *also])
+                finally:
+                    await edge.stop()
+    return int(failed)
+
+
+async def _ask(
+    what: str, edge: EdgeProcess, test_ids: list[str], examples: int, seed: int, folder: Path, also: list[str]
+) -> bool:
+    """Asks one edge. Returns whether something was found."""
+    print(what)
+    async with httpx.AsyncClient() as client:
+        openapi = (await client.get(f"{edge.url}/openapi.json")).json()
+    asked = with_ids(openapi, test_ids)
+    status, said = await asyncio.to_thread(fuzz, edge.url, asked, examples, seed, folder, *also)
+    print(said)
+    errors = [line for line in edge.log.read_text("utf-8").splitlines() if "ERROR" in line]
+    print("\n".join(errors) or "The edge has logged no error.")
+    return status != 0 or bool(errors)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Asks a running edge everything that its OpenAPI document allows.")
-    parser.add_argument("--examples", type=int, default=200, help="of each operation")
+    parser.add_argument("--examples", type=int, default=50, help="of each operation")
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
     known, others = parser.parse_known_args()
     print(f"seed {known.seed}")

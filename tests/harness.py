@@ -31,6 +31,7 @@ from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.frame_store import FrameStore
 from broker.local.child_process import Child
+from tests.contract_check import check_control
 from tests.fair_clock import fair_time
 from tests.fork_server import ForkedChild
 
@@ -248,6 +249,9 @@ class Reader:
             while True:
                 received = orjson.loads(await self._connection.recv())
                 found: list[dict[str, Any]] = received if isinstance(received, list) else [received]
+                for each in found:
+                    if not is_event(each):
+                        check_control(each)
                 if beats or found[0]["type"] != "heartbeat" or is_event(found[0]):
                     return found
 

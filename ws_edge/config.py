@@ -118,13 +118,16 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         access=access(environ),
         insecure=switch("TESTCAST_INSECURE", default.insecure, environ),
         canary_s=of("CANARY_S", default.canary_s, 0, 3600),
-        webhooks=webhooks(environ),
+        webhooks=webhooks(environ, []),
     )
     return config._replace(oidc=_oidc(config, environ))
 
 
-def webhooks(environ: Mapping[str, str] = os.environ) -> tuple[Webhook, ...]:
+def webhooks(environ: Mapping[str, str], secrets: list[Path]) -> tuple[Webhook, ...]:
     """Reads the file that `TESTCAST_WEBHOOKS` names, and the secret files that it names, relative to its folder.
+
+    Args:
+        secrets: the secret files are appended to it.
 
     Raises:
         InvalidSetting: it cannot be read, or makes no sense; the message names the variable.
@@ -135,7 +138,9 @@ def webhooks(environ: Mapping[str, str] = os.environ) -> tuple[Webhook, ...]:
     path = Path(given).expanduser()
 
     def read(named: str) -> bytes:
-        return read_secret(WEBHOOKS, path.parent / Path(named).expanduser())
+        file = path.parent / Path(named).expanduser()
+        secrets.append(file)
+        return read_secret(WEBHOOKS, file)
 
     text = read_file(WEBHOOKS, path, MAX_WEBHOOKS_FILE_BYTES + 1)
     if len(text) > MAX_WEBHOOKS_FILE_BYTES:
@@ -170,10 +175,12 @@ def access(environ: Mapping[str, str] = os.environ) -> AccessConfig:
 
 def access_warnings(environ: Mapping[str, str] = os.environ) -> list[str]:
     """A sentence for each secret file that other users may read."""
-    secrets = {name: path for name, path in _access_files(environ).items() if name != KEYS}
+    of_webhooks: list[Path] = []
+    webhooks(environ, of_webhooks)
+    secrets = [(name, path) for name, path in _access_files(environ).items() if name != KEYS]
     return [
         f"{name}: other users may read or change {path}: `chmod 600 {path}` keeps it secret"
-        for name, path in secrets.items()
+        for name, path in [*secrets, *((WEBHOOKS, path) for path in of_webhooks)]
         if readable_by_others(path)
     ]
 

@@ -100,6 +100,31 @@ class Events(Answer, frozen=True, kw_only=True):
     """What this page passed over."""
 
 
+class EventPage(Answer, frozen=True, kw_only=True):
+    """A run's events after a position, as viewers are sent them: at once, or when the next ones come."""
+
+    test_id: TestId
+    outcome: Outcome
+    reason: Reason | _Unset = _UNSET
+    """Of a `reset`."""
+    epoch: str
+    head: Whole
+    """The newest position that is sent to viewers at this moment."""
+    events: list[ViewerEvent]
+    after: Whole
+    """The position behind these events: ask on from here."""
+    more: bool
+    """There is more already."""
+    ended: bool
+    """The run has ended, and nothing follows."""
+    snapshot: Snapshot | _Unset | None = _UNSET
+    """Absent when the position was `recovered`; null where no event of a known type is stored."""
+    unreadable: Unreadables | _Unset = _UNSET
+    """What was passed over."""
+    stale: Literal[True] | _Unset = _UNSET
+    """What is shown may be old."""
+
+
 class WhereToConnect(Answer, frozen=True, kw_only=True):
     """Where to open a socket for a run, and what to show until it delivers."""
 

@@ -7,8 +7,8 @@ from typing import Final
 
 _WHOLE_LINES: Final = re.compile(rb"^[ \t]*(?:/\*(?:[^*]|\*(?!/))*+\*/|//[^\n]*)[ \t]*$", re.MULTILINE)
 """Comments with nothing else on their lines, which are nearly all. No text of the sources has a line like that."""
-_TYPES: Final = re.compile(rb"/\*\* @type \{[^\n\"'`]*?\} \*/ ?")
-"""Casts within a line, for the type checker. One that names a module is left: its quotes might be those of a text."""
+_TYPES: Final = re.compile(rb"/\*\* @type \{[^\n]*?\} \*/ ?")
+"""Casts within a line, for the type checker. No text of the sources has one."""
 _ENDS: Final = re.compile(rb"(?<=[;,{}()\[\]]) +// [^\n\"'`]*$", re.MULTILINE)
 """Remarks at the end of a line. No text is open there: its end would follow on the same line."""
 _INDENTATION: Final = re.compile(rb"^[ \t]+", re.MULTILINE)

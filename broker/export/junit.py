@@ -1,7 +1,7 @@
 """A run's verdict as JUnit XML, as CI systems read it. Pure.
 
-One suite: the run itself, each part of the score, and each problem of the game as a failure. The order of the elements
-is that of the schema of Jenkins' xUnit plugin, which GitLab and GitHub's reporters read as well.
+One suite: the run itself, each part of the score, each problem of the game as a failure, and the tests of a session.
+The order of the elements is that of the schema of Jenkins' xUnit plugin, which GitLab and GitHub's reporters read, too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from broker.contract.errors import MalformedEvent
 from broker.contract.events import check
 from broker.export.problems import Part, Problem, Problems, parts_of
 from broker.export.source import About, Source
+from broker.export.suite import FAILED, Case, Suite
 
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML 1.0 document may contain, even escaped."""
@@ -44,25 +45,27 @@ async def junit_xml(source: Source) -> bytes:
     Raises:
         BrokerUnavailable, BrokerRefused: the run cannot be read to its end.
     """
-    problems = Problems()
+    problems, suite = Problems(), Suite()
     async for events in source.events():
         for seq, raw in events:
             try:
-                problems.note(seq, check(raw).event)
+                event = check(raw).event
             except MalformedEvent:
                 continue
-    return render(source.about, problems)
+            if not suite.note(event):
+                problems.note(seq, event)
+    return render(source.about, problems, tests=suite)
 
 
-def render(about: About, problems: Problems, checks: Sequence[Check] = ()) -> bytes:
-    """The document of a run with these problems, and with what was asked of it."""
-    run = about.snapshot
-    cases = [_run_case(about), *map(_check_case, checks), *map(_part_case, parts_of(run.metrics))]
-    cases += map(_problem_case, problems.found)
+def render(about: About, problems: Problems, checks: Sequence[Check] = (), tests: Suite | None = None) -> bytes:
+    """The document of a run with these problems, with what was asked of it, and with the tests of a session."""
+    run, tested = about.snapshot, tests or Suite()
+    cases = [_run_case(about, tested), *map(_check_case, checks), *map(_part_case, parts_of(run.metrics))]
+    cases += [*map(_problem_case, problems.found), *map(_test_case, tested.cases)]
+    if tested.more:
+        cases.append(_more(_RUN, tested.more, "tests"))
     if problems.more:
-        more = _case(_PROBLEMS, f"{problems.more} more")
-        _add(more, "failure", f"{problems.more} further problems are not listed", type="more")
-        cases.append(more)
+        cases.append(_more(_PROBLEMS, problems.more, "problems"))
     counts = {
         "tests": str(len(cases)),
         "failures": str(_count(cases, "failure")),
@@ -101,10 +104,28 @@ def _properties(about: About) -> Iterable[tuple[str, str]]:
             yield f"metric.{name}", value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _run_case(about: About) -> ElementTree.Element:
+def _more(group: str, count: int, what: str) -> ElementTree.Element:
+    more = _case(group, f"{count} more")
+    _add(more, "failure", f"{count} further {what} are not listed", type="more")
+    return more
+
+
+def _test_case(test: Case) -> ElementTree.Element:
+    group, _, name = test.nodeid.partition("::")
+    case = _case(group.removesuffix(".py").replace("/", "."), name or test.nodeid, test.seconds)
+    if test.outcome in ("failed", "error"):
+        last = test.detail.strip().rpartition("\n")[2]
+        tag = "failure" if test.outcome == "failed" else "error"
+        _add(case, tag, last or test.outcome, type=test.outcome).text = _text(test.detail)
+    elif test.outcome in ("skipped", "xfailed"):
+        _add(case, "skipped", test.outcome)
+    return case
+
+
+def _run_case(about: About, suite: Suite) -> ElementTree.Element:
     run = about.snapshot
     case = _case(_RUN, "The run", _seconds(about))
-    if run.list_status == "failed":
+    if run.list_status == "failed" and not (suite.cases and run.error_code == FAILED):
         said = run.error or run.message or "the run failed"
         _add(case, "error", said, type=run.error_code or "failed")
     elif run.list_status == "cancelled":

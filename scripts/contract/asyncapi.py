@@ -103,6 +103,7 @@ def _messages() -> dict[str, Schema]:
         "access": _message(
             "access", "Access", "What all edges must know of access; opaque to others.", {"type": "object"}
         ),
+        "hook": _message("hook", "Webhook", "An end of a run for one webhook; opaque to others.", {"type": "object"}),
         "viewerEvent": _message(
             "viewerEvent", "Viewer's event", "An event as viewers receive it.", _ref("ViewerEvent")
         ),
@@ -143,11 +144,15 @@ _SUBJECTS: Final[tuple[tuple[str, str, str, str, str], ...]] = (
         *("access", kv.subject(subjects.ACCESS, "{key}"), "access", kv.stream(subjects.ACCESS)),
         "The bucket of what was revoked and shared.",
     ),
+    (
+        *("hooks", kv.subject(subjects.HOOKS, "{key}"), "hook", kv.stream(subjects.HOOKS)),
+        "The bucket of the ends of runs that webhooks are to be told of, or were.",
+    ),
 )
 """Channels of the broker: name, subject, message, the stream that stores it, what it is for."""
 _PUBLISHERS: Final = {
     **dict.fromkeys(("events", "frames", "alive"), "publish"),
-    **dict.fromkeys(("control", "jobs", "runs", "pins", "access"), "store"),
+    **dict.fromkeys(("control", "jobs", "runs", "pins", "access", "hooks"), "store"),
 }
 
 

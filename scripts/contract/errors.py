@@ -18,13 +18,20 @@ EARLY: Final[Mapping[int, tuple[str, ...]]] = {
     431: ("head_too_large",),
 }
 """What comes before anything else, at every address: status -> codes."""
+_OF_STREAMS: Final[Mapping[str, int]] = {
+    "not_acceptable": 406,
+    **dict.fromkeys(("node_full", "address_full", "too_fast", "restarting"), 503),
+}
+"""Statuses of what streams are refused with, as upgrades are."""
 _TITLES: Final = {
     400: "The request is wrong, and would be the next time",
     401: "No proof of who asks, or a wrong one",
     403: "Not allowed",
     404: "There is nothing of that name, or who asks may not see it",
     405: "It changes something: use POST",
+    406: "It is there as a stream only",
     409: "The state of the run does not allow it",
+    410: "Nothing can be read on from this offset",
     413: "The body is too large",
     414: "The address is too long",
     415: "A body that is no JSON, or is compressed",
@@ -60,5 +67,5 @@ def problems(codes: Iterable[str]) -> dict[str, Schema]:
     """The answers for these codes, and those that come at every address, by status."""
     by_status: dict[int, set[str]] = {status: set(each) for status, each in EARLY.items()}
     for code in codes:
-        by_status.setdefault(STATUS.get(code, 400), set()).add(code)
+        by_status.setdefault({**_OF_STREAMS, **STATUS}.get(code, 400), set()).add(code)
     return {str(status): problem(status, found) for status, found in sorted(by_status.items())}

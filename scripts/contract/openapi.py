@@ -111,7 +111,7 @@ def _query(kind: type[Params]) -> list[Schema]:
 
 def _components() -> dict[str, Schema]:
     kinds = [each.answer for each in METHODS.values() if each.answer is not None]
-    kinds += [Snapshot, answers.Problem, answers.Alive, answers.Readiness, *messages.CONTROLS]
+    kinds += [Snapshot, answers.EventPage, answers.Problem, answers.Alive, answers.Readiness, *messages.CONTROLS]
     made = schemas(kinds, REFS) | viewer_event(REFS)
     for method in IN_CODE.values():
         given = schemas([method.params], REFS, nulls=True)
@@ -131,7 +131,7 @@ def openapi() -> Schema:
             path["get"] = _operation(name, method, described, post=False)
     served = {re.sub(r"\{(\w+)(?::path)?\}", "{}", door.path) for door in routes_of_an_edge()}
     others = stream_paths() | places()
-    paths |= {path: each for path, each in others.items() if re.sub(r"\{\w+\}", "{}", path) in served}
+    paths |= {path: each for path, each in others.items() if as_route(path) in served}
     document = {
         "openapi": "3.1.1",
         "info": {
@@ -146,7 +146,7 @@ def openapi() -> Schema:
             {"name": "RPC", "description": "Methods about the whole installation."},
             {"name": "Runs", "description": "Methods about one run."},
             {"name": "Streams", "description": "Events over plain HTTP."},
-            {"name": "Files", "description": "Pictures and exports."},
+            {"name": "Files", "description": "Pictures, exports and badges."},
             {"name": "Health", "description": "For load balancers and supervisors."},
         ],
         "paths": paths,
@@ -154,6 +154,11 @@ def openapi() -> Schema:
     }
     _share_responses(document)
     return document
+
+
+def as_route(path: str) -> str:
+    """A path of the document as the application has it, without the names of its parts."""
+    return re.sub(r"\{\w+\}", "{}", path).removesuffix(".svg")
 
 
 def routes_of_an_edge() -> list[Door]:

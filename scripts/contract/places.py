@@ -12,6 +12,7 @@ _WATCH: Final = (
     *("invalid_test_id", "unauthenticated", "forbidden", "not_found", "method_not_allowed", "too_many_requests"),
     *("internal", "broker_refused", "broker_unavailable"),
 )
+_LIST: Final = tuple(code for code in _WATCH if code != "invalid_test_id")
 _TEXT: Final = {"schema": {"type": "string"}}
 _OBJECT: Final = {"schema": {"type": "object"}}
 
@@ -75,6 +76,32 @@ def _export() -> Schema:
     }
 
 
+def _badge() -> Schema:
+    text = "The game's address, its title in any case, or its title with `-` for everything but letters and digits."
+    label = {"type": "string", "minLength": 1, "maxLength": 40, "default": "testcast"}
+    project = {"type": "string", "maxLength": 64}
+    return {
+        "operationId": "badge",
+        "tags": ["Files"],
+        "summary": "How a game's newest run has ended, as a small picture for pages elsewhere.",
+        "x-action": "list",
+        "parameters": [
+            {"name": "game", "in": "path", "required": True, "schema": {"type": "string"}, "description": text},
+            {"name": "label", "in": "query", "required": False, "schema": label},
+            {"name": "project", "in": "query", "required": False, "schema": project},
+        ],
+        "responses": {
+            "200": {
+                "description": "The picture.",
+                "headers": {"ETag": _TEXT, "Cache-Control": _TEXT},
+                "content": {"image/svg+xml": _TEXT},
+            },
+            "304": {"description": "The same as the answer that `If-None-Match` names."},
+            **problems((*_LIST, "invalid_params", "invalid_project")),
+        },
+    }
+
+
 def _get(name: str, tag: str, summary: str, responses: dict[str, Schema], codes: tuple[str, ...] = ()) -> Schema:
     return {
         "get": {
@@ -96,6 +123,7 @@ def places() -> dict[str, Any]:
     return {
         "/tests/{testId}/frames/{number}": {"get": _picture()},
         "/tests/{testId}/export": {"get": _export()},
+        "/badge/{game}.svg": {"get": _badge()},
         "/healthz": _get("healthz", "Health", "The process runs.", {"200": _json("Alive", "It does.")}),
         "/readyz": _get(
             "readyz",

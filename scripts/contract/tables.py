@@ -105,7 +105,7 @@ def _parameters(kind: type[msgspec.Struct]) -> str:
         low, high = choice.get("minimum"), choice.get("maximum")
         limits = f" {low}\N{EN DASH}{high}" if high is not None and high < 2**53 - 1 else ""
         default = f" ({schema['default']})" if limits and "default" in schema else ""
-        note = f": {_lowered(_sentence(said))}" if said and not limits else ""
+        note = f": {_lowered(_sentence(said))}" if said and not limits and name != "testId" else ""
         shown.append((f"`{name}`{limits}{default}" if needed or default else f"`{name}?`{limits}") + note)
     return ("; " if any(": " in each for each in shown) else ", ").join(shown)
 

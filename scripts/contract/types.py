@@ -120,6 +120,12 @@ def _without_null(schema: Schema) -> None:
 
 
 def _tidy(schema: Schema) -> None:
-    """`enum` of one is `const`; no order is lost in what msgspec has sorted."""
+    """`enum` of one is `const`. Generators stumble over booleans for schemas, and over lists that name no items."""
+    if schema.get("items") is False:
+        del schema["items"]  # `minItems` and `maxItems` say how long it is
+    elif schema.get("type") == "array" and "prefixItems" not in schema:
+        schema.setdefault("items", {})
+    if isinstance(schema.get("items"), dict):
+        _tidy(schema["items"])
     if len(schema.get("enum", ())) == 1:
         schema["const"] = schema.pop("enum")[0]

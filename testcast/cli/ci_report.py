@@ -235,9 +235,9 @@ def annotated(facts: Facts, judgement: Judgement) -> list[str]:
     passed = judgement.status == EXIT_COMPLETED
     title = printable(facts.run.title)
     where = "" if facts.page is None else f"\n{facts.page}"
-    said = [_command("notice" if passed else "error", f"testcast: {title}", f"{judgement.headline}{where}")]
+    said = [_command("notice" if passed else "error", f"testcast: {title}", f"{printable(judgement.headline)}{where}")]
     found = facts.problems.found[:MAX_ANNOTATIONS]
-    return said + [_command("warning", each.name, f"{each.text}{_times(each)}") for each in found]
+    return said + [_command("warning", each.name, f"{printable(each.text)}{_times(each)}") for each in found]
 
 
 def _command(name: str, title: str, text: str) -> str:

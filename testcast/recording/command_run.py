@@ -90,7 +90,7 @@ class CommandRun:
     """One command, from its start to its end.
 
     Args:
-        recorder: of the run; not started yet.
+        make_recorder: makes the run's recorder, given what is to be called when the run takes no more events.
         phases: the run's phases.
         score: reads the score from the output; None: the run has none.
         tell: says something to the person at the terminal, in any thread.

@@ -44,7 +44,7 @@ class OverHttp:
 
     def __init__(self, edge: str, about: About, *, worker: str | None = None) -> None:
         self.test_id: str | None = None
-        self.trouble = ""
+        self.trouble, self.signs = "", 0
         self.pending = 0
         self._rpc = RpcClient(edge)
         self._about, self._worker = about, worker or default_worker()
@@ -157,6 +157,7 @@ class OverHttp:
                     self._end(Fenced(f"the run has ended: {snapshot.get('message')}", "ended"))
                 elif clock() - self._last_s > QUIET_S and not self._turn.locked():
                     await self.put(Event(type=ALIVE, message="", timestamp=now_ms()))
+                    self.signs += 1
             except NotFound as gone:
                 self._end(gone)
             except TestcastError:
@@ -180,6 +181,7 @@ class OverHttp:
             await asyncio.sleep(backoff.next())
 
     def _end(self, error: TestcastError) -> TestcastError:
+        self.pending = 0
         if self._over is None and not self._ended:
             self._over = error
             self._is_over.set()

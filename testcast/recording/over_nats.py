@@ -30,7 +30,7 @@ class OverNats:
 
     def __init__(self, url: str, about: About, *, login: NatsSettings | None = None, worker: str | None = None) -> None:
         self.test_id: str | None = None
-        self.trouble = ""
+        self.trouble, self.signs = "", 0
         self._url, self._about, self._login, self._worker = url, about, login, worker
         self._connection: Connection | None = None
         self._run: TestRun | None = None

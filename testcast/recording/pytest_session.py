@@ -7,6 +7,7 @@ is told once at the end.
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -23,7 +24,7 @@ from testcast import config as settings
 from testcast.client.address import edge_url, page_url
 from testcast.recording.over_http import OverHttp
 from testcast.recording.over_nats import OverNats
-from testcast.recording.recorder import Recorded, Recorder
+from testcast.recording.recorder import RECORDER_THREAD, Recorded, Recorder
 from testcast.recording.reports import MAX_FAILURES, Outcome, Result, Tally, failure_event, line_of
 from testcast.recording.sinks import About, Sink, checked
 
@@ -34,6 +35,11 @@ PHASE_TITLES: Final = ("Collecting", "Testing", "Finishing")
 _MAX_TITLE_CHARS: Final = 120
 _MAX_REASON_CHARS: Final = 300
 _HTTP: Final = ("http", "https")
+_LOGGERS: Final = (
+    *("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "asyncio"),
+    *("testcast.run", "testcast.nats", "testcast.topology"),
+)
+"""What is written to in the recorder's thread."""
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -60,7 +66,14 @@ def begin(config: pytest.Config, url: str) -> SessionRecorder:
         raise pytest.UsageError(f"--testcast: {error.message.removeprefix('TESTCAST_NATS_URL: ')}") from None
     except ValueError as error:
         raise pytest.UsageError(f"--testcast: {redacted(url)} is not an address: {error}") from None
+    for each in _LOGGERS:
+        logging.getLogger(each).addFilter(_is_of_the_suite)
     return SessionRecorder(sink, url, score_asked=config.getoption("--testcast-score"))
+
+
+def _is_of_the_suite(record: logging.LogRecord) -> bool:
+    """Leaves what the recorder's thread logs out of the logs that tests look at."""
+    return record.threadName != RECORDER_THREAD
 
 
 def _title(config: pytest.Config) -> str:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from broker.clock import now_ms
-from broker.contract.errors import BadInput, TestcastError
+from broker.contract.errors import BadInput, Fenced, TestcastError
 from broker.contract.events import Event, Phase
 from testcast.recording.batches import MAX_EVENTS, Entry, event_of, gap, pace_s
 from testcast.recording.sinks import Sink
@@ -26,6 +26,7 @@ from testcast.recording.waiting import Gap, Waiting
 
 END_PATIENCE_S: Final = 10.0
 """For the next event to be stored, when the program has ended: as long as a cluster takes to elect a leader."""
+RECORDER_THREAD: Final = "testcast-recorder"
 _LET_GO_S: Final = 5.0
 _TICK_S: Final = 0.1
 _MAX_REMEMBERED: Final = 2_000
@@ -46,7 +47,7 @@ class Recorded(NamedTuple):
     missing: int
     """Lines of these that are not stored."""
     over: TestcastError | None
-    """Why the run took no more events before its end: it was cancelled, or another has taken it over."""
+    """The run was cancelled, or another has taken it over."""
     error: str
     """Why something is not stored; empty when all is."""
 
@@ -57,7 +58,7 @@ class Recorder:
     Args:
         sink: where the events go.
         on_open: called with the test id when the run exists, in the recorder's thread.
-        on_over: called when the run takes no more events before its end, in the recorder's thread.
+        on_over: called when somebody has ended the run or taken it over, in the recorder's thread: the program stops.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Recorder:
         self._wake: asyncio.Event
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._thread = threading.Thread(target=self._run, name="testcast-recorder", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=RECORDER_THREAD, daemon=True)
         self._put: deque[int] = deque(maxlen=_MAX_REMEMBERED)
         """Lines of the newest events that the sink has taken."""
         self._events = self._lines = self._unfit = 0
@@ -96,7 +97,7 @@ class Recorder:
 
     @property
     def over(self) -> TestcastError | None:
-        """Why the run takes no more events; None while it does."""
+        """The run was cancelled, or another has taken it over; None: neither."""
         return self._over
 
     def start(self) -> None:
@@ -195,7 +196,7 @@ class Recorder:
             return
         self._error = error.public_message if self._sink.test_id is None else error.message
         self._waiting.discard()
-        if self._sink.test_id is not None:
+        if isinstance(error, Fenced):  # a token that has expired, for example, is no reason to stop the program
             self._over = error
             self._on_over(error)
 
@@ -221,7 +222,7 @@ class Recorder:
         elif isinstance(taken, Event):
             self._phase = taken.phase or self._phase
             event = taken if taken.phase is not None else _in_phase(taken, self._phase)
-        elif self._events >= MAX_EVENTS:
+        elif self._events + self._sink.signs >= MAX_EVENTS:
             self._unfit += lines
             self._note = f"the run has {MAX_EVENTS:,} events of output, and more would push out its first ones"
             return
@@ -231,10 +232,12 @@ class Recorder:
         try:
             self._put.append(lines)
             await self._sink.put(event)
-        except BadInput as unfit:
+        except TestcastError as error:
             self._put.pop()
             self._unfit += lines
-            self._note = unfit.message
+            if not isinstance(error, BadInput):  # else it is this event alone
+                raise
+            self._note = error.message
 
 
 def _in_phase(event: Event, phase: Phase | None) -> Event:

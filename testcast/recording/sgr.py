@@ -6,6 +6,7 @@ background is not the author's.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -29,12 +30,18 @@ class Style(NamedTuple):
     @property
     def codes(self) -> str:
         """All of it as the parameters of one sequence, such as `1;31`; empty for plain text."""
-        return ";".join(map(str, (*sorted(self.flags), *filter(None, (self.foreground, self.background)))))
+        return _codes(self)
+
+
+@functools.lru_cache(maxsize=1024)
+def _codes(style: Style) -> str:
+    return ";".join(map(str, (*sorted(style.flags), *filter(None, (style.foreground, style.background)))))
 
 
 PLAIN: Final = Style()
 
 
+@functools.lru_cache(maxsize=1024)
 def changed(style: Style, parameters: str) -> Style:
     """Returns the style after a sequence.
 

@@ -43,6 +43,8 @@ class Sink(Protocol):
     """None: there is no run yet."""
     trouble: str
     """What it waits for, in words; empty while it waits for nothing."""
+    signs: int
+    """Events that it has published by itself, as signs of life."""
 
     async def open(self) -> None:
         """Returns when the run exists, however long the other side is away.

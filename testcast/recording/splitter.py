@@ -18,6 +18,8 @@ MAX_LINE_CHARS: Final = 4000
 """As much of a line as the dashboard shows. The rest is counted and left out."""
 MAX_COLOURED_BYTES: Final = 20 * 1024
 """Of a line with its colours, as JSON. One that changes its colour with every character loses them."""
+_MAX_JSON_BYTES: Final = 6
+"""Of one character: an escape is `\\u001b`."""
 _MAX_SEQUENCE_CHARS: Final = 4096
 
 _TOKEN: Final = re.compile(
@@ -142,4 +144,5 @@ def _coloured(parts: list[tuple[Style, str]], more: str) -> str | None:
         pieces.append(text)
         before = style
     ansi = "".join(pieces)
-    return ansi if len(orjson.dumps(ansi)) <= MAX_COLOURED_BYTES else None
+    fits = len(ansi) * _MAX_JSON_BYTES <= MAX_COLOURED_BYTES or len(orjson.dumps(ansi)) <= MAX_COLOURED_BYTES
+    return ansi if fits else None

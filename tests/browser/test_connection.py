@@ -125,7 +125,8 @@ async def test_lives_over_http_where_no_socket_passes_and_returns_to_the_socket(
 async def test_a_first_connection_without_sockets_polls(
     stack_streams: Streams, page: Page, proxy: Proxy, console: Console
 ) -> None:
-    proxy.sockets = proxy.streams = "refuse"
+    """A proxy that keeps streams to itself until they end: polling does not wait for them."""
+    proxy.sockets, proxy.streams = "refuse", "stall"
     test_id = await begin(stack_streams, "Never a socket")
     await page.goto(proxy.url)
     await expect(connection_status(page)).to_have_text(POLLING)

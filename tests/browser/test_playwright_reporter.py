@@ -44,7 +44,7 @@ async def run_suite(folder: Path, url: str, *arguments: str) -> tuple[int | None
         "GO_ON": str(folder / "go-on"),
         "TESTCAST_EDGE_URL": url,
     }
-    return await run_node(TOOLS / "@playwright/test/cli.js", "test", *arguments, cwd=folder, **environment)
+    return await run_node(TOOLS / "@playwright/test/cli.js", "test", *arguments, cwd=folder, environment=environment)
 
 
 async def runs_of(url: str) -> list[dict[str, Any]]:

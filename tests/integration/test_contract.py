@@ -13,10 +13,10 @@ import jsonschema
 import pytest
 from websockets.asyncio.client import connect
 
-from broker.contract.messages import CONTROLS
 from broker.jetstream.api import Streams
 from broker.local.embedded_server import EmbeddedServer
 from tests.conftest import MakeEdge, Stack
+from tests.contract_check import check_control
 from tests.fuzz import UNLIMITED, fuzz, prepare, with_ids
 from tests.harness import NO_SUCH_TEST, Reader, begin, is_event, publish, say, store_picture
 
@@ -33,18 +33,23 @@ def validator(name: str) -> Any:
     return jsonschema.Draft202012Validator(document(name))
 
 
-KNOWN: Final = {str(each.__struct_config__.tag): set(each.__struct_encode_fields__) | {"type"} for each in CONTROLS}
-
-
 def check_message(message: dict[str, Any]) -> None:
     """Fails unless a message of a socket is as its schema says, with no field that it does not name."""
     name = "viewer-event.schema.json" if is_event(message) else "control.schema.json"
     validator(name).validate(message)
     if not is_event(message):
-        assert set(message) <= KNOWN[message["type"]], message
+        check_control(message)
 
 
-async def test_whatever_a_socket_says_in_a_run_is_valid(stack: Stack, stack_streams: Streams) -> None:
+async def streamed(stack: Stack, test_id: str) -> list[dict[str, Any]]:
+    """Whatever a stream of server-sent events says of a run that has ended."""
+    address, accept = f"{stack.edge_url}/tests/{test_id}/events", {"accept": "text/event-stream"}
+    async with httpx.AsyncClient() as client:
+        said = (await client.get(address, headers=accept)).text
+    return [json.loads(line.removeprefix("data:")) for line in said.splitlines() if line.startswith("data:")]
+
+
+async def test_whatever_a_socket_and_a_stream_say_in_a_run_is_valid(stack: Stack, stack_streams: Streams) -> None:
     test_id = await begin(stack_streams)
     await publish(stack_streams, test_id, "When?", timestamp="now")
     await publish(stack_streams, test_id, "New", "shiny", more=[1])
@@ -77,7 +82,10 @@ async def test_whatever_a_socket_says_in_a_run_is_valid(stack: Stack, stack_stre
         await until_told("error", testId=test_id)
     for message in seen:
         check_message(message)
-    assert {"sync", "tests", "frame", "unreadable", "error", "authenticated"} <= {
+    for message in await streamed(stack, test_id):
+        check_message(message)
+        seen.append(message)
+    assert {"goodbye", "sync", "tests", "frame", "unreadable", "error", "authenticated"} <= {
         each["type"] for each in seen if not is_event(each)
     }
 

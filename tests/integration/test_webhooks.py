@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from broker.contract import subjects
+from broker.identity import new_test_id
 from broker.jetstream.api import Streams
 from tests.conftest import MakeEdge
 from tests.harness import begin, publish, until
@@ -137,6 +138,15 @@ async def test_an_end_is_told_once_signed_and_again_after_failures(
     assert "blocks" in orjson.loads(receiver.of("/chat")[0].body)
     assert [len(receiver.of(path)) for path in ("/ci", "/chat", "/gone", "/private", "/inside")] == [3, 1, 1, 0, 0]
     assert not any(early.encode() in each.body for each in receiver.arrived)  # nobody was to be told of it
+    gone = new_test_id()  # a run that was deleted meanwhile, and a webhook that no edge here knows
+    for name in ("other", "chat"):
+        await streams.kv_update(subjects.HOOKS, f"{name}.{gone}.1", b'{"state":"waiting"}', 0)
+    await until(partial(_is, streams, "chat", gone, "gone"), within_s=60)
+    assert await state_of(streams, "other", gone) == "waiting"
+    await streams.api("STREAM.DELETE.KV_HOOKS")
+    later = await ended(streams, "After")
+    await until(lambda: any(later.encode() in each.body for each in receiver.of("/ci")), within_s=60)
+    assert len(receiver.of("/chat")) <= 2
     logs = edge.log.read_text() + other.log.read_text()
     assert "redirects are not followed" in logs or "answered 500" in logs
     assert "a private address, and `allow_private` is not set" in logs

@@ -180,6 +180,8 @@ async def _(system: System) -> None:
             (nobody, "/testcast.js"),
             (nobody, "/healthz"),
             (nobody, "/nowhere"),
+            (nobody, "/badge/nothing.svg"),
+            (ann, "/badge/nothing.svg"),
             (nobody, "/rpc/listTests"),
             (ann, "/rpc/listTests"),
             (ann, f"/rpc/getShot?testId={system.alpha.test_id}"),

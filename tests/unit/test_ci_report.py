@@ -135,6 +135,10 @@ def test_annotations_are_one_line_each_whatever_a_game_says() -> None:
     assert annotated(found, judge(found, None))[0].startswith("::notice ")
     odd = facts(event(1, "status", status="queued", data={"title": "a\r\nb::c,d", "gameUrl": "http://g/"}), COMPLETE)
     assert "\n" not in annotated(odd, judge(odd, None))[0]
+    loud = facts(*BEGIN[:3], event(4, data={"kind": "console", "detail": "\x1b[31mred\x07"}),
+                 event(5, "error", status="failed", message="\x1b]0;x\x07over\r\n::error::y"))  # fmt: skip
+    said = "".join(annotated(loud, judge(loud, None)))
+    assert not any(each < " " for each in said)
     assert "c%2Cd::" in annotated(odd, judge(odd, None))[0]
     assert outputs(odd, judge(odd, None)).count("\n") == 5
 

@@ -78,6 +78,33 @@ def test_another_day_is_said_once() -> None:
     assert found == ["Tuesday 3 March 2026", "hello", "hello", "Wednesday 4 March 2026", "hello"]
 
 
+def test_output_is_a_line_for_each_of_its_lines_with_its_colours() -> None:
+    ansi = "one\n\x1b[1;31mtwo\x1b[m\x1b[2J\x1b]0;x\x07!\n\tthree"
+    made = feed().lines(event("one\ntwo!\n\tthree", data={"stream": "mixed", "stderr": [1], "ansi": ansi}))
+    assert [(each.kind, each.label, each.text) for each in made] == [
+        ("output", "", "one"),
+        ("stderr", "stderr", "two!"),
+        ("output", "", "        three"),
+    ]
+    assert made[1].ansi == "\x1b[1;31mtwo\x1b[m!"
+    (plain,) = feed().lines(event("\x1b[2Jx\u202e", data={"stream": "tests"}))
+    assert (plain.label, plain.text, plain.ansi) == ("tests", "x\ufffd", "")
+
+
+@pytest.mark.parametrize("data", [{"stream": "mixed"}, {"stream": "a" * 99, "stderr": 5, "ansi": 7}])
+def test_output_of_another_form_is_shown_as_text(data: dict[str, Any]) -> None:
+    assert [each.text for each in feed().lines(event("one\ntwo", data=data))] == ["one", "two"]
+
+
+def test_a_heading_has_the_title_that_the_run_gives_its_phase() -> None:
+    given = event(
+        "Test it", kind="status", status="running", phase="phase2", data={"phases": ["Install", "Test\x1b[2J it"]}
+    )
+    assert feed().lines(given)[0].text == "Phase 2 · Test it"
+    without = event("x", kind="status", status="running", phase="phase3", data={"phases": ["Install"]})
+    assert feed().lines(without)[0].text == "Phase 3/4 · Explore gameplay"
+
+
 def test_a_time_too_large_for_one_is_no_crash() -> None:
     assert feed().lines(event(timestamp=2**53 - 1))[-1].time == "--:--:--"
 

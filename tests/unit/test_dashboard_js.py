@@ -38,6 +38,7 @@ VIEW = [
     "past",
     "problems",
     "same",
+    "sgr",
     "queue-waits",
     "sorting",
     "text",
@@ -196,6 +197,10 @@ datas: st.SearchStrategy[Any] = st.one_of(
             "worker": st.one_of(st.just("w-1"), st.just([])),
             "project": st.sampled_from(["team-a", "default", "", "Team", "a" * 64, "a\n", None, 5, ["a"], True]),
             "labels": st.one_of(st.none(), st.just(["a"]), st.dictionaries(label_names, label_values, max_size=3)),
+            "phases": st.sampled_from(
+                [["A"], ["A", "B", "C", "D"], ["A"] * 5, [], [5], "A", ["\U0001f600" * 61], None]
+            ),
+            "stream": st.sampled_from(["stdout", "mixed", 5]),
             "score": st.one_of(st.integers(-5, 110), st.just(78.5), st.booleans(), st.just("80")),
             "metrics": st.one_of(st.none(), st.just({"rubric": []}), st.just(0), st.just("")),
         },
@@ -204,7 +209,7 @@ datas: st.SearchStrategy[Any] = st.one_of(
 raw_events = st.builds(
     lambda type_, phase, status, timestamp, data: {
         "type": type_,
-        "message": f"{type_} at {timestamp}",
+        "message": ("\n" * (timestamp % 4)).join([f"{type_} at", str(timestamp), *[""] * (timestamp % 3)]),
         "timestamp": timestamp,
         **({"phase": phase} if phase else {}),
         **({"status": status or "running"} if status or type_ == "status" else {}),

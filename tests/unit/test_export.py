@@ -325,6 +325,36 @@ async def test_junit_says_how_the_run_ended(event: dict[str, Any], tag: str, wor
     assert words in found.get("message", "")
 
 
+async def test_junit_has_the_tests_of_a_session() -> None:
+    lines = {
+        "type": "progress",
+        "message": "…",
+        "data": {"stream": "tests", "tests": [["a/b.py::test", "passed", 0.5], ["a/b.py::later", "skipped", 0], ["?"]]},
+    }
+    failed = {
+        "type": "progress",
+        "message": "FAILED a/b.py::test_bad[x::y]",
+        "data": {
+            "kind": "test", "nodeid": "a/b.py::test_bad[x::y]", "outcome": "failed", "durationS": 0.25,
+            "detail": "assert 1 == 2\na/b.py:3: AssertionError",
+        },
+    }  # fmt: skip
+    suite = await suite_of(
+        story(
+            lines,
+            failed,
+            {"type": "error", "status": "failed", "message": "1 failed", "data": {"code": "tests_failed"}},
+        )
+    )
+    check_schema(suite)
+    cases = [(case.get("classname"), case.get("name"), case.get("time")) for case in suite.findall("testcase")]
+    assert cases[-3:] == [("a.b", "test", "0.500"), ("a.b", "later", "0.000"), ("a.b", "test_bad[x::y]", "0.250")]
+    assert (suite.get("failures"), suite.get("errors"), suite.get("skipped")) == ("1", "0", "1")
+    failure = suite.find("testcase/failure")
+    assert failure is not None and failure.text is not None
+    assert failure.get("message") == "a/b.py:3: AssertionError" and "assert 1 == 2" in failure.text
+
+
 async def test_junit_takes_any_text() -> None:
     strange = "\x00\x1b[31m\ufffe ]]> & < \" '"
     suite = await suite_of(story(problem(strange), end()))

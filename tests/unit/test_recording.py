@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -9,8 +10,9 @@ import threading
 import orjson
 import pytest
 
-from broker.contract.errors import BadInput
+from broker.contract.errors import BadInput, Fenced, TestcastError
 from broker.contract.events import MAX_EVENT_BYTES, Event, check
+from testcast.client.errors import EdgeRefused
 from testcast.recording.batches import (
     MAX_BATCH_LINES,
     MAX_EVENTS,
@@ -22,6 +24,7 @@ from testcast.recording.batches import (
 from testcast.recording.command_run import shown_command
 from testcast.recording.markers import Phases, ScoreReader
 from testcast.recording.pytest_session import end_of
+from testcast.recording.recorder import Recorder
 from testcast.recording.reports import Outcome, Result, Tally, failure_event, line_of
 from testcast.recording.sinks import About, checked
 from testcast.recording.splitter import Line, Splitter
@@ -267,3 +270,47 @@ def test_the_plugin_costs_nothing_before_it_is_asked_for() -> None:
     assert set(orjson.loads(done.stdout)) - {"json", "json.decoder", "json.scanner", "json.encoder", "_json"} == {
         "pytest_testcast"
     }
+
+
+# -- the recorder -----------------------------------------------------------------------------------------------------
+
+
+class Refusing:
+    """A sink that is refused at its second event, as with a token that has expired, or fenced."""
+
+    def __init__(self, error: TestcastError) -> None:
+        self.test_id: str | None = None
+        self.trouble, self.signs, self.pending = "", 0, 0
+        self._error, self._count = error, 0
+
+    async def open(self) -> None:
+        self.test_id = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
+
+    async def put(self, event: Event) -> None:
+        self._count += 1
+        if self._count > 1:
+            raise self._error
+
+    async def end(self, event: Event) -> None:
+        raise self._error
+
+    async def wait_over(self) -> TestcastError:
+        return await asyncio.Future()
+
+    async def close(self) -> None:
+        return
+
+
+@pytest.mark.parametrize(
+    ("error", "stops"),
+    [(EdgeRefused("the token has expired", "unauthenticated", 401), False), (Fenced("Cancelled", "ended"), True)],
+)
+def test_a_refusal_ends_the_recording_and_only_a_cancel_the_program(error: TestcastError, stops: bool) -> None:
+    told: list[TestcastError] = []
+    recorder = Recorder(Refusing(error), on_over=told.append)
+    recorder.start()
+    mark = Event(type="progress", message="mark", timestamp=1)
+    recorder.put([a_line("one"), mark, a_line("two"), a_line("three")])
+    done = recorder.finish(Event(type="complete", message="end", timestamp=2))
+    assert (done.complete, done.lines, done.missing, done.error) == (False, 3, 2, error.message)
+    assert (told, done.over) == (([error], error) if stops else ([], None))

@@ -25,6 +25,7 @@ from broker.contract.events import CONTROL_TYPES, EVENT_TYPES, PHASES, STATUSES,
 from broker.contract.messages import CONTROLS
 from broker.jetstream import stream_config
 from contract.declarations import with_declarations
+from contract.openapi import as_route
 from contract.tables import with_tables
 from ws_edge.api.app import routes
 from ws_edge.api.methods import METHODS
@@ -116,7 +117,7 @@ def test_every_route_for_programs_is_described() -> None:
     config = EdgeConfig()
     served = {each.path for each in routes(config, Static(config))} - NOT_FOR_PROGRAMS
     described = {path for path in document("openapi.json")["paths"] if not path.startswith("/rpc/")}
-    nameless = {re.sub(r"\{\w+(:path)?\}", "{}", path) for path in described}
+    nameless = {as_route(path) for path in described}
     assert nameless == {re.sub(r"\{\w+(:path)?\}", "{}", path) for path in served}
 
 

@@ -56,6 +56,23 @@ def test_progress_sets_a_queued_run_going_and_moves_the_phase() -> None:
     assert (run.status, run.phase, run.message) == ("running", "phase2", "Looking")
 
 
+def test_titles_of_phases_are_kept_and_those_of_another_form_change_nothing() -> None:
+    named = event("status", status="running", phase="phase1", data={"phases": ["Install", "x" * 70]})
+    run = folded(QUEUED, named)
+    assert run.phases == ["Install", "x" * 59 + "…"]
+    for wrong in ([], ["a"] * 5, "Install", [1], None, {"1": "a"}):
+        assert folded(QUEUED, named, event("status", status="running", data={"phases": wrong})).phases == run.phases
+    assert folded(QUEUED, event("progress", data={"phases": ["a"]})).phases is None
+
+
+@pytest.mark.parametrize(
+    ("message", "said"), [("one\ntwo", "two"), ("one\ntwo\n\n", "two"), ("one", "one"), ("\n\n", ""), ("", "")]
+)
+def test_of_output_the_last_line_is_the_message(message: str, said: str) -> None:
+    assert folded(QUEUED, event("progress", message=message, data={"stream": "stdout"})).message == said
+    assert folded(QUEUED, event("progress", message=message, data={"stream": 5})).message == message
+
+
 def test_complete_brings_score_and_metrics() -> None:
     run = folded(QUEUED, event("complete", data={"score": 78, "metrics": {"fps": 60}}))
     assert (run.status, run.score, run.metrics, run.finished_at) == ("completed", 78, {"fps": 60}, 2000)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import random
+import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from broker.contract.errors import InvalidSetting
 from broker.contract.snapshot import Snapshot
+from broker.local.certificates import certify
 from ws_edge import config as edge_config
 from ws_edge.webhooks import message, post
 from ws_edge.webhooks.settings import RETRY_S, Webhook
@@ -62,6 +66,12 @@ def test_a_file_is_read_as_toml_and_as_json(tmp_path: Path) -> None:
     (tmp_path / "webhooks.toml").write_text('[[webhooks]]\nname = "ci"\nurl = "http://ci/"\nsecret_file = "secret"\n')
     [toml] = edge_config.load({"TESTCAST_WEBHOOKS": str(tmp_path / "webhooks.toml")}).webhooks
     assert (toml.name, toml.url) == ("ci", "http://ci/")
+    environ = {"TESTCAST_WEBHOOKS": str(tmp_path / "webhooks.toml")}
+    (tmp_path / "secret").chmod(0o644)
+    [warning] = edge_config.access_warnings(environ)
+    assert warning.startswith(f"TESTCAST_WEBHOOKS: other users may read or change {tmp_path / 'secret'}")
+    (tmp_path / "secret").chmod(0o600)
+    assert edge_config.access_warnings(environ) == []
     assert "secret" not in repr([ci, other, toml]) and "hooks.example" not in repr(other)
 
 
@@ -207,3 +217,45 @@ async def test_which_addresses_are_called(addresses: list[str], private: bool, r
     if refused is not None:
         tried = await post.post(hook(allow_private=private), b"{}", {}, resolver)
         assert (tried.ok, tried.said) == (False, said)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host"), [("http", "hook.example"), ("https", "hook.example"), ("https", "x.example")]
+)
+async def test_the_judged_address_is_called_under_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, host: str
+) -> None:
+    for each in ("ca", "server"):
+        (tmp_path / each).mkdir()
+    certify(tmp_path / "ca", tmp_path / "server", ["hook.example"], datetime.now(UTC))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server" / "server.pem", tmp_path / "server" / "server.key")
+    trusted = ssl.create_default_context(cafile=tmp_path / "ca" / "ca.pem")
+    monkeypatch.setattr(post, "_certificates", lambda: trusted)
+    heads = list[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    looked_up = list[str]()
+
+    async def resolver(name: str, _port: int) -> list[str]:
+        looked_up.append(name)
+        return ["127.0.0.1"]  # the name exists nowhere else: what was judged is what is called
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context if scheme == "https" else None)
+    port = server.sockets[0].getsockname()[1]
+    webhook = hook(url=f"{scheme}://{host}:{port}/a?b=c", allow_private=True)
+    tried = await post.post(webhook, b"{}", {"webhook-id": "1"}, resolver)
+    server.close()
+    assert looked_up == [host]
+    if host == "x.example":  # the certificate is another's
+        assert (tried.ok, tried.said, heads) == (False, "no connection", [])
+        return
+    assert (tried.ok, tried.said) == (True, "answered 204")
+    [head] = heads
+    assert head.startswith(b"POST /a?b=c HTTP/1.1\r\n")
+    assert f"host: hook.example:{port}\r\n".encode() in head.lower()

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple, Self
 
 import httpx
 
-from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
+from broker.jetstream import stream_config
 from broker.local.child_process import Child
 from tests.faults.checker import History
 from tests.faults.cluster import Cluster
@@ -235,7 +235,7 @@ class World:
     async def consumers(self) -> set[str]:
         """The durable consumers, as `stream.consumer`."""
         found = set()
-        for stream in (subjects.EVENTS, subjects.JOBS):
+        for stream in {stream for stream, _ in stream_config.consumers()}:
             for each in (await self.cluster.streams.api(f"CONSUMER.LIST.{stream}"))["consumers"]:
                 if each["config"].get("durable_name"):
                     found.add(f"{stream}.{each['name']}")

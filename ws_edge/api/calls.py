@@ -22,8 +22,8 @@ class Params(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class RunParams(Params):
     """Parameters of a method about one run."""
 
-    test_id: str
-    """Checked by the dispatch before the method is called."""
+    test_id: str  # checked by the dispatch before the method is called
+    """A UUID in canonical lower case."""
 
 
 class NoParams(Params):

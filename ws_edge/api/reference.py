@@ -75,7 +75,7 @@ def _top(openapi: Node) -> list[str]:
     schemes = openapi["components"]["securitySchemes"].values()
     ways = "".join(f"<li>{_text(_way(each))}</li>" for each in schemes)
     return [
-        f'<h1 class="page-title">API of testcast {escape(info["version"])}</h1>',
+        f"<h1>API of testcast {escape(info['version'])}</h1>",
         f"<p>{_text(info['description'])}</p>",
         '<p>For programs: <a class="link" href="/openapi.json">openapi.json</a> (OpenAPI 3.1).</p>',
         f'<p>Who asks says so with one of these:</p><ul class="api-list">{ways}</ul>',
@@ -128,7 +128,7 @@ def _operation(openapi: Node, verb: str, path: str, operation: Node) -> list[str
         f"<p>{_text(operation['summary'])}</p>",
     ]
     if "description" in operation:
-        pieces.append(f'<p class="api-more">{_text(operation["description"])}</p>')
+        pieces.append(f'<p class="api-more">{_text(_sentence(operation["description"]))}</p>')
     asks = operation.get("x-action")
     pieces.append(f"<p>Needs the right <code>{escape(asks)}</code>.</p>" if asks else "<p>Anybody may ask.</p>")
     if body is not None:
@@ -234,6 +234,10 @@ def _slug(name: str) -> str:
 
 def _code(text: str) -> str:
     return f"<code>{escape(text)}</code>"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}".removesuffix(".") + "."
 
 
 def _text(text: str) -> str:

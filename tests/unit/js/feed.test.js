@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fileName, groupOf, matches, plainText } from "../../../dashboard_ui/view/lines.js";
+import { fileName, groupOf, linesOf, matches, plainText } from "../../../dashboard_ui/view/lines.js";
 import { MAX_PROBLEMS, note, problems } from "../../../dashboard_ui/view/problems.js";
+import { runs } from "../../../dashboard_ui/view/sgr.js";
 import { advance, phaseTimes, timeline } from "../../../dashboard_ui/view/timeline.js";
 import { Heights } from "../../../dashboard_ui/view/virtual.js";
 
@@ -76,6 +77,36 @@ test("the search looks at the game's own words too, whatever the case", () => {
   assert.ok(matches(line("action", "Pressing Enter"), "all", "enter"));
   assert.ok(matches(line("problem", "x", { detail: "Boom" }), "problems", "boom"));
   assert.ok(!matches(line("problem", "x", { detail: "Boom" }), "problems", "bang"));
+});
+
+test("output is a line for each of its lines", () => {
+  const data = { stream: "mixed", stderr: [1], ansi: "one\n\x1b[31mtwo\x1b[m\n" };
+  const lines = linesOf({ seq: 7, timestamp: 1, type: "progress", message: "one\ntwo\n", data }, "");
+  assert.deepEqual(
+    lines.map(({ text, part, output, ansi, seq }) => [text, part, output, ansi, seq]),
+    [
+      ["one", 0, "stdout", undefined, 7],
+      ["two", 1, "stderr", "\x1b[31mtwo\x1b[m", 7],
+      ["", 2, "stdout", undefined, 7],
+    ],
+  );
+  for (const wrong of [{ stream: "stdout", ansi: 5 }, { stream: "mixed", stderr: "1" }]) {
+    assert.equal(linesOf({ seq: 1, timestamp: 1, type: "progress", message: "one\ntwo", data: wrong }, "").length, 2);
+  }
+});
+
+test("a heading has the title that the run gives its phase", () => {
+  const event = { seq: 1, timestamp: 1, type: "status", status: "running", phase: "phase2", message: "Test" };
+  assert.equal(linesOf({ ...event, data: { phases: ["Install", "Test"] } }, "")[0].text, "Phase 2 · Test");
+  assert.equal(linesOf({ ...event, data: { phases: [5] } }, "")[0].text, "Phase 2/4 · Discover controls");
+});
+
+test("each part of a coloured line has the classes of its style", () => {
+  assert.deepEqual(runs("plain \x1b[1;31mred\x1b[m end"), [["", "plain "], ["sgr-1 sgr-31", "red"], ["", " end"]]);
+  assert.deepEqual(runs("\x1b[30;42mbadge"), [["", ""], ["sgr-32", "badge"]]);
+  assert.deepEqual(runs("\x1b[97mwhite\x1b[91mbright"), [["", ""], ["", "white"], ["sgr-31", "bright"]]);
+  assert.deepEqual(runs("a\x1b[2Jb\u202ec"), [["", "abc"]]);
+  assert.equal(runs(`\x1b[${"9".repeat(400)};;m text`).map(([, text]) => text).join(""), " text");
 });
 
 test("a line as text", () => {
