@@ -153,6 +153,8 @@ type Snapshot struct {
 	// Project is nil for "default", and empty where the run has none.
 	Project *string           `json:"project,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	// Phases are the titles of the run's phases, where it names its own; nil: those of testing a game.
+	Phases []string `json:"phases,omitempty"`
 	// QueuePlace is 1 for the next run of the queue, 0 where it is not known.
 	QueuePlace int64 `json:"queuePlace,omitempty"`
 	// NoAgent: the run is queued, and no agent is running.
