@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
-	simulate bench autobahn screenshot lock charts sbom clean
+	simulate bench autobahn durable screenshot lock charts sbom clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -89,6 +89,9 @@ bench: tools  ## what fan-out costs, beside its peers, in one run; writes BENCHM
 
 autobahn: setup  ## the Autobahn Testsuite against the edge's socket; needs a Python 2.7 (ARGS="'7.*'")
 	$(BIN)/python -m tests.autobahn $(ARGS)
+
+durable: tools  ## what of Durable Streams' conformance kit is about reading, against an edge (ARGS="'SSE Mode'")
+	$(BIN)/python -m tests.durable $(ARGS)
 
 screenshot: setup  ## a picture of each state of the dashboard, made again from the real page
 	$(BIN)/python scripts/screenshot.py $(ARGS)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import alone, answers, broker, compare, frames, host, metrics, profile, report, scenes, tokens
+from tests.bench import alone, answers, broker, compare, frames, host, metrics, profile, report, scenes, streams, tokens
 from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
@@ -78,6 +78,11 @@ async def _wall(options: argparse.Namespace, programs: Path) -> str:
     return str(await importlib.import_module("tests.bench.wall").wall(programs, options.quick, options.minutes))
 
 
+async def _streams(options: argparse.Namespace, programs: Path) -> str:
+    """Sockets beside streams over plain HTTP."""
+    return await streams.streams(programs, options.rounds or (2 if options.quick else 5), options.quick)
+
+
 async def _recorder(options: argparse.Namespace, programs: Path) -> str:
     """Imported here, because the other parts need no Playwright."""
     return str(await importlib.import_module("tests.bench.recorder").recorder(programs, options.quick))
@@ -102,6 +107,7 @@ PARTS: dict[str, Part] = {
     "wall": _wall,
     "pictures": _pictures,
     "recorder": _recorder,
+    "streams": _streams,
     "storm": _storm,
     "stalled": _stalled,
 }

@@ -196,9 +196,27 @@ async def by_long_poll(world: World, asked: Asked) -> Told:
             position = {"after": page["after"], "epoch": page["epoch"]}
 
 
+async def by_durable_stream(world: World, asked: Asked) -> Told:
+    """What cannot be gone on from is 410, and the client begins anew. An offset always has its epoch."""
+    offset = f"{asked.epoch or world.epoch}_{asked.after:016d}" if asked.after is not None else "-1"
+    reason: str | None = None
+    seen: list[int] = []
+    async with httpx.AsyncClient() as client:
+        while True:
+            asks = {"offset": offset, "live": "long-poll"}
+            answer = await client.get(f"{world.edge.url}/ds/tests/{world.test_id}", params=asks)
+            if answer.status_code == 410:
+                reason, offset = answer.json()["error"]["details"]["reason"], "-1"
+                continue
+            seen += [event["seq"] for event in answer.json()] if answer.content else []
+            if "stream-closed" in answer.headers:
+                return Told(reason, seen)
+            offset = answer.headers["stream-next-offset"]
+
+
 async def test_the_resume_table_over_plain_http(world: World) -> None:
     rows = table(world)
-    for way in (by_stream, by_long_poll):
+    for way in (by_stream, by_long_poll, by_durable_stream):
         found = await asyncio.gather(*(way(world, asked) for asked, _ in rows))
         for (asked, expected), each in zip(rows, found, strict=True):
             assert each == expected, f"{way.__name__}: {asked}"

@@ -31,13 +31,14 @@ from ws_edge.views.broker_clock import BrokerClock
 EDGE = {
     "gauge": "ready draining degraded_reasons failed_parts stale_seconds sockets max_sockets http_connections "
     "topics sessions oldest_behind_seconds list_listeners catch_up_waiting projector_pending broker_connected "
-    "canary_running frames_cache_bytes frames_listed frames_followers deletions_pending keeper_look_age_seconds",
+    "canary_running frames_cache_bytes frames_listed frames_followers deletions_pending keeper_look_age_seconds "
+    "event_streams polls_waiting",
     "counter": "handshakes handshakes_refused connections_refused closes drops events_received deliveries sends "
     "sent_bytes catch_up_reads catch_up_pages catch_up_bytes gaps gaps_repaired forged_events syncs resets "
     "unreadable_events token_checks calls limited projector_written projector_conflicts projector_failures runs_reaped "
     "runs_requeued runs_refilled broker_reconnects broker_dropped canary_missing frames_received frames_sent "
     "frames_refused frames_floods frames_reads frames_cache_hits frames_list_reads runs_deleted subjects_purged "
-    "deletion_failures",
+    "deletion_failures poll_answers poll_bodies",
     "histogram": "publish_to_send_seconds pubsub_lag_seconds call_seconds canary_seconds",
 }
 """By type, without `testcast_edge_` and `_total`. Alerts and dashboards name them: none is renamed or goes away."""

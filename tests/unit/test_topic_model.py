@@ -29,6 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from broker.contract.position import Position
 from broker.jetstream.scan import SECOND_LOOK_S
+from tests.event_source import EventSource
 from tests.harness import NO_SUCH_TEST as TEST_ID
 from tests.harness import is_event
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
@@ -98,13 +99,16 @@ class ModelViewer(SocketWriter):
         self.asked = asked
         self.ahead = ahead
         """Its position was past everything there was when it asked."""
-        self.transport = ModelTransport(loop, FrameReader(self._on_message).feed, HIGH_WATER // 2, HIGH_WATER // 8)
+        self._descriptor = len(DESCRIPTORS.viewers)
+        self._stream = EventSource() if self._descriptor % 2 else None
+        """Every second one reads server-sent events."""
+        feed = FrameReader(self._on_message).feed if self._stream is None else self._on_stream
+        self.transport = ModelTransport(loop, feed, HIGH_WATER // 2, HIGH_WATER // 8)
         self.transport.on_resume = self.resume_writing
         self.session: Session | None = None
         self.position = asked.seq if asked is not None else 0
         self.epoch = asked.epoch if asked is not None else None
         """That of its position: None is the current one, whichever that is."""
-        self._descriptor = len(DESCRIPTORS.viewers)
         DESCRIPTORS.viewers[self._descriptor] = self
         self.forged_at = 0
         """Of the newest forged event that it was sent and not told of; 0 for none."""
@@ -118,7 +122,16 @@ class ModelViewer(SocketWriter):
 
     @property
     def encoding(self) -> Encoding:
-        return ENCODINGS["websocket"]
+        return ENCODINGS["websocket" if self._stream is None else "sse"]
+
+    def _on_stream(self, data: bytes) -> None:
+        assert self._stream is not None
+        for message in self._stream.feed(data):
+            said = orjson.loads(message.data)
+            assert message.event == ("message" if is_event(said) else said["type"])
+            self._on_message(said)
+            if is_event(said) or said["type"] == "heartbeat":  # the position to resume from
+                assert message.id == f"{self.epoch}.{said.get('seq', said.get('head'))}"
 
     def resume_writing(self) -> None:
         assert self.session is not None

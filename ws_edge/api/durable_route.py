@@ -48,6 +48,15 @@ class OffsetGone(TestcastError):
 
     code = "offset_gone"
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"there is nothing to go on from at this offset ({reason}): read from the start, offset=-1")
+        self.reason = reason
+
+    @property
+    def details(self) -> dict[str, object]:
+        """Why, as in the resume table."""
+        return {"reason": self.reason}
+
 
 class _Asked(NamedTuple):
     """What a request asks for."""
@@ -107,11 +116,10 @@ async def _events(
     async with as_viewer(node, request), proved(node, who, test_id) as proof:
         said = False
         while True:
-            if answer.events:
-                yield b"event: data\ndata:%b\n\n" % one_line(answer.array)
-            if answer.events or not said or answer.ended:
+            data = b"event: data\ndata:%b\n\n" % one_line(answer.array) if answer.events else b""
+            if data or not said or answer.ended:
                 cursor, said = _cursor(cursor), True
-                yield b"event: control\ndata:%b\n\n" % orjson.dumps(_control(answer, cursor))
+                yield data + b"event: control\ndata:%b\n\n" % orjson.dumps(_control(answer, cursor))
             else:
                 yield b": nothing new\n\n"
             if answer.ended or node.draining or proof.ended:
@@ -150,8 +158,7 @@ def _checked(answer: Answer) -> Answer:
         OffsetGone: it begins anew.
     """
     if answer.outcome == "reset":
-        reason = answer.sync["reason"]
-        raise OffsetGone(f"there is nothing to go on from at this offset ({reason}): read from the start, offset=-1")
+        raise OffsetGone(answer.sync["reason"])
     return answer
 
 

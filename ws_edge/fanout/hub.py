@@ -89,6 +89,8 @@ class HubStatistics(NamedTuple):
 
     topics: int
     sockets: int
+    streams: int
+    """Of these, streams of server-sent events."""
     live: int
     """Sessions that share their topic's position."""
     behind: int
@@ -150,6 +152,7 @@ class Hub:
         return HubStatistics(
             topics=len(topics),
             sockets=len(self.sockets),
+            streams=sum(socket.encoding.name != "websocket" for socket in self.sockets),
             live=sum(topic.live for topic in topics),
             behind=sum(topic.behind for topic in topics),
             gaps=closed + sum(topic.gaps for topic in topics),

@@ -28,6 +28,7 @@ def families(
     yield info("testcast_build_info", "What is running; always 1.", build)
     yield from _state(figures)
     yield from _viewers(figures)
+    yield from _over_plain_http(figures)
     yield from _fanout(figures)
     yield histogram(
         f"{EDGE}pubsub_lag_seconds",
@@ -83,7 +84,7 @@ def _viewers(figures: NodeStatistics) -> Iterable[Metric]:
     drops["answer_not_taken"] += figures.unread.given_up
     drops["made_room"] += figures.connections.closed_for_room
     return (
-        gauge(f"{EDGE}sockets", "Open sockets.", hub.sockets),
+        gauge(f"{EDGE}sockets", "Open sockets, and streams of server-sent events.", hub.sockets),
         gauge(f"{EDGE}max_sockets", "Sockets that may be open at the same time.", figures.admission.max_sockets),
         gauge(f"{EDGE}http_connections", "Open connections that are no sockets.", figures.connections.open),
         gauge(f"{EDGE}topics", "Runs with viewers on this edge.", hub.topics),
@@ -99,10 +100,10 @@ def _viewers(figures: NodeStatistics) -> Iterable[Metric]:
             hub.oldest_behind_s,
         ),
         gauge(f"{EDGE}list_listeners", "Sockets that follow the list of tests.", figures.tests.listeners),
-        counter(f"{EDGE}handshakes_total", "Sockets that were let in.", sockets.accepted),
+        counter(f"{EDGE}handshakes_total", "Sockets and streams that were let in.", sockets.accepted),
         counters(
             f"{EDGE}handshakes_refused_total",
-            "Upgrades that were refused, by the code of the answer.",
+            "Upgrades and streams that were refused, by the code of the answer.",
             "reason",
             sockets.refused,
         ),
@@ -122,6 +123,24 @@ def _viewers(figures: NodeStatistics) -> Iterable[Metric]:
             "Viewers that this edge gave up, by what made it do so.",
             "reason",
             drops,
+        ),
+    )
+
+
+def _over_plain_http(figures: NodeStatistics) -> Iterable[Metric]:
+    polls = figures.polls
+    return (
+        gauge(
+            f"{EDGE}event_streams",
+            "Open streams of server-sent events; they are among the sockets.",
+            figures.hub.streams,
+        ),
+        gauge(f"{EDGE}polls_waiting", "Requests that wait for the next event of a run.", polls.waiting),
+        counter(f"{EDGE}poll_answers_total", "Answers to viewers that poll events by offset.", polls.answers),
+        counter(
+            f"{EDGE}poll_bodies_total",
+            "Answers that were made for them: who waits at one position shares one.",
+            polls.bodies,
         ),
     )
 

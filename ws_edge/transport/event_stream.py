@@ -23,6 +23,7 @@ from ws_edge.access import ANONYMOUS, Action, Principal, Undecided
 from ws_edge.encoding import ENCODINGS, Encoding
 from ws_edge.encoding.event_stream import MEDIA_TYPE
 from ws_edge.fanout.proofs import NOT_AUTHENTICATED
+from ws_edge.fanout.session import Session
 from ws_edge.response_headers import LINES
 from ws_edge.transport import handshake, told, verbs
 from ws_edge.transport.client import NO_SUCH_TEST, NOT_ALLOWED
@@ -147,6 +148,7 @@ class EventStream(ClientSocket, asyncio.Protocol):
         """Answers the request, now or when a look elsewhere has told who sends it."""
         peername = self.transport.get_extra_info("peername")
         self.request_id = told.id_of(self.node.config, request.headers.get, peer_address(peername))
+        self.origin = request.headers.get("origin")
         try:
             entered = enter(self.node, request, peername, self.request_id)
             self.address, self._is_counted = entered.address, True
@@ -168,14 +170,13 @@ class EventStream(ClientSocket, asyncio.Protocol):
             self._open(request, principal)
 
     def _open(self, request: handshake.Request, principal: Principal) -> None:
-        self.principal, self.origin = principal, request.headers.get("origin")
+        self.principal = principal
         half = self.node.config.high_water_bytes // 2
         self.transport.set_write_buffer_limits(high=half, low=half // 4)
-        allowed = self.origin if self.origin in self.node.config.allowed_origins else None
         if self._is_at_the_end():
-            self._end_at_once(_head(HTTPStatus.NO_CONTENT, self.request_id, allowed))
+            self._end_at_once(_head(HTTPStatus.NO_CONTENT, self.request_id, self._allowed_origin))
             return
-        self.unsent = _head(HTTPStatus.OK, self.request_id, allowed)
+        self.unsent = _head(HTTPStatus.OK, self.request_id, self._allowed_origin)
         self.open_direct()
         self.node.hub.sockets.add(self)
         self.node.hub.socket_figures.accepted += 1
@@ -189,6 +190,11 @@ class EventStream(ClientSocket, asyncio.Protocol):
             verbs.take(self, ClientRequest("subscribe", test_id, position, in_url=self.asked.alone is not None))
         if self.asked.tests:
             verbs.take(self, ClientRequest("subscribe tests", None, None, in_url=self.named_in_url == 1))
+
+    @property
+    def _allowed_origin(self) -> str | None:
+        """The page's, where the operator allows it to read answers."""
+        return self.origin if self.origin in self.node.config.allowed_origins else None
 
     def _is_at_the_end(self) -> bool:
         """The client has the last event of a run that has ended, as far as this node knows without asking."""
@@ -223,6 +229,8 @@ class EventStream(ClientSocket, asyncio.Protocol):
         peer = self.address or peer_address(self.transport.get_extra_info("peername"))
         of = {"request": self.request_id, "address": peer}
         told.refused(refusal.status.value, refusal.code, refusal.message, what="stream", **of)
+        if (allowed := self._allowed_origin) is not None:
+            refusal.headers |= {"access_control_allow_origin": allowed, "vary": "origin"}
         if not self.transport.is_closing():
             self._end_at_once(refusal.encode(self.request_id))
 
@@ -236,6 +244,12 @@ class EventStream(ClientSocket, asyncio.Protocol):
             self._turn_away(Refusal(status, code, message, **headers))
         else:
             super().send_error(code, message, test_id)
+
+    def session_missing(self, session: Session) -> None:
+        """The test does not exist, or was deleted. A stream for which nothing is left ends."""
+        super().session_missing(session)
+        if not self.sessions and self.backlog is None and not self.asked.tests:
+            self.close(NO_SUCH_TEST, "there is no such test any more")
 
     def proof_ended(self, code: str, grace_ms: int) -> None:
         """Its proof has ended. A stream cannot be given another one: the client opens another stream."""
