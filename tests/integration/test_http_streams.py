@@ -285,3 +285,37 @@ async def test_a_run_is_read_as_a_durable_stream(client: httpx.AsyncClient, stac
         refused = await client.get(path, params=each)
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_params"), each
     assert (await client.head(f"/ds/tests/{NO_SUCH_TEST}")).status_code == 404
+
+
+async def test_whoever_waits_counts_as_a_viewer_for_as_long_as_he_does(streams: Streams, make_edge: MakeEdge) -> None:
+    edge = await make_edge(TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS="2")
+    test_id = await begin(streams)
+    async with httpx.AsyncClient(base_url=edge.url, timeout=60) as client:
+        first = (await client.get(f"/tests/{test_id}/events")).json()
+        at = {"after": first["after"], "epoch": first["epoch"], "wait": 30}
+        ways: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+            (f"/tests/{test_id}/events", {}, STREAM),
+            (f"/tests/{test_id}/events", at, {}),
+            (f"/ds/tests/{test_id}", {"offset": "now", "live": "sse"}, {}),
+        ]
+
+        async def hold(path: str, asked: dict[str, Any], headers: dict[str, str]) -> None:
+            while True:  # a look whether it is full takes a place itself
+                async with client.stream("GET", path, params=asked, headers=headers) as response:
+                    await response.aread()
+                await asyncio.sleep(0.05)
+
+        async def full() -> bool:
+            answer = await client.get(ways[0][0], params={"after": at["after"], "wait": 0.1})
+            return answer.status_code == 503 and answer.json()["error"]["code"] == "address_full"
+
+        async def free() -> bool:
+            return not any(await asyncio.gather(full(), full()))
+
+        for way in ways:
+            holding = [asyncio.create_task(hold(*way)) for _ in range(2)]
+            await until(full)
+            for each in holding:
+                each.cancel()
+            await asyncio.gather(*holding, return_exceptions=True)
+            await until(free)
