@@ -53,7 +53,7 @@ class EventSource:
                 self.retry_ms = int(value)
 
 
-async def messages(response: httpx.Response) -> AsyncIterator[tuple[Message, dict[str, Any]]]:
+async def messages(response: httpx.Response) -> AsyncIterator[tuple[Message, Any]]:
     """The messages of an answer that is a stream, each with its JSON, until it ends."""
     source = EventSource()
     async for data in response.aiter_raw():

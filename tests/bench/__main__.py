@@ -80,7 +80,7 @@ async def _wall(options: argparse.Namespace, programs: Path) -> str:
 
 async def _streams(options: argparse.Namespace, programs: Path) -> str:
     """Sockets beside streams over plain HTTP."""
-    return await streams.streams(programs, options.rounds or (2 if options.quick else 5), options.quick)
+    return await streams.streams(programs, options.rounds or (2 if options.quick else 7), options.quick)
 
 
 async def _recorder(options: argparse.Namespace, programs: Path) -> str:

@@ -120,7 +120,7 @@ async def streams(programs: Path, rounds: int, quick: bool) -> str:
         for number in range(rounds):
             for by in _BY if number % 2 == 0 else reversed(_BY):
                 # A poll is a request for each answer: fewer events show what one costs.
-                load = (10, 5.0) if by == "long poll" else (events, per_s)
+                load = (6, 3.0) if by == "long poll" else (events, per_s)
                 found[by].append(await _round(edge, programs, by, viewers, *load))
                 report.say(f"round {number + 1}: {by}: {found[by][-1][0]:.2f} µs a delivery")
     cost = {by: median(each for each, _ in cells) for by, cells in found.items()}
@@ -131,6 +131,6 @@ async def streams(programs: Path, rounds: int, quick: bool) -> str:
     ]
     text = (
         f"{viewers} viewers of one run; {rounds} rounds in which the three take turns; {per_s:g} events a second, "
-        "for long polls 5, each of which is an answer to every viewer:"
+        "for long polls 3, each of which is an answer to every viewer:"
     )
     return "\n".join([text, "", *report.table(["", "CPU a delivery, µs", "÷ socket (median of rounds)"], rows)])

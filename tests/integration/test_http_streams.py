@@ -245,3 +245,77 @@ async def test_nothing_is_lost_or_doubled_when_edges_are_drained_and_killed(
     await asyncio.wait_for(asyncio.gather(*following), 60)
     for each in followers:
         assert each.seen == stored, each.by
+
+
+async def test_a_run_is_read_as_a_durable_stream(client: httpx.AsyncClient, stack_streams: Streams) -> None:
+    """The conformance kit looks at the rest (`make durable`)."""
+    test_id = await begin(stack_streams)
+    path = f"/ds/tests/{test_id}"
+
+    async def both() -> httpx.Response | None:
+        answer = await client.get(path)
+        return answer if len(answer.json()) == 2 else None
+
+    whole = await until(both)
+    assert whole.headers["stream-up-to-date"] == "true" and "stream-closed" not in whole.headers
+    tail = whole.headers["stream-next-offset"]
+    waiting = asyncio.create_task(client.get(path, params={"offset": tail, "live": "long-poll"}))
+    seen: list[int] = []
+    async with client.stream("GET", path, params={"offset": "-1", "live": "sse"}) as response:
+        assert (response.headers["content-type"], response.headers["cache-control"]) == (
+            "text/event-stream",
+            "no-cache",
+        )
+        async for message, said in messages(response):
+            if message.event == "data":
+                seen += [event["seq"] for event in said]
+            elif len(seen) == 2:
+                assert said["streamNextOffset"] == tail and said["upToDate"] and said["streamCursor"].isdigit()
+                await publish(stack_streams, test_id, "Done", "complete")
+    assert len(seen) == 3 and said["streamClosed"] and "streamCursor" not in said
+    answer = await waiting
+    assert [event["message"] for event in answer.json()] == ["Done"] and answer.headers["stream-closed"] == "true"
+    closed = await client.get(path, params={"offset": said["streamNextOffset"], "live": "long-poll"})
+    assert (closed.status_code, closed.headers["stream-closed"]) == (204, "true")
+    gone = await client.get(path, params={"offset": f"2020_{7:016d}"})
+    assert (gone.status_code, gone.json()["error"]["details"]) == (410, {"reason": "epoch"})
+    wrong: tuple[dict[str, str | list[str]], ...]
+    wrong = ({"offset": "x"}, {"offset": ""}, {"live": "sse"}, {"offset": [tail, tail]}, {"offset": "-1", "live": "x"})
+    for each in wrong:
+        refused = await client.get(path, params=each)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_params"), each
+    assert (await client.head(f"/ds/tests/{NO_SUCH_TEST}")).status_code == 404
+
+
+async def test_whoever_waits_counts_as_a_viewer_for_as_long_as_he_does(streams: Streams, make_edge: MakeEdge) -> None:
+    edge = await make_edge(TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS="2")
+    test_id = await begin(streams)
+    async with httpx.AsyncClient(base_url=edge.url, timeout=60) as client:
+        first = (await client.get(f"/tests/{test_id}/events")).json()
+        at = {"after": first["after"], "epoch": first["epoch"], "wait": 30}
+        ways: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+            (f"/tests/{test_id}/events", {}, STREAM),
+            (f"/tests/{test_id}/events", at, {}),
+            (f"/ds/tests/{test_id}", {"offset": "now", "live": "sse"}, {}),
+        ]
+
+        async def hold(path: str, asked: dict[str, Any], headers: dict[str, str]) -> None:
+            while True:  # a look whether it is full takes a place itself
+                async with client.stream("GET", path, params=asked, headers=headers) as response:
+                    await response.aread()
+                await asyncio.sleep(0.05)
+
+        async def full() -> bool:
+            answer = await client.get(ways[0][0], params={"after": at["after"], "wait": 0.1})
+            return answer.status_code == 503 and answer.json()["error"]["code"] == "address_full"
+
+        async def free() -> bool:
+            return not any(await asyncio.gather(full(), full()))
+
+        for way in ways:
+            holding = [asyncio.create_task(hold(*way)) for _ in range(2)]
+            await until(full)
+            for each in holding:
+                each.cancel()
+            await asyncio.gather(*holding, return_exceptions=True)
+            await until(free)

@@ -7,21 +7,26 @@ agents, not by this.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from broker.contract.errors import BadInput, NotFound, TestcastError
 from broker.contract.position import Position
 from ws_edge.access import Principal
 from ws_edge.api import event_route
-from ws_edge.api.event_route import ClientGone, as_viewer, proved
+from ws_edge.api.event_route import as_viewer, proved
+from ws_edge.api.export import Proof
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.encoding.event_stream import MEDIA_TYPE, one_line
 from ws_edge.fanout.poll import MAX_EVENTS, Answer
@@ -81,8 +86,7 @@ async def _stream(node: Node, request: Request, test_id: str, who: Principal) ->
     at = await _tail(node, test_id) if asked.now else asked.offset
     wait_s = 0.0 if asked.live is None else _WAIT_S
     if asked.live == "sse":
-        first = _checked(await node.polls.ask(test_id, at, MAX_EVENTS, 0.0))
-        return StreamingResponse(_events(node, request, who, test_id, first, asked.cursor), headers=_STREAM)
+        return await _live(node, request, who, test_id, at, asked.cursor)
     answer = _checked(await event_route.poll(node, request, who, test_id, at, MAX_EVENTS, wait_s))
     headers = _headers(answer) | event_route.closing(node)
     if asked.live is not None:
@@ -108,27 +112,65 @@ async def _about(node: Node, test_id: str) -> Response:
     return Response(headers=headers | {"cache-control": "no-store"}, media_type="application/json")
 
 
-async def _events(
-    node: Node, request: Request, who: Principal, test_id: str, answer: Answer, cursor: int
-) -> AsyncIterator[bytes]:
+class _Live(StreamingResponse):
+    """A stream whose viewer counts until it has ended, in whatever way, also before its first piece."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], held: AsyncExitStack) -> None:
+        super().__init__(pieces, headers=_STREAM)
+        self._pieces = pieces
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._pieces.aclose()
+            await self._held.aclose()
+
+
+async def _live(
+    node: Node, request: Request, who: Principal, test_id: str, at: Position | None, cursor: int
+) -> Response:
+    """A stream from the position on. What is wrong at its beginning has a status."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(as_viewer(node, request))
+        proof = await stack.enter_async_context(proved(node, who, test_id))
+        first = _checked(await node.polls.ask(test_id, at, MAX_EVENTS, 0.0))
+        return _Live(_events(node, test_id, first, cursor, proof), stack.pop_all())
+
+
+async def _events(node: Node, test_id: str, answer: Answer, cursor: int, proof: Proof) -> AsyncGenerator[bytes, None]:
     """Each answer as an event with the messages and one with the position behind it. A client that takes its time is
     asked for where it is, and holds up nobody."""
-    async with as_viewer(node, request), proved(node, who, test_id) as proof:
-        said = False
-        while True:
-            data = b"event: data\ndata:%b\n\n" % one_line(answer.array) if answer.events else b""
-            if data or not said or answer.ended:
-                cursor, said = _cursor(cursor), True
-                yield data + b"event: control\ndata:%b\n\n" % orjson.dumps(_control(answer, cursor))
-            else:
-                yield b": nothing new\n\n"
-            if answer.ended or node.draining or proof.ended:
-                return
-            at = Position(answer.epoch, answer.after)
-            try:
-                answer = _checked(await node.polls.ask(test_id, at, MAX_EVENTS, _BEAT_S))
-            except (TestcastError, ClientGone):
-                return  # it comes back with its offset, and is told with a status
+    said = False
+    while True:
+        data = b"event: data\ndata:%b\n\n" % one_line(answer.array) if answer.events else b""
+        if data or not said or answer.ended:
+            cursor, said = _cursor(cursor), True
+            yield data + b"event: control\ndata:%b\n\n" % orjson.dumps(_control(answer, cursor))
+        else:
+            yield b": nothing new\n\n"
+        if answer.ended or node.draining or proof.ended:
+            return
+        at = Position(answer.epoch, answer.after)
+        asking = asyncio.ensure_future(node.polls.ask(test_id, at, MAX_EVENTS, _BEAT_S))
+        proof.on_end = partial(_stop, asking)
+        try:
+            answer = _checked(await asking)
+        except TestcastError:
+            return  # it comes back with its offset, and is told with a status
+        except asyncio.CancelledError:
+            if not proof.ended:
+                raise
+            return
+        finally:
+            proof.on_end = lambda: None
+            asking.cancel()
+
+
+def _stop(asking: asyncio.Future[Answer]) -> None:
+    asking.cancel()
 
 
 def _control(answer: Answer, cursor: int) -> dict[str, object]:
