@@ -25,8 +25,13 @@ Damage = Callable[[World, random.Random], Awaitable[Strike]]
 
 _MENDED_S: Final = 90.0
 _DAY_S: Final = 86_400
-_CONSUMERS: Final = ((subjects.EVENTS, subjects.PROJECTOR), (subjects.JOBS, subjects.WORKERS))
-_BUCKETS: Final = tuple(map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS)))
+_HOOKS: Final = kv.stream(subjects.HOOKS)
+_CONSUMERS: Final = (
+    (subjects.EVENTS, subjects.PROJECTOR),
+    (subjects.JOBS, subjects.WORKERS),
+    (_HOOKS, subjects.WEBHOOKS),
+)
+_BUCKETS: Final = (*map(kv.stream, (subjects.RUNS, subjects.PINS, subjects.ACCESS)), _HOOKS)
 _STREAMS: Final = (subjects.EVENTS, subjects.JOBS, subjects.FRAMES, *_BUCKETS)
 
 
@@ -234,11 +239,13 @@ _ALL_CONSUMERS: Final = [_consumer(stream, name) for stream, name in _CONSUMERS]
 BESIDE: Final[dict[str, Damage]] = {
     "consumer projector deleted": deleted(_consumer(subjects.EVENTS, subjects.PROJECTOR)),
     "consumer workers deleted": deleted(_consumer(subjects.JOBS, subjects.WORKERS)),
+    "consumer webhooks deleted": deleted(_consumer(_HOOKS, subjects.WEBHOOKS)),
     "stream JOBS deleted": deleted(_stream(subjects.JOBS)),
     "bucket RUNS deleted": deleted(_stream(kv.stream(subjects.RUNS))),
     "stream FRAMES deleted": deleted(_stream(subjects.FRAMES)),
     "bucket PINS deleted": deleted(_stream(kv.stream(subjects.PINS))),
     "bucket ACCESS deleted": deleted(_stream(kv.stream(subjects.ACCESS))),
+    "bucket HOOKS deleted": deleted(_stream(_HOOKS)),
     "all but EVENTS deleted": deleted(*map(_stream, _STREAMS[1:]), *_ALL_CONSUMERS),
     "values forged": forged,
     "noise published": malformed,
