@@ -197,7 +197,7 @@ def test_a_pod_has_settings_that_its_program_takes(name: str, component: str, po
     given = environment(pod)
     named = [each["name"] for each in pod["containers"][0].get("env", [])]
     assert len(named) == len(set(named))
-    files = {each for each in given if given[each].startswith(("/keys/", "/access/", "/oidc/"))}
+    files = {each for each in given if given[each].startswith(("/keys/", "/access/", "/oidc/", "/webhooks/"))}
     volumes = {f"/{each['name']}/" for each in pod.get("volumes", [])}
     assert all(given[each].startswith(tuple(volumes)) for each in files)
     if component == "edge":
