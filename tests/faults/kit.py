@@ -194,7 +194,10 @@ def table(outcome: Outcome, size: Size) -> str:
             f"| {quantile(sockets, 0.5):.1f} | {quantile(sockets, 0.99):.1f} "
             f"| {quantile(all_took, 0.5):.1f} | {quantile(all_took, 0.99):.1f} |"
         )
-    viewers = f"{size.sockets} sockets, {size.pollers} pollers, {size.tails} tails, {size.pages} page"
+    viewers = (
+        f"{size.sockets} sockets, {size.streams} streams, {size.pollers} pollers, {size.long_polls} long polls, "
+        f"{size.tails} tails, {size.pages} page"
+    )
     lines += [
         "",
         f"{len(verdict.recoveries)} faults in {outcome.took_s:.0f} s; {size.runs} runs; {size.edges} edges; {viewers}",

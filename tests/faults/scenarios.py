@@ -57,7 +57,7 @@ Scenario = Callable[[Path, int, int], Coroutine[Any, Any, Report]]
 
 async def edge_killed(directory: Path, seed: int, rounds: int) -> Report:
     """kill -9 of an edge: time until its viewers are current on another one."""
-    size = Size(events_per_s=10, sockets=200, pollers=0, tails=0, pages=0)
+    size = Size(events_per_s=10, sockets=200, streams=0, pollers=0, long_polls=0, tails=0, pages=0)
     victims: list[set[str]] = []
     async with World(directory, size, seed) as world:
         for number in range(rounds):
@@ -71,7 +71,7 @@ async def edge_killed(directory: Path, seed: int, rounds: int) -> Report:
 
 async def edge_drained(directory: Path, seed: int, rounds: int) -> Report:
     """SIGTERM of an edge: no viewer waits more than 1 s beyond the retry hint, which is at most 1 s."""
-    size = Size(events_per_s=10, sockets=200, pollers=0, tails=0, pages=0)
+    size = Size(events_per_s=10, sockets=200, streams=0, pollers=0, long_polls=0, tails=0, pages=0)
     async with World(directory, size, seed) as world:
         for number in range(rounds):
             edge = world.edges[number % len(world.edges)]
@@ -87,7 +87,7 @@ async def edge_drained(directory: Path, seed: int, rounds: int) -> Report:
 
 async def leader_killed(directory: Path, seed: int, rounds: int) -> Report:
     """kill -9 of the node that leads EVENTS: time until all runs publish and all viewers are current."""
-    size = Size(events_per_s=10, sockets=100, pollers=0, tails=0, pages=0)
+    size = Size(events_per_s=10, sockets=100, streams=0, pollers=0, long_polls=0, tails=0, pages=0)
     async with World(directory, size, seed) as world:
         for _ in range(rounds):
             leader = await world.cluster.leader()
@@ -105,7 +105,7 @@ async def leader_killed(directory: Path, seed: int, rounds: int) -> Report:
 
 async def broker_restarted(directory: Path, seed: int, rounds: int) -> Report:
     """kill -9 of a single broker, restarted after 3 s: time until viewers and lists are current."""
-    size = Size(brokers=1, events_per_s=10, sockets=100, pollers=0, tails=0, pages=0)
+    size = Size(brokers=1, events_per_s=10, sockets=100, streams=0, pollers=0, long_polls=0, tails=0, pages=0)
     lists: list[float] = []
     async with World(directory, size, seed) as world:
         node = world.cluster.nodes[0]
@@ -135,7 +135,7 @@ async def broker_restarted(directory: Path, seed: int, rounds: int) -> Report:
 async def agent_killed(directory: Path, seed: int, rounds: int) -> Report:
     """kill -9 of the worker that plays a run: time until the card shows stalled and another worker begins attempt 2."""
     stalled, again = [], []
-    size = Size(brokers=1, edges=1, runs=0, sockets=0, pollers=0, tails=0, pages=0)
+    size = Size(brokers=1, edges=1, runs=0, sockets=0, streams=0, pollers=0, long_polls=0, tails=0, pages=0)
     async with World(directory, size, seed) as world:
         url, streams = world.cluster.url, world.cluster.streams
         for number in range(rounds):

@@ -21,6 +21,7 @@ from broker.jetstream import runs as broker_runs
 from broker.jetstream.api import Streams
 from broker.local.child_process import Child
 from tests.faults.checker import Acked, History, Mark, Stored, Told
+from tests.faults.http_viewers import LongPoller, StreamViewer
 from tests.faults.viewers import PageViewer, Poller, SocketViewer, TailViewer, Viewer, mark_of
 from tests.harness import publish, until
 
@@ -185,14 +186,19 @@ class Crowd:
     def __repr__(self) -> str:
         return f"<Crowd {len(self.viewers)} viewers of {len(self._runs)} runs>"
 
-    def gather(self, sockets: int, pollers: int, tails: int, pages: int, seed: int) -> None:
-        """Starts the viewers. Every other socket watches all runs; each other viewer watches one run."""
-        for number in range(sockets):
-            watched = self._runs if number % 2 else [self._pick(number // 2)]
-            rng = random.Random(f"{seed}-{number}")
-            self.start(SocketViewer(f"socket-{number}", watched, self._history, self._edges, rng))
+    def gather(
+        self, sockets: int, pollers: int, tails: int, pages: int, seed: int, *, streams: int = 0, long_polls: int = 0
+    ) -> None:
+        """Starts the viewers. Every other socket and stream watches all runs; each other viewer watches one run."""
+        for kind, name, count in ((SocketViewer, "socket", sockets), (StreamViewer, "stream", streams)):
+            for number in range(count):
+                watched = self._runs if number % 2 else [self._pick(number // 2)]
+                rng = random.Random(f"{seed}-{name}-{number}")
+                self.start(kind(f"{name}-{number}", watched, self._history, self._edges, rng))
         for number in range(pollers):
             self.start(Poller(f"poller-{number}", [self._pick(number)], self._history, self._edges))
+        for number in range(long_polls):
+            self.start(LongPoller(f"long-poll-{number}", [self._pick(number)], self._history, self._edges))
         for number in range(tails):
             edge = self._edges[number % len(self._edges)]
             source = ("--edge", edge) if number % 2 else ("--nats", self._nats_url)

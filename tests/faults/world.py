@@ -31,7 +31,10 @@ class Size(NamedTuple):
     events_per_s: float = 4.0
     """Rate of each run."""
     sockets: int = 50
+    streams: int = 6
+    """Streams of server-sent events."""
     pollers: int = 4
+    long_polls: int = 2
     tails: int = 2
     """Tails alternate between NATS and an edge."""
     pages: int = 1
@@ -143,7 +146,8 @@ class World:
             urls = [edge.url for edge in self.edges]
             self.crowd = Crowd(self.history, self.publishing.runs, urls, self.cluster.url)
             size = self.size
-            self.crowd.gather(size.sockets, size.pollers, size.tails, size.pages, self.seed)
+            counts = (size.sockets, size.pollers, size.tails, size.pages, self.seed)
+            self.crowd.gather(*counts, streams=size.streams, long_polls=size.long_polls)
             self._stack.push_async_callback(self.crowd.leave)
             await self.settled(time.monotonic(), within_s=60)
         except BaseException:

@@ -12,7 +12,7 @@ import pytest
 from tests.faults import kit
 from tests.faults.world import Size
 
-SIZE = Size(edges=2, runs=2, sockets=8, pollers=1, tails=1, pages=0)
+SIZE = Size(edges=2, runs=2, sockets=6, streams=2, pollers=1, long_polls=1, tails=1, pages=0)
 
 
 @pytest.mark.timeout(240)
