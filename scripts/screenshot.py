@@ -252,17 +252,21 @@ async def photograph_runs(camera: Camera, edge: str, running: str, **ended: str)
 
 
 async def photograph_an_outage(camera: Camera) -> None:
-    """Takes the screenshots of a page that has lost its edge: reconnecting, then polling."""
+    """Takes the screenshots of a page whose sockets fail: nothing else passes; then polls do; then streams do."""
     page = camera.page
-    await page.route("**/rpc/listTests*", lambda route: route.abort())
-    await page.route("**/events?*", lambda route: route.abort())
+    polls, streams = "**/rpc/listTests*", "**/events?*"
+    for address in (polls, streams):
+        await page.route(address, lambda route: route.abort())
     await camera.cut()
     await camera.connection_status("Reconnecting 3/10")
     await page.locator("#connection").click()
     await camera.take("reconnecting")
-    await page.unroute("**/rpc/listTests*")
+    await page.unroute(polls)
     await camera.connection_status("Polling")
     await camera.take("polling")
+    await page.unroute(streams)
+    await camera.connection_status("Live over HTTP")
+    await camera.take("streaming")
 
 
 async def main() -> None:

@@ -36,7 +36,7 @@ def python() -> str:
         item = getattr(testcast, name)
         if inspect.isclass(item) and issubclass(item, TestcastError):
             groups["Errors"].append(item)
-        elif item.__module__.startswith("agent_worker."):
+        elif item is testcast.HttpRun or item.__module__.startswith("agent_worker."):
             groups["Publishing a run"].append(item)
         else:
             groups["Following, listing, submitting"].append(item)

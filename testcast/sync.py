@@ -23,6 +23,7 @@ from agent_worker.publish import run as publishing
 from broker.contract import projects
 from broker.contract.errors import TestcastError
 from broker.contract.events import Event as PublishedEvent
+from broker.contract.handle import DEFAULT_PHASES
 from broker.contract.snapshot import ListStatus, Snapshot
 from testcast.client import broker_watch, rpc
 from testcast.client import http_run as over_http
@@ -90,7 +91,7 @@ class TestRun:
         title: str,
         game_url: str = "",
         worker: str | None = None,
-        phases: Sequence[str] = publishing.DEFAULT_PHASES,
+        phases: Sequence[str] = DEFAULT_PHASES,
         project: str = projects.DEFAULT,
         labels: Mapping[str, str] | None = None,
     ) -> TestRun:
@@ -105,7 +106,7 @@ class TestRun:
         test_id: str,
         *,
         worker: str | None = None,
-        phases: Sequence[str] = publishing.DEFAULT_PHASES,
+        phases: Sequence[str] = DEFAULT_PHASES,
     ) -> TestRun:
         """The next attempt at a run that exists; see `testcast.TestRun.join`."""
         return cls(publishing.TestRun.join(broker, test_id, worker=worker, phases=phases))
@@ -194,7 +195,7 @@ class HttpRun:
         *,
         title: str,
         game_url: str = "",
-        phases: Sequence[str] = over_http.DEFAULT_PHASES,
+        phases: Sequence[str] = DEFAULT_PHASES,
         project: str | None = None,
         labels: Mapping[str, str] | None = None,
         token: Token | None = None,
@@ -210,7 +211,7 @@ class HttpRun:
         test_id: str,
         *,
         after: int,
-        phases: Sequence[str] = over_http.DEFAULT_PHASES,
+        phases: Sequence[str] = DEFAULT_PHASES,
         token: Token | None = None,
     ) -> HttpRun:
         """A run that was begun before; see `testcast.HttpRun.resume`."""

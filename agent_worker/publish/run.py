@@ -18,9 +18,10 @@ from agent_worker.publish.run_statistics import RunStatistics as RunStatistics
 from agent_worker.publish.writer import History, Writer, read_history
 from broker import identity, tracing
 from broker.clock import now_ms
-from broker.contract import ids, projects
-from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, NotFound, TestcastError
-from broker.contract.events import PHASES, Event, Phase
+from broker.contract import handle, ids, projects
+from broker.contract.errors import AlreadyEnded, BrokerUnavailable, NotFound, TestcastError
+from broker.contract.events import Event, Phase
+from broker.contract.handle import DEFAULT_PHASES
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.standing import OF_A_PUBLISHER
@@ -31,9 +32,6 @@ OPEN_PATIENCE_S: Final = 10.0
 """For a run's first events to be stored: as long as a cluster takes to elect a leader."""
 CLOSE_PATIENCE_S: Final = 30.0
 """For events that are still to be stored when the block is left."""
-DEFAULT_PHASES: Final = ("Loading", "Discovering controls", "Exploring gameplay", "Evaluating")
-"""Titles of a run's phases where it is given no others. On the wire they are `phase1` to `phase4`."""
-_MAX_REASON_CHARS: Final = 1_000
 
 _log = logging.getLogger("testcast.run")
 
@@ -41,11 +39,6 @@ _log = logging.getLogger("testcast.run")
 def default_worker() -> str:
     """The name of an agent that was given none: `host-pid`."""
     return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def public_reason(error: BaseException) -> str:
-    """What viewers may read of `error`: the broker's address and its own words stay in the log."""
-    return (error.public_message if isinstance(error, TestcastError) else str(error)) or type(error).__name__
 
 
 class TestRun:
@@ -80,14 +73,12 @@ class TestRun:
         phases: Sequence[str] = DEFAULT_PHASES,
         timings: Timings | None = None,
     ) -> None:
-        if isinstance(phases, str) or not 1 <= len(phases) <= len(PHASES) or not all(each.strip() for each in phases):
-            raise BadInput(f"phases: expected 1 to {len(PHASES)} titles, got {phases!r}")
+        self.phases = handle.check_phases(phases)
+        """Titles of the run's phases, the first is phase 1."""
         self.test_id = ids.parse_test_id(test_id)
         self.worker = worker or default_worker()
         self.attempt = 0
         """Which try at the run this is, from 1; 0 until opened."""
-        self.phases = tuple(phases)
-        """Titles of the run's phases, the first is phase 1."""
         self._titles = {} if self.phases == DEFAULT_PHASES else {"phases": self.phases}
         self._broker = broker
         self._first = first
@@ -269,7 +260,7 @@ class TestRun:
                 if self._left:
                     return
                 if not box.ended and box.error is None:
-                    await self._fail_at_exit(error)
+                    await self.fail(*handle.failure(error))
                 else:
                     await box.flush()
         except TimeoutError:
@@ -283,14 +274,6 @@ class TestRun:
             _log.info("run %s: %s", self.test_id, refused)  # the exception that left the block is raised instead
         finally:
             await self._shut()
-
-    async def _fail_at_exit(self, error: BaseException | None) -> None:
-        if error is None:
-            await self.fail("The agent ended without a result", "no_result")
-        elif isinstance(error, Exception):
-            await self.fail(f"The agent failed: {public_reason(error)}", "agent_error")
-        else:
-            await self.fail("The agent was interrupted", "interrupted")
 
     async def _shut(self) -> None:
         for task in self._tasks:
@@ -321,9 +304,7 @@ class TestRun:
 
     async def phase(self, n: int, message: str | None = None) -> None:
         """The run enters its phase `n`, counted from 1; later events carry it. `message` replaces the phase's title."""
-        if not isinstance(n, int) or not 1 <= n <= len(self.phases):
-            raise BadInput(f"phase: expected 1 to {len(self.phases)}, got {n!r}")
-        self._phase = PHASES[n - 1]
+        self._phase = handle.phase_of(n, self.phases)
         self._timer.enter(self._phase, asyncio.get_running_loop().time())
         tracing.step(f"phase {n}", title=self.phases[n - 1])
         await self._tell("status", message or self.phases[n - 1], status="running", data=self._titles or None)
@@ -340,15 +321,13 @@ class TestRun:
         self, score: float, metrics: Mapping[str, object] | None = None, message: str | None = None
     ) -> None:
         """The score, 0 to 100, and the metrics behind it. Ends the run; returns when it is stored."""
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 100:
-            raise BadInput(f"score: expected 0 to 100, got {score!r}")
-        data = {"score": score, "metrics": dict(metrics or {})}
-        await self._tell("complete", message or f"Test complete! Score {score:g}/100", data=data, last=True)
+        said, data = handle.result(score, metrics, message)
+        await self._tell("complete", said, data=data, last=True)
         await self.flush()
 
     async def fail(self, message: str, code: str = "agent_error") -> None:
         """The run ends without a score, for the reason in `message`. Returns when it is stored."""
-        await self._tell("error", message[:_MAX_REASON_CHARS], status="failed", data={"code": code}, last=True)
+        await self._tell("error", message[: handle.MAX_REASON_CHARS], status="failed", data={"code": code}, last=True)
         await self.flush()
 
     async def hand_on(self, message: str = "Handed on: this worker is shutting down") -> None:

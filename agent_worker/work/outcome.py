@@ -9,9 +9,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple
 
-from agent_worker.publish.run import public_reason
 from agent_worker.publish.writer import History
 from broker.contract.errors import Fenced
+from broker.contract.handle import public_reason
 
 MAX_LOST_ATTEMPTS: Final = 3
 """After this many lost attempts the run itself is the likely cause. It is not tried again."""

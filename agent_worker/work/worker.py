@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from agent_worker.publish.outbox import encode
-from agent_worker.publish.run import DEFAULT_PHASES, TestRun
+from agent_worker.publish.run import TestRun
 from agent_worker.publish.run_statistics import RunStatistics, Timings
 from agent_worker.publish.writer import LOST_TO, History, Writer, read_history
 from agent_worker.work.lease import Lease
@@ -24,6 +24,7 @@ from broker.clock import now_ms
 from broker.contract import subjects
 from broker.contract.errors import BadInput, BrokerRefused, BrokerUnavailable, Fenced, NotThere
 from broker.contract.events import Event
+from broker.contract.handle import DEFAULT_PHASES
 from broker.jetstream import topology
 from broker.jetstream.api import Delivery
 from broker.jetstream.connection import Connection

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from xml.etree import ElementTree
 
@@ -16,6 +15,7 @@ import orjson
 
 from broker.contract.errors import MalformedEvent
 from broker.contract.events import check
+from broker.contract.moments import utc
 from broker.export.problems import Part, Problem, Problems, parts_of
 from broker.export.source import About, Source
 from broker.export.suite import FAILED, Case, Suite
@@ -73,7 +73,7 @@ def render(about: About, problems: Problems, checks: Sequence[Check] = (), tests
         "time": f"{_seconds(about):.3f}",
     }
     root = ElementTree.Element("testsuites", {"name": "testcast", **counts})
-    began = datetime.fromtimestamp((run.started_at or run.created_at) / 1000, UTC)
+    began = utc(run.started_at or run.created_at)
     suite = ElementTree.SubElement(
         root,
         "testsuite",
@@ -96,7 +96,7 @@ def _properties(about: About) -> Iterable[tuple[str, str]]:
     if run.game_url:
         yield "gameUrl", run.game_url
     yield "attempt", str(run.attempt)
-    yield "exportedAt", f"{datetime.fromtimestamp(about.exported_ms / 1000, UTC):%FT%TZ}"
+    yield "exportedAt", f"{utc(about.exported_ms):%FT%TZ}"
     for name, value in (run.labels or {}).items():
         yield f"label.{name}", value
     for name, value in (run.metrics if isinstance(run.metrics, dict) else {}).items():
@@ -131,8 +131,7 @@ def _run_case(about: About, suite: Suite) -> ElementTree.Element:
     elif run.list_status == "cancelled":
         _add(case, "skipped", "the run was cancelled")
     elif not run.ended:
-        at = datetime.fromtimestamp(about.exported_ms / 1000, UTC)
-        _add(case, "skipped", f"the run was {run.status} when this was written, {at:%F %T} UTC")
+        _add(case, "skipped", f"the run was {run.status} when this was written, {utc(about.exported_ms):%F %T} UTC")
     if run.message:
         ElementTree.SubElement(case, "system-out").text = _text(run.message)
     return case
@@ -154,9 +153,8 @@ def _part_case(part: Part) -> ElementTree.Element:
 
 def _problem_case(problem: Problem) -> ElementTree.Element:
     case = _case(_PROBLEMS, f"{problem.name}: {problem.text}"[:200])
-    at = datetime.fromtimestamp(min(problem.time_ms, 253_402_300_799_000) / 1000, UTC)
     times = "once" if problem.times == 1 else f"{problem.times} times"
-    said = f"{problem.text}\n{times}, first at {at:%F %T} UTC (event {problem.seq})"
+    said = f"{problem.text}\n{times}, first at {utc(problem.time_ms):%F %T} UTC (event {problem.seq})"
     _add(case, "failure", problem.text, type=problem.name).text = _text(said)
     return case
 

@@ -9,8 +9,6 @@ from typing import Final, NamedTuple
 
 from broker.clock import now_ms
 from broker.contract.errors import AlreadyEnded, BadInput, TestcastError
-from broker.jetstream import runs
-from broker.jetstream.event_log import JetStreamLog
 from broker.version import VERSION
 from testcast import config
 from testcast.cli import ci_report, commands
@@ -18,9 +16,8 @@ from testcast.cli.ci_report import Facts, Judgement
 from testcast.cli.commands import source_of
 from testcast.cli.follow import Follow
 from testcast.cli.new_file import check_new, new_file
-from testcast.cli.server import Server, connection, page_of
+from testcast.cli.server import Server, page_of
 from testcast.cli.terminal import Terminal
-from testcast.client.rpc import RpcClient
 from testcast.exit_codes import EXIT_LOST, exit_status
 
 _MAX_SUMMARY_BYTES: Final = 1 << 20
@@ -104,12 +101,7 @@ async def _follow(facts: Facts, wishes: Wishes, server: Server, terminal: Termin
 async def _cancel(test_id: str, server: Server, terminal: Terminal) -> None:
     """Ends a run that nobody waits for any more: it would keep an agent busy."""
     try:
-        if server.edge is not None:
-            async with RpcClient(server.edge) as rpc:
-                await rpc.call("cancelTest", testId=test_id)
-        else:
-            async with connection(server) as nats:
-                await runs.cancel(JetStreamLog(nats), test_id)
+        await commands.cancel(test_id, server)
     except AlreadyEnded:
         return
     except TestcastError as error:

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from broker.contract import snapshot as snapshots
-from broker.contract.events import Event as ContractEvent
 from broker.contract.snapshot import CANCELLED, Snapshot
 from broker.export.junit import Check, render
 from broker.export.problems import Problem, Problems, parts_of
@@ -65,18 +64,10 @@ class Facts:
         if not isinstance(item, Event):
             self._clear()
             return
-        event = ContractEvent(
-            type=item.type,
-            message=item.message,
-            timestamp=item.timestamp,
-            phase=item.phase,
-            status=item.status,
-            data=item.data,
-        )
         if self._snapshot is not None and item.seq <= self._snapshot.seq:
             return
-        self.problems.note(item.seq, event)
-        self._snapshot = snapshots.fold(self._snapshot, item.test_id, item.seq, event, item.timestamp)
+        self.problems.note(item.seq, item.published)
+        self._snapshot = snapshots.fold(self._snapshot, item.test_id, item.seq, item.published, item.timestamp)
         if phase := phase_number(item.phase):
             times = self._phases.setdefault(phase, [item.timestamp, item.timestamp])
             times[1] = item.timestamp

@@ -117,6 +117,21 @@ async def submitted(request: SubmitRequest, server: Server) -> str:
         return await runs.submit(JetStreamLog(nats), job)
 
 
+async def cancel(test_id: str, server: Server) -> None:
+    """Ends a run as cancelled.
+
+    Raises:
+        NotFound: there is no such run.
+        AlreadyEnded, EdgeRefused: it has ended.
+    """
+    if server.edge is not None:
+        async with RpcClient(server.edge) as rpc:
+            await rpc.call("cancelTest", testId=test_id)
+        return
+    async with connection(server) as nats:
+        await runs.cancel(JetStreamLog(nats), test_id)
+
+
 async def tail(request: TailRequest, server: Server, terminal: Terminal, *, as_json: bool) -> int:
     """Follows one run or all. Returns the exit status.
 

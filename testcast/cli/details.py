@@ -23,6 +23,7 @@ from broker.jetstream.scan import pages
 from testcast.cli import lines
 from testcast.cli.moments import ago, duration, full
 from testcast.cli.rows import status_word
+from testcast.cli.server import Server, connection
 from testcast.cli.terminal import Terminal
 from testcast.cli.text import printable
 from testcast.client.events import Event, from_edge, from_stored
@@ -85,6 +86,19 @@ async def over_edge(rpc: RpcClient, test_id: str, last_lines: int) -> Details:
         more = more and not (first is not None and not last_lines)
         position = {"after": answer["head"], "epoch": answer["epoch"]}
     return Details(snapshot, first, list(last))
+
+
+async def details_of(test_id: str, server: Server, last_lines: int) -> Details:
+    """Reads a run where the server has it.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    if server.edge is not None:
+        async with RpcClient(server.edge) as rpc:
+            return await over_edge(rpc, test_id, last_lines)
+    async with connection(server) as nats:
+        return await over_nats(JetStreamLog(nats), test_id, last_lines)
 
 
 def show_details(terminal: Terminal, details: Details, page: str | None) -> None:

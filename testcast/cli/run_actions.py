@@ -14,7 +14,7 @@ from broker.jetstream import runs, topology
 from broker.jetstream.event_log import JetStreamLog
 from testcast import config
 from testcast.cli import commands, lines
-from testcast.cli.details import Details, over_edge, over_nats, show_details
+from testcast.cli.details import Details, details_of, show_details
 from testcast.cli.names import resolve
 from testcast.cli.server import Server, connection, page_of
 from testcast.cli.terminal import Terminal
@@ -27,18 +27,10 @@ _OPEN_TIMEOUT_S = 10.0
 """For how long `open` waits for an edge; other commands only mention the page."""
 
 
-async def _details(test_id: str, server: Server, last_lines: int) -> Details:
-    if server.edge is not None:
-        async with RpcClient(server.edge) as rpc:
-            return await over_edge(rpc, test_id, last_lines)
-    async with connection(server) as nats:
-        return await over_nats(JetStreamLog(nats), test_id, last_lines)
-
-
 async def show(run: str, server: Server, terminal: Terminal, *, last_lines: int, as_json: bool) -> int:
     """Prints what is known of a run: facts, verdict, score, metrics, last lines; as JSON its snapshot."""
     test_id = await resolve(run, server)
-    details = await _details(test_id, server, last_lines)
+    details = await details_of(test_id, server, last_lines)
     if as_json:
         terminal.raw(details.snapshot.encode())
     else:
@@ -54,12 +46,7 @@ async def cancel(run: str, server: Server, terminal: Terminal, *, as_json: bool)
         AlreadyEnded, EdgeRefused: it has ended.
     """
     test_id = await resolve(run, server)
-    if server.edge is not None:
-        async with RpcClient(server.edge) as rpc:
-            await rpc.call("cancelTest", testId=test_id)
-    else:
-        async with connection(server) as nats:
-            await runs.cancel(JetStreamLog(nats), test_id)
+    await commands.cancel(test_id, server)
     if as_json:
         terminal.raw(orjson.dumps({"testId": test_id, "status": "cancelled"}))
     else:
@@ -73,7 +60,7 @@ async def rerun(run: str, server: Server, terminal: Terminal, *, follow: bool, a
     Raises:
         BadInput: nothing can be submitted: the run names no game.
     """
-    details = await _details(await resolve(run, server), server, 0)
+    details = await details_of(await resolve(run, server), server, 0)
     request = rerun_request(details)
     return await commands.submit(request, server, terminal, follow=follow, as_json=as_json)
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from broker.contract.errors import NotFound, TestcastError
+
+_PASSING_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504)
+"""The same request may succeed later: too early, too often, or the edge cannot at the moment."""
 
 
 class ConnectionLost(TestcastError):
@@ -20,7 +25,7 @@ class ConnectionLost(TestcastError):
 
 
 class EdgeRefused(TestcastError):
-    """The edge answered with an error. The same request fails again.
+    """The edge answered with an error. The same request fails again, unless it is `passing`.
 
     Attributes:
         code: the error code of the edge (`broker/PROTOCOL.md`).
@@ -35,6 +40,17 @@ class EdgeRefused(TestcastError):
     def by_caller(self) -> bool:
         """Whether the request is at fault, not the edge."""
         return self.status in (400, 404, 413, 422, 4400, 4404)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status in _PASSING_STATUSES
+
+
+def give_up_unless_passing(error: Exception) -> None:
+    """Raises a refusal that another try does not cure; for `broker.retry.retry`."""
+    if isinstance(error, EdgeRefused) and not error.passing:
+        raise error
 
 
 def refused(code: str, message: str, status: int, test_id: str | None = None) -> TestcastError:

@@ -44,7 +44,19 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ends(self) -> Verdict | None:
         """How this event ends its run, None when it does not."""
-        return messages.Event(type=self.type, message=self.message, timestamp=self.timestamp, status=self.status).end
+        return self.published.end
+
+    @property
+    def published(self) -> messages.Event:
+        """The event as its agent has published it, without the run and the position."""
+        return messages.Event(
+            type=self.type,
+            message=self.message,
+            timestamp=self.timestamp,
+            phase=self.phase,
+            status=self.status,
+            data=self.data,
+        )
 
     def field(self, name: str) -> Any:
         """`data[name]`, or None when `data` is not an object or has no such field."""

@@ -17,22 +17,22 @@ from typing import Any, Final, Self
 import orjson
 
 from broker.clock import now_ms
-from broker.contract import ids
+from broker.contract import handle, ids
 from broker.contract.batch import MAX_BATCH_EVENTS
 from broker.contract.errors import AlreadyEnded, BadInput, TestcastError
-from broker.contract.events import PHASES, Event, EventType, Phase
+from broker.contract.events import Event, EventType, Phase
+from broker.contract.handle import DEFAULT_PHASES
 from broker.identity import new_test_id
-from testcast.client.backoff import delay_s
-from testcast.client.errors import ConnectionLost, EdgeRefused
+from broker.retry import Backoff, retry
+from testcast.client.errors import ConnectionLost, EdgeRefused, give_up_unless_passing
 from testcast.client.rpc import RpcClient
 from testcast.client.token import Token
 
-DEFAULT_PHASES: Final = ("Loading", "Discovering controls", "Exploring gameplay", "Evaluating")
 PATIENCE_S: Final = 60.0
 """How long an edge may be away while events are to be stored."""
-_LATER: Final = ("too_many_requests", "storage_full", "busy")
-"""Refusals that are worth another attempt."""
-_MAX_REASON_CHARS: Final = 1_000
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 8.0
+"""Between two tries: `PATIENCE_S` has room for ten."""
 
 
 class HttpRun:
@@ -60,15 +60,13 @@ class HttpRun:
         phases: Sequence[str] = DEFAULT_PHASES,
         token: Token | None = None,
     ) -> None:
-        if isinstance(phases, str) or not 1 <= len(phases) <= len(PHASES) or not all(each.strip() for each in phases):
-            raise BadInput(f"phases: expected 1 to {len(PHASES)} titles, got {phases!r}")
         self.test_id = test_id
         """The test id; empty until a new run is opened."""
         self.position = after
         """Sequence of the run's newest event."""
         self.ended = False
         """`complete` or `fail` was called."""
-        self.phases = tuple(phases)
+        self.phases = handle.check_phases(phases)
         """Titles of the run's phases, the first is phase 1."""
         self._begin = begin
         self._rpc = RpcClient(edge, token)
@@ -140,27 +138,16 @@ class HttpRun:
     ) -> None:
         try:
             if not self.ended:
-                await self._fail_at_exit(error)
+                await self.fail(*handle.failure(error))
         except TestcastError:
             if error is None:
                 raise
         finally:
             await self._rpc.__aexit__(None, None, None)
 
-    async def _fail_at_exit(self, error: BaseException | None) -> None:
-        if error is None:
-            await self.fail("The agent ended without a result", "no_result")
-        elif isinstance(error, Exception):
-            reason = error.public_message if isinstance(error, TestcastError) else str(error)
-            await self.fail(f"The agent failed: {reason or type(error).__name__}", "agent_error")
-        else:
-            await self.fail("The agent was interrupted", "interrupted")
-
     async def phase(self, n: int, message: str | None = None) -> None:
         """The run enters its phase `n`, counted from 1; later events carry it. `message` replaces the phase's title."""
-        if not isinstance(n, int) or not 1 <= n <= len(self.phases):
-            raise BadInput(f"phase: expected 1 to {len(self.phases)}, got {n!r}")
-        self._phase = PHASES[n - 1]
+        self._phase = handle.phase_of(n, self.phases)
         await self.publish(self._event("status", message or self.phases[n - 1], status="running"))
 
     async def progress(self, message: str, **data: object) -> None:
@@ -175,14 +162,13 @@ class HttpRun:
         self, score: float, metrics: Mapping[str, object] | None = None, message: str | None = None
     ) -> None:
         """The score, 0 to 100, and the metrics behind it. Ends the run."""
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 100:
-            raise BadInput(f"score: expected 0 to 100, got {score!r}")
-        data = {"score": score, "metrics": dict(metrics or {})}
-        await self.publish(self._event("complete", message or f"Test complete! Score {score:g}/100", data=data))
+        said, data = handle.result(score, metrics, message)
+        await self.publish(self._event("complete", said, data=data))
 
     async def fail(self, message: str, code: str = "agent_error") -> None:
         """The run ends without a score, for the reason in `message`."""
-        await self.publish(self._event("error", message[:_MAX_REASON_CHARS], status="failed", data={"code": code}))
+        said = message[: handle.MAX_REASON_CHARS]
+        await self.publish(self._event("error", said, status="failed", data={"code": code}))
 
     async def publish(self, *events: Event) -> None:
         """Publishes any events as they are, in order. Only the last may end the run."""
@@ -220,18 +206,12 @@ class HttpRun:
         """
         if not self.test_id:
             raise RuntimeError("this HttpRun is not open: use it inside `async with`")
-        key, after, failures = new_test_id(), self.position, 0
-        given_up = asyncio.get_running_loop().time() + PATIENCE_S
-        while True:
-            try:
-                stored = await self._rpc.call(
-                    "publishEvents", testId=self.test_id, events=shapes, key=key, afterSeq=after
-                )
-                self.position = int(stored["seq"])
-                return
-            except (ConnectionLost, EdgeRefused) as error:
-                later = isinstance(error, ConnectionLost) or error.code in _LATER
-                if not later or asyncio.get_running_loop().time() >= given_up:
-                    raise
-                failures += 1
-            await asyncio.sleep(delay_s(failures, self._rng.random()))
+        batch = {"testId": self.test_id, "events": shapes, "key": new_test_id(), "afterSeq": self.position}
+        stored = await retry(
+            lambda: self._rpc.call("publishEvents", **batch),
+            on=(ConnectionLost, EdgeRefused),
+            within_s=PATIENCE_S,
+            backoff=Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, self._rng),
+            on_failure=give_up_unless_passing,
+        )
+        self.position = int(stored["seq"])

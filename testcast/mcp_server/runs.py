@@ -9,22 +9,19 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from broker.contract import events as messages
 from broker.contract.errors import BadInput
 from broker.contract.frames import Frame
 from broker.contract.snapshot import Snapshot
 from broker.export.problems import Problem, Problems
-from broker.jetstream import runs
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.frame_store import FrameStore
 from broker.jetstream.run_source import open_run
-from testcast.cli.commands import SubmitRequest, submitted
-from testcast.cli.details import Details, over_edge, over_nats
+from testcast.cli.commands import SubmitRequest, cancel, submitted
+from testcast.cli.details import Details, details_of
 from testcast.cli.listing import EdgeSource, NatsSource, Selection
 from testcast.cli.names import resolve
 from testcast.cli.server import Server, connection, page_of
 from testcast.cli.targets import parse_run
-from testcast.client.events import Event
 from testcast.client.rpc import RpcClient
 from testcast.client.tail import Tail
 from testcast.client.watch import Watch
@@ -103,12 +100,7 @@ class Runs:
 
     async def cancel(self, test_id: str) -> None:
         """Ends a run as cancelled."""
-        if self._server.edge is not None:
-            async with RpcClient(self._server.edge) as rpc:
-                await rpc.call("cancelTest", testId=test_id)
-            return
-        async with connection(self._server) as nats:
-            await runs.cancel(JetStreamLog(nats), test_id)
+        await cancel(test_id, self._server)
 
     async def snapshot(self, test_id: str, *, ended: bool = False) -> Snapshot:
         """A run as it is now.
@@ -117,8 +109,7 @@ class Runs:
             ended: it is known to have ended; an edge that has not folded the end yet is asked again for a while.
         """
         if self._server.edge is None:
-            async with connection(self._server) as nats:
-                return (await over_nats(JetStreamLog(nats), test_id, 0)).snapshot
+            return (await details_of(test_id, self._server, 0)).snapshot
         given_up = asyncio.get_running_loop().time() + _FOLDED_WITHIN_S
         async with RpcClient(self._server.edge) as rpc:
             while True:
@@ -140,15 +131,10 @@ class Runs:
 
     async def whole(self, test_id: str) -> Whole:
         """A run with its events, and the problems that they report."""
-        if self._server.edge is not None:
-            async with RpcClient(self._server.edge) as rpc:
-                details = await over_edge(rpc, test_id, _ALL_EVENTS)
-        else:
-            async with connection(self._server) as nats:
-                details = await over_nats(JetStreamLog(nats), test_id, _ALL_EVENTS)
+        details = await details_of(test_id, self._server, _ALL_EVENTS)
         problems = Problems()
         for event in details.last:
-            problems.note(event.seq, _as_published(event))
+            problems.note(event.seq, event.published)
         return Whole(details, problems.found, problems.more)
 
     async def pictures(self, test_id: str, at: Sequence[tuple[int, str]], most: int) -> list[Picture]:
@@ -209,14 +195,3 @@ def chosen(frames: Sequence[Frame], at: Sequence[tuple[int, str]], most: int) ->
         on_the_way = frames[(n + 1) * len(frames) // (left + 1) - 1]
         found.setdefault(on_the_way.number, (on_the_way, "on the way"))
     return list(found.values())
-
-
-def _as_published(event: Event) -> messages.Event:
-    return messages.Event(
-        type=event.type,
-        message=event.message,
-        timestamp=event.timestamp,
-        phase=event.phase,
-        status=event.status,
-        data=event.data,
-    )

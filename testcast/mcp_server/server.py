@@ -111,7 +111,7 @@ class Tools:
         project: Annotated[str, Field(description="Who may see the run; usually left empty.")] = "",
         labels: Annotated[dict[str, str] | None, Field(description="To find it by, such as commit=abc.")] = None,
         wait_seconds: Annotated[_Seconds, Field(description="Follow it for so long; 0: return at once.")] = 0.0,
-    ) -> Annotated[CallToolResult, shapes.Submitted]:
+    ) -> Annotated[CallToolResult, shapes.Followed]:
         """Test a web game: an agent opens it in a real browser, finds its controls, plays and scores it."""
         request = SubmitRequest(
             complete_game_url(game_url), title or None, budget_seconds, seed, project or None, labels or {}
@@ -126,7 +126,7 @@ class Tools:
             int | None, Field(ge=0, description="`position` of an earlier answer, to go on there.")
         ] = None,
         wait_seconds: Annotated[_Seconds, Field(description="Return then, if the run has not ended.")] = WAIT_S,
-    ) -> Annotated[CallToolResult, shapes.Submitted]:
+    ) -> Annotated[CallToolResult, shapes.Followed]:
         """Wait for a run to end, for a bounded time, and return its state and what has happened.
 
         It tells its progress meanwhile. If `run.ended` is false in the answer, call it again with `after`.
@@ -188,7 +188,7 @@ class Tools:
                 seen.position = source.position or seen.position
         snapshot = await self._runs.snapshot(test_id, ended=seen.ended)
         run = shapes.run(snapshot, await self._runs.page(test_id), now_ms())
-        answer = shapes.Submitted(
+        answer = shapes.Followed(
             run=run,
             lines=shapes.lines(seen.events),
             lines_left_out=seen.count - len(seen.events),
@@ -235,7 +235,7 @@ def _next(run: shapes.Run, position: int) -> str:
 
 
 def _progress(event: Event) -> str:
-    phase = "" if event.phase is None else f"phase {event.phase[-1]} of 4: "
+    phase = "" if event.phase is None else f"phase {event.phase[-1]}: "
     return f"{phase}{shapes.text(event.message, 200)}"
 
 

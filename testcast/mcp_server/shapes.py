@@ -35,7 +35,7 @@ class Run(BaseModel):
     status: str = Field(description="queued, running, completed, failed or cancelled.")
     ended: bool = Field(description="Nothing more will happen to the run.")
     score: float | None = Field(default=None, description="0 to 100; only of a completed run.")
-    phase: int | None = Field(default=None, description="1 load, 2 discover controls, 3 explore, 4 evaluate.")
+    phase: int | None = Field(default=None, description="1 to 4; of a game: load, find controls, explore, evaluate.")
     title: str
     game_url: str
     message: str = Field(description="The newest line of the run.")
@@ -87,8 +87,8 @@ class Shot(BaseModel):
     why: str
 
 
-class Submitted(BaseModel):
-    """A game that was submitted, and its run as far as it was waited for."""
+class Followed(BaseModel):
+    """A run, as far as it was followed."""
 
     notice: str = NOTICE
     run: Run

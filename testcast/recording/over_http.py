@@ -12,13 +12,15 @@ import secrets
 from typing import Any, Final
 
 import msgspec
+import orjson
 
 from agent_worker.publish.run import default_worker
 from broker.clock import now_ms
 from broker.contract.errors import BadInput, Fenced, NotFound, TestcastError
 from broker.contract.events import Event
-from broker.retry import Backoff
-from testcast.client.errors import ConnectionLost, EdgeRefused
+from broker.retry import Backoff, retry
+from testcast.client.errors import ConnectionLost, EdgeRefused, give_up_unless_passing
+from testcast.client.events import from_edge
 from testcast.client.rpc import RpcClient
 from testcast.recording.sinks import About
 
@@ -28,7 +30,6 @@ QUIET_S: Final = 10.0
 """Without an event for so long, an empty one is a sign of life. After 25 s the run would be marked stalled."""
 ALIVE: Final = "alive"
 """Type of that event. Readers pass over types that they do not know."""
-_LATER_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504)
 
 
 class OverHttp:
@@ -136,12 +137,10 @@ class OverHttp:
         more = True
         while more:
             page = await self._insist("getEvents", testId=self.test_id, after=self._head, epoch=self._epoch, limit=200)
-            events: list[dict[str, Any]] = page["events"]
-            for each in events:
-                data = each.get("data") if isinstance(each.get("data"), dict) else {}
-                if _ends(each):
-                    raise self._end(Fenced(f"the run has ended: {each.get('message')}", "ended"))
-                if each.get("type") == "status" and isinstance(data, dict) and data.get("attempt") not in (None, 1):
+            for event in filter(None, map(from_edge, map(orjson.dumps, page["events"]))):
+                if event.ends is not None:
+                    raise self._end(Fenced(f"the run has ended: {event.message}", "ended"))
+                if event.type == "status" and event.field("attempt") not in (None, 1):
                     raise self._end(Fenced("another worker has taken the run over", "attempt"))
             self._head = max(self._head, int(page["head"]))
             more = bool(page.get("more"))
@@ -165,20 +164,19 @@ class OverHttp:
 
     async def _insist(self, method: str, **params: Any) -> dict[str, Any]:
         """Calls a method again and again while nothing answers, or the edge asks to come back later."""
-        backoff = Backoff(rng=random.Random())
-        while True:
-            try:
-                answer = await self._rpc.call(method, **params)
-            except ConnectionLost as lost:
-                self.trouble = lost.message
-            except EdgeRefused as refused:
-                if refused.status not in _LATER_STATUSES:
-                    raise
-                self.trouble = refused.message
-            else:
-                self.trouble = ""
-                return answer
-            await asyncio.sleep(backoff.next())
+
+        def wait(error: Exception) -> None:
+            give_up_unless_passing(error)
+            self.trouble = str(error)
+
+        answer = await retry(
+            lambda: self._rpc.call(method, **params),
+            on=(ConnectionLost, EdgeRefused),
+            backoff=Backoff(rng=random.Random()),
+            on_failure=wait,
+        )
+        self.trouble = ""
+        return answer
 
     def _end(self, error: TestcastError) -> TestcastError:
         self.pending = 0
@@ -186,8 +184,3 @@ class OverHttp:
             self._over = error
             self._is_over.set()
         return error
-
-
-def _ends(event: dict[str, Any]) -> bool:
-    kind, status = event.get("type"), event.get("status")
-    return kind == "complete" or (kind in ("status", "error") and status in ("completed", "failed"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent_worker.publish.run import DEFAULT_PHASES, TestRun
+from agent_worker.publish.run import TestRun
 from broker.contract import projects
 from broker.contract.errors import BrokerUnavailable, LoginRefused, TestcastError
 from broker.contract.events import Event
+from broker.contract.handle import DEFAULT_PHASES
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.standing import OF_A_PUBLISHER

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import cache
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 import jsonschema
@@ -19,18 +19,7 @@ from tests.conftest import MakeEdge, Stack
 from tests.contract_check import check_control
 from tests.fuzz import UNLIMITED, fuzz, prepare, with_ids
 from tests.harness import NO_SUCH_TEST, Reader, begin, is_event, publish, say, store_picture
-
-SCHEMAS: Final = Path(__file__).resolve().parents[2] / "broker" / "schemas"
-
-
-@cache
-def document(name: str) -> Any:
-    return json.loads((SCHEMAS / name).read_text("utf-8"))
-
-
-@cache
-def validator(name: str) -> Any:
-    return jsonschema.Draft202012Validator(document(name))
+from tests.schema_files import document, validator
 
 
 def check_message(message: dict[str, Any]) -> None:
@@ -140,7 +129,7 @@ async def test_schemathesis_finds_no_answer_that_is_not_documented(
     """A few requests of each kind for each operation; `make fuzz` asks for minutes."""
     edge = await make_edge(**UNLIMITED)
     test_ids = await prepare(nats_server.url)
-    openapi = with_ids(json.loads((SCHEMAS / "openapi.json").read_text("utf-8")), test_ids)
+    openapi = with_ids(deepcopy(document("openapi.json")), test_ids)
     status, said = await asyncio.to_thread(fuzz, edge.url, openapi, 1, 1, tmp_path)
     assert status == 0, said
     assert "ERROR" not in edge.log.read_text("utf-8")

@@ -23,7 +23,7 @@ async def test_everything_once_in_both_forms(stack: Stack) -> None:
 
 
 async def test_an_answer_that_is_lost_stores_nothing_twice(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_run, "delay_s", lambda _failures, _chance: 0.01)
+    monkeypatch.setattr(http_run, "_FIRST_PAUSE_S", 0.01)
     call = RpcClient.call
     lost: list[dict[str, Any]] = []
 

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from broker.jetstream import stream_config
 from contract.declarations import with_declarations
 from contract.openapi import as_route
 from contract.tables import with_tables
+from tests.schema_files import SCHEMAS, document, validator
 from ws_edge.api.app import routes
 from ws_edge.api.methods import METHODS
 from ws_edge.api.reference import rendered
@@ -35,18 +35,7 @@ from ws_edge.config import EdgeConfig
 from ws_edge.transport.requests import parse_message
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-SCHEMAS: Final = ROOT / "broker" / "schemas"
 ID: Final = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
-
-
-@cache
-def document(name: str) -> Any:
-    return json.loads((SCHEMAS / name).read_text("utf-8"))
-
-
-@cache
-def validator(name: str) -> Any:
-    return jsonschema.Draft202012Validator(document(name))
 
 
 # -- they are what the code generates, and well-formed --------------------------------------------------------------

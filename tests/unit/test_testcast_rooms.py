@@ -12,7 +12,8 @@ MAY_IMPORT = {
     "client": {"client"},
     "local": {"client", "local"},
     "recording": {"client", "recording"},
-    "cli": {"client", "local", "recording", "cli"},
+    "cli": {"client", "local", "recording", "mcp_server", "cli"},
+    "mcp_server": {"client", "cli", "mcp_server"},
 }
 """Room -> the rooms that its files may import. `config` and `exit_codes` stand above the rooms."""
 

@@ -14,11 +14,10 @@ from broker.contract.errors import BadInput, BrokerUnavailable, NotFound, Testca
 from broker.contract.projects import parse_project
 from broker.contract.snapshot import Snapshot
 from broker.contract.url_policy import GameUrlRefused, check_game_url
-from ws_edge.access import Action, Principal, audit
+from ws_edge.access import Action, Principal
 from ws_edge.api import quotas, rpc
 from ws_edge.api.badge_svg import shown, svg, verdict_of
-from ws_edge.api.http_cache import if_none_match, matches
-from ws_edge.api.outside import address_of
+from ws_edge.api.http_cache import for_a_while, if_none_match, matches
 from ws_edge.node import Node
 from ws_edge.response_headers import RESOURCE_POLICY
 from ws_edge.views.listing import Game, RunList, Wanted
@@ -49,12 +48,7 @@ async def badge(request: Request) -> Response:
         await rpc.authorize(node, principal, Action.LIST, None)
         return _answer(node, request, node.runs_of(principal), params)
     except TestcastError as error:
-        error = quotas.judged(node, request, error)
-        if error.code in rpc.REFUSALS:
-            subject = "unknown" if principal is None else principal.subject
-            audit.refused(Action.LIST, error.code, subject=subject, address=address_of(node.config, request))
-        after = getattr(error, "retry_after_s", None)
-        return rpc.error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+        return rpc.refusal(request, error, Action.LIST, principal)
 
 
 def _params(request: Request) -> _Params:
@@ -81,8 +75,8 @@ def _answer(node: Node, request: Request, seen: RunList, params: _Params) -> Res
     title = f"{params.label}: {verdict.text}" if run is None else f"{run.title}: {verdict.text}"
     picture = svg(params.label, verdict, shown(title))
     etag = f'"{hashlib.blake2b(picture.encode(), digest_size=12).hexdigest()}"'
-    whose = "private" if node.config.access.enabled else "public"
-    headers = {"etag": etag, "cache-control": f"{whose}, max-age={_FRESH_S}", RESOURCE_POLICY: "cross-origin"}
+    control = for_a_while(_FRESH_S, private=node.config.access.enabled)
+    headers = {"etag": etag, "cache-control": control, RESOURCE_POLICY: "cross-origin"}
     if matches(if_none_match(request.scope["headers"]), etag):
         return Response(status_code=304, headers=headers)
     return Response(picture, headers=headers, media_type="image/svg+xml")

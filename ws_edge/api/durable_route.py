@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from broker.contract.errors import BadInput, NotFound, TestcastError
+from broker.contract.errors import NotFound, TestcastError
 from broker.contract.position import Position
 from ws_edge.access import Principal
 from ws_edge.api import event_route
@@ -31,6 +31,7 @@ from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.encoding.event_stream import MEDIA_TYPE, one_line
 from ws_edge.fanout.poll import MAX_EVENTS, Answer
 from ws_edge.node import Node
+from ws_edge.transport.stream_request import malformed
 
 PATH: Final = "/ds/tests/{test_id}"
 EXPOSED: Final = ["stream-next-offset", "stream-cursor", "stream-up-to-date", "stream-closed", "etag"]
@@ -234,20 +235,16 @@ def _asked(request: Request) -> _Asked:
     query = request.query_params
     live, offsets = query.get("live"), query.getlist("offset")
     if live not in (None, "long-poll", "sse"):
-        raise _malformed(f"live: {live[:40]!r} is none of long-poll, sse")
+        raise malformed(f"live: {live[:40]!r} is none of long-poll, sse")
     if len(offsets) > 1:
-        raise _malformed("offset: given more than once")
+        raise malformed("offset: given more than once")
     if live is not None and not offsets:
-        raise _malformed(f"offset: needed with live={live}; -1 is the start, now is the end")
+        raise malformed(f"offset: needed with live={live}; -1 is the start, now is the end")
     offset = offsets[0] if offsets else _START
     found = _OFFSET.fullmatch(offset)
     if found is None and offset not in (_START, _NOW):
-        raise _malformed(f"offset: {offset[:60]!r} is none that this server has given")
+        raise malformed(f"offset: {offset[:60]!r} is none that this server has given")
     cursor = query.get("cursor", "")
     given = int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) <= 15 else 0
     position = None if found is None else Position(found[1], int(found[2]))
     return _Asked(live, position, offset == _NOW, given)  # type: ignore[arg-type]  # one of the three, as checked
-
-
-def _malformed(message: str) -> BadInput:
-    return BadInput(message, code="invalid_params")

@@ -17,11 +17,11 @@ from starlette.responses import Response
 from broker.contract.errors import BadInput, TestcastError
 from broker.contract.ids import parse_test_id
 from broker.contract.position import Position
-from ws_edge.access import Action, Principal, audit
+from ws_edge.access import Action, Principal
 from ws_edge.api import quotas, rpc
 from ws_edge.api.export import Proof
-from ws_edge.api.http_cache import if_none_match, matches
-from ws_edge.api.outside import address_of, limited_address_of
+from ws_edge.api.http_cache import for_a_while, for_good, if_none_match, matches
+from ws_edge.api.outside import limited_address_of
 from ws_edge.encoding.event_stream import MEDIA_TYPE
 from ws_edge.fanout.poll import MAX_EVENTS, Answer
 from ws_edge.node import Node
@@ -29,10 +29,8 @@ from ws_edge.transport.stream_request import accepts_stream
 
 PATH: Final = "/tests/{test_id}/events"
 MAX_WAIT_S: Final = 30.0
-_FRESH_S: Final = 7 * 24 * 3600
-"""How long a cache may keep what never changes: as long as the stream does, unless an operator has set another time."""
 _SHORT_S: Final = 60
-"""And a stretch that has grown since: whoever gets it asks on from its end."""
+"""How long a cache may keep a stretch that may have grown: whoever gets it asks on from its end."""
 T = TypeVar("T")
 
 
@@ -97,13 +95,8 @@ async def answered(request: Request, make: Callable[[Node, Request, str, Princip
     except ClientGone:
         return Response(status_code=204)
     except TestcastError as error:
-        error = quotas.judged(node, request, error)
-        if error.code in rpc.REFUSALS:
-            subject, address = "unknown" if who is None else who.subject, address_of(node.config, request)
-            audit.refused(Action.WATCH, error.code, subject=subject, address=address, test_id=test_id)
-        after = getattr(error, "retry_after_s", None)
         status = 503 if isinstance(error, ViewersFull) else None
-        return rpc.error_response(error.code, error.public_message, status, details=error.details, retry_after_s=after)
+        return rpc.refusal(request, error, Action.WATCH, who, test_id, status=status)
 
 
 async def poll(
@@ -174,10 +167,10 @@ def cache_control(node: Node, answer: Answer, asked: Position | None) -> str:
     several right ones: who gets it later asks on from its end.
     """
     named = asked is not None and asked.epoch == answer.epoch and answer.outcome == "recovered"
-    whose = "private" if node.config.access.enabled else "public"
+    private = node.config.access.enabled
     if named and answer.immutable:
-        return f"{whose}, max-age={_FRESH_S}, immutable"
-    return f"{whose}, max-age={_SHORT_S}" if named and answer.events else "no-store"
+        return for_good(private=private)
+    return for_a_while(_SHORT_S, private=private) if named and answer.events else "no-store"
 
 
 def closing(node: Node) -> dict[str, str]:

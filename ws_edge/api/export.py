@@ -37,10 +37,10 @@ from broker.export.source import (
 )
 from broker.jetstream.run_source import open_run
 from broker.log import RateLimited
-from ws_edge.access import Action, NotAuthenticated, Principal, Undecided, audit
+from ws_edge.access import Action, NotAuthenticated, Principal, Undecided
 from ws_edge.access.records import proofs_of, shared_run
 from ws_edge.api import quotas, rpc
-from ws_edge.api.outside import address_of, limited_address_of
+from ws_edge.api.outside import limited_address_of
 from ws_edge.node import Node
 from ws_edge.response_headers import NOT_A_PAGE, POLICY
 from ws_edge.transport.buckets import TooManyRequests
@@ -53,8 +53,6 @@ takes it."""
 _EACH: Final = 2
 """Of these for one address, and for one principal: who takes nothing holds up no one else."""
 _RETRY_AFTER_S: Final = 5
-_REFUSALS: Final = frozenset({"unauthenticated", "forbidden", "not_found"})
-"""Codes that go to the audit log."""
 _log: Final = RateLimited(logging.getLogger("testcast.edge"), per_s=1.0)
 
 
@@ -116,13 +114,7 @@ class Exports:
             await rpc.authorize(node, who, Action.WATCH, test_id)
             return await self._answer(node, request, asked, who)
         except TestcastError as error:
-            error = quotas.judged(node, request, error)
-            if error.code in _REFUSALS:
-                subject = "unknown" if who is None else who.subject
-                address = address_of(node.config, request)
-                audit.refused(Action.WATCH, error.code, subject=subject, address=address, test_id=test_id)
-            after = getattr(error, "retry_after_s", None)
-            return rpc.error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+            return rpc.refusal(request, error, Action.WATCH, who, test_id)
 
     async def _answer(self, node: Node, request: Request, asked: Asked, who: Principal) -> Response:
         keys = _keys(node, request, who)

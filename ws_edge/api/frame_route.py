@@ -10,14 +10,11 @@ from starlette.responses import Response
 from broker.contract import ids
 from broker.contract.errors import TestcastError
 from broker.contract.frames import MalformedFrame
-from ws_edge.access import Action, Principal, audit
+from ws_edge.access import Action, Principal
 from ws_edge.api import quotas, rpc
-from ws_edge.api.http_cache import if_none_match, matches
-from ws_edge.api.outside import address_of
+from ws_edge.api.http_cache import for_good, if_none_match, matches
 from ws_edge.node import Node
 
-_FRESH_S: Final = 7 * 24 * 3600
-"""How long a cache may keep a picture: as long as the stream does, unless an operator has set another time."""
 _MAX_DIGITS: Final = 16
 
 
@@ -35,14 +32,7 @@ async def picture(request: Request) -> Response:
     except MalformedFrame as error:
         return rpc.error_response(error.code, error.public_message, 422)
     except TestcastError as error:
-        error = quotas.judged(node, request, error)
-        if error.code in rpc.REFUSALS:
-            subject = "unknown" if principal is None else principal.subject
-            audit.refused(
-                Action.WATCH, error.code, subject=subject, address=address_of(node.config, request), test_id=test_id
-            )
-        after = getattr(error, "retry_after_s", None)
-        return rpc.error_response(error.code, error.public_message, details=error.details, retry_after_s=after)
+        return rpc.refusal(request, error, Action.WATCH, principal, test_id)
 
 
 async def _answer(node: Node, request: Request, test_id: str) -> Response:
@@ -52,8 +42,7 @@ async def _answer(node: Node, request: Request, test_id: str) -> Response:
     if found is None:
         return rpc.error_response("not_found", "the test has no such picture, or it is not kept any more")
     etag = f'"{found.frame.number}"'
-    whose = "private" if node.config.access.enabled else "public"
-    headers = {"etag": etag, "cache-control": f"{whose}, max-age={_FRESH_S}, immutable"}
+    headers = {"etag": etag, "cache-control": for_good(private=node.config.access.enabled)}
     if matches(if_none_match(request.scope["headers"]), etag):
         return Response(status_code=304, headers=headers)
     return Response(found.jpeg, headers=headers, media_type="image/jpeg")  # uvicorn leaves it out for HEAD

@@ -1,4 +1,4 @@
-"""Conditional requests: whether a client already has the answer (RFC 9110, 13.1.2). Pure."""
+"""What caches may keep, and whether a client already has the answer (RFC 9111, 5.2; RFC 9110, 13.1.2). Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ from typing import Final
 
 _MEMBER: Final = re.compile(rb'[ \t]*+(?:(?:W/)?("[\x21\x23-\x7e\x80-\xff]*+"))?[ \t]*+(?:,|\Z)')
 """One member of a list of entity tags, with the comma behind it. Empty members are legal (RFC 9110, 5.6.1.2)."""
+_KEPT_S: Final = 7 * 24 * 3600
+"""How long a cache may keep what never changes: as long as the stream does, unless an operator has set another time."""
+
+
+def for_a_while(max_age_s: int, *, private: bool) -> str:
+    """`Cache-Control` of an answer that may be that old.
+
+    Args:
+        private: it depends on who asks, so no cache that others share may keep it.
+    """
+    return f"{'private' if private else 'public'}, max-age={max_age_s}"
+
+
+def for_good(*, private: bool) -> str:
+    """`Cache-Control` of what never changes."""
+    return f"{for_a_while(_KEPT_S, private=private)}, immutable"
 
 
 def matches(if_none_match: str | bytes, etag: str | bytes) -> bool:

@@ -58,7 +58,7 @@ def page() -> bytes:
 
 def rendered(openapi: Node) -> str:
     """An OpenAPI document as a page. Pure."""
-    pieces = [_HEAD, *_contents(openapi), '<div class="api-text">', *_top(openapi)]
+    pieces = [_HEAD, '<div class="api-text">', *_top(openapi), "</div>", *_contents(openapi), '<div class="api-text">']
     for tag in openapi["tags"]:
         operations = list(_operations(openapi, tag["name"]))
         if operations:

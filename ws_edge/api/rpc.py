@@ -201,6 +201,31 @@ def _response(request: Request, answer: Answer) -> Response:
     return response
 
 
+def refusal(
+    request: Request,
+    error: TestcastError,
+    action: Action,
+    who: Principal | None,
+    test_id: str | None = None,
+    *,
+    status: int | None = None,
+) -> Response:
+    """The answer of a route that has met an error. The audit log is told where it means that the caller may not.
+
+    Args:
+        action: what was asked for.
+        who: asks; None: that was not known yet.
+        status: the HTTP status; None for the one that belongs to the code.
+    """
+    node: Node = request.state.node
+    error = quotas.judged(node, request, error)
+    if error.code in REFUSALS:
+        subject = "unknown" if who is None else who.subject
+        audit.refused(action, error.code, subject=subject, address=address_of(node.config, request), test_id=test_id)
+    after = getattr(error, "retry_after_s", None)
+    return error_response(error.code, error.public_message, status, details=error.details, retry_after_s=after)
+
+
 def error_response(
     code: str,
     message: str,

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from broker.clock import now_ms
 from broker.contract.errors import AlreadyEnded, NotFound, TestcastError
 from broker.contract.events import Event
+from broker.contract.moments import utc
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.event_log import JetStreamLog
@@ -122,7 +122,7 @@ def what_happened(run: Snapshot, silent_s: float) -> str:
         return f"No worker took this test for {silent_s:g} s"
     who = f"worker {run.worker}" if run.worker else "agent"
     attempt = f", attempt {run.attempt}," if run.attempt > 1 else ""
-    since = datetime.fromtimestamp(run.updated_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    since = f"{utc(run.updated_at):%Y-%m-%d %H:%M:%S} UTC"
     last = run.message if len(run.message) <= _SHOWN_CHARS else run.message[: _SHOWN_CHARS - 1] + "…"
     said = f" since its last message, “{last}”," if last else " since its last event"
     when = f" at {since}" if run.updated_at else ""

@@ -9,11 +9,11 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from broker.contract.moments import utc
 from broker.contract.snapshot import Snapshot
 from ws_edge.webhooks.settings import Webhook
 
@@ -104,9 +104,8 @@ def _testcast(run: Snapshot, page: str | None) -> dict[str, Any]:
         "finishedAt": ended_ms(run),
         "page": page,
     }
-    at = datetime.fromtimestamp(min(ended_ms(run), 253_402_300_799_000) / 1000, UTC)
     kept = {name: value for name, value in data.items() if value is not None}
-    return {"type": f"run.{run.list_status}", "timestamp": f"{at:%FT%T}Z", "data": kept}
+    return {"type": f"run.{run.list_status}", "timestamp": f"{utc(ended_ms(run)):%FT%T}Z", "data": kept}
 
 
 def _slack(run: Snapshot, page: str | None) -> dict[str, Any]:
