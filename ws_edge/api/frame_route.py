@@ -12,7 +12,7 @@ from broker.contract.errors import TestcastError
 from broker.contract.frames import MalformedFrame
 from ws_edge.access import Action, Principal, audit
 from ws_edge.api import quotas, rpc
-from ws_edge.api.http_cache import if_none_match, matches
+from ws_edge.api.http_cache import if_none_match, kept, matches
 from ws_edge.api.outside import address_of
 from ws_edge.node import Node
 
@@ -52,8 +52,7 @@ async def _answer(node: Node, request: Request, test_id: str) -> Response:
     if found is None:
         return rpc.error_response("not_found", "the test has no such picture, or it is not kept any more")
     etag = f'"{found.frame.number}"'
-    whose = "private" if node.config.access.enabled else "public"
-    headers = {"etag": etag, "cache-control": f"{whose}, max-age={_FRESH_S}, immutable"}
+    headers = {"etag": etag} | kept(_FRESH_S, immutable=True, shared=not node.config.access.enabled)
     if matches(if_none_match(request.scope["headers"]), etag):
         return Response(status_code=304, headers=headers)
     return Response(found.jpeg, headers=headers, media_type="image/jpeg")  # uvicorn leaves it out for HEAD
