@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from broker import config as broker_config
 from broker.config import BrokerConfig, MetricsSettings, login_given, switch, whole
@@ -14,6 +14,9 @@ from broker.contract.access import AUDIENCE, ISSUER
 from broker.contract.errors import InvalidSetting
 from broker.local.exposure import is_exposed, refuse_exposed
 from testcast.client.address import is_local
+
+if TYPE_CHECKING:
+    from testcast.recording.redaction import Redactor
 
 METRICS_PORT: Final = 9464
 """Where `up` and `demo` serve metrics, and `top` looks for them: the usual port of OpenTelemetry's exporters."""
@@ -57,6 +60,13 @@ def describes_a_broker(environ: Mapping[str, str] = os.environ) -> bool:
 def unknown_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
     """A sentence for each variable whose name begins like a setting's and is none."""
     return broker_config.unknown(environ)
+
+
+def redactor(environ: Mapping[str, str] = os.environ) -> Redactor:
+    """What takes the secrets of this environment out of texts that others read."""
+    from testcast.recording.redaction import Redactor  # only commands that record need it
+
+    return Redactor(environ)
 
 
 def version() -> str:

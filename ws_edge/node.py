@@ -93,7 +93,7 @@ class Node:
         repair, epoch, note = self.topology.again, lambda: self.hub.epoch, self.hub.unreadable.note
         self.projector = Projector(self.log, store, self.catalogue, self.hub.since, repair, epoch, note)
         if config.projector:
-            self.hub.on_disproved = self._fold_again
+            self.hub.on_disproved.append(self._fold_again)
         private, hosts = config.allow_private, config.allowed_hosts
         self.requeue = Requeue(self.log, self.catalogue, self.topology, allow_private=private, allowed_hosts=hosts)
         self.broker_clock = BrokerClock()

@@ -7,6 +7,7 @@ settled entry gets another value and stays until its lifetime is over: so nobody
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -23,6 +24,7 @@ from broker.jetstream.survey import stored_subjects
 LIFETIME_S: Final = 3 * 24 * 3600
 """Of an entry. Ends of runs are looked at for a third of it."""
 _STREAM: Final = kv.stream(subjects.HOOKS)
+_ENDED: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 _LIFETIME: Final = {TTL_HEADER: f"{LIFETIME_S}s"}
 
 
@@ -71,10 +73,10 @@ class HookStore:
             with contextlib.suppress(WrongLastSequence):  # another edge was first
                 await self._streams.kv_update(subjects.HOOKS, hook, b"{}", 0)
 
-    async def known(self) -> set[str]:
-        """Returns the keys of all entries."""
+    async def known(self) -> set[HookKey]:
+        """Returns the keys of all entries. What is none is left aside."""
         found = await stored_subjects(self._streams, _STREAM, kv.subject(subjects.HOOKS, "*.*.*"))
-        return {kv.key_of(each) for each in found}
+        return {key for each in found if (key := _key_of(each)) is not None}
 
     async def create(self, key: HookKey) -> bool:
         """Creates an entry. Returns whether there was none."""
@@ -93,7 +95,7 @@ class HookStore:
         """
         found = []
         for delivery in await self._consumer.pull(batch, expires_s=expires_s):
-            key = _key_of(delivery)
+            key = _key_of(delivery.subject)
             if key is None or _state(delivery.data) != "waiting":
                 await ack_soon(self._connection, [delivery])
             else:
@@ -134,8 +136,8 @@ def _state(data: bytes) -> Any:
     return value.get("state") if isinstance(value, dict) else None
 
 
-def _key_of(delivery: Delivery) -> HookKey | None:
-    parts = kv.key_of(delivery.subject).split(".")
-    if len(parts) != 3 or not is_test_id(parts[1]) or not parts[2].isdecimal() or len(parts[2]) > 16:
+def _key_of(subject: str) -> HookKey | None:
+    parts = kv.key_of(subject).split(".")
+    if len(parts) != 3 or not is_test_id(parts[1]) or not _ENDED.fullmatch(parts[2]):
         return None
     return HookKey(parts[0], parts[1], int(parts[2]))

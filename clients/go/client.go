@@ -102,6 +102,9 @@ func (c *Client) GetTest(ctx context.Context, testID string) (*Snapshot, error) 
 	if err := c.Call(ctx, "getTest", map[string]string{"testId": testID}, &answer); err != nil {
 		return nil, err
 	}
+	if answer.Test == nil {
+		return nil, &APIError{Status: http.StatusOK, Code: "bad_answer", Message: "an answer to getTest without a test"}
+	}
 	return answer.Test, nil
 }
 

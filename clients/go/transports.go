@@ -134,7 +134,7 @@ func because(ctx context.Context, err error) error {
 
 // poll asks once, and waits for the answer.
 func (f *Follower) poll(ctx context.Context, deliver func(Item) bool) (time.Duration, error) {
-	asked := time.Now()
+	asked, before := time.Now(), f.Position()
 	page, err := f.client.waitForEvents(ctx, f.testID, f.ask(), waitFor)
 	if err != nil {
 		return 0, ofWay(err)
@@ -142,7 +142,7 @@ func (f *Follower) poll(ctx context.Context, deliver func(Item) bool) (time.Dura
 	if err := f.takePage(LongPoll, page, deliver); err != nil {
 		return 0, err
 	}
-	if len(page.Events) == 0 && !page.More && time.Since(asked) < time.Second {
+	if f.Position() == before && time.Since(asked) < time.Second {
 		return pollEvery, nil // something in between has answered at once, and would for ever
 	}
 	return 0, nil
@@ -151,6 +151,7 @@ func (f *Follower) poll(ctx context.Context, deliver func(Item) bool) (time.Dura
 // pages asks for all that is there, page by page.
 func (f *Follower) pages(ctx context.Context, deliver func(Item) bool) (time.Duration, error) {
 	for {
+		before := f.Position()
 		page, err := f.client.GetEvents(ctx, f.testID, f.ask(), 0)
 		if err != nil {
 			return 0, err
@@ -158,7 +159,7 @@ func (f *Follower) pages(ctx context.Context, deliver func(Item) bool) (time.Dur
 		if err := f.takePage(RPC, page, deliver); err != nil {
 			return 0, err
 		}
-		if page.More {
+		if page.More && f.Position() != before {
 			continue
 		}
 		if len(page.Events) == 0 && page.Snapshot == nil {

@@ -1,10 +1,13 @@
 package testcast
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -285,5 +288,30 @@ func TestAddresses(t *testing.T) {
 	}
 	if _, err := ParseTestID("../x"); err == nil {
 		t.Error("a path is taken for an id")
+	}
+}
+
+func TestAnAnswerThatLeadsNowhereIsNotAskedForAgainAtOnce(t *testing.T) {
+	asked := 0
+	edge := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, _ *http.Request) {
+		asked++
+		answer.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(answer, `{"testId":%q,"outcome":"recovered","epoch":"e1","head":9,"events":[],"after":5,"more":true}`, id)
+	}))
+	defer edge.Close()
+	client, err := New(edge.URL, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, way := range []Transport{LongPoll, RPC} {
+		asked = 0
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		follower := client.Follow(id, FollowOptions{After: Position{Epoch: "e1", Seq: 5}, Transports: []Transport{way}})
+		for range follower.Items(ctx) {
+		}
+		cancel()
+		if asked == 0 || asked > 3 {
+			t.Errorf("%s: asked %d times", way, asked)
+		}
 	}
 }

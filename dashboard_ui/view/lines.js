@@ -8,6 +8,10 @@ import { MAX_CHARS, clean, oneLine, shorten } from "./text.js";
 
 /** The longest text of a line, in characters. An event may carry 64 KiB. */
 export const MAX_LINE_CHARS = MAX_CHARS;
+/** Lines of output that one event shows. A program's have at most 500; an event has room for 30,000. */
+const MAX_OUTPUT_LINES = 1000;
+/** As much of a line with its colours as a recorder makes of it. */
+const MAX_ANSI_CHARS = 20 * 1024;
 
 /**
  * @param {RunEvent} event
@@ -41,13 +45,18 @@ export function linesOf(event, phase, lastDay) {
 /** The lines of a program's output, of which an event has many. @param {RunEvent} event @returns {Line[]} */
 function outputOf({ message, timestamp: time, seq, data }) {
   const { stream, stderr, ansi } = fields(data);
-  const coloured = typeof ansi === "string" ? ansi.split("\n") : [];
-  return message.split("\n").map((line, part) => {
+  const coloured = typeof ansi === "string" ? ansi.split("\n", MAX_OUTPUT_LINES) : [];
+  const errors = new Set(Array.isArray(stderr) ? stderr : []);
+  const all = message.split("\n");
+  const lines = all.slice(0, MAX_OUTPUT_LINES).map((line, part) => {
     const text = shorten(clean(line));
-    const output = stream === "stderr" || (Array.isArray(stderr) && stderr.includes(part)) ? "stderr" : "stdout";
-    const colours = coloured[part]?.includes("\x1b") ? { ansi: coloured[part] } : {};
-    return { kind: "progress", text, time, seq, part, output, ...colours };
+    const output = stream === "stderr" || errors.has(part) ? "stderr" : "stdout";
+    const colours = coloured[part]?.includes("\x1b") && coloured[part].length <= MAX_ANSI_CHARS ? { ansi: coloured[part] } : {};
+    return /** @type {Line} */ ({ kind: "progress", text, time, seq, part, output, ...colours });
   });
+  const more = all.length - lines.length;
+  const rest = { kind: "system", text: `${more.toLocaleString("en")} more lines in this event`, time, seq, part: lines.length };
+  return more > 0 ? [...lines, /** @type {Line} */ (rest)] : lines;
 }
 
 /** @param {RunEvent} event @returns {Line["kind"]} */

@@ -14,6 +14,8 @@ from testcast.client.events import Event, Item, Reset, Unreadable
 PHASES: Final = ("Load and validate", "Discover controls", "Explore gameplay", "Evaluate and score")
 MAX_TEXT_CHARS: Final = 2000
 """Longest text of a line. An event may carry 60 KiB."""
+MAX_OUTPUT_LINES: Final = 1000
+"""Of one event. A program's output has at most 500 in each; an event has room for 30,000."""
 
 Kind = Literal[
     "day",
@@ -105,12 +107,17 @@ def _output(event: Event, phase: int) -> Iterator[Line]:
     """The lines of a program's output, of which an event has many."""
     stream, stderr, ansi = event.field("stream"), event.field("stderr"), event.field("ansi")
     coloured = ansi.split("\n") if isinstance(ansi, str) else []
-    for number, text in enumerate(event.message.split("\n")):
-        is_error = stream == "stderr" or (isinstance(stderr, list) and number in stderr)
+    errors = {each for each in stderr if isinstance(each, int)} if isinstance(stderr, list) else set()
+    texts = event.message.split("\n", MAX_OUTPUT_LINES)
+    more = texts.pop().count("\n") + 1 if len(texts) > MAX_OUTPUT_LINES else 0
+    for number, text in enumerate(texts):
+        is_error = stream == "stderr" or number in errors
         kind: Kind = "stderr" if is_error else "output"
         label = "stderr" if is_error else "" if stream in ("stdout", "mixed") else printable(stream)[:9]
         colours = shown_colours(coloured[number]) if number < len(coloured) and len(text) <= MAX_TEXT_CHARS else ""
         yield Line(kind, shorten(plain(text)), label, clock(event.timestamp), phase, event.test_id, colours)
+    if more:
+        yield Line("system", f"{more:,} more lines in this event", test_id=event.test_id)
 
 
 def _kind(event: Event) -> tuple[Kind, str]:

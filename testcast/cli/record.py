@@ -53,7 +53,7 @@ def run(request: RunRequest, server: Server, terminal: Terminal) -> int:
             tell(f"run {_where(test_id, server)}")
 
     def make(on_over: Callable[[TestcastError], None]) -> Recorder:
-        return Recorder(sink, on_open=opened, on_over=on_over)
+        return Recorder(sink, redacted=config.redactor().item, on_open=opened, on_over=on_over)
 
     command = CommandRun(make, request.phases, request.score, tell, grace_s=request.grace_s)
     try:

@@ -62,6 +62,7 @@ def run(
     testcast run --title "Nightly" --label commit=abc --phase Install --phase "Test=^> jest" -- npm run ci
     testcast run --score-from 'Lines +: ([0-9.]+)%' --edge https://testcast.example -- npm run coverage
     """
+    from testcast import config
     from testcast.cli import record
     from testcast.recording.command_run import shown_command
     from testcast.recording.markers import Phases, ScoreReader
@@ -69,6 +70,8 @@ def run(
 
     known = Phases(phases)
     score = None if score_from is None else ScoreReader(score_from)
-    about = checked(About(title if title is not None else shown_command(command), project, labels, known.titles))
+    about = checked(
+        About(title if title is not None else shown_command(command, config.redactor()), project, labels, known.titles)
+    )
     request = record.RunRequest(command, about, known, score, use_pty, quiet, grace_s)
     return record.run(request, shared.server(edge, nats), Terminal())

@@ -6,6 +6,7 @@ coding agent must not take them for instructions. They are cut and printable her
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -26,6 +27,11 @@ MAX_TEXT_CHARS: Final = 500
 MAX_LINES: Final = 40
 MAX_PROBLEMS: Final = 30
 MAX_METRICS_BYTES: Final = 8 * 1024
+_INVISIBLE: Final = re.compile(
+    "[\u00ad\u180e\u200b\u2060-\u206f\ufe00-\ufe0d\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]+"
+)
+"""Characters that show nothing, and in which whole sentences can be hidden from the person who reads along: tags,
+variation selectors other than those of emoji, spaces without width. A run of them becomes one mark."""
 
 
 class Run(BaseModel):
@@ -127,8 +133,8 @@ class Shown(BaseModel):
 
 
 def text(given: str, most: int = MAX_TEXT_CHARS) -> str:
-    """Text of strangers on one line, without control characters, cut."""
-    shown = printable(given)
+    """Text of strangers on one line, without control characters and what a person would not see, cut."""
+    shown = _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", printable(given))
     return shown if len(shown) <= most else f"{shown[:most]}…"
 
 

@@ -22,6 +22,7 @@ from testcast.recording.batches import Entry, entry
 from testcast.recording.child import Child, Stream, raw_keys
 from testcast.recording.markers import Phases, ScoreReader
 from testcast.recording.recorder import Recorded, Recorder
+from testcast.recording.redaction import Redactor
 from testcast.recording.splitter import Line, Splitter
 
 GRACE_S: Final = 10.0
@@ -30,6 +31,13 @@ _POLL_S: Final = 0.2
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERRUPTS_TO_KILL: Final = 3
 _SECRET_NAME: Final = re.compile(r"passw|secret|token|api[-_]?key|credential|authorization", re.IGNORECASE)
+_NO_NAME: Final = re.compile(r"[\s:;&?/]")
+_SECRET_INSIDE: Final = re.compile(
+    rf"""((?:{_SECRET_NAME.pattern})[\w-]*["']?\s*[:=]\s*["']?|\s--?[\w-]*(?:{_SECRET_NAME.pattern})[\w-]*\s+["']?)"""
+    r"""(?:(?:bearer|basic)\s+)?[^\s"'&;]+|\b(bearer\s+)[^\s"'&;]+""",
+    re.IGNORECASE,
+)
+"""In an argument of several words, such as a header or a line for a shell."""
 _USER_IN_URL: Final = re.compile(r"(\w+://)[^/\s@]*@")
 _MAX_TITLE_CHARS: Final = 120
 
@@ -44,15 +52,23 @@ class Outcome(NamedTuple):
     """All of its output has come. A process that it left behind may still write."""
 
 
-def shown_command(argv: Sequence[str]) -> str:
-    """The command line as a title. The values of options whose name says that they are secret are left out."""
+def _hidden(found: re.Match[str]) -> str:
+    return f"{found[1] or found[2]}***"
+
+
+def shown_command(argv: Sequence[str], redactor: Redactor | None = None) -> str:
+    """The command line as a title. The values of options, headers and variables whose name says that they are secret
+    are left out, and so is what the redactor knows."""
     shown: list[str] = []
     hide_next = False
     for each in argv:
         name, equals, _ = each.partition("=")
         secret = _SECRET_NAME.search(name) is not None and (name.startswith("-") or bool(equals))
-        shown.append("***" if hide_next else f"{name}=***" if secret and equals else _USER_IN_URL.sub(r"\1***@", each))
-        hide_next = secret and not equals
+        simple = not _NO_NAME.search(name)
+        told = each if redactor is None else redactor.text(each)
+        told = _SECRET_INSIDE.sub(_hidden, _USER_IN_URL.sub(r"\1***@", told))
+        shown.append("***" if hide_next else f"{name}=***" if secret and equals and simple else told)
+        hide_next = secret and not equals and simple
     text = " ".join(each if each == "***" or each.endswith("=***") else shlex.quote(each) for each in shown)
     text = " ".join(text.split())
     return text if len(text) <= _MAX_TITLE_CHARS else text[: _MAX_TITLE_CHARS - 1] + "…"

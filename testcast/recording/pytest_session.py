@@ -51,7 +51,7 @@ def begin(config: pytest.Config, url: str) -> SessionRecorder:
     """
     try:
         about = About(
-            config.getoption("--testcast-title") or _title(config),
+            config.getoption("--testcast-title") or settings.redactor().text(_title(config)),
             config.getoption("--testcast-project"),
             parse_labels(config.getoption("--testcast-label")),
             PHASE_TITLES,
@@ -118,7 +118,7 @@ class SessionRecorder:
         self._interrupted = ""
         self._session: pytest.Session | None = None
         self._finished: Recorded | None = None
-        self._recorder = Recorder(sink)
+        self._recorder = Recorder(sink, redacted=settings.redactor().item)
         self._recorder.start()
         self._enter(1)
 

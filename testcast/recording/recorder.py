@@ -58,6 +58,7 @@ class Recorder:
 
     Args:
         sink: where the events go.
+        redacted: what an event or a line is without the secrets in it.
         on_open: called with the test id when the run exists, in the recorder's thread.
         on_over: called when somebody has ended the run or taken it over, in the recorder's thread: the program stops.
     """
@@ -66,11 +67,12 @@ class Recorder:
         self,
         sink: Sink,
         *,
+        redacted: Callable[[Entry | Event], Entry | Event] = lambda item: item,
         on_open: Callable[[str], None] = lambda _test_id: None,
         on_over: Callable[[TestcastError], None] = lambda _error: None,
     ) -> None:
         self._sink, self._on_open, self._on_over = sink, on_open, on_over
-        self._waiting = Waiting()
+        self._waiting, self._redacted = Waiting(), redacted
         self._phase: Phase | None = None
         self._end: Event | None = None
         self._closing = threading.Event()
@@ -108,7 +110,7 @@ class Recorder:
     def put(self, items: Sequence[Entry | Event]) -> None:
         """Lines and events, to be published in this order. Events must not end the run."""
         self._lines += sum(isinstance(each, Entry) for each in items)
-        self._waiting.put(items)
+        self._waiting.put([self._redacted(each) for each in items])
 
     def finish(
         self,
@@ -125,7 +127,9 @@ class Recorder:
             on_wait: called once if that takes longer than a second.
             hurry: whether to give up at once; asked ten times a second.
         """
-        self._end = end
+        without = self._redacted(end)
+        assert isinstance(without, Event)
+        self._end = without
         self._closing.set()
         self._waiting.close()
         self._awake()

@@ -31,9 +31,9 @@ _TOKEN: Final = re.compile(
 """Every character belongs to a token: text with tabs, what is understood, and what is left out."""
 _UNFINISHED: Final = re.compile(
     r"(?:\r|\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\x9c\n]*\x1b?|[ -/]*)|\x9b[0-?]*[ -/]*"
-    r"|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c\n]*\x1b?)\Z"
+    r"|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c\n]*\x1b?)"
 )
-"""The beginning of a token, at the end of what has come so far."""
+"""The beginning of a token."""
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -81,16 +81,18 @@ class Splitter:
                 lines.append(self._line())
             self._add(last)
             return lines
-        text = self._rest + text
-        unfinished = None if at_end else _UNFINISHED.search(text)
-        self._rest = "" if unfinished is None else unfinished[0]
-        if len(self._rest) > _MAX_SEQUENCE_CHARS:  # whatever it becomes, it is left out
-            self._rest = self._rest[:2] + ("?" if self._rest[:2] == "\x1b[" or self._rest[0] == "\x9b" else "")
-        for token in _TOKEN.finditer(text, 0, len(text) if unfinished is None else unfinished.start()):
-            if token.lastgroup == "newline":
+        text, self._rest = self._rest + text, ""
+        for token in _TOKEN.finditer(
+            text
+        ):  # the last one alone may go on: a search would begin at each of its characters
+            if token.end() == len(text) and not at_end and _UNFINISHED.fullmatch(token[0]):
+                self._rest = token[0]
+            elif token.lastgroup == "newline":
                 lines.append(self._line())
             elif token.lastgroup is not None:
                 self._take(token.lastgroup, token[token.lastgroup])
+        if len(self._rest) > _MAX_SEQUENCE_CHARS:  # whatever it becomes, it is left out
+            self._rest = self._rest[:2] + ("?" if self._rest[:2] == "\x1b[" or self._rest[0] == "\x9b" else "")
         return lines
 
     def _take(self, kind: str, value: str) -> None:

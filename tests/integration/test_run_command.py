@@ -40,16 +40,18 @@ def output_in(events: list[dict[str, Any]]) -> list[str]:
 async def recorded(
     stack: Stack, streams: Streams, *argv: str, edge: bool = False
 ) -> tuple[Result, list[dict[str, Any]]]:
-    where = {} if edge else {"TESTCAST_NATS_URL": stack.nats_url}
+    where = {"DEPLOY_TOKEN": SECRET} | ({} if edge else {"TESTCAST_NATS_URL": stack.nats_url})
     done = await run("run", *(("--edge", stack.edge_url) if edge else ()), *argv, **where)
     return done, await events_of(streams, run_in(done.err))
 
 
+SECRET = "not-for-viewers"
 OUTPUT = r"""
 printf 'plain\n\033[31mred\033[0m line\n10%%\r100%%\n'
 echo '::phase Test::'
 echo 'lost' >&2
-printf '3 of 4 passed\nno line feed'
+printf '3 of 4 passed\n'
+printf "$DEPLOY_TOKEN, no line feed"
 exit 3
 """
 
@@ -58,9 +60,12 @@ async def test_output_colours_phases_and_the_exit_status(stack: Stack, stack_str
     how = ("--title", "A build", "--label", "commit=abc", "--phase", "Install", "--", "sh", "-c", OUTPUT)
     done, events = await recorded(stack, stack_streams, *how)
     assert done.code == 3
-    assert done.out == "plain\n\x1b[31mred\x1b[0m line\n10%\r100%\n::phase Test::\n3 of 4 passed\nno line feed"
+    assert (
+        done.out
+        == "plain\n\x1b[31mred\x1b[0m line\n10%\r100%\n::phase Test::\n3 of 4 passed\nnot-for-viewers, no line feed"
+    )
     assert "lost\n" in done.err
-    assert sorted(output_in(events)) == ["100%", "3 of 4 passed", "lost", "no line feed", "plain", "red line"]
+    assert sorted(output_in(events)) == ["***, no line feed", "100%", "3 of 4 passed", "lost", "plain", "red line"]
     assert any("\x1b[31mred\x1b[m line" in (each.get("data") or {}).get("ansi", "") for each in events)
     assert [each["message"] for each in events if each["type"] == "status" and "phase" in each] == ["Install", "Test"]
     assert events[0]["data"] == {"title": "A build", "gameUrl": "", "labels": {"commit": "abc"}}

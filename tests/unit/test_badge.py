@@ -10,7 +10,7 @@ import pytest
 from broker.contract.snapshot import Snapshot
 from tests.model import VirtualLoop
 from tests.views import World
-from ws_edge.api import badge_svg
+from ws_edge.api import badge, badge_svg
 from ws_edge.api.badge import newest_ended, slug_of
 from ws_edge.api.badge_svg import NO_RUNS, Verdict, svg, verdict_of
 
@@ -111,3 +111,18 @@ def test_whatever_a_title_says_the_picture_is_well_formed_and_says_it(text: str)
     if "script" in text:
         assert name == text[:40]
     assert "\u202e" not in picture
+
+
+def test_a_long_list_of_others_is_looked_at_twice_at_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(badge, "_PAGE", 2)
+    for number in range(20):
+        ended(world, "Pong", number, project="a")
+    pages: list[int] = []
+    listing = world.catalogue.listing
+
+    def counted(*given: Any, **more: Any) -> Any:
+        pages.append(given[0])
+        return listing(*given, **more)
+
+    monkeypatch.setattr(world.catalogue, "listing", counted)
+    assert found(world, "pong", "b") is None and len(pages) == 2

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testcast.cli import lines
+from testcast.cli.lines import MAX_OUTPUT_LINES
 from testcast.cli.moments import duration
 from testcast.client.events import Event, Reset
 
@@ -89,6 +90,14 @@ def test_output_is_a_line_for_each_of_its_lines_with_its_colours() -> None:
     assert made[1].ansi == "\x1b[1;31mtwo\x1b[m!"
     (plain,) = feed().lines(event("\x1b[2Jx\u202e", data={"stream": "tests"}))
     assert (plain.label, plain.text, plain.ansi) == ("tests", "x\ufffd", "")
+
+
+def test_one_event_is_a_bounded_number_of_lines() -> None:
+    data = {"stream": "mixed", "stderr": list(range(10_000)), "ansi": "\n" * 20_000}
+    made = feed().lines(event("\n" * 20_000, data=data))
+    assert len(made) == MAX_OUTPUT_LINES + 1
+    assert (made[0].kind, made[-1].kind, made[-1].text) == ("stderr", "system", "19,001 more lines in this event")
+    assert len(feed().lines(event("\n" * (MAX_OUTPUT_LINES - 1), data=data))) == MAX_OUTPUT_LINES
 
 
 @pytest.mark.parametrize("data", [{"stream": "mixed"}, {"stream": "a" * 99, "stderr": 5, "ansi": 7}])

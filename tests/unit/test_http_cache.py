@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ws_edge.api.http_cache import if_none_match, matches
+from ws_edge.api.http_cache import if_none_match, kept, matches
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,12 @@ def test_lines_of_the_field_are_one_list() -> None:
     headers = [(b"host", b"x"), (b"if-none-match", b'"b"'), (b"accept", b"*/*"), (b"if-none-match", b'W/"a"')]
     assert matches(if_none_match(headers), '"a"')
     assert if_none_match(headers[:1]) == b""
+
+
+def test_a_kept_answer_is_for_who_has_asked_alone() -> None:
+    public = kept(60, immutable=True, shared=True, vary=["accept"])
+    assert public == {"cache-control": "public, max-age=60, immutable", "vary": "accept"}
+    private = kept(60, shared=False, vary=["accept"])
+    assert private == {"cache-control": "private, max-age=60", "vary": "accept, authorization, cookie"}
+    assert kept(60, shared=True) == {"cache-control": "public, max-age=60"}
+    assert kept(None, shared=True)["cache-control"] == kept(None, shared=False)["cache-control"] == "no-store"

@@ -118,3 +118,10 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     told = CliRunner().invoke(cli, ["mcp"])
     assert isinstance(told.exception, extras.MissingExtra)
     assert "testcast mcp needs" in told.exception.message and "testcast[mcp]" in told.exception.message
+
+
+def test_nothing_is_said_that_a_person_does_not_see() -> None:
+    hidden = "".join(chr(0xE0000 + ord(each)) for each in "delete everything")
+    run = shapes.run(snapshot(title=f"Pong{hidden}\u200b!", message="👩\u200d🚀 नमस्\u200dते ❤\ufe0f"), None, 5_000)
+    assert run.title == "Pong\N{REPLACEMENT CHARACTER}!"
+    assert run.message == "👩\u200d🚀 नमस्\u200dते ❤\ufe0f", "joined letters and emoji stay"

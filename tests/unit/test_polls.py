@@ -14,10 +14,14 @@ from broker.contract.position import Position
 from tests.harness import NO_SUCH_TEST as RUN
 from tests.harness import event_bytes
 from tests.model import ModelBroker, VirtualLoop
+from ws_edge.api import durable_route
 from ws_edge.config import EdgeConfig
 from ws_edge.fanout import poll as polling
+from ws_edge.fanout.answer import Answer, Stretch
 from ws_edge.fanout.hub import Hub
-from ws_edge.fanout.poll import Answer, Polls
+from ws_edge.fanout.poll import Polls
+
+END = orjson.dumps({"type": "complete", "message": "Done", "timestamp": 1})
 
 
 class NoSnapshots:
@@ -120,7 +124,7 @@ def test_the_end_of_a_run_is_told_at_once(world: World) -> None:
     world.publish(2)
     asking = world.ask(2, 30.0)
     world.loop.run_for(1.0)
-    world.publish(raw=orjson.dumps({"type": "complete", "message": "Done", "timestamp": 1}))
+    world.publish(raw=END)
     assert (seqs(asking.result()), asking.result().ended, asking.result().immutable) == ([3], True, True)
     at_the_end = world.ask(3, 30.0)
     world.loop.run_for(0.5)
@@ -192,3 +196,75 @@ def test_a_position_is_let_go_of_when_nobody_waits_there(world: World) -> None:
         assert world.polls.statistics()[:2] == (1 - number, 1 - number)
     [topic] = world.hub.topics.values()
     assert not topic.live and not topic.behind
+
+
+def test_an_answer_that_leads_nowhere_is_kept_by_nobody() -> None:
+    """As of a node that goes away: from a cache it would be the answer for ever, and its reader would never get on."""
+    told, at = {"testId": RUN, "outcome": "recovered", "epoch": "1"}, Position("1", 5)
+    nowhere, on = Stretch([], None, 5, 9, True, False), Stretch([b"{}"], None, 6, 9, True, False)
+    assert not Answer(told, nowhere, at).immutable and Answer(told, on, at).immutable
+    assert Answer(told, Stretch([], None, 9, 9, False, True), Position("1", 9)).immutable, "the run has ended"
+    assert not Answer(told | {"stale": True}, on, at).immutable
+
+
+def test_nothing_is_kept_of_a_run_that_is_deleted_before_its_answer_is_taken(world: World) -> None:
+    world.publish(3)
+    asking = world.ask(3, 30.0)
+    world.loop.run_for(1.0)
+    [poll] = world.polls._open.values()
+    done = poll._on_done
+
+    def deleted(of: polling.Poll, answer: Answer | None) -> None:
+        done(of, answer)
+        world.polls.forget(RUN)
+
+    poll._on_done = deleted
+    world.publish(raw=END)
+    assert seqs(asking.result()) == [4] and asking.result().immutable
+    assert not world.polls._kept and not world.polls._kept_bytes
+
+
+def test_nothing_is_kept_of_an_event_that_was_forged(world: World) -> None:
+    world.publish(3)
+    asking = world.ask(3, 30.0)
+    world.loop.run_for(1.0)
+    world.loop.call(partial(world.broker.forge, 4, 3, END))
+    world.loop.run_for(0.1)
+    assert asking.result().ended and asking.result().immutable, "as far as anybody knows"
+    world.loop.run_for(10.0)
+    assert seqs(world.answer(3)) == [] and not world.answer(3).ended
+
+
+def test_a_wait_is_no_longer_than_it_was_asked_for(world: World) -> None:
+    world.publish(3)
+    world.broker.latency_s = 1.0
+    asking = world.ask(3, 8.0)
+    world.loop.run_for(7.5)
+    [poll] = world.polls._open.values()
+    assert not asking.done() and poll.decided.is_set(), "it took long to find out where the position stands"
+    world.loop.run_for(1.0)
+    assert seqs(asking.result()) == []
+
+
+def test_who_is_not_decided_when_a_node_drains_is_answered_then(world: World) -> None:
+    world.publish(3)
+    world.broker.latency_s = 1.0
+    asking = world.ask(3, 30.0)
+    world.loop.run_for(0.5)
+    world.loop.call(world.polls.drain)
+    assert not asking.done()
+    world.loop.run_for(6.0)
+    assert seqs(asking.result()) == []
+
+
+def test_a_durable_stream_that_begins_with_other_events_has_another_tag(world: World) -> None:
+    same = orjson.dumps({"type": "progress", "message": "as before", "timestamp": 1})
+    world.publish(3, same)
+    first = world.answer(None)
+    assert durable_route._etag(None, first) == durable_route._etag(None, world.answer(None))
+    world.loop.call(world.broker.recreate)
+    world.publish(3, same)
+    world.loop.run_for(6.0)
+    again = world.answer(None)
+    assert (again.after, again.ended, again.array) == (first.after, first.ended, first.array), "as it was before"
+    assert durable_route._etag(None, again) != durable_route._etag(None, first)

@@ -25,6 +25,7 @@ from testcast.recording.command_run import shown_command
 from testcast.recording.markers import Phases, ScoreReader
 from testcast.recording.pytest_session import end_of
 from testcast.recording.recorder import Recorder
+from testcast.recording.redaction import Redactor
 from testcast.recording.reports import Outcome, Result, Tally, failure_event, line_of
 from testcast.recording.sinks import About, checked
 from testcast.recording.splitter import Line, Splitter
@@ -314,3 +315,51 @@ def test_a_refusal_ends_the_recording_and_only_a_cancel_the_program(error: Testc
     done = recorder.finish(Event(type="complete", message="end", timestamp=2))
     assert (done.complete, done.lines, done.missing, done.error) == (False, 3, 2, error.message)
     assert (told, done.over) == (([error], error) if stops else ([], None))
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+ENVIRONMENT = {
+    "NPM_TOKEN": "npm_0123456789",
+    "DB_PASSWORD": "short",
+    "DEPLOY_KEY_SECRET": "first line of it\nsecond line of it\n",
+    "TESTCAST_TOKEN_FILE": "/run/secrets/token",
+    "HOME": "/home/somebody",
+}
+
+
+def test_values_of_secret_variables_are_in_nothing_that_is_published() -> None:
+    recorder = Recorder(Refusing(Fenced("x", "ended")), redacted=Redactor(ENVIRONMENT).item)
+    told = "npm_0123456789 short /run/secrets/token /home/somebody, second line of it"
+    hidden = "*** short /run/secrets/token /home/somebody, ***"
+    coloured = entry(Line(told, f"\x1b[31m{told}\x1b[m"), "stdout", 1, test=[told, "passed", 0.1])
+    recorder.put([coloured, Event(type="progress", message=told, timestamp=1, data={"detail": [told], "n": 1})])
+    taken = recorder._waiting.take()
+    assert isinstance(taken, list)
+    [line] = taken
+    assert line.line == Line(hidden, f"\x1b[31m{hidden}\x1b[m") and line.test == [hidden, "passed", 0.1]
+    event = recorder._waiting.take()
+    assert isinstance(event, Event) and (event.message, event.data) == (hidden, {"detail": [hidden], "n": 1})
+    last = recorder._redacted(Event(type="error", message=told, timestamp=1))
+    assert isinstance(last, Event) and last.message == hidden
+
+
+def test_without_secrets_nothing_is_changed() -> None:
+    line = a_line("text")
+    assert Redactor({"HOME": "/home/somebody"}).item(line) is line
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (["curl", "-H", "Authorization: Bearer abc.def", "x"], "curl -H Authorization: *** x"),
+        (["curl", "-H", "X-Api-Key: abc"], "curl -H X-Api-Key: ***"),
+        (["curl", "https://h/?a=1&token=abc&b=2"], "curl https://h/?a=1&token=***&b=2"),
+        (["sh", "-c", "export A=1; TOKEN=abc npm test"], "sh -c export A=1; TOKEN=*** npm test"),
+        (["sh", "-c", "deploy --token abc now"], "sh -c deploy --token *** now"),
+        (["deploy", "-p", "npm_0123456789"], "deploy -p ***"),
+        (["pytest", "tests/test_token.py::test_secret"], "pytest tests/test_token.py::test_secret"),
+    ],
+)
+def test_the_title_shows_no_secret_inside_an_argument(argv: list[str], shown: str) -> None:
+    assert shown_command(argv, Redactor(ENVIRONMENT)).replace("'", "") == shown

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import random
 import ssl
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -15,9 +17,15 @@ import pytest
 
 from broker.contract.errors import InvalidSetting
 from broker.contract.snapshot import Snapshot
+from broker.jetstream import hook_store
+from broker.jetstream.api import Delivery
+from broker.jetstream.hook_store import Due, HookKey
 from broker.local.certificates import certify
+from broker.local.name_resolution import Lookups
 from ws_edge import config as edge_config
+from ws_edge.views.broker_clock import BrokerClock
 from ws_edge.webhooks import message, post
+from ws_edge.webhooks.sender import Webhooks
 from ws_edge.webhooks.settings import RETRY_S, Webhook
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 24).decode()
@@ -259,3 +267,78 @@ async def test_the_judged_address_is_called_under_the_name(
     [head] = heads
     assert head.startswith(b"POST /a?b=c HTTP/1.1\r\n")
     assert f"host: hook.example:{port}\r\n".encode() in head.lower()
+
+
+async def test_a_name_that_nobody_answers_holds_up_its_own_webhook_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = threading.Event()
+
+    def ask(host: str, _port: int) -> list[str]:
+        if host == "silent.example":
+            silent.wait(60)
+        return ["10.0.0.1"]
+
+    monkeypatch.setattr(post, "_lookups", Lookups(ask, each=post._LOOK_UPS_EACH))
+    hanging = [asyncio.create_task(post.post(hook(url="http://silent.example/"), b"{}", {})) for _ in range(12)]
+    await asyncio.sleep(0)
+    other = await post.post(hook(name="other", url="http://other.example/"), b"{}", {})
+    assert "10.0.0.1, a private address" in other.said
+    silent.set()
+    for each in hanging:
+        each.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
+DELIVERY = Delivery("", 7, delivered=20, number=9, pending=0, data=b"", headers=b"", reply="", stored_ms=1)
+
+
+class Entries:
+    """The bucket in memory: as much of `HookStore` as sending needs."""
+
+    def __init__(self, *names: str) -> None:
+        self.waiting = [Due(HookKey(name, RUN.test_id, 60000), 0, DELIVERY) for name in names]
+        self.outcomes: list[tuple[str, str]] = []
+        self.pauses: list[float] = []
+
+    async def pull(self, batch: int, *, expires_s: float) -> list[Due]:
+        found, self.waiting = self.waiting[:batch], self.waiting[batch:]
+        if not found:
+            await asyncio.sleep(expires_s)
+        return found
+
+    async def settle(self, due: Due, outcome: str) -> None:
+        self.outcomes.append((due.key.hook, outcome))
+
+    async def again(self, _due: Due, after_s: float) -> None:
+        self.pauses.append(after_s)
+
+
+async def test_however_many_webhooks_hang_the_others_are_told() -> None:
+    hanging = [f"hangs{number}" for number in range(8)]
+
+    async def send(webhook: Webhook, _content: bytes, _headers: Any) -> post.Tried:
+        if webhook.name != "well":
+            await asyncio.Event().wait()
+        return post.Tried(True, "answered 200")
+
+    catalogue: Any = SimpleNamespace(on_change=None, stored=lambda _id: (RUN, 1))
+    hooks = [hook(name=name) for name in (*hanging, "well")]
+    sender = Webhooks(SimpleNamespace(), catalogue, BrokerClock(), hooks, lambda _id: None, send)  # type: ignore[arg-type]
+    entries: Any = Entries(*hanging * 6, "well", "unknown")
+    sending = asyncio.create_task(sender._deliver(entries))
+    async with asyncio.timeout(20):
+        while not entries.outcomes or len(entries.pauses) < 17:
+            await asyncio.sleep(0.01)
+    assert entries.outcomes == [("well", "delivered")]
+    assert min(entries.pauses) >= 20 * 5 and max(entries.pauses) == 20 * 60, "what has come back often comes later"
+    sending.cancel()
+    for each in sender._tries:
+        each.cancel()
+    await asyncio.gather(sending, *sender._tries, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "key", ["ci", "ci.none.1", f"ci.{RUN.test_id}.x", f"ci.{RUN.test_id}.\u0663", f"a.b.{RUN.test_id}.1"]
+)
+def test_what_is_no_entry_is_left_aside(key: str) -> None:
+    assert hook_store._key_of(f"$KV.HOOKS.{key}") is None
+    assert str(hook_store._key_of(f"$KV.HOOKS.ci.{RUN.test_id}.17")) == f"ci.{RUN.test_id}.17"

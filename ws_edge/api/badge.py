@@ -17,7 +17,7 @@ from broker.contract.url_policy import GameUrlRefused, check_game_url
 from ws_edge.access import Action, Principal
 from ws_edge.api import quotas, rpc
 from ws_edge.api.badge_svg import shown, svg, verdict_of
-from ws_edge.api.http_cache import for_a_while, if_none_match, matches
+from ws_edge.api.http_cache import if_none_match, kept, matches
 from ws_edge.node import Node
 from ws_edge.response_headers import RESOURCE_POLICY
 from ws_edge.views.listing import Game, RunList, Wanted
@@ -75,8 +75,7 @@ def _answer(node: Node, request: Request, seen: RunList, params: _Params) -> Res
     title = f"{params.label}: {verdict.text}" if run is None else f"{run.title}: {verdict.text}"
     picture = svg(params.label, verdict, shown(title))
     etag = f'"{hashlib.blake2b(picture.encode(), digest_size=12).hexdigest()}"'
-    control = for_a_while(_FRESH_S, private=node.config.access.enabled)
-    headers = {"etag": etag, "cache-control": control, RESOURCE_POLICY: "cross-origin"}
+    headers = {"etag": etag, RESOURCE_POLICY: "cross-origin"} | kept(_FRESH_S, shared=not node.config.access.enabled)
     if matches(if_none_match(request.scope["headers"]), etag):
         return Response(status_code=304, headers=headers)
     return Response(picture, headers=headers, media_type="image/svg+xml")
@@ -91,9 +90,10 @@ def newest_ended(seen: RunList, named: str, project: str | None) -> Snapshot | N
         project: only runs of this one.
     """
     for game in _called(seen, named):
-        wanted, cursor = Wanted(frozenset({game.game_url})), None
+        wanted, cursor, size = Wanted(frozenset({game.game_url})), None, _PAGE
         while True:
-            page = seen.listing(_PAGE, cursor, None, wanted=wanted)
+            page = seen.listing(size, cursor, None, wanted=wanted)
+            size = _EVERY  # each page looks at all runs: of a long list of others, two are enough
             for run in page.tests:
                 counts = run.ended and run.list_status != "cancelled" and project in (None, run.project)
                 if counts:

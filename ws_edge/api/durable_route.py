@@ -29,7 +29,8 @@ from ws_edge.api.event_route import as_viewer, proved
 from ws_edge.api.export import Proof
 from ws_edge.api.http_cache import if_none_match, matches
 from ws_edge.encoding.event_stream import MEDIA_TYPE, one_line
-from ws_edge.fanout.poll import MAX_EVENTS, Answer
+from ws_edge.fanout.answer import Answer
+from ws_edge.fanout.poll import MAX_EVENTS
 from ws_edge.node import Node
 from ws_edge.transport.stream_request import malformed
 
@@ -97,10 +98,11 @@ async def _stream(node: Node, request: Request, test_id: str, who: Principal) ->
     if asked.now:
         headers["cache-control"] = "no-store"
     else:
-        headers["etag"] = etag = f'"{_START if at is None else at.seq}.{answer.after}.{int(answer.ended)}"'
+        headers["etag"] = etag = _etag(at, answer)
         if asked.live is None:
-            control = event_route.cache_control(node, answer, at)
-            headers["cache-control"] = "no-cache" if control == "no-store" else control
+            headers |= event_route.cached(node, answer, at)
+            if headers["cache-control"] == "no-store":
+                headers["cache-control"] = "no-cache"
         if matches(if_none_match(request.scope["headers"]), etag):
             return Response(status_code=304, headers=headers)
     return Response(answer.array, headers=headers, media_type="application/json")
@@ -138,6 +140,7 @@ async def _live(
         await stack.enter_async_context(as_viewer(node, request))
         proof = await stack.enter_async_context(proved(node, who, test_id))
         first = _checked(await node.polls.ask(test_id, at, MAX_EVENTS, 0.0))
+        proof.check()
         return _Live(_events(node, test_id, first, cursor, proof), stack.pop_all())
 
 
@@ -188,6 +191,11 @@ def _headers(answer: Answer) -> dict[str, str]:
     if answer.ended:
         headers["stream-closed"] = "true"
     return headers
+
+
+def _etag(at: Position | None, answer: Answer) -> str:
+    """The same end, in another life of the stream or after its first events have gone, is another answer."""
+    return f'"{_START if at is None else at.seq}.{answer.after}.{int(answer.ended)}.{answer.array_mark}"'
 
 
 def _offset(answer: Answer) -> str:

@@ -20,10 +20,11 @@ from broker.contract.position import Position
 from ws_edge.access import Action, Principal
 from ws_edge.api import quotas, rpc
 from ws_edge.api.export import Proof
-from ws_edge.api.http_cache import for_a_while, for_good, if_none_match, matches
+from ws_edge.api.http_cache import KEPT_S, if_none_match, kept, matches
 from ws_edge.api.outside import limited_address_of
 from ws_edge.encoding.event_stream import MEDIA_TYPE
-from ws_edge.fanout.poll import MAX_EVENTS, Answer
+from ws_edge.fanout.answer import Answer
+from ws_edge.fanout.poll import MAX_EVENTS
 from ws_edge.node import Node
 from ws_edge.transport.stream_request import accepts_stream
 
@@ -59,8 +60,7 @@ async def events(request: Request) -> Response:
 
 
 async def _events(node: Node, request: Request, test_id: str, who: Principal) -> Response:
-    if request.method == "HEAD" and accepts_stream(request.headers.get("accept")):
-        return Response(headers={"cache-control": "no-store"}, media_type=MEDIA_TYPE)
+    is_stream = accepts_stream(request.headers.get("accept"))  # of a HEAD; a GET does not come here
     try:
         params = msgspec.convert(dict(request.query_params), _Params, strict=False)
     except msgspec.ValidationError as error:
@@ -68,8 +68,9 @@ async def _events(node: Node, request: Request, test_id: str, who: Principal) ->
     asked = None if params.after is None else Position(params.epoch, params.after)
     wait_s = 0.0 if request.method == "HEAD" else params.wait
     answer = await poll(node, request, who, test_id, asked, params.limit, wait_s)
-    control = cache_control(node, answer, asked)
-    headers = {"etag": answer.etag, "cache-control": control, "vary": "accept"} | closing(node)
+    if request.method == "HEAD" and is_stream:
+        return Response(headers={"cache-control": "no-store"}, media_type=MEDIA_TYPE)
+    headers = {"etag": answer.etag} | cached(node, answer, asked, "accept") | closing(node)
     if matches(if_none_match(request.scope["headers"]), answer.etag):
         return Response(status_code=304, headers=headers)
     return Response(answer.body, headers=headers, media_type="application/json")
@@ -160,17 +161,18 @@ async def proved(node: Node, who: Principal, test_id: str) -> AsyncIterator[Proo
         proof.release()
 
 
-def cache_control(node: Node, answer: Answer, asked: Position | None) -> str:
-    """How long caches may keep an answer, and which.
+def cached(node: Node, answer: Answer, asked: Position | None, *vary: str) -> dict[str, str]:
+    """The headers that say how long caches may keep an answer, and which.
 
     What lies between two positions of one life of the stream never changes. An answer that ends at the head is one of
     several right ones: who gets it later asks on from its end.
     """
     named = asked is not None and asked.epoch == answer.epoch and answer.outcome == "recovered"
-    private = node.config.access.enabled
+    shared = not node.config.access.enabled
+    fields = [*vary, *(("origin",) if node.config.allowed_origins else ())]
     if named and answer.immutable:
-        return for_good(private=private)
-    return for_a_while(_SHORT_S, private=private) if named and answer.events else "no-store"
+        return kept(KEPT_S, immutable=True, shared=shared, vary=fields)
+    return kept(_SHORT_S if named and answer.events else None, shared=shared, vary=fields)
 
 
 def closing(node: Node) -> dict[str, str]:

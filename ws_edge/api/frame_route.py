@@ -12,7 +12,7 @@ from broker.contract.errors import TestcastError
 from broker.contract.frames import MalformedFrame
 from ws_edge.access import Action, Principal
 from ws_edge.api import quotas, rpc
-from ws_edge.api.http_cache import for_good, if_none_match, matches
+from ws_edge.api.http_cache import KEPT_S, if_none_match, kept, matches
 from ws_edge.node import Node
 
 _MAX_DIGITS: Final = 16
@@ -42,7 +42,7 @@ async def _answer(node: Node, request: Request, test_id: str) -> Response:
     if found is None:
         return rpc.error_response("not_found", "the test has no such picture, or it is not kept any more")
     etag = f'"{found.frame.number}"'
-    headers = {"etag": etag, "cache-control": for_good(private=node.config.access.enabled)}
+    headers = {"etag": etag} | kept(KEPT_S, immutable=True, shared=not node.config.access.enabled)
     if matches(if_none_match(request.scope["headers"]), etag):
         return Response(status_code=304, headers=headers)
     return Response(found.jpeg, headers=headers, media_type="image/jpeg")  # uvicorn leaves it out for HEAD

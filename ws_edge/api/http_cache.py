@@ -6,24 +6,12 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+_PROOFS: Final = ("authorization", "cookie")
+"""What proves who asks. A browser that somebody else uses next has their answers in its cache."""
 _MEMBER: Final = re.compile(rb'[ \t]*+(?:(?:W/)?("[\x21\x23-\x7e\x80-\xff]*+"))?[ \t]*+(?:,|\Z)')
 """One member of a list of entity tags, with the comma behind it. Empty members are legal (RFC 9110, 5.6.1.2)."""
-_KEPT_S: Final = 7 * 24 * 3600
+KEPT_S: Final = 7 * 24 * 3600
 """How long a cache may keep what never changes: as long as the stream does, unless an operator has set another time."""
-
-
-def for_a_while(max_age_s: int, *, private: bool) -> str:
-    """`Cache-Control` of an answer that may be that old.
-
-    Args:
-        private: it depends on who asks, so no cache that others share may keep it.
-    """
-    return f"{'private' if private else 'public'}, max-age={max_age_s}"
-
-
-def for_good(*, private: bool) -> str:
-    """`Cache-Control` of what never changes."""
-    return f"{for_a_while(_KEPT_S, private=private)}, immutable"
 
 
 def matches(if_none_match: str | bytes, etag: str | bytes) -> bool:
@@ -51,6 +39,23 @@ def matches(if_none_match: str | bytes, etag: str | bytes) -> bool:
         found = found or member[1] == current
         position = member.end()
     return found
+
+
+def kept(max_age_s: int | None, *, immutable: bool = False, shared: bool, vary: Iterable[str] = ()) -> dict[str, str]:
+    """The headers that say who may keep an answer, for how long and for which requests.
+
+    Args:
+        max_age_s: None: nobody may.
+        immutable: within this time it is not even asked for again.
+        shared: everybody gets the same answer. Otherwise it is for requests with the same proof alone.
+        vary: other fields of a request that its answer depends on.
+    """
+    fields = [*vary, *(() if shared else _PROOFS)]
+    headers = {"vary": ", ".join(fields)} if fields else {}
+    if max_age_s is None:
+        return headers | {"cache-control": "no-store"}
+    control = f"{'public' if shared else 'private'}, max-age={max_age_s}{', immutable' if immutable else ''}"
+    return headers | {"cache-control": control}
 
 
 def if_none_match(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -119,8 +119,8 @@ class Hub:
         self.epoch = ""
         self.stale = False
         self.last_seq = 0
-        self.on_disproved: Callable[[str, int], None] = lambda _test_id, _newest: None
-        """Called with a run of which a forged live event was believed, and its newest sequence."""
+        self.on_disproved: list[Callable[[str, int], None]] = []
+        """Each is called with a run of which a forged live event was believed, and its newest sequence."""
         self.config = config
         self.topics: dict[str, Topic] = {}
         self.sockets: set[Socket] = set()
@@ -371,4 +371,5 @@ class Hub:
     def disproved(self, test_id: str, newest: int) -> None:
         """Called when a live event was found to be forged: whoever has used it is told."""
         self.figures.forged += 1
-        self.on_disproved(test_id, newest)
+        for each in self.on_disproved:
+            each(test_id, newest)

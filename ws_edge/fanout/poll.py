@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -19,6 +17,7 @@ import orjson
 from broker.contract.errors import BrokerUnavailable, NotFound
 from broker.contract.position import Position
 from ws_edge.encoding import Encoding
+from ws_edge.fanout.answer import Answer, Stretch
 from ws_edge.fanout.hub import Hub
 from ws_edge.fanout.resume import ASKED, Stage
 from ws_edge.fanout.session import Session
@@ -48,83 +47,6 @@ class PollStatistics(NamedTuple):
     """Made for them since the start: an answer that many wait for is made once."""
 
 
-class Answer:
-    """What comes after a position. Never changes; its forms are made once, for all who are given it."""
-
-    def __init__(self, sync: dict[str, Any], run: _Stretch) -> None:
-        self.sync = sync
-        self.events: Sequence[bytes] = run.events
-        self.unreadable: dict[str, Any] | None = run.unreadable
-        self.after = run.after
-        """The position that a client has with it."""
-        self.head = max(run.head, run.after)
-        self.more = run.more
-        """There is more already."""
-        self.ended = run.ended
-        """The run has ended, and nothing follows."""
-
-    def __repr__(self) -> str:
-        return f"<Answer {self.outcome} events={len(self.events)} after={self.after}>"
-
-    @property
-    def outcome(self) -> str:
-        """Of the resume."""
-        return str(self.sync["outcome"])
-
-    @property
-    def epoch(self) -> str:
-        """The life of the stream that its positions belong to."""
-        return str(self.sync["epoch"])
-
-    @property
-    def immutable(self) -> bool:
-        """The same question will always have this answer: what lies between two positions never changes."""
-        return self.outcome == "recovered" and (self.more or self.ended)
-
-    @property
-    def size(self) -> int:
-        """What it takes of memory, about: its events, and its body."""
-        return 1000 + 2 * sum(map(len, self.events))
-
-    @cached_property
-    def body(self) -> bytes:
-        """As JSON."""
-        sync = self.sync
-        said: dict[str, Any] = {"testId": sync["testId"], "outcome": sync["outcome"], "epoch": sync["epoch"]}
-        if "reason" in sync:
-            said["reason"] = sync["reason"]
-        said |= {"head": self.head, "events": [orjson.Fragment(each) for each in self.events], "after": self.after}
-        said |= {"more": self.more, "ended": self.ended}
-        if self.outcome != "recovered":
-            said["snapshot"] = sync.get("snapshot")
-        if self.unreadable is not None:
-            said["unreadable"] = self.unreadable
-        if sync.get("stale"):
-            said["stale"] = True
-        return orjson.dumps(said)
-
-    @cached_property
-    def etag(self) -> str:
-        """Of the body."""
-        return f'"{blake2b(self.body, digest_size=12).hexdigest()}"'
-
-    @cached_property
-    def array(self) -> bytes:
-        """The events alone, as one JSON array."""
-        return b"[" + b",".join(self.events) + b"]"
-
-
-class _Stretch(NamedTuple):
-    """What was collected after a position."""
-
-    events: list[bytes]
-    unreadable: dict[str, Any] | None
-    after: int
-    head: int
-    more: bool
-    ended: bool
-
-
 class _Lines:
     """Events and control messages as lines that a poll can take apart: a sequence or a type, a space, the JSON."""
 
@@ -149,15 +71,19 @@ class Poll:
     """A viewer that waits at one position, for all who ask for what comes after it.
 
     Args:
-        on_done: called once, when it is of no more use.
+        on_done: called once, when it is of no more use, with its answer if it has one.
         on_answer: called when an answer is made.
     """
 
     encoding: Encoding = _LINES
     fd = -1
 
-    def __init__(self, hub: Hub, key: Key, on_done: Callable[[Poll], None], on_answer: Callable[[], None]) -> None:
+    def __init__(
+        self, hub: Hub, key: Key, on_done: Callable[[Poll, Answer | None], None], on_answer: Callable[[], None]
+    ) -> None:
         self.key = key
+        self.hurried = False
+        """Nobody waits for an event that is not there."""
         self.decided = asyncio.Event()
         """It has joined: everything there was at that moment has been collected."""
         self.waiters = 0
@@ -249,7 +175,8 @@ class Poll:
             self.decided.set()
             topic = self._hub.topics.get(self.key[0])
             fresh = self._sync is not None and self._sync["outcome"] != "recovered"
-            if self._events or self._unreadable or fresh or (topic is not None and topic.ended):
+            ended = topic is not None and topic.ended
+            if self._events or self._unreadable or fresh or ended or self.hurried:
                 self.answer_now()
 
     def answer_now(self) -> None:
@@ -273,7 +200,7 @@ class Poll:
         if self._session is not None:
             self._session.close()
             self._session = None
-        self._on_done(self)
+        self._on_done(self, outcome if isinstance(outcome, Answer) else None)
 
     def _answer(self) -> Answer:
         assert self._sync is not None
@@ -289,7 +216,8 @@ class Poll:
             after = max(after, asked.seq)
         more = after < released
         stretch = [body for _, body in events]
-        return Answer(self._sync, _Stretch(stretch, self._unreadable, after, released, more, not more and topic.ended))
+        run = Stretch(stretch, self._unreadable, after, released, more, not more and topic.ended)
+        return Answer(self._sync, run, asked)
 
     async def answer(self, wait_s: float) -> Answer:
         """What comes after the position: within `wait_s`, or nothing.
@@ -297,13 +225,15 @@ class Poll:
         Raises:
             NotFound: there is no such run. BrokerUnavailable: it could not be found out where the position stands.
         """
+        clock = asyncio.get_running_loop().time
+        until = clock() + wait_s
         try:
             async with asyncio.timeout(max(wait_s, _DECIDE_S)):
                 await self.decided.wait()
         except TimeoutError:
             raise BrokerUnavailable("the broker has not said in time where this position stands") from None
-        if not self._done.done() and wait_s > 0:
-            await asyncio.wait([self._done], timeout=wait_s)
+        if not self._done.done() and clock() < until:
+            await asyncio.wait([self._done], timeout=until - clock())
         if self._done.done():
             return self._done.result()
         if self._empty is None:
@@ -323,6 +253,7 @@ class Polls:
         self._answers = 0
         self._bodies = 0
         self._draining = False
+        hub.on_disproved.append(lambda test_id, _newest: self.forget(test_id))
 
     def __repr__(self) -> str:
         return f"<Polls open={len(self._open)} waiting={self._waiting} kept={self._kept_bytes}>"
@@ -362,23 +293,25 @@ class Polls:
             if not poll.waiters:
                 poll.give_up()
         self._answers += 1
-        self._keep(key, answer)
         return answer
 
     def drain(self) -> None:
         """Answers everybody at once with what there is, from now on."""
         self._draining = True
         for poll in tuple(self._open.values()):
+            poll.hurried = True
             poll.answer_now()
 
     def forget(self, test_id: str) -> None:
-        """A run was deleted: nothing of it is kept."""
+        """A run was deleted, or an event of it was forged: nothing of it is kept."""
         for key in [key for key in self._kept if key[0] == test_id]:
             self._kept_bytes -= self._kept.pop(key).size
 
-    def _on_done(self, poll: Poll) -> None:
+    def _on_done(self, poll: Poll, answer: Answer | None) -> None:
         if self._open.get(poll.key) is poll:
             del self._open[poll.key]
+        if answer is not None:  # now: those who wait take it later, when the run may be deleted
+            self._keep(poll.key, answer)
 
     def _on_answer(self) -> None:
         self._bodies += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 import httpx
@@ -23,8 +23,10 @@ from ws_edge.webhooks.settings import Webhook
 TRY_S: Final = 15.0
 """For all of a try. The lease of an entry is a minute."""
 _LOOK_UP_S: Final = 5.0
+_LOOK_UPS_EACH: Final = 2
+"""Of one webhook at the same time; a thread may last for half a minute. All webhooks together stay below `AT_ONCE`."""
 _GONE: Final = 410
-_lookups: Final = Lookups()
+_lookups: Final = Lookups(each=_LOOK_UPS_EACH)
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 """Host and port to IP addresses. Raises `OSError` or `NotResolved`."""
@@ -44,13 +46,14 @@ async def post(webhook: Webhook, content: bytes, headers: Mapping[str, str], res
     """Sends a message once. Never raises for what the receiver does."""
     try:
         async with asyncio.timeout(TRY_S):
-            return await _post(webhook, content, headers, resolver or _look_up)
+            return await _post(webhook, content, headers, resolver or partial(_look_up, asker=webhook.name))
     except TimeoutError:
         return Tried(False, f"no answer within {TRY_S:g} s")
 
 
-async def _look_up(host: str, port: int) -> list[str]:
-    return await _lookups.addresses(host, port, "webhooks", _LOOK_UP_S)
+async def _look_up(host: str, port: int, *, asker: str) -> list[str]:
+    """Each webhook has a share of the look-ups: a name that nobody answers holds up only who asks for it."""
+    return await _lookups.addresses(host, port, asker, _LOOK_UP_S)
 
 
 async def _post(webhook: Webhook, content: bytes, headers: Mapping[str, str], resolver: Resolver) -> Tried:

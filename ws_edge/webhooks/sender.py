@@ -32,13 +32,16 @@ from ws_edge.webhooks.settings import Webhook
 
 _WINDOW_MS: Final = LIFETIME_S * 1000 // 3
 """Ends that are older are not sent any more: nobody waits for them."""
-_AT_ONCE: Final = 16
-"""Tries of an edge at the same time."""
+_BATCH: Final = 16
+"""Entries that are taken at once."""
 _EACH_AT_ONCE: Final = 4
-"""Of them for one webhook: one that hangs leaves the others room."""
+"""Tries for one webhook at the same time. However many hang, each other one has its own."""
 _BUSY_S: Final = (5.0, 15.0)
 """When an entry comes back whose webhook has its number of tries."""
 _NOT_MINE_S: Final = 60.0
+_MOST_LONGER: Final = 30
+"""The more often an entry has come back, the later it does again, up to so many times as late: many that wait for one
+webhook leave the others room."""
 _EXPIRES_S: Final = 5.0
 _GATHER_S: Final = 0.1
 _FIRST_RETRY_S: Final = 0.5
@@ -132,7 +135,7 @@ class Webhooks:
         async def begin() -> None:
             for name in self._webhooks:
                 since[name] = await store.since(name)
-            self._known |= {key: int(key.rpartition(".")[2]) for key in await store.known()}
+            self._known |= {str(key): key.ended_ms for key in await store.known()}
 
         await self._until_done(begin, store)
         self._changed |= {run.test_id for run, _ in self._catalogue.all() if run.ended}
@@ -188,10 +191,10 @@ class Webhooks:
     async def _deliver(self, store: HookStore) -> None:
         pauses = Backoff(_FIRST_RETRY_S)
         while True:
-            if len(self._tries) >= _AT_ONCE:
+            if len(self._tries) >= _EACH_AT_ONCE * len(self._webhooks):
                 await asyncio.wait(self._tries, return_when=asyncio.FIRST_COMPLETED)
             try:
-                found = await store.pull(_AT_ONCE - len(self._tries), expires_s=_EXPIRES_S)
+                found = await store.pull(_BATCH, expires_s=_EXPIRES_S)
                 for due in found:
                     await self._take(store, due)
             except (BrokerUnavailable, BrokerRefused) as error:
@@ -201,12 +204,12 @@ class Webhooks:
             await asyncio.sleep(_GATHER_S)
 
     async def _take(self, store: HookStore, due: Due) -> None:
-        webhook = self._webhooks.get(due.key.hook)
+        webhook, longer = self._webhooks.get(due.key.hook), min(max(due.delivery.delivered, 1), _MOST_LONGER)
         if webhook is None:  # an edge with other settings has entered it
-            await store.again(due, _NOT_MINE_S)
+            await store.again(due, _NOT_MINE_S * longer)
             return
         if self._busy[webhook.name] >= _EACH_AT_ONCE:
-            await store.again(due, self._rng.uniform(*_BUSY_S))
+            await store.again(due, self._rng.uniform(*_BUSY_S) * longer)
             return
         self._busy[webhook.name] += 1
         task = asyncio.create_task(self._try(store, webhook, due), name=f"webhook-{webhook.name}")

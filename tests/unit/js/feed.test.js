@@ -95,6 +95,14 @@ test("output is a line for each of its lines", () => {
   }
 });
 
+test("one event is a bounded number of lines, and of their parts", () => {
+  const data = { stream: "mixed", stderr: [...Array(10_000).keys()], ansi: "\x1b[1ma".repeat(10_000) };
+  const lines = linesOf({ seq: 7, timestamp: 1, type: "progress", message: "\n".repeat(20_000), data }, "");
+  assert.equal(lines.length, 1001);
+  assert.deepEqual([lines[0].output, lines[0].ansi], ["stderr", undefined]);
+  assert.deepEqual([lines[1000].kind, lines[1000].text], ["system", "19,001 more lines in this event"]);
+});
+
 test("a heading has the title that the run gives its phase", () => {
   const event = { seq: 1, timestamp: 1, type: "status", status: "running", phase: "phase2", message: "Test" };
   assert.equal(linesOf({ ...event, data: { phases: ["Install", "Test"] } }, "")[0].text, "Phase 2 · Test");
