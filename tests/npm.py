@@ -44,8 +44,8 @@ def _packed(name: str, root: Path) -> Path:
     npm = _HOME / "lib/node_modules/npm/bin/npm-cli.js"
     copy = root / "clients" / name
     shutil.copytree(CLIENTS / name, copy, ignore=shutil.ignore_patterns("dist", "LICENSE"))
-    for each in ("dashboard_ui", "LICENSE"):
-        (root / each).symlink_to(ROOT / each)
+    shutil.copy(ROOT / "LICENSE", root)  # npm packs no symbolic link
+    (root / "dashboard_ui").symlink_to(ROOT / "dashboard_ui")
     environment = {**os.environ, "PATH": _PATH, "npm_config_cache": str(root / "npm")}
     pack = [str(NODE), str(npm), "pack", "--offline", "--loglevel=error", "--pack-destination", str(root)]
     done = subprocess.run(pack, cwd=copy, env=environment, capture_output=True, text=True, timeout=200)

@@ -22,6 +22,7 @@ from broker.jetstream.api import Streams
 from tests.command import inherited, started
 from tests.conftest import MakeEdge, Stack
 from tests.harness import STALL_S, begin, free_port, publish, until
+from tests.tools import debian_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
@@ -59,6 +60,8 @@ class Kitchen:
     async def run(self, name: str, *arguments: str) -> Done:
         """Runs a recipe of bash or Python to its end."""
         path = self.written(name)
+        if "# Needs curl." in RECIPES[name][1]:
+            debian_tool("curl")
         program = "bash" if path.suffix == ".sh" else sys.executable
         return await self.command(program, str(path), *arguments)
 
