@@ -55,6 +55,8 @@ async def with_asyncio(edge: str, broker: str) -> None:
             await third.progress("too late")
     except testcast.EdgeRefused as error:
         assert error.code == "already_ended", error.code
+    else:
+        raise AssertionError("a run that was cancelled took an event")
 
     async def cancelled() -> bool:
         return (await testcast.get_run(edge, third.test_id)).list_status == "cancelled"

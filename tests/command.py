@@ -1,15 +1,25 @@
-"""Runs the `testcast` command as a process: its output lines, its exit status, and the processes that it leaves."""
+"""Runs the `testcast` command as a process: its output lines, its exit status, and the processes that it leaves.
+
+`started` does so with any other program.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests import fork_server
+
+
+def inherited() -> dict[str, str]:
+    """The environment without settings of testcast: those of whoever runs the tests are none of a test's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
 
 
 class Result(NamedTuple):
@@ -30,8 +40,7 @@ class Command:
 
     def __init__(self, *argv: str, **settings: str) -> None:
         self.argv = argv
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TESTCAST_")}
-        self._env = inherited | {"PYTHONUNBUFFERED": "1", "COLUMNS": "100"} | settings
+        self._env = inherited() | {"PYTHONUNBUFFERED": "1", "COLUMNS": "100"} | settings
         self.process: asyncio.subprocess.Process | fork_server.ForkedCommand
         self._lines: list[str] = []
 
@@ -104,6 +113,23 @@ async def run(*argv: str, **settings: str) -> Result:
     """Runs a command and waits for its end."""
     async with Command(*argv, **settings) as command:
         return await command.finish()
+
+
+@contextlib.asynccontextmanager
+async def started(*argv: str | Path, **how: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Any program, in a session of its own, which is killed at the end: a test that fails leaves nothing that runs.
+
+    Args:
+        argv: the program and its arguments.
+        how: see `asyncio.create_subprocess_exec`.
+    """
+    process = await asyncio.create_subprocess_exec(*map(str, argv), start_new_session=True, **how)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 def processes(variable: str, value: object) -> dict[int, str]:

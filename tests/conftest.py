@@ -77,6 +77,19 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
             notes.writelines(f"NOT RUN: {each}\n" for each in sorted(skipped))
 
 
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """What a test changes in the environment ends with it, as what an option does that is parsed (`--token-file`)."""
+    before = dict(os.environ)
+    yield
+    after = dict(os.environ)
+    for name in (before.keys() | after.keys()) - {"PYTEST_CURRENT_TEST"}:
+        if name not in before:
+            del os.environ[name]
+        elif after.get(name) != before[name]:
+            os.environ[name] = before[name]
+
+
 @pytest.fixture
 async def nats_server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
     """A broker for this test alone, with the topology applied."""

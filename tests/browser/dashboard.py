@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from broker.jetstream.api import Streams
 from tests.harness import publish
@@ -26,6 +26,18 @@ async def without_hurry(page: Page) -> None:
     await page.add_init_script(
         "const set = window.setTimeout; window.setTimeout = (f, ...more) => (f.name === 'show' ? 0 : set(f, ...more));"
     )
+
+
+async def without_polling_beside_streams(page: Page) -> None:
+    """On a slow machine, too, the page waits for the stream that it has asked for, and does not poll after 3 s."""
+
+    async def patient(route: Route) -> None:
+        answer = await route.fetch()
+        body, found = re.subn(r"\bSTREAM_MS = 3000\b", "STREAM_MS = 120000", await answer.text())
+        assert found == 1
+        await route.fulfill(response=answer, body=body)
+
+    await page.route("**/client/connection.js", patient)
 
 
 async def shift(page: Page) -> float:

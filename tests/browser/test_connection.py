@@ -14,7 +14,17 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.browser.conftest import Console
-from tests.browser.dashboard import LIVE, badge, card, complete, connection_status, feed_lines, open_feed, opened
+from tests.browser.dashboard import (
+    LIVE,
+    badge,
+    card,
+    complete,
+    connection_status,
+    feed_lines,
+    open_feed,
+    opened,
+    without_polling_beside_streams,
+)
 from tests.conftest import Stack
 from tests.harness import NO_SUCH_TEST, EdgeProcess, PatientStreams, answers, begin, publish, until
 from tests.proxy import Proxy
@@ -90,6 +100,7 @@ async def test_lives_over_http_where_no_socket_passes_and_returns_to_the_socket(
     """A stream that is cut goes on where it was; another run joins it; nothing is polled but in its gaps."""
     test_id = await begin(stack_streams)
     proxy.sockets = "refuse"
+    await without_polling_beside_streams(page)
     await page.goto(proxy.url)
     await expect(connection_status(page)).to_have_text(STREAMING)
     assert console.count("polling every 3 s") == 0

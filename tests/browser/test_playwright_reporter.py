@@ -58,16 +58,20 @@ async def test_a_suite_is_watched_while_it_runs(stack: Stack, page: Page, proxy:
     """The edge is away for a moment in the middle. Each test is a line, and a failure has its text, but no secret."""
     lay_out(tmp_path)
     suite = asyncio.create_task(run_suite(tmp_path, proxy.url))
-    run = (await until(lambda: runs_of(stack.edge_url)))[0]
-    await page.goto(f"{stack.edge_url}/tests/{run['testId']}")
-    lines = page.locator(".line[data-seq] .line-text")
-    await expect(lines.filter(has_text="PASSED game.spec.mjs \u203a the game \u203a needs luck")).to_have_count(1)
-    proxy.http = "refuse"
-    proxy.cut()
-    (tmp_path / "go-on").touch()
-    await until(lambda: (tmp_path / "test-results").exists())
-    proxy.http = "pass"
-    status, said = await suite
+    try:
+        run = (await until(lambda: runs_of(stack.edge_url)))[0]
+        await page.goto(f"{stack.edge_url}/tests/{run['testId']}")
+        lines = page.locator(".line[data-seq] .line-text")
+        await expect(lines.filter(has_text="PASSED game.spec.mjs \u203a the game \u203a needs luck")).to_have_count(1)
+        proxy.http = "refuse"
+        proxy.cut()
+        (tmp_path / "go-on").touch()
+        await until(lambda: (tmp_path / "test-results").exists())
+        proxy.http = "pass"
+        status, said = await suite
+    finally:
+        suite.cancel()
+        await asyncio.wait([suite])
     assert status == 1, "the suite's own exit status: it has failed"
     assert re.findall(r"^testcast: .*", said, re.MULTILINE) == [f"testcast: {proxy.url}/tests/{run['testId']}"]
     await expect(page.locator(".verdict")).to_contain_text("80")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,12 +16,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from markdown_it import MarkdownIt
-from playwright.async_api import Page, Request, expect
+from playwright.async_api import Page, Request, TimeoutError, expect
 
 import build_site
 import site_pages
 import testcast
 from testcast.cli.main import cli
+from tests.harness import until
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDE = (
@@ -141,7 +143,16 @@ async def test_it_works_from_files_search_included(site: Path, page: Page) -> No
     asked: list[str] = []
     page.on("request", lambda request: _note(request, asked))
     await page.goto((site / "index.html").as_uri())
-    await page.keyboard.press("Control+k")
+    search = page.get_by_label("Search", exact=True).locator("input")
+
+    async def is_open() -> bool:  # the page listens to the key when its script is through
+        await page.keyboard.press("Control+k")
+        with suppress(TimeoutError):
+            await search.wait_for(timeout=3000)
+        return await search.is_visible()
+
+    await until(is_open)
+    await expect(search).to_be_focused()
     await page.keyboard.type("fencing")
     found = page.locator("a[href*='concepts.html']").filter(has_text="Attempts and fencing")
     await expect(found.last).to_be_visible()

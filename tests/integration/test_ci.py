@@ -19,7 +19,7 @@ from broker.identity import new_test_id
 from broker.jetstream import runs
 from broker.jetstream.api import Streams
 from broker.jetstream.event_log import JetStreamLog
-from tests.command import Command, run
+from tests.command import Command, run, started
 from tests.conftest import Stack
 from tests.harness import begin, publish, until
 from tests.integration.test_cli import way
@@ -149,12 +149,13 @@ async def test_the_steps_of_the_templates_run(
     given |= {"CI_COMMIT_SHORT_SHA": "4f9c2d3e8a51", "CI_COMMIT_REF_NAME": "feature/$(id)"}
     given |= {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "JUNIT_FILE": "report.xml", "TMPDIR": str(tmp_path)}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-e", "-c", script), cwd=tmp_path, env={**variables, **given, "PATH": path, "HOME": str(tmp_path)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, limit=1 << 20,
-    )  # fmt: skip
-    assert process.stderr is not None
-    async with asyncio.timeout(60):
+    environment = {**variables, **given, "PATH": path, "HOME": str(tmp_path)}
+    how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "limit": 1 << 20}
+    async with (
+        asyncio.timeout(60),
+        started("bash", "-e", "-c", script, cwd=tmp_path, env=environment, **how) as process,
+    ):
+        assert process.stderr is not None
         while not (line := (await process.stderr.readline()).decode()).startswith("test "):
             assert line, await process.communicate()
         test_id = line.split()[1]

@@ -19,8 +19,10 @@ import pytest
 
 from broker.contract import subjects
 from broker.jetstream.api import Streams
+from tests.command import inherited, started
 from tests.conftest import MakeEdge, Stack
 from tests.harness import STALL_S, begin, free_port, publish, until
+from tests.tools import debian_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "cookbook.md").read_text(encoding="utf-8")
@@ -58,6 +60,8 @@ class Kitchen:
     async def run(self, name: str, *arguments: str) -> Done:
         """Runs a recipe of bash or Python to its end."""
         path = self.written(name)
+        if "# Needs curl." in RECIPES[name][1]:
+            debian_tool("curl")
         program = "bash" if path.suffix == ".sh" else sys.executable
         return await self.command(program, str(path), *arguments)
 
@@ -71,15 +75,12 @@ class Kitchen:
     async def command(self, *argv: str) -> Done:
         """Runs a command to its end."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=self.directory,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        async with asyncio.timeout(3 * STALL_S):
+        environment = inherited() | {"PYTHONPATH": str(ROOT), "PATH": path}
+        pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
+        async with (
+            asyncio.timeout(3 * STALL_S),
+            started(*argv, cwd=self.directory, env=environment, **pipes) as process,
+        ):
             out, _ = await process.communicate()
         return Done(process.returncode or 0, out.decode())
 
@@ -212,11 +213,8 @@ async def test_receive_a_webhook(kitchen: Kitchen, streams: Streams, make_edge: 
     (tmp_path / "secret").write_text("whsec_" + base64.b64encode(bytes(32)).decode())
     hook = {"name": "cookbook", "url": f"http://127.0.0.1:{port}/", "secret_file": "secret", "allow_private": True}
     (tmp_path / "hooks.json").write_text(json.dumps({"webhooks": [hook | {"retry_s": [0.2] * 5 + [5] * 15}]}))
-    receiver = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(kitchen.written("webhook")), str(tmp_path / "secret"), str(port)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
+    receives = (sys.executable, kitchen.written("webhook"), tmp_path / "secret", str(port))
+    async with started(*receives, stdout=asyncio.subprocess.PIPE) as receiver:
         await make_edge(TESTCAST_WEBHOOKS=str(tmp_path / "hooks.json"))
         await until(lambda: streams.kv_get(subjects.HOOKS, "cookbook"))  # told are runs that end from then on
         test_id = await begin(streams, "Told by a webhook")
@@ -226,9 +224,6 @@ async def test_receive_a_webhook(kitchen: Kitchen, streams: Streams, make_edge: 
             assert await receiver.stdout.readline() == b"Told by a webhook completed 64.0\n"
         async with httpx.AsyncClient() as http:
             assert (await http.post(str(hook["url"]), content=b"{}")).status_code == 401
-    finally:
-        receiver.kill()
-        await receiver.wait()
 
 
 def test_every_recipe_has_a_name_and_a_test() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
 
-import pytest
-
+from tests.command import inherited, started
 from tests.conftest import Stack
 from tests.harness import STALL_S
 from tests.proxy import Proxy, Rewrite
+from tests.tools import debian_tool
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "examples" / "curl.sh"
 
@@ -26,13 +25,13 @@ class Remembers(Rewrite):
         return super().__call__(head)
 
 
-@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="bash or curl is not on PATH")
 async def test_bash_and_curl_publish_follow_and_resume(stack: Stack) -> None:
+    debian_tool("curl")
     heads = Remembers()
     async with Proxy(stack.edge.port, rewrite=heads) as proxy:
         pipe = asyncio.subprocess.PIPE
-        script = await asyncio.create_subprocess_exec("bash", str(SCRIPT), proxy.url, stdout=pipe, stderr=pipe)
-        async with asyncio.timeout(3 * STALL_S):
+        run = started("bash", SCRIPT, proxy.url, env=inherited(), stdout=pipe, stderr=pipe)
+        async with asyncio.timeout(3 * STALL_S), run as script:
             out, errors = (said.decode() for said in await script.communicate())
     assert script.returncode == 0, out + errors
     page, *lines, verdict = out.splitlines()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import re
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,21 @@ import pytest
 
 from broker.jetstream.api import Streams
 from testcast.local import access_files
-from tests.askers import GO_CLIENT, NO_GO, ROOT, Asker, build_go, go, go_environment
+from tests.askers import GO_CLIENT, Asker, build_go, go_environment, not_made
+from tests.command import started
 from tests.conftest import MakeEdge, Stack
 from tests.harness import NO_SUCH_TEST, STALL_S, begin, publish, until
 from tests.proxy import Proxy, Rewrite
 from tests.resume_table import make_world, table
 
-pytestmark = pytest.mark.skipif(go() is None, reason=NO_GO)
-
 TRANSPORTS = ("sse", "poll", "rpc")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def can_be_made() -> None:
+    """Skips everything where the client is not made."""
+    if (why := not_made()) is not None:
+        pytest.skip(why)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +45,17 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tail(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example program."""
     return build_go("cmd/testcast-tail", tmp_path_factory.mktemp("go"))
+
+
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts programs, which end with the test."""
+    pipe = asyncio.subprocess.PIPE
+    async with AsyncExitStack() as running:
+        yield lambda *argv: running.enter_async_context(started(*argv, stdout=pipe, stderr=pipe))
 
 
 @pytest.fixture
@@ -126,7 +143,7 @@ async def test_it_reads_by_polling_where_streams_do_not_pass(client: Asker, stac
 
 @pytest.mark.parametrize("by", ["sse", "poll"])
 async def test_the_example_resumes_when_its_connection_is_cut(
-    tail: Path, stack: Stack, stack_streams: Streams, by: str
+    start: Start, tail: Path, stack: Stack, stack_streams: Streams, by: str
 ) -> None:
     test_id = await begin(stack_streams)
     for number in range(3):
@@ -154,7 +171,7 @@ async def test_the_example_resumes_when_its_connection_is_cut(
 
 
 async def test_a_token_that_is_revoked_is_replaced_on_the_way(
-    tail: Path, streams: Streams, make_edge: MakeEdge, tmp_path: Path
+    start: Start, tail: Path, streams: Streams, make_edge: MakeEdge, tmp_path: Path
 ) -> None:
     access_files.make(tmp_path / "access", time.time())
     key = access_files.read_signing_key(tmp_path / "access" / access_files.SIGNING_KEY)
@@ -176,17 +193,12 @@ async def test_a_token_that_is_revoked_is_replaced_on_the_way(
         claims = json.loads(base64.urlsafe_b64decode(first.split(".")[1] + "=="))
         async with httpx.AsyncClient(base_url=edge.url, headers={"Authorization": f"Bearer {admin}"}) as http:
             assert (await http.post("/rpc/revokeToken", json={"jti": claims["jti"]})).status_code == 200
-        await until(lambda: heads.requests == 2)  # well before the 25 s of grace are over
+        await until(lambda: heads.requests >= 2)  # well before the 25 s of grace are over
         assert second.encode() in heads.last
         await publish(streams, test_id, "Done", "complete")
         await read(follows, seen, "Done")
         assert await follows.wait() == 0 and seen == ["Queued", "Running", "Done"]
         assert follows.stderr is not None and await follows.stderr.read() == b""
-
-
-async def start(program: Path, *argv: str) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(str(program), *argv, stdout=pipe, stderr=pipe)
 
 
 async def read(process: asyncio.subprocess.Process, into: list[str], last: str) -> None:
@@ -197,13 +209,6 @@ async def read(process: asyncio.subprocess.Process, into: list[str], last: str) 
             line = await process.stdout.readline()
             assert line, "it ended"
             into.append(json.loads(line)["message"])
-
-
-@pytest.mark.parametrize("page", ["docs/go.md", "clients/go/README.md"])
-def test_what_a_page_shows_is_compiled(page: str) -> None:
-    compiled = (GO_CLIENT / "example_test.go").read_text(encoding="utf-8")
-    shown = re.findall(r"```go\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
-    assert shown and [code for code in shown if code not in compiled] == []
 
 
 def test_the_module_is_formatted_vetted_and_keeps_its_own_tests() -> None:

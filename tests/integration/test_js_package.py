@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from broker.jetstream.api import Streams
+from tests.command import started
 from tests.conftest import Stack
-from tests.harness import begin, publish, until
+from tests.harness import begin, publish
 from tests.npm import CLIENTS, NODE, ROOT, TOOLS, install, run_node
 from tests.proxy import Proxy
 
@@ -61,27 +62,15 @@ async def test_node_watches_a_run_with_a_socket_another_socket_and_none(
     """Cut off in the middle, to the end; then again from the middle."""
     test_id = await begin(stack_streams)
     async with Proxy(stack.edge.port) as proxy:
-        script = ROOT / "tests/integration/watch_package.mjs"
-        process = await asyncio.create_subprocess_exec(
-            *map(str, (NODE, script, package[0], proxy.url, test_id, TOOLS)),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        try:
-            async with asyncio.timeout(60):
-                assert sorted([await process.stdout.readline() for _ in range(3)])[1] == b"stream began\n"
-                await until(lambda: proxy.streams_asked > 0)
-                await publish(stack_streams, test_id, "half")
-                proxy.cut()
-                await publish(stack_streams, test_id, "while away")
-                last = await publish(
-                    stack_streams, test_id, "Test complete! Score 78/100", "complete", data={"score": 78}
-                )
-                told = json.loads(await process.stdout.read())
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+        watch = (NODE, ROOT / "tests/integration/watch_package.mjs", package[0], proxy.url, test_id, TOOLS)
+        async with asyncio.timeout(60), started(*watch, stdout=asyncio.subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert sorted([await process.stdout.readline() for _ in range(3)])[1] == b"stream began\n"
+            await publish(stack_streams, test_id, "half")
+            proxy.cut()
+            await publish(stack_streams, test_id, "while away")
+            last = await publish(stack_streams, test_id, "Test complete! Score 78/100", "complete", data={"score": 78})
+            told = json.loads(await process.stdout.read())
     expected = told["socket"]["seqs"]
     assert (len(expected), expected[-1]) == (5, last.seq)
     for way in told.values():

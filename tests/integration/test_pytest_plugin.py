@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import sys
+from contextlib import AbstractAsyncContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import pytest
 
 from broker.jetstream.api import Streams
 from broker.jetstream.scan import pages
+from tests.command import inherited, started
 from tests.conftest import Stack
 from tests.harness import event_log, free_port, until
 
@@ -52,23 +53,22 @@ class Session(NamedTuple):
         return str(found[0])
 
 
-async def started(directory: Path, *argv: str) -> asyncio.subprocess.Process:
-    """pytest with this plugin and xdist alone: others of this environment take seconds to import."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TESTCAST_", "PYTEST_"))}
-    plugins = ("-p", "pytest_testcast", "-p", "xdist.plugin", "-p", "no:cacheprovider")
-    return await asyncio.create_subprocess_exec(
+def begun(directory: Path, *argv: str, xdist: bool = False) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    """pytest with this plugin alone, or with xdist: others of this environment take seconds to import."""
+    clean = {name: value for name, value in inherited().items() if not name.startswith("PYTEST_")}
+    plugins = ("-p", "pytest_testcast", "-p", "no:cacheprovider", *(("-p", "xdist.plugin") if xdist else ()))
+    return started(
         *(sys.executable, "-m", "pytest", "-q", *plugins, *argv),
         cwd=directory,
-        env=inherited | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=clean | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
     )
 
 
-async def session(directory: Path, *argv: str) -> Session:
-    process = await started(directory, *argv)
-    out, _ = await process.communicate()
+async def session(directory: Path, *argv: str, xdist: bool = False) -> Session:
+    async with begun(directory, *argv, xdist=xdist) as process:
+        out, _ = await process.communicate()
     assert process.returncode is not None
     return Session(process.returncode, out.decode())
 
@@ -87,7 +87,7 @@ def suite(directory: Path, text: str) -> Path:
 
 async def test_a_session_of_two_workers_with_a_score(stack: Stack, stack_streams: Streams, tmp_path: Path) -> None:
     options = ("-n", "2", "--testcast-score", "--testcast-title", "Ours", "--testcast-label", "commit=abc")
-    done = await session(suite(tmp_path, SUITE), "--testcast", stack.nats_url, *options)
+    done = await session(suite(tmp_path, SUITE), "--testcast", stack.nats_url, *options, xdist=True)
     assert done.code == 1 and "1 failed, 20 passed, 1 skipped, 1 xfailed, 1 error" in done.out
     events = await events_of(stack_streams, done.test_id)
     assert events[0]["data"] == {"title": "Ours", "gameUrl": "", "labels": {"commit": "abc"}}
@@ -131,8 +131,11 @@ def test_slow(n):
 async def test_a_cancelled_run_ends_the_session_after_its_test(
     stack: Stack, stack_streams: Streams, tmp_path: Path
 ) -> None:
-    process = await started(suite(tmp_path, SLOW), "--testcast", stack.edge_url, "--testcast-title", tmp_path.name)
-    async with httpx.AsyncClient(base_url=stack.edge_url) as client:
+    asked = ("--testcast", stack.edge_url, "--testcast-title", tmp_path.name)
+    async with (
+        begun(suite(tmp_path, SLOW), *asked) as process,
+        httpx.AsyncClient(base_url=stack.edge_url) as client,
+    ):
 
         async def run_id() -> str | None:
             answer = (await client.post("/rpc/listTests", json={"limit": 200})).json()
@@ -154,18 +157,27 @@ async def test_a_cancelled_run_ends_the_session_after_its_test(
 
 
 async def test_ctrl_c_is_the_end_of_the_run(stack: Stack, stack_streams: Streams, tmp_path: Path) -> None:
-    process = await started(suite(tmp_path, SLOW), "--testcast", stack.nats_url)
-    await until((tmp_path / "began").exists)
-    process.send_signal(signal.SIGINT)
-    out, _ = await process.communicate()
+    async with begun(suite(tmp_path, SLOW), "--testcast", stack.nats_url) as process:
+        await until((tmp_path / "began").exists)
+        process.send_signal(signal.SIGINT)
+        out, _ = await process.communicate()
     assert process.returncode == 2
     events = await events_of(stack_streams, Session(2, out.decode()).test_id)
     assert (events[-1]["data"]["code"], events[-1]["status"]) == ("interrupted", "failed")
     assert "KeyboardInterrupt" in events[-1]["message"]
 
 
+IMPATIENT = """
+from functools import partialmethod
+from testcast.recording.recorder import Recorder
+
+Recorder.finish = partialmethod(Recorder.finish, patience_s=1.0)
+"""
+"""The end of a session waits for 10 s for an address that does not answer: the test would do nothing else."""
+
+
 async def test_nothing_there_changes_nothing_for_the_suite(tmp_path: Path) -> None:
-    suite(tmp_path, "def test_good(): pass\n")
+    (suite(tmp_path, "def test_good(): pass\n") / "conftest.py").write_text(IMPATIENT)
     addresses = (f"http://127.0.0.1:{free_port()}", f"nats://127.0.0.1:{free_port()}")
     for done in await asyncio.gather(*(session(tmp_path, "--testcast", each) for each in addresses)):
         assert done.code == 0

@@ -110,7 +110,8 @@ time.sleep(600)
 async def test_a_cancel_ends_a_command_that_ignores_sigterm(stack: Stack, stack_streams: Streams, edge: bool) -> None:
     where = {} if edge else {"TESTCAST_NATS_URL": stack.nats_url}
     how = ("--edge", stack.edge_url) if edge else ()
-    async with Command("run", "--grace", "0.5", *how, "--", PYTHON, "-c", STUBBORN, **where) as command:
+    # In the grace it has to wake up and say so, on a machine that may stand still for a second.
+    async with Command("run", "--grace", "3", *how, "--", PYTHON, "-c", STUBBORN, **where) as command:
         test_id = run_in(await command.note("testcast: run"))
         await command.line("ready")
         async with httpx.AsyncClient(base_url=stack.edge_url) as client:

@@ -9,16 +9,23 @@ console.info = console.warn = () => {}; // the connection's log is not the answe
 const { WebSocket } = createRequire(`${tools}/`)("ws");
 const { connect } = await import(pathToFileURL(`${folder}/dist/testcast.js`).href);
 
-async function watched(options) {
+async function watched({ carrier, ...options }) {
   const carriers = new Set();
-  const viewer = connect({ url, ...options, onConnection: ({ state }) => carriers.add(state) });
   const seqs = [];
+  let began = false;
+  /** Its carrier carries, and has brought something: who is cut off from now on was connected. */
+  const look = () => {
+    if (began || seqs.length === 0 || !carriers.has(carrier)) return;
+    began = true;
+    console.log(`${options.name} began`);
+  };
+  const viewer = connect({ url, ...options, onConnection: ({ state }) => (carriers.add(state), look()) });
   const after = [];
   let half;
   for await (const item of viewer.events(testId)) {
     seqs.push(item.seq);
     if (item.message === "half") half = { ...viewer.position(testId), seq: item.seq };
-    if (seqs.length === 1) console.log(`${options.name} began`);
+    look();
   }
   const { status, score } = viewer.run(testId);
   for await (const item of viewer.events(testId, { position: half })) after.push(item.seq);
@@ -29,9 +36,9 @@ async function watched(options) {
 }
 
 const platform = globalThis.WebSocket;
-const bySocket = watched({ name: "socket" });
-const given = watched({ name: "ws", WebSocket });
+const bySocket = watched({ name: "socket", carrier: "live" });
+const given = watched({ name: "ws", carrier: "live", WebSocket });
 delete globalThis.WebSocket; // as in Node 20
-const without = watched({ name: "stream" });
+const without = watched({ name: "stream", carrier: "streaming" });
 globalThis.WebSocket = platform;
 console.log(JSON.stringify({ socket: await bySocket, ws: await given, stream: await without }));

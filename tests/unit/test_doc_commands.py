@@ -1,13 +1,10 @@
-"""What the pages show can be typed: each command parses, each example in Python compiles."""
+"""What the pages show can be typed: each command parses, each example in Python or Go compiles."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import click
 import pytest
@@ -18,13 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>", "2>&1"}
-
-
-@pytest.fixture(autouse=True)
-def own_environment() -> Iterator[None]:
-    """Options such as --token-file set variables when they are parsed: they do not stay."""
-    with patch.dict(os.environ):
-        yield
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -88,3 +78,10 @@ def test_a_command_that_is_wrong_is_found(line: str) -> None:
 def test_every_example_in_python_compiles(page: Path) -> None:
     for text in blocks(page, "python", "py"):
         compile(text, str(page), "exec", flags=0x2000, dont_inherit=True)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+@pytest.mark.parametrize("page", ["docs/go.md", "clients/go/README.md"])
+def test_every_example_in_go_stands_in_the_file_that_go_compiles(page: str) -> None:
+    compiled = (ROOT / "clients" / "go" / "example_test.go").read_text(encoding="utf-8")
+    shown = blocks(ROOT / page, "go")
+    assert shown and [code for code in shown if code not in compiled] == []

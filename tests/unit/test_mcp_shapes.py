@@ -108,7 +108,6 @@ def test_what_is_wrong_with_its_options_is_said_at_the_start(
     arguments: list[str], wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("signal.signal", lambda *_: None)  # Ctrl-C stays that of the tests
-    monkeypatch.setenv("TESTCAST_TOKEN_FILE", "")  # the option sets it, and it is unset afterwards
     told = CliRunner().invoke(cli, ["mcp", *arguments])
     assert isinstance(told.exception, BadInput) and wrong in told.exception.message
 
