@@ -51,12 +51,14 @@ TREE = "import os, subprocess, sys, time; d = b'x' * 30_000_000; subprocess.Pope
 @pytest.fixture
 def tree() -> Iterator[tuple[subprocess.Popen[bytes], Process]]:
     """A process with a child that has left its session, and a name that confuses readers of /proc."""
-    child = [sys.executable, "-c", "import os, time; os.setsid(); time.sleep(1000)"]
-    started = subprocess.Popen([sys.executable, "-c", TREE, *child], start_new_session=True)
-    found = process(started.pid)
-    yield started, found
-    end(found)
-    started.wait()
+    child = [sys.executable, "-c", "import os, time; os.setsid(); print('up', flush=True); time.sleep(1000)"]
+    command = [sys.executable, "-c", TREE, *child]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as started:
+        found = process(started.pid)
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"up\n"  # a child that comes after the end of its tree would stay
+        yield started, found
+        end(found)
 
 
 Tree = tuple[subprocess.Popen[bytes], Process]
