@@ -76,6 +76,7 @@ async def _(system: System) -> None:
                     none = await _read(ann, way, nowhere, headers | tag)
                     assert _shape(foreign) == _shape(none), path
                     assert foreign.status_code == 404 and "etag" not in foreign.headers, (path, foreign.status_code)
+                    assert foreign.headers["cache-control"] == "no-store", "a cache would have it for its owner as well"
                     says_nothing_of(foreign.text, system.beta)
 
 
