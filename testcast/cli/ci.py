@@ -140,7 +140,4 @@ def _append(path: Path, text: str) -> None:
 
 def _command(line: str, terminal: Terminal, *, as_json: bool) -> None:
     """A line for GitHub's runner, which reads both streams. Standard output of `--json` has JSON only."""
-    if as_json:
-        terminal.err.print(line, soft_wrap=True)
-    else:
-        terminal.say(line)
+    terminal.command(line, to_notes=as_json)

@@ -15,7 +15,7 @@ from rich.text import Text
 from broker.contract.snapshot import ListStatus
 from testcast.cli import lines
 from testcast.cli.lines import Kind, Line, Part
-from testcast.cli.text import json_line, printable, printable_lines
+from testcast.cli.text import json_line, printable, printable_lines, uncommanding
 
 _LABEL: Final[dict[Kind, str]] = {
     "day": "dim",
@@ -69,14 +69,19 @@ class Terminal:
     def say(self, text: str | Text = "", style: str = "") -> None:
         """Prints a line of the result."""
         self._clear()
-        self.out.print(text, style=style or None, soft_wrap=True)
+        self.out.print(_logged(text, self.out), style=style or None, soft_wrap=True)
+
+    def command(self, line: str, *, to_notes: bool) -> None:
+        """Prints a line that is meant for a CI system."""
+        self._clear()
+        (self.err if to_notes else self.out).print(line, soft_wrap=True)
 
     def note(self, text: str | Text, style: str = "bright_black") -> None:
         """Prints a line about the progress of the command, to standard error."""
         self._pending = self.err.is_terminal  # also removes the "^C" that a terminal prints
         self._clear()
         shown = printable_lines(text) if isinstance(text, str) else text
-        self.err.print(shown, style=style, soft_wrap=True)
+        self.err.print(_logged(shown, self.err), style=style, soft_wrap=True)
 
     def error(self, message: str) -> None:
         """Prints an error, to standard error."""
@@ -165,6 +170,14 @@ class Terminal:
                     f"  {each.score:g}/{each.max:g}",
                 )
             )
+
+
+def _logged(text: str | Text, console: Console) -> str | Text:
+    """The text; where no person sees it, perhaps in a log of CI, without what strangers tell the system there."""
+    given = text if isinstance(text, str) else text.plain
+    if console.is_terminal or (shown := uncommanding(given)) == given:
+        return text
+    return shown
 
 
 def _score_style(share: float) -> str:

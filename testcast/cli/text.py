@@ -19,6 +19,7 @@ _DIRECTION_MARKS: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _CONTROLS: Final = re.compile(f"[\x00-\x1f\x7f-\x9f{_DIRECTION_MARKS}]")
 _CONTROLS_BUT_LINE_FEED: Final = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029{_DIRECTION_MARKS}]")
 _ESCAPED_IN_JSON: Final = re.compile(f"[\x7f-\x9f\u2028\u2029{_DIRECTION_MARKS}]")
+_COMMANDS: Final = re.compile(r"^[^\S\n]*(?=::)|##(?=\w*\[)", re.MULTILINE)
 _STRING_OR_SPACE: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[ \t\r\n]+')
 
 
@@ -31,6 +32,12 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Like `printable`, for text of several lines: line feeds stay."""
     return _CONTROLS_BUT_LINE_FEED.sub("\N{REPLACEMENT CHARACTER}", _SEQUENCES.sub("", text))
+
+
+def uncommanding(text: str) -> str:
+    """Lines of a log that no CI system takes for one of its commands. GitHub reads `::name::` behind spaces; GitHub,
+    Azure and TeamCity read `##[…]`, `##vso[…]` and `##teamcity[…]` anywhere."""
+    return _COMMANDS.sub(lambda found: "# #" if found[0] == "##" else f"{found[0]}·", text)
 
 
 def plain(line: str) -> str:

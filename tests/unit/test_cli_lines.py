@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testcast.cli import lines
-from testcast.cli.lines import MAX_OUTPUT_LINES
+from testcast.cli.lines import MAX_OUTPUT_LINES, Line, Part
 from testcast.cli.moments import duration
+from testcast.cli.terminal import Terminal
+from testcast.cli.text import uncommanding
 from testcast.client.events import Event, Reset
 
 NOON_MS = int(datetime(2026, 3, 4, 12, 3, 7).astimezone().timestamp() * 1000)
@@ -184,3 +186,16 @@ def test_a_length_of_time(ms: float, text: str) -> None:
 @pytest.mark.parametrize(("share", "filled"), [(-1, 0), (0, 0), (0.5, 10), (1, 20), (7, 20)])
 def test_a_bar_is_never_longer_than_its_room(share: float, filled: int) -> None:
     assert lines.bar(share) == "█" * filled + "░" * (20 - filled)
+
+
+def test_no_log_of_ci_takes_a_strangers_words_for_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal, said = Terminal(), "::stop-commands::x"
+    terminal.line(Line("problem", "boom ##vso[task.setvariable variable=X]y", detail=said))
+    terminal.score(1.0, [Part(said, 1.0, 2.0)])
+    terminal.note(f"  {said} ##[add-mask]z")
+    out, err = capsys.readouterr()
+    assert not [line for line in (out + err).splitlines() if line.lstrip().startswith("::")]
+    assert "##" not in out + err and out.count(f"·{said}") == 2, "everything is still to be seen"
+    assert uncommanding("a::b # [x] ## y\n#1") == "a::b # [x] ## y\n#1"
+    terminal.command("::notice::ours", to_notes=False)
+    assert capsys.readouterr().out == "::notice::ours\n"

@@ -39,6 +39,7 @@ EXPOSED: Final = ["stream-next-offset", "stream-cursor", "stream-up-to-date", "s
 """Headers that pages of allowed origins may read."""
 _OFFSET: Final = re.compile(r"([0-9A-Za-z-]{1,64})_([0-9]{16})")
 _WAIT_S: Final = 25.0
+_PIECE_BYTES: Final = 32 * 1024
 _BEAT_S: Final = 12.0
 """A stream on which nothing comes says so before a viewer takes it for dead."""
 _INTERVAL_S: Final = 20
@@ -146,18 +147,23 @@ async def _live(
 
 async def _events(node: Node, test_id: str, answer: Answer, cursor: int, proof: Proof) -> AsyncGenerator[bytes, None]:
     """Each answer as an event with the messages and one with the position behind it. A client that takes its time is
-    asked for where it is, and holds up nobody."""
+    asked for where it is, and holds up nobody. While it takes a message, nothing else of the answer is held for it."""
     said = False
     while True:
+        at, ended = Position(answer.epoch, answer.after), answer.ended
         data = b"event: data\ndata:%b\n\n" % one_line(answer.array) if answer.events else b""
-        if data or not said or answer.ended:
+        if data or not said or ended:
             cursor, said = _cursor(cursor), True
-            yield data + b"event: control\ndata:%b\n\n" % orjson.dumps(_control(answer, cursor))
+            control = b"event: control\ndata:%b\n\n" % orjson.dumps(_control(answer, cursor))
         else:
-            yield b": nothing new\n\n"
-        if answer.ended or node.draining or proof.ended:
+            control = b": nothing new\n\n"
+        del answer
+        for start in range(0, len(data), _PIECE_BYTES):
+            yield data[start : start + _PIECE_BYTES]
+        del data
+        yield control
+        if ended or node.draining or proof.ended:
             return
-        at = Position(answer.epoch, answer.after)
         asking = asyncio.ensure_future(node.polls.ask(test_id, at, MAX_EVENTS, _BEAT_S))
         proof.on_end = partial(_stop, asking)
         try:

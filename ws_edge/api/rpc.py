@@ -234,7 +234,7 @@ def error_response(
     details: dict[str, object] | None = None,
     retry_after_s: int | None = None,
 ) -> Response:
-    """The one shape of an error.
+    """The one shape of an error. No cache keeps it: a run that is not there may come, and a reader may sign in.
 
     Args:
         status: the HTTP status; None for the one that belongs to the code.
@@ -243,7 +243,7 @@ def error_response(
     """
     status = status or STATUS.get(code, 400)
     after = retry_after_s or (2 if status == 503 else None)
-    headers = {} if after is None else {"retry-after": str(after)}
+    headers = {"cache-control": "no-store"} | ({} if after is None else {"retry-after": str(after)})
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     said = {"code": code, "message": message} | ({} if details is None else {"details": details})
