@@ -21,6 +21,7 @@ from broker.jetstream import kv
 from broker.jetstream.answers import read_answer
 from broker.jetstream.connection import Connection, to_json
 from broker.jetstream.parser import Message, header_value
+from broker.jetstream.stored_headers import SEQUENCE_HEADER, STORED_HEADER
 
 T = TypeVar("T")
 
@@ -29,10 +30,8 @@ MAX_SUBJECTS_PER_NEWEST: Final = 1024
 
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
 EXPECTED_LAST_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
-TIME_HEADER: Final = b"Nats-Time-Stamp"
-"""When the broker stored a message, RFC 3339 with nanoseconds. On direct gets and on republished messages."""
 TTL_HEADER: Final = "Nats-TTL"
-"""How long the stream keeps a message. Only `ACCESS` takes it."""
+"""How long the stream keeps a message. Only `ACCESS`, `HOOKS` and `RUNS` take it."""
 
 _WRITE_CHECK_S: Final = 1.0
 _HEARD_NS: Final = 3_000_000_000
@@ -390,11 +389,11 @@ def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:
 
 def _is_status(message: Message) -> bool:
     # A stored message may carry an inline status of its publisher, but it has a sequence as well.
-    return message.status is not None and message.header(b"Nats-Sequence") is None
+    return message.status is not None and message.header(SEQUENCE_HEADER) is None
 
 
 def _stored(message: Message) -> Stored:
     subject = message.header(b"Nats-Subject") or b""
-    seq = int(message.header(b"Nats-Sequence") or 0)
-    stored_ms = ms_of(message.header(TIME_HEADER))
+    seq = int(message.header(SEQUENCE_HEADER) or 0)
+    stored_ms = ms_of(message.header(STORED_HEADER))
     return Stored(subject.decode("utf-8", "replace"), seq, message.headers, message.data, stored_ms)

@@ -12,7 +12,6 @@ from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page,
 from broker.jetstream.api import (
     EXPECTED_LAST_HEADER,
     MSG_ID_HEADER,
-    TIME_HEADER,
     Stored,
     Streams,
     StreamState,
@@ -20,13 +19,12 @@ from broker.jetstream.api import (
 )
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.parser import Message
+from broker.jetstream.stored_headers import PREDECESSOR_HEADER, SEQUENCE_HEADER, STORED_HEADER
 from broker.jetstream.survey import newest_of_all
 
 WRITER_HEADER: Final = "Testcast-Writer"
 """`<attempt>.<nonce>` of the writer."""
-_SEQ: Final = b"Nats-Sequence"
 _TRACE: Final = tracing.HEADER.encode()
-_PREDECESSOR: Final = b"Nats-Last-Sequence"
 
 
 class JetStreamLog:
@@ -148,9 +146,9 @@ class _LiveInterest:
 
 def _one_run(test_id: str, on_event: OnLive) -> Callable[[Message], None]:
     def on_message(message: Message) -> None:
-        seq, predecessor = message.header(_SEQ) or b"", message.header(_PREDECESSOR) or b""
+        seq, predecessor = message.header(SEQUENCE_HEADER) or b"", message.header(PREDECESSOR_HEADER) or b""
         if seq.isdigit() and predecessor.isdigit():  # without them it was published by a client, not by the stream
-            stored_ms = ms_of(message.header(TIME_HEADER))
+            stored_ms = ms_of(message.header(STORED_HEADER))
             on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data, stored_ms))
 
     return on_message
@@ -160,9 +158,9 @@ def _one_traced_run(test_id: str, on_event: OnLive) -> Callable[[Message], None]
     """Like `_one_run`, with the publisher's `traceparent`."""
 
     def on_message(message: Message) -> None:
-        seq, predecessor = message.header(_SEQ) or b"", message.header(_PREDECESSOR) or b""
+        seq, predecessor = message.header(SEQUENCE_HEADER) or b"", message.header(PREDECESSOR_HEADER) or b""
         if seq.isdigit() and predecessor.isdigit():
-            stored_ms, trace = ms_of(message.header(TIME_HEADER)), message.header(_TRACE)
+            stored_ms, trace = ms_of(message.header(STORED_HEADER)), message.header(_TRACE)
             on_event(test_id, LiveEvent(int(seq), int(predecessor), message.data, stored_ms, trace))
 
     return on_message

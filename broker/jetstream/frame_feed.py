@@ -11,17 +11,14 @@ from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.contract.frames import MAX_JPEG_BYTES, SEQ_HEADER, TIME_HEADER, Frame, MalformedFrame, check_jpeg, frame_of
 from broker.contract.ports import Interest
-from broker.jetstream.api import TIME_HEADER as STORED_HEADER
 from broker.jetstream.api import Streams, delivery, ms_of
 from broker.jetstream.connection import Connection, Subscription
 from broker.jetstream.frame_store import Picture
 from broker.jetstream.parser import Message
+from broker.jetstream.stored_headers import PREDECESSOR_HEADER, SEQUENCE_HEADER, SIZE_HEADER, STORED_HEADER
 
 TOO_LARGE: Final = "it is too large"
 BAD_HEADER: Final = "a header is malformed"
-_SEQ: Final = b"Nats-Sequence"
-_PREDECESSOR: Final = b"Nats-Last-Sequence"
-_SIZE: Final = b"Nats-Msg-Size"
 _SILENCE_S: Final = 5.0
 
 
@@ -76,7 +73,7 @@ class FrameFeed:
         """
 
         def on_message(message: Message) -> None:
-            number, predecessor = message.header(_SEQ) or b"", message.header(_PREDECESSOR) or b""
+            number, predecessor = message.header(SEQUENCE_HEADER) or b"", message.header(PREDECESSOR_HEADER) or b""
             if _is_number(number) and _is_number(predecessor):  # else a client has published it
                 stored_ms = ms_of(message.header(STORED_HEADER))
                 on_frame(LiveFrame(_listed(int(number), message.header, stored_ms), int(predecessor)))
@@ -180,7 +177,7 @@ class _Interest:
 
 
 def _listed(number: int, header: Callable[[bytes], bytes | None], stored_ms: int) -> Listed:
-    size = header(_SIZE) or b""
+    size = header(SIZE_HEADER) or b""
     length = int(size) if _is_number(size) else 0
     if length > MAX_JPEG_BYTES:
         return Listed(Frame(number, 0, 0, 0), TOO_LARGE)

@@ -19,6 +19,7 @@ from broker.jetstream.event_log import WRITER_HEADER
 from broker.jetstream.permissions import rights
 from broker.jetstream.runs import Job
 from broker.jetstream.snapshot_store import DELETION_HEADER, FOLDED_HEADER
+from broker.jetstream.stored_headers import PREDECESSOR_HEADER, SEQUENCE_HEADER, SIZE_HEADER, STORED_HEADER
 from broker.tracing import HEADER as TRACE_HEADER
 from broker.version import VERSION
 from contract.documents import event, known_event, viewer_event
@@ -30,10 +31,10 @@ _REFS: Final = "#/components/schemas/"
 _JSON: Final = "application/json"
 _WHOLE: Final = {"type": "string", "pattern": "^[0-9]{1,16}$"}
 _ADDED_BY_STREAM: Final = {
-    "Nats-Sequence": _WHOLE | {"description": "Its sequence in the stream."},
-    "Nats-Last-Sequence": _WHOLE
+    SEQUENCE_HEADER.decode(): _WHOLE | {"description": "Its sequence in the stream."},
+    PREDECESSOR_HEADER.decode(): _WHOLE
     | {"description": "The sequence before it on its subject; it reveals missed messages."},
-    "Nats-Time-Stamp": {"type": "string", "description": "When it was stored, RFC 3339."},
+    STORED_HEADER.decode(): {"type": "string", "description": "When it was stored, RFC 3339."},
 }
 _TRACE: Final = {TRACE_HEADER: {"type": "string", "description": "W3C Trace Context."}}
 _HEADERS: Final[dict[str, Schema]] = {
@@ -59,7 +60,7 @@ _HEADERS: Final[dict[str, Schema]] = {
         **_ADDED_BY_STREAM,
         SEQ_HEADER: _WHOLE,
         TIME_HEADER: _WHOLE,
-        "Nats-Msg-Size": _WHOLE | {"description": "Bytes of the JPEG."},
+        SIZE_HEADER.decode(): _WHOLE | {"description": "Bytes of the JPEG."},
     },
     "job": {MSG_ID_HEADER: {"type": "string"}, **_TRACE},
     "snapshot": {
