@@ -80,8 +80,7 @@ upgrades: setup  ## rolls edges and publishers from the previous version to this
 natscli: setup  ## backup and restore with NATS' own tool, made from the Go module proxy where PATH has none (two minutes)
 	$(BIN)/python scripts/nats_cli.py $(BIN)/pytest -q tests/integration/test_nats_cli.py $(ARGS)
 
-clients: setup  ## clients in other languages at real edges; needs Go (an empty cache of Go costs it a minute, once)
-	cd clients/go && GOFLAGS=-buildvcs=false GOPROXY=off GOTOOLCHAIN=local go build ./...
+clients: setup  ## clients in other languages at real edges; needs Go
 	$(BIN)/pytest -q tests/integration/test_go_client.py $(ARGS)
 
 simulate: setup  ## a million viewers on paper: edges, broker traffic, storms, from measured figures (docs/scale.md)
