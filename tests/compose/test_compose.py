@@ -26,7 +26,7 @@ from testcast.client.rpc import RpcClient, submit
 from tests.compose.conftest import FIGURES
 from tests.compose.engine import engine
 from tests.compose.images import make_images, prepare
-from tests.compose.installation import FILES, ROOT, Installation, compose_v2, installed
+from tests.compose.installation import FILES, ROOT, Installation, compose_v2, executed, installed
 from tests.harness import until
 from tests.tools import debian_tool
 
@@ -222,8 +222,8 @@ async def test_no_container_is_root_or_may_write(installation: Installation) -> 
         assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"], each.name
         assert "no-new-privileges:true" in host["SecurityOpt"], each.name
         assert host["Memory"] and host["PidsLimit"] and host["NanoCpus"], each.name
-        status, said = each.exec_run(["sh", "-c", "id -u; touch /usr/written /written"])
-        assert status != 0 and b"10001\n" in said and said.count(b"Read-only file system") == 2, said
+        status, said = executed(each, "sh", "-c", "id -u; touch /usr/written /written")
+        assert status != 0 and "10001\n" in said and said.count("Read-only file system") == 2, said
 
 
 def test_both_versions_of_compose_read_the_files(record_property: Callable[[str, object], None]) -> None:
