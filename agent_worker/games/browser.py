@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, NamedTuple, Self
 
 from playwright.async_api import Browser as PlaywrightBrowser
+from playwright.async_api import BrowserContext, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
-from playwright.async_api import Playwright, async_playwright
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from agent_worker.games import processes
@@ -29,7 +29,7 @@ from agent_worker.games.limits import Limits
 from agent_worker.games.page import Page
 from agent_worker.games.processes import Process, Watch
 
-__all__ = ["Browser", "Page", "Walls", "find_chromium"]
+__all__ = ["Browser", "Page", "Pages", "Walls", "find_chromium"]
 
 CLOSE_TIMEOUT_S: Final = 1.5
 """A cancelled run must be gone within 2 s."""
@@ -79,6 +79,53 @@ class _Chromium:
             if self.way_out is not None:
                 self.way_out.close()
             self.place.remove()
+
+
+class Pages:
+    """Opens the pages of one run, one after another, in the run's Chromium. Each begins without storage."""
+
+    def __init__(
+        self,
+        running: PlaywrightBrowser,
+        proxy: EgressProxy,
+        incidents: IncidentLog,
+        exceeded: Callable[[], str | None],
+    ) -> None:
+        self._running = running
+        self._proxy = proxy
+        self._incidents = incidents
+        self._exceeded = exceeded
+        self._open: tuple[BrowserContext, Page] | None = None
+
+    async def fresh(self, scripts: Sequence[str] = ()) -> Page:
+        """An empty page, in place of the one that was open. `scripts` run in every frame before its own.
+
+        Raises:
+            PageGone: The browser died.
+        """
+        with _gone():
+            await self.close()
+            context = await self._running.new_context(
+                viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]},
+                proxy={"server": self._proxy.url, "bypass": "<-loopback>"},
+                accept_downloads=False,
+                locale="en-US",
+            )
+            page = await Page.create(context, self._proxy, self._incidents, self._exceeded, scripts)
+        self._open = context, page
+        return page
+
+    async def close(self) -> None:
+        """Closes the page that is open, if one is."""
+        if self._open is not None:
+            (context, page), self._open = self._open, None
+            page.forget()
+            await context.close()
+
+    def forget(self) -> None:
+        """Stops reacting to what the open page does."""
+        if self._open is not None:
+            self._open[1].forget()
 
 
 class Browser:
@@ -171,7 +218,13 @@ class Browser:
 
     @asynccontextmanager
     async def page(self, judge: Judge | None = None) -> AsyncIterator[Page]:
-        """A page in a Chromium of its own; gone within 2 s. `judge`: of this page alone.
+        """A page in a Chromium of its own, as `pages` opens it."""
+        async with self.pages(judge) as pages:
+            yield await pages.fresh()
+
+    @asynccontextmanager
+    async def pages(self, judge: Judge | None = None) -> AsyncIterator[Pages]:
+        """The pages of one run, in a Chromium of its own; gone within 2 s. `judge`: of these alone.
 
         Raises:
             BrowserMissing: Chromium could not be started.
@@ -181,24 +234,17 @@ class Browser:
         self._pages += 1
         watch = Watch(chromium.process, chromium.place.path, self._limits)
         watch.start()
-        page: Page | None = None
+        pages: Pages | None = None
         incidents = IncidentLog()
         try:
             secret = secrets.token_urlsafe(32)
             egress = EgressProxy(judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out)
             async with self._counted(egress), egress as proxy:
-                with _gone():
-                    context = await chromium.running.new_context(
-                        viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]},
-                        proxy={"server": proxy.url, "bypass": "<-loopback>"},
-                        accept_downloads=False,
-                        locale="en-US",
-                    )
-                    page = await Page.create(context, proxy, incidents, lambda: watch.exceeded)
-                yield page
+                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded)
+                yield pages
         finally:
-            if page:
-                page.forget()
+            if pages:
+                pages.forget()
             watch.stop()
             self._pages -= 1
             await chromium.end()

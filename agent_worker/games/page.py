@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,12 +62,16 @@ class Page:
         proxy: EgressProxy,
         incidents: IncidentLog,
         exceeded: Callable[[], str | None] = lambda: None,
+        scripts: Sequence[str] = (),
     ) -> Page:
         """Opens an empty page in `context`, whose requests go through `proxy`.
 
         Args:
             exceeded: what the page's browser was ended for, if it was; see `Limits.exceeded`.
+            scripts: run in every frame before its own scripts.
         """
+        for script in scripts:
+            await context.add_init_script(script)
         await context.add_init_script(path=_PROBE)
         page = await context.new_page()
         cdp = await context.new_cdp_session(page)
@@ -190,7 +194,7 @@ class Page:
         await asyncio.sleep(seconds)
         if self._gone:
             raise PageGone(self._gone)
-        return self._screencast.since(before) or [self._screencast.newest or await self._photograph()]
+        return self._screencast.since(before) or [self._screencast.newest or await self.photograph()]
 
     async def _start_pictures(self) -> None:
         """Has pictures sent from now on. Asks again while the page moves to another renderer process."""
@@ -208,7 +212,8 @@ class Page:
             await asyncio.sleep(0.05)
         raise PageGone("it never became the active page")
 
-    async def _photograph(self) -> bytes:
+    async def photograph(self) -> bytes:
+        """The viewport as it stands now, a JPEG."""
         form = {"format": "jpeg", "quality": 70}
         answer = await self._reply(self._cdp.send("Page.captureScreenshot", form), "taking a picture")
         return base64.b64decode(answer["data"])
@@ -242,6 +247,10 @@ class Page:
             await self._reply(self._page.keyboard.up(key), f"letting go of {key}")
         if action.kind in ("click", "drag"):
             await self._reply(self._page.mouse.up(), "letting go")
+
+    async def ask(self, expression: str, while_doing: str) -> Any:
+        """The value of a JavaScript expression in the page, awaited if it is a promise."""
+        return await self._reply(self._page.evaluate(expression), while_doing)
 
     async def scroll_home(self) -> None:
         """Back to the top left corner of the page."""

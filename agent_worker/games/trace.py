@@ -1,0 +1,44 @@
+"""What a game showed, frame by frame, as fingerprints that can be compared. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from agent_worker.games.page_state import Incident
+
+
+class Sample(NamedTuple):
+    """Fingerprints (32 bit) of what stands after one frame: equal where nothing differs."""
+
+    frame: int
+    pixels: int
+    """All canvases."""
+    page: int
+    """The document's elements."""
+    sound: int
+    """What was stored and played."""
+
+
+class Happened(NamedTuple):
+    """An incident, and the frame after which it was seen."""
+
+    frame: int
+    incident: Incident
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A stretch of a game: a sample of each of its frames, and what happened in it. Oldest first."""
+
+    samples: tuple[Sample, ...] = ()
+    happened: tuple[Happened, ...] = ()
+
+
+def parting(one: Trace, other: Trace) -> int | None:
+    """The first frame at which two traces differ, of those that both have; None: they agree."""
+    theirs = {sample.frame: sample for sample in other.samples}
+    for mine in one.samples:
+        if mine.frame in theirs and theirs[mine.frame] != mine:
+            return mine.frame
+    return None
