@@ -67,7 +67,7 @@ def _in(folder: str, names: str) -> list[str]:
 
 PURE: Final = (
     "broker/contract/*.py",
-    *_in("broker/export", "__init__ comments document junit page problems source suite webp"),
+    *_in("broker/export", "__init__ comments document findings junit page problems source suite webp"),
     *_in("broker/metrics", "__init__ figures histogram merge reading text"),
     "ws_edge/encoding/*.py",
     *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
