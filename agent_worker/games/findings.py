@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from agent_worker.games.actions import Action
@@ -27,6 +27,11 @@ TIMES: Final = 5
 """Plays in each of which a finding has shown before it is told."""
 HANGS: Final = "the page hangs"
 """Signature of a freeze in which a script does not return."""
+STANDSTILLS: Final[Mapping[Kind, str]] = {
+    "freeze": "It freezes: the picture stands still, and no input changes anything",
+    "softlock": "It is stuck: it runs on, but no input changes anything any more",
+}
+"""Kinds of a standstill, and their titles."""
 MAX_TITLE_CHARS: Final = 160
 MAX_DETAIL_CHARS: Final = 400
 MAX_STACK_CHARS: Final = 2000
@@ -88,6 +93,8 @@ class Candidate:
     @property
     def key(self) -> tuple[str, str]:
         """Equal for sightings of one fault."""
+        if self.kind in STANDSTILLS and self.signature != HANGS:
+            return "standstill", ""  # which of the two it is shows in the experiment
         return self.kind, self.signature or self.title
 
 
@@ -98,6 +105,8 @@ class Sighting:
     frame: int
     detail: str = ""
     stack: str = ""
+    kind: Kind | None = None
+    """What it is, where a standstill was looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +129,8 @@ class Finding:
     stack: str = ""
     real: bool = False
     signature: str = ""
-    action: Action | None = None
-    moments: tuple[Moment, ...] = field(default=(), compare=False)
+    key: tuple[str, str] = ("", "")
+    """That of the candidate that it was."""
 
     def as_json(self, *, stack: bool = True) -> dict[str, object]:
         """`data.finding` of the event; without its stack an element of `data.metrics.findings`. See AGENT.md."""
@@ -162,8 +171,7 @@ def finding(number: str, candidate: Candidate, seed: int, frame: int, seen: tupl
         candidate.stack,
         candidate.real,
         candidate.signature,
-        candidate.action,
-        candidate.moments,
+        candidate.key,
     )
 
 

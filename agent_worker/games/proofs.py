@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from agent_worker.games import pictures
 from agent_worker.games.actions import Action
 from agent_worker.games.errors import PageGone, PageHung
-from agent_worker.games.findings import HANGS, Candidate, Moment, Sighting
+from agent_worker.games.findings import HANGS, STANDSTILLS, Candidate, Moment, Sighting
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.sightings import in_incidents
 from agent_worker.games.stage import Stage
@@ -61,11 +61,11 @@ def proof_of(candidate: Candidate, stage: Stage) -> Proof | None:
     if candidate.kind == "crash" or candidate.signature == HANGS:
         ends = _Ends(stage, PageGone if candidate.kind == "crash" else PageHung)
         return Proof(ends, ends, FEW_TRIES)
-    if candidate.kind in ("freeze", "softlock"):
-        still = Standstill(stage, "freeze" if candidate.kind == "freeze" else "softlock", candidate.controls)
+    if candidate.kind in STANDSTILLS:
+        still = Standstill(stage, candidate.controls)
         return Proof(still.full, still.quick, FEW_TRIES, narrow=still.narrow, errors=lambda: still.errors)
     if candidate.kind == "noscripts":
-        never = Standstill(stage, "never", candidate.controls)
+        never = Standstill(stage, candidate.controls, never=True)
         return Proof(never.full, never.full, minimises=False)
     if candidate.kind == "blank":
         blank = _Blank(stage)

@@ -6,13 +6,14 @@ What did not show again each time is told as seen once, apart from the findings.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
 from agent_worker.games import findings, pictures
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
-from agent_worker.games.findings import MAX_FINDINGS, TIMES, Candidate, Finding, Kind, Sighting
+from agent_worker.games.findings import MAX_FINDINGS, STANDSTILLS, TIMES, Candidate, Finding, Kind, Sighting
 from agent_worker.games.handle import RunHandle
 from agent_worker.games.inputs import Inputs
 from agent_worker.games.minimise import Minimal, minimise
@@ -25,6 +26,8 @@ _ORDER: Final[tuple[Kind, ...]] = (
     *("blank", "freeze", "softlock", "heap", "frames", "slowload"),
 )
 """What costs little time first; an error before the standstill that it explains."""
+MAX_SIGHTINGS: Final = 3
+"""Sightings of one fault that are tried, where none shows again: they may have other inputs."""
 _SHARE: Final = 0.6
 """Part of a candidate's time that looking for shorter inputs may take; the rest is for showing it again."""
 
@@ -47,7 +50,8 @@ class Reporter:
         self._run = run
         self._seed = seed
         self._clock = asyncio.get_running_loop().time
-        self._known: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str]] = set()
+        self._failed: Counter[tuple[str, str]] = Counter()
         self._play_s = 0.0
         """How long the last play of a proof took."""
         self.findings: list[Finding] = []
@@ -70,15 +74,13 @@ class Reporter:
         Raises:
             PageGone: The browser has died.
         """
-        new: dict[tuple[str, str], Candidate] = {}
-        for each in candidates:
-            if each.key not in self._known:
-                new.setdefault(each.key, each)
-        self._known |= new.keys()
-        left = sorted(new.values(), key=lambda each: _ORDER.index(each.kind))
+        left = sorted(dict.fromkeys(candidates), key=lambda each: _ORDER.index(each.kind))
         while left and len(self.findings) < MAX_FINDINGS:
             candidate = left.pop(0)
-            share_s = max(0.0, until_s - self._clock()) / (len(left) + 1)
+            if candidate.key in self._told or self._failed[candidate.key] >= MAX_SIGHTINGS:
+                continue
+            others = len({each.key for each in left} - self._told - {candidate.key})
+            share_s = max(0.0, until_s - self._clock()) / (others + 1)
             try:
                 await self._consider(candidate, self._clock() + share_s * _SHARE, until_s)
             except TimeUp:
@@ -96,7 +98,10 @@ class Reporter:
         if proof.narrow is not None and candidate.inputs.steps:
             began = await proof.narrow(candidate.inputs, candidate.until)
             if began is None or self._explained(proof.errors()):
-                await self._once(candidate, (1, 2)) if began is None else None
+                if began is None:
+                    await self._once(candidate, (1, 2))
+                else:
+                    self._told.add(candidate.key)
                 return
             candidate = replace(candidate, inputs=began)
         minimal = await self._minimal(candidate, proof, shorter_until_s)
@@ -112,7 +117,10 @@ class Reporter:
             await self._once(least, (shown[0] + 1, shown[1] + 1))
             return
         if self._explained(proof.errors()):
+            self._told.add(candidate.key)
             return
+        if sighting.kind is not None:
+            least = replace(least, kind=sighting.kind, title=STANDSTILLS[sighting.kind])
         least = replace(least, detail=sighting.detail or least.detail, stack=sighting.stack or least.stack)
         await self._tell(least, sighting.frame, shown)
 
@@ -168,15 +176,18 @@ class Reporter:
     # -- telling --------------------------------------------------------------------------------------------
 
     async def _tell(self, candidate: Candidate, frame: int, seen: tuple[int, int]) -> None:
+        self._told.add(candidate.key)
+        self.seen_once = [each for each in self.seen_once if each.key != candidate.key]
         candidate, picture = await self._with_evidence(candidate, frame)
         told = findings.finding(f"f{len(self.findings) + 1}", candidate, self._seed, frame, seen)
         self.findings.append(told)
         await self._run.evidence(findings.line(told), picture, kind="finding", finding=told.as_json())
 
     async def _once(self, candidate: Candidate, seen: tuple[int, int]) -> None:
-        if len(self.seen_once) == MAX_FINDINGS:
+        self._failed[candidate.key] += 1
+        if self._failed[candidate.key] > 1 or len(self.seen_once) == MAX_FINDINGS:
             return
-        told = findings.finding(f"s{len(self.seen_once) + 1}", candidate, self._seed, candidate.until, seen)
+        told = findings.finding(f"s{len(self._failed)}", candidate, self._seed, candidate.until, seen)
         self.seen_once.append(told)
         await self._run.progress(f"Seen once: {told.title}", kind="seenonce", finding=told.as_json())
 

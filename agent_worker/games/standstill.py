@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from agent_worker.games import pictures
-from agent_worker.games.actions import Action, click, key
+from agent_worker.games.actions import ARROWS, SPACE, Action, click, key
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings import Sighting
@@ -49,8 +49,6 @@ _RUNS_ON: Final = """(() => {
   const now = __vt.info();
   return now.rafs || (!__vt.used().includes("rAF") && now.timers);
 })()"""
-
-Way = Literal["freeze", "softlock", "never"]
 
 
 class Reaction(NamedTuple):
@@ -101,13 +99,13 @@ class Standstill:
     """Experiments about a game that does not react any more. Not for two tasks at once.
 
     Args:
-        way: `freeze`: nothing is left to run. `softlock`: it runs on. `never`: it never reacted.
-        controls: What is known to change the game elsewhere.
+        controls: What is known to change the game elsewhere; none known: the usual keys.
+        never: It has to have stood still from the load on; else it has to have reacted before.
     """
 
     stage: Stage
-    way: Way
     controls: tuple[Action, ...] = ()
+    never: bool = False
     errors: set[str] = field(default_factory=set)
     """Signatures of the errors that were reported on the way to where it stood still."""
 
@@ -118,10 +116,10 @@ class Standstill:
     async def _stands(self, inputs: Inputs, at: int) -> bool:
         found = await self.reaction(inputs, at, thorough=False)
         self.errors = found.errors
-        return found.parted is None and self._is(found)
+        return found.parted is None
 
     async def quick(self, inputs: Inputs, until: int) -> Sighting | None:
-        """Whether it stands still with these inputs, whatever is tried of what is known to work."""
+        """Whether nothing changes anything with these inputs, of what is known to work."""
         at = soon_after(inputs, until)
         return Sighting(at) if await self._stands(inputs, at) else None
 
@@ -129,26 +127,31 @@ class Standstill:
         """Whether it does so for `WAIT`, whatever is tried, and does not without the last of the inputs."""
         at = soon_after(inputs, until)
         found = await self.reaction(inputs, at, thorough=True)
-        if found.parted is not None or not self._is(found):
+        if found.parted is not None:
             return None
-        if self.way != "never" and (not await self._was_alive(inputs, at, found) or await self._ended(inputs, at)):
+        if self.never:
+            return None if found.moves else Sighting(at)
+        before = await self._alive(inputs, at, found)
+        if before is None or await self._ended(inputs, at):
             return None
-        return Sighting(at)
+        return Sighting(at, kind="freeze" if before.moves and not found.moves else "softlock")
 
-    def _is(self, found: Reaction) -> bool:
-        if self.way == "freeze":
-            return not found.loop and not found.moves
-        return found.loop or found.moves if self.way == "softlock" else not found.moves
-
-    async def _was_alive(self, inputs: Inputs, at: int, now: Reaction) -> bool:
-        """Without the last input, or earlier where there is none, the game did react; no words say that it ended."""
-        without = Inputs(inputs.steps[:-1])
-        for frame in (at,) if inputs.steps else (at // 2, max(0, at - 2 * FRAMES_PER_S), FRAMES_PER_S):
-            before = await self.reaction(without, frame, thorough=False)
-            alive = before.parted is not None and (self.way != "freeze" or before.moves)
-            if alive and before.dialogs == now.dialogs and not _newly_ended(before.words, now.words):
-                return True
-        return False
+    async def _alive(self, inputs: Inputs, at: int, now: Reaction) -> Reaction | None:
+        """How the game reacted without the last inputs, or earlier where there are none; None: not at all, or words
+        say that it has ended since."""
+        steps = inputs.steps
+        if steps:
+            lengths = sorted({len(steps) - 1, max(0, len(steps) - 2), len(steps) // 2, 0}, reverse=True)
+            moments = [(Inputs(steps[:length]), at) for length in lengths]
+        else:
+            moments = [(inputs, frame) for frame in (at // 2, max(0, at - 2 * FRAMES_PER_S), FRAMES_PER_S)]
+        for moment in moments:
+            before = await self.reaction(*moment, thorough=False)
+            if before.parted is None:
+                continue
+            ended = before.dialogs != now.dialogs or _newly_ended(before.words, now.words)
+            return None if ended else before
+        return None
 
     async def reaction(self, inputs: Inputs, at: int, *, thorough: bool) -> Reaction:
         """Tries what there is to try from frame `at` on, beside the same without."""
@@ -156,8 +159,9 @@ class Standstill:
         await stage.open()
         happened = list((await stage.play(inputs, at)).happened)
         state = await stage.state()
-        tries = (all_tries if thorough else quick_tries)(self.controls, state)
-        steps = one_after_another(tries, at, self.controls)
+        known = self.controls or (*ARROWS.actions, *SPACE.actions)
+        tries = (all_tries if thorough else quick_tries)(known, state)
+        steps = one_after_another(tries, at, known)
         until = max(steps[-1].end + SOON, at + (WAIT if thorough else 0))
         if not await runs_on(stage):
             return await self._stopped(inputs, steps, at, state, happened)
