@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from agent_worker.games.browser import Browser, Pages
+from agent_worker.games.errors import PageHung
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs
 from agent_worker.games.stage import Stage
@@ -339,3 +340,12 @@ async def test_the_clock_is_not_the_pages(house: House) -> None:
       try { Object.defineProperty(window, "__vt", { value: 1 }); } catch (error) { out.push(error.name); }
     """
     assert await house.ran(script) == [False, None, None, "TypeError"]
+
+
+async def test_a_script_that_does_not_return_hangs(house: House) -> None:
+    script = "requestAnimationFrame(() => requestAnimationFrame(() => { for (;;); }));"
+    stage = house.stage(house.server.page("/", f"<script>{script}</script>"))
+    with pytest.raises(PageHung, match="while playing"):
+        await stage.play(Inputs(), 60)
+    assert stage.page is not None
+    await stage.page.break_script()
