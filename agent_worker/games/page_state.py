@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+REJECTION: Final = "Unhandled rejection: "
+"""Begins the detail of a `pageerror` that a promise was rejected with, and that nobody has caught."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class Incident:
 
     kind: str
     detail: str
+    stack: str = ""
+    """Of an error, where it has one; the place in a script where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
