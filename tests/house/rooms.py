@@ -89,6 +89,7 @@ PURE: Final = (
     *_in("agent_worker/games", "errors policy scoring pictures actions page_state promised"),
     *_in("agent_worker/games", "promised_words candidates goals cells episodes inputs seat findings minimise"),
     *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
+    *_in("agent_worker/games", "summary schedule wording scoring realtime/seen"),
     "testcast/cli/text.py",
     *_in("testcast/recording", "batches markers reports sgr splitter"),
     *_in("testcast/cli/top", "scrapes overview words"),
