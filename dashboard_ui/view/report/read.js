@@ -162,7 +162,7 @@ export function reportOf(metrics, told) {
     findings: inOrder(listed, told),
     once: inOrder(once, told),
     known: Array.isArray(given.findings),
-    controls: controlsOf(given.controls, told),
+    controls: controlsOf(given.controls, told, Array.isArray(given.findings)),
     lost: lostOf(given.lost),
     how: howOf(given),
   };
@@ -178,10 +178,16 @@ function inOrder(all, told) {
   return whole.slice(0, MAX_LISTED).sort((a, b) => rank(a) - rank(b));
 }
 
-/** Null: nothing is told of them, as by an agent of before. @param {unknown} value @param {Told} told @returns {ReportedControl[]|null} */
-function controlsOf(value, told) {
+/**
+ * @param {unknown} value
+ * @param {Told} told
+ * @param {boolean} known whether the verdict says what was found
+ * @returns {ReportedControl[]|null} null: nothing is told of their evidence, as by an agent of before
+ */
+function controlsOf(value, told, known) {
+  if (!Array.isArray(value)) return told.controls.size ? [...told.controls.values()].slice(0, MAX_LISTED) : null;
   const listed = list(value).map(controlOf).filter((each) => each !== null);
-  if (!listed.length) return told.controls.size ? [...told.controls.values()].slice(0, MAX_LISTED) : null;
+  if (!listed.length) return known && !value.length ? [] : null;
   return listed.map((each) => ({ ...each, seq: told.controls.get(each.name)?.seq ?? 0 }));
 }
 

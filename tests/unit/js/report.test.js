@@ -99,6 +99,8 @@ test("a control needs its evidence", () => {
   assert.equal(controlOf({ control: "Space", seen: [5, 4] }), null);
   const { controls } = reportOf({ controls: [{ control: "A", seen: [4, 4] }] }, told(event(9, { control: "A", seen: [4, 4] })));
   assert.deepEqual(controls.map(({ name, seq }) => [name, seq]), [["A", 9]]);
+  const none = (metrics) => reportOf(metrics, told()).controls;
+  assert.deepEqual([none({}), none({ controls: [] }), none({ controls: [], findings: [] }), none({ controls: ["A"], findings: [] })], [null, null, [], null]);
 });
 
 test("lost points: most first, without those that have no reason", () => {
