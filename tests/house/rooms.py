@@ -86,7 +86,8 @@ PURE: Final = (
     "ws_edge/fanout/continuity.py",
     "ws_edge/fanout/figures.py",
     "ws_edge/transport/call_figures.py",
-    *_in("agent_worker/games", "errors policy scoring pictures actions page_state inputs seat"),
+    *_in("agent_worker/games", "errors policy scoring pictures actions page_state goals cells episodes"),
+    *_in("agent_worker/games", "inputs seat"),
     *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
     "testcast/cli/text.py",
     *_in("testcast/recording", "batches markers reports sgr splitter"),
@@ -105,7 +106,7 @@ _CLOCKS: Final = frozenset({"now", "utcnow", "today"})
 HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "nats": ("broker/jetstream/client.py",),
     "nats_server": ("broker/local/embedded_server.py",),
-    "playwright": ("agent_worker/games/browser.py", "agent_worker/games/page.py"),
+    "playwright": tuple(f"agent_worker/games/{name}.py" for name in ("browser", "page", "gestures")),
     "PIL": ("agent_worker/games/pictures.py", "testcast/cli/animation.py"),
     "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),
