@@ -44,7 +44,8 @@ class Playing:
         self.endpoint = endpoint
         self.lines: list[str] = []
         self.model = ModelPolicy(endpoint)
-        self.seat = Seat(self.model, Seeded(random.Random(1)), self.tell)
+        self.now_s = 0.0
+        self.seat = Seat(self.model, Seeded(random.Random(1)), self.tell, lambda: self.now_s)
 
     async def tell(self, line: str) -> None:
         self.lines.append(line)
@@ -242,7 +243,6 @@ async def _gone(url: str) -> None:
     async with playing(url) as run:
         for _ in range(FAILURES + 2):
             assert (await run.seat.choose(VIEW)).action in ACTIONS
-            run.seat._alone_until_s = 0.0  # as if the search had chosen alone for long enough
         assert run.endpoint.breaker.state == "open"
         assert run.lines == [
             "The model see-4b is asked for gestures; the search chooses in between",
@@ -296,7 +296,6 @@ async def test_when_the_calls_are_used_up_the_search_chooses(server: ModelServer
     async with playing(server.url, calls=2) as run:
         for _ in range(4):
             assert (await run.seat.choose(VIEW)).action in ACTIONS
-            run.seat._alone_until_s = 0.0
         assert (run.told["choices"], run.told["fallbacks"], len(server.bodies)) == (2, 0, 2)
         why = "its 2 calls of a run are used up"
         assert run.model.away == run.told["reason"] == why and not run.seat.looks
@@ -315,21 +314,26 @@ async def test_when_the_tokens_are_used_up_the_search_chooses(server: ModelServe
     async with playing(server.url, tokens=1500) as run:
         for _ in range(4):
             assert (await run.seat.choose(VIEW)).action in ACTIONS
-            run.seat._alone_until_s = 0.0
         assert (run.told["inputTokens"], run.told["outputTokens"]) == (2000, 40)
 
 
 async def test_the_search_chooses_for_as_long_as_the_model_took(server: ModelServer) -> None:
-    server.say = chooses("a1")
     async with playing(server.url) as run:
+
+        def say(request: Request) -> Response:
+            run.now_s += 5.0
+            return completion('{"action": "a1", "frames": 3}')
+
+        server.say = say
         await run.seat.choose(VIEW)
-        run.seat._alone_until_s += 3600  # as if the model had taken an hour
-        for _ in range(3):
-            assert (await run.seat.choose(VIEW)).reason == ""
-        assert len(server.bodies) == 1
-        assert not run.seat.looks
-        run.seat._alone_until_s = 0.0
-        assert run.seat.looks
+        for run.now_s, asked in ((9.9, 1), (10.0, 2)):
+            assert run.seat.looks is (asked == 2)
+            assert (await run.seat.choose(VIEW)).action in ACTIONS
+            assert len(server.bodies) == asked
+
+
+async def test_without_a_picture_or_time_it_is_not_asked(server: ModelServer) -> None:
+    async with playing(server.url) as run:
         for view in (replace(VIEW, left_s=0.5), replace(VIEW, picture=b"")):
-            assert (await run.seat.choose(view)).action in ACTIONS
-        assert len(server.bodies) == 1
+            assert run.seat.looks and (await run.seat.choose(view)).action in ACTIONS
+    assert not server.bodies and not run.lines
