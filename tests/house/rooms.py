@@ -67,7 +67,7 @@ def _in(folder: str, names: str) -> list[str]:
 
 PURE: Final = (
     "broker/contract/*.py",
-    *_in("broker/export", "__init__ comments document junit page problems source suite webp"),
+    *_in("broker/export", "__init__ comments document findings junit page problems source suite webp"),
     *_in("broker/metrics", "__init__ figures histogram merge reading text"),
     "ws_edge/encoding/*.py",
     *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
@@ -86,8 +86,8 @@ PURE: Final = (
     "ws_edge/fanout/continuity.py",
     "ws_edge/fanout/figures.py",
     "ws_edge/transport/call_figures.py",
-    *_in("agent_worker/games", "errors policy scoring pictures actions page_state goals cells episodes"),
-    *_in("agent_worker/games", "inputs seat"),
+    *_in("agent_worker/games", "errors policy scoring pictures actions page_state promised"),
+    *_in("agent_worker/games", "promised_words candidates goals cells episodes inputs seat"),
     *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
     "testcast/cli/text.py",
     *_in("testcast/recording", "batches markers reports sgr splitter"),
