@@ -20,7 +20,7 @@ from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from agent_worker.games import processes
-from agent_worker.games.chromium import VIEWPORT, arguments, find_chromium, unwanted
+from agent_worker.games.chromium import PORTRAIT, VIEWPORT, arguments, find_chromium, unwanted
 from agent_worker.games.confinement import Place, Walls, Workshop, wanted_walls
 from agent_worker.games.egress_proxy import EgressProxy, Judge, judge_public
 from agent_worker.games.errors import BrowserMissing, PageGone
@@ -97,21 +97,29 @@ class Pages:
         self._exceeded = exceeded
         self._open: tuple[BrowserContext, Page] | None = None
 
-    async def fresh(self, scripts: Sequence[str] = ()) -> Page:
-        """An empty page, in place of the one that was open. `scripts` run in every frame before its own.
+    async def fresh(self, scripts: Sequence[str] = (), *, touch: bool = False, portrait: bool = False) -> Page:
+        """An empty page, in place of the one that was open.
+
+        Args:
+            scripts: Run in every frame before its own.
+            touch: It has a touch screen, as a phone has.
+            portrait: Its viewport is that of a phone held upright.
 
         Raises:
             PageGone: The browser died.
         """
         with _gone():
             await self.close()
+            width, height = PORTRAIT if portrait else VIEWPORT
             context = await self._running.new_context(
-                viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]},
+                viewport={"width": width, "height": height},
+                has_touch=touch,
+                is_mobile=touch,
                 proxy={"server": self._proxy.url, "bypass": "<-loopback>"},
                 accept_downloads=False,
                 locale="en-US",
             )
-            page = await Page.create(context, self._proxy, self._incidents, self._exceeded, scripts)
+            page = await Page.create(context, self._proxy, self._incidents, self._exceeded, scripts, touch)
         self._open = context, page
         return page
 

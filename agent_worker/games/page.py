@@ -22,9 +22,10 @@ from playwright.async_api import Response as PlaywrightResponse
 
 from agent_worker.games.actions import Action
 from agent_worker.games.background import Background
-from agent_worker.games.chromium import SCREENCAST, VIEWPORT
+from agent_worker.games.chromium import SCREENCAST
 from agent_worker.games.egress_proxy import TROUBLE_HEADER, EgressProxy
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung
+from agent_worker.games.gestures import Gestures
 from agent_worker.games.incidents import IncidentLog, first_line, first_lines, short_url
 from agent_worker.games.loading import explain_failure, explain_status, origin
 from agent_worker.games.page_state import Incident, Loaded, PageState, merged
@@ -32,6 +33,9 @@ from agent_worker.games.policy import REPLY_TIMEOUT_S, no_reply
 from agent_worker.games.screencast import Screencast
 
 _PROBE: Final = Path(__file__).with_name("probe.js")
+
+NAME: Final = "Player"
+"""What the agent answers where a dialog asks for a text: games ask for a name. To all others it says yes."""
 
 T = TypeVar("T")
 
@@ -45,11 +49,13 @@ class Page:
     _proxy: EgressProxy
     _log: IncidentLog
     _exceeded: Callable[[], str | None]
+    _gestures: Gestures
     deadline: float = math.inf
     """On the event loop's clock; no call waits for longer. Infinite at first."""
     _home: str | None = None
     _frame_id: str = ""
     _gone: str | None = None
+    _forgotten: bool = False
     _download: str | None = None
     _answered: set[str] = field(default_factory=set)
     _screencast: Screencast = field(default_factory=Screencast)
@@ -63,22 +69,25 @@ class Page:
         incidents: IncidentLog,
         exceeded: Callable[[], str | None] = lambda: None,
         scripts: Sequence[str] = (),
+        touch: bool = False,
     ) -> Page:
         """Opens an empty page in `context`, whose requests go through `proxy`.
 
         Args:
             exceeded: what the page's browser was ended for, if it was; see `Limits.exceeded`.
             scripts: run in every frame before its own scripts.
+            touch: it has a touch screen.
         """
         for script in scripts:
             await context.add_init_script(script)
         await context.add_init_script(path=_PROBE)
         page = await context.new_page()
         cdp = await context.new_cdp_session(page)
-        self = cls(page, cdp, proxy, incidents, exceeded)
+        self = cls(page, cdp, proxy, incidents, exceeded, Gestures(page, cdp, touch=touch))
         tree = await cdp.send("Page.getFrameTree")
         self._frame_id = str(tree["frameTree"]["frame"]["id"])
         self._listen(context)
+        await self._gestures.connect()
         # Every document request is held until `_on_document` has seen it: this keeps a game from leaving its page.
         # The first one is asked for the proxy's secret too; the browser sends that with all that follow.
         documents = {"patterns": [{"resourceType": "Document", "requestStage": "Request"}], "handleAuthRequests": True}
@@ -117,6 +126,7 @@ class Page:
 
     def forget(self) -> None:
         """Stops reacting to events, and cancels what is under way."""
+        self._forgotten = True
         self._background.cancel()
 
     async def open(self, url: str, timeout_s: float) -> Loaded:
@@ -228,25 +238,12 @@ class Page:
         return merged([each for each in told if each])
 
     async def begin(self, action: Action) -> None:
-        """Does what `action` says, and holds its keys or button until `end`."""
-        keyboard, mouse = self._page.keyboard, self._page.mouse
-        x, y = action.x * VIEWPORT[0], action.y * VIEWPORT[1]
-        for key in action.keys:
-            await self._reply(keyboard.down(key), f"pressing {key}")
-        if action.kind in ("click", "drag", "move"):
-            await self._reply(mouse.move(x, y, steps=3 if action.kind == "move" else 1), "moving the pointer")
-        if action.kind in ("click", "drag"):
-            await self._reply(mouse.down(), "clicking")
-        if action.kind == "drag":
-            to_x, to_y = action.to_x * VIEWPORT[0], action.to_y * VIEWPORT[1]
-            await self._reply(mouse.move(to_x, to_y, steps=5), "dragging")
+        """Does what `action` says, and holds its keys, button or finger until `end`."""
+        await self._reply(self._gestures.begin(action), f"{action.name} began")
 
     async def end(self, action: Action) -> None:
         """Releases what `begin` holds."""
-        for key in reversed(action.keys):
-            await self._reply(self._page.keyboard.up(key), f"letting go of {key}")
-        if action.kind in ("click", "drag"):
-            await self._reply(self._page.mouse.up(), "letting go")
+        await self._reply(self._gestures.end(action), f"{action.name} ended")
 
     async def ask(self, expression: str, while_doing: str) -> Any:
         """The value of a JavaScript expression in the page, awaited if it is a promise."""
@@ -282,7 +279,7 @@ class Page:
 
     async def _on_dialog(self, dialog: Dialog) -> None:
         self._log.note("dialog", f"{dialog.type}: {first_lines(dialog.message)}")
-        await dialog.dismiss()
+        await dialog.accept(NAME if dialog.type == "prompt" else None)
 
     def _on_download(self, name: str) -> None:
         self._download = name
@@ -295,7 +292,7 @@ class Page:
     def _on_gone(self, why: str) -> None:
         if self._gone is None:
             self._gone = why
-            if self.exceeded is None:  # else that is told
+            if self.exceeded is None and not self._forgotten:  # else that is told
                 self._log.note("crash", why)
 
     async def _on_document(self, event: dict[str, Any]) -> None:

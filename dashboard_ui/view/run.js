@@ -21,13 +21,13 @@ import { labelChips } from "./labels.js";
 import { hideWhileLoading, isWhole } from "./loading.js";
 import { DeleteButton, pinButton } from "./keep.js";
 import { Menu } from "./menu.js";
-import { MetricTable } from "./metric-table.js";
 import { notifyButton } from "./notify.js";
 import { badge, cancelButton, marks, ring, rubricList } from "./parts.js";
 import { Phases } from "./phases.js";
 import { ProblemList } from "./problem-list.js";
 import { Recorder } from "./recorder/recorder.js";
 import { refusal } from "./refusal.js";
+import { ReportPlace } from "./report-place.js";
 
 /** @typedef {import("./recorder/playhead.js").ShownMoment} ShownMoment */
 
@@ -61,7 +61,6 @@ export class RunPage {
     });
     this.phases = new Phases(choose);
     this.problems = new ProblemList(choose);
-    this.metrics = new MetricTable();
     this.past = h("a.past"); // the title leads to the game's history
     this.title = h("h1", this.past);
     setText(this.past, "…");
@@ -88,6 +87,8 @@ export class RunPage {
     /** @type {Partial<Shown>} */
     this.drawnScore = {};
     this.frame = h("div.frame");
+    const { frame, rubric } = this;
+    this.report = new ReportPlace(testId, actions, { frame, rubric, choose: (seq, number) => this.choose(seq, number), onLoaded: () => this.run && this.update(this.run) });
     this.facts = h("dl.run-facts");
     this.drawnFacts = "";
     /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -164,8 +165,8 @@ export class RunPage {
         this.fences.add("The score", this.verdict, this.drawVerdict),
         moments.add("The picture", this.frame, this.drawMessage),
         recorder.root,
-        this.fences.add("The metrics", this.metrics.root, (run) => this.metrics.update(run)),
-        this.fences.add("The problems", this.problems.root, (_, run) => this.problems.update(run)),
+        this.fences.add("The problems", this.problems.root, (_, run) => this.problems.update(run, this.report.view !== null)),
+        this.fences.add("The report", this.report.root, (snapshot, run) => this.report.update(snapshot, run, this.problems.all.reports)),
         this.clocks.add("The facts", this.facts, this.drawFacts),
       ),
       h(
@@ -283,7 +284,8 @@ export class RunPage {
     this.moments.draw(live ? null : run, byReader, run);
     if (!this.run) return;
     this.drawElapsed(shown(this.run.snapshot), now());
-    if (isWhole(this.run, this.recorder.frames)) this.show();
+    this.report.view?.drawPictures();
+    if (!this.report.loading && isWhole(this.run, this.recorder.frames)) this.show();
   }
 
   /** @param {Shown} run @param {number} at ms */
@@ -324,8 +326,8 @@ export class RunPage {
   };
 
   /** The reader has chosen a line, a phase or a problem: the page shows its moment. @param {number} seq */
-  choose(seq) {
-    this.recorder.seek({ seq, number: 0 });
+  choose(seq, number = 0) {
+    this.recorder.seek({ seq, number });
     this.recorder.settle({ step: true });
     this.feed.reveal(seq);
   }

@@ -133,11 +133,15 @@ def _kind(event: Event) -> tuple[Kind, str]:
         return event.status, event.status
     if isinstance(kind := event.field("kind"), str) and kind:
         return "problem", printable(kind)[:9]
+    if isinstance(event.field("control"), str):
+        return "action", "control"
     return ("action", "action") if event.field("action") else ("progress", "progress")
 
 
 def _detail(event: Event, text: str) -> str:
     detail = event.field("detail") if event.field("kind") else None
+    if detail is None and isinstance(finding := event.field("finding"), dict):
+        detail = finding.get("detail")
     if event.status == "queued":
         detail = event.field("gameUrl")
     shown = printable(detail) if isinstance(detail, str) else ""

@@ -67,7 +67,7 @@ def _in(folder: str, names: str) -> list[str]:
 
 PURE: Final = (
     "broker/contract/*.py",
-    *_in("broker/export", "__init__ comments document junit page problems source suite webp"),
+    *_in("broker/export", "__init__ comments document findings junit page problems source suite webp"),
     *_in("broker/metrics", "__init__ figures histogram merge reading text"),
     "ws_edge/encoding/*.py",
     *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
@@ -86,7 +86,9 @@ PURE: Final = (
     "ws_edge/fanout/continuity.py",
     "ws_edge/fanout/figures.py",
     "ws_edge/transport/call_figures.py",
-    *_in("agent_worker/games", "errors policy scoring pictures actions page_state"),
+    *_in("agent_worker/games", "errors policy scoring pictures actions page_state promised"),
+    *_in("agent_worker/games", "promised_words candidates goals cells episodes inputs seat"),
+    *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
     "testcast/cli/text.py",
     *_in("testcast/recording", "batches markers reports sgr splitter"),
     *_in("testcast/cli/top", "scrapes overview words"),
@@ -104,7 +106,7 @@ _CLOCKS: Final = frozenset({"now", "utcnow", "today"})
 HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "nats": ("broker/jetstream/client.py",),
     "nats_server": ("broker/local/embedded_server.py",),
-    "playwright": ("agent_worker/games/browser.py", "agent_worker/games/page.py"),
+    "playwright": tuple(f"agent_worker/games/{name}.py" for name in ("browser", "page", "gestures")),
     "PIL": ("agent_worker/games/pictures.py", "testcast/cli/animation.py"),
     "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),
@@ -121,6 +123,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         "testcast/local/access_files.py",
     ),
     "httpx": (
+        "agent_worker/games/model/endpoint.py",
         "broker/metrics/children.py",
         "testcast/cli/top/source.py",
         "ws_edge/access/keys.py",
