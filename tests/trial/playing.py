@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 import traceback
@@ -93,6 +94,7 @@ def result(trial: Trial, written: Written, took_s: float, wrong: str = "") -> di
         "loads": trial.loads,
         "repeat": trial.repeat,
         "machine": platform.machine(),
+        "loadAverage": round(os.getloadavg()[0], 1),
         "tookS": round(took_s, 2),
         "score": written.score,
         "failure": written.failure,

@@ -42,6 +42,12 @@ def coverage(result: Result) -> str:
     return f"{found['used'] / found['total']:.0%}" if found and found.get("total") else "—"
 
 
+def determinism(result: Result) -> str:
+    """At how many moments two runs without input agreed."""
+    found = result["metrics"].get("determinism")
+    return f"{found['agreed']} of {found['moments']}" if found else "—"
+
+
 def per_game(results: Sequence[Result], games: Mapping[str, Game]) -> str:
     """One row for each run of an unchanged game."""
     rows: list[Sequence[object]] = []
@@ -66,12 +72,28 @@ def per_game(results: Sequence[Result], games: Mapping[str, Game]) -> str:
                 f"{each['tookS']:.0f} s",
                 metrics.get("time", "—"),
                 metrics.get("speed", "—"),
-                each["loads"],
+                determinism(each),
+                f"{each['loads']} ({each['loadAverage']:.0f})",
             ]
         )
-    head = "game,made of,played with,controls,missed,wrong,score read,code,points,findings,took,time,speed,loads"
+    head = [
+        "game",
+        "made of",
+        "played with",
+        "controls",
+        "missed",
+        "wrong",
+        "score read",
+        "code",
+        "points",
+        "findings",
+        "took",
+        "time",
+        "speed",
+    ]
+    head += ["moments that agreed", "loads (load average)"]
     total = f"\n\nControls: precision {_share(right, right + wrong)}, recall {_share(found, found + missed)}."
-    return table(head.split(","), rows) + total
+    return table(head, rows) + total
 
 
 def per_kind(results: Sequence[Result], games: Mapping[str, Game]) -> str:
@@ -96,10 +118,20 @@ def per_kind(results: Sequence[Result], games: Mapping[str, Game]) -> str:
 
 
 def to_confirm(results: Sequence[Result], games: Mapping[str, Game]) -> list[str]:
-    """One line for each finding that no person has confirmed yet and that no bug put in explains."""
+    """One line for each finding on an unchanged game that no person has confirmed yet."""
+    return [
+        f"{each['game']} (loads {each['loads']}): {told(finding)}"
+        for each in _of(results, UNCHANGED)
+        for finding in verdict_of(each, games[each["game"]]).others
+    ]
+
+
+def beside(results: Sequence[Result], games: Mapping[str, Game]) -> list[str]:
+    """One line for each finding on a game with a bug that does not tell it; it may be what the bug leads to."""
     return [
         f"{each['game']} ({each['kind']}, loads {each['loads']}): {told(finding)}"
         for each in results
+        if each["kind"] != UNCHANGED
         for finding in verdict_of(each, games[each["game"]]).others
     ]
 
@@ -149,15 +181,20 @@ def summary(results: Sequence[Result], games: Mapping[str, Game]) -> str:
         ("Without scripts", lambda: low_scores(known)),
         ("The same again", lambda: steadiness(known)),
         ("Speed", lambda: speeds(known)),
-        ("Findings for a person to confirm", lambda: "\n".join(f"* {line}" for line in to_confirm(known, games))),
-        ("Runs in which the agent failed", lambda: "\n".join(_failed(known))),
+        ("Findings for a person to confirm", lambda: _list(to_confirm(known, games))),
+        ("Findings beside the bugs", lambda: _list(beside(known, games))),
+        ("Runs in which the agent failed", lambda: _list(_failed(known))),
     ]
     return "\n\n".join(f"## {title}\n\n{text() or 'None.'}" for title, text in parts) + "\n"
 
 
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"* {line}" for line in lines)
+
+
 def _failed(results: Sequence[Result]) -> list[str]:
     return [
-        f"* {each['game']} ({each['kind']}): {each['wrong'].strip().splitlines()[-1]}"
+        f"{each['game']} ({each['kind']}): {each['wrong'].strip().splitlines()[-1]}"
         for each in results
         if each["wrong"]
     ]

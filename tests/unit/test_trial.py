@@ -225,7 +225,7 @@ def test_the_tables_say_what_was_found(game: Game) -> None:
     assert "| error | 1 of 1 (1.00) | — | 0 of 1 (0.00) | ball (once) |" in text
     assert "| ball | unchanged | 0 loads: 80; 2 loads: 78 | 2 |" in text
     assert "median 15.0, 10.0 to 20.0, in 2 runs" in text
-    assert "* ball (unchanged, loads 0): [blank] B" in text
+    assert "* ball (loads 0): [blank] B" in text
     assert "| ball | 12 | — | 0 |" in text
 
 
