@@ -230,8 +230,9 @@ class _Search:
     # -- gestures -----------------------------------------------------------------------------------------
 
     async def _gesture(self, under: Under) -> None:
-        choice = await self._choose(under)
-        steps, until = self._steps(choice, under.frame)
+        looks = self.policy.looks
+        choice = await self._choose(under, looks)
+        steps, until = self._steps(choice, under.frame, as_chosen=looks)
         under.inputs = under.inputs.then(*steps)
         before, new, better = self.last, under.new, under.better
         await self._advance(under, until)
@@ -244,12 +245,11 @@ class _Search:
             self._learn(choice.action, 1.0 if gained else min(0.5, 5 * change))
         await self._consider(under, self.last)
 
-    async def _choose(self, under: Under) -> Choice:
+    async def _choose(self, under: Under, looks: bool) -> Choice:
         """The next gesture; without an action: nothing is done for a moment."""
-        seeded = isinstance(self.policy, Seeded)
-        if seeded and self.done and self.rng.random() < _REPEAT:
+        if not looks and self.done and self.rng.random() < _REPEAT:
             return Choice(self.done[-1].action, self.rng.choice(_LONG_HOLDS))
-        if seeded and self.rng.random() < _WAIT:
+        if not looks and self.rng.random() < _WAIT:
             return Choice(None, 12)
         options = tuple(Option(each, tally.change, tally.tries, tally.gain) for each, tally in self.tallies.items())
         last = self.last
@@ -257,7 +257,7 @@ class _Search:
             _GOAL,
             options,
             frame=under.frame,
-            picture=b"" if seeded else await self.stage.picture(),
+            picture=await self.stage.picture() if looks else b"",
             words=last.state.words if last else "",
             score=self.scores.counts(last.numbers) if last else None,
             done=tuple(self.done),
@@ -266,12 +266,12 @@ class _Search:
         choice = await self.policy.choose(view)
         return choice if choice.action is not None else await self.usual.choose(view)
 
-    def _steps(self, choice: Choice, at: int) -> tuple[list[Step], int]:
-        """The choice as inputs, and the frame after which the game is looked at."""
+    def _steps(self, choice: Choice, at: int, *, as_chosen: bool) -> tuple[list[Step], int]:
+        """The choice as inputs, and the frame after which the game is looked at. `as_chosen`: without taps."""
         action, hold = choice.action, max(1, choice.hold)
         if action is None:
             return [], at + hold
-        if action.kind in ("keys", "click") and self.rng.random() < _TAPS:
+        if not as_chosen and action.kind in ("keys", "click") and self.rng.random() < _TAPS:
             return [Step(at + 6 * number, action, 3) for number in range(3)], at + 18
         return [Step(at, action, hold)], at + hold + self.rng.choice((1, 1, 4))
 

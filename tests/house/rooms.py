@@ -86,7 +86,9 @@ PURE: Final = (
     "ws_edge/fanout/continuity.py",
     "ws_edge/fanout/figures.py",
     "ws_edge/transport/call_figures.py",
-    *_in("agent_worker/games", "errors policy scoring pictures actions page_state inputs trace goals cells episodes"),
+    *_in("agent_worker/games", "errors policy scoring pictures actions page_state goals cells episodes"),
+    *_in("agent_worker/games", "inputs seat trace"),
+    *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
     "testcast/cli/text.py",
     *_in("testcast/recording", "batches markers reports sgr splitter"),
     *_in("testcast/cli/top", "scrapes overview words"),
@@ -121,6 +123,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
         "testcast/local/access_files.py",
     ),
     "httpx": (
+        "agent_worker/games/model/endpoint.py",
         "broker/metrics/children.py",
         "testcast/cli/top/source.py",
         "ws_edge/access/keys.py",
