@@ -18,8 +18,6 @@ from agent_worker.games.actions import ARROWS, SPACE, Action, click
 from agent_worker.games.cells import Archive, changed
 from agent_worker.games.episodes import (
     BLANK,
-    GONE,
-    HUNG,
     OVER,
     RESTARTED,
     SCORE,
@@ -35,7 +33,7 @@ from agent_worker.games.episodes import (
 )
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
-from agent_worker.games.look import Look, look
+from agent_worker.games.look import Look, ended_by, look
 from agent_worker.games.rounds import end_of_round
 from agent_worker.games.seat import Choice, Done, Option, Policy, Seeded, View
 from agent_worker.games.stage import Stage
@@ -171,7 +169,7 @@ class _Search:
             page = self.stage.page
             if self.under is None or page is None or not await page.browser_lives():
                 raise
-            self.under.note(HUNG if isinstance(trouble, PageHung) else GONE, str(trouble))
+            self.under.note(await ended_by(page, trouble), str(trouble))
             self.under.ended = True
             self._keep(cut=False)
             await page.break_script()
@@ -192,8 +190,12 @@ class _Search:
         under = self.under = Under("alone", inputs, 0, frame, frame)
         await self._advance(under, frame)
         self.over_at_start = self.last.over if self.last else frozenset()
+        rasters = []
         while under.frame < frame + _ALONE and not self._late():
             await self._advance(under, under.frame + 12)
+            rasters += [self.last.raster] if self.last else []
+        if rasters:
+            self.archive.leave_out(rasters)
         self.scores.alone = under.loose
         under.ended = True  # playing begins where the situation does
 
