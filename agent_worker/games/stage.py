@@ -93,9 +93,10 @@ class Stage:
 
     async def uncontrolled(self) -> tuple[str, ...]:
         """What the page has used since its load that does not follow its time, such as `Worker`: sorted names."""
-        return (await self._about()).uncontrolled
+        return (await self.about()).uncontrolled
 
-    async def _about(self) -> Clock:
+    async def about(self) -> Clock:
+        """What the page's clock tells now."""
         assert self.page is not None
         return read_clock(await self.page.clock("about()", "reading the clock"))
 
