@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Final
 
@@ -12,6 +13,9 @@ MAX_INCIDENTS: Final = 500
 MAX_TROUBLES: Final = 100
 """A page that causes more between two looks of the agent loses the oldest."""
 _MAX_DETAIL_CHARS: Final = 400
+MAX_STACK_CHARS: Final = 2000
+_OF_THE_AGENT: Final = re.compile(r"\bat .*<anonymous>:\d+:\d+\)?$")
+"""Lines of a stack in scripts without an address: those that run before the page's own."""
 
 
 class IncidentLog:
@@ -37,15 +41,20 @@ class IncidentLog:
         """A request that the proxy did not carry."""
         self._troubles.append(trouble)
 
-    def note(self, kind: str, detail: str) -> None:
+    def note(self, kind: str, detail: str, stack: str = "") -> None:
         """Anything; see `Incident` for the kinds."""
-        self._incidents.append(Incident(kind, detail[:_MAX_DETAIL_CHARS]))
+        self._incidents.append(Incident(kind, detail[:_MAX_DETAIL_CHARS], stack[:MAX_STACK_CHARS]))
 
-    def console(self, kind: str, text: str) -> None:
-        """A message on the console; only errors count."""
+    def error(self, name: str, message: str, stack: str) -> None:
+        """A script's error that nothing caught."""
+        own = (line for line in stack.splitlines() if not _OF_THE_AGENT.search(line))
+        self.note("pageerror", first_lines(f"{name}: {message}"), "\n".join(own))
+
+    def console(self, kind: str, text: str, place: str = "") -> None:
+        """A message on the console, from the line of a script at `place`; only errors count."""
         # Chromium's own message about a failed request comes as an event of its own, with the reason.
         if kind == "error" and not text.startswith("Failed to load resource"):
-            self.note("console", first_lines(text))
+            self.note("console", first_lines(text), place)
 
     def request_failed(self, url: str, why: str) -> None:
         """A request without an answer."""
