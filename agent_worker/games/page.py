@@ -106,6 +106,7 @@ class Page:
         # The first one is asked for the proxy's secret too; the browser sends that with all that follow.
         documents = {"patterns": [{"resourceType": "Document", "requestStage": "Request"}], "handleAuthRequests": True}
         await cdp.send("Fetch.enable", documents)
+        await cdp.send("Runtime.enable")
         return self
 
     def _listen(self, context: BrowserContext) -> None:
@@ -115,7 +116,7 @@ class Page:
         cdp.on("Fetch.requestPaused", lambda event: self._background.start(self._on_document(event)))
         cdp.on("Fetch.authRequired", lambda event: self._background.start(self._on_question(event)))
         page.on("console", lambda message: log.console(message.type, message.text, _place(message)))
-        page.on("pageerror", lambda error: log.error(error.name or "", error.message, error.stack or ""))
+        cdp.on("Runtime.exceptionThrown", lambda event: log.exception(event["exceptionDetails"]))
         page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))
         page.on("response", lambda each: log.response(each.url, each.status, TROUBLE_HEADER in each.headers))
         page.on("dialog", lambda dialog: self._background.start(self._on_dialog(dialog)))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+REJECTION: Final = "Unhandled rejection: "
+"""Begins the detail of a `pageerror` that a promise was rejected with, and that nobody has caught."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Incident:
     kind: str
     detail: str
     stack: str = field(default="", compare=False)
-    """Of a script's error: where it was thrown, at most 2000 characters. Of a console error: its place."""
+    """Of an error: where it was thrown, at most 2000 characters; the place in a script where there is no stack."""
 
 
 @dataclass(frozen=True, slots=True)
