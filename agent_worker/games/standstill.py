@@ -225,8 +225,8 @@ async def _answered(stage: Stage, inputs: Inputs, until: int, at: int) -> Trace 
 
 async def runs_on(stage: Stage) -> bool:
     """Whether the page has an animation frame left to run, or a timer where it uses no animation frames."""
-    about = await stage.about()
-    return bool(about.loop.frames or ("requestAnimationFrame" not in about.used and about.loop.timers))
+    clock = await stage.clock()
+    return bool(clock.loop.frames or ("requestAnimationFrame" not in clock.used and clock.loop.timers))
 
 
 def moves(trace: Trace) -> bool:
