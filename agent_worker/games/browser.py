@@ -97,11 +97,14 @@ class Pages:
         self._exceeded = exceeded
         self._open: tuple[BrowserContext, Page] | None = None
 
-    async def fresh(self, scripts: Sequence[str] = (), *, touch: bool = False, portrait: bool = False) -> Page:
+    async def fresh(
+        self, scripts: Sequence[str] = (), *, token: str = "", touch: bool = False, portrait: bool = False
+    ) -> Page:
         """An empty page, in place of the one that was open.
 
         Args:
             scripts: Run in every frame before its own.
+            token: Of its clock, where one of `scripts` gives it its own time.
             touch: It has a touch screen, as a phone has.
             portrait: Its viewport is that of a phone held upright.
 
@@ -119,7 +122,7 @@ class Pages:
                 accept_downloads=False,
                 locale="en-US",
             )
-            page = await Page.create(context, self._proxy, self._incidents, self._exceeded, scripts, touch)
+            page = await Page.create(context, self._proxy, self._incidents, self._exceeded, scripts, touch, token)
         self._open = context, page
         return page
 

@@ -47,7 +47,8 @@ class IncidentLog:
         """An error that nobody has caught: `exceptionDetails` of Chromium's protocol."""
         thrown = details.get("exception") or {}
         said = str(thrown.get("description") or thrown.get("value") or details.get("text") or "an error")
-        stack = said if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
+        own = [line for line in said.splitlines() if not line.startswith("    at ") or "<anonymous>:" not in line]
+        stack = "\n".join(own) if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
         message = first_lines(said.partition("\n    at ")[0])
         in_promise = "in promise" in str(details.get("text", ""))
         self.note("pageerror", f"{REJECTION}{message}" if in_promise else message, stack)

@@ -52,6 +52,7 @@ class Page:
     _gestures: Gestures
     deadline: float = math.inf
     """On the event loop's clock; no call waits for longer. Infinite at first."""
+    _token: str = ""
     _home: str | None = None
     _frame_id: str = ""
     _gone: str | None = None
@@ -70,6 +71,7 @@ class Page:
         exceeded: Callable[[], str | None] = lambda: None,
         scripts: Sequence[str] = (),
         touch: bool = False,
+        token: str = "",
     ) -> Page:
         """Opens an empty page in `context`, whose requests go through `proxy`.
 
@@ -77,13 +79,15 @@ class Page:
             exceeded: what the page's browser was ended for, if it was; see `Limits.exceeded`.
             scripts: run in every frame before its own scripts.
             touch: it has a touch screen.
+            token: of its clock, where one of `scripts` gives it its own time.
         """
         for script in scripts:
             await context.add_init_script(script)
         await context.add_init_script(path=_PROBE)
         page = await context.new_page()
         cdp = await context.new_cdp_session(page)
-        self = cls(page, cdp, proxy, incidents, exceeded, Gestures(page, cdp, touch=touch))
+        gestures = Gestures(page, cdp, touch=touch)
+        self = cls(page, cdp, proxy, incidents, exceeded, gestures, _token=token)
         tree = await cdp.send("Page.getFrameTree")
         self._frame_id = str(tree["frameTree"]["frame"]["id"])
         self._listen(context)
@@ -249,6 +253,17 @@ class Page:
     async def ask(self, expression: str, while_doing: str) -> Any:
         """The value of a JavaScript expression in the page, awaited if it is a promise."""
         return await self._reply(self._page.evaluate(expression), while_doing)
+
+    async def clock(self, call: str, while_doing: str) -> Any:
+        """What a method of the page's clock answers (clock/), such as `advance(60,1,100)`: of any shape and size.
+
+        Asks the page's document without Playwright, which is quicker, and leaves nothing in it.
+        """
+        asked = {"expression": f"__vt({self._token!r}).{call}", "awaitPromise": True, "returnByValue": True}
+        told = await self._reply(self._cdp.send("Runtime.evaluate", asked), while_doing)
+        if "exceptionDetails" in told:
+            raise PageGone(f"its clock failed: {first_line(str(told['exceptionDetails'].get('exception')))}")
+        return told["result"].get("value")
 
     async def scroll_home(self) -> None:
         """Back to the top left corner of the page."""

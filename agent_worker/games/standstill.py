@@ -17,7 +17,7 @@ from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings import Sighting
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
-from agent_worker.games.page_state import PageState
+from agent_worker.games.page_state import PageState, read_clock
 from agent_worker.games.pictures import Thumb
 from agent_worker.games.sightings import signature_of
 from agent_worker.games.stage import Stage
@@ -44,11 +44,6 @@ _ENDED: Final = re.compile(
     r"restart|level complete|completed?|finished|reload|refresh|paused?)\b",
     re.I,
 )
-
-_RUNS_ON: Final = """(() => {
-  const now = __vt.info();
-  return now.rafs || (!__vt.used().includes("rAF") && now.timers);
-})()"""
 
 
 class Reaction(NamedTuple):
@@ -231,7 +226,10 @@ async def _answered(stage: Stage, inputs: Inputs, until: int, at: int) -> Trace 
 async def runs_on(stage: Stage) -> bool:
     """Whether the page has an animation frame left to run, or a timer where it uses no animation frames."""
     assert stage.page is not None
-    return bool(await stage.page.ask(_RUNS_ON, "asking for its loop"))
+    clock = read_clock(await stage.page.clock("about()", "asking for its loop"))
+    loop = clock.loop
+    others = loop.timers or loop.tasks or loop.animations
+    return bool(loop.frames or (others and "requestAnimationFrame" not in clock.used))
 
 
 def moves(trace: Trace) -> bool:
