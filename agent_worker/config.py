@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from agent_worker.games.model import settings as of_model
+from agent_worker.games.model.settings import ModelSettings
 from agent_worker.publish.run import default_worker
-from broker.config import allow_private, allowed_hosts, given, switch, whole
+from broker.config import allow_private, allowed_hosts, given, number, switch, whole
 from broker.contract.errors import InvalidSetting
 from broker.known_settings import LOGIN
 
@@ -27,7 +31,8 @@ _LEAST_DISK_MB: Final = 64
 _MOST: Final = 1 << 20
 _FOR_BROWSERS: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
 """A game's browser needs no more to start. The rest of the environment has passwords, keys and addresses."""
-_WAY_TO_THE_BROKER: Final = ("TESTCAST_NATS_URL", *LOGIN)
+_NOT_FOR_CHILDREN: Final = ("TESTCAST_NATS_URL", *LOGIN, of_model.URL, of_model.KEY_FILE)
+"""How to reach the broker, and the endpoint of a model."""
 
 
 class AgentConfig(NamedTuple):
@@ -53,6 +58,8 @@ class AgentConfig(NamedTuple):
     """Games may run as root where root cannot become another user."""
     browser_environment: Mapping[str, str] = MappingProxyType({})
     """All that a browser is told of this process's environment."""
+    model: ModelSettings | None = None
+    """The model that chooses gestures; None: the search alone does."""
 
 
 def load(environ: Mapping[str, str] = os.environ) -> AgentConfig:
@@ -79,10 +86,60 @@ def load(environ: Mapping[str, str] = os.environ) -> AgentConfig:
         disk_mb=whole("TESTCAST_AGENT_DISK_MB", DEFAULT_DISK_MB, _LEAST_DISK_MB, _MOST, environ),
         allow_root=switch("TESTCAST_AGENT_ALLOW_ROOT", False, environ),
         browser_environment=given(_FOR_BROWSERS, environ),
+        model=_model(environ),
     )
 
 
+def _model(environ: Mapping[str, str]) -> ModelSettings | None:
+    """The settings of the model, checked also where no model plays."""
+    timeout_s = number(of_model.TIMEOUT_S, of_model.DEFAULT_TIMEOUT_S, 1, of_model.MAX_TIMEOUT_S, environ)
+    calls = whole(of_model.CALLS, of_model.DEFAULT_CALLS, 1, of_model.MAX_CALLS, environ)
+    tokens = whole(of_model.TOKENS, of_model.DEFAULT_TOKENS, of_model.MIN_TOKENS, of_model.MAX_TOKENS, environ)
+    url, name = environ.get(of_model.URL, "").strip(), environ.get(of_model.NAME, "").strip()
+    file = _key_file(environ)
+    return of_model.model_settings(url, name, None if file is None else _read_key(file), timeout_s, calls, tokens)
+
+
+def _key_file(environ: Mapping[str, str]) -> Path | None:
+    named = environ.get(of_model.KEY_FILE, "").strip()
+    try:
+        return Path(named).expanduser() if named else None
+    except RuntimeError:
+        raise InvalidSetting(f"{of_model.KEY_FILE}: {named!r}: there is no such home directory") from None
+
+
+def _read_key(file: Path) -> bytes:
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for its writer. It changes nothing about a regular file.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InvalidSetting(f"{of_model.KEY_FILE}: {file} is not a regular file")
+            return os.read(descriptor, 2 * of_model.MAX_KEY_CHARS)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise InvalidSetting(f"{of_model.KEY_FILE}: {file} cannot be read: {error.strerror}") from None
+
+
+def warnings(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns a sentence where other users of this machine may read or change the key's file.
+
+    Raises:
+        InvalidSetting: the file's name makes no sense; the message names the variable.
+    """
+    file = _key_file(environ)
+    try:
+        exposed = file is not None and bool(stat.S_IMODE(file.stat().st_mode) & 0o066)
+    except OSError:
+        return []  # `load` says so
+    if not exposed:
+        return []
+    return [f"{of_model.KEY_FILE}: other users may read or change {file}: `chmod 600 {file}` keeps it secret"]
+
+
 def forget_secrets(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Removes how to reach the broker from the environment, which processes that are started from now on inherit."""
-    for name in _WAY_TO_THE_BROKER:
+    """Removes how to reach the broker and a model from the environment, which processes that are started from now on
+    inherit."""
+    for name in _NOT_FOR_CHILDREN:
         environ.pop(name, None)

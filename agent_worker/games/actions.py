@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height; in this file in parts of the viewport, 0 to 1."""
 
 
+Keys = Literal["keys"]
+Mouse = Literal["click", "drag", "move", "rightclick", "doubleclick", "wheel"]
+Finger = Literal["tap", "swipe", "hold"]
+Outside = Literal["resize", "blur", "focus", "hide", "show", "offline", "online"]
+Kind = Keys | Mouse | Finger | Outside
+"""What a gesture is: of keys or the mouse; of a finger (the mouse where the page has no touch screen); or what happens
+to the page from outside. Places are its own `x, y`, and where it leads `to_x, to_y`:
+
+`drag`, `swipe`: from the one to the other, before the first frame. `hold`: a press that is meant to be held for long.
+`wheel`: at the one, by the way to the other, in viewports. `resize`: the viewport is `to_x, to_y` of its size until the
+gesture ends. `blur`, `focus`, `hide`, `show`, `offline`, `online`: until another of them says otherwise.
+"""
+ENVIRONMENT: Final[frozenset[str]] = frozenset(get_args(Outside))
+"""Those that happen to the page from outside: no game means them as its controls."""
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One gesture: keys that are held down, or the pointer at a place in parts of the viewport, 0 to 1."""
+    """One gesture: keys that are held down, or a place in parts of the viewport, 0 to 1, and what is done there."""
 
     name: str
-    kind: Literal["keys", "click", "drag", "move"]
+    kind: Kind
     keys: tuple[str, ...] = ()
     x: float = 0.5
     y: float = 0.5
@@ -40,6 +56,16 @@ def key(name: str, code: str | None = None) -> Action:
 def click(x: float, y: float, name: str = "click") -> Action:
     """Presses the pointer's main button at a place."""
     return Action(name, "click", x=x, y=y)
+
+
+def wheel(x: float, y: float, down: float, name: str = "wheel") -> Action:
+    """Turns the wheel at a place, `down` viewport heights downwards."""
+    return Action(name, "wheel", x=x, y=y, to_x=x, to_y=y + down)
+
+
+def environment(kind: Outside) -> Action:
+    """What happens to the page from outside; `resize` is to half its size."""
+    return Action(kind, kind)
 
 
 ARROWS: Final = Group("arrow keys", tuple(map(key, ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"))), "key")

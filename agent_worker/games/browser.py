@@ -20,7 +20,7 @@ from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from agent_worker.games import processes
-from agent_worker.games.chromium import VIEWPORT, arguments, find_chromium, unwanted
+from agent_worker.games.chromium import PORTRAIT, VIEWPORT, arguments, find_chromium, unwanted
 from agent_worker.games.confinement import Place, Walls, Workshop, wanted_walls
 from agent_worker.games.egress_proxy import EgressProxy, Judge, judge_public
 from agent_worker.games.errors import BrowserMissing, PageGone
@@ -90,28 +90,42 @@ class Pages:
         proxy: EgressProxy,
         incidents: IncidentLog,
         exceeded: Callable[[], str | None],
+        spent: Callable[[], Mapping[int, float]],
     ) -> None:
         self._running = running
         self._proxy = proxy
         self._incidents = incidents
         self._exceeded = exceeded
+        self._spent = spent
         self._open: tuple[BrowserContext, Page] | None = None
 
-    async def fresh(self, scripts: Sequence[str] = ()) -> Page:
-        """An empty page, in place of the one that was open. `scripts` run in every frame before its own.
+    async def fresh(
+        self, scripts: Sequence[str] = (), *, token: str = "", touch: bool = False, portrait: bool = False
+    ) -> Page:
+        """An empty page, in place of the one that was open.
+
+        Args:
+            scripts: Run in every frame before its own.
+            token: Of its clock, where one of `scripts` gives it its own time.
+            touch: It has a touch screen, as a phone has.
+            portrait: Its viewport is that of a phone held upright.
 
         Raises:
             PageGone: The browser died.
         """
         with _gone():
             await self.close()
+            width, height = PORTRAIT if portrait else VIEWPORT
             context = await self._running.new_context(
-                viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]},
+                viewport={"width": width, "height": height},
+                has_touch=touch,
+                is_mobile=touch,
                 proxy={"server": self._proxy.url, "bypass": "<-loopback>"},
                 accept_downloads=False,
                 locale="en-US",
             )
-            page = await Page.create(context, self._proxy, self._incidents, self._exceeded, scripts)
+            watched = self._exceeded, self._spent
+            page = await Page.create(context, self._proxy, self._incidents, watched, scripts, touch=touch, token=token)
         self._open = context, page
         return page
 
@@ -235,12 +249,16 @@ class Browser:
         watch = Watch(chromium.process, chromium.place.path, self._limits)
         watch.start()
         pages: Pages | None = None
+
+        def spent() -> Mapping[int, float]:
+            return processes.main_threads(chromium.process)
+
         incidents = IncidentLog()
         try:
             secret = secrets.token_urlsafe(32)
             egress = EgressProxy(judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out)
             async with self._counted(egress), egress as proxy:
-                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded)
+                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded, spent)
                 yield pages
         finally:
             if pages:

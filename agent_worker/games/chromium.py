@@ -10,6 +10,8 @@ from agent_worker.games.errors import BrowserMissing
 
 VIEWPORT: Final = (1280, 720)
 """16:9 like the dashboard's card; games made for desktops fit."""
+PORTRAIT: Final = (412, 732)
+"""9:16, the width of most phones of today."""
 _OFF: Final = (
     # Each window renders two pages of the address bar's suggestions, which nobody sees: a second of processor time.
     *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),

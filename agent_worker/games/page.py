@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,10 @@ from playwright.async_api import Response as PlaywrightResponse
 
 from agent_worker.games.actions import Action
 from agent_worker.games.background import Background
-from agent_worker.games.chromium import SCREENCAST, VIEWPORT
+from agent_worker.games.chromium import SCREENCAST
 from agent_worker.games.egress_proxy import TROUBLE_HEADER, EgressProxy
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung
+from agent_worker.games.gestures import Gestures
 from agent_worker.games.incidents import IncidentLog, first_line, first_lines, short_url
 from agent_worker.games.loading import explain_failure, explain_status, origin
 from agent_worker.games.page_state import Incident, Loaded, PageState, merged
@@ -33,6 +34,13 @@ from agent_worker.games.screencast import Screencast
 
 _PROBE: Final = Path(__file__).with_name("probe.js")
 
+NAME: Final = "Player"
+"""What the agent answers where a dialog asks for a text: games ask for a name. To all others it says yes."""
+
+_LOOK_S: Final = 1.0
+"""How often it is asked why a page does not answer."""
+
+Watched = tuple[Callable[[], str | None], Callable[[], Mapping[int, float]]]
 T = TypeVar("T")
 
 
@@ -44,12 +52,15 @@ class Page:
     _cdp: CDPSession
     _proxy: EgressProxy
     _log: IncidentLog
-    _exceeded: Callable[[], str | None]
+    _watched: Watched
+    _gestures: Gestures
     deadline: float = math.inf
     """On the event loop's clock; no call waits for longer. Infinite at first."""
+    _token: str = ""
     _home: str | None = None
     _frame_id: str = ""
     _gone: str | None = None
+    _forgotten: bool = False
     _download: str | None = None
     _answered: set[str] = field(default_factory=set)
     _screencast: Screencast = field(default_factory=Screencast)
@@ -61,28 +72,37 @@ class Page:
         context: BrowserContext,
         proxy: EgressProxy,
         incidents: IncidentLog,
-        exceeded: Callable[[], str | None] = lambda: None,
+        watched: Watched,
         scripts: Sequence[str] = (),
+        *,
+        touch: bool = False,
+        token: str = "",
     ) -> Page:
         """Opens an empty page in `context`, whose requests go through `proxy`.
 
         Args:
-            exceeded: what the page's browser was ended for, if it was; see `Limits.exceeded`.
+            watched: What the page's browser was ended for, if it was (`Limits.exceeded`), and the processor time of its
+                main threads (`processes.main_threads`).
             scripts: run in every frame before its own scripts.
+            touch: it has a touch screen.
+            token: of its clock, where one of `scripts` gives it its own time.
         """
         for script in scripts:
             await context.add_init_script(script)
         await context.add_init_script(path=_PROBE)
         page = await context.new_page()
         cdp = await context.new_cdp_session(page)
-        self = cls(page, cdp, proxy, incidents, exceeded)
+        gestures = Gestures(page, cdp, touch=touch)
+        self = cls(page, cdp, proxy, incidents, watched, gestures, _token=token)
         tree = await cdp.send("Page.getFrameTree")
         self._frame_id = str(tree["frameTree"]["frame"]["id"])
         self._listen(context)
+        await self._gestures.connect()
         # Every document request is held until `_on_document` has seen it: this keeps a game from leaving its page.
         # The first one is asked for the proxy's secret too; the browser sends that with all that follow.
         documents = {"patterns": [{"resourceType": "Document", "requestStage": "Request"}], "handleAuthRequests": True}
         await cdp.send("Fetch.enable", documents)
+        await cdp.send("Runtime.enable")
         return self
 
     def _listen(self, context: BrowserContext) -> None:
@@ -92,7 +112,7 @@ class Page:
         cdp.on("Fetch.requestPaused", lambda event: self._background.start(self._on_document(event)))
         cdp.on("Fetch.authRequired", lambda event: self._background.start(self._on_question(event)))
         page.on("console", lambda message: log.console(message.type, message.text))
-        page.on("pageerror", lambda error: log.note("pageerror", first_lines(f"{error.name}: {error.message}")))
+        cdp.on("Runtime.exceptionThrown", lambda event: log.exception(event["exceptionDetails"]))
         page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))
         page.on("response", lambda each: log.response(each.url, each.status, TROUBLE_HEADER in each.headers))
         page.on("dialog", lambda dialog: self._background.start(self._on_dialog(dialog)))
@@ -113,10 +133,11 @@ class Page:
     @property
     def exceeded(self) -> str | None:
         """The limit for which the game was stopped, as the end of "The game was stopped: it …"; None if it was not."""
-        return self._exceeded()
+        return self._watched[0]()
 
     def forget(self) -> None:
         """Stops reacting to events, and cancels what is under way."""
+        self._forgotten = True
         self._background.cancel()
 
     async def open(self, url: str, timeout_s: float) -> Loaded:
@@ -228,29 +249,27 @@ class Page:
         return merged([each for each in told if each])
 
     async def begin(self, action: Action) -> None:
-        """Does what `action` says, and holds its keys or button until `end`."""
-        keyboard, mouse = self._page.keyboard, self._page.mouse
-        x, y = action.x * VIEWPORT[0], action.y * VIEWPORT[1]
-        for key in action.keys:
-            await self._reply(keyboard.down(key), f"pressing {key}")
-        if action.kind in ("click", "drag", "move"):
-            await self._reply(mouse.move(x, y, steps=3 if action.kind == "move" else 1), "moving the pointer")
-        if action.kind in ("click", "drag"):
-            await self._reply(mouse.down(), "clicking")
-        if action.kind == "drag":
-            to_x, to_y = action.to_x * VIEWPORT[0], action.to_y * VIEWPORT[1]
-            await self._reply(mouse.move(to_x, to_y, steps=5), "dragging")
+        """Does what `action` says, and holds its keys, button or finger until `end`."""
+        await self._reply(self._gestures.begin(action), f"{action.name} began")
 
     async def end(self, action: Action) -> None:
         """Releases what `begin` holds."""
-        for key in reversed(action.keys):
-            await self._reply(self._page.keyboard.up(key), f"letting go of {key}")
-        if action.kind in ("click", "drag"):
-            await self._reply(self._page.mouse.up(), "letting go")
+        await self._reply(self._gestures.end(action), f"{action.name} ended")
 
     async def ask(self, expression: str, while_doing: str) -> Any:
         """The value of a JavaScript expression in the page, awaited if it is a promise."""
         return await self._reply(self._page.evaluate(expression), while_doing)
+
+    async def clock(self, call: str, while_doing: str) -> Any:
+        """What a method of the page's clock answers (clock/), such as `advance(60,1,100)`: of any shape and size.
+
+        Asks the page's document without Playwright, which is quicker, and leaves nothing in it.
+        """
+        asked = {"expression": f"__vt({self._token!r}).{call}", "awaitPromise": True, "returnByValue": True}
+        told = await self._reply(self._cdp.send("Runtime.evaluate", asked), while_doing)
+        if "exceptionDetails" in told:
+            raise PageGone(f"its clock failed: {first_line(str(told['exceptionDetails'].get('exception')))}")
+        return told["result"].get("value")
 
     async def scroll_home(self) -> None:
         """Back to the top left corner of the page."""
@@ -272,17 +291,28 @@ class Page:
             if isinstance(asked, Coroutine):
                 asked.close()
             raise PageGone(self._gone)
-        left_s = max(0.0, self.deadline - asyncio.get_running_loop().time())
+        loop = asyncio.get_running_loop()
+        began, before = loop.time(), None
+        task = asyncio.ensure_future(asked)
         try:
-            return await asyncio.wait_for(asked, min(REPLY_TIMEOUT_S, left_s))
-        except TimeoutError:
-            raise no_reply(left_s, while_doing) from None
+            while True:
+                left_s = max(0.0, self.deadline - loop.time())
+                if (await asyncio.wait({task}, timeout=min(_LOOK_S, left_s)))[0]:
+                    return task.result()
+                spent = await asyncio.to_thread(self._watched[1])
+                before = spent if before is None else before
+                used_s = max((all_s - before.get(pid, 0.0) for pid, all_s in spent.items()), default=None)
+                waited_s = loop.time() - began
+                if silence := no_reply(waited_s, used_s, self.deadline - loop.time(), while_doing):
+                    raise silence
         except PlaywrightError as error:
             raise PageGone(self._gone or first_line(str(error))) from error
+        finally:
+            task.cancel()
 
     async def _on_dialog(self, dialog: Dialog) -> None:
         self._log.note("dialog", f"{dialog.type}: {first_lines(dialog.message)}")
-        await dialog.dismiss()
+        await dialog.accept(NAME if dialog.type == "prompt" else None)
 
     def _on_download(self, name: str) -> None:
         self._download = name
@@ -295,7 +325,7 @@ class Page:
     def _on_gone(self, why: str) -> None:
         if self._gone is None:
             self._gone = why
-            if self.exceeded is None:  # else that is told
+            if self.exceeded is None and not self._forgotten:  # else that is told
                 self._log.note("crash", why)
 
     async def _on_document(self, event: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ _WORDS: Final = {
     "pageerror": "Script error: {}",
     "request": "Request failed: {}",
     "refused": "Request refused: {}",
-    "dialog": "The game opened a dialog ({}); dismissed",
+    "dialog": "The game opened a dialog ({}); answered",
     "download": "The game tried to download {}; refused",
     "popup": "The game opened another window ({}); closed",
     "left": "The game tried to leave for {}; kept on its page",

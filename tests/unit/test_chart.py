@@ -30,6 +30,7 @@ TEMPLATES = {each.name: each.read_text() for each in sorted((CHART / "templates"
 SET_BY_THE_CHART: Final = {
     *("TESTCAST_EDGE_HOST", "TESTCAST_EDGE_PORT", "TESTCAST_EDGE_DRAIN_S", "TESTCAST_EDGE_PUBLIC_URL"),
     *("TESTCAST_EDGE_HOSTS", "TESTCAST_EDGE_TRUSTED_PROXIES", "TESTCAST_AGENT_CONCURRENCY", "TESTCAST_AGENT_NAME"),
+    "TESTCAST_AGENT_MODEL_KEY_FILE",
 }
 NOT_IN_A_POD: Final = {
     "TESTCAST_EDGE_WORKERS",  # a pod is one edge
@@ -197,7 +198,9 @@ def test_a_pod_has_settings_that_its_program_takes(name: str, component: str, po
     given = environment(pod)
     named = [each["name"] for each in pod["containers"][0].get("env", [])]
     assert len(named) == len(set(named))
-    files = {each for each in given if given[each].startswith(("/keys/", "/access/", "/oidc/", "/webhooks/"))}
+    files = {
+        each for each in given if given[each].startswith(("/keys/", "/access/", "/oidc/", "/webhooks/", "/model/"))
+    }
     volumes = {f"/{each['name']}/" for each in pod.get("volumes", [])}
     assert all(given[each].startswith(tuple(volumes)) for each in files)
     if component == "edge":

@@ -1,0 +1,351 @@
+"""Playing a game by seeded search: from where it stands, or from an earlier moment that is returned to by replay.
+
+Equal seeds, games and policies give equal episodes: nothing is decided by the wall clock, which only says how many
+episodes there are. cells.py holds the moments that were reached, rounds.py brings a game back that is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Final
+
+from agent_worker.games import goals
+from agent_worker.games.actions import ARROWS, SPACE, Action, click
+from agent_worker.games.cells import Archive, changed
+from agent_worker.games.episodes import (
+    BLANK,
+    OVER,
+    RESTARTED,
+    SCORE,
+    STILL,
+    STOPPED,
+    STUCK,
+    Control,
+    Episode,
+    Explored,
+    GameOver,
+    Situation,
+    Tell,
+)
+from agent_worker.games.errors import PageGone, PageHung, TimeUp
+from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
+from agent_worker.games.look import Look, ended_by, look
+from agent_worker.games.rounds import end_of_round
+from agent_worker.games.seat import Choice, Done, Option, Policy, Seeded, View
+from agent_worker.games.stage import Stage
+from agent_worker.games.underway import Line, Tally, Under
+
+EPISODE: Final = 5 * FRAMES_PER_S
+"""Frames of an episode."""
+_ALONE: Final = 3 * FRAMES_PER_S
+"""Frames for which the game is first left alone, to know what happens without input."""
+_DEEPEST: Final = 30 * FRAMES_PER_S
+"""Frames beyond which no moment is returned to: replaying more takes longer than an episode."""
+_LONGEST: Final = 180 * FRAMES_PER_S
+"""Frames after which a game that goes well is left all the same."""
+_GO_ON: Final = 0.75
+"""How often an episode begins where the last one ended, if that has brought something; else half as often."""
+_MAX_TRIED: Final = 2
+"""Ends of rounds with an experiment; it costs two replays."""
+_MANY_STILL: Final = 8
+"""Looks in a row without any change, after which a restart is tried."""
+_LINE_S: Final = 2.5
+"""Seconds of real time between two lines in the feed."""
+_ROOT: Final = 0.1
+"""How often an episode begins at a situation that was given."""
+_REPEAT: Final = 0.35
+"""How often the last gesture is repeated and held for long: single steps lead nowhere in a large game."""
+_LONG_HOLDS: Final = (12, 24, 45)
+_TAPS: Final = 0.1
+"""How often a gesture is done three times in quick succession."""
+_WAIT: Final = 0.06
+"""How often nothing is done for a moment."""
+_DONE_KEPT: Final = 8
+_GOAL: Final = "Reach what was not reached before: new pictures, a higher score, a longer life."
+
+
+async def explore(
+    stage: Stage,
+    controls: Sequence[Control],
+    situations: Sequence[Situation],
+    seed: int,
+    told: Tell,
+    policy: Policy,
+    until_s: float,
+    *,
+    frames: int = EPISODE,
+    most: int | None = None,
+) -> Explored:
+    """Plays episodes until `until_s`.
+
+    Args:
+        controls: Those that were found; without any, the usual keys and clicks are tried.
+        situations: Moments from which to play, the most promising first; without any, from the load on.
+        told: Gets a line for the feed from time to time.
+        policy: Chooses each gesture.
+        until_s: On the event loop's clock. An episode that is under way then is cut.
+        frames: Of each episode; one that ends a round goes on into the next.
+        most: Episodes after which it ends in any case.
+
+    Raises:
+        LoadFailed, PageGone: The game could not be opened again.
+    """
+    search = _Search(stage, controls, situations, random.Random(seed), told, policy, until_s, frames)
+    with suppress(TimeUp):
+        await search.play(most)
+    return search.found()
+
+
+class _Search:
+    """One search in progress."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        controls: Sequence[Control],
+        situations: Sequence[Situation],
+        rng: random.Random,
+        told: Tell,
+        policy: Policy,
+        until_s: float,
+        frames: int,
+    ) -> None:
+        self.stage, self.rng, self.told, self.policy = stage, rng, told, policy
+        self.until_s, self.frames = until_s, frames
+        self.situations = sorted(situations, key=lambda each: not each.name.startswith("play"))
+        self.clock = asyncio.get_running_loop().time
+        self.usual = Seeded(rng)
+        known = [(each.action, getattr(each, "change", None)) for each in controls]
+        common = [(each, None) for each in (*ARROWS.actions, *SPACE.actions, click(0.5, 0.5))]
+        self.tallies = {action: Tally(change) for action, change in known or common}
+        self.archive = Archive()
+        self.scores = goals.Scoreboard()
+        self.episodes: list[Episode] = []
+        self.overs: list[GameOver] = []
+        self.done: deque[Done] = deque(maxlen=_DONE_KEPT)
+        self.under: Under | None = None
+        self.going: Under | None = None
+        """The last episode, from whose end the next one may go on."""
+        self.last: Look | None = None
+        self.over_at_start: frozenset[str] = frozenset()
+        self.restart: Action | None = None
+        self.returns = self.lasted = self.tried = 0
+        self.moved = self.looped = False
+        self.played = stage.played
+        self.line = Line(self.clock())
+
+    def found(self) -> Explored:
+        """What came of it so far."""
+        best, frames = self.scores.best, self.stage.played - self.played
+        overs = tuple(self.overs)
+        return Explored(
+            tuple(self.episodes), len(self.archive), frames, self.returns, best, overs, self.restart, None, self.lasted
+        )
+
+    # -- episodes -----------------------------------------------------------------------------------------
+
+    async def play(self, most: int | None) -> None:
+        """Episodes until the time is up."""
+        await self._guarded(self._left_alone())
+        while not self._late() and (most is None or len(self.episodes) < most):
+            await self._guarded(self._explored())
+            await self._tell()
+
+    def _late(self) -> bool:
+        return self.clock() >= self.until_s
+
+    async def _guarded(self, playing: Coroutine[None, None, None]) -> None:
+        """Plays one episode, and keeps it however it ends."""
+        try:
+            await playing
+        except TimeUp:
+            self._keep(cut=True)
+            raise
+        except (PageHung, PageGone) as trouble:
+            page = self.stage.page
+            if self.under is None or page is None or not await page.browser_lives():
+                raise
+            self.under.note(await ended_by(page, trouble), str(trouble))
+            self.under.ended = True
+            self._keep(cut=False)
+            await page.break_script()
+            await self.stage.open()
+        else:
+            self._keep(cut=self._late())
+
+    def _keep(self, cut: bool) -> None:
+        under, self.under = self.under, None
+        if under is not None:
+            self.lasted = max(self.lasted, under.frame - under.since)
+            self.episodes.append(under.episode(cut))
+            self.going = under
+
+    async def _left_alone(self) -> None:
+        """The first episode: nothing is done, so that what happens by itself is known."""
+        inputs, frame = self._root(0)
+        under = self.under = Under("alone", inputs, 0, frame, frame)
+        await self._advance(under, frame)
+        self.over_at_start = self.last.over if self.last else frozenset()
+        rasters = []
+        while under.frame < frame + _ALONE and not self._late():
+            await self._advance(under, under.frame + 12)
+            rasters += [self.last.raster] if self.last else []
+        if rasters:
+            self.archive.leave_out(rasters)
+        self.scores.alone = under.loose
+        under.ended = True  # playing begins where the situation does
+
+    def _root(self, number: int) -> tuple[Inputs, int]:
+        """One of the moments that were given to play from."""
+        if not self.situations:
+            return Inputs(), 1
+        situation = self.situations[number]
+        return situation.inputs, max(1, situation.frame)
+
+    async def _explored(self) -> None:
+        under = self.under = self._begin()
+        await self._advance(under, under.frame)
+        while under.frame < under.begun + self.frames and not under.ended and not self._late():
+            await self._gesture(under)
+
+    def _begin(self) -> Under:
+        """Where the next episode begins: where the last one ended, or at a moment that is returned to."""
+        going = self.going
+        if going and not going.ended and going.frame < _LONGEST:
+            chance = _GO_ON if going.new or going.better else _GO_ON / 2
+            if self.rng.random() < chance:
+                return Under("explore", going.inputs, going.frame, going.frame, going.since)
+        self.returns += 1
+        entry = None if len(self.episodes) < 2 or self.rng.random() < _ROOT else self.archive.choose(self.rng, _DEEPEST)
+        if entry is not None:
+            return Under("explore", entry.inputs, entry.frame, entry.frame, entry.since)
+        number = 0 if len(self.episodes) < 2 else self.rng.randrange(max(1, len(self.situations)))
+        inputs, frame = self._root(number)
+        return Under("explore", inputs, frame, frame, frame)
+
+    # -- gestures -----------------------------------------------------------------------------------------
+
+    async def _gesture(self, under: Under) -> None:
+        looks = self.policy.looks
+        choice = await self._choose(under, looks)
+        steps, until = self._steps(choice, under.frame, as_chosen=looks)
+        under.inputs = under.inputs.then(*steps)
+        before, new, better = self.last, under.new, under.better
+        await self._advance(under, until)
+        assert before is not None and self.last is not None
+        change = changed(before.raster, self.last.raster)
+        gained = under.new > new or (under.better and not better)
+        if choice.action is not None:
+            self.done.append(Done(choice.action, choice.hold, change, gained))
+            self.line.names.setdefault(choice.action.name)
+            self._learn(choice.action, 1.0 if gained else min(0.5, 5 * change))
+        await self._consider(under, self.last)
+
+    async def _choose(self, under: Under, looks: bool) -> Choice:
+        """The next gesture; without an action: nothing is done for a moment."""
+        if not looks and self.done and self.rng.random() < _REPEAT:
+            return Choice(self.done[-1].action, self.rng.choice(_LONG_HOLDS))
+        if not looks and self.rng.random() < _WAIT:
+            return Choice(None, 12)
+        options = tuple(Option(each, tally.change, tally.tries, tally.gain) for each, tally in self.tallies.items())
+        last = self.last
+        view = View(
+            _GOAL,
+            options,
+            frame=under.frame,
+            picture=await self.stage.picture() if looks else b"",
+            words=last.state.words if last else "",
+            score=self.scores.counts(last.numbers) if last else None,
+            done=tuple(self.done),
+            left_s=max(0.0, self.until_s - self.clock()),
+        )
+        choice = await self.policy.choose(view)
+        return choice if choice.action is not None else await self.usual.choose(view)
+
+    def _steps(self, choice: Choice, at: int, *, as_chosen: bool) -> tuple[list[Step], int]:
+        """The choice as inputs, and the frame after which the game is looked at. `as_chosen`: without taps."""
+        action, hold = choice.action, max(1, choice.hold)
+        if action is None:
+            return [], at + hold
+        if not as_chosen and action.kind in ("keys", "click") and self.rng.random() < _TAPS:
+            return [Step(at + 6 * number, action, 3) for number in range(3)], at + 18
+        return [Step(at, action, hold)], at + hold + self.rng.choice((1, 1, 4))
+
+    def _learn(self, action: Action, gain: float) -> None:
+        for each, tally in self.tallies.items():
+            if each == action or each.name in action.name.split("+"):
+                tally.tries += 1
+                tally.gain += gain
+
+    # -- what came of it ----------------------------------------------------------------------------------
+
+    async def _advance(self, under: Under, until: int) -> None:
+        """Plays on to a frame, and looks at the game."""
+        under.frame = until
+        trace = await self.stage.play(under.inputs, until)
+        under.add(trace.happened)
+        before, now = self.last, await look(self.stage)
+        self.last = now
+        best = self.scores.best
+        score = self.scores.see(now.numbers, under.loose, under.inputs, until)
+        under.better = under.better or self.scores.best != best is not None
+        if not now.over - self.over_at_start:
+            fresh = self.archive.see(now.raster, score, now.words, under.inputs, until, under.since)
+            under.new += fresh
+            self.line.new += fresh
+        if before is None or before.frame >= until:
+            return
+        if score is not None and score != self.scores.counts(before.numbers):
+            under.note(SCORE, str(score))
+        self._watch(under, before, now)
+
+    def _watch(self, under: Under, before: Look, now: Look) -> None:
+        """Notes what may be a fault, for the detectors to try."""
+        same = before.raster == now.raster and before.state.words == now.state.words
+        self.moved = self.moved or not same
+        under.still = under.still + 1 if same else 0
+        calls = now.state.frames - before.state.frames
+        apart = now.frame - before.frame
+        self.looped = self.looped or calls >= apart > 4
+        if self.looped and calls == 0 and apart > 4:
+            under.note(STOPPED)
+        if now.blank and not before.blank:
+            under.note(BLANK)
+
+    async def _consider(self, under: Under, now: Look) -> None:
+        """Brings the game back if the round has ended, or if it stands still whatever is done."""
+        over = now.over - self.over_at_start
+        still = self.moved and under.still >= _MANY_STILL
+        if not over and not still:
+            return
+        under.note(OVER if over else STILL, ", ".join(sorted(over)))
+        self.lasted = max(self.lasted, now.frame - under.since)
+        tried = self.tried < _MAX_TRIED and now.frame <= _DEEPEST
+        self.tried += tried
+        ending = await end_of_round(self.stage, under.inputs, now, list(self.tallies), self.restart, tried=tried)
+        under.inputs, under.frame, under.still = ending.inputs, ending.frame, 0
+        under.add(ending.happened)
+        if over or (ending.back and ending.over.ignored):
+            self.overs.append(ending.over)
+        if not ending.back:
+            under.note(STUCK)
+            under.ended = True
+            return
+        under.since, under.loose = under.frame, []
+        if ending.over.restart is not None:
+            self.restart = ending.over.restart if over else self.restart
+            under.note(RESTARTED, ending.over.restart.name)
+        await self._advance(under, under.frame)
+
+    async def _tell(self) -> None:
+        """A line for the feed, if the last one was some time ago."""
+        line = self.line
+        if not line.names or (self.clock() - line.at < _LINE_S and not self._late()):
+            return
+        self.line = Line(self.clock())
+        best = self.scores.best
+        await self.told(line.text(len(self.archive), None if best is None else best.value), kind="played")

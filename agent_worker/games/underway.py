@@ -1,0 +1,72 @@
+"""What is kept while an episode is under way. It becomes an `Episode`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agent_worker.games import goals
+from agent_worker.games.episodes import OVER, RESTARTED, SCORE, Episode, Event
+from agent_worker.games.inputs import Inputs
+from agent_worker.games.trace import Happened
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a gesture has brought in the run."""
+
+    change: float | None
+    tries: int = 0
+    gain: float = 0.0
+
+
+@dataclass(slots=True)
+class Under:
+    """An episode under way."""
+
+    name: str
+    inputs: Inputs
+    begun: int
+    frame: int
+    since: int
+    """The frame at which the round began."""
+    events: list[Event] = field(default_factory=list)
+    new: int = 0
+    still: int = 0
+    """Looks in a row without any change."""
+    better: bool = False
+    """A score was reached that was not before."""
+    ended: bool = False
+    """There is no going on from where it stands."""
+    loose: list[goals.Seen] = field(default_factory=list)
+    """Values of the number without a label."""
+
+    def note(self, kind: str, detail: str = "") -> None:
+        """Adds an event; of most kinds only the first."""
+        if kind in (SCORE, OVER, RESTARTED) or not any(event.kind == kind for event in self.events):
+            self.events.append(Event(self.frame, kind, detail))
+
+    def add(self, happened: Sequence[Happened]) -> None:
+        """Adds incidents, but for those of what was played before the episode."""
+        fresh = [each for each in happened if each.frame > self.begun or not self.begun]
+        self.events += [Event(each.frame, each.incident.kind, each.incident.detail) for each in fresh]
+
+    def episode(self, cut: bool) -> Episode:
+        """As a value."""
+        events = tuple(sorted(self.events, key=lambda event: event.frame))
+        return Episode(self.name, self.inputs, self.begun, self.frame, events, self.new, cut)
+
+
+@dataclass(slots=True)
+class Line:
+    """A line of the feed under way, begun at `at` of the event loop's clock."""
+
+    at: float
+    names: dict[str, None] = field(default_factory=dict)
+    new: int = 0
+
+    def text(self, cells: int, score: int | None) -> str:
+        """Such as "Played ArrowLeft, Space: 3 new scenes, 21 so far, score 140"."""
+        what = ", ".join(list(self.names)[:4]) + (", …" if len(self.names) > 4 else "")
+        scenes = "1 new scene" if self.new == 1 else f"{self.new} new scenes"
+        return f"Played {what}: {scenes}, {cells} so far" + (f", score {score}" if score is not None else "")
