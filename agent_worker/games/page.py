@@ -203,6 +203,11 @@ class Page:
         """What happened since the last call, oldest first."""
         return self._log.take()
 
+    @property
+    def newest(self) -> bytes | None:
+        """The newest picture that the page has sent; None: none of this document yet. Does not wait."""
+        return self._screencast.newest
+
     async def watch(self, seconds: float) -> list[bytes]:
         """Watches the page for a while: every picture that differed, 640 x 360 JPEG, oldest first.
 
@@ -270,6 +275,18 @@ class Page:
         if "exceptionDetails" in told:
             raise PageGone(f"its clock failed: {first_line(str(told['exceptionDetails'].get('exception')))}")
         return told["result"].get("value")
+
+    async def script_s(self) -> float:
+        """Processor time that the page's scripts have taken since it was first asked for, seconds."""
+        await self._reply(self._cdp.send("Performance.enable", {"timeDomain": "threadTicks"}), "measuring it")
+        answer = await self._reply(self._cdp.send("Performance.getMetrics"), "measuring it")
+        return next((float(each["value"]) for each in answer["metrics"] if each["name"] == "ScriptDuration"), 0.0)
+
+    async def heap_bytes(self) -> int:
+        """Memory that the page's scripts hold after what nobody needs was collected: objects and buffers."""
+        await self._reply(self._cdp.send("HeapProfiler.collectGarbage"), "collecting garbage")
+        used = await self._reply(self._cdp.send("Runtime.getHeapUsage"), "measuring its memory")
+        return int(used["usedSize"] + used.get("embedderHeapUsedSize", 0) + used.get("backingStorageSize", 0))
 
     async def scroll_home(self) -> None:
         """Back to the top left corner of the page."""

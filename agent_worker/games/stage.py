@@ -39,10 +39,11 @@ class Stage:
         PageHung, PageGone, TimeUp: from every method that needs the page.
     """
 
-    def __init__(self, pages: Pages, job: GameJob, *, deadline: float) -> None:
+    def __init__(self, pages: Pages, job: GameJob, *, deadline: float, load_s: float = LOAD_TIMEOUT_S) -> None:
         self._pages = pages
         self._job = job
         self._deadline = deadline
+        self._load_s = load_s
         self.page: Page | None = None
         self.loaded: Loaded | None = None
         self.frame = 0
@@ -55,7 +56,7 @@ class Stage:
         page = await self._pages.fresh((owned_time(token, self._job.seed),), token=token)
         page.deadline = self._deadline
         self.page, self.frame, self.done = page, 0, Inputs()
-        self.loaded = await page.open(self._job.game_url, LOAD_TIMEOUT_S)
+        self.loaded = await page.open(self._job.game_url, self._load_s)
         self.opened += 1
         return page
 
