@@ -91,10 +91,11 @@ METRICS: Final[dict[str, Any]] = {
     "findings": [FREEZE, ERROR, DEAD],
     "seenOnce": [ONCE],
     "lost": [
-        {"points": 7, "why": "the end of a round was not reached, since the game froze", "finding": "f1"},
-        {"points": 13, "why": "it freezes for good", "finding": "f1"},
-        {"points": 6, "why": "it throws an error on the title screen", "finding": "f2"},
-        {"points": 3, "why": "a key that the page promises does nothing", "finding": "f3"},
+        {"points": 7, "why": FREEZE["title"], "part": "playability", "finding": "f1"},
+        {"points": 13, "why": FREEZE["title"], "part": "stability", "finding": "f1"},
+        {"points": 6, "why": ERROR["title"], "part": "stability", "finding": "f2"},
+        {"points": 2, "why": DEAD["title"], "part": "controls", "finding": "f3"},
+        {"points": 1, "why": "it opens dialogs", "part": "stability"},
     ],
     "time": "mixed",
     "determinism": {"moments": 6, "agreed": 5},
@@ -107,7 +108,7 @@ METRICS: Final[dict[str, Any]] = {
     "inputToPictureMs": 21,
     "heapGrowthKB": 140,
     "bestScore": 1250,
-    "problems": [{"kind": "error", "detail": "TypeError: this.player is undefined"}],
+    "problems": [{"kind": each["kind"], "detail": each["title"]} for each in (FREEZE, ERROR, DEAD)],
     "incidents": {"pageerror": 3},
 }
 """As a verdict of an agent has them. The lost points are 100 less the score."""
@@ -127,8 +128,11 @@ def evidence(before: tuple[int, int, int], after: tuple[int, int, int]) -> bytes
 
 
 def told(finding: dict[str, Any], stack: str = "") -> dict[str, Any]:
-    """`data` of the event that tells a finding."""
-    return {"kind": "finding", "finding": finding | ({"stack": stack} if stack else {})}
+    """`data` of the event that tells a finding, or what was seen once."""
+    return {
+        "kind": "seenonce" if finding is ONCE else "finding",
+        "finding": finding | ({"stack": stack} if stack else {}),
+    }
 
 
 class Reported:

@@ -90,18 +90,23 @@ class Pages:
         proxy: EgressProxy,
         incidents: IncidentLog,
         exceeded: Callable[[], str | None],
+        spent: Callable[[], Mapping[int, float]],
     ) -> None:
         self._running = running
         self._proxy = proxy
         self._incidents = incidents
         self._exceeded = exceeded
+        self._spent = spent
         self._open: tuple[BrowserContext, Page] | None = None
 
-    async def fresh(self, scripts: Sequence[str] = (), *, touch: bool = False, portrait: bool = False) -> Page:
+    async def fresh(
+        self, scripts: Sequence[str] = (), *, token: str = "", touch: bool = False, portrait: bool = False
+    ) -> Page:
         """An empty page, in place of the one that was open.
 
         Args:
             scripts: Run in every frame before its own.
+            token: Of its clock, where one of `scripts` gives it its own time.
             touch: It has a touch screen, as a phone has.
             portrait: Its viewport is that of a phone held upright.
 
@@ -119,7 +124,8 @@ class Pages:
                 accept_downloads=False,
                 locale="en-US",
             )
-            page = await Page.create(context, self._proxy, self._incidents, self._exceeded, scripts, touch)
+            watched = self._exceeded, self._spent
+            page = await Page.create(context, self._proxy, self._incidents, watched, scripts, touch=touch, token=token)
         self._open = context, page
         return page
 
@@ -243,12 +249,16 @@ class Browser:
         watch = Watch(chromium.process, chromium.place.path, self._limits)
         watch.start()
         pages: Pages | None = None
+
+        def spent() -> Mapping[int, float]:
+            return processes.main_threads(chromium.process)
+
         incidents = IncidentLog()
         try:
             secret = secrets.token_urlsafe(32)
             egress = EgressProxy(judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out)
             async with self._counted(egress), egress as proxy:
-                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded)
+                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded, spent)
                 yield pages
         finally:
             if pages:

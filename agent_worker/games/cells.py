@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,6 +28,8 @@ _GRIDS: Final = ((16, 9), (8, 6), (4, 3), (2, 2))
 """Columns and rows of a cell's picture, from fine to coarse."""
 _MOVED: Final = 10
 """Grey levels by which a point must differ from the first picture to count as moved."""
+MAX_RESTLESS: Final = 0.4
+"""The part of the points that may be left out because they change by themselves."""
 _WATCHED: Final = 40
 """Looks of which nearly all are new before the pictures are compared more coarsely."""
 _DEEP: Final = 20 * FRAMES_PER_S
@@ -70,6 +73,8 @@ class Archive:
     """Which of the grids pictures are compared by; it only becomes coarser."""
     reference: Raster = b""
     """The first picture."""
+    mask: int = 0
+    """Points that are looked at have all bits set; 0: all are. See `leave_out`."""
     _fresh: deque[bool] = field(default_factory=lambda: deque(maxlen=_WATCHED))
     _found: int = 0
 
@@ -123,12 +128,27 @@ class Archive:
         return score * recent / ((1 + entry.chosen) * common * (1 + (entry.frame / _DEEP) ** 2))
 
     def _picture(self, raster: Raster) -> int:
-        return signature(raster, self.reference, *_GRIDS[self.grid])
+        return signature(masked(raster, self.mask), masked(self.reference, self.mask), *_GRIDS[self.grid])
+
+    def leave_out(self, rasters: Sequence[Raster]) -> None:
+        """Leaves out of all pictures what changes between `rasters`, in which nothing was done: a clock, clouds.
+
+        Where that is much of the picture, such as in a game that scrolls by itself, nothing is left out.
+        """
+        restless = [max(values) - min(values) > _MOVED for values in zip(*rasters, strict=True)]
+        if sum(restless) <= MAX_RESTLESS * len(restless):
+            self.mask = int.from_bytes(bytes(0 if each else 255 for each in restless), "big")
+            self.reference = rasters[-1]
+            self._sort_again()
 
     def _coarsen(self) -> None:
         """Compares pictures by the next grid, since by this one nearly every look is new and nothing is told apart."""
         self.grid += 1
         self._fresh.clear()
+        self._sort_again()
+
+    def _sort_again(self) -> None:
+        """Gives each entry its cell by what pictures are compared by now."""
         before, self.entries = list(self.entries.values()), {}
         for entry in before:
             cell = entry.cell._replace(picture=self._picture(entry.raster))
@@ -144,6 +164,11 @@ class Archive:
 
 def _rank(score: int | None, frame: int) -> tuple[int, int]:
     return score or 0, -frame
+
+
+def masked(raster: Raster, mask: int) -> Raster:
+    """`raster` with 0 for each point that `mask` leaves out."""
+    return (int.from_bytes(raster, "big") & mask).to_bytes(len(raster), "big") if mask else raster
 
 
 def signature(raster: Raster, reference: Raster, columns: int, rows: int) -> int:

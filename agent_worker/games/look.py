@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from agent_worker.games.cells import Raster, flat
+from agent_worker.games.episodes import GONE, HUNG, LOST
+from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.goals import Reading, over_words, plain_words, readings
+from agent_worker.games.page import Page
 from agent_worker.games.page_state import PageState
 from agent_worker.games.stage import Stage
 
@@ -60,3 +63,14 @@ async def look(stage: Stage) -> Look:
     told = await stage.page.ask(_LOOK, "looking at it")
     raster = base64.b64decode(told["seen"])
     return Look(stage.frame, raster, state, readings(state.words, told["told"]))
+
+
+async def ended_by(page: Page, trouble: PageHung | PageGone) -> str:
+    """The kind of event that has ended an episode: `HUNG`, `GONE`, or `LOST` where the page answers all the same."""
+    if isinstance(trouble, PageHung):
+        return HUNG
+    try:
+        await page.ask("1", "asking whether it lives")
+    except (PageHung, PageGone):
+        return GONE
+    return LOST

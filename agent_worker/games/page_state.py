@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+REJECTION: Final = "Unhandled rejection: "
+"""Begins the detail of a `pageerror` that a promise was rejected with, and that nobody has caught."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class Incident:
 
     kind: str
     detail: str
+    stack: str = ""
+    """Of an error, where it has one; the place in a script where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,73 @@ class PageState:
     def hears_keys(self) -> bool:
         """Whether keyboard events have a listener."""
         return any(kind.startswith("key") for kind in self.listens)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a page waits for: nothing of it ever comes where all are 0, unless it is given an input."""
+
+    timers: int = 0
+    frames: int = 0
+    """Callbacks of animation frames."""
+    tasks: int = 0
+    """Messages to itself."""
+    animations: int = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Nothing is awaited."""
+        return not (self.timers or self.frames or self.tasks or self.animations)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What the clock of a page in owned time tells.
+
+    Attributes:
+        loop: What it waits for.
+        dropped: Frames that were left out since the callbacks before took too long, in the page's own time.
+        uncontrolled: What the page has used that does not follow its time; sorted.
+        used: What of the clock the page has used; sorted.
+        text: What its `render_game_to_text()` returns; None where it has none.
+        advances: It has an `advanceTime(ms)`.
+    """
+
+    loop: Loop = Loop()
+    dropped: int = 0
+    uncontrolled: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
+    text: str | None = None
+    advances: bool = False
+
+
+_MAX_NAMES = 40
+_MAX_TEXT = 20_000
+
+
+def read_clock(told: Any) -> Clock:
+    """The clock's state from what a page answered: of any shape and size, since a page may tamper with its answers."""
+    fields = told if isinstance(told, dict) else {}
+    loop = fields.get("loop")
+    counts = loop if isinstance(loop, dict) else {}
+    text = fields.get("text")
+    return Clock(
+        Loop(*(_count(counts.get(name)) for name in ("timers", "frames", "tasks", "animations"))),
+        _count(fields.get("dropped")),
+        _names(fields.get("uncontrolled")),
+        _names(fields.get("used")),
+        text[:_MAX_TEXT] if isinstance(text, str) else None,
+        fields.get("advances") is True,
+    )
+
+
+def _count(told: Any) -> int:
+    return max(0, told) if isinstance(told, int) else 0
+
+
+def _names(told: Any) -> tuple[str, ...]:
+    given = told[:_MAX_NAMES] if isinstance(told, list) else []
+    return tuple(sorted({str(name)[:80] for name in given}))
 
 
 def merged(reports: Sequence[dict[str, Any]]) -> PageState:

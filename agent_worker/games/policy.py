@@ -17,8 +17,13 @@ from agent_worker.games.errors import PageHung, TimeUp
 if TYPE_CHECKING:
     import random
 
+HUNG_AFTER_CPU_S: Final = 3.0
+"""A page that has not answered while its main thread took this much processor time hangs: its own script does not
+return. Not by the clock on the wall: on a busy machine an honest page waits for its turn."""
+HUNG_AFTER_S: Final = 60.0
+"""And one that has not answered for this long, whatever it does."""
 REPLY_TIMEOUT_S: Final = 3.0
-"""A page that has not answered for this long hangs: its own script has not returned in all that time."""
+"""For what the browser answers without the page."""
 MIN_EFFECT: Final = 0.0006
 """35 of the thumb's 57,600 pixels: a sprite of 24 viewport pixels that moves changes more."""
 CLEAR_FACTOR: Final = 1.25
@@ -76,16 +81,18 @@ def plan(budget_s: float) -> Plan:
     )
 
 
-def no_reply(left_s: float, while_doing: str) -> PageHung | TimeUp:
-    """What it means that a page did not answer: it hangs, unless the run's time ended before `REPLY_TIMEOUT_S`.
+def no_reply(waited_s: float, used_s: float | None, left_s: float, while_doing: str) -> PageHung | TimeUp | None:
+    """What it means that a page does not answer; None: not yet anything.
 
     Args:
-        left_s: Seconds that were left of the run when the page was asked.
+        waited_s: Since when.
+        used_s: Processor time that its main thread took in the meantime; None: not known.
+        left_s: Seconds that are left of the run.
         while_doing: What was asked of it.
     """
-    if left_s < REPLY_TIMEOUT_S:
-        return TimeUp(f"the run's time ended while {while_doing}")
-    return PageHung(REPLY_TIMEOUT_S, while_doing)
+    if (waited_s if used_s is None else used_s) >= HUNG_AFTER_CPU_S or waited_s >= HUNG_AFTER_S:
+        return PageHung(round(waited_s, 1), while_doing)
+    return TimeUp(f"the run's time ended while {while_doing}") if left_s <= 0 else None
 
 
 def ordinary(noise: Sequence[float]) -> float:

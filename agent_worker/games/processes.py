@@ -85,6 +85,18 @@ def size_of(directory: Path) -> int:
     return total
 
 
+def main_threads(browser: Process, proc: Path = _PROC) -> dict[int, float]:
+    """Processor time in seconds that the main thread of each renderer took so far: there the scripts of pages run."""
+    found = {}
+    for pid in members(browser, proc):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended meanwhile
+            if b"--type=renderer" in (proc / str(pid) / "cmdline").read_bytes():
+                text = (proc / str(pid) / "task" / str(pid) / "stat").read_text("ascii", "replace")
+                user, system = text[text.rindex(")") + 2 :].split()[11:13]
+                found[pid] = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
 def end(browser: Process) -> None:
     """Kills the browser and all that it started. Harmless when it has ended."""
     for pid in members(browser):

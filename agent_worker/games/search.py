@@ -18,8 +18,6 @@ from agent_worker.games.actions import ARROWS, SPACE, Action, click
 from agent_worker.games.cells import Archive, changed
 from agent_worker.games.episodes import (
     BLANK,
-    GONE,
-    HUNG,
     OVER,
     RESTARTED,
     SCORE,
@@ -35,7 +33,7 @@ from agent_worker.games.episodes import (
 )
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
-from agent_worker.games.look import Look, look
+from agent_worker.games.look import Look, ended_by, look
 from agent_worker.games.rounds import end_of_round
 from agent_worker.games.seat import Choice, Done, Option, Policy, Seeded, View
 from agent_worker.games.stage import Stage
@@ -171,7 +169,7 @@ class _Search:
             page = self.stage.page
             if self.under is None or page is None or not await page.browser_lives():
                 raise
-            self.under.note(HUNG if isinstance(trouble, PageHung) else GONE, str(trouble))
+            self.under.note(await ended_by(page, trouble), str(trouble))
             self.under.ended = True
             self._keep(cut=False)
             await page.break_script()
@@ -192,8 +190,12 @@ class _Search:
         under = self.under = Under("alone", inputs, 0, frame, frame)
         await self._advance(under, frame)
         self.over_at_start = self.last.over if self.last else frozenset()
+        rasters = []
         while under.frame < frame + _ALONE and not self._late():
             await self._advance(under, under.frame + 12)
+            rasters += [self.last.raster] if self.last else []
+        if rasters:
+            self.archive.leave_out(rasters)
         self.scores.alone = under.loose
         under.ended = True  # playing begins where the situation does
 
@@ -228,8 +230,9 @@ class _Search:
     # -- gestures -----------------------------------------------------------------------------------------
 
     async def _gesture(self, under: Under) -> None:
-        choice = await self._choose(under)
-        steps, until = self._steps(choice, under.frame)
+        looks = self.policy.looks
+        choice = await self._choose(under, looks)
+        steps, until = self._steps(choice, under.frame, as_chosen=looks)
         under.inputs = under.inputs.then(*steps)
         before, new, better = self.last, under.new, under.better
         await self._advance(under, until)
@@ -242,12 +245,11 @@ class _Search:
             self._learn(choice.action, 1.0 if gained else min(0.5, 5 * change))
         await self._consider(under, self.last)
 
-    async def _choose(self, under: Under) -> Choice:
+    async def _choose(self, under: Under, looks: bool) -> Choice:
         """The next gesture; without an action: nothing is done for a moment."""
-        seeded = isinstance(self.policy, Seeded)
-        if seeded and self.done and self.rng.random() < _REPEAT:
+        if not looks and self.done and self.rng.random() < _REPEAT:
             return Choice(self.done[-1].action, self.rng.choice(_LONG_HOLDS))
-        if seeded and self.rng.random() < _WAIT:
+        if not looks and self.rng.random() < _WAIT:
             return Choice(None, 12)
         options = tuple(Option(each, tally.change, tally.tries, tally.gain) for each, tally in self.tallies.items())
         last = self.last
@@ -255,7 +257,7 @@ class _Search:
             _GOAL,
             options,
             frame=under.frame,
-            picture=b"" if seeded else await self.stage.picture(),
+            picture=await self.stage.picture() if looks else b"",
             words=last.state.words if last else "",
             score=self.scores.counts(last.numbers) if last else None,
             done=tuple(self.done),
@@ -264,12 +266,12 @@ class _Search:
         choice = await self.policy.choose(view)
         return choice if choice.action is not None else await self.usual.choose(view)
 
-    def _steps(self, choice: Choice, at: int) -> tuple[list[Step], int]:
-        """The choice as inputs, and the frame after which the game is looked at."""
+    def _steps(self, choice: Choice, at: int, *, as_chosen: bool) -> tuple[list[Step], int]:
+        """The choice as inputs, and the frame after which the game is looked at. `as_chosen`: without taps."""
         action, hold = choice.action, max(1, choice.hold)
         if action is None:
             return [], at + hold
-        if action.kind in ("keys", "click") and self.rng.random() < _TAPS:
+        if not as_chosen and action.kind in ("keys", "click") and self.rng.random() < _TAPS:
             return [Step(at + 6 * number, action, 3) for number in range(3)], at + 18
         return [Step(at, action, hold)], at + hold + self.rng.choice((1, 1, 4))
 

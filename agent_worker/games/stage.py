@@ -6,18 +6,22 @@ of a second of the game's time, and takes as long as the machine needs for it.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Final
+import secrets
+from typing import Any, Final
 
 from agent_worker.games.browser import Pages
+from agent_worker.games.errors import PageGone
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
+from agent_worker.games.owned_time import owned_time
 from agent_worker.games.page import Page
-from agent_worker.games.page_state import Loaded, PageState
+from agent_worker.games.page_state import Clock, Loaded, PageState, read_clock
 from agent_worker.games.trace import Happened, Sample, Trace
 
-_CLOCK: Final = (Path(__file__).parent / "clock" / "clock.js").read_text()
 LOAD_TIMEOUT_S: Final = 15.0
+SLICE_MS: Final = 100
+"""Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
+_WORD: Final = 1 << 32
 
 
 class Stage:
@@ -47,7 +51,8 @@ class Stage:
 
     async def open(self) -> Page:
         """Opens the game afresh, without storage; its clock stands at frame 0."""
-        page = await self._pages.fresh((f"window.__vtSeed={self._job.seed};window.__vtClear=1;", _CLOCK))
+        token = secrets.token_hex(8)
+        page = await self._pages.fresh((owned_time(token, self._job.seed),), token=token)
         page.deadline = self._deadline
         self.page, self.frame, self.done = page, 0, Inputs()
         self.loaded = await page.open(self._job.game_url, LOAD_TIMEOUT_S)
@@ -86,15 +91,43 @@ class Stage:
         assert self.page is not None
         return await self.page.photograph()
 
+    async def uncontrolled(self) -> tuple[str, ...]:
+        """What the page has used since its load that does not follow its time, such as `Worker`: sorted names."""
+        return (await self.about()).uncontrolled
+
+    async def about(self) -> Clock:
+        """What the page's clock tells now."""
+        assert self.page is not None
+        return read_clock(await self.page.clock("about()", "reading the clock"))
+
     async def _advance(self, to: int, watch_from: int | None, samples: list[Sample], happened: list[Happened]) -> None:
         assert self.page is not None
         while self.frame < to:
             watched = watch_from is not None and self.frame >= watch_from
             target = min(to, self.frame + FRAMES_PER_S, to if watched or watch_from is None else watch_from)
-            told = await self.page.ask(f"__vt.advance({target - self.frame}, {int(watched)})", "playing")
-            for number, text in enumerate(told, self.frame + 1):
-                pixels, page, stored = (int(part) for part in text.split("/"))
-                samples.append(Sample(number, pixels, page, stored))
-            self.played += target - self.frame
-            self.frame = target
+            call = f"advance({target - self.frame}, {int(watched)}, {SLICE_MS})"
+            told = await self.page.clock(call, "playing")
+            frames, all_prints = _told(told, target - self.frame)
+            for number, prints in enumerate(all_prints, self.frame + 1):
+                samples.append(Sample(number, *prints))
+            self.played += frames
+            self.frame += frames
             happened += [Happened(self.frame, each) for each in self.page.incidents()]
+
+
+def _told(told: Any, asked: int) -> tuple[int, list[list[int]]]:
+    """Frames that were played, and the fingerprints of each that was watched, from what a page answered.
+
+    Raises:
+        PageGone: That is no answer of our clock: the page has tampered with what makes it.
+    """
+    match told:
+        case [int(frames), list(all_prints)] if 1 <= frames <= asked and len(all_prints) in (0, frames):
+            read = [[int(word) % _WORD for word in each] for each in all_prints if _is_print(each)]
+            if len(read) == len(all_prints):
+                return frames, read
+    raise PageGone("its clock gave an answer that is none")
+
+
+def _is_print(told: Any) -> bool:
+    return isinstance(told, list) and len(told) == 5 and all(isinstance(each, int) for each in told)

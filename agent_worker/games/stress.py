@@ -16,8 +16,6 @@ from typing import Final
 from agent_worker.games.actions import ARROWS, SPACE, Action, Mouse, Outside, can_join, click, key, together
 from agent_worker.games.episodes import (
     BLANK,
-    GONE,
-    HUNG,
     STILL,
     STOPPED,
     Control,
@@ -29,7 +27,7 @@ from agent_worker.games.episodes import (
 )
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.look import Look, look
+from agent_worker.games.look import Look, ended_by, look
 from agent_worker.games.stage import Stage
 from agent_worker.games.trace import Trace
 
@@ -206,7 +204,7 @@ async def _played(
     except (PageHung, PageGone) as trouble:
         if stage.page is None or not await stage.page.browser_lives():
             raise
-        events.append(Event(stage.frame, HUNG if isinstance(trouble, PageHung) else GONE, str(trouble)))
+        events.append(Event(stage.frame, await ended_by(stage.page, trouble), str(trouble)))
         await stage.page.break_script()
         await stage.open()
     return Episode(name, inputs, at, end, tuple(events), trace=trace, against=against)

@@ -15,9 +15,13 @@ class Sample(NamedTuple):
     pixels: int
     """All canvases."""
     page: int
-    """The document's elements."""
+    """The document's elements, what stands in its fields, and what the game tells of itself."""
     sound: int
-    """What was stored and played."""
+    """What was played."""
+    stored: int = 0
+    """What is in the page's storage."""
+    cell: int = 0
+    """The scene, coarsely: equal for pictures that a person would call the same. Follows from the others."""
 
 
 class Happened(NamedTuple):

@@ -18,6 +18,8 @@ FRAMES_PER_S: Final = 60
 MAX_LISTED: Final = 50
 """Findings, controls and lost points that are read of a run."""
 MAX_INPUTS: Final = 100
+SEEN_ONCE: Final = "seenonce"
+"""`data.kind` of what an agent has seen and could not show again: no problem of the game."""
 SEVERITIES: Final = ("high", "medium", "low")
 _MAX_ID_CHARS: Final = 40
 _MAX_TITLE_CHARS: Final = 160
@@ -72,11 +74,8 @@ class Finding(NamedTuple):
     """It was found in real time: frames do not replay it."""
     seq: int = 0
     """Of the event that told it; 0: not known."""
-
-    @property
-    def once(self) -> bool:
-        """Whether it did not show each time, or was tried once only: it is told apart from findings."""
-        return self.seen is not None and self.seen[0] < max(2, self.seen[1])
+    once: bool = False
+    """Its event says that it was seen once."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -97,12 +96,14 @@ class Control(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Points that a run has lost."""
+    """Points that a run has lost by one thing."""
 
     points: float
     why: str
     finding: str
     """The id of the finding that cost them; may be empty."""
+    parts: tuple[str, ...]
+    """Of the score."""
 
 
 class Report(NamedTuple):
@@ -134,7 +135,8 @@ class Told:
         if found is None:
             return False
         if len(self._found) < 2 * MAX_LISTED:
-            self._found[found.key] = found._replace(seq=seq)
+            once = _is_once(event.field("kind"), found.seen)
+            self._found[found.key] = found._replace(seq=seq, once=once)
         return True
 
     @property
@@ -154,9 +156,7 @@ def report_of(metrics: Any, told: Told | None = None) -> Report:
         if finding.key not in known:
             (once if finding.once else listed).append(finding)
     controls = [each for each in map(_control, _list(given.get("controls"))) if each is not None]
-    lost = [each for each in map(_lost, _list(given.get("lost"))) if each is not None]
-    lost.sort(key=lambda each: -each.points)
-    return Report(_in_order(listed, by_event), _in_order(once, by_event), controls, lost)
+    return Report(_in_order(listed, by_event), _in_order(once, by_event), controls, _lost(_list(given.get("lost"))))
 
 
 def shown_in(metrics: Any) -> set[str]:
@@ -266,10 +266,26 @@ def _control(value: Any) -> Control | None:
     return Control(name, _number(given.get("change")), seen, tuple(filter(None, situations)), promised)
 
 
-def _lost(value: Any) -> Lost | None:
-    given = value if isinstance(value, dict) else {}
-    points, why = _number(given.get("points")), _text(given.get("why"), _MAX_DETAIL_CHARS)
-    return Lost(points, why, _text(given.get("finding"), _MAX_ID_CHARS)) if points and why else None
+def _lost(values: Iterable[Any]) -> list[Lost]:
+    """The lost points, most first; what one thing has cost in several parts of the score stands together."""
+    found: dict[tuple[str, str], Lost] = {}
+    for each in values:
+        given = each if isinstance(each, dict) else {}
+        points, why = _number(given.get("points")), _text(given.get("why"), _MAX_DETAIL_CHARS)
+        finding, part = _text(given.get("finding"), _MAX_ID_CHARS), _text(given.get("part"), _MAX_NAME_CHARS)
+        if not points or not why:
+            continue
+        known = found.get((finding, why), Lost(0, why, finding, ()))
+        parts = known.parts if not part or part in known.parts else (*known.parts, part)
+        found[finding, why] = known._replace(points=known.points + points, parts=parts)
+    return sorted(found.values(), key=lambda each: -each.points)
+
+
+def _is_once(kind: Any, seen: tuple[float, float] | None) -> bool:
+    """Whether it was seen once: as the agent says; else what did not show each time, or was tried once."""
+    if kind in ("finding", SEEN_ONCE):
+        return bool(kind == SEEN_ONCE)
+    return seen is not None and seen[0] < max(2, seen[1])
 
 
 def _gestures(value: Any) -> tuple[Gesture, ...]:

@@ -59,6 +59,9 @@ function outputOf({ message, timestamp: time, seq, data }) {
   return more > 0 ? [...lines, /** @type {Line} */ (rest)] : lines;
 }
 
+/** `data.kind` of what an agent has seen and could not show again: no problem of the game. */
+export const SEEN_ONCE = "seenonce";
+
 /** @param {RunEvent} event @returns {Line["kind"]} */
 export function kindOf({ type, status, data }) {
   if (type === "error" && status === "failed" && fields(data).code === "cancelled") return "cancelled";
@@ -66,7 +69,7 @@ export function kindOf({ type, status, data }) {
   if (type === "complete" || status === "completed") return "complete";
   const { attempt, handover, kind, action, control } = fields(data);
   if (type === "status") return (typeof attempt === "number" && attempt > 1) || handover ? "system" : "status";
-  if (kind) return "problem"; // a console error, a script error, a failed request
+  if (kind && kind !== SEEN_ONCE) return "problem"; // a finding, a console error, a script error, a failed request
   return action || typeof control === "string" ? "action" : "progress";
 }
 

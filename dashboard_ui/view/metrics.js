@@ -34,6 +34,7 @@ const NAMES = new Map([
   ["longTasksMs", "Long tasks"],
   ["inputToPictureMs", "From input to picture"],
   ["heapGrowthKB", "Heap growth, KB"],
+  ["cut", "Left out for its size"],
   ["incidents", "Incidents"],
   ["problems", "Problems"],
 ]);

@@ -14,13 +14,12 @@ export const problems = () => ({ found: new Map(), more: 0, reports: false });
 /** Adds the problem of an event, if it reports one. @param {Problems} all changed in place @param {RunEvent} event */
 export function note(all, event) {
   const kind = kindOf(event);
-  if (fields(event.data).seen) all.reports = true;
+  const about = fields(event.data);
+  if (about.seen || about.finding) all.reports = true; // a control, a finding
   // The page shows the event that ended the run elsewhere.
   if ((kind !== "problem" && kind !== "error") || event.status === "failed") return;
-  const about = fields(event.data);
   const finding = fields(about.finding);
   const title = words(finding.title);
-  if (title) all.reports = true;
   const text = title || (about.kind !== "test" && typeof about.detail === "string" && words(about.detail)) || words(event.message);
   const name = kind === "error" ? "Error" : kindName(title ? finding.kind : about.kind);
   const key = `${name}\n${text}`;

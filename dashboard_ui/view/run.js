@@ -150,11 +150,13 @@ export class RunPage {
   }
 
   body() {
-    const { recorder, moments } = this;
+    const { recorder, moments, problems, report } = this;
     this.frame.append(recorder.picture.root, this.message);
     this.verdict.append(this.parts.ring.root, h("div.verdict-body", this.verdictWords, this.rubric), this.noVerdict);
     moments.add("The score", this.verdict, this.drawNotYet);
     moments.add("The feed", this.feed.root, (_, byReader) => this.drawFeed(byReader));
+    this.fences.add("The problems", problems.root, (_, run) => problems.update(run, report.view !== null));
+    this.fences.add("The report", report.root, (snapshot, run) => report.update(snapshot, run, problems.all.reports)); // loads before the page is shown
     this.fences.add("The recorder", recorder.root, (_, run) => recorder.update(run, host(shown(run.snapshot))));
     this.clocks.add("The recorder", recorder.root, () => recorder.drawTime());
     return h(
@@ -165,15 +167,11 @@ export class RunPage {
         this.fences.add("The score", this.verdict, this.drawVerdict),
         moments.add("The picture", this.frame, this.drawMessage),
         recorder.root,
-        this.fences.add("The problems", this.problems.root, (_, run) => this.problems.update(run, this.report.view !== null)),
-        this.fences.add("The report", this.report.root, (snapshot, run) => this.report.update(snapshot, run, this.problems.all.reports)),
+        problems.root,
+        report.root,
         this.clocks.add("The facts", this.facts, this.drawFacts),
       ),
-      h(
-        "section.run-feed",
-        h("h2", "Live Feed ", this.count),
-        this.fences.add("The feed", this.feed.root, (_, run) => this.feed.update(run)),
-      ),
+      h("section.run-feed", h("h2", "Live Feed ", this.count), this.fences.add("The feed", this.feed.root, (_, run) => this.feed.update(run))),
     );
   }
 

@@ -41,12 +41,13 @@ interface Finding {
   more: number; // gestures that are not in `inputs`
   until?: number; // the frame at which it has shown
   real: boolean; // it was found in real time, and is not replayed by frames
+  once: boolean; // its event says that it was seen once
   seq: number;
 }
 /** A control with its evidence. `change`: the part of the picture that it changed. */
 type ReportedControl = { name: string; change?: number; seen: [number, number]; situations: string[]; promised: boolean; seq: number };
-/** Points that a run has lost, and the finding that cost them, if one did. */
-type Lost = { points: number; why: string; finding: string };
+/** Points that a run has lost, in these parts of its score, and the finding that cost them, if one did. */
+type Lost = { points: number; why: string; finding: string; parts: string[] };
 interface How {
   time: "owned" | "real" | "mixed" | "";
   determinism: { moments: number; agreed: number } | null;

@@ -174,8 +174,7 @@ def markdown(facts: Facts, judgement: Judgement) -> str:
     lines = [f"## {'✅' if passed else '❌'} {escaped(run.title)}: {escaped(judgement.headline)}", ""]
     lines += ["| | |", "| --- | --- |", f"| Game | {escaped(run.game_url)} |"]
     if facts.test_id:
-        link = facts.test_id if facts.page is None else f"[{facts.test_id}](<{_in_brackets(facts.page)}>)"
-        lines.append(f"| Run | {link} |")
+        lines.append(f"| Run | {link(facts)} |")
     if run.score is not None:
         lines.append(f"| Score | **{run.score:g}** of 100 |")
     if run.started_at is not None and run.finished_at is not None:
@@ -192,6 +191,11 @@ def markdown(facts: Facts, judgement: Judgement) -> str:
     lines += _table(("Phase", "Took"), [(name, duration(took_ms)) for name, took_ms in facts.phases])
     lines += _problems(facts.problems)
     return "\n".join(lines) + "\n\n"
+
+
+def link(facts: Facts) -> str:
+    """The run's id as Markdown, which leads to its page where that is known."""
+    return facts.test_id if facts.page is None else f"[{facts.test_id}](<{_in_brackets(facts.page)}>)"
 
 
 def _table(heads: tuple[str, str], rows: Sequence[tuple[str, str]]) -> list[str]:
@@ -252,16 +256,20 @@ def annotated(facts: Facts, judgement: Judgement) -> list[str]:
     passed = judgement.status == EXIT_COMPLETED
     title = printable(facts.run.title)
     where = "" if facts.page is None else f"\n{facts.page}"
-    said = [_command("notice" if passed else "error", f"testcast: {title}", f"{printable(judgement.headline)}{where}")]
+    said = [
+        workflow_command(
+            "notice" if passed else "error", f"testcast: {title}", f"{printable(judgement.headline)}{where}"
+        )
+    ]
     for each in facts.report.findings[:MAX_ANNOTATIONS]:
         command = command_of(facts.test_id, each)
         text = f"{printable(each.title)} ({', '.join(facts_of(each))})"
-        said.append(_command("warning", each.name, f"{text}\n{command}" if command else text))
+        said.append(workflow_command("warning", each.name, f"{text}\n{command}" if command else text))
     found = facts.problems.found[: MAX_ANNOTATIONS + 1 - len(said)]
-    return said + [_command("warning", each.name, f"{printable(each.text)}{_times(each)}") for each in found]
+    return said + [workflow_command("warning", each.name, f"{printable(each.text)}{_times(each)}") for each in found]
 
 
-def _command(name: str, title: str, text: str) -> str:
+def workflow_command(name: str, title: str, text: str) -> str:
     """A workflow command. `%`, CR and LF would end it or mean something else; in a property `:` and `,` as well."""
 
     def data(given: str) -> str:

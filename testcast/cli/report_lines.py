@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from broker.export.findings import Control, Finding, Report, again, command_of, facts
+from broker.export.findings import Control, Finding, Lost, Report, again, command_of, facts
 from testcast.cli.text import printable
 
 _STYLES: Final = {"high": "bold red", "medium": "yellow", "low": "bright_black"}
@@ -35,9 +35,13 @@ def rows(report: Report, test_id: str, options: str = "") -> Iterator[Row]:
     if report.lost:
         yield Row("", "Points lost", "bold", heading=True)
     for lost in report.lost:
-        yield Row(f"-{lost.points:g}", printable(lost.why), "red")
+        yield Row(f"-{lost.points:g}", printable(f"{lost.why}{_parts(lost)}"), "red")
     yield from _findings("Findings", report.findings, test_id, options)
     yield from _findings("Seen once", report.once, test_id, options)
+
+
+def _parts(lost: Lost) -> str:
+    return f" ({', '.join(lost.parts)})" if lost.parts else ""
 
 
 def _findings(title: str, findings: Sequence[Finding], test_id: str, options: str) -> Iterator[Row]:

@@ -107,6 +107,7 @@ class LostPoint(BaseModel):
 
     points: float
     why: str
+    parts: list[str] = Field(description="Of the score.")
     finding: str | None = Field(default=None, description="The id of the finding that cost them.")
 
 
@@ -271,7 +272,13 @@ def controls(report: Report) -> list[Control]:
 def lost_points(report: Report) -> list[LostPoint]:
     """Every lost point, most first."""
     return [
-        LostPoint(points=each.points, why=text(each.why), finding=text(each.finding) or None) for each in report.lost
+        LostPoint(
+            points=each.points,
+            why=text(each.why),
+            parts=[text(part) for part in each.parts],
+            finding=text(each.finding) or None,
+        )
+        for each in report.lost
     ]
 
 

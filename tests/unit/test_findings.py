@@ -68,6 +68,22 @@ def test_events_tell_before_the_verdict_and_a_new_attempt_begins_again() -> None
     assert report_of(None, noted(TELLS, attempt)).findings == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "seen", "is_once"),
+    [
+        ("finding", [1, 1], False),
+        ("seenonce", [5, 5], True),
+        ("own", [4, 5], True),
+        ("own", [5, 5], False),
+        (5, 5, False),
+    ],
+)
+def test_the_agent_says_what_was_seen_once_and_else_the_counts_do(kind: Any, seen: Any, is_once: bool) -> None:
+    data = {"kind": kind, "finding": {**FREEZE, "seen": seen}}
+    report = report_of(None, noted({"type": "progress", "message": "m", "data": data}))
+    assert (len(report.findings), len(report.once)) == ((0, 1) if is_once else (1, 0))
+
+
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:20])
 def test_whatever_an_agent_has_published_is_read_or_left_out(odd: Any) -> None:
     assert finding_of(odd) is None
@@ -98,7 +114,7 @@ def test_what_shows_a_finding_again_is_told_in_words() -> None:
     assert facts(found) == ["high severity", "freeze", "5 of 5 times", "3.57 s into the game"]
     once = finding_of(ONCE)
     assert once is not None
-    assert (again(once), once.once) == (["do nothing: it shows by 18.3 s"], True)
+    assert again(once) == ["do nothing: it shows by 18.3 s"]
     assert facts(once)[-2:] == ["after 15.0 s", "in real time"]
 
 
@@ -173,7 +189,7 @@ def test_the_summary_of_a_ci_job_has_findings_commands_and_reasons() -> None:
         f"- **{FREEZE['title']}** (high severity, freeze, 5 of 5 times, 3\\.57 s into the game)",
         f"  - `testcast reproduce {ID} f1`",
         "### Seen once (1)",
-        "| it freezes for good | -13 |",
+        f"| {FREEZE['title']} | -20 |",
     ):
         assert wanted in text
     assert "Problems of the game" not in text, "a finding is told once"
@@ -194,7 +210,15 @@ def test_show_prints_the_report_and_a_list_how_many_findings(capsys: pytest.Capt
     assert snapshot is not None
     show_details(Terminal(), Details(snapshot, None, [], noted(BEGIN, TELLS)), None, " --edge http://e.example")
     shown = capsys.readouterr().out
-    for wanted in ("Points lost", "-13", "Findings (3)", "high", FREEZE["title"], "Seen once (1)"):
+    for wanted in (
+        "Points lost",
+        "-20",
+        "(playability, stability)",
+        "Findings (3)",
+        "high",
+        FREEZE["title"],
+        "Seen once (1)",
+    ):
         assert wanted in shown
     assert f"testcast reproduce {ID} f1 --edge http://e.example" in shown
     assert "ArrowLeft (4 of 4 times, promised)" in shown
@@ -207,6 +231,8 @@ def test_a_line_of_a_finding_says_what_was_seen_and_one_of_a_control_is_labelled
     shown: Formatter = feed()
     line = shown.lines(seen_event("It freezes", data=told(FREEZE)))[-1]
     assert (line.kind, line.label, line.detail) == ("problem", "finding", FREEZE["detail"])
+    once = shown.lines(seen_event("Seen once", data=told(ONCE)))[-1]
+    assert (once.kind, once.label) == ("progress", "seenonce")
     control = shown.lines(seen_event("A key", data={"control": "Space", "seen": [4, 4]}))[-1]
     assert (control.kind, control.label) == ("action", "control")
 

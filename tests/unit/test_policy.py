@@ -25,10 +25,24 @@ def test_a_plan_is_in_order_and_within_the_budget(budget_s: float) -> None:
     assert 0.25 <= plan.trial_s <= 0.35
 
 
-@pytest.mark.parametrize(("left_s", "meaning"), [(0.0, TimeUp), (2.9, TimeUp), (3.0, PageHung), (600.0, PageHung)])
-def test_a_page_hangs_only_if_it_had_the_time_to_answer(left_s: float, meaning: type[Exception]) -> None:
-    silence = policy.no_reply(left_s, "pressing Space")
-    assert type(silence) is meaning and "pressing Space" in str(silence)
+@pytest.mark.parametrize(
+    ("waited_s", "used_s", "left_s", "meaning"),
+    [
+        (1.0, 0.9, 30.0, type(None)),
+        (1.0, 0.9, 0.0, TimeUp),
+        (3.2, 3.1, 30.0, PageHung),
+        (3.2, 3.1, 0.0, PageHung),  # both at once: it did have the time to answer
+        (40.0, 0.5, 30.0, type(None)),  # a busy machine: the page waits for its turn
+        (60.0, 0.5, 30.0, PageHung),
+        (2.9, None, 30.0, type(None)),  # where processor time cannot be had, it is the time that counts
+        (3.0, None, 30.0, PageHung),
+    ],
+)
+def test_a_page_hangs_only_if_it_had_the_time_to_answer(
+    waited_s: float, used_s: float | None, left_s: float, meaning: type[object]
+) -> None:
+    silence = policy.no_reply(waited_s, used_s, left_s, "pressing Space")
+    assert type(silence) is meaning and (silence is None or "pressing Space" in str(silence))
 
 
 def test_an_effect_has_to_exceed_what_happens_anyway() -> None:

@@ -20,7 +20,7 @@ export class ControlList {
   /** @param {ReportedControl[]|null} controls null: nothing is known of their evidence */
   update(controls) {
     this.root.hidden = controls === null;
-    setText(this.head, count(controls?.length ?? 0, "control"));
+    setText(this.head, controls?.length ? count(controls.length, "control") : "No control was found");
     const before = this.items;
     this.items = new Map();
     for (const control of controls ?? []) {

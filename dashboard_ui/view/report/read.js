@@ -6,6 +6,7 @@
  */
 
 import { fields } from "../coerce.js";
+import { SEEN_ONCE } from "../lines.js";
 import { kindName } from "../same.js";
 import { oneLine, words } from "../text.js";
 
@@ -61,6 +62,7 @@ export function findingOf(value) {
     more: Math.max(0, (Array.isArray(given.inputs) ? given.inputs.length : 0) - MAX_INPUTS),
     until: number(given.until),
     real: given.real === true,
+    once: false,
     seq: 0,
   };
 }
@@ -136,13 +138,14 @@ export class Told {
     if (type !== "progress") return;
     const finding = about.finding === undefined ? null : findingOf(about.finding);
     const control = finding ? null : controlOf(about);
-    if (finding && this.findings.size < 2 * MAX_LISTED) this.findings.set(keyOf(finding), { ...finding, seq });
+    if (finding && this.findings.size < 2 * MAX_LISTED)
+      this.findings.set(keyOf(finding), { ...finding, seq, once: about.kind === SEEN_ONCE || (about.kind !== "finding" && isOnce(finding)) });
     if (control && this.controls.size < 2 * MAX_LISTED) this.controls.set(control.name, { ...control, seq });
     if (finding || control) this.version++;
   }
 }
 
-/** What did not show each time, or was tried once: it is told apart. @param {Finding} finding */
+/** What did not show each time, or was tried once: it is told apart, unless the agent says which it is. @param {Finding} finding */
 const isOnce = ({ seen }) => seen !== null && seen[0] < Math.max(2, seen[1]);
 
 /**
@@ -157,12 +160,12 @@ export function reportOf(metrics, told) {
   const listed = list(given.findings).map(findingOf).filter((each) => each !== null);
   const once = list(given.seenOnce).map(findingOf).filter((each) => each !== null);
   const known = new Set([...listed, ...once].map(keyOf));
-  for (const [key, finding] of told.findings) if (!known.has(key)) (isOnce(finding) ? once : listed).push(finding);
+  for (const [key, finding] of told.findings) if (!known.has(key)) (finding.once ? once : listed).push(finding);
   return {
     findings: inOrder(listed, told),
     once: inOrder(once, told),
     known: Array.isArray(given.findings),
-    controls: controlsOf(given.controls, told),
+    controls: controlsOf(given.controls, told, Array.isArray(given.findings)),
     lost: lostOf(given.lost),
     how: howOf(given),
   };
@@ -178,21 +181,38 @@ function inOrder(all, told) {
   return whole.slice(0, MAX_LISTED).sort((a, b) => rank(a) - rank(b));
 }
 
-/** Null: nothing is told of them, as by an agent of before. @param {unknown} value @param {Told} told @returns {ReportedControl[]|null} */
-function controlsOf(value, told) {
+/**
+ * @param {unknown} value
+ * @param {Told} told
+ * @param {boolean} known whether the verdict says what was found
+ * @returns {ReportedControl[]|null} null: nothing is told of their evidence, as by an agent of before
+ */
+function controlsOf(value, told, known) {
+  if (!Array.isArray(value)) return told.controls.size ? [...told.controls.values()].slice(0, MAX_LISTED) : null;
   const listed = list(value).map(controlOf).filter((each) => each !== null);
-  if (!listed.length) return told.controls.size ? [...told.controls.values()].slice(0, MAX_LISTED) : null;
+  if (!listed.length) return known && !value.length ? [] : null;
   return listed.map((each) => ({ ...each, seq: told.controls.get(each.name)?.seq ?? 0 }));
 }
 
-/** The lost points, most first. @param {unknown} value @returns {Lost[]} */
+/**
+ * The lost points, most first. What one thing has cost in several parts of the score is one line.
+ *
+ * @param {unknown} value
+ * @returns {Lost[]}
+ */
 function lostOf(value) {
-  const read = list(value).flatMap((each) => {
-    const { points, why, finding } = fields(each);
-    const [lost, reason] = [number(points), oneLine(why, MAX_DETAIL_CHARS)];
-    return lost && reason ? [{ points: lost, why: reason, finding: oneLine(finding, MAX_ID_CHARS) }] : [];
-  });
-  return read.sort((a, b) => b.points - a.points);
+  /** @type {Map<string, Lost>} */
+  const found = new Map();
+  for (const each of list(value)) {
+    const given = fields(each);
+    const [points, why, finding] = [number(given.points), oneLine(given.why, MAX_DETAIL_CHARS), oneLine(given.finding, MAX_ID_CHARS)];
+    if (!points || !why) continue;
+    const key = `${finding}\n${why}`;
+    const known = found.get(key) ?? { points: 0, why, finding, parts: [] };
+    const part = oneLine(given.part, MAX_NAME_CHARS);
+    found.set(key, { ...known, points: known.points + points, parts: part && !known.parts.includes(part) ? [...known.parts, part] : known.parts });
+  }
+  return [...found.values()].sort((a, b) => b.points - a.points);
 }
 
 const TIMES = ["owned", "real", "mixed"];
@@ -225,5 +245,6 @@ export function shownIn({ controls, how }, metrics) {
   const lists = ["findings", "seenOnce", "lost"].filter((name) => Array.isArray(given[name]));
   const { time, determinism, uncontrolled, speed, gameSeconds, coverage } = how;
   const single = { controls, time: time || null, determinism, uncontrolled, speed, gameSeconds, coverage };
-  return new Set([...lists, ...Object.entries(single).flatMap(([name, value]) => (value ?? null) === null ? [] : [name])]);
+  const shown = Object.entries(single).filter(([name, value]) => (value ?? null) !== null || given[name] === null);
+  return new Set([...lists, ...shown.map(([name]) => name)]);
 }

@@ -37,11 +37,13 @@ test("what the verdict lists is completed by its event: the stack, and where its
 });
 
 test("before the verdict, events tell; what did not show each time stands apart", () => {
-  const events = told(tells(3, "f1"), tells(4, "f2", { seen: [1, 5] }), tells(5, "f3", { seen: [1, 1] }));
+  const once3 = event(5, { kind: "seenonce", finding: finding("f3") });
+  const own = (seq, id, seen) => event(seq, { kind: "own", finding: finding(id, { seen }) });
+  const events = told(tells(3, "f1", { seen: [1, 1] }), own(4, "f2", [1, 5]), once3, own(6, "f4", [5, 5]));
   const { findings, once, known } = reportOf(undefined, events);
-  assert.deepEqual([ids(findings), ids(once), known], [["f1"], ["f2", "f3"], false]);
+  assert.deepEqual([ids(findings), ids(once), known], [["f1", "f4"], ["f2", "f3"], false]);
   const after = reportOf({ findings: [], seenOnce: [finding("f2")] }, events);
-  assert.deepEqual([ids(after.findings), ids(after.once), after.known], [["f1"], ["f2", "f3"], true], "the verdict may have no room for all");
+  assert.deepEqual([ids(after.findings), ids(after.once), after.known], [["f1", "f4"], ["f2", "f3"], true], "the verdict may have no room for all");
 });
 
 test("a new attempt begins again, and so does another life of the stream", () => {
@@ -99,11 +101,15 @@ test("a control needs its evidence", () => {
   assert.equal(controlOf({ control: "Space", seen: [5, 4] }), null);
   const { controls } = reportOf({ controls: [{ control: "A", seen: [4, 4] }] }, told(event(9, { control: "A", seen: [4, 4] })));
   assert.deepEqual(controls.map(({ name, seq }) => [name, seq]), [["A", 9]]);
+  const none = (metrics) => reportOf(metrics, told()).controls;
+  assert.deepEqual([none({}), none({ controls: [] }), none({ controls: [], findings: [] }), none({ controls: ["A"], findings: [] })], [null, null, [], null]);
 });
 
 test("lost points: most first, without those that have no reason", () => {
   const { lost } = reportOf({ lost: [{ points: 2, why: "b" }, { points: 9, why: "a", finding: "f1" }, { points: 4 }, { points: -1, why: "c" }, 5] }, told());
   assert.deepEqual(lost.map(({ points, finding: id }) => [points, id]), [[9, "f1"], [2, ""]]);
+  const parts = ["stability", "playability"].map((part) => ({ points: 20, why: "It freezes", finding: "f1", part }));
+  assert.deepEqual(reportOf({ lost: parts }, told()).lost, [{ points: 40, why: "It freezes", finding: "f1", parts: ["stability", "playability"] }]);
 });
 
 test("words", () => {
@@ -130,6 +136,7 @@ test("a finding is one line of the feed with what was seen, and a control one am
   const line = linesOf(tells(4, "f1", { detail: "No frame differs." }), "").at(-1);
   assert.deepEqual([line.kind, line.text, line.detail], ["problem", "m", "No frame differs."]);
   assert.equal(kindOf(event(5, { control: "Space", seen: [4, 4] })), "action");
+  assert.equal(kindOf(event(5, { kind: "seenonce", finding: finding("s1") })), "progress", "no problem of the game");
   for (const odd of ODD) linesOf(event(6, { kind: "finding", finding: odd, control: odd }), "");
 });
 

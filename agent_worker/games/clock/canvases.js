@@ -1,0 +1,78 @@
+// Which canvases there are, how they can be read, and which were drawn on since they were.
+
+function watchCanvases(core, realm) {
+  const { window, own, replace, answer } = realm;
+  const { HTMLCanvasElement, OffscreenCanvas } = window;
+  const kinds = new WeakMap(); // canvas -> { kind, context }
+  const drawn = new WeakSet(); // canvases
+  const offscreen = new WeakMap(); // canvas in the page -> the one that it shows
+  realm.canvases = { kinds, drawn, offscreen };
+
+  const getting = (get) =>
+    function (kind, options) {
+      let asked = options;
+      if (/webgl/.test(kind)) asked = { ...options, preserveDrawingBuffer: true }; // it is read outside of its frame
+      else if (kind === "2d") asked = { ...options, willReadFrequently: true };
+      else if (kind === "webgpu") core.uncontrolled.add("WebGPU");
+      const context = Reflect.apply(get, this, [kind, asked]);
+      if (context && !kinds.has(this)) {
+        kinds.set(this, { kind: String(kind), context });
+        drawn.add(this);
+      }
+      return context;
+    };
+  replace(HTMLCanvasElement.prototype, "getContext", getting(own.getContext));
+  if (OffscreenCanvas) replace(OffscreenCanvas.prototype, "getContext", getting(OffscreenCanvas.prototype.getContext));
+  const { transferControlToOffscreen } = HTMLCanvasElement.prototype;
+  replace(HTMLCanvasElement.prototype, "transferControlToOffscreen", function () {
+    const shown = Reflect.apply(transferControlToOffscreen, this, []);
+    offscreen.set(this, shown);
+    return shown;
+  });
+
+  const draws = (Context, names) => {
+    for (const name of names) {
+      const draw = Context?.prototype[name];
+      if (!draw) continue;
+      replace(Context.prototype, name, function () {
+        drawn.add(this.canvas);
+        return Reflect.apply(draw, this, arguments);
+      });
+    }
+  };
+  const flat = ["fill", "stroke", "fillRect", "strokeRect", "clearRect", "fillText", "strokeText", "drawImage"];
+  flat.push("putImageData", "reset", "drawFocusIfNeeded");
+  draws(window.CanvasRenderingContext2D, flat);
+  draws(window.OffscreenCanvasRenderingContext2D, flat);
+  draws(window.ImageBitmapRenderingContext, ["transferFromImageBitmap"]);
+  const solid = ["clear", "drawArrays", "drawElements", "drawArraysInstanced", "drawElementsInstanced"];
+  solid.push("drawRangeElements", "blitFramebuffer", "clearBufferfv", "clearBufferiv", "clearBufferuiv", "clearBufferfi");
+  draws(window.WebGLRenderingContext, solid);
+  draws(window.WebGL2RenderingContext, solid);
+  for (const [Canvas, name] of [[HTMLCanvasElement, "width"], [HTMLCanvasElement, "height"], [OffscreenCanvas, "width"], [OffscreenCanvas, "height"]]) {
+    if (!Canvas) continue;
+    const { get, set } = Object.getOwnPropertyDescriptor(Canvas.prototype, name);
+    answer(Canvas.prototype, name, get, function (value) {
+      drawn.add(this);
+      Reflect.apply(set, this, [value]);
+    });
+  }
+  for (const name of ["ANGLE_instanced_arrays", "WEBGL_multi_draw"]) watchExtension(window, replace, name, drawn);
+}
+
+function watchExtension(window, replace, name, drawn) {
+  for (const Context of [window.WebGLRenderingContext, window.WebGL2RenderingContext]) {
+    const get = Context?.prototype.getExtension;
+    if (!get) continue;
+    replace(Context.prototype, "getExtension", function (asked) {
+      const extension = Reflect.apply(get, this, [asked]);
+      if (asked !== name || !extension) return extension;
+      for (const draw of Object.getOwnPropertyNames(Object.getPrototypeOf(extension)).filter((each) => /^(multiD|d)raw/.test(each))) {
+        const call = extension[draw];
+        if (typeof call === "function" && !Object.hasOwn(extension, draw))
+          replace(extension, draw, (...args) => (drawn.add(this.canvas), Reflect.apply(call, extension, args)));
+      }
+      return extension;
+    });
+  }
+}

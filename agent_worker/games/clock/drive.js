@@ -1,0 +1,119 @@
+// The tester's handle: moves the clock, frame by frame, and says what stands then.
+
+function createDrive(core, realm) {
+  const { window, own, hop } = realm;
+
+  const settleLoads = async () => {
+    for (;;) {
+      for (const held of core.holds) if (held.element?.isConnected === false || !held.realm.alive()) core.holds.delete(held);
+      for (const each of core.realms) {
+        if (!each.alive()) core.realms.delete(each);
+        else if (each.document.fonts.status === "loading" && !each.fonts) {
+          each.fonts = each.hold("font");
+          const ready = () => {
+            each.fonts?.();
+            each.fonts = null;
+          };
+          Reflect.apply(own.then, each.document.fonts.ready, [ready, ready]);
+        }
+      }
+      if (!core.holds.size) return;
+      await new own.Promise((done) => {
+        core.idle = done;
+      });
+    }
+  };
+  const animations = async (all) => {
+    for (const each of core.realms) {
+      each.animate(all);
+      await each.animationEvents();
+    }
+  };
+
+  const callBack = async () => {
+    const batch = core.frames;
+    core.frames = new Map();
+    core.batch = batch;
+    const now = core.now;
+    let called = false;
+    for (const [id, item] of batch) {
+      batch.delete(id);
+      core.run(item, [now]);
+      called = true;
+      await hop();
+    }
+    return called;
+  };
+  // Games with this hook are moved by it where they ask for no frames.
+  const advanceHook = async () => {
+    if (typeof window.advanceTime !== "function" || core.timers.length) return;
+    core.used.add("advanceTime");
+    core.run({ realm, callback: window.advanceTime }, [FRAME_MS]);
+    await hop();
+  };
+  const playFrame = async () => {
+    if (!core.beginFrame()) return;
+    await animations(true);
+    if (!core.hidden && !(await callBack())) await advanceHook();
+    await animations(false);
+    for (const each of core.realms) await each.observed();
+  };
+
+  const sample = () => {
+    const all = [START, START, core.sound, START, START]; // as in trace.Sample
+    let area = -1;
+    for (const each of core.realms) {
+      const print = each.print();
+      all[0] = mixed(all[0], print.pixels);
+      all[1] = mixed(all[1], print.page);
+      all[3] = mixed(all[3], print.stored);
+      if (print.area > area) [area, all[4]] = [print.area, print.scene];
+    }
+    return all;
+  };
+
+  // Plays `frames` frames, or as many as there are until `budget` ms of real time have passed: at least one.
+  const advance = async (frames, sampled, budget) => {
+    const samples = [];
+    const until = core.frame + frames;
+    const began = own.realNow();
+    core.rest();
+    for (const each of core.realms) each.notice();
+    await hop();
+    await settleLoads();
+    for (const each of core.realms) await each.observed();
+    while (core.frame < until) {
+      await settleLoads();
+      const due = (core.frame + 1) * FRAME_MS;
+      const timer = core.timers[0];
+      if (core.tasks.length && core.now < due && !(timer?.at <= core.now)) {
+        core.runTask();
+        await hop();
+      } else if (timer?.at <= due) {
+        core.runTimer(timer);
+        await hop();
+      } else {
+        await playFrame();
+        if (sampled) samples.push(sample());
+        if (own.realNow() - began > budget) break;
+      }
+    }
+    return [core.frame - until + frames, samples];
+  };
+
+  const loop = () => {
+    let animations = 0;
+    for (const each of core.realms) animations += each.moving().length;
+    return { timers: core.timers.length, frames: core.frames.size, tasks: core.tasks.length, animations };
+  };
+  const about = () => ({
+    frame: core.frame,
+    loop: loop(),
+    dropped: core.dropped,
+    uncontrolled: [...core.uncontrolled],
+    used: [...core.used],
+    text: typeof window.render_game_to_text === "function" ? realm.gameText() : null,
+    advances: typeof window.advanceTime === "function",
+  });
+  return { advance, about, sample, happen: (kind) => realm.happen(kind) };
+}

@@ -1,0 +1,27 @@
+"""The script that gives a page its own time, put together of the files in clock/. Pure, once it is imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+_FOLDER: Final = Path(__file__).parent / "clock"
+_PARTS: Final = (
+    *("core", "realm", "dates", "random", "timers", "messages", "loads", "media", "audio", "animations", "observers"),
+    *("visibility", "canvases", "uncontrolled", "fingerprints", "drive", "start"),
+)
+_OUTSIDE: Final = (_FOLDER / "outside.js").read_text()
+_PARTS_TOGETHER: Final = "\n".join((_FOLDER / f"{name}.js").read_text() for name in _PARTS)
+_SCRIPT: Final = f'(() => {{ "use strict";\nconst outside = {_OUTSIDE};\n{_PARTS_TOGETHER}\nstart(%s);\n}})();'
+
+
+def owned_time(token: str, seed: int) -> str:
+    """The script for every frame of a page, to run before any other.
+
+    Args:
+        token: What `window.__vt` has to be given by whoever moves the clock; no page knows it.
+        seed: Of what the page draws by chance.
+    """
+    head, tail = _SCRIPT.rsplit("%s", 1)
+    return head + json.dumps({"token": token, "seed": seed}) + tail
