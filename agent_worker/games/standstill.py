@@ -17,7 +17,7 @@ from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings import Sighting
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
-from agent_worker.games.page_state import PageState, read_clock
+from agent_worker.games.page_state import PageState
 from agent_worker.games.pictures import Thumb
 from agent_worker.games.sightings import signature_of
 from agent_worker.games.stage import Stage
@@ -225,8 +225,7 @@ async def _answered(stage: Stage, inputs: Inputs, until: int, at: int) -> Trace 
 
 async def runs_on(stage: Stage) -> bool:
     """Whether the page has an animation frame left to run, or a timer where it uses no animation frames."""
-    assert stage.page is not None
-    clock = read_clock(await stage.page.clock("about()", "asking for its loop"))
+    clock = await stage.clock()
     loop = clock.loop
     others = loop.timers or loop.tasks or loop.animations
     return bool(loop.frames or (others and "requestAnimationFrame" not in clock.used))
