@@ -17,7 +17,9 @@ from agent_worker.games.findings import MAX_FINDINGS, STANDSTILLS, TIMES, Candid
 from agent_worker.games.handle import RunHandle
 from agent_worker.games.inputs import Inputs
 from agent_worker.games.minimise import Minimal, minimise
+from agent_worker.games.page_state import Incident
 from agent_worker.games.proofs import Play, Proof, proof_of
+from agent_worker.games.sightings import signatures_of
 from agent_worker.games.stage import Stage
 from agent_worker.games.standstill import SOON, runs_on
 
@@ -182,6 +184,9 @@ class Reporter:
 
     async def _tell(self, candidate: Candidate, frame: int, seen: tuple[int, int]) -> None:
         self._told.add(candidate.key)
+        if candidate.kind == "error":  # who has seen it without its stack has seen the same
+            thrown = Incident("pageerror", candidate.detail, candidate.stack)
+            self._told |= {("error", each) for each in signatures_of(thrown)}
         self.seen_once = [each for each in self.seen_once if each.key != candidate.key]
         candidate, picture = await self._with_evidence(candidate, frame)
         told = findings.finding(f"f{len(self.findings) + 1}", candidate, self._seed, frame, seen)
