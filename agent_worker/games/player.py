@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Iterable
 from typing import Final, TypeVar
 
-from agent_worker.games import gathering, heap, pictures, policy, scoring, suspicions
+from agent_worker.games import detectors, gathering, heap, pictures, policy, scoring, suspicions
 from agent_worker.games.browser import Browser, Pages
 from agent_worker.games.controls import Controls, find_controls
 from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
@@ -22,6 +22,7 @@ from agent_worker.games.findings import HANGS, Candidate
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
 from agent_worker.games.live import Live
+from agent_worker.games.only_once import only_once
 from agent_worker.games.realtime.player import RealTime
 from agent_worker.games.realtime.stretch import true_speed
 from agent_worker.games.reporter import Reporter
@@ -37,6 +38,10 @@ STOP_AFTER_S: Final = 0.2
 """How long after the page's deadline, which ends what waits for the page, everything else is ended for the verdict."""
 FIRST_LOOKS: Final = (20, 60, 120, 300)
 """Frames at which the first picture is looked for: a game may take 5 s of its time to paint something."""
+
+FOR_FINDINGS: Final = 0.5
+"""Part of the time that is left which the candidates of one step may take: what shows only now and then takes long."""
+LEAST_FOR_FINDINGS_S: Final = 3.0
 
 T = TypeVar("T")
 
@@ -162,6 +167,7 @@ class _Player:
         """Phase 2, its first half: finds moments at which the game is played."""
         await self.live.phase(2, "Looking for controls")
         self.live.doing = "Looking for a way into the game"
+        await self.consider([])
         situations = await get_in(self.stage, self.live, self.at(self.plan.in_by))
         found = situations.lab.determinism
         if found.moments and not found.agreed:
@@ -186,10 +192,13 @@ class _Player:
         await self.live.phase(3, f"Playing, mostly with what works; seed {self.job.seed}")
         await self.guarded(self.at_true_speed(situations, controls))
         await self.guarded(self.measure_heap(situations, controls))
+        await self.guarded(self.use_twice(situations, controls))
         explored = await self.guarded(self.explore(situations, controls))
         if explored is not None:
             gathering.of_explored(self.summary, explored)
             await self.consider(suspicions.of_explored(explored, controls))
+            await self.guarded(self.stand_still(explored, controls))
+            await self.guarded(self.measure_code(explored))
         await self.guarded(self.stress(situations, controls))
         self.live.doing = ""
 
@@ -231,6 +240,35 @@ class _Player:
         gathering.of_heap(self.summary, found)
         if found.leaks:
             await self.consider([gathering.leak(found)])
+
+    async def use_twice(self, situations: Situations, controls: Controls) -> None:
+        """Looks for controls that work only once."""
+        self.live.doing = "Using the controls again"
+        uses = detectors.uses(suspicions.working(controls, situations))
+        await self.consider(await only_once(self.stage, uses, self.at(self.plan.once_by)))
+
+    async def stand_still(self, explored: Explored, controls: Controls) -> None:
+        """Looks whether anything still changes the game where playing has ended."""
+        self.live.doing = "Seeing whether it still reacts"
+        known = [control.action for control in controls.found.values()]
+        until = self.at(self.plan.standing_by)
+        await self.consider(await detectors.standing(self.stage, suspicions.ends(explored), known, until))
+
+    async def measure_code(self, explored: Explored) -> None:
+        """Plays what has reached the most again, to see how much of the code that runs."""
+        stage = self.stage
+        self.summary.uncontrolled = list(await stage.uncontrolled())
+        best = max(explored.episodes, key=lambda each: (each.new, -each.until), default=None)
+        if best is None or self.clock() > self.at(self.plan.standing_by):
+            return
+        self.live.doing = "Measuring how much of its code runs"
+        stage.measure_code, stage.page = True, None
+        try:
+            await stage.play(best.inputs, best.until)
+            found = await stage.coverage()
+        finally:
+            stage.measure_code, stage.page = False, None
+        self.summary.coverage = {"used": found.used, "total": found.total}
 
     async def explore(self, situations: Situations, controls: Controls) -> Explored:
         """Plays on by seeded search."""
@@ -323,7 +361,10 @@ class _Player:
             return
         doing, self.live.doing = self.live.doing, "Trying to see a fault again"
         try:
-            await self.reporter.consider(suspects, self.at(self.plan.findings_by))
+            left_s = self.at(self.plan.findings_by) - self.clock()
+            await self.reporter.consider(
+                suspects, self.clock() + min(left_s, max(LEAST_FOR_FINDINGS_S, left_s * FOR_FINDINGS))
+            )
         finally:
             self.live.doing = doing
             self.stage.take_suspects()
