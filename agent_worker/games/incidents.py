@@ -50,8 +50,7 @@ class IncidentLog:
         """An error that nobody has caught: `exceptionDetails` of Chromium's protocol."""
         thrown = details.get("exception") or {}
         said = str(thrown.get("description") or thrown.get("value") or details.get("text") or "an error")
-        own = [line for line in said.splitlines() if not line.startswith("    at ") or "<anonymous>:" not in line]
-        stack = "\n".join(own) if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
+        stack = said if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
         message = first_lines(said.partition("\n    at ")[0])
         in_promise = "in promise" in str(details.get("text", ""))
         own = "\n".join(line for line in stack.splitlines() if not _OF_THE_AGENT.search(line))
