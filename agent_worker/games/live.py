@@ -1,4 +1,4 @@
-"""What viewers see while a game is played in owned time: a line every few seconds, and pictures of the page.
+"""What viewers see while a game is played: a line every few seconds, and pictures of the page.
 
 The steps of a run tell what they find; while one of them is silent, a line says what goes on. Both go through one
 `Live`, since a run takes one call at a time.
@@ -16,11 +16,10 @@ from agent_worker.games import pictures
 from agent_worker.games.handle import RunHandle
 from agent_worker.games.pictures import Thumb
 from agent_worker.games.stage import Stage
-from broker.contract.frames import MAX_FRAMES_PER_S
 
 SILENCE_S: Final = 4.0
 """For how long nothing is told before a line says what goes on."""
-PICTURE_EVERY_S: Final = 1 / MAX_FRAMES_PER_S
+LOOK_EVERY_S: Final = 0.5
 
 
 class Live:
@@ -28,7 +27,6 @@ class Live:
 
     Attributes:
         doing: What goes on, as the beginning of a sentence; empty: silence is not broken.
-        shows: Whether the stage's pictures are published; not while something else publishes them.
     """
 
     def __init__(self, run: RunHandle, stage: Stage) -> None:
@@ -38,12 +36,10 @@ class Live:
         self._clock = asyncio.get_running_loop().time
         self._told_at = self._clock()
         self._published: Thumb | None = None
-        self._last: bytes | None = None
         self.doing = ""
-        self.shows = True
 
     def __repr__(self) -> str:
-        return f"<Live doing={self.doing!r} shows={self.shows}>"
+        return f"<Live doing={self.doing!r}>"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -97,8 +93,7 @@ class Live:
 
     async def _keep_alive(self) -> None:
         while True:
-            await asyncio.sleep(PICTURE_EVERY_S)
-            await self.show()
+            await asyncio.sleep(LOOK_EVERY_S)
             if self.doing and self._clock() - self._told_at > SILENCE_S:
                 await self.progress(f"{self.doing}: {self._figures()}")
 
@@ -106,17 +101,10 @@ class Live:
         stage = self._stage
         return f"{stage.played / 60:.0f} s of the game's time so far, opened {stage.opened} times"
 
-    async def show(self) -> None:
-        """Publishes the newest picture of the page where it differs visibly from the one that viewers have."""
-        page = self._stage.page
-        if page is not None and self.shows:
-            await self.show_picture(page.newest)
-
     async def show_picture(self, jpeg: bytes | None) -> None:
-        """Publishes a picture, as `show`; None: there is none."""
-        if jpeg is None or jpeg is self._last:
+        """Publishes a picture where it differs visibly from the one that viewers have; None: there is none."""
+        if jpeg is None:
             return
-        self._last = jpeg
         with suppress(OSError):
             seen = await asyncio.to_thread(pictures.thumb, jpeg)
             if self._published is not None and not await asyncio.to_thread(pictures.changed, self._published, seen):
@@ -127,4 +115,4 @@ class Live:
     def _lost(self, seen: Thumb) -> None:
         """Viewers have not got a picture: it is published again, also of a game that stands still."""
         if self._published is seen:
-            self._published, self._last = None, None
+            self._published = None

@@ -78,7 +78,7 @@ class _Player:
         self.stop_at = deadline + STOP_AFTER_S
         self.stage = WatchedStage(pages, job, deadline=deadline, load_s=self.plan.load_s)
         self.live = Live(run, self.stage)
-        self.stage.tell = self.live.progress
+        self.stage.tell, self.stage.show = self.live.progress, self.live.show_picture
         self.reporter = Reporter(self.stage, self.live, job.seed)
         self.summary = Summary()
         self.model = None if model is None else ModelPolicy(model)
@@ -154,7 +154,7 @@ class _Player:
         """Nothing is painted in owned time: only if nothing is in real time either, the game is at fault."""
         real = await self.open_in_real_time()
         await real.load()
-        self.stage.page, self.live.shows = None, True
+        self.stage.page = None
         if real.found.blank:
             await self.live.progress("Nothing was painted: the picture is a single colour", kind="blank")
             title = "Nothing is ever painted: the picture stays a single colour"
@@ -207,21 +207,18 @@ class _Player:
         self.live.doing = "Playing at true speed"
         usual = [control for control in controls.found.values() if "playing" in control.situations]
         delay = min((control.delay for control in usual), default=1)
-        self.live.shows, self.stage.page = False, None
-        try:
-            found, page = await true_speed(
-                self.pages,
-                self.job.game_url,
-                situations.begun_by,
-                [control.action for control in usual],
-                seconds=self.plan.real_s,
-                load_s=self.plan.load_s,
-                deadline=self.started + self.plan.end_s,
-                frames_to_effect=max(1, delay),
-                show=self.live.show_picture,
-            )
-        finally:
-            self.live.shows = True
+        self.stage.page = None
+        found, page = await true_speed(
+            self.pages,
+            self.job.game_url,
+            situations.begun_by,
+            [control.action for control in usual],
+            seconds=self.plan.real_s,
+            load_s=self.plan.load_s,
+            deadline=self.started + self.plan.end_s,
+            frames_to_effect=max(1, delay),
+            show=self.live.show_picture,
+        )
         await self.stage.note(page.incidents())
         gathering.of_stretch(self.summary, found)
         await self.live.progress(found.line(), kind="truespeed")
@@ -293,7 +290,7 @@ class _Player:
 
     async def open_in_real_time(self) -> RealTime:
         """The game on a fresh page whose time is the machine's."""
-        self.live.shows, self.stage.page = False, None
+        self.stage.page = None
         plan = policy.plan(self.job.budget_s)
         self.real = await RealTime.on_fresh_page(self.live, self.pages, self.job, plan, self.started)
         return self.real
@@ -302,7 +299,6 @@ class _Player:
         """Phases 2 and 3 of a game whose time cannot be owned. What it does there can't be shown again by frames."""
         self.live.doing = ""
         real = self.real or await self.open_in_real_time()
-        self.live.shows = False
         try:
             if not real.found.load_s:
                 await real.load()

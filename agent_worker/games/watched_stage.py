@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from agent_worker.games.browser import Pages
 from agent_worker.games.findings import Candidate
@@ -17,6 +18,9 @@ from agent_worker.games.stage import Stage
 from agent_worker.games.trace import Trace
 
 Tell = Callable[..., Awaitable[None]]
+Show = Callable[[bytes], Awaitable[None]]
+PICTURE_EVERY_S: Final = 0.75
+"""A picture takes up to 60 ms, for which the game stands still."""
 
 
 class WatchedStage(Stage):
@@ -26,15 +30,18 @@ class WatchedStage(Stage):
         ledger: What has happened.
         quiet: Incidents are neither counted nor told: the agent is the cause of them.
         tell: Gets a line for the feed; None: nobody listens yet.
+        show: Gets a picture of the page now and then; None: nobody looks.
         suspects: What may be wrong, of what has happened since `take_suspects`.
         playing_s: Seconds that playing has taken.
     """
 
     def __init__(self, pages: Pages, job: GameJob, *, deadline: float, load_s: float) -> None:
-        super().__init__(pages, job, deadline=deadline, load_s=load_s)
+        super().__init__(pages, job, deadline=deadline, load_s=load_s, measure_code=True)
         self.ledger = Ledger()
         self.quiet = False
         self.tell: Tell | None = None
+        self.show: Show | None = None
+        self._shown_at = 0.0
         self.suspects: list[Candidate] = []
         self.playing_s = 0.0
 
@@ -56,6 +63,9 @@ class WatchedStage(Stage):
             happened = [(each.frame, each.incident) for each in trace.happened]
             self.suspects += candidates_of(happened, inputs, self._job.game_url)
         await self.note([each.incident for each in trace.happened])
+        if self.show is not None and clock() - self._shown_at >= PICTURE_EVERY_S:
+            self._shown_at = clock()
+            await self.show(await self.picture())
         return trace
 
     def take_suspects(self) -> list[Candidate]:
