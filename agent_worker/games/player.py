@@ -22,13 +22,15 @@ from agent_worker.games.findings import HANGS, Candidate
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
 from agent_worker.games.live import Live
+from agent_worker.games.model.endpoint import Endpoint
+from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.only_once import only_once
 from agent_worker.games.realtime.player import RealTime
 from agent_worker.games.realtime.stretch import true_speed
 from agent_worker.games.reporter import Reporter
 from agent_worker.games.schedule import schedule
 from agent_worker.games.search import explore
-from agent_worker.games.seat import Seeded
+from agent_worker.games.seat import Policy, Seeded
 from agent_worker.games.starting import Situations, get_in
 from agent_worker.games.stress import stress
 from agent_worker.games.summary import Summary
@@ -46,10 +48,13 @@ LEAST_FOR_FINDINGS_S: Final = 3.0
 T = TypeVar("T")
 
 
-async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
+async def play(run: RunHandle, browser: Browser, job: GameJob, model: Endpoint | None = None) -> None:
     """Plays `job` to its end; the last call on `run` is `complete` or `fail`, within the budget.
 
     Cancel it to stop it; the page is then closed within 2 s and nothing more is published.
+
+    Args:
+        model: chooses gestures while the game is explored; None: the search alone does.
 
     Raises:
         BrowserMissing, PageGone: Chromium could not be started, or all of it has died. No verdict was published: the
@@ -57,7 +62,7 @@ async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
     """
     started = asyncio.get_running_loop().time()
     async with browser.pages(_judge(job)) as pages:
-        await _Player(run, pages, job, started).play()
+        await _Player(run, pages, job, started, model).play()
 
 
 def _judge(job: GameJob) -> Judge | None:
@@ -70,7 +75,7 @@ def _judge(job: GameJob) -> Judge | None:
 class _Player:
     """One run in progress."""
 
-    def __init__(self, run: RunHandle, pages: Pages, job: GameJob, started: float) -> None:
+    def __init__(self, run: RunHandle, pages: Pages, job: GameJob, started: float, model: Endpoint | None) -> None:
         self.pages, self.job, self.started = pages, job, started
         self.plan = schedule(job.budget_s)
         self.clock = asyncio.get_running_loop().time
@@ -81,6 +86,7 @@ class _Player:
         self.stage.tell, self.stage.show = self.live.progress, self.live.show_picture
         self.reporter = Reporter(self.stage, self.live, job.seed)
         self.summary = Summary()
+        self.model = None if model is None else ModelPolicy(model)
         self.real: RealTime | None = None
 
     async def play(self) -> None:
@@ -273,14 +279,16 @@ class _Player:
     async def explore(self, situations: Situations, controls: Controls) -> Explored:
         """Plays on by seeded search."""
         self.live.doing = "Playing"
-        rng = random.Random(self.job.seed)
+        chooser: Policy = Seeded(random.Random(self.job.seed))
+        if self.model is not None:
+            chooser = Seat(self.model, chooser, self.live.progress)
         return await explore(
             self.stage,
             list(controls.found.values()),
             situations.moments,
             self.job.seed,
             self.live.progress,
-            Seeded(rng),
+            chooser,
             self.at(self.plan.explore_by),
         )
 
@@ -307,6 +315,7 @@ class _Player:
             gathering.of_real(summary, self.real.found)
         else:
             summary.incidents, summary.told = self.stage.ledger.counts, list(self.stage.ledger.told)
+        summary.model = None if self.model is None else self.model.statistics().as_json()
         summary.game_s, summary.owned_s = self.stage.played / FRAMES_PER_S, self.stage.playing_s
         shown = summary.evidence
         parts = scoring.rubric(shown)
@@ -334,6 +343,10 @@ class _Player:
             await self.live.phase(2, "Looking for controls, in real time")
             await real.discover()
             await self.live.phase(3, f"Playing in real time, mostly with what works; seed {self.job.seed}")
+            if self.model is not None:
+                why = "the game is played in real time and does not wait for answers"
+                self.model.passed_over(why, asked=False)
+                await self.live.progress(f"The model {self.model.name} is not asked: {why}")
             await real.explore(self.job.seed)
         except PageHung as hung:
             real.found.hung = f"its page did not answer for {hung.waited_s:g} s while {hung.while_doing}"

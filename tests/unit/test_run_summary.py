@@ -148,3 +148,9 @@ def test_metrics_stay_small_and_lose_the_least_first(number: int, inputs: int, s
     if len(metrics["findings"]) < number:
         assert not metrics["seenOnce"] and not any(each["inputs"] for each in metrics["findings"])
     assert ("cut" in metrics) == (metrics["findings"] != found.findings or metrics["seenOnce"] != found.seen_once)
+
+
+def test_what_a_model_has_done_is_told_where_there_was_one() -> None:
+    assert "model" not in Summary().metrics()
+    told: dict[str, object] = {"name": "see-4b", "choices": 3, "fallbacks": 1}
+    assert Summary(model=told).metrics()["model"] == told
