@@ -138,6 +138,12 @@ def warnings(environ: Mapping[str, str] = os.environ) -> list[str]:
     return [f"{of_model.KEY_FILE}: other users may read or change {file}: `chmod 600 {file}` keeps it secret"]
 
 
+def screen(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a browser with a window needs of the environment; empty where there is no screen."""
+    found = given(_FOR_SCREENS, environ)
+    return dict(found) if any(name in found for name in _FOR_SCREENS[:2]) else {}
+
+
 def forget_secrets(environ: MutableMapping[str, str] = os.environ) -> None:
     """Removes how to reach the broker and a model from the environment, which processes that are started from now on
     inherit."""
