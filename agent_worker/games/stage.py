@@ -35,6 +35,7 @@ class Stage:
 
     Args:
         deadline: On the event loop's clock; no call waits for longer.
+        load_s: What loading may take.
         touch: The game is played on a touch screen.
         portrait: And on one that is held upright.
         measure_code: Note what of its code runs, for `coverage`.
@@ -57,6 +58,7 @@ class Stage:
         job: GameJob,
         *,
         deadline: float,
+        load_s: float = LOAD_TIMEOUT_S,
         touch: bool = False,
         portrait: bool = False,
         measure_code: bool = False,
@@ -64,6 +66,7 @@ class Stage:
         self._pages = pages
         self._job = job
         self._deadline = deadline
+        self._load_s = load_s
         self._phone = touch, portrait
         self._measure_code = measure_code
         self._covered = Coverage()
@@ -87,9 +90,9 @@ class Stage:
         self.page, self.frame, self.done = page, 0, Inputs()
         left_s = self._deadline - asyncio.get_running_loop().time()
         try:
-            self.loaded = await page.open(self._job.game_url, max(0.0, min(LOAD_TIMEOUT_S, left_s)), watched=False)
+            self.loaded = await page.open(self._job.game_url, max(0.0, min(self._load_s, left_s)), watched=False)
         except LoadFailed as failed:
-            if failed.code == "load_timeout" and left_s < LOAD_TIMEOUT_S:
+            if failed.code == "load_timeout" and left_s < self._load_s:
                 raise TimeUp("the run's time ended while opening the game") from failed
             raise
         self.opened += 1
