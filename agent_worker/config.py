@@ -29,6 +29,7 @@ _LEAST_MEMORY_MB: Final = 512
 _LEAST_PROCESSES: Final = 16
 _LEAST_DISK_MB: Final = 64
 _MOST: Final = 1 << 20
+_FOR_SCREENS: Final = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR")
 _FOR_BROWSERS: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
 """A game's browser needs no more to start. The rest of the environment has passwords, keys and addresses."""
 _NOT_FOR_CHILDREN: Final = ("TESTCAST_NATS_URL", *LOGIN, of_model.URL, of_model.KEY_FILE)

@@ -230,13 +230,8 @@ class _Grows:
     stage: Stage
 
     async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
-        begin = max(0, until - heap.STRETCHES * heap.STRETCH)
-        kb = []
         await self.stage.open()
-        for frame in range(begin, begin + heap.STRETCHES * heap.STRETCH + 1, heap.STRETCH):
-            await self.stage.play(inputs, frame)
-            kb.append(await self.stage.heap() // 1024)
-        found = heap.Heap(tuple(kb), inputs, begin, until)
+        found = await heap.measure_again(self.stage, inputs, until)
         grown = ", ".join(str(each) for each in found.growths)
         return Sighting(until, f"It grew by {grown} KB in stretches of {heap.STRETCH} frames") if found.leaks else None
 

@@ -77,7 +77,7 @@ def _step(number: int, given: object) -> Step:
     what = f"input {number}"
     told = _mapping(given, what)
     kind = told.get("kind")
-    if kind not in _GESTURES:
+    if not isinstance(kind, str) or kind not in _GESTURES:
         raise BadInput(f"{what}: its kind is {_shown(kind)}, which this version does not know")
     keys = told.get("keys", [])
     if not isinstance(keys, list) or len(keys) > _MAX_KEYS:
@@ -89,8 +89,8 @@ def _step(number: int, given: object) -> Step:
     hold = _whole(told.get("hold", 4), f"{what}: hold", 1, MAX_FRAMES)
     x, y = (_place(told.get(name, 0.5), f"{what}: {name}") for name in ("x", "y"))
     to_x, to_y = (_place(told.get(name, 0.5), f"{what}: {name}") for name in ("to_x", "to_y"))
-    action = Action(_text(told.get("name") or "+".join(keys) or kind), kind, tuple(keys), x, y, to_x, to_y)
-    return Step(at, action, hold)
+    name = _text(told.get("name")) or "+".join(keys) or kind
+    return Step(at, Action(name, kind, tuple(keys), x, y, to_x, to_y), hold)  # type: ignore[arg-type]
 
 
 def _mapping(given: object, what: str) -> Mapping[str, Any]:

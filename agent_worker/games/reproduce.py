@@ -23,7 +23,6 @@ from agent_worker.games.findings import Candidate, Moment, Sighting
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
 from agent_worker.games.limits import Limits
-from agent_worker.games.page_state import Incident
 from agent_worker.games.proofs import proof_of
 from agent_worker.games.replay_request import Replay, read_replay
 from agent_worker.games.sightings import in_incidents
@@ -196,7 +195,8 @@ async def _main(given: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _print(told: Mapping[str, object]) -> None:
-    print(json.dumps(told), flush=True)
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
