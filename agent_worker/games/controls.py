@@ -27,6 +27,10 @@ ANY_KEY: Final = "any key"
 """The control's name where every key does the same."""
 STEERING: Final = ("ArrowRight", "ArrowLeft", "D", "A", "ArrowUp", "W")
 """Controls that are held while others are tried."""
+MAX_ALONE: Final = 14
+"""Likely keys that get a run each."""
+MAX_BUTTONS: Final = 8
+"""Buttons of a page that are tried: more of them are a shop, not a game's controls."""
 MAX_GROUP: Final = 420
 """Frames of one run in which many keys are tried."""
 
@@ -145,11 +149,21 @@ class _Search:
             if (await self.lab.baseline(moment)).agreed is False:
                 continue
             await self.any_key(moment)
-            await self.alone(moment, self.likely)
+            await self.alone(moment, self.first_at(moment))
+            await self.in_groups(moment, [*self.likely, *self.others])
             await self.pointer(moment)
-            await self.in_groups(moment, self.others)
         await self.together()
         await self.dead()
+
+    def first_at(self, moment: Moment) -> list[Action]:
+        """The keys that are worth a run each: the likely ones where the game begins to be played.
+
+        Elsewhere, known controls of which it tells something that they act there.
+        """
+        if moment is self.at.moments[0]:
+            elsewhere = {key for key, promise in self.promises.items() if promise.when in ("over", "title")}
+            return [each for each in self.likely if each.name not in elsewhere][:MAX_ALONE]
+        return [each.action for each in self.controls.found.values() if each.action.kind in ("keys", "click")]
 
     def left(self, actions: Iterable[Action]) -> list[Action]:
         """Those that are no known controls."""
@@ -183,19 +197,27 @@ class _Search:
     async def pointer(self, moment: Moment) -> None:
         """Moves, clicks on what is offered and on the picture, drags, and the rarer gestures."""
         state = self.at.states[moment]
-        await self.alone(moment, candidates.moves(state, VIEWPORT))
-        await self.alone(moment, candidates.buttons(state, VIEWPORT)[:8])
-        places = candidates.clicks(state, VIEWPORT)
-        await self.alone(moment, places[:1])
-        await self.in_groups(moment, self.left(places[1:]))
-        await self.in_groups(moment, self.left(candidates.strokes(state, VIEWPORT)))
-        await self.in_groups(moment, self.left(candidates.rarer_gestures(state, VIEWPORT)))
+        new = [each for each in candidates.buttons(state, VIEWPORT) if each.name not in self.controls.tried]
+        await self.alone(moment, new[:MAX_BUTTONS])
+        clicks, strokes = candidates.clicks(state, VIEWPORT), candidates.strokes(state, VIEWPORT)
+        rarer = candidates.rarer_gestures(state, VIEWPORT)
+        await self.in_groups(moment, candidates.moves(state, VIEWPORT))
+        if not self.trials.answers_any(moment, clicks):
+            await self.in_groups(moment, clicks)
+        else:  # each click moves the pointer, so that each does something
+            await self.alone(moment, clicks[:3])
+        if self.trials.answers_any(moment, clicks) or "click" in self.controls.found:
+            await self.alone(moment, [strokes[0], strokes[2]])
+            if not self.left([strokes[0], strokes[2]]):
+                await self.alone(moment, [strokes[1], strokes[3]])
+            await self.alone(moment, rarer)
+        else:
+            await self.in_groups(moment, [*strokes, *rarer])
 
     async def in_groups(self, moment: Moment, actions: Sequence[Action]) -> None:
         """Many in one run, as long as they do nothing."""
         left = self.left(actions)
-        if self.trials.answers_any(moment, left):
-            await self.alone(moment, left if left and left[0].kind != "keys" else [])
+        if left and left[0].kind == "keys" and self.trials.answers_any(moment, left):
             return
         size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (HOLD + GAP))
         while left := self.left(left):
@@ -274,7 +296,7 @@ class _Search:
             if promise.key in self.controls.found or not self._must_act(promise):
                 continue
             action = candidates.action_of(promise.key)
-            tries = [(moment, hold) for moment in self.at.moments for hold in (TAP, HOLD, LONG)]
+            tries = [(moment, LONG) for moment in self.at.moments] + [(self.at.moments[0], TAP)]
             acted = False
             for moment, hold in tries:
                 effect = await self.trials.effect(moment, action, hold)
@@ -307,8 +329,8 @@ class _Search:
 
 
 def evidence(effect: Effect) -> bytes | None:
-    """The picture with a gesture; None where nothing could be seen."""
-    return pictures.screenshot(effect.after) if effect.after else None
+    """The pictures without and with a gesture, side by side; None where nothing could be seen."""
+    return pictures.side_by_side(effect.before, effect.after) if effect.before and effect.after else None
 
 
 def told_data(control: Control) -> dict[str, object]:

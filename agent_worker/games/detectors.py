@@ -18,8 +18,14 @@ from agent_worker.games.stage import Stage
 from agent_worker.games.standstill import Standstill
 
 OPPOSITES: Final[Mapping[str, str]] = {
-    "ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "ArrowUp": "ArrowDown", "ArrowDown": "ArrowUp",
-    "a": "d", "d": "a", "w": "s", "s": "w",
+    "ArrowLeft": "ArrowRight",
+    "ArrowRight": "ArrowLeft",
+    "ArrowUp": "ArrowDown",
+    "ArrowDown": "ArrowUp",
+    "a": "d",
+    "d": "a",
+    "w": "s",
+    "s": "w",
 }
 
 

@@ -88,7 +88,7 @@ class Effect:
         moment: Where it was done.
         step: The gesture; it begins at the moment's frame.
         first: The first frame at which the two runs differed.
-        ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was stored and played).
+        ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was played), `stored`.
         change: Part of the picture that differed, 0 to 1, where it differed most of the frames that were looked at.
         frame: That frame.
         before, after: JPEGs of that frame without and with the gesture; empty where nothing could be seen.
@@ -213,6 +213,8 @@ class Lab:
             runs: 1 leaves out the second run, which tells whether the first can be trusted.
         """
         known = self._baselines.get(moment)
+        if known and known.agreed is None and known.shorter and known.shorter.until >= moment.frame + frames:
+            return known.shorter
         if known is None or (known.until < moment.frame + frames and not known.final):
             longer = await self._without(moment, frames, looks=True)
             longer.shorter = known if known and known.agreed else None
@@ -353,6 +355,7 @@ class Lab:
                     return _found(steps, parted)
         except (PageHung, PageGone):
             return _found(steps, self.stage.frame + 1)
+        base.agreed = base.agreed or len(steps) > 0
         return Found(None, len(steps))
 
 
@@ -366,7 +369,7 @@ def _ways(samples: Sequence[Sample], without: Trace) -> frozenset[str]:
     ways: set[str] = set()
     for mine in samples:
         other = theirs.get(mine.frame, mine)
-        ways |= {way for way in ("pixels", "page", "sound") if getattr(mine, way) != getattr(other, way)}
+        ways |= {way for way in ("pixels", "page", "sound", "stored") if getattr(mine, way) != getattr(other, way)}
     return frozenset(ways)
 
 
