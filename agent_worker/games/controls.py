@@ -15,13 +15,13 @@ from typing import Final
 from agent_worker.games import candidates, pictures
 from agent_worker.games.actions import Action
 from agent_worker.games.chromium import VIEWPORT
-from agent_worker.games.discovery import doing, percent
 from agent_worker.games.experiments import GAP, HOLD, LONG, TAP, WATCH, Broken, Determinism, Effect, Lab, Moment, Spent
 from agent_worker.games.inputs import Step
 from agent_worker.games.promised import Promise
 from agent_worker.games.stage import Stage
 from agent_worker.games.starting import Situations, Tell
 from agent_worker.games.trials import Trials
+from agent_worker.games.wording import doing, percent
 
 ANY_KEY: Final = "any key"
 """The control's name where every key does the same."""

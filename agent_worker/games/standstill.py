@@ -45,11 +45,6 @@ _ENDED: Final = re.compile(
     re.I,
 )
 
-_RUNS_ON: Final = """(() => {
-  const now = __vt.info();
-  return now.rafs || (!__vt.used().includes("rAF") && now.timers);
-})()"""
-
 
 class Reaction(NamedTuple):
     """What came of trying everything at one moment."""
@@ -230,8 +225,10 @@ async def _answered(stage: Stage, inputs: Inputs, until: int, at: int) -> Trace 
 
 async def runs_on(stage: Stage) -> bool:
     """Whether the page has an animation frame left to run, or a timer where it uses no animation frames."""
-    assert stage.page is not None
-    return bool(await stage.page.ask(_RUNS_ON, "asking for its loop"))
+    clock = await stage.clock()
+    loop = clock.loop
+    others = loop.timers or loop.tasks or loop.animations
+    return bool(loop.frames or (others and "requestAnimationFrame" not in clock.used))
 
 
 def moves(trace: Trace) -> bool:

@@ -20,7 +20,18 @@ from tests.reporting import CONTROLS, DEAD, ERROR, FREEZE, METRICS, ONCE, STACK,
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
-ODD: Final[list[Any]] = [None, -1, 1e300, "x" * 500, HOSTILE, [], {}, [{"toString": 1}], {"__proto__": {"x": 1}}]
+ODD: Final[list[Any]] = [
+    None,
+    -1,
+    1e300,
+    "x" * 200,
+    HOSTILE,
+    [],
+    {},
+    [{"toString": 1}],
+    {"toString": 1, "valueOf": 1},
+    {"__proto__": {"x": 1}},
+]
 BROKEN: Final = """() => [...document.images].filter((each) => each.complete && !each.naturalWidth).length"""
 
 

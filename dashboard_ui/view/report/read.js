@@ -134,7 +134,7 @@ export class Told {
   /** @param {RunEvent} event */
   note({ type, data, seq }) {
     const about = fields(data);
-    if (type === "status" && Number(about.attempt) > 1 && this.findings.size + this.controls.size) this.clear();
+    if (type === "status" && (number(about.attempt) ?? 0) > 1) this.clear();
     if (type !== "progress") return;
     const finding = about.finding === undefined ? null : findingOf(about.finding);
     const control = finding ? null : controlOf(about);
