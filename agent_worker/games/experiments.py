@@ -26,7 +26,9 @@ HOLD: Final = 14
 """Frames of a press that is tried first. Games that move in steps look at a held key every 8 to 12 frames."""
 LONG: Final = 40
 """Frames of a press for what only a long one does."""
-GAP: Final = 3
+BRIEF: Final = 10
+"""Frames of a press where many are tried in one branch; what is found so is tried again with `HOLD`."""
+GAP: Final = 2
 """Frames between two presses in one branch."""
 WATCH: Final = 72
 """Frames for which a gesture is watched after its end before it counts as dead: effects may be delayed."""
@@ -52,7 +54,7 @@ class Moment:
     name: str = field(compare=False)
     inputs: Inputs = field(default_factory=Inputs)
     frame: int = 0
-    calm: int = field(default=400, compare=False)
+    calm: int = field(default=900, compare=False)
 
     def with_steps(self, *steps: Step) -> Moment:
         """The same moment, with more done before it."""
@@ -272,9 +274,9 @@ class Lab:
         self._effects[moment, step] = effect
         return effect
 
-    def known(self) -> list[tuple[Moment, Step]]:
-        """Where and with what `effect` was asked for."""
-        return list(self._effects)
+    def tried(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
+        """Whether an experiment has shown what this does there."""
+        return (moment, Step(moment.frame, action, hold)) in self._effects
 
     def acted(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
         """Whether an experiment has shown that this does something there, be it seen or not."""
@@ -328,7 +330,7 @@ class Lab:
         )
 
     async def first_alive(
-        self, moment: Moment, actions: Sequence[Action], hold: int = HOLD, watch: int = WATCH
+        self, moment: Moment, actions: Sequence[Action], hold: int = BRIEF, watch: int = WATCH
     ) -> Found:
         """Does one gesture after another in one branch, as long as it stays equal to one run without any.
 
@@ -352,11 +354,16 @@ class Lab:
             for stop in stops:
                 parted = parting(await self.play(inputs, stop, moment.frame), base.trace)
                 if parted is not None:
-                    return _found(steps, parted)
+                    return self._noted(moment, steps, _found(steps, parted))
         except (PageHung, PageGone):
-            return _found(steps, self.stage.frame + 1)
+            return self._noted(moment, steps, _found(steps, self.stage.frame + 1))
         base.agreed = base.agreed or len(steps) > 0
-        return Found(None, len(steps))
+        return self._noted(moment, steps, Found(None, len(steps)))
+
+    def _noted(self, moment: Moment, steps: Sequence[Step], found: Found) -> Found:
+        for step in steps[: found.dead]:
+            self._effects.setdefault((moment, Step(moment.frame, step.action, HOLD)), None)
+        return found
 
 
 def _found(steps: Sequence[Step], parted: int) -> Found:
