@@ -26,7 +26,9 @@ HOLD: Final = 14
 """Frames of a press that is tried first. Games that move in steps look at a held key every 8 to 12 frames."""
 LONG: Final = 40
 """Frames of a press for what only a long one does."""
-GAP: Final = 3
+BRIEF: Final = 10
+"""Frames of a press where many are tried in one branch; what is found so is tried again with `HOLD`."""
+GAP: Final = 2
 """Frames between two presses in one branch."""
 WATCH: Final = 72
 """Frames for which a gesture is watched after its end before it counts as dead: effects may be delayed."""
@@ -52,7 +54,7 @@ class Moment:
     name: str = field(compare=False)
     inputs: Inputs = field(default_factory=Inputs)
     frame: int = 0
-    calm: int = field(default=400, compare=False)
+    calm: int = field(default=900, compare=False)
 
     def with_steps(self, *steps: Step) -> Moment:
         """The same moment, with more done before it."""
@@ -88,7 +90,7 @@ class Effect:
         moment: Where it was done.
         step: The gesture; it begins at the moment's frame.
         first: The first frame at which the two runs differed.
-        ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was stored and played).
+        ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was played), `stored`.
         change: Part of the picture that differed, 0 to 1, where it differed most of the frames that were looked at.
         frame: That frame.
         before, after: JPEGs of that frame without and with the gesture; empty where nothing could be seen.
@@ -213,6 +215,8 @@ class Lab:
             runs: 1 leaves out the second run, which tells whether the first can be trusted.
         """
         known = self._baselines.get(moment)
+        if known and known.agreed is None and known.shorter and known.shorter.until >= moment.frame + frames:
+            return known.shorter
         if known is None or (known.until < moment.frame + frames and not known.final):
             longer = await self._without(moment, frames, looks=True)
             longer.shorter = known if known and known.agreed else None
@@ -270,9 +274,9 @@ class Lab:
         self._effects[moment, step] = effect
         return effect
 
-    def known(self) -> list[tuple[Moment, Step]]:
-        """Where and with what `effect` was asked for."""
-        return list(self._effects)
+    def tried(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
+        """Whether an experiment has shown what this does there."""
+        return (moment, Step(moment.frame, action, hold)) in self._effects
 
     def acted(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
         """Whether an experiment has shown that this does something there, be it seen or not."""
@@ -326,7 +330,7 @@ class Lab:
         )
 
     async def first_alive(
-        self, moment: Moment, actions: Sequence[Action], hold: int = HOLD, watch: int = WATCH
+        self, moment: Moment, actions: Sequence[Action], hold: int = BRIEF, watch: int = WATCH
     ) -> Found:
         """Does one gesture after another in one branch, as long as it stays equal to one run without any.
 
@@ -350,10 +354,16 @@ class Lab:
             for stop in stops:
                 parted = parting(await self.play(inputs, stop, moment.frame), base.trace)
                 if parted is not None:
-                    return _found(steps, parted)
+                    return self._noted(moment, steps, _found(steps, parted))
         except (PageHung, PageGone):
-            return _found(steps, self.stage.frame + 1)
-        return Found(None, len(steps))
+            return self._noted(moment, steps, _found(steps, self.stage.frame + 1))
+        base.agreed = base.agreed or len(steps) > 0
+        return self._noted(moment, steps, Found(None, len(steps)))
+
+    def _noted(self, moment: Moment, steps: Sequence[Step], found: Found) -> Found:
+        for step in steps[: found.dead]:
+            self._effects.setdefault((moment, Step(moment.frame, step.action, HOLD)), None)
+        return found
 
 
 def _found(steps: Sequence[Step], parted: int) -> Found:
@@ -366,7 +376,7 @@ def _ways(samples: Sequence[Sample], without: Trace) -> frozenset[str]:
     ways: set[str] = set()
     for mine in samples:
         other = theirs.get(mine.frame, mine)
-        ways |= {way for way in ("pixels", "page", "sound") if getattr(mine, way) != getattr(other, way)}
+        ways |= {way for way in ("pixels", "page", "sound", "stored") if getattr(mine, way) != getattr(other, way)}
     return frozenset(ways)
 
 
