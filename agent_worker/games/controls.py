@@ -144,6 +144,8 @@ class _Search:
         known = candidates.known_keys(situations.sources)
         self.likely, self.others = candidates.keys(tuple(self.promises), known)
         self.said = ""
+        self.done: set[tuple[Moment, Action]] = set()
+        """Where each gesture was tried; a moment stands for its situation as well."""
 
     async def everything(self) -> None:
         """All situations, the most telling first."""
@@ -165,12 +167,8 @@ class _Search:
 
     def left(self, actions: Iterable[Action], moment: Moment) -> list[Action]:
         """Those of which it is not known yet whether they do something in the situation of `moment`."""
-        return [
-            each
-            for each in actions
-            if not self.lab.tried(moment, each)
-            and (each.name not in self.controls.found or moment.name not in self.controls.found[each.name].situations)
-        ]
+        known = {each.name for each in self.controls.found.values() if moment.name in each.situations}
+        return [each for each in actions if each.name not in known and (moment, each) not in self.done]
 
     async def alone(self, moment: Moment, actions: Iterable[Action]) -> None:
         """Each in a run of its own."""
@@ -180,6 +178,7 @@ class _Search:
                 continue
             await self.say(action)
             self.note(action, moment)
+            self.done.add((moment, action))
             effect = await self.trials.effect(moment, action)
             if effect is not None and known is None:
                 name = ANY_KEY if action == candidates.NO_KEY else action.name
@@ -200,12 +199,14 @@ class _Search:
         pointer += [*candidates.strokes(state, VIEWPORT), *candidates.rarer_gestures(state, VIEWPORT)]
         every = [candidates.NO_KEY, *self.likely, *pointer, *self.others]
         size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
+        await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
         skipped: set[Action] = set()
         while group := [each for each in self.left(every, moment) if each not in skipped][:size]:
             await self.say(group[min(1, len(group) - 1)])
             found = await self.lab.first_alive(moment, group)
             for action in group[: found.dead]:
                 self.note(action, moment)
+                self.done.add((moment, action))
             if found.alive is None:
                 if not found.dead:
                     return
@@ -246,9 +247,10 @@ class _Search:
         control.situations.append(effect.moment.name)
         gesture, hold = effect.step.action, effect.step.hold
         others = [each for each in self.at.moments if each.name == effect.moment.name and each != effect.moment]
-        again = await self.trials.effect(others[0], gesture, hold) if others else None
-        again = again or await self.trials.effect(effect.moment, gesture, hold, afresh=True)
-        if again is None:
+        again = await self.lab.effect(others[0], gesture, hold, closely=False) if others else None
+        if again is None or not again.ways & effect.ways:
+            again = await self.lab.effect(effect.moment, gesture, hold, closely=False, afresh=True)
+        if again is None or not again.ways & effect.ways:
             return
         control.shown = control.tried = 2
         control.effect = max(effect, again, key=lambda each: each.change)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from agent_worker.games import pictures
@@ -252,7 +252,14 @@ class Lab:
         return Baseline(Trace(tuple(samples)), moment.frame + frames, shots)
 
     async def effect(
-        self, moment: Moment, action: Action, hold: int = HOLD, *, afresh: bool = False, runs: int = 2
+        self,
+        moment: Moment,
+        action: Action,
+        hold: int = HOLD,
+        *,
+        afresh: bool = False,
+        runs: int = 2,
+        closely: bool = True,
     ) -> Effect | None:
         """What `action` does at `moment`; None: nothing in `WATCH` frames, or nothing can be said there.
 
@@ -261,6 +268,7 @@ class Lab:
         Args:
             afresh: Runs it again, even if it was run before.
             runs: As for `baseline`.
+            closely: Where the pictures that were taken show nothing and the canvases did differ, takes better ones.
         """
         step = Step(moment.frame, action, hold)
         if not afresh and (moment, step) in self._effects:
@@ -271,12 +279,10 @@ class Lab:
             self.begin_branch()
             with suppress(PageHung, PageGone):
                 effect = await self._with(moment, step, base)
+            if effect is not None and closely and not effect.change and "pixels" in effect.ways:
+                effect = await self._closer(effect, base)
         self._effects[moment, step] = effect
         return effect
-
-    def tried(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
-        """Whether an experiment has shown what this does there."""
-        return (moment, Step(moment.frame, action, hold)) in self._effects
 
     def acted(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
         """Whether an experiment has shown that this does something there, be it seen or not."""
@@ -301,7 +307,7 @@ class Lab:
         if first is None:
             return None
         change, frame = _clearest(base.pictures, shots)
-        effect = Effect(
+        return Effect(
             moment,
             step,
             first,
@@ -312,12 +318,11 @@ class Lab:
             shots.get(frame, b""),
             tuple(sample for sample in samples if sample.frame >= first),
         )
-        return effect if effect.change or "pixels" not in effect.ways else await self._closer(effect, samples, base)
 
-    async def _closer(self, effect: Effect, samples: Sequence[Sample], base: Baseline) -> Effect:
+    async def _closer(self, effect: Effect, base: Baseline) -> Effect:
         """The same, with pictures of a frame at which the canvases do differ: some effects last for a frame."""
         theirs = {sample.frame: sample.pixels for sample in base.trace.samples}
-        frames = [each.frame for each in samples if theirs.get(each.frame, each.pixels) != each.pixels]
+        frames = [each.frame for each in effect.print if theirs.get(each.frame, each.pixels) != each.pixels]
         frame = frames[len(frames) // 2]
         shots = []
         for inputs in (effect.moment.inputs, effect.inputs):
@@ -325,9 +330,7 @@ class Lab:
             await self.play(inputs, frame)
             shots.append(await self.stage.picture())
         change = pictures.changed(pictures.thumb(shots[0]), pictures.thumb(shots[1]))
-        return Effect(
-            effect.moment, effect.step, effect.first, effect.ways, change, frame, shots[0], shots[1], effect.print
-        )
+        return replace(effect, change=change, frame=frame, before=shots[0], after=shots[1])
 
     async def first_alive(
         self, moment: Moment, actions: Sequence[Action], hold: int = BRIEF, watch: int = WATCH
