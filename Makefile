@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
-	clients simulate bench autobahn durable wheel screenshot lock charts sbom schemas fuzz site clean
+	clients simulate bench autobahn trial durable wheel screenshot lock charts sbom schemas fuzz site clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -94,6 +94,9 @@ autobahn: setup  ## the Autobahn Testsuite against the edge's socket; needs a Py
 
 wheel: setup  ## the wheel in new environments: what it takes with and without extras, and whether the client works alone
 	$(BIN)/python -m tests.wheel $(ARGS)
+
+trial: setup  ## the game agent on games of other people, with and without bugs (ARGS="run --games breakout", ARGS=summary)
+	$(BIN)/python -m tests.trial $(ARGS)
 
 durable: tools  ## what of Durable Streams' conformance kit is about reading, against an edge (ARGS="'SSE Mode'")
 	$(BIN)/python -m tests.durable $(ARGS)

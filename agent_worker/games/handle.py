@@ -101,3 +101,7 @@ class RunHandle(Protocol):
     async def screenshot(self, jpeg: bytes, on_lost: Callable[[], None] | None = None) -> None:
         """A picture of the game at this moment, a JPEG of at most 64 KiB. `on_lost` is called, perhaps later, when
         viewers will not get it."""
+
+    async def evidence(self, message: str, jpeg: bytes | None, **data: object) -> None:
+        """A line in the feed with a picture of its own, a JPEG of at most 64 KiB that no later one replaces. Returns
+        when both are stored, or after a bound; the line is then kept to be stored, and the picture may be lost."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from agent_worker.games.egress_proxy import Trouble
-from agent_worker.games.page_state import Incident
+from agent_worker.games.page_state import REJECTION, Incident
 
 MAX_INCIDENTS: Final = 500
 MAX_TROUBLES: Final = 100
 """A page that causes more between two looks of the agent loses the oldest."""
 _MAX_DETAIL_CHARS: Final = 400
+_MAX_STACK_CHARS: Final = 2000
+_OF_THE_AGENT: Final = re.compile(r"\bat .*<anonymous>:\d+:\d+\)?$")
+"""Lines of a stack in scripts without an address: those that run before the page's own."""
 
 
 class IncidentLog:
@@ -37,15 +42,25 @@ class IncidentLog:
         """A request that the proxy did not carry."""
         self._troubles.append(trouble)
 
-    def note(self, kind: str, detail: str) -> None:
+    def note(self, kind: str, detail: str, stack: str = "") -> None:
         """Anything; see `Incident` for the kinds."""
-        self._incidents.append(Incident(kind, detail[:_MAX_DETAIL_CHARS]))
+        self._incidents.append(Incident(kind, detail[:_MAX_DETAIL_CHARS], stack[:_MAX_STACK_CHARS]))
 
-    def console(self, kind: str, text: str) -> None:
-        """A message on the console; only errors count."""
+    def exception(self, details: Mapping[str, Any]) -> None:
+        """An error that nobody has caught: `exceptionDetails` of Chromium's protocol."""
+        thrown = details.get("exception") or {}
+        said = str(thrown.get("description") or thrown.get("value") or details.get("text") or "an error")
+        stack = said if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
+        message = first_lines(said.partition("\n    at ")[0])
+        in_promise = "in promise" in str(details.get("text", ""))
+        own = "\n".join(line for line in stack.splitlines() if not _OF_THE_AGENT.search(line))
+        self.note("pageerror", f"{REJECTION}{message}" if in_promise else message, own)
+
+    def console(self, kind: str, text: str, place: str = "") -> None:
+        """A message on the console, from the line of a script at `place`; only errors count."""
         # Chromium's own message about a failed request comes as an event of its own, with the reason.
         if kind == "error" and not text.startswith("Failed to load resource"):
-            self.note("console", first_lines(text))
+            self.note("console", first_lines(text), place)
 
     def request_failed(self, url: str, why: str) -> None:
         """A request without an answer."""
@@ -67,6 +82,11 @@ class IncidentLog:
         found = list(self._incidents)
         self._incidents.clear()
         return found
+
+
+def _place(details: Mapping[str, Any]) -> str:
+    row, column = details.get("lineNumber", 0) + 1, details.get("columnNumber", 0) + 1
+    return f"{details.get('url') or '(unknown)'}:{row}:{column}"
 
 
 def first_lines(text: str) -> str:

@@ -52,6 +52,11 @@ class Inputs:
         """Those that begin before `frame` is drawn."""
         return Inputs(tuple(step for step in self.steps if step.at < frame))
 
+    @property
+    def end(self) -> int:
+        """The frame before which the last gesture has ended; 0 without any."""
+        return max((step.end for step in self.steps), default=0)
+
     def edges(self) -> list[Edge]:
         """All begins and ends, in the order in which they are done; an end comes before a begin of the same frame."""
         halves = [Edge(step.at, "begin", step.action) for step in self.steps]

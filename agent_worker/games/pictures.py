@@ -17,6 +17,10 @@ from broker.contract.frames import MAX_JPEG_BYTES
 
 THUMB_SIZE: Final = (320, 180)
 SCREENSHOT_SIZE: Final = (640, 360)
+EVIDENCE_SIZE: Final = (640, 180)
+"""Before and after side by side, 16:9 each."""
+_GAP: Final = 4
+_GAP_COLOUR: Final = (255, 255, 255)
 
 _NOISE_LEVELS: Final = 18
 """Grey levels within which two pixels count as the same: JPEG moves a flat pixel by up to about 10."""
@@ -103,7 +107,25 @@ def screenshot(jpeg: bytes) -> bytes:
     if picture.format == "JPEG" and fits and len(jpeg) <= MAX_JPEG_BYTES:
         return jpeg
     picture.thumbnail(SCREENSHOT_SIZE, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    picture = picture.convert("RGB")
+    return _encoded(picture.convert("RGB"))
+
+
+def side_by_side(before: bytes, after: bytes) -> bytes:
+    """Two pictures as one for viewers: before on the left, after on the right, a JPEG of `EVIDENCE_SIZE`.
+
+    Raises:
+        OSError: One of them is no picture.
+    """
+    both = Image.new("RGB", EVIDENCE_SIZE, _GAP_COLOUR)
+    half = (EVIDENCE_SIZE[0] // 2 - _GAP // 2, EVIDENCE_SIZE[1])
+    for jpeg, left in ((before, 0), (after, EVIDENCE_SIZE[0] - half[0])):
+        picture: Image.Image = Image.open(io.BytesIO(jpeg))
+        picture.draft("RGB", half)
+        both.paste(picture.convert("RGB").resize(half, Image.Resampling.LANCZOS), (left, 0))
+    return _encoded(both)
+
+
+def _encoded(picture: Image.Image) -> bytes:
     encoded = b""
     for quality in (80, 65, 50, 35, 20):
         out = io.BytesIO()

@@ -20,6 +20,8 @@ from broker.log import RateLimited
 SEND_EVERY_S: Final = 1 / MAX_FRAMES_PER_S
 LAST_PATIENCE_S: Final = 1.0
 """How long the end of a run waits for its last picture."""
+EVIDENCE_PATIENCE_S: Final = 2.0
+"""How long a picture that belongs to one event is waited for: an agent's time is bounded."""
 
 _log = logging.getLogger("testcast.run")
 _limited = RateLimited(_log, per_s=5.0)
@@ -46,7 +48,8 @@ class _Waiting(NamedTuple):
 
 
 class Frames:
-    """Stores the newest picture at most twice a second. Whatever fails is dropped: the next one replaces it.
+    """Stores the newest picture at most twice a second, and each that belongs to one event (`keep`). Whatever fails is
+    dropped: the next one replaces it.
 
     `send` is a task's body. `offer` never blocks and never raises. Nothing is stored once `box` is broken off: the run
     belongs to another worker then, or has ended.
@@ -75,16 +78,30 @@ class Frames:
         Args:
             on_lost: called when the broker has not taken it.
         """
+        waiting = self._checked(jpeg, self._box.writer.head, on_lost)
+        if waiting is not None:
+            self._newest = waiting
+            self._came.set()
+
+    async def keep(self, jpeg: bytes, seq: int) -> None:
+        """Stores a picture that belongs to one event, at once, and behind the one that waits: a picture with a lower
+        sequence than one before it is not shown. Drops what is no JPEG of at most 64 KiB, and what the broker does not
+        take."""
+        waiting = self._checked(jpeg, seq, None)
+        if waiting is not None:
+            await self._send_newest()
+            async with self._turn:
+                await self._put(waiting)
+
+    def _checked(self, jpeg: bytes, seq: int, on_lost: Callable[[], None] | None) -> _Waiting | None:
         writer = self._box.writer
         try:
             checked = check_jpeg(_bytes(jpeg))
         except MalformedFrame as error:
             self._refuse(error.message)
-            return
+            return None
         self._offered += 1
-        msg_id = f"{writer.test_id}.{writer.id.nonce}.f{self._offered}"
-        self._newest = _Waiting(checked, writer.head, now_ms(), msg_id, on_lost)
-        self._came.set()
+        return _Waiting(checked, seq, now_ms(), f"{writer.test_id}.{writer.id.nonce}.f{self._offered}", on_lost)
 
     def _refuse(self, reason: str) -> None:
         self._refused += 1
@@ -110,25 +127,24 @@ class Frames:
         async with self._turn:
             waiting, self._newest = self._newest, None
             self._came.clear()
-            if waiting is None or self._box.error is not None:
-                return
             try:
-                await self._store.put(
-                    self._box.writer.test_id,
-                    waiting.jpeg,
-                    seq=waiting.seq,
-                    time_ms=waiting.time_ms,
-                    msg_id=waiting.msg_id,
-                )
-                self._stored += 1
-            except TestcastError as error:
-                self._failed += 1
-                _limited.info("run %s: a picture was not stored: %s", self._box.writer.test_id, error)
-                if waiting.on_lost is not None:
-                    waiting.on_lost()
+                await self._put(waiting)
             except asyncio.CancelledError:
                 self._newest = self._newest or waiting  # it may be the run's last
                 raise
+
+    async def _put(self, waiting: _Waiting | None) -> None:
+        if waiting is None or self._box.error is not None:
+            return
+        test_id, jpeg, msg_id = self._box.writer.test_id, waiting.jpeg, waiting.msg_id
+        try:
+            await self._store.put(test_id, jpeg, seq=waiting.seq, time_ms=waiting.time_ms, msg_id=msg_id)
+            self._stored += 1
+        except TestcastError as error:
+            self._failed += 1
+            _limited.info("run %s: a picture was not stored: %s", test_id, error)
+            if waiting.on_lost is not None:
+                waiting.on_lost()
 
 
 def _bytes(given: object) -> bytes:

@@ -82,7 +82,7 @@ class Outbox:
         """Why nothing more can be written; None while it can, and when the last event was stored."""
         self.broken = asyncio.Event()
         """Set together with `error`."""
-        self._pending: deque[tuple[bytes, float]] = deque()
+        self._pending: deque[tuple[bytes, float, asyncio.Future[int] | None]] = deque()
         """Each with the loop's time at which it was put in."""
         self._changed = asyncio.Condition()
 
@@ -96,8 +96,11 @@ class Outbox:
         """Where the outbox stands now."""
         return OutboxStatistics(self.writer.stored, len(self._pending), self.pending_bytes)
 
-    async def put(self, payload: bytes, *, last: bool) -> None:
+    async def put(self, payload: bytes, *, last: bool, stored: asyncio.Future[int] | None = None) -> None:
         """Takes one event, to be stored behind those before it. Returns when it is kept, not when it is stored.
+
+        Args:
+            stored: gets its sequence once it is stored.
 
         Raises:
             AlreadyEnded: the last one was put in already.
@@ -110,7 +113,7 @@ class Outbox:
             if self.ended:
                 raise AlreadyEnded("this handle has published its last event already")
             self.ended = last
-            self._pending.append((payload, asyncio.get_running_loop().time()))
+            self._pending.append((payload, asyncio.get_running_loop().time(), stored))
             self.pending_bytes += len(payload)
             self._changed.notify_all()
 
@@ -131,7 +134,7 @@ class Outbox:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._pending))
             try:
-                await self.writer.write(self._pending[0][0])
+                seq = await self.writer.write(self._pending[0][0])
             except TestcastError as error:  # fenced, or refused by the broker
                 await self.break_off(error)
                 return
@@ -140,9 +143,11 @@ class Outbox:
                 await self.break_off(TestcastError(f"an event could not be stored: {error!r}"))
                 return
             async with self._changed:
-                payload, since = self._pending.popleft()
+                payload, since, stored = self._pending.popleft()
                 self.pending_bytes -= len(payload)
                 self._timings.store_s.observe(asyncio.get_running_loop().time() - since)
+                if stored is not None and not stored.done():
+                    stored.set_result(seq)
                 self._changed.notify_all()
 
     async def break_off(self, error: TestcastError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from agent_worker.publish.first_event import first_event, named
-from agent_worker.publish.frames import Frames
+from agent_worker.publish.frames import EVIDENCE_PATIENCE_S, Frames
 from agent_worker.publish.heartbeat import BEAT_S, Heartbeat, Renew
 from agent_worker.publish.outbox import Outbox, encode
 from agent_worker.publish.run_statistics import PhaseTimer, Timings
@@ -348,6 +349,18 @@ class TestRun:
         """A picture of what is tested now, as `Frames.offer` has it: at most two a second are stored. Never raises."""
         self._frames.offer(jpeg, on_lost)
 
+    async def evidence(self, message: str, jpeg: bytes | None, **data: object) -> None:
+        """A line in the feed with a picture of its own, which belongs to it for good.
+
+        Waits up to 2 s until both are stored. The line is then kept to be stored, as every event; the picture is lost.
+        """
+        stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        await self._tell("progress", message, data=data or None, stored=stored)
+        if jpeg is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVIDENCE_PATIENCE_S):
+                    await self._frames.keep(jpeg, await stored)
+
     async def flush(self) -> None:
         """Waits until everything published so far is stored."""
         await self._box.flush()
@@ -365,15 +378,15 @@ class TestRun:
         return self._opened
 
     async def _tell(
-        self, kind: Any, message: str, *, status: Any = None, data: object = None, last: bool = False
+        self, kind: Any, message: str, *, status: Any = None, data: object = None, last: bool = False, **how: Any
     ) -> None:
         event = Event(type=kind, status=status, message=message, timestamp=now_ms(), phase=self._phase, data=data)
-        await self._put(event, last=last)
+        await self._put(event, last=last, **how)
 
-    async def _put(self, event: Event, *, last: bool) -> None:
+    async def _put(self, event: Event, *, last: bool, stored: asyncio.Future[int] | None = None) -> None:
         if last:  # whoever sees the end finds the last picture
             await self._frames.send_last()
-        await self._box.put(encode(event), last=last)
+        await self._box.put(encode(event), last=last, stored=stored)
         if last:
             self._timer.enter(None, asyncio.get_running_loop().time())
         self.verdict = event.end or self.verdict

@@ -22,7 +22,8 @@ from broker.export.page import Assets
 
 DIRECTORY: Final = Path(__file__).resolve().parents[2] / "dashboard_ui"
 RUN_PAGE: Final = "run.html"
-"""Its style sheets are those of an exported page."""
+"""Its style sheets are those of an exported page, with those that its modules load later."""
+LATER_SHEETS: Final = ("view/report/report.css",)
 ENTRY: Final = "view/exported.js"
 _NAME: Final = "testcast/"
 """Modules are called so, followed by their path."""
@@ -39,6 +40,7 @@ def assets(directory: Path = DIRECTORY) -> Assets:
         OSError: a file of the dashboard is missing: the installation is not whole.
     """
     sheets = [match.decode() for match in _STYLE_SHEET.findall((directory / RUN_PAGE).read_bytes())]
+    sheets += LATER_SHEETS
     style = b"\n".join(without_comments((directory / sheet).read_bytes()) for sheet in sheets)
     imports = {_NAME + path: _MODULE_MEDIA_TYPE + _base64(source) for path, source in modules(directory).items()}
     import_map = orjson.dumps({"imports": imports})

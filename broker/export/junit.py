@@ -1,6 +1,7 @@
 """A run's verdict as JUnit XML, as CI systems read it. Pure.
 
-One suite: the run itself, each part of the score, each problem of the game as a failure, and the tests of a session.
+One suite: the run itself, each part of the score, each finding and each other problem of the game as a failure, and the
+tests of a session. What was seen once is a case that passes, with what was seen as its output.
 The order of the elements is that of the schema of Jenkins' xUnit plugin, which GitLab and GitHub's reporters read, too.
 """
 
@@ -16,6 +17,7 @@ import orjson
 from broker.contract.errors import MalformedEvent
 from broker.contract.events import check
 from broker.contract.moments import utc
+from broker.export.findings import Finding, Told, again, command_of, facts, report_of
 from broker.export.problems import Part, Problem, Problems, parts_of
 from broker.export.source import About, Source
 from broker.export.suite import FAILED, Case, Suite
@@ -27,6 +29,8 @@ _RUN: Final = "testcast.run"
 _SCORE: Final = "testcast.score"
 _PROBLEMS: Final = "testcast.problems"
 _ASKED: Final = "testcast.asked"
+_FINDINGS: Final = "testcast.findings"
+_SEEN_ONCE: Final = "testcast.seen-once"
 
 
 class Check(NamedTuple):
@@ -45,22 +49,31 @@ async def junit_xml(source: Source) -> bytes:
     Raises:
         BrokerUnavailable, BrokerRefused: the run cannot be read to its end.
     """
-    problems, suite = Problems(), Suite()
+    problems, suite, told = Problems(), Suite(), Told()
     async for events in source.events():
         for seq, raw in events:
             try:
                 event = check(raw).event
             except MalformedEvent:
                 continue
-            if not suite.note(event):
+            if not suite.note(event) and not told.note(seq, event):
                 problems.note(seq, event)
-    return render(source.about, problems, tests=suite)
+    return render(source.about, problems, tests=suite, told=told)
 
 
-def render(about: About, problems: Problems, checks: Sequence[Check] = (), tests: Suite | None = None) -> bytes:
-    """The document of a run with these problems, with what was asked of it, and with the tests of a session."""
+def render(
+    about: About,
+    problems: Problems,
+    checks: Sequence[Check] = (),
+    tests: Suite | None = None,
+    told: Told | None = None,
+) -> bytes:
+    """The document of a run with these problems and findings, with what was asked of it, and the tests of a session."""
     run, tested = about.snapshot, tests or Suite()
+    report = report_of(run.metrics, told)
     cases = [_run_case(about, tested), *map(_check_case, checks), *map(_part_case, parts_of(run.metrics))]
+    cases += [_finding_case(run.test_id, each) for each in report.findings]
+    cases += [_once_case(run.test_id, each) for each in report.once]
     cases += [*map(_problem_case, problems.found), *map(_test_case, tested.cases)]
     if tested.more:
         cases.append(_more(_RUN, tested.more, "tests"))
@@ -149,6 +162,27 @@ def _part_case(part: Part) -> ElementTree.Element:
     said = "\n".join((f"{part.score:g} of {part.max:g}", *part.reasons))
     ElementTree.SubElement(case, "system-out").text = _text(said)
     return case
+
+
+def _finding_case(test_id: str, finding: Finding) -> ElementTree.Element:
+    case = _case(_FINDINGS, finding.title)
+    _add(case, "failure", finding.title, type=finding.name).text = _text(_found(test_id, finding))
+    return case
+
+
+def _once_case(test_id: str, finding: Finding) -> ElementTree.Element:
+    case = _case(_SEEN_ONCE, finding.title)
+    ElementTree.SubElement(case, "system-out").text = _text(f"Seen once: {_found(test_id, finding)}")
+    return case
+
+
+def _found(test_id: str, finding: Finding) -> str:
+    """What was seen, and what shows it again; the stack comes last, since the text may be cut."""
+    command, shown = command_of(test_id, finding), again(finding)
+    lines = [finding.detail or finding.title, ", ".join(facts(finding))]
+    lines += ["How to see it again:", *(f"  {each}" for each in shown)] if shown else []
+    lines += [f"  {command}"] if command else []
+    return "\n".join([*lines, *([finding.stack] if finding.stack else [])])
 
 
 def _problem_case(problem: Problem) -> ElementTree.Element:

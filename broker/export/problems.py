@@ -22,7 +22,22 @@ _NAMES: Final = {
     "crash": "Crash",
     "blank": "Blank picture",
     "test": "Failed test",
+    "error": "Script error",
+    "softlock": "Soft lock",
+    "deadkey": "Dead control",
+    "once": "Works only once",
+    "asset": "Missing file",
+    "slowload": "Slow load",
+    "frames": "Dropped frames",
+    "heap": "Growing heap",
+    "left": "Leaves the page",
+    "noscripts": "Never starts",
 }
+
+
+def kind_name(kind: Any) -> str:
+    """The name of a kind of problem or finding, for a person."""
+    return _NAMES.get(kind, "Problem") if isinstance(kind, str) else "Problem"
 
 
 class Problem(NamedTuple):
@@ -72,7 +87,7 @@ class Problems:
         detail = event.field("detail")
         is_detailed = isinstance(detail, str) and detail.strip() and kind != "test"
         text = " ".join((detail if is_detailed else event.message).split())
-        name = "Error" if event.type == "error" else _NAMES.get(kind, "Problem") if isinstance(kind, str) else "Problem"
+        name = "Error" if event.type == "error" else kind_name(kind)
         known = self._found.get((name, text))
         if known is not None:
             self._found[name, text] = Problem(known.name, known.text, known.times + 1, known.time_ms, known.seq)

@@ -59,20 +59,23 @@ function outputOf({ message, timestamp: time, seq, data }) {
   return more > 0 ? [...lines, /** @type {Line} */ (rest)] : lines;
 }
 
+/** `data.kind` of what an agent has seen and could not show again: no problem of the game. */
+export const SEEN_ONCE = "seenonce";
+
 /** @param {RunEvent} event @returns {Line["kind"]} */
 export function kindOf({ type, status, data }) {
   if (type === "error" && status === "failed" && fields(data).code === "cancelled") return "cancelled";
   if (type === "error" || status === "failed") return "error";
   if (type === "complete" || status === "completed") return "complete";
-  const { attempt, handover, kind, action } = fields(data);
+  const { attempt, handover, kind, action, control } = fields(data);
   if (type === "status") return (typeof attempt === "number" && attempt > 1) || handover ? "system" : "status";
-  if (kind) return "problem"; // a console error, a script error, a failed request
-  return action ? "action" : "progress";
+  if (kind && kind !== SEEN_ONCE) return "problem"; // a finding, a console error, a script error, a failed request
+  return action || typeof control === "string" ? "action" : "progress";
 }
 
-/** The game's own message, unless the event's message contains it. @param {RunEvent} event */
+/** The game's own message, or what was seen of a finding, unless the event's message contains it. @param {RunEvent} event */
 function detailOf({ message, data }) {
-  const { kind, detail } = fields(data);
+  const { kind, finding, detail = fields(finding).detail } = fields(data);
   return kind && typeof detail === "string" && !message.includes(detail) ? shorten(clean(detail)) : undefined;
 }
 

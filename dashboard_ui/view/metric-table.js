@@ -11,11 +11,11 @@ export class MetricTable {
     this.drawn = undefined;
   }
 
-  /** @param {Shown} run */
-  update(run) {
+  /** @param {Shown} run @param {Set<string>} elsewhere metrics that the page shows already */
+  update(run, elsewhere) {
     if (this.drawn === run.metrics) return;
     this.drawn = run.metrics;
-    const { rows, more } = metricRows(run);
+    const { rows, more } = metricRows(run, elsewhere);
     this.root.hidden = rows.length === 0;
     const body = rows.map(({ name, values }) =>
       h("tr", h("th", { scope: "row" }, name), h("td", ...values.map((value) => h("span.metric", value)))),

@@ -31,15 +31,20 @@ const NAMES = new Map([
   ["unknown", "Unknown"],
   ["loadMs", "Loaded after"],
   ["firstPictureMs", "First picture after"],
+  ["longTasksMs", "Long tasks"],
+  ["inputToPictureMs", "From input to picture"],
+  ["heapGrowthKB", "Heap growth, KB"],
+  ["cut", "Left out for its size"],
   ["incidents", "Incidents"],
   ["problems", "Problems"],
 ]);
 
 /**
  * @param {{metrics?: any}} run
+ * @param {Iterable<string>} [reported] metrics that the report shows
  * @returns {{rows: MetricRow[], more: number}} more: rows that are not shown
  */
-export function metricRows(run) {
+export function metricRows(run, reported = []) {
   const { metrics } = run;
   if (metrics === null || metrics === undefined) return { rows: [], more: 0 };
   /** @type {MetricRow[]} */
@@ -47,7 +52,7 @@ export function metricRows(run) {
   if (typeof metrics !== "object") rows.push({ name: "metrics", values: [words(metrics, 300)] });
   const known = rubricOf(run).length > 0;
   const entries = Object.entries(typeof metrics === "object" ? metrics : {});
-  const elsewhere = new Set([known && "rubric", problemsOf(run)?.length && "problems"]); // the page has them already
+  const elsewhere = new Set([known && "rubric", problemsOf({ metrics: { problems: fields(metrics).problems } })?.length && "problems", ...reported]); // the page has them already
   for (const [key, value] of sorted(entries)) if (!elsewhere.has(key)) add(rows, "", key, value, 1);
   return { rows: rows.slice(0, MAX_ROWS), more: Math.max(0, rows.length - MAX_ROWS) };
 }

@@ -13,6 +13,7 @@ export class ProblemList {
     this.all = problems();
     this.generation = -1;
     this.taken = 0;
+    this.reported = false;
     this.title = h("h2");
     this.list = h("ol");
     this.more = h("p.meta", { hidden: true });
@@ -21,21 +22,24 @@ export class ProblemList {
     this.root = h("section.problems", { hidden: true, "aria-label": "Problems" }, this.title, this.list, this.more);
   }
 
-  /** @param {ShownRun} run */
-  update(run) {
+  /** @param {ShownRun} run @param {boolean} [reported] whether the report shows the findings */
+  update(run, reported = false) {
     const { generation, log } = run.feed;
     if (generation !== this.generation) {
       Object.assign(this, { generation, all: problems(), taken: 0 });
       this.items.clear();
       this.list.replaceChildren();
     }
-    if (this.taken === log.length) return;
+    if (this.taken === log.length && this.reported === reported) return;
+    this.reported = reported;
     for (; this.taken < log.length; this.taken++) note(this.all, log[this.taken]);
     const { found, more } = this.all;
-    this.root.hidden = found.size === 0;
-    setText(this.title, count(found.size, "problem"));
+    const listed = [...found.values()].filter(({ finding }) => !(finding && reported));
+    this.root.hidden = listed.length === 0;
+    setText(this.title, count(listed.length, "problem"));
     for (const problem of found.values()) {
-      const { times } = this.items.get(problem) ?? this.add(problem);
+      const { root, times } = this.items.get(problem) ?? this.add(problem);
+      root.hidden = problem.finding && reported;
       setText(times, problem.count > 1 ? `× ${problem.count.toLocaleString("en")}` : "");
     }
     this.more.hidden = more === 0;

@@ -21,13 +21,13 @@ import { labelChips } from "./labels.js";
 import { hideWhileLoading, isWhole } from "./loading.js";
 import { DeleteButton, pinButton } from "./keep.js";
 import { Menu } from "./menu.js";
-import { MetricTable } from "./metric-table.js";
 import { notifyButton } from "./notify.js";
 import { badge, cancelButton, marks, ring, rubricList } from "./parts.js";
 import { Phases } from "./phases.js";
 import { ProblemList } from "./problem-list.js";
 import { Recorder } from "./recorder/recorder.js";
 import { refusal } from "./refusal.js";
+import { ReportPlace } from "./report-place.js";
 
 /** @typedef {import("./recorder/playhead.js").ShownMoment} ShownMoment */
 
@@ -61,7 +61,6 @@ export class RunPage {
     });
     this.phases = new Phases(choose);
     this.problems = new ProblemList(choose);
-    this.metrics = new MetricTable();
     this.past = h("a.past"); // the title leads to the game's history
     this.title = h("h1", this.past);
     setText(this.past, "…");
@@ -88,6 +87,8 @@ export class RunPage {
     /** @type {Partial<Shown>} */
     this.drawnScore = {};
     this.frame = h("div.frame");
+    const { frame, rubric } = this;
+    this.report = new ReportPlace(testId, actions, { frame, rubric, choose: (seq, number) => this.choose(seq, number), onLoaded: () => this.run && this.update(this.run) });
     this.facts = h("dl.run-facts");
     this.drawnFacts = "";
     /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -149,11 +150,13 @@ export class RunPage {
   }
 
   body() {
-    const { recorder, moments } = this;
+    const { recorder, moments, problems, report } = this;
     this.frame.append(recorder.picture.root, this.message);
     this.verdict.append(this.parts.ring.root, h("div.verdict-body", this.verdictWords, this.rubric), this.noVerdict);
     moments.add("The score", this.verdict, this.drawNotYet);
     moments.add("The feed", this.feed.root, (_, byReader) => this.drawFeed(byReader));
+    this.fences.add("The problems", problems.root, (_, run) => problems.update(run, report.view !== null));
+    this.fences.add("The report", report.root, (snapshot, run) => report.update(snapshot, run, problems.all.reports)); // loads before the page is shown
     this.fences.add("The recorder", recorder.root, (_, run) => recorder.update(run, host(shown(run.snapshot))));
     this.clocks.add("The recorder", recorder.root, () => recorder.drawTime());
     return h(
@@ -164,15 +167,11 @@ export class RunPage {
         this.fences.add("The score", this.verdict, this.drawVerdict),
         moments.add("The picture", this.frame, this.drawMessage),
         recorder.root,
-        this.fences.add("The metrics", this.metrics.root, (run) => this.metrics.update(run)),
-        this.fences.add("The problems", this.problems.root, (_, run) => this.problems.update(run)),
+        problems.root,
+        report.root,
         this.clocks.add("The facts", this.facts, this.drawFacts),
       ),
-      h(
-        "section.run-feed",
-        h("h2", "Live Feed ", this.count),
-        this.fences.add("The feed", this.feed.root, (_, run) => this.feed.update(run)),
-      ),
+      h("section.run-feed", h("h2", "Live Feed ", this.count), this.fences.add("The feed", this.feed.root, (_, run) => this.feed.update(run))),
     );
   }
 
@@ -283,7 +282,8 @@ export class RunPage {
     this.moments.draw(live ? null : run, byReader, run);
     if (!this.run) return;
     this.drawElapsed(shown(this.run.snapshot), now());
-    if (isWhole(this.run, this.recorder.frames)) this.show();
+    this.report.view?.drawPictures();
+    if (!this.report.loading && isWhole(this.run, this.recorder.frames)) this.show();
   }
 
   /** @param {Shown} run @param {number} at ms */
@@ -324,8 +324,8 @@ export class RunPage {
   };
 
   /** The reader has chosen a line, a phase or a problem: the page shows its moment. @param {number} seq */
-  choose(seq) {
-    this.recorder.seek({ seq, number: 0 });
+  choose(seq, number = 0) {
+    this.recorder.seek({ seq, number });
     this.recorder.settle({ step: true });
     this.feed.reveal(seq);
   }

@@ -19,6 +19,16 @@ export const KINDS = new Map([
   ["crash", "Crash"],
   ["blank", "Blank picture"],
   ["test", "Failed test"],
+  ["error", "Script error"],
+  ["softlock", "Soft lock"],
+  ["deadkey", "Dead control"],
+  ["once", "Works only once"],
+  ["asset", "Missing file"],
+  ["slowload", "Slow load"],
+  ["frames", "Dropped frames"],
+  ["heap", "Growing heap"],
+  ["left", "Leaves the page"],
+  ["noscripts", "Never starts"],
 ]);
 
 /** @param {unknown} kind */
@@ -48,17 +58,23 @@ export function problemKey(name, text) {
 export const problem = (name, text) => ({ key: problemKey(name, text), name, text });
 
 /**
- * The problems that a run's metrics list, each once; null where they do not say: what it had is not known.
+ * The problems that a run's metrics list, its findings included, each once; null where they do not say: what it had is not
+ * known.
  *
  * @param {{metrics?: any}} run
  * @returns {Found[]|null}
  */
 export function problemsOf(run) {
-  return listed(fields(run.metrics).problems, (each) => {
-    const { kind, detail } = typeof each === "string" ? { kind: undefined, detail: each } : fields(each);
-    const text = oneLine(detail, MAX_KEY_CHARS);
-    return text ? problem(kindName(kind), text) : null;
-  });
+  const { problems, findings } = fields(run.metrics);
+  const found = [findings, problems].map((values) => listed(values, problemOf)).filter((each) => each !== null);
+  return found.length ? once(found.flat()) : null;
+}
+
+/** @param {any} given a problem, a finding, or a text @returns {Found|null} */
+function problemOf(given) {
+  const { kind, detail, title } = typeof given === "string" ? { kind: undefined, detail: given, title: "" } : fields(given);
+  const text = oneLine(title, MAX_KEY_CHARS) || oneLine(detail, MAX_KEY_CHARS);
+  return text ? problem(kindName(kind), text) : null;
 }
 
 /** The controls that a run's metrics list; null where they do not say. @param {{metrics?: any}} run @returns {Found[]|null} */

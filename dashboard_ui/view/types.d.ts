@@ -22,6 +22,50 @@ type Unread = { count: number; reasons: Map<string, number> };
 /** A row of the table of metrics; a list has several values. */
 type MetricRow = { name: string; values: string[] };
 
+type Severity = "high" | "medium" | "low";
+/** In parts of the picture, 0 to 1. */
+type Point = { x: number; y: number };
+/** Something that is done to a game: from a frame of its own time on, for some frames. */
+type Gesture = { at: number; hold: number; kind: string; name: string; keys: string[]; place: Point | null; to: Point | null };
+/** A finding of the agent. `seen`: times shown, times tried. `seq`: of its event; 0: not known. */
+interface Finding {
+  id: string;
+  name: string; // of its kind
+  severity: Severity;
+  title: string;
+  detail: string;
+  stack: string;
+  atMs?: number; // in the game's own time
+  seen: [number, number] | null;
+  inputs: Gesture[];
+  more: number; // gestures that are not in `inputs`
+  until?: number; // the frame at which it has shown
+  real: boolean; // it was found in real time, and is not replayed by frames
+  once: boolean; // its event says that it was seen once
+  seq: number;
+}
+/** A control with its evidence. `change`: the part of the picture that it changed. */
+type ReportedControl = { name: string; change?: number; seen: [number, number]; situations: string[]; promised: boolean; seq: number };
+/** Points that a run has lost, in these parts of its score, and the finding that cost them, if one did. */
+type Lost = { points: number; why: string; finding: string; parts: string[] };
+interface How {
+  time: "owned" | "real" | "mixed" | "";
+  determinism: { moments: number; agreed: number } | null;
+  uncontrolled: string[] | null;
+  speed?: number; // game seconds a second
+  gameSeconds?: number;
+  coverage: { used: number; total: number } | null; // bytes
+}
+/** `known`: the verdict says what was found. `controls` null: it says nothing of evidence. */
+interface RunReport {
+  findings: Finding[];
+  once: Finding[];
+  known: boolean;
+  controls: ReportedControl[] | null;
+  lost: Lost[];
+  how: How;
+}
+
 type RubricPart = { part: string; score: number; max: number; reasons: string[] };
 
 /** One line of a feed. */
@@ -43,9 +87,10 @@ type Group = "all" | "steps" | "actions" | "problems";
 type Span = { phase: number; title?: string; attempt: number; from: number; to: number; seq: number };
 type Timeline = { spans: Span[]; attempt: number; running: boolean; ended: boolean };
 
-/** A problem of the game; `time` and `seq` are those of its first occurrence. */
-type Problem = { name: string; text: string; count: number; time: number; seq: number };
-type Problems = { found: Map<string, Problem>; more: number };
+/** A problem of the game; `time` and `seq` are those of its first occurrence. `finding`: the agent's report has it. */
+type Problem = { name: string; text: string; count: number; time: number; seq: number; finding: boolean };
+/** `reports`: an event tells something of the agent's report. */
+type Problems = { found: Map<string, Problem>; more: number; reports: boolean };
 
 /** An element that shows a part of a snapshot. */
 type Part = { root: HTMLElement; update: (run: Shown, now: number) => void };

@@ -90,7 +90,7 @@ async def _follow(facts: Facts, wishes: Wishes, server: Server, terminal: Termin
     except TimeoutError:
         if not facts.run.ended:
             facts.timed_out_s = wishes.timeout_s
-            await _cancel(facts.test_id, server, terminal)
+            await cancel_unwanted(facts.test_id, server, terminal)
     except TestcastError as error:
         facts.unheard = error.message
     except asyncio.CancelledError:
@@ -98,7 +98,7 @@ async def _follow(facts: Facts, wishes: Wishes, server: Server, terminal: Termin
         raise
 
 
-async def _cancel(test_id: str, server: Server, terminal: Terminal) -> None:
+async def cancel_unwanted(test_id: str, server: Server, terminal: Terminal) -> None:
     """Ends a run that nobody waits for any more: it would keep an agent busy."""
     try:
         await commands.cancel(test_id, server)
@@ -122,14 +122,19 @@ def _write(
             file.write(ci_report.junit(facts, judgement, now_ms(), VERSION))
     if github is None:
         return
-    _append(github.summary, ci_report.markdown(facts, judgement))
+    append(github.summary, ci_report.markdown(facts, judgement))
     if github.output is not None:
-        _append(github.output, ci_report.outputs(facts, judgement))
+        append(github.output, ci_report.outputs(facts, judgement))
     for each in ci_report.annotated(facts, judgement):
         _command(each, terminal, as_json=as_json)
 
 
-def _append(path: Path, text: str) -> None:
+def append(path: Path, text: str) -> None:
+    """Adds to a file that GitHub names, unless it is full.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
     try:
         with path.open("a", encoding="utf-8") as file:
             if file.tell() + len(text.encode()) <= _MAX_SUMMARY_BYTES:

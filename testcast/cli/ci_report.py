@@ -14,6 +14,8 @@ import msgspec
 
 from broker.contract import snapshot as snapshots
 from broker.contract.snapshot import CANCELLED, Snapshot
+from broker.export.findings import Finding, Report, Told, again, command_of, report_of
+from broker.export.findings import facts as facts_of
 from broker.export.junit import Check, render
 from broker.export.problems import Problem, Problems, parts_of
 from broker.export.source import About
@@ -56,6 +58,7 @@ class Facts:
 
     def _clear(self) -> None:
         self.problems = Problems()
+        self.told = Told()
         self._snapshot: Snapshot | None = None
         self._phases: dict[int, list[int]] = {}
 
@@ -66,7 +69,8 @@ class Facts:
             return
         if self._snapshot is not None and item.seq <= self._snapshot.seq:
             return
-        self.problems.note(item.seq, item.published)
+        if not self.told.note(item.seq, item.published):
+            self.problems.note(item.seq, item.published)
         self._snapshot = snapshots.fold(self._snapshot, item.test_id, item.seq, item.published, item.timestamp)
         if phase := phase_number(item.phase):
             times = self._phases.setdefault(phase, [item.timestamp, item.timestamp])
@@ -95,6 +99,11 @@ class Facts:
             error=said or None,
             error_code=code,
         )
+
+    @property
+    def report(self) -> Report:
+        """What its agent reports of the game."""
+        return report_of(self.run.metrics, self.told)
 
     @property
     def phases(self) -> list[tuple[str, int]]:
@@ -153,7 +162,7 @@ def junit(facts: Facts, judgement: Judgement, now_ms: int, version: str) -> byte
     if not run.created_at:
         run = msgspec.structs.replace(run, created_at=now_ms)
     about = About(run, run.epoch or "", run.seq, now_ms, version)
-    return render(about, facts.problems, judgement.checks)
+    return render(about, facts.problems, judgement.checks, told=facts.told)
 
 
 # -- GitHub -------------------------------------------------------------------------------------------------------
@@ -165,8 +174,7 @@ def markdown(facts: Facts, judgement: Judgement) -> str:
     lines = [f"## {'✅' if passed else '❌'} {escaped(run.title)}: {escaped(judgement.headline)}", ""]
     lines += ["| | |", "| --- | --- |", f"| Game | {escaped(run.game_url)} |"]
     if facts.test_id:
-        link = facts.test_id if facts.page is None else f"[{facts.test_id}](<{_in_brackets(facts.page)}>)"
-        lines.append(f"| Run | {link} |")
+        lines.append(f"| Run | {link(facts)} |")
     if run.score is not None:
         lines.append(f"| Score | **{run.score:g}** of 100 |")
     if run.started_at is not None and run.finished_at is not None:
@@ -176,9 +184,18 @@ def markdown(facts: Facts, judgement: Judgement) -> str:
     lines += _table(
         ("Part of the score", "Points"), [(p.name, f"{p.score:g}/{p.max:g}") for p in parts_of(run.metrics)]
     )
+    report = facts.report
+    lines += _table(("Why points are lost", "Points"), [(each.why, f"-{each.points:g}") for each in report.lost])
+    lines += _findings("Findings", report.findings, facts.test_id)
+    lines += _findings("Seen once", report.once, facts.test_id)
     lines += _table(("Phase", "Took"), [(name, duration(took_ms)) for name, took_ms in facts.phases])
     lines += _problems(facts.problems)
     return "\n".join(lines) + "\n\n"
+
+
+def link(facts: Facts) -> str:
+    """The run's id as Markdown, which leads to its page where that is known."""
+    return facts.test_id if facts.page is None else f"[{facts.test_id}](<{_in_brackets(facts.page)}>)"
 
 
 def _table(heads: tuple[str, str], rows: Sequence[tuple[str, str]]) -> list[str]:
@@ -190,6 +207,19 @@ def _table(heads: tuple[str, str], rows: Sequence[tuple[str, str]]) -> list[str]
         "| --- | ---: |",
         *(f"| {escaped(a)} | {escaped(b)} |" for a, b in rows),
     ]
+
+
+def _findings(title: str, findings: Sequence[Finding], test_id: str) -> list[str]:
+    if not findings:
+        return []
+    lines = ["", f"### {title} ({len(findings)})", ""]
+    for each in findings[:MAX_PROBLEMS_SHOWN]:
+        lines.append(f"- **{escaped(each.title)}** ({escaped(', '.join(facts_of(each)))})")
+        lines += [f"  - {escaped(line)}" for line in [each.detail, "; ".join(again(each))] if line]
+        command = command_of(test_id, each)
+        lines += [f"  - `{command}`"] if test_id and command else []
+    more = len(findings) - MAX_PROBLEMS_SHOWN
+    return lines + ([f"- and {more} more"] if more > 0 else [])
 
 
 def _problems(problems: Problems) -> list[str]:
@@ -226,12 +256,20 @@ def annotated(facts: Facts, judgement: Judgement) -> list[str]:
     passed = judgement.status == EXIT_COMPLETED
     title = printable(facts.run.title)
     where = "" if facts.page is None else f"\n{facts.page}"
-    said = [_command("notice" if passed else "error", f"testcast: {title}", f"{printable(judgement.headline)}{where}")]
-    found = facts.problems.found[:MAX_ANNOTATIONS]
-    return said + [_command("warning", each.name, f"{printable(each.text)}{_times(each)}") for each in found]
+    said = [
+        workflow_command(
+            "notice" if passed else "error", f"testcast: {title}", f"{printable(judgement.headline)}{where}"
+        )
+    ]
+    for each in facts.report.findings[:MAX_ANNOTATIONS]:
+        command = command_of(facts.test_id, each)
+        text = f"{printable(each.title)} ({', '.join(facts_of(each))})"
+        said.append(workflow_command("warning", each.name, f"{text}\n{command}" if command else text))
+    found = facts.problems.found[: MAX_ANNOTATIONS + 1 - len(said)]
+    return said + [workflow_command("warning", each.name, f"{printable(each.text)}{_times(each)}") for each in found]
 
 
-def _command(name: str, title: str, text: str) -> str:
+def workflow_command(name: str, title: str, text: str) -> str:
     """A workflow command. `%`, CR and LF would end it or mean something else; in a property `:` and `,` as well."""
 
     def data(given: str) -> str:

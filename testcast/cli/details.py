@@ -17,10 +17,11 @@ from broker.contract import projects
 from broker.contract.errors import NotFound
 from broker.contract.labels import as_texts
 from broker.contract.snapshot import Snapshot, fold
+from broker.export import findings as reports
 from broker.jetstream import runs
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.scan import pages
-from testcast.cli import lines
+from testcast.cli import lines, report_lines
 from testcast.cli.moments import ago, duration, full
 from testcast.cli.rows import status_word
 from testcast.cli.server import Server, connection
@@ -41,6 +42,8 @@ class Details(NamedTuple):
     """The oldest event that is stored."""
     last: list[Event]
     """The newest events, in order."""
+    told: reports.Told | None = None
+    """What they say of findings; None: they were not read."""
 
 
 async def over_nats(log: JetStreamLog, test_id: str, last_lines: int) -> Details:
@@ -50,7 +53,7 @@ async def over_nats(log: JetStreamLog, test_id: str, last_lines: int) -> Details
         NotFound: nothing is stored under this id.
     """
     head = await log.last(test_id) or await log.last(test_id, confirmed=True)
-    snapshot, first, last = None, None, deque[Event](maxlen=last_lines)
+    snapshot, first, last, told = None, None, deque[Event](maxlen=last_lines), reports.Told()
     async with aclosing(pages(log, test_id, 0, head)) as found:
         async for page in found:
             for stored in page.events:
@@ -59,9 +62,10 @@ async def over_nats(log: JetStreamLog, test_id: str, last_lines: int) -> Details
                 if event is not None:
                     first = first or event
                     last.append(event)
+                    told.note(event.seq, event.published)
     if snapshot is None:
         raise NotFound(test_id)
-    return Details(snapshot, first, list(last))
+    return Details(snapshot, first, list(last), told)
 
 
 async def over_edge(rpc: RpcClient, test_id: str, last_lines: int) -> Details:
@@ -72,7 +76,7 @@ async def over_edge(rpc: RpcClient, test_id: str, last_lines: int) -> Details:
         EdgeRefused, ConnectionLost: as `RpcClient.call`.
     """
     snapshot = msgspec.convert((await rpc.call("getTest", testId=test_id))["test"], Snapshot)
-    first, last = None, deque[Event](maxlen=last_lines)
+    first, last, told = None, deque[Event](maxlen=last_lines), reports.Told()
     position: dict[str, Any] = {}
     more = True
     while more:
@@ -82,10 +86,11 @@ async def over_edge(rpc: RpcClient, test_id: str, last_lines: int) -> Details:
             if event is not None:
                 first = first or event
                 last.append(event)
+                told.note(event.seq, event.published)
         more = bool(answer.get("more")) and answer["head"] != position.get("after")
         more = more and not (first is not None and not last_lines)
         position = {"after": answer["head"], "epoch": answer["epoch"]}
-    return Details(snapshot, first, list(last))
+    return Details(snapshot, first, list(last), told)
 
 
 async def details_of(test_id: str, server: Server, last_lines: int) -> Details:
@@ -101,8 +106,12 @@ async def details_of(test_id: str, server: Server, last_lines: int) -> Details:
         return await over_nats(JetStreamLog(nats), test_id, last_lines)
 
 
-def show_details(terminal: Terminal, details: Details, page: str | None) -> None:
-    """Prints a run."""
+def show_details(terminal: Terminal, details: Details, page: str | None, options: str = "") -> None:
+    """Prints a run.
+
+    Args:
+        options: what a further command needs to reach the same server.
+    """
     run = details.snapshot
     terminal.say(printable(run.title), "bold")
     facts = [(name, value) for name, value in _facts(details, page, now_ms()) if value]
@@ -112,7 +121,11 @@ def show_details(terminal: Terminal, details: Details, page: str | None) -> None
     if run.score is not None or parts:
         terminal.say()
         terminal.score(run.score, parts)
-    shown = [(printable(name), _value(value)) for name, value in metrics.items() if name != "rubric"]
+    report = reports.report_of(metrics, details.told)
+    terminal.report(report_lines.rows(report, run.test_id, options))
+    elsewhere = {"rubric", *reports.shown_in(metrics)}
+    shown = [("controls", report_lines.controls_text(report.controls))] if report.controls else []
+    shown += [(printable(name), _value(value)) for name, value in metrics.items() if name not in elsewhere]
     if shown:
         terminal.say()
         terminal.say("Metrics", "bold")

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from broker.contract.snapshot import CANCELLED
-from testcast.cli import lines
+from broker.export.findings import Told, report_of
+from testcast.cli import lines, report_lines
 from testcast.cli.lines import Line
 from testcast.cli.moments import duration
 from testcast.cli.terminal import Terminal
@@ -65,6 +66,7 @@ class Follow:
         self._formatter = lines.Formatter(headings=test_id is not None, today=datetime.now().astimezone().date())
         self._started_ms: int | None = None
         self._end: Event | None = None
+        self._told = Told()
         self._told_lost = False
         self._told_refused = False
 
@@ -126,6 +128,7 @@ class Follow:
                 return
         else:
             self._started_ms = self._end = None
+            self._told = Told()
         if self._json:
             self._terminal.raw(item.raw)
             return
@@ -137,6 +140,8 @@ class Follow:
             self._started_ms = event.timestamp
         if event.ends is not None and self._end is None:
             self._end = event
+        if not self._all:
+            self._told.note(event.seq, event.published)
 
     def _summary(self, verdict: Verdict, cancelled: bool) -> None:
         end = self._end
@@ -145,11 +150,16 @@ class Follow:
             took = f" in {duration(end.timestamp - self._started_ms)}"
         if verdict == "completed":
             score = None if end is None else lines.score_of(end)
-            self._terminal.verdict(
-                "completed", f"Completed{took}", score, [] if end is None else lines.rubric(end.data)
-            )
+            parts = [] if end is None else lines.rubric(end.data)
+            self._terminal.verdict("completed", f"Completed{took}", score, parts, self._report(end))
         elif cancelled if end is None else end.field("code") == CANCELLED:
             self._terminal.verdict("cancelled", f"Cancelled{took.replace(' in ', ' after ')}", None, [])
         else:
             why = "" if end is None else f": {lines.shorten(printable(end.message))}"
             self._terminal.verdict("failed", f"Failed{took}{why}", None, [])
+
+    def _report(self, end: Event | None) -> list[report_lines.Row]:
+        if end is None:
+            return []
+        report = report_of(end.field("metrics"), self._told)
+        return list(report_lines.rows(report, end.test_id, self._options))

@@ -8,7 +8,9 @@ from rich.text import Text
 
 from broker.contract.labels import as_texts
 from broker.contract.snapshot import ListStatus, Snapshot
+from broker.export.findings import report_of
 from testcast.cli.moments import ago, duration
+from testcast.cli.report_lines import findings_text
 from testcast.cli.text import printable
 
 Column = Literal["STATUS", "PHASE", "SCORE", "TIME", "WHEN", "TEST ID"]
@@ -103,7 +105,8 @@ def _remark(run: Snapshot) -> str:
         return "no agent is running"
     if run.status == "queued" and run.queue_place:
         return "next in the queue" if run.queue_place == 1 else f"number {run.queue_place} in the queue"
-    return printable(run.message)
+    found = findings_text(report_of(run.metrics))
+    return printable(run.message) + (f" · {found}" if found else "")
 
 
 def _padded(column: Column, text: str) -> str:

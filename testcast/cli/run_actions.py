@@ -34,7 +34,7 @@ async def show(run: str, server: Server, terminal: Terminal, *, last_lines: int,
     if as_json:
         terminal.raw(details.snapshot.encode())
     else:
-        show_details(terminal, details, await page_of(test_id, server))
+        show_details(terminal, details, await page_of(test_id, server), server.options)
     return EXIT_COMPLETED
 
 

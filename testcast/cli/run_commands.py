@@ -28,11 +28,15 @@ _STATUSES: Final = ("queued", "running", "completed", "failed", "cancelled")
 @shared.title_option
 @shared.budget_option
 @shared.seed_option
+@shared.seeds_option
 @shared.project_option
 @shared.label_option("Label of the run, such as commit=abc")
 @shared.follow_option
 @click.option(
-    "--min-score", type=click.FloatRange(0, 100), metavar="N", help="CI: a score below N is a failure; follows."
+    "--min-score",
+    type=click.FloatRange(0, 100),
+    metavar="N",
+    help="CI: a score below N, or such a median, is a failure; follows.",
 )
 @click.option(
     "--junit",
@@ -58,6 +62,7 @@ def submit(
     title: str | None,
     budget: float | None,
     seed: int | None,
+    seeds: int | None,
     project: str | None,
     labels: dict[str, str],
     follow: bool,
@@ -74,14 +79,18 @@ def submit(
     On a terminal the address of the run's page is printed too; with --json it is the field `page`.
 
     \b
-    Exit status with an option for CI: 0 completed with the score that was asked for; 1 the game failed, or its score
-    is too low; 2 wrong usage, or refused; 3 no connection; 4 no verdict: cancelled, agent lost, or out of time.
+    Exit status with an option for CI or --seeds: 0 completed with the score that was asked for; 1 the game failed, or
+    its score is too low; 2 wrong usage, or refused; 3 no connection; 4 no verdict: cancelled, lost, or out of time.
     """
     from testcast.cli import ci, commands
     from testcast.cli.targets import complete_game_url
 
     request = commands.SubmitRequest(complete_game_url(url), title, budget, seed, project, labels)
     server, wishes = shared.server(edge, nats), ci.Wishes(min_score, junit, github, timeout_s)
+    if seeds is not None:
+        from testcast.cli import seeds as several
+
+        return asyncio.run(several.submit(request, seeds, wishes, server, Terminal(), as_json=as_json))
     if wishes.any:
         return asyncio.run(ci.submit(request, wishes, server, Terminal(), as_json=as_json))
     return asyncio.run(commands.submit(request, server, Terminal(), follow=follow, as_json=as_json))

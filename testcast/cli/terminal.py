@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+from collections.abc import Iterable
 from typing import Final, NoReturn
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.text import Text
 from broker.contract.snapshot import ListStatus
 from testcast.cli import lines
 from testcast.cli.lines import Kind, Line, Part
+from testcast.cli.report_lines import Row
 from testcast.cli.text import json_line, printable, printable_lines, uncommanding
 
 _LABEL: Final[dict[Kind, str]] = {
@@ -149,12 +151,26 @@ class Terminal:
         for number, each in enumerate(text.wrap(self.out, room) or [Text()]):
             self.say((front if number == 0 else Text(" " * front.cell_len)) + each)
 
-    def verdict(self, how: ListStatus, words: str, score: float | None, parts: list[Part]) -> None:
-        """Prints how a run ended: the parts of its score, then the verdict."""
+    def verdict(
+        self, how: ListStatus, words: str, score: float | None, parts: list[Part], report: Iterable[Row] = ()
+    ) -> None:
+        """Prints how a run ended: the parts of its score, what was found, then the verdict."""
         self.say()
         self.score(score, parts)
+        self.report(report)
         mark, style = _VERDICTS.get(how, ("✗", "bold red"))
         self.say(Text.assemble((f"{mark} ", style), (words, style)))
+
+    def report(self, rows: Iterable[Row]) -> None:
+        """Prints the report of an agent."""
+        for row in rows:
+            front = Text.assemble("  ", (f"{row.label:8}", row.style), "  ")
+            if row.heading:
+                self.say(Text(row.text, style=row.style))
+            elif row.whole:
+                self.say(front + Text(row.text))
+            else:
+                self.indented(front, Text(row.text))
 
     def score(self, score: float | None, parts: list[Part]) -> None:
         """Prints a score and its parts."""

@@ -12,6 +12,7 @@ import msgspec
 from broker.contract.errors import BadInput
 from broker.contract.frames import Frame
 from broker.contract.snapshot import Snapshot
+from broker.export.findings import Report, Told, report_of
 from broker.export.problems import Problem, Problems
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.frame_store import FrameStore
@@ -45,7 +46,10 @@ class Whole(NamedTuple):
     """All that is known of a run."""
 
     details: Details
+    report: Report
+    """What its agent reports."""
     problems: list[Problem]
+    """Of the game, other than the findings."""
     more_problems: int
 
 
@@ -132,10 +136,11 @@ class Runs:
     async def whole(self, test_id: str) -> Whole:
         """A run with its events, and the problems that they report."""
         details = await details_of(test_id, self._server, _ALL_EVENTS)
-        problems = Problems()
+        problems, told = Problems(), Told()
         for event in details.last:
-            problems.note(event.seq, event.published)
-        return Whole(details, problems.found, problems.more)
+            if not told.note(event.seq, event.published):
+                problems.note(event.seq, event.published)
+        return Whole(details, report_of(details.snapshot.metrics, told), problems.found, problems.more)
 
     async def pictures(self, test_id: str, at: Sequence[tuple[int, str]], most: int) -> list[Picture]:
         """The newest picture of a run, those that show the given events, and some on the way.

@@ -155,11 +155,13 @@ class Tools:
     ) -> Annotated[CallToolResult, shapes.Shown]:
         """What was found in a run: verdict, score with its reasons, findings, metrics, last events, pictures.
 
-        The pictures are of the game: the newest one, those at the first findings, and some on the way.
+        The worst finding comes first, each with the inputs and the command that show it again. The pictures are of
+        the game: the newest one, those at the first findings, and some on the way.
         """
         test_id = await self._runs.named(run)
         whole = await self._runs.whole(test_id)
-        at = [(each.seq, f"at the finding of event {each.seq}") for each in whole.problems]
+        seqs = [each.seq for each in whole.report.findings if each.seq] + [each.seq for each in whole.problems]
+        at = [(seq, f"at the finding of event {seq}") for seq in seqs]
         chosen = await self._runs.pictures(test_id, at, pictures)
         answer = _shown(whole, chosen, last_lines, await self._runs.page(test_id))
         blocks: list[ContentBlock] = []
@@ -248,12 +250,16 @@ def _summary(run: shapes.Run) -> str:
 def _shown(whole: Whole, chosen: list[Picture], last_lines: int, page: str | None) -> shapes.Shown:
     snapshot, events = whole.details.snapshot, whole.details.last
     metrics, left_out = shapes.metrics(snapshot.metrics)
-    findings = shapes.findings(whole.problems)
+    findings = shapes.findings(snapshot.test_id, whole.report, whole.problems)
+    known = len(whole.report.findings) + len(whole.problems) + whole.more_problems
     return shapes.Shown(
         run=shapes.run(snapshot, page, now_ms()),
         score_parts=shapes.score_parts(snapshot.metrics),
         findings=findings,
-        findings_left_out=len(whole.problems) - len(findings) + whole.more_problems,
+        findings_left_out=known - len(findings),
+        seen_once=[shapes.finding(snapshot.test_id, each) for each in whole.report.once],
+        controls=shapes.controls(whole.report),
+        lost_points=shapes.lost_points(whole.report),
         metrics=metrics,
         metrics_left_out=left_out,
         lines=shapes.lines(events[len(events) - last_lines :] if last_lines else []),

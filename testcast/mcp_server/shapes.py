@@ -15,6 +15,8 @@ import orjson
 from pydantic import BaseModel, Field
 
 from broker.contract.snapshot import Snapshot
+from broker.export import findings as reports
+from broker.export.findings import Report
 from broker.export.problems import Part, Problem, parts_of
 from testcast.cli.text import printable
 from testcast.client.events import Event
@@ -76,12 +78,37 @@ class ScorePart(BaseModel):
 
 
 class Finding(BaseModel):
-    """A problem of the game."""
+    """A problem of the game: what the agent has shown by experiment, or what the game itself has reported."""
 
     kind: str
     text: str
     times: int
-    seq: int = Field(description="Of the event that reported it first.")
+    seq: int = Field(description="Of the event that reported it first; 0: not known.")
+    id: str | None = Field(default=None, description="Names what the agent has found; absent: the game reported it.")
+    severity: str | None = Field(default=None, description="high, medium or low.")
+    detail: str | None = None
+    seen: str | None = Field(default=None, description="How often it showed, and when.")
+    inputs: list[str] = Field(default_factory=list, description="What shows it again, by the game's own time.")
+    reproduce: str | None = Field(default=None, description="The command that shows it again.")
+    stack: str | None = None
+
+
+class Control(BaseModel):
+    """A control of the game, with its evidence."""
+
+    control: str
+    seen: str
+    situations: list[str]
+    promised: bool = Field(description="The page names it in its text.")
+
+
+class LostPoint(BaseModel):
+    """Points that the run has lost, and why."""
+
+    points: float
+    why: str
+    parts: list[str] = Field(description="Of the score.")
+    finding: str | None = Field(default=None, description="The id of the finding that cost them.")
 
 
 class Shot(BaseModel):
@@ -124,8 +151,14 @@ class Shown(BaseModel):
     notice: str = NOTICE
     run: Run
     score_parts: list[ScorePart] = Field(description="What the score is made of, each part with its reasons.")
-    findings: list[Finding] = Field(description="What went wrong in the game, in order of first occurrence.")
+    findings: list[Finding] = Field(
+        description="What is wrong with the game: first what the agent has shown, the worst first; then what the game "
+        "has reported, in order of first occurrence."
+    )
     findings_left_out: int = 0
+    seen_once: list[Finding] = Field(default_factory=list, description="What did not show each time: no findings.")
+    controls: list[Control] = Field(default_factory=list, description="Those with evidence.")
+    lost_points: list[LostPoint] = Field(default_factory=list, description="Every lost point, with its reason.")
     metrics: dict[str, Any] = Field(description="What the agent measured, without the parts of the score.")
     metrics_left_out: list[str] = Field(default_factory=list, description="Names of metrics that are too large.")
     lines: list[Line] = Field(description="The last events.")
@@ -199,11 +232,53 @@ def _part(part: Part) -> ScorePart:
     return ScorePart(name=text(part.name), score=part.score, max=part.max, reasons=reasons)
 
 
-def findings(problems: Sequence[Problem]) -> list[Finding]:
-    """The first problems of a game."""
+def findings(test_id: str, report: Report, problems: Sequence[Problem]) -> list[Finding]:
+    """What an agent has found, the worst first, and then the first problems of a game."""
+    reported = [finding(test_id, each) for each in report.findings]
+    told = [Finding(kind=each.name, text=text(each.text), times=each.times, seq=each.seq) for each in problems]
+    return [*reported, *told][:MAX_PROBLEMS]
+
+
+def finding(test_id: str, found: reports.Finding) -> Finding:
+    """What an agent has found, with what shows it again."""
+    return Finding(
+        kind=found.name,
+        text=text(found.title),
+        times=1 if found.seen is None else int(found.seen[0]),
+        seq=found.seq,
+        id=text(found.id) or None,
+        severity=found.severity,
+        detail=text(found.detail) or None,
+        seen=text(", ".join(reports.facts(found)[1:])),
+        inputs=[text(each) for each in reports.again(found)[:MAX_LINES]],
+        reproduce=reports.command_of(test_id, found) or None,
+        stack=text(found.stack) or None,
+    )
+
+
+def controls(report: Report) -> list[Control]:
+    """The controls of a game that there is evidence of."""
     return [
-        Finding(kind=each.name, text=text(each.text), times=each.times, seq=each.seq)
-        for each in problems[:MAX_PROBLEMS]
+        Control(
+            control=text(each.name),
+            seen=f"{each.seen[0]:g} of {each.seen[1]:g} times",
+            situations=[text(situation) for situation in each.situations],
+            promised=each.promised,
+        )
+        for each in report.controls
+    ]
+
+
+def lost_points(report: Report) -> list[LostPoint]:
+    """Every lost point, most first."""
+    return [
+        LostPoint(
+            points=each.points,
+            why=text(each.why),
+            parts=[text(part) for part in each.parts],
+            finding=text(each.finding) or None,
+        )
+        for each in report.lost
     ]
 
 
@@ -212,8 +287,9 @@ def metrics(given: Any) -> tuple[dict[str, Any], list[str]]:
     told: dict[str, Any] = {}
     left_out: list[str] = []
     room = MAX_METRICS_BYTES
+    elsewhere = {"rubric", *reports.shown_in(given)}
     for name, value in given.items() if isinstance(given, dict) else ():
-        if name == "rubric":
+        if name in elsewhere:
             continue
         shown = _harmless(value, 0)
         size = len(orjson.dumps(shown)) + len(name)

@@ -99,6 +99,8 @@ class Written:
     lines: list[str] = field(default_factory=list)
     data: list[dict[str, Any]] = field(default_factory=list)
     screenshots: list[bytes] = field(default_factory=list)
+    evidences: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
+    """Data of a line, and its picture."""
     score: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     failure: tuple[str, str] | None = None
@@ -138,6 +140,11 @@ class Written:
 
     async def screenshot(self, jpeg: bytes, on_lost: Callable[[], None] | None = None) -> None:
         self.screenshots.append(jpeg)
+
+    async def evidence(self, message: str, jpeg: bytes | None, **data: object) -> None:
+        self.tell(message, data)
+        if jpeg is not None:
+            self.evidences.append((data, jpeg))
 
     @property
     def controls(self) -> set[str]:

@@ -67,7 +67,7 @@ def _in(folder: str, names: str) -> list[str]:
 
 PURE: Final = (
     "broker/contract/*.py",
-    *_in("broker/export", "__init__ comments document junit page problems source suite webp"),
+    *_in("broker/export", "__init__ comments document findings junit page problems source suite webp"),
     *_in("broker/metrics", "__init__ figures histogram merge reading text"),
     "ws_edge/encoding/*.py",
     *_in("ws_edge/access", "access authorize principal cookies settings oidc_settings signer tokens"),
@@ -86,9 +86,11 @@ PURE: Final = (
     "ws_edge/fanout/continuity.py",
     "ws_edge/fanout/figures.py",
     "ws_edge/transport/call_figures.py",
-    *_in("agent_worker/games", "errors policy scoring pictures actions page_state goals cells episodes"),
-    *_in("agent_worker/games", "inputs seat trace"),
+    *_in("agent_worker/games", "errors policy scoring pictures actions page_state promised"),
+    *_in("agent_worker/games", "promised_words candidates goals cells episodes inputs seat findings"),
+    *_in("agent_worker/games", "minimise trace"),
     *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
+    *_in("agent_worker/games", "summary schedule wording trace realtime/seen"),
     "testcast/cli/text.py",
     *_in("testcast/recording", "batches markers reports sgr splitter"),
     *_in("testcast/cli/top", "scrapes overview words"),

@@ -40,6 +40,9 @@ VIEW = [
     "same",
     "sgr",
     "queue-waits",
+    "report/how",
+    "report/read",
+    "report/words",
     "sorting",
     "text",
     "timeline",
@@ -60,7 +63,13 @@ NETWORK = {"client/rpc.js", "client/socket.js", "client/stream.js"}
 PAGE = {"client/lifecycle.js"}
 """What of client/ touches the page it runs in, where there is one."""
 MAX_PAGE_BYTES = 100 * 1024
-"""All code and style that one page may ask for, compressed as an edge sends it. It has to come over a bad line."""
+"""All code and style that one page may ask for, compressed as an edge sends it. It has to come over a bad line. Without
+what a run's page loads to report a verdict, which is there by then: that has a bound of its own."""
+MAX_REPORT_BYTES = 16 * 1024
+MAX_AT_ONCE_BYTES = 90 * 1024
+"""What any page loads before it shows something, as `MAX_PAGE_BYTES`."""
+REPORT = "view/report/report.js"
+REPORT_STYLE = "view/report/report.css"
 EXPORTED = "view/exported.js"
 """What the page of an exported run begins with. No edge's page loads it."""
 
@@ -153,10 +162,25 @@ def test_every_module_of_a_further_page_is_asked_for_at_once(document: str) -> N
 
 @pytest.mark.parametrize("document", [*PAGES, *FURTHER])
 def test_size(document: str) -> None:
-    files, styles = load(UI), re.findall(r'rel="stylesheet" href="/([\w./-]+)"', (UI / document).read_text())
-    modules = needed_by("view/main.js", PAGES[document]) if document in PAGES else needed_by(FURTHER[document])
-    asked = {document, "favicon.svg", *styles, *modules}
-    assert len(asked) > 20 and sum(len(files[name].compressed) for name in asked) < MAX_PAGE_BYTES
+    styles = re.findall(r'rel="stylesheet" href="/([\w./-]+)"', (UI / document).read_text())
+    roots = ("view/main.js", PAGES[document]) if document in PAGES else (FURTHER[document],)
+    for later, most in ((True, MAX_PAGE_BYTES), (False, MAX_AT_ONCE_BYTES)):
+        asked = {document, "favicon.svg", *styles, *needed_by(*roots, later=later, but=REPORT)}
+        assert len(asked) > 20 and compressed(asked) < most
+
+
+def test_the_report_comes_after_the_verdict_and_is_small() -> None:
+    roots = ("view/main.js", PAGES["run.html"])
+    report = needed_by(*roots) - needed_by(*roots, but=REPORT)
+    assert REPORT in report and report.isdisjoint(needed_by(*roots, later=False))
+    assert compressed({*report, REPORT_STYLE}) < MAX_REPORT_BYTES
+    assert f"{REPORT_STYLE}`" in (UI / REPORT).read_text()
+
+
+def compressed(names: set[str]) -> int:
+    """How many bytes an edge sends of these files."""
+    files = load(UI)
+    return sum(len(files[name].compressed) for name in names)
 
 
 def test_all_documents_are_one_page_and_every_module_is_imported() -> None:
@@ -165,12 +189,12 @@ def test_all_documents_are_one_page_and_every_module_is_imported() -> None:
     assert needed_by("view/main.js", "testcast.js", EXPORTED, *PAGES.values(), *FURTHER.values()) == set(modules())
 
 
-def needed_by(*roots: str, later: bool = True) -> set[str]:
-    """The modules, and all that they import; main.js imports only one of the pages."""
+def needed_by(*roots: str, later: bool = True, but: str = "") -> set[str]:
+    """The modules, and all that they import but for one; main.js imports only one of the pages."""
     code, todo, needed = modules(), list(roots), set[str]()
     while todo:
         name = todo.pop()
-        if name not in needed:
+        if name not in needed and name != but:
             needed.add(name)
             todo += imported(name, code[name], later) - (set(PAGES.values()) if name == "view/main.js" else set())
     return needed

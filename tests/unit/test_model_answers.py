@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.games.actions import Action, click, groups, key
+from agent_worker.games.actions import Action, click, environment, groups, key, wheel
 from agent_worker.games.model.answer import Usage, WrongAnswer, choice_of, usage_of
 from agent_worker.games.model.breaker import FAILURES, LONG_REST_S, REST_S, Breaker
 from agent_worker.games.model.budget import Budget
@@ -59,6 +59,10 @@ def test_the_question_has_the_goal_the_options_and_what_was_done() -> None:
          "ledToSomethingNew": 2.0},
         {"id": "a2", "gesture": "click", "at": [0.25, 0.5], "played": 0},
     ]  # fmt: skip
+    kinds = [Option(each) for each in (wheel(0.5, 0.5, 0.2), environment("hide"), ACTIONS[0])]
+    asked_kinds = json.loads(user_text(question(View("g", tuple(kinds)), "n")).partition("\n")[0])["allowed"]
+    assert [each["gesture"] for each in asked_kinds] == ["wheel", "hide", "hold keys"]
+    assert (asked_kinds[0]["to"], "at" in asked_kinds[1]) == ([0.5, 0.7], False)
     assert facts["lately"] == [{"id": "a1", "frames": 9, "changedPercent": 50.0, "new": True}]
     assert asked.messages[1]["content"][1]["image_url"]["url"] == "data:image/jpeg;base64,/9hqcGVn"
     assert asked.schema["properties"]["action"]["enum"] == ["a1", "a2", "none"]

@@ -8,6 +8,7 @@ endpoint says of an error is not read at all, since it may repeat the key.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import secrets
 import ssl
@@ -46,6 +47,8 @@ _DIALECTS: Final = (
     ("max_tokens", None),
 )
 """How to bound an answer's length and to ask for its form, the best first: endpoints differ in what they take."""
+
+_log = logging.getLogger("testcast.model")
 
 
 Fault = Literal["passing", "lasting", "none"]
@@ -125,10 +128,7 @@ class Endpoint:
         try:
             choice = await self._in_time(view, budget)
         except ModelTrouble as trouble:
-            if trouble.fault == "none":
-                self.breaker.abandoned(clock())
-            else:
-                self.breaker.failed(clock(), trouble.fault == "lasting")
+            self._note(trouble, clock())
             raise
         except BaseException:
             self.breaker.abandoned(clock())
@@ -138,6 +138,14 @@ class Endpoint:
         if key is not None and key.is_told_in(choice.reason):
             return Choice(choice.action, choice.hold)
         return choice
+
+    def _note(self, trouble: ModelTrouble, now_s: float) -> None:
+        if trouble.fault == "none":
+            self.breaker.abandoned(now_s)
+            return
+        self.breaker.failed(now_s, trouble.fault == "lasting")
+        if self.breaker.state == "open":
+            _log.warning("the endpoint of the model %s is given a rest: %s", self.settings.name, trouble)
 
     async def _in_time(self, view: View, budget: Budget) -> Choice:
         asked = question(view, secrets.token_hex(8))

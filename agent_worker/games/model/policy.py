@@ -105,14 +105,15 @@ class Seat:
         model: chooses where it can.
         own: chooses otherwise: the search's own policy.
         tell: is told once that a model plays, and once that the search has had to take its place.
+        clock: seconds of real time; None: the event loop's.
     """
 
-    def __init__(self, model: ModelPolicy, own: Policy, tell: Tell) -> None:
+    def __init__(self, model: ModelPolicy, own: Policy, tell: Tell, clock: Callable[[], float] | None = None) -> None:
         self.model = model
         self._own = own
         self._tell = tell
         self._told: set[str] = set()
-        self._clock = asyncio.get_running_loop().time
+        self._clock = clock or asyncio.get_running_loop().time
         self._alone_until_s = 0.0
 
     def __repr__(self) -> str:

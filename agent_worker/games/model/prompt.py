@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from agent_worker.games.actions import Action
+from agent_worker.games.actions import ENVIRONMENT, Action
 from agent_worker.games.inputs import FRAMES_PER_S
 from agent_worker.games.seat import MAX_HOLD, Done, Option, View
 
@@ -97,8 +97,10 @@ def _gesture(action: Action) -> dict[str, Any]:
     """A gesture without its name, which a page may have written."""
     if action.kind == "keys":
         return {"gesture": "hold keys", "keys": [one_line(each, 20) for each in action.keys[:4]]}
-    told: dict[str, Any] = {"gesture": action.kind, "at": [round(action.x, 3), round(action.y, 3)]}
-    if action.kind == "drag":
+    told: dict[str, Any] = {"gesture": action.kind}
+    if action.kind not in ENVIRONMENT:
+        told["at"] = [round(action.x, 3), round(action.y, 3)]
+    if action.kind in ("drag", "swipe", "wheel"):
         told["to"] = [round(action.to_x, 3), round(action.to_y, 3)]
     return told
 
