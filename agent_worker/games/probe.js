@@ -48,7 +48,7 @@
 
   function imageBox(image, box) {
     if (box.length === 8) return box.slice(4);
-    return [box[0], box[1], box[2] ?? image.width, box[3] ?? image.height];
+    return [box[0], box[1], box[2] ?? image?.width, box[3] ?? image?.height];
   }
 
   function erase(context, [left, top, width, height]) {

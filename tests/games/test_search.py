@@ -159,9 +159,8 @@ async def explored(
 ) -> Explored:
     until_s = asyncio.get_running_loop().time() + 600
     playing = [At("playing", Inputs(), 10)]
-    return await explore(
-        stage, controls(*names), playing, seed, silent, UpTo(seed, score), until_s, frames=frames, most=most
-    )
+    policy = UpTo(seed, score)
+    return await explore(stage, controls(*names), playing, seed, silent, policy, until_s, frames=frames, most=most)
 
 
 async def test_a_maze_with_dead_ends_is_left_by_returning(games: Games) -> None:
@@ -208,7 +207,8 @@ async def test_a_round_that_is_over_by_its_words_is_begun_again(games: Games) ->
 
 
 async def test_a_round_that_is_over_without_a_word_is_known_by_experiment(games: Games) -> None:
-    found = await explored(games.stage(ROUNDS.replace("WORDS", "")), "ArrowLeft", "ArrowRight", most=4, frames=300)
+    found = await explored(games.stage(ROUNDS.replace("WORDS", "")), "ArrowLeft", "ArrowRight", most=12, frames=300)
+    print([(each.begun, each.until, each.events) for each in found.episodes], found.overs)
     first = found.overs[0]
     assert first.words == () and first.ignored is True
     assert first.restart is not None and first.restart.name == "R"
