@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -48,10 +49,10 @@ class Moment:
         calm: For how many frames after it the situation lasts when nothing is done.
     """
 
-    name: str
+    name: str = field(compare=False)
     inputs: Inputs = field(default_factory=Inputs)
     frame: int = 0
-    calm: int = 400
+    calm: int = field(default=400, compare=False)
 
     def with_steps(self, *steps: Step) -> Moment:
         """The same moment, with more done before it."""
@@ -67,12 +68,16 @@ class Baseline:
         until: The last frame of it.
         pictures: JPEGs, by their frame.
         agreed: Whether a second run had the same samples; None where none was made.
+        shorter: The one that this one continues, if that has agreed.
+        final: No longer one is made: two runs would differ.
     """
 
     trace: Trace
     until: int
     pictures: dict[int, bytes]
     agreed: bool | None = None
+    shorter: Baseline | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,11 @@ class Effect:
     def inputs(self) -> Inputs:
         """What shows it, since the load."""
         return self.moment.inputs.then(self.step)
+
+    def same(self, other: Effect) -> bool:
+        """Whether two gestures at one moment did the same, frame by frame, as far as both were watched."""
+        pairs = zip(self.print, other.print, strict=False)
+        return self.first == other.first and all(mine == theirs for mine, theirs in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +176,7 @@ class Lab:
         self.broken: list[Broken] = []
         self._last_frame = stage.played + most_frames
         self._baselines: dict[Moment, Baseline] = {}
+        self._effects: dict[tuple[Moment, Step], Effect | None] = {}
         self._branch_s = 0.5  # a guess, before the first
         self._began_s = asyncio.get_running_loop().time()
 
@@ -196,25 +207,32 @@ class Lab:
         self.branches += 1
 
     async def baseline(self, moment: Moment, frames: int = HOLD + WATCH, *, runs: int = 2) -> Baseline:
-        """The run without input for at least `frames` after `moment`; made once, kept for later.
+        """The run without input for at least `frames` after `moment`, as far as it can be trusted; kept for later.
 
         Args:
-            runs: 1 leaves out the second run, for a moment that differs little from one that has agreed.
+            runs: 1 leaves out the second run, which tells whether the first can be trusted.
         """
         known = self._baselines.get(moment)
-        if known and (known.agreed is False or known.until >= moment.frame + frames):
-            return known
-        made = await self._without(moment, frames, looks=True)
-        if runs > 1:
-            again = await self._without(moment, frames, looks=False)
-            made.agreed = again.trace.samples == made.trace.samples
-            if known is None:
-                self.determinism.moments += 1
-                self.determinism.agreed += made.agreed
-            elif known.agreed and not made.agreed:  # it held for a shorter stretch only
-                return known
-        self._baselines[moment] = made
-        return made
+        if known is None or (known.until < moment.frame + frames and not known.final):
+            longer = await self._without(moment, frames, looks=True)
+            longer.shorter = known if known and known.agreed else None
+            known = self._baselines[moment] = longer
+        if runs > 1 and known.agreed is None:
+            known = self._baselines[moment] = await self._agreement(moment, known)
+        return known
+
+    async def _agreement(self, moment: Moment, base: Baseline) -> Baseline:
+        """Runs a moment without input once more; what holds only for a shorter stretch is trusted for that stretch."""
+        again = await self._without(moment, base.until - moment.frame, looks=False)
+        base.agreed = again.trace.samples == base.trace.samples
+        if base.shorter is not None and not base.agreed:
+            base.shorter.final = True
+            return base.shorter
+        base.final = not base.agreed
+        if base.shorter is None:
+            self.determinism.moments += 1
+            self.determinism.agreed += base.agreed
+        return base
 
     async def _without(self, moment: Moment, frames: int, *, looks: bool) -> Baseline:
         self.begin_branch()
@@ -229,20 +247,36 @@ class Lab:
                 shots[stop] = await self.stage.picture()
         return Baseline(Trace(tuple(samples)), moment.frame + frames, shots)
 
-    async def effect(self, moment: Moment, action: Action, hold: int = HOLD, *, runs: int = 2) -> Effect | None:
+    async def effect(
+        self, moment: Moment, action: Action, hold: int = HOLD, *, afresh: bool = False, runs: int = 2
+    ) -> Effect | None:
         """What `action` does at `moment`; None: nothing in `WATCH` frames, or nothing can be said there.
 
         A gesture that hangs the page or ends it has no effect here; it stands in `broken`.
+
+        Args:
+            afresh: Runs it again, even if it was run before.
+            runs: As for `baseline`.
         """
-        base = await self.baseline(moment, hold + WATCH, runs=runs)
-        if base.agreed is False:
-            return None
-        self.begin_branch()
         step = Step(moment.frame, action, hold)
-        try:
-            return await self._with(moment, step, base)
-        except (PageHung, PageGone):
-            return None
+        if not afresh and (moment, step) in self._effects:
+            return self._effects[moment, step]
+        base = await self.baseline(moment, hold + WATCH, runs=runs)
+        effect: Effect | None = None
+        if base.agreed is not False:
+            self.begin_branch()
+            with suppress(PageHung, PageGone):
+                effect = await self._with(moment, step, base)
+        self._effects[moment, step] = effect
+        return effect
+
+    def known(self) -> list[tuple[Moment, Step]]:
+        """Where and with what `effect` was asked for."""
+        return list(self._effects)
+
+    def acted(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
+        """Whether an experiment has shown that this does something there, be it seen or not."""
+        return self._effects.get((moment, Step(moment.frame, action, hold))) is not None
 
     async def _with(self, moment: Moment, step: Step, base: Baseline) -> Effect | None:
         inputs = moment.inputs.then(step)
@@ -291,17 +325,25 @@ class Lab:
             effect.moment, effect.step, effect.first, effect.ways, change, frame, shots[0], shots[1], effect.print
         )
 
-    async def first_alive(self, moment: Moment, actions: Sequence[Action], hold: int = HOLD) -> Found:
-        """Does one gesture after another in one branch, as long as it stays equal to the run without any."""
+    async def first_alive(
+        self, moment: Moment, actions: Sequence[Action], hold: int = HOLD, watch: int = WATCH
+    ) -> Found:
+        """Does one gesture after another in one branch, as long as it stays equal to one run without any.
+
+        That nothing differs shows also that the two agree. Where they part, that may be chance: try the gesture alone.
+
+        Args:
+            watch: Frames for which the last one is watched after its end.
+        """
         every = hold + GAP
-        base = await self.baseline(moment, len(actions) * every + WATCH)
+        base = await self.baseline(moment, len(actions) * every + watch, runs=1)
         if base.agreed is False:
             return Found(None, 0)
         self.begin_branch()
         if self.stage.frame > moment.frame:
             await self.stage.open()
         steps = [Step(moment.frame + number * every, action, hold) for number, action in enumerate(actions)]
-        steps = [step for step in steps if step.end + WATCH <= base.until]
+        steps = [step for step in steps if step.end + watch <= base.until]
         inputs = moment.inputs.then(*steps)
         stops = [step.at + every for step in steps[:-1]] + [base.until]
         try:

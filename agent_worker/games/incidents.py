@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
@@ -14,6 +15,8 @@ MAX_TROUBLES: Final = 100
 """A page that causes more between two looks of the agent loses the oldest."""
 _MAX_DETAIL_CHARS: Final = 400
 _MAX_STACK_CHARS: Final = 2000
+_OF_THE_AGENT: Final = re.compile(r"\bat .*<anonymous>:\d+:\d+\)?$")
+"""Lines of a stack in scripts without an address: those that run before the page's own."""
 
 
 class IncidentLog:
@@ -47,16 +50,18 @@ class IncidentLog:
         """An error that nobody has caught: `exceptionDetails` of Chromium's protocol."""
         thrown = details.get("exception") or {}
         said = str(thrown.get("description") or thrown.get("value") or details.get("text") or "an error")
-        stack = said if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
+        own = [line for line in said.splitlines() if not line.startswith("    at ") or "<anonymous>:" not in line]
+        stack = "\n".join(own) if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
         message = first_lines(said.partition("\n    at ")[0])
         in_promise = "in promise" in str(details.get("text", ""))
-        self.note("pageerror", f"{REJECTION}{message}" if in_promise else message, stack)
+        own = "\n".join(line for line in stack.splitlines() if not _OF_THE_AGENT.search(line))
+        self.note("pageerror", f"{REJECTION}{message}" if in_promise else message, own)
 
-    def console(self, kind: str, text: str) -> None:
-        """A message on the console; only errors count."""
+    def console(self, kind: str, text: str, place: str = "") -> None:
+        """A message on the console, from the line of a script at `place`; only errors count."""
         # Chromium's own message about a failed request comes as an event of its own, with the reason.
         if kind == "error" and not text.startswith("Failed to load resource"):
-            self.note("console", first_lines(text))
+            self.note("console", first_lines(text), place)
 
     def request_failed(self, url: str, why: str) -> None:
         """A request without an answer."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from playwright.async_api import BrowserContext, CDPSession, Dialog, Frame
+from playwright.async_api import BrowserContext, CDPSession, ConsoleMessage, Dialog, Frame
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import Page as PlaywrightPage
 from playwright.async_api import Response as PlaywrightResponse
@@ -24,12 +25,12 @@ from agent_worker.games.actions import Action
 from agent_worker.games.background import Background
 from agent_worker.games.chromium import SCREENCAST
 from agent_worker.games.egress_proxy import TROUBLE_HEADER, EgressProxy
-from agent_worker.games.errors import LoadFailed, PageGone, PageHung
+from agent_worker.games.errors import LoadFailed, PageGone
 from agent_worker.games.gestures import Gestures
 from agent_worker.games.incidents import IncidentLog, first_line, first_lines, short_url
 from agent_worker.games.loading import explain_failure, explain_status, origin
 from agent_worker.games.page_state import Incident, Loaded, PageState, merged
-from agent_worker.games.policy import REPLY_TIMEOUT_S, no_reply
+from agent_worker.games.policy import no_reply
 from agent_worker.games.screencast import Screencast
 
 _PROBE: Final = Path(__file__).with_name("probe.js")
@@ -37,6 +38,8 @@ _PROBE: Final = Path(__file__).with_name("probe.js")
 NAME: Final = "Player"
 """What the agent answers where a dialog asks for a text: games ask for a name. To all others it says yes."""
 
+MAX_DIALOGS: Final = 20
+"""Whose texts are kept."""
 _LOOK_S: Final = 1.0
 """How often it is asked why a page does not answer."""
 
@@ -62,6 +65,7 @@ class Page:
     _gone: str | None = None
     _forgotten: bool = False
     _download: str | None = None
+    _dialogs: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_DIALOGS))
     _answered: set[str] = field(default_factory=set)
     _screencast: Screencast = field(default_factory=Screencast)
     _background: Background = field(default_factory=Background)
@@ -111,7 +115,7 @@ class Page:
         cdp.on("Page.screencastFrame", lambda event: self._on_picture(event))
         cdp.on("Fetch.requestPaused", lambda event: self._background.start(self._on_document(event)))
         cdp.on("Fetch.authRequired", lambda event: self._background.start(self._on_question(event)))
-        page.on("console", lambda message: log.console(message.type, message.text))
+        page.on("console", lambda message: log.console(message.type, message.text, _place(message)))
         cdp.on("Runtime.exceptionThrown", lambda event: log.exception(event["exceptionDetails"]))
         page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))
         page.on("response", lambda each: log.response(each.url, each.status, TROUBLE_HEADER in each.headers))
@@ -140,8 +144,11 @@ class Page:
         self._forgotten = True
         self._background.cancel()
 
-    async def open(self, url: str, timeout_s: float) -> Loaded:
+    async def open(self, url: str, timeout_s: float, *, watched: bool = True) -> Loaded:
         """Goes to `url` and waits at most `timeout_s` until its document is read, and part of that for the rest.
+
+        Args:
+            watched: Chromium sends pictures of it from now on, for `watch`.
 
         Raises:
             LoadFailed: With the code and the message for it (loading.py).
@@ -154,7 +161,8 @@ class Page:
             raise explain_failure(url, None, self._log.trouble, timeout_s)
         if failure := explain_status(response.status, response.status_text, response.headers.get("content-type")):
             raise failure
-        await self._start_pictures()
+        if watched:
+            await self._start_pictures()
         # From here on the page is kept on its origin; redirects before this point belong to the address.
         self._home = self._page.url
         try:
@@ -203,6 +211,11 @@ class Page:
         """What happened since the last call, oldest first."""
         return self._log.take()
 
+    @property
+    def newest(self) -> bytes | None:
+        """The newest picture that the page has sent; None: none of this document yet. Does not wait."""
+        return self._screencast.newest
+
     async def watch(self, seconds: float) -> list[bytes]:
         """Watches the page for a while: every picture that differed, 640 x 360 JPEG, oldest first.
 
@@ -222,21 +235,19 @@ class Page:
         self._screencast.clear()
         for _ in range(20):
             try:
-                await asyncio.wait_for(self._cdp.send("Page.stopScreencast"), REPLY_TIMEOUT_S)
-                await asyncio.wait_for(self._cdp.send("Page.startScreencast", SCREENCAST), REPLY_TIMEOUT_S)
+                await self.devtools("Page.stopScreencast", {}, "beginning to show it")
+                await self.devtools("Page.startScreencast", SCREENCAST, "beginning to show it")
                 return
-            except PlaywrightError as error:
-                if "active page" not in str(error):
-                    raise PageGone(self._gone or first_line(str(error))) from error
-            except TimeoutError:
-                raise PageHung(REPLY_TIMEOUT_S, "beginning to show it") from None
+            except PageGone as error:
+                if self._gone or "active page" not in str(error):
+                    raise
             await asyncio.sleep(0.05)
         raise PageGone("it never became the active page")
 
     async def photograph(self) -> bytes:
         """The viewport as it stands now, a JPEG."""
         form = {"format": "jpeg", "quality": 70}
-        answer = await self._reply(self._cdp.send("Page.captureScreenshot", form), "taking a picture")
+        answer = await self.devtools("Page.captureScreenshot", form, "taking a picture")
         return base64.b64decode(answer["data"])
 
     async def state(self) -> PageState:
@@ -245,8 +256,8 @@ class Page:
         told = [await self._reply(_ask(main), "reading the page")]
         for frame in rest[:4]:
             with suppress(TimeoutError):  # a frame that does not answer is left out
-                told.append(await asyncio.wait_for(_ask(frame), 0.5))
-        return merged([each for each in told if each])
+                told.append(await asyncio.wait_for(_ask(frame), 5))
+        return replace(merged([each for each in told if each]), dialogs=tuple(self._dialogs))
 
     async def begin(self, action: Action) -> None:
         """Does what `action` says, and holds its keys, button or finger until `end`."""
@@ -260,13 +271,21 @@ class Page:
         """The value of a JavaScript expression in the page, awaited if it is a promise."""
         return await self._reply(self._page.evaluate(expression), while_doing)
 
+    async def devtools(self, method: str, asked: Mapping[str, Any], while_doing: str) -> dict[str, Any]:
+        """What Chromium's DevTools protocol answers to one call; of what stands in it, much is the page's to say."""
+        return await self._reply(self._cdp.send(method, dict(asked)), while_doing)
+
+    def on_devtools(self, event: str, heard: Callable[[dict[str, Any]], None]) -> None:
+        """Has `heard` called with each event of that name."""
+        self._cdp.on(event, lambda told: heard(told))
+
     async def clock(self, call: str, while_doing: str) -> Any:
         """What a method of the page's clock answers (clock/), such as `advance(60,1,100)`: of any shape and size.
 
         Asks the page's document without Playwright, which is quicker, and leaves nothing in it.
         """
         asked = {"expression": f"__vt({self._token!r}).{call}", "awaitPromise": True, "returnByValue": True}
-        told = await self._reply(self._cdp.send("Runtime.evaluate", asked), while_doing)
+        told = await self.devtools("Runtime.evaluate", asked, while_doing)
         if "exceptionDetails" in told:
             raise PageGone(f"its clock failed: {first_line(str(told['exceptionDetails'].get('exception')))}")
         return told["result"].get("value")
@@ -312,6 +331,7 @@ class Page:
 
     async def _on_dialog(self, dialog: Dialog) -> None:
         self._log.note("dialog", f"{dialog.type}: {first_lines(dialog.message)}")
+        self._dialogs.append(first_lines(dialog.message))
         await dialog.accept(NAME if dialog.type == "prompt" else None)
 
     def _on_download(self, name: str) -> None:
@@ -347,6 +367,11 @@ class Page:
         await self._cdp.send(
             "Fetch.continueWithAuth", {"requestId": event["requestId"], "authChallengeResponse": answer}
         )
+
+
+def _place(message: ConsoleMessage) -> str:
+    place = message.location
+    return f"{place['url']}:{place['lineNumber'] + 1}:{place['columnNumber'] + 1}" if place.get("url") else ""
 
 
 async def _ask(frame: Frame) -> dict[str, Any] | None:

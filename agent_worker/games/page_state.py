@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 REJECTION: Final = "Unhandled rejection: "
 """Begins the detail of a `pageerror` that a promise was rejected with, and that nobody has caught."""
@@ -19,8 +19,8 @@ class Incident:
 
     kind: str
     detail: str
-    stack: str = ""
-    """Of an error, where it has one; the place in a script where it has none."""
+    stack: str = field(default="", compare=False)
+    """Of an error: where it was thrown, at most 2000 characters; the place in a script where there is no stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,20 @@ class Loaded:
     status: int
     finished: bool
     seconds: float
+
+
+class Field(NamedTuple):
+    """Something to fill in or choose from, with the middle of where it stands in the main frame."""
+
+    kind: str
+    """`text`, `checkbox`, `radio`, `range`, …; `select`, `textarea`."""
+    name: str
+    """What it is called on the page: its label, placeholder, name or id."""
+    value: str
+    checked: bool
+    options: tuple[str, ...]
+    x: float
+    y: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,8 @@ class PageState:
         canvases: Left, top, width and height of the visible ones.
         buttons: Text and middle of each element that can be clicked.
         scroll: How far the page is scrolled.
+        fields: What can be filled in or chosen from.
+        dialogs: Texts of the dialogs that it has opened, oldest first.
     """
 
     frames: int = 0
@@ -52,6 +68,8 @@ class PageState:
     canvases: tuple[tuple[float, float, float, float], ...] = ()
     buttons: tuple[tuple[str, float, float], ...] = ()
     scroll: tuple[float, float] = (0.0, 0.0)
+    fields: tuple[Field, ...] = ()
+    dialogs: tuple[str, ...] = ()
 
     @property
     def hears_keys(self) -> bool:
@@ -126,6 +144,11 @@ def _names(told: Any) -> tuple[str, ...]:
     return tuple(sorted({str(name)[:80] for name in given}))
 
 
+def _field(told: list[Any]) -> Field:
+    kind, name, value, checked, options, x, y = told
+    return Field(kind, name, value, checked, tuple(options), x, y)
+
+
 def merged(reports: Sequence[dict[str, Any]]) -> PageState:
     """One state from the reports of the frames' probes, the main frame's first; empty when there is none."""
     if not reports:
@@ -139,4 +162,5 @@ def merged(reports: Sequence[dict[str, Any]]) -> PageState:
         canvases=tuple((box[0], box[1], box[2], box[3]) for each in reports for box in each["canvases"]),
         buttons=tuple((each["text"], each["x"], each["y"]) for each in main["buttons"]),
         scroll=(main["scroll"][0], main["scroll"][1]),
+        fields=tuple(map(_field, main["fields"])),
     )

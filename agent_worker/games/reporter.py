@@ -121,7 +121,12 @@ class Reporter:
             return
         if sighting.kind is not None:
             least = replace(least, kind=sighting.kind, title=STANDSTILLS[sighting.kind])
-        least = replace(least, detail=sighting.detail or least.detail, stack=sighting.stack or least.stack)
+        least = replace(
+            least,
+            until=max(1, sighting.frame),
+            detail=sighting.detail or least.detail,
+            stack=sighting.stack or least.stack,
+        )
         await self._tell(least, sighting.frame, shown)
 
     async def _minimal(self, candidate: Candidate, proof: Proof, until_s: float) -> Minimal | None:

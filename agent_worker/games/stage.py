@@ -6,19 +6,25 @@ of a second of the game's time, and takes as long as the machine needs for it.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
+from agent_worker.games import inspection
 from agent_worker.games.browser import Pages
-from agent_worker.games.errors import PageGone
+from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
+from agent_worker.games.inspection import Coverage
 from agent_worker.games.owned_time import owned_time
 from agent_worker.games.page import Page
 from agent_worker.games.page_state import Clock, Loaded, PageState, read_clock
 from agent_worker.games.trace import Happened, Sample, Trace
 
-LOAD_TIMEOUT_S: Final = 15.0
+LOAD_TIMEOUT_S: Final = 60.0
+"""For the document; long, since a busy machine is no fault of the game."""
 SLICE_MS: Final = 100
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
 _WORD: Final = 1 << 32
@@ -26,6 +32,13 @@ _WORD: Final = 1 << 32
 
 class Stage:
     """One game in owned time. Not for two tasks at once.
+
+    Args:
+        deadline: On the event loop's clock; no call waits for longer.
+        load_s: What loading may take.
+        touch: The game is played on a touch screen.
+        portrait: And on one that is held upright.
+        measure_code: Note what of its code runs, for `coverage`.
 
     Attributes:
         page: The page that is open now; None before the first.
@@ -39,10 +52,24 @@ class Stage:
         PageHung, PageGone, TimeUp: from every method that needs the page.
     """
 
-    def __init__(self, pages: Pages, job: GameJob, *, deadline: float) -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        job: GameJob,
+        *,
+        deadline: float,
+        load_s: float = LOAD_TIMEOUT_S,
+        touch: bool = False,
+        portrait: bool = False,
+        measure_code: bool = False,
+    ) -> None:
         self._pages = pages
         self._job = job
         self._deadline = deadline
+        self._load_s = load_s
+        self._phone = touch, portrait
+        self._measure_code = measure_code
+        self._covered = Coverage()
         self.page: Page | None = None
         self.loaded: Loaded | None = None
         self.frame = 0
@@ -52,10 +79,22 @@ class Stage:
     async def open(self) -> Page:
         """Opens the game afresh, without storage; its clock stands at frame 0."""
         token = secrets.token_hex(8)
-        page = await self._pages.fresh((owned_time(token, self._job.seed),), token=token)
+        if self._measure_code and self.page is not None and self.frame:
+            with suppress(PageGone, PageHung):
+                await self.coverage()
+        script, (touch, portrait) = owned_time(token, self._job.seed), self._phone
+        page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
+        if self._measure_code:
+            await inspection.start_coverage(page)
         page.deadline = self._deadline
         self.page, self.frame, self.done = page, 0, Inputs()
-        self.loaded = await page.open(self._job.game_url, LOAD_TIMEOUT_S)
+        left_s = self._deadline - asyncio.get_running_loop().time()
+        try:
+            self.loaded = await page.open(self._job.game_url, max(0.0, min(self._load_s, left_s)), watched=False)
+        except LoadFailed as failed:
+            if failed.code == "load_timeout" and left_s < self._load_s:
+                raise TimeUp("the run's time ended while opening the game") from failed
+            raise
         self.opened += 1
         return page
 
@@ -91,14 +130,30 @@ class Stage:
         assert self.page is not None
         return await self.page.photograph()
 
-    async def uncontrolled(self) -> tuple[str, ...]:
-        """What the page has used since its load that does not follow its time, such as `Worker`: sorted names."""
-        return (await self.about()).uncontrolled
-
-    async def about(self) -> Clock:
-        """What the page's clock tells now."""
+    async def clock(self) -> Clock:
+        """What the page's clock tells: what it waits for, what it used, and what the game tells of itself."""
         assert self.page is not None
         return read_clock(await self.page.clock("about()", "reading the clock"))
+
+    async def sources(self) -> Mapping[str, str]:
+        """The texts of the game's scripts, by address."""
+        assert self.page is not None
+        return await inspection.sources(self.page)
+
+    async def coverage(self) -> Coverage:
+        """What of the game's code has run, over all openings so far. Needs `measure_code`."""
+        if self.page is not None:
+            self._covered = self._covered.joined(await inspection.coverage(self.page))
+        return self._covered
+
+    async def heap(self) -> int:
+        """Bytes of JavaScript's memory in use, after a collection of garbage."""
+        assert self.page is not None
+        return await inspection.heap(self.page)
+
+    async def uncontrolled(self) -> tuple[str, ...]:
+        """What the page has used since its load that does not follow its time, such as `Worker`: sorted names."""
+        return (await self.clock()).uncontrolled
 
     async def _advance(self, to: int, watch_from: int | None, samples: list[Sample], happened: list[Happened]) -> None:
         assert self.page is not None

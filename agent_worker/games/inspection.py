@@ -1,0 +1,117 @@
+"""What the developer tools know of a page: its scripts, the code that has run, and its memory.
+
+Everything here is measured by the browser, not told by the page; texts and addresses are the page's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from agent_worker.games.page import Page
+
+MAX_SCRIPTS: Final = 60
+MAX_SCRIPT_CHARS: Final = 4_000_000
+"""Of one script; the engines of today have 1 to 2 million. A longer one is cut."""
+
+
+class Code(NamedTuple):
+    """One function of a script: the address of the script, which one of that address, and where it begins."""
+
+    url: str
+    nth: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What of the page's own code has run, over all openings of a stage."""
+
+    used: int = 0
+    """Characters in functions that have run, without those inside of them that have not."""
+    total: int = 0
+    """Characters of the page's scripts that have been compiled."""
+    functions: frozenset[Code] = frozenset()
+    """Those that have run."""
+
+    def joined(self, other: Coverage) -> Coverage:
+        """Both together, for two openings of the same page: what counts is the opening in which more ran."""
+        return Coverage(max(self.used, other.used), max(self.total, other.total), self.functions | other.functions)
+
+
+async def start_coverage(page: Page) -> None:
+    """Has Chromium note, for each function, whether it runs. Before the page opens; it costs no speed to speak of."""
+    await page.devtools("Profiler.enable", {}, "measuring its code")
+    asked = {"callCount": True, "detailed": False, "allowTriggeredUpdates": False}
+    await page.devtools("Profiler.startPreciseCoverage", asked, "measuring its code")
+
+
+async def coverage(page: Page) -> Coverage:
+    """The code that has run since the last call, or since `start_coverage`."""
+    told = await page.devtools("Profiler.takePreciseCoverage", {}, "measuring its code")
+    used = total = 0
+    ran: set[Code] = set()
+    seen: dict[str, int] = {}
+    for script in told["result"]:
+        url = str(script["url"])
+        if not url.startswith(("http:", "https:", "blob:", "data:")):
+            continue  # the agent's own, and what is evaluated without an address
+        nth = seen[url] = seen.get(url, -1) + 1
+        spans = [(each["ranges"][0], each["ranges"][0]["count"] > 0) for each in script["functions"]]
+        ran |= {Code(url, nth, int(span["startOffset"])) for span, runs in spans if runs}
+        more_used, more = _covered(spans)
+        used, total = used + more_used, total + more
+    return Coverage(used, total, frozenset(ran))
+
+
+def _covered(spans: list[tuple[dict[str, Any], bool]]) -> tuple[int, int]:
+    """Characters in functions that ran, and in all; functions lie inside each other."""
+    edges = sorted(
+        edge
+        for span, ran in spans
+        for edge in (
+            (int(span["startOffset"]), 1, -int(span["endOffset"]), ran),
+            (int(span["endOffset"]), 0, -int(span["startOffset"]), ran),
+        )
+    )
+    used, at = 0, 0
+    around: list[bool] = []
+    for offset, begins, _, ran in edges:
+        if around and around[-1]:
+            used += offset - at
+        at = offset
+        if begins:
+            around.append(ran)
+        else:
+            around.pop()
+    return used, max((int(span["endOffset"]) for span, _ in spans), default=0)
+
+
+async def sources(page: Page) -> Mapping[str, str]:
+    """The texts of the page's scripts, by address; several of one address, as those of the document, stand together."""
+    parsed: list[tuple[str, str]] = []
+
+    def heard(told: dict[str, Any]) -> None:
+        if str(told["url"]).startswith(("http:", "https:", "blob:", "data:")):
+            parsed.append((str(told["scriptId"]), str(told["url"])))
+
+    page.on_devtools("Debugger.scriptParsed", heard)
+    await page.devtools("Debugger.enable", {"maxScriptsCacheSize": 1}, "reading its scripts")
+    texts: dict[str, str] = {}
+    try:
+        for script, url in parsed[:MAX_SCRIPTS]:
+            told = await page.devtools("Debugger.getScriptSource", {"scriptId": script}, "reading its scripts")
+            texts[url] = (texts.get(url, "") + str(told["scriptSource"]) + "\n")[:MAX_SCRIPT_CHARS]
+    finally:
+        await page.devtools("Debugger.disable", {}, "reading its scripts")
+    return texts
+
+
+async def heap(page: Page) -> int:
+    """Bytes of JavaScript's memory that are in use, right after a collection of garbage."""
+    await page.devtools("HeapProfiler.collectGarbage", {}, "measuring its memory")
+    await asyncio.sleep(0)
+    told = await page.devtools("Runtime.getHeapUsage", {}, "measuring its memory")
+    return int(told["usedSize"])
