@@ -41,16 +41,18 @@ class Reporter:
         stage: The game; where it stands afterwards is not said.
         run: Gets an event for each finding, with its pictures as the event's moment.
         seed: That of the run, which belongs to the inputs.
+        times: How often each is shown before it is told.
 
     Attributes:
         findings: Those that were told, in order.
         seen_once: What did not show again, or for which no time was left.
     """
 
-    def __init__(self, stage: Stage, run: RunHandle, seed: int) -> None:
+    def __init__(self, stage: Stage, run: RunHandle, seed: int, *, times: int = TIMES) -> None:
         self._stage = stage
         self._run = run
         self._seed = seed
+        self._times = times
         self._clock = asyncio.get_running_loop().time
         self._told: set[tuple[str, str]] = set()
         self._failed: Counter[tuple[str, str]] = Counter()
@@ -119,7 +121,7 @@ class Reporter:
         if sighting is None and minimal.inputs != candidate.inputs:  # what tells shorter inputs apart was too quick
             least = candidate
             shown, sighting = await self._again(least, proof, until_s)
-        if sighting is None or shown < (TIMES, TIMES):
+        if sighting is None:
             await self._once(least, (shown[0] + 1, shown[1] + 1))
             return
         if self._explained(proof.errors()):
@@ -153,17 +155,17 @@ class Reporter:
     async def _again(
         self, candidate: Candidate, proof: Proof, until_s: float
     ) -> tuple[tuple[int, int], Sighting | None]:
-        """Plays it `TIMES` times, as long as it shows; how often it did, of how many, and what was seen last."""
-        last: Sighting | None = None
-        for time in range(TIMES):
+        """Plays it `times` times, as long as it shows: how often it did, of how many, and what was seen first."""
+        first: Sighting | None = None
+        for time in range(self._times):
             if self._clock() + self._play_s > until_s:
                 return (time, time), None
             play = proof.quick if time else proof.full
             sighting = await self._timed(play, candidate.inputs, candidate.until)
             if sighting is None:
                 return (time, time + 1), None
-            last = sighting
-        return (TIMES, TIMES), last
+            first = first or sighting
+        return (self._times, self._times), first
 
     async def _timed(self, play: Play, inputs: Inputs, until: int) -> Sighting | None:
         began_s = self._clock()
