@@ -103,15 +103,11 @@ class Reporter:
             sure = seen[0] == seen[1] and (seen[1] >= 2 or candidate.real)
             await (self._tell(candidate, candidate.until, seen) if sure else self._once(candidate, seen))
             return
-        if proof.narrow is not None and candidate.inputs.steps:
-            began = await proof.narrow(candidate.inputs, candidate.until)
-            if began is None or self._explained(proof.errors()):
-                if began is None:
-                    await self._once(candidate, (1, 2))
-                else:
-                    self._told.add(candidate.key)
+        if proof.narrow is not None:
+            narrowed = await self._narrowed(candidate, proof)
+            if narrowed is None:
                 return
-            candidate = replace(candidate, inputs=began)
+            candidate = narrowed
         minimal = await self._minimal(candidate, proof, shorter_until_s)
         if minimal is None:
             await self._once(candidate, (1, 2))
@@ -136,6 +132,19 @@ class Reporter:
             stack=sighting.stack or least.stack,
         )
         await self._tell(least, sighting.frame, shown)
+
+    async def _narrowed(self, candidate: Candidate, proof: Proof) -> Candidate | None:
+        """The candidate with the inputs up to its cause; None: it has not shown again, or a finding explains it."""
+        assert proof.narrow is not None
+        began = await proof.narrow(candidate.inputs, candidate.until)
+        if began is not None and self._explained(proof.errors()):
+            self._told.add(candidate.key)
+            return None
+        # Whether it is a fault at all is asked before any time goes into shorter inputs.
+        if began is None or await self._timed(proof.full, began, candidate.until) is None:
+            await self._once(candidate, (1, 2))
+            return None
+        return replace(candidate, inputs=began)
 
     async def _minimal(self, candidate: Candidate, proof: Proof, until_s: float) -> Minimal | None:
         async def frame_of(inputs: Inputs, until: int) -> int | None:
