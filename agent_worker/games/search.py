@@ -24,6 +24,7 @@ from agent_worker.games.episodes import (
     STILL,
     STOPPED,
     STUCK,
+    Code,
     Control,
     Episode,
     Explored,
@@ -33,6 +34,7 @@ from agent_worker.games.episodes import (
 )
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
+from agent_worker.games.inspection import Coverage
 from agent_worker.games.look import Look, ended_by, look
 from agent_worker.games.rounds import end_of_round
 from agent_worker.games.seat import Choice, Done, Option, Policy, Seeded, View
@@ -142,6 +144,7 @@ class _Search:
         self.over_at_start: frozenset[str] = frozenset()
         self.restart: Action | None = None
         self.pace = Pace()
+        self.code = Coverage()
         self.returns = self.lasted = self.tried = 0
         self.moved = self.looped = False
         self.played = stage.played
@@ -150,9 +153,17 @@ class _Search:
     def found(self) -> Explored:
         """What came of it so far."""
         best, frames = self.scores.best, self.stage.played - self.played
-        overs = tuple(self.overs)
+        code = Code(self.code.used, self.code.total) if self.code.known else None
         return Explored(
-            tuple(self.episodes), len(self.archive), frames, self.returns, best, overs, self.restart, None, self.lasted
+            episodes=tuple(self.episodes),
+            cells=len(self.archive),
+            frames=frames,
+            returns=self.returns,
+            best=best,
+            overs=tuple(self.overs),
+            restart=self.restart,
+            code=code,
+            lasted=self.lasted,
         )
 
     # -- episodes -----------------------------------------------------------------------------------------
@@ -162,7 +173,24 @@ class _Search:
         await self._guarded(self._left_alone())
         while not self._late() and (most is None or len(self.episodes) < most):
             await self._guarded(self._explored())
+            await self._code_reached()
             await self._tell()
+
+    async def _code_reached(self) -> None:
+        """Asks which of the game's functions have run. An episode in which one ran for the first time has paid."""
+        if not self.stage.measures_code:
+            return
+        with suppress(PageHung, PageGone):
+            before, self.code = self.code, await self.stage.coverage()
+            if before.functions and self.code.functions - before.functions:
+                self._paid()
+
+    def _paid(self) -> None:
+        """The last episode has led to what was not reached before: more of this."""
+        if self.going is not None:
+            self.going.better, self.going.barren = True, 0
+        if self.entry is not None:
+            self.entry.fruitless = 0
 
     def _late(self) -> bool:
         return self.clock() >= self.until_s
