@@ -17,12 +17,10 @@ from agent_worker.games import goals
 from agent_worker.games.actions import ARROWS, SPACE, Action, click
 from agent_worker.games.cells import Archive, Entry, changed
 from agent_worker.games.episodes import (
-    BLANK,
     OVER,
     RESTARTED,
     SCORE,
     STILL,
-    STOPPED,
     STUCK,
     Code,
     Control,
@@ -39,7 +37,7 @@ from agent_worker.games.look import Look, ended_by, look
 from agent_worker.games.rounds import end_of_round
 from agent_worker.games.seat import Choice, Done, Option, Policy, Seeded, View
 from agent_worker.games.stage import Stage
-from agent_worker.games.underway import TAP, Line, Pace, Tally, Under
+from agent_worker.games.underway import TAP, Line, Pace, Tally, Under, Watch
 
 EPISODE: Final = 5 * FRAMES_PER_S
 """Frames of an episode."""
@@ -146,7 +144,7 @@ class _Search:
         self.pace = Pace()
         self.code = Coverage()
         self.returns = self.lasted = self.tried = 0
-        self.moved = self.looped = False
+        self.watch = Watch()
         self.played = stage.played
         self.line = Line(self.clock())
 
@@ -349,25 +347,12 @@ class _Search:
             return
         if score is not None and score != self.scores.counts(before.numbers):
             under.note(SCORE, str(score))
-        self._watch(under, before, now)
-
-    def _watch(self, under: Under, before: Look, now: Look) -> None:
-        """Notes what may be a fault, for the detectors to try."""
-        same = before.raster == now.raster and before.state.words == now.state.words
-        self.moved = self.moved or not same
-        under.still = under.still + 1 if same else 0
-        calls = now.state.frames - before.state.frames
-        apart = now.frame - before.frame
-        self.looped = self.looped or calls >= apart > 4
-        if self.looped and calls == 0 and apart > 4:
-            under.note(STOPPED)
-        if now.blank and not before.blank:
-            under.note(BLANK)
+        self.watch.compare(under, before, now)
 
     async def _consider(self, under: Under, now: Look) -> None:
         """Brings the game back if the round has ended, or if it stands still whatever is done."""
         over = now.over - self.over_at_start
-        still = self.moved and under.still >= _MANY_STILL
+        still = self.watch.moved and under.still >= _MANY_STILL
         if not over and not still:
             return
         under.note(OVER if over else STILL, ", ".join(sorted(over)))
