@@ -38,7 +38,7 @@ class Stage:
         load_s: What loading may take.
         touch: The game is played on a touch screen.
         portrait: And on one that is held upright.
-        measure_code: Note what of its code runs, for `coverage`.
+        measure_code: Note what of its code runs, for `coverage`; see the attribute.
 
     Attributes:
         page: The page that is open now; None before the first.
@@ -48,6 +48,7 @@ class Stage:
         done: What was done to it since its load.
         opened: How often the game was opened.
         played: Frames that were played, over all openings.
+        measure_code: Whether pages that are opened from now on are measured. It makes the comparing of frames slow.
 
     Raises:
         LoadFailed: from what opens the game.
@@ -70,7 +71,7 @@ class Stage:
         self._deadline = deadline
         self._load_s = load_s
         self._phone = touch, portrait
-        self._measure_code = measure_code
+        self.measure_code = measure_code
         self._covered = Coverage()
         self.page: Page | None = None
         self.loaded: Loaded | None = None
@@ -84,12 +85,12 @@ class Stage:
     async def open(self) -> Page:
         """Opens the game afresh, without storage; its clock stands at frame 0."""
         token = secrets.token_hex(8)
-        if self._measure_code and self.page is not None and self.frame:
+        if self.measure_code and self.page is not None and self.frame:
             with suppress(PageGone, PageHung):
                 await self.coverage()
         script, (touch, portrait) = owned_time(token, self._job.seed), self._phone
         page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
-        if self._measure_code:
+        if self.measure_code:
             await inspection.start_coverage(page)
         page.deadline = self._deadline
         self.documents, self._born = 0, 0.0
