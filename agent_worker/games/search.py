@@ -176,7 +176,7 @@ class _Search:
 
     async def _code_reached(self) -> None:
         """Asks which of the game's functions have run. An episode in which one ran for the first time has paid."""
-        if not self.stage.measures_code:
+        if not self.stage.measure_code:
             return
         with suppress(PageHung, PageGone):
             before, self.code = self.code, await self.stage.coverage()

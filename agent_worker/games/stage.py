@@ -147,11 +147,6 @@ class Stage:
         assert self.page is not None
         return await inspection.sources(self.page)
 
-    @property
-    def measures_code(self) -> bool:
-        """Whether `coverage` tells anything."""
-        return self._measure_code
-
     async def coverage(self) -> Coverage:
         """What of the game's code has run, over all openings so far. Needs `measure_code`."""
         if self.page is not None:
