@@ -99,13 +99,13 @@ async def explore(
     Raises:
         LoadFailed, PageGone: The game could not be opened again.
     """
-    search = _Search(stage, controls, situations, random.Random(seed), told, policy, until_s, frames)
+    search = Search(stage, controls, situations, random.Random(seed), told, policy, until_s, frames)
     with suppress(TimeUp):
         await search.play(most)
     return search.found()
 
 
-class _Search:
+class Search:
     """One search in progress."""
 
     def __init__(
