@@ -25,7 +25,7 @@ from agent_worker.games.trace import Happened, Sample, Trace
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
-SLICE_MS: Final = 100
+SLICE_MS: Final = 400
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
 _WORD: Final = 1 << 32
 

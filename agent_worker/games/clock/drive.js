@@ -117,6 +117,7 @@ function createDrive(core, realm, token) {
         if (own.realNow() - began > budget) break;
       }
     }
+    await hop();
     return [core.frame - from, samples, born];
   };
 
