@@ -200,6 +200,18 @@ def moves(state: PageState, viewport: tuple[int, int]) -> list[Action]:
     ]
 
 
+def rarer_gestures(state: PageState, viewport: tuple[int, int]) -> list[Action]:
+    """What few games mean, in the middle of the game."""
+    left, top, width, height = box_of(state, viewport)
+    x, y = left + width / 2, top + height / 2
+    return [Action("wheel", "wheel", x=x, y=y, to_x=x, to_y=y + 0.3), Action("right click", "rightclick", x=x, y=y)]
+
+
 def box_of(state: PageState, viewport: tuple[int, int]) -> Box:
     """The game's place in parts of the viewport: its largest canvas, or all of it."""
     return largest(state.canvases, viewport)
+
+
+def typed(letter: str) -> Action:
+    """A letter as it is typed into a field."""
+    return Action(f"type {letter}", "keys", (letter,))

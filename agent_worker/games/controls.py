@@ -9,16 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from agent_worker.games import candidates
+from agent_worker.games import candidates, pictures
 from agent_worker.games.actions import Action
 from agent_worker.games.chromium import VIEWPORT
-from agent_worker.games.discovery import doing, percent
-from agent_worker.games.experiments import GAP, HOLD, LONG, TAP, WATCH, Broken, Determinism, Effect, Lab, Moment, Spent
+from agent_worker.games.experiments import BRIEF, GAP, LONG, TAP, WATCH, Broken, Determinism, Effect, Lab, Moment, Spent
+from agent_worker.games.inputs import Step
 from agent_worker.games.promised import Promise
 from agent_worker.games.stage import Stage
 from agent_worker.games.starting import Situations, Tell
+from agent_worker.games.trials import Trials
+from agent_worker.games.wording import doing, percent
+
+ANY_KEY: Final = "any key"
+"""The control's name where every key does the same."""
+STEERING: Final = ("ArrowRight", "ArrowLeft", "D", "A", "ArrowUp", "W")
+"""Controls that are held while others are tried."""
+MAX_ALONE: Final = 14
+"""Likely keys that get a run each."""
+MAX_BUTTONS: Final = 8
+"""Buttons of a page that are tried: more of them are a shop, not a game's controls."""
+MAX_SUSPECTS: Final = 5
+"""How many of the gestures that had begun before a run changed are tried alone: effects may be delayed."""
+MAX_GROUP: Final = 900
+"""Frames of one run in which many keys are tried."""
 
 
 @dataclass(slots=True)
@@ -122,79 +138,146 @@ class _Search:
         self.lab: Lab = situations.lab
         self.at = situations
         self.told = told
+        self.trials = Trials(self.lab)
         self.controls = Controls(broken=self.lab.broken, determinism=self.lab.determinism)
         self.promises = {promise.key: promise for promise in situations.promises}
         known = candidates.known_keys(situations.sources)
         self.likely, self.others = candidates.keys(tuple(self.promises), known)
-        self.title = ""
+        self.said = ""
+        self.done: set[tuple[Moment, Action]] = set()
+        """Where each gesture was tried; a moment stands for its situation as well."""
 
     async def everything(self) -> None:
         """All situations, the most telling first."""
-        for moment in self.at.moments:
-            state = self.at.states[moment]
-            await self.alone(moment, [each for each in self.likely if each.name not in self.controls.found])
-            pointer = [*candidates.moves(state, VIEWPORT)[:1], *candidates.clicks(state, VIEWPORT)[:1]]
-            await self.alone(moment, [*pointer, *candidates.buttons(state, VIEWPORT)])
-            await self.in_groups(moment, [each for each in self.others if each.name not in self.controls.found])
+        for number, moment in enumerate(self.at.moments):
+            if (await self.lab.baseline(moment)).agreed is False:
+                continue
+            if not number:
+                await self.alone(moment, self.first())
+            await self.buttons(moment)
+            await self.in_groups(moment)
+            await self.pointer(moment)
+        await self.together()
         await self.dead()
+
+    def first(self) -> list[Action]:
+        """The keys that are worth a run each where the game is played."""
+        elsewhere = {key for key, promise in self.promises.items() if promise.when in ("over", "title")}
+        return [each for each in self.likely if each.name not in elsewhere][:MAX_ALONE]
+
+    def left(self, actions: Iterable[Action], moment: Moment) -> list[Action]:
+        """Those of which it is not known yet whether they do something in the situation of `moment`."""
+        known = {each.name for each in self.controls.found.values() if moment.name in each.situations}
+        return [each for each in actions if each.name not in known and (moment, each) not in self.done]
 
     async def alone(self, moment: Moment, actions: Iterable[Action]) -> None:
         """Each in a run of its own."""
-        for action in actions:
-            if action.name in self.controls.found:
+        for action in self.left(actions, moment):
+            known = self.controls.found.get(action.name)
+            if known and moment.name in known.situations:
                 continue
             await self.say(action)
-            self.tried(action, moment)
-            effect = await self.lab.effect(moment, action)
-            if effect is not None and (effect.seen or "sound" in effect.ways):
-                await self.confirm(action, effect)
+            self.note(action, moment)
+            self.done.add((moment, action))
+            effect = await self.trials.effect(moment, action)
+            if effect is not None and known is None:
+                name = ANY_KEY if action == candidates.NO_KEY else action.name
+                await self.confirm(replace(action, name=name), effect)
+            elif effect is not None and known is not None:
+                known.situations.append(moment.name)
+                known.shown, known.tried = known.shown + 1, known.tried + 1
 
-    async def in_groups(self, moment: Moment, actions: Sequence[Action]) -> None:
-        """Many in one run, as long as they do nothing."""
-        left = list(actions)
-        size = max(1, (min(moment.calm, 420) - WATCH) // (HOLD + GAP))
-        while left:
-            group = left[:size]
-            await self.say(group[0])
+    async def buttons(self, moment: Moment) -> None:
+        """What the page offers there for clicking and has not offered before."""
+        offered = candidates.buttons(self.at.states[moment], VIEWPORT)
+        await self.alone(moment, [each for each in offered if each.name not in self.controls.tried][:MAX_BUTTONS])
+
+    async def in_groups(self, moment: Moment) -> None:
+        """All gestures in one run, as long as they do nothing; then without the one that did."""
+        state = self.at.states[moment]
+        pointer = [*candidates.moves(state, VIEWPORT), *candidates.clicks(state, VIEWPORT)]
+        pointer += [*candidates.strokes(state, VIEWPORT), *candidates.rarer_gestures(state, VIEWPORT)]
+        every = [candidates.NO_KEY, *self.likely, *pointer, *self.others]
+        size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
+        await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
+        skipped: set[Action] = set()
+        while group := [each for each in self.left(every, moment) if each not in skipped][:size]:
+            await self.say(group[min(1, len(group) - 1)])
             found = await self.lab.first_alive(moment, group)
             for action in group[: found.dead]:
-                self.tried(action, moment)
+                self.note(action, moment)
+                self.done.add((moment, action))
             if found.alive is None:
                 if not found.dead:
                     return
-                left = left[found.dead :]
                 continue
-            suspects = group[max(0, found.alive - 3) : found.alive + 1][::-1]
-            culprit = suspects[0]
-            for each in suspects:
-                if await self._is_alive(moment, each):
-                    culprit = each
-                    break
-            self.tried(culprit, moment)
-            left = [each for each in left[found.dead :] if each != culprit]
+            suspects = group[max(0, found.alive - MAX_SUSPECTS + 1) : found.alive + 1][::-1]
+            culprit = await self._culprit(moment, suspects)
+            if culprit is None:
+                await self.lab.baseline(moment, runs=2)
+            skipped.add(culprit or suspects[0])
+            if culprit and culprit.keys == candidates.NO_KEY.keys:
+                skipped |= {each for each in every if each.kind == "keys"}
+            if culprit and culprit.kind != "keys":  # what moves the pointer as well is tried alone
+                skipped |= {each for each in every if each.kind != "keys"}
 
-    async def _is_alive(self, moment: Moment, action: Action) -> bool:
-        await self.alone(moment, [action])
-        return action.name in self.controls.found
+    async def pointer(self, moment: Moment) -> None:
+        """Gestures of the pointer, each alone, where one of them does something."""
+        state = self.at.states[moment]
+        clicks, strokes = candidates.clicks(state, VIEWPORT), candidates.strokes(state, VIEWPORT)
+        if not any(self.lab.acted(moment, each) for each in (*candidates.moves(state, VIEWPORT), *clicks, *strokes)):
+            return
+        await self.alone(moment, clicks[:3])
+        await self.alone(moment, [strokes[0], strokes[2]])
+        if any(each.name in self.controls.found for each in strokes):
+            await self.alone(moment, [strokes[1], strokes[3]])
+        await self.alone(moment, candidates.rarer_gestures(state, VIEWPORT))
+
+    async def _culprit(self, moment: Moment, suspects: Sequence[Action]) -> Action | None:
+        """The one of `suspects`, the last pressed first, that does something alone."""
+        for action in suspects:
+            await self.alone(moment, [action])
+            if action.name in self.controls.found or self.lab.acted(moment, action):
+                return action
+        return None
 
     async def confirm(self, action: Action, effect: Effect) -> None:
-        """Does it again: at another moment of the same kind, else at the same one."""
+        """Does it again, at another moment of the same situation or else at the same one, and tells it."""
         control = Control(action.name, action, effect.step.hold, effect, promised=action.name in self.promises)
         control.situations.append(effect.moment.name)
+        gesture, hold = effect.step.action, effect.step.hold
         others = [each for each in self.at.moments if each.name == effect.moment.name and each != effect.moment]
-        again = await self.lab.effect(others[0], action) if others else None
-        if again is None:
-            again = await self.lab.effect(effect.moment, action)
-            if again is None or again.print[0] != effect.print[0]:
-                return
+        again = await self.lab.effect(others[0], gesture, hold, closely=False) if others else None
+        if again is None or not again.ways & effect.ways:
+            again = await self.lab.effect(effect.moment, gesture, hold, closely=False, afresh=True)
+        if again is None or not again.ways & effect.ways:
+            return
         control.shown = control.tried = 2
         control.effect = max(effect, again, key=lambda each: each.change)
         self.controls.found[control.name] = control
-        await self.told.progress(
-            line(control), control=control.name, seen=[control.shown, control.tried], situations=control.situations
-        )
+        await self.told.evidence(line(control), evidence(control.effect), **told_data(control))
 
-    def tried(self, action: Action, moment: Moment) -> None:
+    async def together(self) -> None:
+        """Keys that did nothing alone, while a control is held."""
+        held = next((each for each in self.controls.found.values() if each.name in STEERING), None)
+        if held is None or "playing" not in held.situations:
+            return
+        moment = self.at.playing[0]
+        holding = Moment(moment.name, moment.inputs.then(Step(moment.frame, held.action, 400)), moment.frame + 4)
+        known = self.controls.found
+        left = [each for each in map(candidates.action_of, candidates.MODIFIERS) if each.name not in known]
+        found = await self.lab.first_alive(holding, left)
+        if found.alive is None:
+            return
+        for modifier in left[max(0, found.alive - 2) : found.alive + 1][::-1]:
+            effect = await self.trials.effect(holding, modifier)
+            if effect is not None:
+                both = replace(modifier, name=f"{modifier.name}+{held.name}", keys=(*modifier.keys, *held.action.keys))
+                await self.confirm(both, effect)
+                return
+
+    def note(self, action: Action, moment: Moment) -> None:
+        """It was tried there."""
         names = self.controls.tried.setdefault(action.name, [])
         if moment.name not in names:
             names.append(moment.name)
@@ -202,32 +285,56 @@ class _Search:
     async def say(self, action: Action) -> None:
         """A line for each kind of gesture."""
         title = title_of(action)
-        if title != self.title:
-            self.title = title
+        if title != self.said:
+            self.said = title
             await self.told.action(f"Testing {title}")
 
     async def dead(self) -> None:
         """Presses each promised key that has done nothing so far, shortly and for long, wherever it should work."""
         for promise in self.promises.values():
-            if promise.key in self.controls.found or promise.when in ("sometimes", "unseen") or promise.group:
+            if promise.key in self.controls.found or not self._must_act(promise):
                 continue
             action = candidates.action_of(promise.key)
-            tries = [(moment, hold) for moment in self.at.moments for hold in (TAP, HOLD, LONG)]
+            tries = [(moment, LONG) for moment in self.at.moments] + [(self.at.moments[0], TAP)]
+            acted = False
             for moment, hold in tries:
-                effect = await self.lab.effect(moment, action, hold)
+                effect = await self.trials.effect(moment, action, hold)
                 if effect is not None:
                     await self.confirm(action, effect)
+                acted |= self.lab.acted(moment, action, hold)
+                if acted:
                     break
-            else:
-                others = tuple(self.controls.found)
-                if others and self.at.playing:
-                    self.controls.dead.append(Dead(promise, tuple(tries), others))
+            others = tuple(each.name for each in self.controls.found.values() if "playing" in each.situations)
+            if not acted and others:
+                self.controls.dead.append(Dead(promise, tuple(tries), others))
+
+    def _must_act(self, promise: Promise) -> bool:
+        """Whether the situations that were met are enough to say that a promised key does nothing."""
+        if promise.when in ("sometimes", "unseen") or not self.at.playing:
+            return False
+        if promise.when == "over" and self.at.over is None:
+            return False
+        if not promise.group:
+            return True
+        alive = [each for each in promise.group if each in self.controls.found]
+        opposite = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}.get(promise.key)
+        return not alive or opposite in alive
 
     def result(self) -> Controls:
         """What was found, and what was not tried."""
         every = [each.name for each in (*self.likely, *self.others)]
         self.controls.untried = [name for name in every if name not in self.controls.tried]
         return self.controls
+
+
+def evidence(effect: Effect) -> bytes | None:
+    """The pictures without and with a gesture, side by side; None where nothing could be seen."""
+    return pictures.side_by_side(effect.before, effect.after) if effect.before and effect.after else None
+
+
+def told_data(control: Control) -> dict[str, object]:
+    """`data` of the event that tells a control."""
+    return control.as_json() | {"firstFrame": control.effect.first}
 
 
 def title_of(action: Action) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from agent_worker.games import pictures
@@ -25,7 +26,9 @@ HOLD: Final = 14
 """Frames of a press that is tried first. Games that move in steps look at a held key every 8 to 12 frames."""
 LONG: Final = 40
 """Frames of a press for what only a long one does."""
-GAP: Final = 3
+BRIEF: Final = 10
+"""Frames of a press where many are tried in one branch; what is found so is tried again with `HOLD`."""
+GAP: Final = 2
 """Frames between two presses in one branch."""
 WATCH: Final = 72
 """Frames for which a gesture is watched after its end before it counts as dead: effects may be delayed."""
@@ -48,10 +51,10 @@ class Moment:
         calm: For how many frames after it the situation lasts when nothing is done.
     """
 
-    name: str
+    name: str = field(compare=False)
     inputs: Inputs = field(default_factory=Inputs)
     frame: int = 0
-    calm: int = 400
+    calm: int = field(default=900, compare=False)
 
     def with_steps(self, *steps: Step) -> Moment:
         """The same moment, with more done before it."""
@@ -67,12 +70,16 @@ class Baseline:
         until: The last frame of it.
         pictures: JPEGs, by their frame.
         agreed: Whether a second run had the same samples; None where none was made.
+        shorter: The one that this one continues, if that has agreed.
+        final: No longer one is made: two runs would differ.
     """
 
     trace: Trace
     until: int
     pictures: dict[int, bytes]
     agreed: bool | None = None
+    shorter: Baseline | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class Effect:
         moment: Where it was done.
         step: The gesture; it begins at the moment's frame.
         first: The first frame at which the two runs differed.
-        ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was stored and played).
+        ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was played), `stored`.
         change: Part of the picture that differed, 0 to 1, where it differed most of the frames that were looked at.
         frame: That frame.
         before, after: JPEGs of that frame without and with the gesture; empty where nothing could be seen.
@@ -109,6 +116,11 @@ class Effect:
     def inputs(self) -> Inputs:
         """What shows it, since the load."""
         return self.moment.inputs.then(self.step)
+
+    def same(self, other: Effect) -> bool:
+        """Whether two gestures at one moment did the same, frame by frame, as far as both were watched."""
+        pairs = zip(self.print, other.print, strict=False)
+        return self.first == other.first and all(mine == theirs for mine, theirs in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +178,7 @@ class Lab:
         self.broken: list[Broken] = []
         self._last_frame = stage.played + most_frames
         self._baselines: dict[Moment, Baseline] = {}
+        self._effects: dict[tuple[Moment, Step], Effect | None] = {}
         self._branch_s = 0.5  # a guess, before the first
         self._began_s = asyncio.get_running_loop().time()
 
@@ -196,25 +209,34 @@ class Lab:
         self.branches += 1
 
     async def baseline(self, moment: Moment, frames: int = HOLD + WATCH, *, runs: int = 2) -> Baseline:
-        """The run without input for at least `frames` after `moment`; made once, kept for later.
+        """The run without input for at least `frames` after `moment`, as far as it can be trusted; kept for later.
 
         Args:
-            runs: 1 leaves out the second run, for a moment that differs little from one that has agreed.
+            runs: 1 leaves out the second run, which tells whether the first can be trusted.
         """
         known = self._baselines.get(moment)
-        if known and (known.agreed is False or known.until >= moment.frame + frames):
-            return known
-        made = await self._without(moment, frames, looks=True)
-        if runs > 1:
-            again = await self._without(moment, frames, looks=False)
-            made.agreed = again.trace.samples == made.trace.samples
-            if known is None:
-                self.determinism.moments += 1
-                self.determinism.agreed += made.agreed
-            elif known.agreed and not made.agreed:  # it held for a shorter stretch only
-                return known
-        self._baselines[moment] = made
-        return made
+        if known and known.agreed is None and known.shorter and known.shorter.until >= moment.frame + frames:
+            return known.shorter
+        if known is None or (known.until < moment.frame + frames and not known.final):
+            longer = await self._without(moment, frames, looks=True)
+            longer.shorter = known if known and known.agreed else None
+            known = self._baselines[moment] = longer
+        if runs > 1 and known.agreed is None:
+            known = self._baselines[moment] = await self._agreement(moment, known)
+        return known
+
+    async def _agreement(self, moment: Moment, base: Baseline) -> Baseline:
+        """Runs a moment without input once more; what holds only for a shorter stretch is trusted for that stretch."""
+        again = await self._without(moment, base.until - moment.frame, looks=False)
+        base.agreed = again.trace.samples == base.trace.samples
+        if base.shorter is not None and not base.agreed:
+            base.shorter.final = True
+            return base.shorter
+        base.final = not base.agreed
+        if base.shorter is None:
+            self.determinism.moments += 1
+            self.determinism.agreed += base.agreed
+        return base
 
     async def _without(self, moment: Moment, frames: int, *, looks: bool) -> Baseline:
         self.begin_branch()
@@ -229,20 +251,42 @@ class Lab:
                 shots[stop] = await self.stage.picture()
         return Baseline(Trace(tuple(samples)), moment.frame + frames, shots)
 
-    async def effect(self, moment: Moment, action: Action, hold: int = HOLD, *, runs: int = 2) -> Effect | None:
+    async def effect(
+        self,
+        moment: Moment,
+        action: Action,
+        hold: int = HOLD,
+        *,
+        afresh: bool = False,
+        runs: int = 2,
+        closely: bool = True,
+    ) -> Effect | None:
         """What `action` does at `moment`; None: nothing in `WATCH` frames, or nothing can be said there.
 
         A gesture that hangs the page or ends it has no effect here; it stands in `broken`.
+
+        Args:
+            afresh: Runs it again, even if it was run before.
+            runs: As for `baseline`.
+            closely: Where the pictures that were taken show nothing and the canvases did differ, takes better ones.
         """
-        base = await self.baseline(moment, hold + WATCH, runs=runs)
-        if base.agreed is False:
-            return None
-        self.begin_branch()
         step = Step(moment.frame, action, hold)
-        try:
-            return await self._with(moment, step, base)
-        except (PageHung, PageGone):
-            return None
+        if not afresh and (moment, step) in self._effects:
+            return self._effects[moment, step]
+        base = await self.baseline(moment, hold + WATCH, runs=runs)
+        effect: Effect | None = None
+        if base.agreed is not False:
+            self.begin_branch()
+            with suppress(PageHung, PageGone):
+                effect = await self._with(moment, step, base)
+            if effect is not None and closely and not effect.change and "pixels" in effect.ways:
+                effect = await self._closer(effect, base)
+        self._effects[moment, step] = effect
+        return effect
+
+    def acted(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
+        """Whether an experiment has shown that this does something there, be it seen or not."""
+        return self._effects.get((moment, Step(moment.frame, action, hold))) is not None
 
     async def _with(self, moment: Moment, step: Step, base: Baseline) -> Effect | None:
         inputs = moment.inputs.then(step)
@@ -263,7 +307,7 @@ class Lab:
         if first is None:
             return None
         change, frame = _clearest(base.pictures, shots)
-        effect = Effect(
+        return Effect(
             moment,
             step,
             first,
@@ -274,12 +318,11 @@ class Lab:
             shots.get(frame, b""),
             tuple(sample for sample in samples if sample.frame >= first),
         )
-        return effect if effect.change or "pixels" not in effect.ways else await self._closer(effect, samples, base)
 
-    async def _closer(self, effect: Effect, samples: Sequence[Sample], base: Baseline) -> Effect:
+    async def _closer(self, effect: Effect, base: Baseline) -> Effect:
         """The same, with pictures of a frame at which the canvases do differ: some effects last for a frame."""
         theirs = {sample.frame: sample.pixels for sample in base.trace.samples}
-        frames = [each.frame for each in samples if theirs.get(each.frame, each.pixels) != each.pixels]
+        frames = [each.frame for each in effect.print if theirs.get(each.frame, each.pixels) != each.pixels]
         frame = frames[len(frames) // 2]
         shots = []
         for inputs in (effect.moment.inputs, effect.inputs):
@@ -287,31 +330,43 @@ class Lab:
             await self.play(inputs, frame)
             shots.append(await self.stage.picture())
         change = pictures.changed(pictures.thumb(shots[0]), pictures.thumb(shots[1]))
-        return Effect(
-            effect.moment, effect.step, effect.first, effect.ways, change, frame, shots[0], shots[1], effect.print
-        )
+        return replace(effect, change=change, frame=frame, before=shots[0], after=shots[1])
 
-    async def first_alive(self, moment: Moment, actions: Sequence[Action], hold: int = HOLD) -> Found:
-        """Does one gesture after another in one branch, as long as it stays equal to the run without any."""
+    async def first_alive(
+        self, moment: Moment, actions: Sequence[Action], hold: int = BRIEF, watch: int = WATCH
+    ) -> Found:
+        """Does one gesture after another in one branch, as long as it stays equal to one run without any.
+
+        That nothing differs shows also that the two agree. Where they part, that may be chance: try the gesture alone.
+
+        Args:
+            watch: Frames for which the last one is watched after its end.
+        """
         every = hold + GAP
-        base = await self.baseline(moment, len(actions) * every + WATCH)
+        base = await self.baseline(moment, len(actions) * every + watch, runs=1)
         if base.agreed is False:
             return Found(None, 0)
         self.begin_branch()
         if self.stage.frame > moment.frame:
             await self.stage.open()
         steps = [Step(moment.frame + number * every, action, hold) for number, action in enumerate(actions)]
-        steps = [step for step in steps if step.end + WATCH <= base.until]
+        steps = [step for step in steps if step.end + watch <= base.until]
         inputs = moment.inputs.then(*steps)
         stops = [step.at + every for step in steps[:-1]] + [base.until]
         try:
             for stop in stops:
                 parted = parting(await self.play(inputs, stop, moment.frame), base.trace)
                 if parted is not None:
-                    return _found(steps, parted)
+                    return self._noted(moment, steps, _found(steps, parted))
         except (PageHung, PageGone):
-            return _found(steps, self.stage.frame + 1)
-        return Found(None, len(steps))
+            return self._noted(moment, steps, _found(steps, self.stage.frame + 1))
+        base.agreed = base.agreed or len(steps) > 0
+        return self._noted(moment, steps, Found(None, len(steps)))
+
+    def _noted(self, moment: Moment, steps: Sequence[Step], found: Found) -> Found:
+        for step in steps[: found.dead]:
+            self._effects.setdefault((moment, Step(moment.frame, step.action, HOLD)), None)
+        return found
 
 
 def _found(steps: Sequence[Step], parted: int) -> Found:
@@ -324,7 +379,7 @@ def _ways(samples: Sequence[Sample], without: Trace) -> frozenset[str]:
     ways: set[str] = set()
     for mine in samples:
         other = theirs.get(mine.frame, mine)
-        ways |= {way for way in ("pixels", "page", "sound") if getattr(mine, way) != getattr(other, way)}
+        ways |= {way for way in ("pixels", "page", "sound", "stored") if getattr(mine, way) != getattr(other, way)}
     return frozenset(ways)
 
 

@@ -23,7 +23,7 @@ HOLD: Final = 8
 """Frames for which the control is used: games that move in steps look at a key every 8 to 12 frames, and do so once."""
 WATCH: Final = 60
 """Frames for which it is watched."""
-REACH: Final = 560
+REACH: Final = 600
 """Frames after a moment in which all of it happens: longer than what has to cool down usually takes."""
 FIRST: Final = 90
 """Frames after the first use that it is tried again."""
@@ -75,6 +75,7 @@ class _Trial:
         inputs = self.use.moment.inputs.then(*steps)
         known = self.known.get(inputs)
         if known is None or known.samples[-1].frame < until:
+            until = until if until <= self.at + FIRST + HOLD + WATCH else self.at + REACH
             await self.stage.open()
             known = self.known[inputs] = await self.stage.play(inputs, until, self.at)
         return known
@@ -82,9 +83,10 @@ class _Trial:
     async def differs(self, before: tuple[Step, ...], step: Step) -> bool:
         """Whether a step changes anything after others."""
         until = step.end + WATCH
-        return (
-            parting(await self.played(*before, step, until=until), await self.played(*before, until=until)) is not None
-        )
+        without = await self.played(*before, until=until)
+        await self.stage.open()
+        with_it = await self.stage.play(self.use.moment.inputs.then(*before, step), until, step.at)
+        return parting(with_it, without) is not None
 
     async def candidate(self) -> Candidate | None:
         """A fault, if it is one."""
@@ -99,7 +101,7 @@ class _Trial:
         shown, last = 0, again
         for number in range(2 * TIMES):
             later = Step(same_from + number * EVERY, self.use.action, HOLD)
-            if later.end + WATCH > self.at + REACH + 2 * TIMES * EVERY or not await self.same(steps, later.at):
+            if later.end + WATCH > self.at + REACH or not await self.same(steps, later.at):
                 break
             if not await self.differs((), later):
                 continue
@@ -152,4 +154,4 @@ class _Trial:
         until = frame + WATCH
         one, other = await self.played(*steps, until=until), await self.played(until=until)
         pictures = [{each.frame: (each.pixels, each.page) for each in trace.samples} for trace in (one, other)]
-        return all(pictures[0].get(at) == pictures[1].get(at) for at in range(frame - SAME_FOR, frame))
+        return all(pictures[0].get(at) == pictures[1].get(at) for at in range(frame - SAME_FOR + 1, frame + 1))

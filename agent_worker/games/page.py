@@ -215,6 +215,11 @@ class Page:
         """What happened since the last call, oldest first."""
         return self._log.take()
 
+    @property
+    def newest(self) -> bytes | None:
+        """The newest picture that the page has sent; None: none of this document yet. Does not wait."""
+        return self._screencast.newest
+
     async def watch(self, seconds: float) -> list[bytes]:
         """Watches the page for a while: every picture that differed, 640 x 360 JPEG, oldest first.
 

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from agent_worker.games import pictures
+from agent_worker.games import heap, pictures
 from agent_worker.games.actions import Action
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings import HANGS, STANDSTILLS, Candidate, Moment, Sighting
 from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.page import Page
 from agent_worker.games.sightings import in_incidents
 from agent_worker.games.stage import Stage
 from agent_worker.games.standstill import Standstill, first_beginning, soon_after
@@ -27,6 +28,8 @@ HOLD: Final = 14
 """Frames that a control is held: games that move in steps look at a key every 8 to 12 frames."""
 BLANK_FOR: Final = 180
 """Frames for which a picture stays a single colour before that is a fault: scenes fade through black."""
+_STEPPED: Final = 120
+"""Frames that are played one by one where no input tells when it may show."""
 _LATE_S: Final = 0.4
 _LATE_LOOKS: Final = 8
 ENOUGH_TRIES: Final = 60
@@ -53,11 +56,11 @@ class Proof(NamedTuple):
 
 def proof_of(candidate: Candidate, stage: Stage) -> Proof | None:
     """What shows `candidate` again; None: it cannot be shown by frames."""
-    if candidate.real:
+    if candidate.real or candidate.measured is not None:
         return None
     if candidate.kind in ("error", "left", "asset"):
         shows = _OfIncident(stage, candidate.kind, candidate.signature)
-        return Proof(shows, shows)
+        return Proof(shows.full, shows.quick)
     if candidate.kind == "crash" or candidate.signature == HANGS:
         ends = _Ends(stage, PageGone if candidate.kind == "crash" else PageHung)
         return Proof(ends, ends, FEW_TRIES)
@@ -73,6 +76,12 @@ def proof_of(candidate: Candidate, stage: Stage) -> Proof | None:
     if candidate.kind == "deadkey" and candidate.action is not None and candidate.moments:
         dead = _DeadKey(stage, candidate)
         return Proof(dead, dead, minimises=False)
+    if candidate.kind == "once" and candidate.action is not None:
+        once = _Once(stage, candidate.action)
+        return Proof(once, once, minimises=False)
+    if candidate.kind == "heap":
+        grows = _Grows(stage)
+        return Proof(grows, grows, minimises=False)
     return None
 
 
@@ -84,21 +93,37 @@ class _OfIncident:
     kind: str
     signature: str
 
-    async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
+    async def quick(self, inputs: Inputs, until: int) -> Sighting | None:
         page = await self.stage.open()
         try:
-            trace = await self.stage.play(inputs, until)
+            found = in_incidents((await self.stage.play(inputs, until)).happened, self.kind, self.signature)
         except (PageHung, PageGone):
             return None
-        found = in_incidents(trace.happened, self.kind, self.signature)
-        if found is None and self.kind != "error":
-            # What the network or the browser has to say comes a moment later than the frame that caused it.
-            for _ in range(_LATE_LOOKS):
-                await asyncio.sleep(_LATE_S / _LATE_LOOKS)
-                late = [Happened(until, each) for each in page.incidents()]
-                if found := in_incidents(late, self.kind, self.signature):
-                    break
-        return found
+        return found or await self._late(page, until)
+
+    async def full(self, inputs: Inputs, until: int) -> Sighting | None:
+        """The same, frame by frame after the last input has begun, so that the frame is known."""
+        page = await self.stage.open()
+        first = max((step.at for step in inputs.steps), default=max(0, until - _STEPPED))
+        try:
+            found = in_incidents((await self.stage.play(inputs, first)).happened, self.kind, self.signature)
+            while found is None and self.stage.frame < until:
+                frame = self.stage.frame + 1
+                found = in_incidents((await self.stage.play(inputs, frame)).happened, self.kind, self.signature)
+        except (PageHung, PageGone):
+            return None
+        return found or await self._late(page, until)
+
+    async def _late(self, page: Page, until: int) -> Sighting | None:
+        """What the network or the browser has to say comes a moment later than the frame that caused it."""
+        if self.kind == "error" and not self.signature.startswith("console"):
+            return None
+        for _ in range(_LATE_LOOKS):
+            await asyncio.sleep(_LATE_S / _LATE_LOOKS)
+            late = [Happened(until, each) for each in page.incidents()]
+            if found := in_incidents(late, self.kind, self.signature):
+                return found
+        return None
 
 
 @dataclass(slots=True)
@@ -176,8 +201,43 @@ class _DeadKey:
         return await watched(self.stage, moment, action)
 
 
-async def watched(stage: Stage, moment: Moment, action: Action | None, frames: int = HOLD + WATCH) -> Trace:
+@dataclass(slots=True)
+class _Once:
+    """The last input changes nothing, and does where the first of its kind and what undid it are left out."""
+
+    stage: Stage
+    action: Action
+
+    async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
+        last = inputs.steps[-1]
+        first = next(step for step in inputs.steps if step.action == self.action)
+        earlier = inputs.before(first.at)
+        used = Moment(Inputs(inputs.steps[:-1]), last.at)
+        fresh = Moment(earlier, last.at)
+        if not await self._changes(fresh, last.hold) or await self._changes(used, last.hold):
+            return None
+        return Sighting(last.at)
+
+    async def _changes(self, moment: Moment, hold: int) -> bool:
+        with_it = await watched(self.stage, moment, self.action, hold)
+        return parting(with_it, await watched(self.stage, moment, None, hold)) is not None
+
+
+@dataclass(slots=True)
+class _Grows:
+    """What is kept in memory grows in every stretch before the last frame."""
+
+    stage: Stage
+
+    async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
+        await self.stage.open()
+        found = await heap.measure_again(self.stage, inputs, until)
+        grown = ", ".join(str(each) for each in found.growths)
+        return Sighting(until, f"It grew by {grown} KB in stretches of {heap.STRETCH} frames") if found.leaks else None
+
+
+async def watched(stage: Stage, moment: Moment, action: Action | None, hold: int = HOLD) -> Trace:
     """The frames after a moment, with a gesture that begins there or with none, from the load on."""
-    inputs = moment.inputs if action is None else moment.inputs.then(Step(moment.frame, action, HOLD))
+    inputs = moment.inputs if action is None else moment.inputs.then(Step(moment.frame, action, hold))
     await stage.open()
-    return await stage.play(inputs, moment.frame + frames, moment.frame)
+    return await stage.play(inputs, moment.frame + hold + WATCH, moment.frame)

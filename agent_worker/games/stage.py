@@ -37,9 +37,10 @@ class Stage:
 
     Args:
         deadline: On the event loop's clock; no call waits for longer.
+        load_s: What loading may take.
         touch: The game is played on a touch screen.
         portrait: And on one that is held upright.
-        measure_code: Note what of its code runs, for `coverage`.
+        measure_code: Note what of its code runs, for `coverage`; see the attribute.
 
     Attributes:
         page: The page that is open now; None before the first.
@@ -49,6 +50,7 @@ class Stage:
         done: What was done to it since its load.
         opened: How often the game was opened.
         played: Frames that were played, over all openings.
+        measure_code: Whether pages that are opened from now on are measured. It makes the comparing of frames slow.
 
     Raises:
         LoadFailed: from what opens the game.
@@ -61,6 +63,7 @@ class Stage:
         job: GameJob,
         *,
         deadline: float,
+        load_s: float = LOAD_TIMEOUT_S,
         touch: bool = False,
         portrait: bool = False,
         measure_code: bool = False,
@@ -68,8 +71,9 @@ class Stage:
         self._pages = pages
         self._job = job
         self._deadline = deadline
+        self._load_s = load_s
         self._phone = touch, portrait
-        self._measure_code = measure_code
+        self.measure_code = measure_code
         self._covered = Coverage()
         self.page: Page | None = None
         self.loaded: Loaded | None = None
@@ -83,21 +87,21 @@ class Stage:
     async def open(self) -> Page:
         """Opens the game afresh, without storage; its clock stands at frame 0."""
         token = secrets.token_hex(8)
-        if self._measure_code and self.page is not None and self.frame:
+        if self.measure_code and self.page is not None and self.frame:
             with suppress(PageGone, PageHung):
                 await self.coverage()
         script, (touch, portrait) = owned_time(token, self._job.seed), self._phone
         page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
-        if self._measure_code:
+        if self.measure_code:
             await inspection.start_coverage(page)
         page.deadline = self._deadline
         self.documents, self._born = 0, 0.0
         self.page, self.frame, self.done = page, 0, Inputs()
         left_s = self._deadline - asyncio.get_running_loop().time()
         try:
-            self.loaded = await page.open(self._job.game_url, max(0.0, min(LOAD_TIMEOUT_S, left_s)), watched=False)
+            self.loaded = await page.open(self._job.game_url, max(0.0, min(self._load_s, left_s)), watched=False)
         except LoadFailed as failed:
-            if failed.code == "load_timeout" and left_s < LOAD_TIMEOUT_S:
+            if failed.code == "load_timeout" and left_s < self._load_s:
                 raise TimeUp("the run's time ended while opening the game") from failed
             raise
         self.opened += 1

@@ -47,6 +47,12 @@ budget_option = click.option(
     "--budget", type=float, metavar="SECONDS", help="How long the agent may play, 5 to 600 (default: 60)."
 )
 seed_option = click.option("--seed", type=int, help="Seed of the agent's random choices (default: drawn).")
+seeds_option = click.option(
+    "--seeds",
+    type=click.IntRange(2, 20),
+    metavar="N",
+    help="Submit N runs with the seeds 1 to N; follows, and prints median and spread.",
+)
 project_option = click.option(
     "--project", metavar="NAME", help="Project of the run: who may see it (default: `default`, or your only one)."
 )

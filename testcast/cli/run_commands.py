@@ -28,12 +28,7 @@ _STATUSES: Final = ("queued", "running", "completed", "failed", "cancelled")
 @shared.title_option
 @shared.budget_option
 @shared.seed_option
-@click.option(
-    "--seeds",
-    type=click.IntRange(2, 20),
-    metavar="N",
-    help="Submit N runs with the seeds 1 to N; follows, and prints median and spread.",
-)
+@shared.seeds_option
 @shared.project_option
 @shared.label_option("Label of the run, such as commit=abc")
 @shared.follow_option
@@ -85,8 +80,7 @@ def submit(
 
     \b
     Exit status with an option for CI or --seeds: 0 completed with the score that was asked for; 1 the game failed, or
-    its score is too low; 2 wrong usage, or refused; 3 no connection; 4 no verdict: cancelled, agent lost, or out of
-    time.
+    its score is too low; 2 wrong usage, or refused; 3 no connection; 4 no verdict: cancelled, lost, or out of time.
     """
     from testcast.cli import ci, commands
     from testcast.cli.targets import complete_game_url

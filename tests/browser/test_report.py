@@ -20,7 +20,18 @@ from tests.reporting import CONTROLS, DEAD, ERROR, FREEZE, METRICS, ONCE, STACK,
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one Chromium for all
 
-ODD: Final[list[Any]] = [None, -1, 1e300, "x" * 500, HOSTILE, [], {}, [{"toString": 1}], {"__proto__": {"x": 1}}]
+ODD: Final[list[Any]] = [
+    None,
+    -1,
+    1e300,
+    "x" * 200,
+    HOSTILE,
+    [],
+    {},
+    [{"toString": 1}],
+    {"toString": 1, "valueOf": 1},
+    {"__proto__": {"x": 1}},
+]
 BROKEN: Final = """() => [...document.images].filter((each) => each.complete && !each.naturalWidth).length"""
 
 
@@ -58,6 +69,7 @@ async def shows_the_report(page: Page, run: Reported) -> None:
     await expect(controls.first).to_contain_text("4 of 4 times in title, playing1.2 % of the picture changed")
     await expect(controls.first.locator(".promised")).to_be_visible()
     await expect(page.locator(".how")).to_contain_text("68 %, 34 of 50 KB")
+    await expect(page.locator(".how")).to_contain_text("Not found outwhether it sounds right")
     await expect(page.locator(".lost li")).to_have_count(4)
     assert await page.evaluate(BROKEN) == 0
 

@@ -90,7 +90,7 @@ PURE: Final = (
     *_in("agent_worker/games", "promised_words candidates goals cells episodes inputs seat findings"),
     *_in("agent_worker/games", "minimise trace"),
     *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
-    *_in("agent_worker/games", "summary schedule wording scoring realtime/seen"),
+    *_in("agent_worker/games", "summary schedule wording trace realtime/seen"),
     "testcast/cli/text.py",
     *_in("testcast/recording", "batches markers reports sgr splitter"),
     *_in("testcast/cli/top", "scrapes overview words"),
@@ -137,6 +137,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "pytest": ("pytest_testcast/*", "testcast/recording/pytest_session.py"),
     "click": (
+        "testcast/cli/finding_commands.py",
         "testcast/cli/main.py",
         "testcast/cli/options.py",
         "testcast/cli/recording_commands.py",

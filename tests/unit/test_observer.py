@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 from PIL import Image, ImageDraw
 
-from agent_worker.games.observer import SCREENSHOT_EVERY_S, Observer
 from agent_worker.games.policy import plan
+from agent_worker.games.realtime.observer import SCREENSHOT_EVERY_S, Observer
 from agent_worker.publish import frames as publishing
 from broker.contract.errors import BrokerUnavailable
 

@@ -2,149 +2,150 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_worker.games import scoring
-from agent_worker.games.scoring import Findings
+from agent_worker.games.scoring import COSTS, INCIDENT_COSTS, PARTS, Evidence, Fault, Severity
+
+SOUND = Evidence(tried=30, controls=4, searched=True, good={"load": ["loaded in 0.4 s"]})
+
+faults = st.builds(
+    Fault,
+    st.sampled_from([*COSTS, "of a later version"]),
+    st.sampled_from(get_args(Severity)),
+    st.text(min_size=1, max_size=400),
+    st.none() | st.just("f1"),
+)
+evidence = st.builds(
+    Evidence,
+    faults=st.lists(faults, max_size=12),
+    incidents=st.dictionaries(st.sampled_from([*INCIDENT_COSTS, "pageerror"]), st.integers(0, 50)),
+    finished=st.booleans(),
+    tried=st.integers(0, 60),
+    controls=st.integers(0, 60),
+    searched=st.booleans(),
+    unknown=st.dictionaries(st.sampled_from(list(PARTS)), st.lists(st.text(max_size=9), max_size=2)),
+)
 
 
-def sound() -> Findings:
-    """A game without fault, as far as could be seen."""
-    return Findings(
-        load_s=0.4,
-        painted_after_s=0.6,
-        grey_levels=12,
-        canvases=1,
-        moves_alone=True,
-        tried=["ArrowLeft", "ArrowRight", "Space", "click", "Enter"],
-        controls={"ArrowLeft": 0.05, "ArrowRight": 0.05, "Space": 0.1, "click": 0.1},
-        actions=80,
-        scenes=60,
-        first_score=0,
-        best_score=120,
-        game_overs=2,
-        restarts=2,
-        played_s=30,
-    )
+def score(shown: Evidence) -> int:
+    return scoring.total(scoring.rubric(shown))
 
 
-def judged(found: Findings) -> tuple[int, dict[str, int], str]:
-    parts = scoring.rubric(found)
-    score = scoring.total(parts)
-    return score, {part.part: part.score for part in parts}, scoring.verdict(found, score)
+def parts(shown: Evidence) -> dict[str, int]:
+    return {part.part: part.score for part in scoring.rubric(shown)}
 
 
-def test_the_parts_add_up_to_a_hundred_and_a_sound_game_gets_them() -> None:
-    assert sum(part.max for part in scoring.rubric(sound())) == 100
-    score, _, verdict = judged(sound())
-    assert score == 100 and verdict == "Test complete! Score: 100/100"
+def of(kind: str, severity: Severity = "high", why: str = "it is so") -> Fault:
+    return Fault(kind, severity, why, "f1")
 
 
-def test_a_blank_page_gets_next_to_nothing_for_the_right_reason() -> None:
-    score, parts, verdict = judged(Findings(load_s=0.4, canvases=1))
-    assert score <= 15 and parts["visuals"] == parts["controls"] == parts["playability"] == 0
-    assert verdict.endswith("(nothing was ever painted)")
+def with_faults(*found: Fault) -> Evidence:
+    return replace(SOUND, faults=found)
 
 
-def test_a_freeze_costs_more_than_half() -> None:
-    found = sound()
-    found.freezes, found.freeze_note = 1, "the picture froze after 6 s"
-    score, parts, verdict = judged(found)
-    assert score < 50 and parts["stability"] <= 5 and parts["playability"] <= 4
-    assert "the game froze" in verdict
+@given(evidence)
+def test_every_lost_point_has_its_reason_and_no_part_leaves_its_bounds(shown: Evidence) -> None:
+    rubric, lost = scoring.rubric(shown), scoring.deductions(shown)
+    assert scoring.total(rubric) == 100 - sum(each.points for each in lost)
+    assert all(each.points > 0 and each.why for each in lost)
+    for part in rubric:
+        assert 0 <= part.score <= part.max == PARTS[part.part] and part.reasons
+        assert part.max - part.score == sum(each.points for each in lost if each.part == part.part)
+    assert sum(part.max for part in rubric) == 100
 
 
-def test_a_crash_names_its_error() -> None:
-    found = sound()
-    found.freezes, found.freeze_note, found.last_error = 1, "the picture froze after 6 s", "TypeError: x"
-    found.incidents, found.different = Counter(pageerror=1), Counter(pageerror=1)
-    score, parts, verdict = judged(found)
-    assert score < 50 and parts["stability"] == 0 and "script error stopped the game" in verdict
-    assert any("TypeError: x" in reason for part in scoring.rubric(found) for reason in part.reasons)
+@given(evidence, faults, st.randoms())
+def test_one_more_finding_never_raises_the_score(shown: Evidence, fault: Fault, rng: object) -> None:
+    worse = [*shown.faults, fault]
+    rng.shuffle(worse)  # type: ignore[attr-defined]
+    assert score(replace(shown, faults=worse)) <= score(shown)
 
 
-def test_a_hang_and_a_lost_page_leave_no_stability() -> None:
-    for field in ("hung", "gone"):
-        found = sound()
-        setattr(found, field, "it is no more")
-        score, parts, _ = judged(found)
-        assert score < 50 and parts["stability"] == 0
+@given(evidence, st.randoms())
+def test_the_order_of_the_findings_makes_no_difference(shown: Evidence, rng: object) -> None:
+    mixed: list[Fault] = list(shown.faults)
+    rng.shuffle(mixed)  # type: ignore[attr-defined]
+    assert score(replace(shown, faults=mixed)) == score(shown)
 
 
-def test_not_knowing_is_neither_merit_nor_fault() -> None:
-    found = sound()
-    found.controls = {}
-    dead = judged(found)[1]["controls"]
-    found.restless = True
-    unclear = judged(found)[1]["controls"]
-    found.restless, found.tried, found.untried = False, ["ArrowLeft"], ["Space", "Enter"]
-    hurried = judged(found)[1]["controls"]
-    assert dead == 0 < unclear == hurried < 12
-    assert any("Space" in each for each in scoring.unknowns(found))
+@given(evidence, st.sampled_from(list(INCIDENT_COSTS)), st.integers(1, 9))
+def test_one_more_incident_never_raises_the_score(shown: Evidence, kind: str, times: int) -> None:
+    more = {**shown.incidents, kind: shown.incidents.get(kind, 0) + times}
+    assert score(replace(shown, incidents=more)) <= score(shown)
 
 
-def test_what_is_unknown_is_said() -> None:
-    found = sound()
-    found.best_score, found.game_overs, found.restarts = None, 0, 0
-    unknown = " ".join(scoring.unknowns(found))
-    assert "none could be read" in unknown and "none was recognised" in unknown
-    assert "none could be read" not in " ".join(scoring.unknowns(sound()))
-
-
-def test_misbehaviour_costs_a_little_each() -> None:
-    base = judged(sound())[1]["stability"]
-    for kind in ("console", "request", "refused", "dialog", "download", "popup", "left", "pageerror"):
-        found = sound()
-        found.incidents, found.different = Counter({kind: 3}), Counter({kind: 1})
-        assert base - 6 <= judged(found)[1]["stability"] < base, kind
-
-
-counts = st.integers(0, 50)
+@given(faults, st.sampled_from(get_args(Severity)))
+def test_a_graver_finding_costs_at_least_as_much(fault: Fault, other: Severity) -> None:
+    ranks = {"high": 2, "medium": 1, "low": 0}
+    graver, milder = sorted((fault.severity, other), key=lambda each: -ranks[each])
+    assert score(with_faults(fault._replace(severity=graver))) <= score(with_faults(fault._replace(severity=milder)))
 
 
 @given(
-    st.builds(
-        Findings,
-        load_s=st.floats(0, 60),
-        load_finished=st.booleans(),
-        painted_after_s=st.none() | st.floats(0, 60),
-        start_trouble=st.dictionaries(st.sampled_from(["pageerror", "console", "request"]), counts).map(Counter),
-        grey_levels=st.integers(0, 32),
-        canvases=counts,
-        moves_alone=st.booleans(),
-        restless=st.booleans(),
-        tried=st.lists(st.text(max_size=5), max_size=5),
-        controls=st.dictionaries(st.text(max_size=5), st.floats(0, 1), max_size=6),
-        actions=counts,
-        scenes=counts,
-        first_score=st.none() | counts,
-        best_score=st.none() | counts,
-        game_overs=counts,
-        restarts=counts,
-        stuck=st.none() | st.just("stuck"),
-        freezes=st.integers(0, 3),
-        freeze_note=st.none() | st.just("froze"),
-        hung=st.none() | st.just("hung"),
-        gone=st.none() | st.just("gone"),
-        incidents=st.dictionaries(st.sampled_from(["pageerror", "left", "dialog", "popup"]), counts).map(Counter),
-    )
+    st.integers(1, 60), st.integers(1, 60), st.booleans(), st.dictionaries(st.sampled_from(list(PARTS)), st.just(["x"]))
 )
-def test_no_part_leaves_its_bounds(found: Findings) -> None:
-    parts = scoring.rubric(found)
-    for part in parts:
-        assert 0 <= part.score <= part.max and part.reasons
-    assert 0 <= scoring.total(parts) <= 100
-    assert scoring.metrics(found, parts)["rubric"] == [part.as_json() for part in parts]
+def test_neither_the_number_of_controls_nor_what_is_unknown_makes_a_difference(
+    tried: int, controls: int, searched: bool, unknown: dict[scoring.PartName, Sequence[str]]
+) -> None:
+    assert score(Evidence(tried=tried, controls=controls, searched=searched, unknown=unknown)) == 100
 
 
-def test_the_problems_are_few_and_short_and_the_gravest_come_first() -> None:
-    told = [("console", f"{n} " + "x" * 500) for n in range(30)]
-    listed = scoring.problems(Findings(painted_after_s=1.0, hung="the page hung while loading", told=told))
-    assert len(listed) == scoring.MAX_PROBLEMS
-    assert listed[0] == {"kind": "freeze", "detail": "the page hung while loading"}
-    assert {len(each["detail"]) for each in listed[1:]} == {scoring.MAX_PROBLEM_CHARS}
-    assert scoring.problems(Findings(painted_after_s=1.0)) == []
-    assert scoring.problems(Findings())[0]["kind"] == "blank"
+def test_a_sound_game_gets_everything() -> None:
+    assert score(SOUND) == 100 and scoring.verdict(SOUND, 100) == "Test complete! Score: 100/100"
+    assert scoring.rubric(SOUND)[0].reasons == ["loaded in 0.4 s"]
+
+
+@pytest.mark.parametrize("severity", get_args(Severity))
+def test_a_game_that_never_starts_gets_less_than_20(severity: Severity) -> None:
+    assert score(with_faults(of("noscripts", severity))) < 20
+
+
+def test_a_game_that_stays_blank_gets_less_than_20() -> None:
+    assert score(with_faults(of("blank"))) < 20
+
+
+@pytest.mark.parametrize(("kind", "at_most"), [("crash", 50), ("freeze", 50), ("softlock", 70), ("error", 80)])
+def test_what_ends_a_game_costs_much(kind: str, at_most: int) -> None:
+    shown = with_faults(of(kind))
+    assert score(shown) <= at_most and parts(shown)["stability"] <= 10
+
+
+def test_a_control_that_is_promised_and_dead_costs() -> None:
+    one, two = with_faults(of("deadkey", "medium")), with_faults(of("deadkey", "medium"), of("deadkey", "medium"))
+    assert parts(two)["controls"] < parts(one)["controls"] < 25
+    assert 25 - parts(two)["controls"] < 2 * (25 - parts(one)["controls"])
+
+
+def test_no_control_is_a_fault_only_where_all_were_tried_and_could_be_told_apart() -> None:
+    searched = Evidence(tried=30, controls=0, searched=True)
+    assert parts(searched)["controls"] == 0 and "nothing that was tried" in scoring.verdict(searched, 60)
+    assert score(replace(searched, searched=False)) == score(replace(searched, tried=0)) == 100
+
+
+def test_an_incident_that_a_finding_tells_is_not_paid_twice() -> None:
+    finding, both = with_faults(of("left")), replace(with_faults(of("left")), incidents={"left": 3})
+    assert score(both) == score(finding) < score(replace(SOUND, incidents={"dialog": 3}))
+
+
+def test_the_verdict_names_the_gravest_and_counts_the_rest() -> None:
+    shown = with_faults(of("deadkey", "medium", "W does nothing"), of("freeze", "high", "it freezes"))
+    assert scoring.verdict(shown, 40) == "Test complete! Score: 40/100 (it freezes, and 1 more)"
+
+
+def test_what_is_unknown_is_said_and_what_is_lost_comes_first() -> None:
+    shown = replace(with_faults(of("asset", "medium", "a.png is missing")), unknown={"load": ["the time it takes"]})
+    load = scoring.rubric(shown)[0]
+    assert load.reasons == ["lost 3: a.png is missing", "loaded in 0.4 s", "not found out: the time it takes"]
+    assert scoring.deductions(shown)[0].as_json() == {
+        "points": 4,
+        "why": "a.png is missing",
+        "part": "visuals",
+        "finding": "f1",
+    }

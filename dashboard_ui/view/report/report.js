@@ -6,6 +6,7 @@
 import { ended } from "../../client/fold.js";
 import { BASE } from "../../client/rpc.js";
 import { h } from "../dom.js";
+import { Fences } from "../fence.js";
 import { count } from "../format.js";
 import { MetricTable } from "../metric-table.js";
 import { ControlList } from "./controls.js";
@@ -57,6 +58,12 @@ export class ReportView {
     /** Before the picture, and after it. */
     this.first = h("div.report", this.findings.root, this.once.root);
     this.rest = h("div.report", this.controls.root, this.how, this.metrics.root);
+    this.fences = /** @type {Fences<[RunReport, Shown]>} */ (new Fences(testId));
+    this.fences.add("The findings", this.first, (report, run) => this.drawFindings(report, run));
+    this.fences.add("The controls", this.controls.root, ({ controls, tried }) => this.controls.update(controls, tried));
+    this.fences.add("The lost points", this.lost.root, ({ lost }) => this.lost.update(lost));
+    this.fences.add("How it was tested", this.how, ({ how }) => this.drawHow(how));
+    this.fences.add("The metrics", this.metrics.root, (report, run) => this.metrics.update(run, shownIn(report, run.metrics)));
   }
 
   /** @param {ShownRun} run @param {Shown} snapshot */
@@ -65,15 +72,16 @@ export class ReportView {
     const { version } = this.told;
     if (this.drawn.metrics === snapshot.metrics && this.drawn.version === version) return;
     this.drawn = { metrics: snapshot.metrics, version };
-    const report = reportOf(snapshot.metrics, this.told);
-    this.findings.update(report.findings, report.known, noFindings(report));
-    if (ended(snapshot)) this.findings.openFirst();
-    this.once.update(report.once, false, "These did not show each time that their inputs were played again, or could not be tried again.");
-    this.controls.update(report.controls);
-    this.lost.update(report.lost);
-    this.drawHow(report);
-    this.metrics.update(snapshot, shownIn(report, snapshot.metrics));
+    this.fences.draw(reportOf(snapshot.metrics, this.told), snapshot);
     this.drawPictures();
+  }
+
+  /** @param {RunReport} report @param {Shown} run */
+  drawFindings(report, run) {
+    const { findings, once, known } = report;
+    this.findings.update(findings, known, noFindings(report));
+    if (ended(run)) this.findings.openFirst();
+    this.once.update(once, false, "These did not show each time that their inputs were played again, or could not be tried again.");
   }
 
   /** Pictures may come after the events that they belong to. */
@@ -81,14 +89,14 @@ export class ReportView {
     for (const part of [this.findings, this.once, this.controls]) part.drawPictures();
   }
 
-  /** @param {RunReport} report */
-  drawHow({ how }) {
+  /** @param {How} how */
+  drawHow(how) {
     const rows = howRows(how);
     this.how.hidden = rows.length === 0;
-    const made = rows.map(({ name, text, hint, share }) => {
+    const made = rows.map(({ name, text, hint, share, wide }) => {
       const fill = share === undefined ? null : h("span.gauge-fill");
       if (fill && share !== undefined) fill.style.width = `${100 * share}%`;
-      return h("div", h("dt", name), h("dd", h("span.how-text", text), fill && h("span.gauge", { "aria-hidden": "true" }, fill), hint && h("span.how-hint", hint)));
+      return h(wide ? "div.how-wide" : "div", h("dt", name), h("dd", h("span.how-text", text), fill && h("span.gauge", { "aria-hidden": "true" }, fill), hint && h("span.how-hint", hint)));
     });
     this.how.querySelector("dl")?.replaceChildren(...made);
   }

@@ -23,7 +23,7 @@ const tells = (seq, id, more) => event(seq, { kind: "finding", finding: finding(
 const ids = (list) => list.map(({ id }) => id);
 
 // What an agent may put in any place.
-const ODD = [null, undefined, true, -1, NaN, Infinity, 1e308, "", "x".repeat(100_000), [], [[]], {}, { toString: 1 }, "<img src=x onerror=alert(1)>", "\u202e\x1b[31m"];
+const ODD = [null, undefined, true, -1, NaN, Infinity, 1e308, "", "x".repeat(100_000), [], [[]], {}, { toString: 1, valueOf: 1 }, "<img src=x onerror=alert(1)>", "\u202e\x1b[31m"];
 
 test("the worst findings come first, those of one severity in the agent's order", () => {
   const given = [finding("f1", { severity: "low" }), finding("f2"), finding("f3", { severity: "medium" }), finding("f4")];
@@ -49,6 +49,7 @@ test("before the verdict, events tell; what did not show each time stands apart"
 test("a new attempt begins again, and so does another life of the stream", () => {
   const again = event(5, { attempt: 2, worker: "w" }, { type: "status", status: "running" });
   assert.deepEqual(ids(reportOf(undefined, told(tells(3, "f1"), again, tells(6, "f2"))).findings), ["f2"]);
+  for (const odd of ODD) told(event(1, { attempt: odd, control: odd, seen: odd }, { type: "status", status: "running" }));
   const events = told(tells(3, "f1"));
   const { version } = events;
   events.update({ log: [tells(3, "f9")], generation: 2 });
@@ -92,6 +93,9 @@ test("a metric stands in the report or in the table, and in one of them", () => 
   const shown = shownIn(reportOf(metrics, told()), metrics);
   assert.deepEqual([...shown].sort(), ["findings", "lost", "seenOnce", "time"]);
   assert.deepEqual(metricRows({ metrics }, shown).rows.map(({ name }) => name), ["speed", "coverage.used", "coverage.total", "fps"]);
+  const unmeasured = { time: "owned", fps: null, unknown: ["whether it is fun"], determinism: { moments: 0, agreed: 0 } };
+  assert.deepEqual(metricRows({ metrics: unmeasured }, shownIn(reportOf(unmeasured, told()), unmeasured)).rows, []);
+  assert.deepEqual(howRows(reportOf(unmeasured, told()).how).map(({ name, text }) => [name, text]).slice(1), [["Repeated without input", "no moment"], ["Not found out", "whether it is fun"]]);
   const old = { controls: [{ control: "Space", change: 0.1 }], fps: 60 };
   assert.deepEqual([...shownIn(reportOf(old, told()), old)], [], "an agent of before reports as before");
 });

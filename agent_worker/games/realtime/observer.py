@@ -1,6 +1,6 @@
 """Watching a game: pictures of it, what is usual in them, its incidents, and what the feed says of both.
 
-An `Observer` belongs to one run. games/discovery.py and games/player.py act on the page and ask it what that did.
+An `Observer` belongs to one run. discovery.py and player.py act on the page and ask it what that did.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from agent_worker.games.handle import RunHandle
 from agent_worker.games.page import Page
 from agent_worker.games.page_state import PageState
 from agent_worker.games.pictures import Thumb
+from agent_worker.games.realtime.seen import Seen
 from agent_worker.games.reports import Ledger
-from agent_worker.games.scoring import Findings
 from broker.contract.frames import MAX_FRAMES_PER_S
 
 SCREENSHOT_EVERY_S: Final = 1 / MAX_FRAMES_PER_S
@@ -46,7 +46,7 @@ class Observer:
         self.plan = plan
         self.started = started
         self.clock = asyncio.get_running_loop().time
-        self.found = Findings()
+        self.found = Seen()
         self.ledger = Ledger()
         self.watch = policy.Watch(plan.still_s, started)
         self.state = PageState()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from agent_worker.games import policy, scoring
+from agent_worker.games import policy
 from agent_worker.games.actions import Action, Group
 from agent_worker.games.chromium import VIEWPORT
-from agent_worker.games.observer import Observer
+from agent_worker.games.realtime.observer import Observer
+from agent_worker.games.realtime.seen import controls_line
+from agent_worker.games.wording import doing, percent
 
 NEEDED_HITS: Final = 2
 """One effect may be chance: a control has to change the picture twice."""
@@ -61,7 +63,7 @@ class Discovery:
         names = [action.name for group in self.groups for action in group.actions]
         self.found.restless = policy.restless(self.observer.noise)
         self.found.untried = [name for name in names if name not in self.found.tried]
-        await self.run.progress(scoring.controls_line(self.found))
+        await self.run.progress(controls_line(self.found))
 
     @property
     def _time_is_up(self) -> bool:
@@ -123,15 +125,3 @@ class Discovery:
         beside = f", {percent(alone)} by itself" if alone > policy.STILL else ""
         message = f"{doing(action)} moves the picture ({percent(effect)} changed{beside})"
         await self.run.progress(message, control=action.name)
-
-
-def doing(action: Action) -> str:
-    """A gesture as the subject of a sentence."""
-    return {"keys": f"Pressing {action.name}", "click": f"A {action.name}"}.get(action.kind, action.name.capitalize())
-
-
-def percent(part: float) -> str:
-    """A part of the picture as a percentage, with more digits where it is small."""
-    if part >= 0.1:
-        return f"{part:.0%}"
-    return f"{part:.1%}" if part >= 0.001 or part == 0 else f"{part:.2%}"

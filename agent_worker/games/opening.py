@@ -1,0 +1,118 @@
+"""What a page offers for beginning a game: prompts, buttons, fields for a name; and the texts of its scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from agent_worker.games import candidates
+from agent_worker.games.actions import Action, click, key
+from agent_worker.games.chromium import VIEWPORT
+from agent_worker.games.page_state import PageState
+from agent_worker.games.promised import promised
+from agent_worker.games.stage import Stage
+
+PLAYER: Final = "Player"
+"""What is typed where a page asks for a name."""
+LOADING: Final = re.compile(r"\b(?:loading|please wait|wird geladen|chargement|cargando|caricamento|загрузка)\b", re.I)
+_BEGIN: Final = re.compile(
+    r"\b(?:start|play|begin|new game|tap|click|go|continue|easy|normal|single[ -]?player|1 player|level 1|spielen"
+    r"|jouer|jugar|giocare|jogar|играть|ok|next|skip|enter|join|submit)\b",
+    re.I,
+)
+_RESTART: Final = re.compile(r"\b(?:again|restart|retry|new game|replay|continue|start|play|resume|reset)\b", re.I)
+_PROMPT: Final = re.compile(
+    r"\b(?:(?:press|hit|tap|click|push|touch)\b.{0,40}\b(?:start|begin|play|continue)\b"
+    r"|(?:click|tap|touch) (?:any|here|the screen|to)\b|any key\b|(?:space|enter) to (?:start|begin|play|continue)\b)",
+    re.I,
+)
+_ITEM: Final = re.compile(
+    r"\W*(?:(?:re)?start(?: game)?|(?:new|start|play)(?: a)? game|play(?: now)?|begin|continue|single[ -]?player)\W*",
+    re.I,
+)
+_CONSENT: Final = re.compile(
+    r"^(?:accept|agree|i agree|allow|ok(?:ay)?\b|got it|yes\b|i am (?:over|at least)|"
+    r"close\b|dismiss|\u00d7|\u2715|no,? thanks)",
+    re.I,
+)
+
+
+def asked(state: PageState) -> frozenset[str]:
+    """What a page asks for before it goes on: its prompts, and the names of its buttons that begin or accept."""
+    lines = {line.strip() for line in state.words.split("\n")}
+    prompts = {line for line in lines if _PROMPT.search(line) or _ITEM.fullmatch(line)}
+    return frozenset(prompts | {text for text, _, _ in state.buttons if _BEGIN.search(text) or _CONSENT.search(text)})
+
+
+def starters(state: PageState, before: Sequence[Action]) -> list[Action]:
+    """What may begin a game: what the page names first, then what games usually wait for.
+
+    Args:
+        before: What has led on so far.
+    """
+    named = [promise for promise in promised(state.words) if promise.when in ("title", "over", "", "sometimes")]
+    keys = [candidates.action_of(promise.key) for promise in named if not promise.group]
+    usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT)[:1]]
+    letters = [candidates.action_of(each) for each in ("N", "S", "P", "R")]
+    offered = [*_offered(state, _CONSENT), *_offered(state, _BEGIN)]
+    return _each_once([*offered, *keys, *usual, *letters, *candidates.buttons(state, VIEWPORT)])
+
+
+def restarters(state: PageState, begun_by: Sequence[Action]) -> list[Action]:
+    """What may bring a round back."""
+    named = [promise for promise in promised(state.words) if promise.when in ("title", "over", "")]
+    keys = [candidates.action_of(promise.key) for promise in named if not promise.group]
+    usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT)[:1], candidates.action_of("R")]
+    return _each_once([*keys, *_offered(state, _RESTART), *reversed(begun_by), *usual])
+
+
+def _offered(state: PageState, wanted: re.Pattern[str]) -> list[Action]:
+    every = candidates.buttons(state, VIEWPORT)
+    return [each for each in every if wanted.search(each.name.removeprefix('click "').removesuffix('"'))]
+
+
+def _each_once(actions: Iterable[Action]) -> list[Action]:
+    found: dict[str, Action] = {}
+    for action in actions:
+        found.setdefault(action.name, action)
+    return list(found.values())
+
+
+_FIELDS: Final = """[...document.querySelectorAll("input:not([type]), input[type=text], input[type=search], textarea")]
+  .filter((each) => !each.value && !each.disabled && !each.readOnly)
+  .map((each) => each.getBoundingClientRect())
+  .filter((box) => box.width > 30 && box.height > 8 && box.top >= 0 && box.bottom <= innerHeight)
+  .map((box) => [(box.left + box.width / 2) / innerWidth, (box.top + box.height / 2) / innerHeight])"""
+
+
+async def fields(stage: Stage) -> list[Action]:
+    """Clicks into the empty fields for text that the page shows."""
+    assert stage.page is not None
+    places: list[list[float]] = await stage.page.ask(_FIELDS, "looking for fields")
+    return [click(x, y, "type a name") for x, y in places]
+
+
+_SCRIPTS: Final = """(async () => {
+  const found = [], seen = new Set();
+  const take = async (url) => {
+    if (seen.has(url) || seen.size > 40 || new URL(url).origin !== location.origin) return;
+    seen.add(url);
+    const text = await fetch(url).then((r) => (r.ok ? r.text() : ""), () => "");
+    found.push(text.slice(0, 2e6));
+    for (const [, name] of text.matchAll(/\\bimport\\b[^"';]*["'](\\.[^"']+)["']/g))
+      await take(new URL(name, url).href);
+  };
+  for (const script of document.scripts) {
+    if (script.src) await take(script.src);
+    else found.push(script.textContent);
+  }
+  return found;
+})()"""
+
+
+async def scripts(stage: Stage) -> tuple[str, ...]:
+    """The texts of the page's scripts, those of other origins left out."""
+    assert stage.page is not None
+    found: Sequence[Any] = await stage.page.ask(_SCRIPTS, "reading its scripts")
+    return tuple(map(str, found))
