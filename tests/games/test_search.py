@@ -208,7 +208,6 @@ async def test_a_round_that_is_over_by_its_words_is_begun_again(games: Games) ->
 
 async def test_a_round_that_is_over_without_a_word_is_known_by_experiment(games: Games) -> None:
     found = await explored(games.stage(ROUNDS.replace("WORDS", "")), "ArrowLeft", "ArrowRight", most=12, frames=300)
-    print([(each.begun, each.until, each.events) for each in found.episodes], found.overs)
     first = found.overs[0]
     assert first.words == () and first.ignored is True
     assert first.restart is not None and first.restart.name == "R"
