@@ -60,8 +60,8 @@ class Entry:
     since: int = 0
     """The frame at which the round began in which it lies."""
     seen: int = 1
-    chosen: int = 0
-    """How often it was explored from."""
+    fruitless: int = 0
+    """How often it was explored from since anything new came of that."""
 
 
 @dataclass(slots=True)
@@ -117,7 +117,7 @@ class Archive:
             return None
         best = max((each.score or 0 for each in entries), default=0)
         entry = rng.choices(entries, [self._weight(each, best) for each in entries])[0]
-        entry.chosen += 1
+        entry.fruitless += 1  # until it has borne fruit
         return entry
 
     def _weight(self, entry: Entry, best: int) -> float:
@@ -125,7 +125,7 @@ class Archive:
         recent = 2.0 if entry.number > self._found - 12 else 1.0
         # Deeper is better, since a longer life leads further, but only as long as returning is cheap.
         common = math.sqrt(entry.seen)
-        return score * recent / ((1 + entry.chosen) * common * (1 + (entry.frame / _DEEP) ** 2))
+        return score * recent / (math.pow(1 + entry.fruitless, 1.5) * common * (1 + (entry.frame / _DEEP) ** 2))
 
     def _picture(self, raster: Raster) -> int:
         return signature(masked(raster, self.mask), masked(self.reference, self.mask), *_GRIDS[self.grid])
@@ -156,7 +156,7 @@ class Archive:
             entry.cell = cell
             if known is None or _rank(entry.score, entry.frame) > _rank(known.score, known.frame):
                 entry.seen += known.seen if known else 0
-                entry.chosen = max(entry.chosen, known.chosen if known else 0)
+                entry.fruitless = max(entry.fruitless, known.fruitless if known else 0)
                 self.entries[cell] = entry
             else:
                 known.seen += entry.seen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from agent_worker.games.egress_proxy import Trouble
@@ -50,17 +51,17 @@ class IncidentLog:
         """An error that nobody has caught: `exceptionDetails` of Chromium's protocol."""
         thrown = details.get("exception") or {}
         said = str(thrown.get("description") or thrown.get("value") or details.get("text") or "an error")
-        own = [line for line in said.splitlines() if not line.startswith("    at ") or "<anonymous>:" not in line]
-        stack = "\n".join(own) if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
+        stack = said if "\n    at " in said else f"{first_line(said)}\n    at {_place(details)}"
         message = first_lines(said.partition("\n    at ")[0])
         in_promise = "in promise" in str(details.get("text", ""))
         own = "\n".join(line for line in stack.splitlines() if not _OF_THE_AGENT.search(line))
         self.note("pageerror", f"{REJECTION}{message}" if in_promise else message, own)
 
-    def console(self, kind: str, text: str, place: str = "") -> None:
-        """A message on the console, from the line of a script at `place`; only errors count."""
+    def console(self, kind: str, text: str, at: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """A message on the console, from the line of a script that `at` says; only errors count."""
         # Chromium's own message about a failed request comes as an event of its own, with the reason.
         if kind == "error" and not text.startswith("Failed to load resource"):
+            place = f"{at['url']}:{at['lineNumber'] + 1}:{at['columnNumber'] + 1}" if at.get("url") else ""
             self.note("console", first_lines(text), place)
 
     def request_failed(self, url: str, why: str) -> None:

@@ -32,7 +32,8 @@ _ITEM: Final = re.compile(
     re.I,
 )
 _CONSENT: Final = re.compile(
-    r"^(?:accept|agree|i agree|allow|ok(?:ay)?\b|got it|yes\b|i am (?:over|at least)|close\b|dismiss|\u00d7|\u2715|no,? thanks)",
+    r"^(?:accept|agree|i agree|allow|ok(?:ay)?\b|got it|yes\b|i am (?:over|at least)|"
+    r"close\b|dismiss|\u00d7|\u2715|no,? thanks)",
     re.I,
 )
 

@@ -15,9 +15,11 @@ from agent_worker.games import findings, pictures
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.findings import MAX_FINDINGS, STANDSTILLS, TIMES, Candidate, Finding, Kind, Sighting
 from agent_worker.games.handle import RunHandle
-from agent_worker.games.inputs import Inputs
+from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.minimise import Minimal, minimise
-from agent_worker.games.proofs import Play, Proof, proof_of
+from agent_worker.games.page_state import Incident
+from agent_worker.games.proofs import HOLD, WATCH, Play, Proof, proof_of
+from agent_worker.games.sightings import signatures_of
 from agent_worker.games.stage import Stage
 from agent_worker.games.standstill import SOON, runs_on
 
@@ -90,6 +92,10 @@ class Reporter:
 
     async def _consider(self, candidate: Candidate, shorter_until_s: float, until_s: float) -> None:
         proof = proof_of(candidate, self._stage)
+        if candidate.kind == "deadkey" and candidate.action is not None and candidate.moments:
+            inputs, frame = candidate.moments[0].inputs, candidate.moments[0].frame
+            pressed = inputs.then(Step(frame, candidate.action, HOLD))
+            candidate = findings.with_inputs(candidate, pressed, frame + HOLD + WATCH)
         if proof is None:
             seen = candidate.measured or (1, 1)
             sure = seen[0] == seen[1] and (seen[1] >= 2 or candidate.real)
@@ -123,7 +129,7 @@ class Reporter:
             least = replace(least, kind=sighting.kind, title=STANDSTILLS[sighting.kind])
         least = replace(
             least,
-            until=max(1, sighting.frame),
+            until=max(1, sighting.frame) if proof.minimises else least.until,
             detail=sighting.detail or least.detail,
             stack=sighting.stack or least.stack,
         )
@@ -182,6 +188,9 @@ class Reporter:
 
     async def _tell(self, candidate: Candidate, frame: int, seen: tuple[int, int]) -> None:
         self._told.add(candidate.key)
+        if candidate.kind == "error":  # who has seen it without its stack has seen the same
+            thrown = Incident("pageerror", candidate.detail, candidate.stack)
+            self._told |= {("error", each) for each in signatures_of(thrown)}
         self.seen_once = [each for each in self.seen_once if each.key != candidate.key]
         candidate, picture = await self._with_evidence(candidate, frame)
         told = findings.finding(f"f{len(self.findings) + 1}", candidate, self._seed, frame, seen)

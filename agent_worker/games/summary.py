@@ -69,6 +69,8 @@ class Summary:
     good: dict[PartName, list[str]] = field(default_factory=dict)
     unknown: dict[PartName, list[str]] = field(default_factory=dict)
     stopped: str | None = None
+    model: dict[str, object] | None = None
+    """What a model has done in it; None: there is none."""
 
     def note(self, part: PartName, what: str) -> None:
         """Something that speaks for the game, or that was seen."""
@@ -121,6 +123,7 @@ class Summary:
                 "freezes": sum(each["kind"] == "freeze" for each in self.findings),
                 "incidents": dict(self.incidents),
                 "problems": self.problems(),
+                **({} if self.model is None else {"model": self.model}),
             }
         )
 

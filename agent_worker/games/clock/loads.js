@@ -8,14 +8,14 @@ function holdLoads(core, realm) {
     await realm.hop();
     end();
   };
-  const hold = (kind, element = null) => {
+  const hold = (kind, element = null, limit = HOLD_LIMIT_MS) => {
     if (core.gaveUp.has(kind)) return () => {};
     const held = { kind, element, realm, release: null };
     const late = own.setTimeout(() => {
       core.gaveUp.add(kind);
-      core.uncontrolled.add(`${kind} that takes longer than ${HOLD_LIMIT_MS / 1000} s`);
+      core.uncontrolled.add(`${kind} that takes longer than ${limit / 1000} s`);
       end();
-    }, HOLD_LIMIT_MS);
+    }, limit);
     const end = () => {
       own.clearTimeout(late);
       if (core.holds.delete(held)) core.idle?.();

@@ -7,6 +7,8 @@ function createRealm(core, window) {
     setTimeout: window.setTimeout.bind(window),
     clearTimeout: window.clearTimeout.bind(window),
     requestAnimationFrame: window.requestAnimationFrame.bind(window),
+    debug: window.console.debug.bind(window.console),
+    timeOrigin: window.performance.timeOrigin,
     realNow: window.performance.now.bind(window.performance),
     reportError: window.reportError.bind(window),
     evaluate: window.eval,
