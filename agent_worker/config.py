@@ -29,6 +29,7 @@ _LEAST_MEMORY_MB: Final = 512
 _LEAST_PROCESSES: Final = 16
 _LEAST_DISK_MB: Final = 64
 _MOST: Final = 1 << 20
+_FOR_SCREENS: Final = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR")
 _FOR_BROWSERS: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
 """A game's browser needs no more to start. The rest of the environment has passwords, keys and addresses."""
 _NOT_FOR_CHILDREN: Final = ("TESTCAST_NATS_URL", *LOGIN, of_model.URL, of_model.KEY_FILE)
@@ -136,6 +137,12 @@ def warnings(environ: Mapping[str, str] = os.environ) -> list[str]:
     if not exposed:
         return []
     return [f"{of_model.KEY_FILE}: other users may read or change {file}: `chmod 600 {file}` keeps it secret"]
+
+
+def screen(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a browser with a window needs of the environment; empty where there is no screen."""
+    found = given(_FOR_SCREENS, environ)
+    return dict(found) if any(name in found for name in _FOR_SCREENS[:2]) else {}
 
 
 def forget_secrets(environ: MutableMapping[str, str] = os.environ) -> None:

@@ -7,18 +7,19 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from agent_worker.config import AgentConfig, forget_secrets, load
+from agent_worker.config import AgentConfig, forget_secrets, load, warnings
 from agent_worker.games.browser import Browser, Walls
 from agent_worker.games.confinement import deny_looks_from_outside
 from agent_worker.games.egress_proxy import judge_any, judge_public
 from agent_worker.games.errors import BrowserMissing, PageGone
 from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.games.limits import Limits
+from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.player import play
 from agent_worker.metrics import AgentMetrics
 from agent_worker.work.outcome import TryAgain
@@ -86,9 +87,12 @@ async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event, metr
     judge = judge_any if config.allow_private else judge_public
     limits = Limits(config.memory_mb, config.processes, config.disk_mb)
     environment = config.browser_environment
-    async with Browser(
-        config.chromium, judge, limits=limits, allow_root=config.allow_root, environment=environment
-    ) as browser:
+    async with (
+        _model(config) as model,
+        Browser(
+            config.chromium, judge, limits=limits, allow_root=config.allow_root, environment=environment
+        ) as browser,
+    ):
         metrics.browser = browser
         _tell_walls(browser.walls)
 
@@ -96,7 +100,7 @@ async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event, metr
             if config.allow_private is False:
                 job = replace(job, allow_private=False, allowed_hosts=job.allowed_hosts & config.allowed_hosts)
             try:
-                await play(run, browser, job)
+                await play(run, browser, job, model)
             except BrowserMissing as error:
                 raise TryAgain(str(error)) from error
             except PageGone as error:  # the browser was this game's own
@@ -107,6 +111,14 @@ async def _work(nats: Connection, config: AgentConfig, stop: asyncio.Event, metr
         place = (config.name, nats.address, config.concurrency)
         _log.info("testcast %s: worker %s takes jobs from %s, %d at a time", VERSION, *place)
         await worker.run(stop)
+
+
+def _model(config: AgentConfig) -> AbstractAsyncContextManager[Endpoint | None]:
+    """The model that chooses gestures, if one is set."""
+    if config.model is None:
+        return nullcontext()
+    _log.info("the model %s chooses gestures, with at most %d calls a run", config.model.name, config.model.calls)
+    return Endpoint(config.model)
 
 
 def _tell_walls(walls: Walls) -> None:
@@ -195,6 +207,8 @@ def main() -> int:
         stop = asyncio.Event()
         stop_on_signals(stop)
         settings, login, config = broker_config.load(), broker_config.nats(), load()
+        for each in warnings():
+            _log.warning("%s", each)
         metrics, where = AgentMetrics(config.concurrency), broker_config.metrics()
         log_setup.always(worker=config.name)
         tracing.start("agent")

@@ -13,6 +13,8 @@ EXIT_USAGE: Final = 2
 EXIT_LOST: Final = 3
 EXIT_NO_VERDICT: Final = 4
 """In CI: the run says nothing of the game, since it was cancelled, its agent was lost, or the time was over."""
+EXIT_NOT_SHOWN: Final = EXIT_FAILED
+"""Of `reproduce`: the finding did not happen; 0: it did, 3: the game could not be opened."""
 EXIT_SIGNAL: Final = 128  # plus the signal's number, as shells report it
 
 

@@ -153,6 +153,7 @@ class Browser:
         environment: What Chromium is told of the worker's environment; nothing else of it reaches a game.
         walls: Those to put up, where this machine lets them stand.
         ahead: Start one for the next run while none is played, which saves that run a second.
+        headed: With a window, for people who watch.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class Browser:
         environment: Mapping[str, str] = _PATH,
         walls: Walls = _ALL_WALLS,
         ahead: bool = True,
+        headed: bool = False,
     ) -> None:
         self._executable = executable
         self._judge = judge
@@ -173,6 +175,7 @@ class Browser:
         self._environment = dict(environment)
         self._at_most = walls
         self._ahead = ahead
+        self._headed = headed
         self._driver: Playwright | None = None
         self._workshop: Workshop | None = None
         self._next: asyncio.Task[_Chromium] | None = None
@@ -333,6 +336,7 @@ class Browser:
             running = await self._driver.chromium.launch(
                 executable_path=place.program(self._chromium, walls, self._limits),
                 chromium_sandbox=walls.sandbox,
+                headless=not self._headed,
                 args=arguments(),
                 ignore_default_args=unwanted(),
                 env=place.environment(self._environment),

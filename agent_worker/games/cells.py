@@ -26,8 +26,10 @@ MAX_CELLS: Final = 4000
 """10 MB of pictures. A search of a minute reaches some hundreds."""
 _GRIDS: Final = ((16, 9), (8, 6), (4, 3), (2, 2))
 """Columns and rows of a cell's picture, from fine to coarse."""
-_MOVED: Final = 10
-"""Grey levels by which a point must differ from the first picture to count as moved."""
+_MOVED: Final = 4
+"""Grey levels by which a point must differ to count as another: dark red on dark blue differs by 7."""
+_FLAT: Final = 10
+"""Grey levels within which a picture is one colour."""
 MAX_RESTLESS: Final = 0.4
 """The part of the points that may be left out because they change by themselves."""
 _WATCHED: Final = 40
@@ -60,8 +62,8 @@ class Entry:
     since: int = 0
     """The frame at which the round began in which it lies."""
     seen: int = 1
-    chosen: int = 0
-    """How often it was explored from."""
+    fruitless: int = 0
+    """How often it was explored from since anything new came of that."""
 
 
 @dataclass(slots=True)
@@ -117,7 +119,7 @@ class Archive:
             return None
         best = max((each.score or 0 for each in entries), default=0)
         entry = rng.choices(entries, [self._weight(each, best) for each in entries])[0]
-        entry.chosen += 1
+        entry.fruitless += 1  # until it has borne fruit
         return entry
 
     def _weight(self, entry: Entry, best: int) -> float:
@@ -125,7 +127,7 @@ class Archive:
         recent = 2.0 if entry.number > self._found - 12 else 1.0
         # Deeper is better, since a longer life leads further, but only as long as returning is cheap.
         common = math.sqrt(entry.seen)
-        return score * recent / ((1 + entry.chosen) * common * (1 + (entry.frame / _DEEP) ** 2))
+        return score * recent / (math.pow(1 + entry.fruitless, 1.5) * common * (1 + (entry.frame / _DEEP) ** 2))
 
     def _picture(self, raster: Raster) -> int:
         return signature(masked(raster, self.mask), masked(self.reference, self.mask), *_GRIDS[self.grid])
@@ -156,7 +158,7 @@ class Archive:
             entry.cell = cell
             if known is None or _rank(entry.score, entry.frame) > _rank(known.score, known.frame):
                 entry.seen += known.seen if known else 0
-                entry.chosen = max(entry.chosen, known.chosen if known else 0)
+                entry.fruitless = max(entry.fruitless, known.fruitless if known else 0)
                 self.entries[cell] = entry
             else:
                 known.seen += entry.seen
@@ -198,4 +200,4 @@ def changed(one: Raster, other: Raster) -> float:
 
 def flat(raster: Raster) -> bool:
     """Whether it is one colour."""
-    return max(raster) - min(raster) <= _MOVED
+    return max(raster) - min(raster) <= _FLAT

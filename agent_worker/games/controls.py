@@ -15,7 +15,7 @@ from typing import Final
 from agent_worker.games import candidates, pictures
 from agent_worker.games.actions import Action
 from agent_worker.games.chromium import VIEWPORT
-from agent_worker.games.experiments import GAP, HOLD, LONG, TAP, WATCH, Broken, Determinism, Effect, Lab, Moment, Spent
+from agent_worker.games.experiments import BRIEF, GAP, LONG, TAP, WATCH, Broken, Determinism, Effect, Lab, Moment, Spent
 from agent_worker.games.inputs import Step
 from agent_worker.games.promised import Promise
 from agent_worker.games.stage import Stage
@@ -27,7 +27,13 @@ ANY_KEY: Final = "any key"
 """The control's name where every key does the same."""
 STEERING: Final = ("ArrowRight", "ArrowLeft", "D", "A", "ArrowUp", "W")
 """Controls that are held while others are tried."""
-MAX_GROUP: Final = 420
+MAX_ALONE: Final = 14
+"""Likely keys that get a run each."""
+MAX_BUTTONS: Final = 8
+"""Buttons of a page that are tried: more of them are a shop, not a game's controls."""
+MAX_SUSPECTS: Final = 5
+"""How many of the gestures that had begun before a run changed are tried alone: effects may be delayed."""
+MAX_GROUP: Final = 900
 """Frames of one run in which many keys are tried."""
 
 
@@ -138,81 +144,94 @@ class _Search:
         known = candidates.known_keys(situations.sources)
         self.likely, self.others = candidates.keys(tuple(self.promises), known)
         self.said = ""
+        self.done: set[tuple[Moment, Action]] = set()
+        """Where each gesture was tried; a moment stands for its situation as well."""
 
     async def everything(self) -> None:
         """All situations, the most telling first."""
-        for moment in self.at.moments:
+        for number, moment in enumerate(self.at.moments):
             if (await self.lab.baseline(moment)).agreed is False:
                 continue
-            await self.any_key(moment)
-            await self.alone(moment, self.likely)
+            if not number:
+                await self.alone(moment, self.first())
+            await self.buttons(moment)
+            await self.in_groups(moment)
             await self.pointer(moment)
-            await self.in_groups(moment, self.others)
         await self.together()
         await self.dead()
 
-    def left(self, actions: Iterable[Action]) -> list[Action]:
-        """Those that are no known controls."""
-        return [each for each in actions if each.name not in self.controls.found]
+    def first(self) -> list[Action]:
+        """The keys that are worth a run each where the game is played."""
+        elsewhere = {key for key, promise in self.promises.items() if promise.when in ("over", "title")}
+        return [each for each in self.likely if each.name not in elsewhere][:MAX_ALONE]
 
-    async def any_key(self, moment: Moment) -> None:
-        """Presses a key that no game means: what it does there, every key does."""
-        effect = await self.trials.any_key(moment)
-        if effect is not None and ANY_KEY not in self.controls.found:
-            await self.confirm(replace(candidates.NO_KEY, name=ANY_KEY), effect)
+    def left(self, actions: Iterable[Action], moment: Moment) -> list[Action]:
+        """Those of which it is not known yet whether they do something in the situation of `moment`."""
+        known = {each.name for each in self.controls.found.values() if moment.name in each.situations}
+        return [each for each in actions if each.name not in known and (moment, each) not in self.done]
 
     async def alone(self, moment: Moment, actions: Iterable[Action]) -> None:
         """Each in a run of its own."""
-        for action in actions:
+        for action in self.left(actions, moment):
             known = self.controls.found.get(action.name)
-            if known and (moment.name in known.situations or not self._telling(action)):
+            if known and moment.name in known.situations:
                 continue
             await self.say(action)
             self.note(action, moment)
+            self.done.add((moment, action))
             effect = await self.trials.effect(moment, action)
             if effect is not None and known is None:
-                await self.confirm(action, effect)
+                name = ANY_KEY if action == candidates.NO_KEY else action.name
+                await self.confirm(replace(action, name=name), effect)
             elif effect is not None and known is not None:
                 known.situations.append(moment.name)
                 known.shown, known.tried = known.shown + 1, known.tried + 1
 
-    def _telling(self, action: Action) -> bool:
-        """Whether it is worth a run to know in which other situations a known control acts."""
-        return action.name in self.promises or action.name in ("Space", "Enter", "click")
+    async def buttons(self, moment: Moment) -> None:
+        """What the page offers there for clicking and has not offered before."""
+        offered = candidates.buttons(self.at.states[moment], VIEWPORT)
+        await self.alone(moment, [each for each in offered if each.name not in self.controls.tried][:MAX_BUTTONS])
 
-    async def pointer(self, moment: Moment) -> None:
-        """Moves, clicks on what is offered and on the picture, drags, and the rarer gestures."""
+    async def in_groups(self, moment: Moment) -> None:
+        """All gestures in one run, as long as they do nothing; then without the one that did."""
         state = self.at.states[moment]
-        await self.alone(moment, candidates.moves(state, VIEWPORT))
-        await self.alone(moment, candidates.buttons(state, VIEWPORT)[:8])
-        places = candidates.clicks(state, VIEWPORT)
-        await self.alone(moment, places[:1])
-        await self.in_groups(moment, self.left(places[1:]))
-        await self.in_groups(moment, self.left(candidates.strokes(state, VIEWPORT)))
-        await self.in_groups(moment, self.left(candidates.rarer_gestures(state, VIEWPORT)))
-
-    async def in_groups(self, moment: Moment, actions: Sequence[Action]) -> None:
-        """Many in one run, as long as they do nothing."""
-        left = self.left(actions)
-        if self.trials.answers_any(moment, left):
-            await self.alone(moment, left if left and left[0].kind != "keys" else [])
-            return
-        size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (HOLD + GAP))
-        while left := self.left(left):
-            group = left[:size]
-            await self.say(group[0])
+        pointer = [*candidates.moves(state, VIEWPORT), *candidates.clicks(state, VIEWPORT)]
+        pointer += [*candidates.strokes(state, VIEWPORT), *candidates.rarer_gestures(state, VIEWPORT)]
+        every = [candidates.NO_KEY, *self.likely, *pointer, *self.others]
+        size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
+        await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
+        skipped: set[Action] = set()
+        while group := [each for each in self.left(every, moment) if each not in skipped][:size]:
+            await self.say(group[min(1, len(group) - 1)])
             found = await self.lab.first_alive(moment, group)
             for action in group[: found.dead]:
                 self.note(action, moment)
+                self.done.add((moment, action))
             if found.alive is None:
                 if not found.dead:
                     return
-                left = left[found.dead :]
                 continue
-            culprit = await self._culprit(moment, group[max(0, found.alive - 3) : found.alive + 1][::-1])
-            if culprit is None and (await self.lab.baseline(moment, runs=2)).until < moment.frame + MAX_GROUP // 2:
-                return
-            left = [each for each in left[found.dead :] if each is not (culprit or group[found.alive])]
+            suspects = group[max(0, found.alive - MAX_SUSPECTS + 1) : found.alive + 1][::-1]
+            culprit = await self._culprit(moment, suspects)
+            if culprit is None:
+                await self.lab.baseline(moment, runs=2)
+            skipped.add(culprit or suspects[0])
+            if culprit and culprit.keys == candidates.NO_KEY.keys:
+                skipped |= {each for each in every if each.kind == "keys"}
+            if culprit and culprit.kind != "keys":  # what moves the pointer as well is tried alone
+                skipped |= {each for each in every if each.kind != "keys"}
+
+    async def pointer(self, moment: Moment) -> None:
+        """Gestures of the pointer, each alone, where one of them does something."""
+        state = self.at.states[moment]
+        clicks, strokes = candidates.clicks(state, VIEWPORT), candidates.strokes(state, VIEWPORT)
+        if not any(self.lab.acted(moment, each) for each in (*candidates.moves(state, VIEWPORT), *clicks, *strokes)):
+            return
+        await self.alone(moment, clicks[:3])
+        await self.alone(moment, [strokes[0], strokes[2]])
+        if any(each.name in self.controls.found for each in strokes):
+            await self.alone(moment, [strokes[1], strokes[3]])
+        await self.alone(moment, candidates.rarer_gestures(state, VIEWPORT))
 
     async def _culprit(self, moment: Moment, suspects: Sequence[Action]) -> Action | None:
         """The one of `suspects`, the last pressed first, that does something alone."""
@@ -228,9 +247,10 @@ class _Search:
         control.situations.append(effect.moment.name)
         gesture, hold = effect.step.action, effect.step.hold
         others = [each for each in self.at.moments if each.name == effect.moment.name and each != effect.moment]
-        again = await self.trials.effect(others[0], gesture, hold) if others else None
-        again = again or await self.trials.effect(effect.moment, gesture, hold, afresh=True)
-        if again is None:
+        again = await self.lab.effect(others[0], gesture, hold, closely=False) if others else None
+        if again is None or not again.ways & effect.ways:
+            again = await self.lab.effect(effect.moment, gesture, hold, closely=False, afresh=True)
+        if again is None or not again.ways & effect.ways:
             return
         control.shown = control.tried = 2
         control.effect = max(effect, again, key=lambda each: each.change)
@@ -244,7 +264,8 @@ class _Search:
             return
         moment = self.at.playing[0]
         holding = Moment(moment.name, moment.inputs.then(Step(moment.frame, held.action, 400)), moment.frame + 4)
-        left = self.left([*map(candidates.action_of, candidates.MODIFIERS)])
+        known = self.controls.found
+        left = [each for each in map(candidates.action_of, candidates.MODIFIERS) if each.name not in known]
         found = await self.lab.first_alive(holding, left)
         if found.alive is None:
             return
@@ -274,7 +295,7 @@ class _Search:
             if promise.key in self.controls.found or not self._must_act(promise):
                 continue
             action = candidates.action_of(promise.key)
-            tries = [(moment, hold) for moment in self.at.moments for hold in (TAP, HOLD, LONG)]
+            tries = [(moment, LONG) for moment in self.at.moments] + [(self.at.moments[0], TAP)]
             acted = False
             for moment, hold in tries:
                 effect = await self.trials.effect(moment, action, hold)
@@ -307,8 +328,8 @@ class _Search:
 
 
 def evidence(effect: Effect) -> bytes | None:
-    """The picture with a gesture; None where nothing could be seen."""
-    return pictures.screenshot(effect.after) if effect.after else None
+    """The pictures without and with a gesture, side by side; None where nothing could be seen."""
+    return pictures.side_by_side(effect.before, effect.after) if effect.before and effect.after else None
 
 
 def told_data(control: Control) -> dict[str, object]:

@@ -45,3 +45,7 @@ class PageGone(AgentError):
 
 class TimeUp(AgentError):
     """The run's time ended while the page was waited for. Says nothing about the page."""
+
+
+class DocumentLeft(AgentError):
+    """The page went to another document of its own while its clock was moved. Its Stage goes on there."""

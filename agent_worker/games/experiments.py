@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from agent_worker.games import pictures
@@ -26,7 +26,9 @@ HOLD: Final = 14
 """Frames of a press that is tried first. Games that move in steps look at a held key every 8 to 12 frames."""
 LONG: Final = 40
 """Frames of a press for what only a long one does."""
-GAP: Final = 3
+BRIEF: Final = 10
+"""Frames of a press where many are tried in one branch; what is found so is tried again with `HOLD`."""
+GAP: Final = 2
 """Frames between two presses in one branch."""
 WATCH: Final = 72
 """Frames for which a gesture is watched after its end before it counts as dead: effects may be delayed."""
@@ -52,7 +54,7 @@ class Moment:
     name: str = field(compare=False)
     inputs: Inputs = field(default_factory=Inputs)
     frame: int = 0
-    calm: int = field(default=400, compare=False)
+    calm: int = field(default=900, compare=False)
 
     def with_steps(self, *steps: Step) -> Moment:
         """The same moment, with more done before it."""
@@ -88,7 +90,7 @@ class Effect:
         moment: Where it was done.
         step: The gesture; it begins at the moment's frame.
         first: The first frame at which the two runs differed.
-        ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was stored and played).
+        ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was played), `stored`.
         change: Part of the picture that differed, 0 to 1, where it differed most of the frames that were looked at.
         frame: That frame.
         before, after: JPEGs of that frame without and with the gesture; empty where nothing could be seen.
@@ -213,6 +215,8 @@ class Lab:
             runs: 1 leaves out the second run, which tells whether the first can be trusted.
         """
         known = self._baselines.get(moment)
+        if known and known.agreed is None and known.shorter and known.shorter.until >= moment.frame + frames:
+            return known.shorter
         if known is None or (known.until < moment.frame + frames and not known.final):
             longer = await self._without(moment, frames, looks=True)
             longer.shorter = known if known and known.agreed else None
@@ -248,7 +252,14 @@ class Lab:
         return Baseline(Trace(tuple(samples)), moment.frame + frames, shots)
 
     async def effect(
-        self, moment: Moment, action: Action, hold: int = HOLD, *, afresh: bool = False, runs: int = 2
+        self,
+        moment: Moment,
+        action: Action,
+        hold: int = HOLD,
+        *,
+        afresh: bool = False,
+        runs: int = 2,
+        closely: bool = True,
     ) -> Effect | None:
         """What `action` does at `moment`; None: nothing in `WATCH` frames, or nothing can be said there.
 
@@ -257,6 +268,7 @@ class Lab:
         Args:
             afresh: Runs it again, even if it was run before.
             runs: As for `baseline`.
+            closely: Where the pictures that were taken show nothing and the canvases did differ, takes better ones.
         """
         step = Step(moment.frame, action, hold)
         if not afresh and (moment, step) in self._effects:
@@ -267,12 +279,10 @@ class Lab:
             self.begin_branch()
             with suppress(PageHung, PageGone):
                 effect = await self._with(moment, step, base)
+            if effect is not None and closely and not effect.change and "pixels" in effect.ways:
+                effect = await self._closer(effect, base)
         self._effects[moment, step] = effect
         return effect
-
-    def known(self) -> list[tuple[Moment, Step]]:
-        """Where and with what `effect` was asked for."""
-        return list(self._effects)
 
     def acted(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
         """Whether an experiment has shown that this does something there, be it seen or not."""
@@ -297,7 +307,7 @@ class Lab:
         if first is None:
             return None
         change, frame = _clearest(base.pictures, shots)
-        effect = Effect(
+        return Effect(
             moment,
             step,
             first,
@@ -308,12 +318,11 @@ class Lab:
             shots.get(frame, b""),
             tuple(sample for sample in samples if sample.frame >= first),
         )
-        return effect if effect.change or "pixels" not in effect.ways else await self._closer(effect, samples, base)
 
-    async def _closer(self, effect: Effect, samples: Sequence[Sample], base: Baseline) -> Effect:
+    async def _closer(self, effect: Effect, base: Baseline) -> Effect:
         """The same, with pictures of a frame at which the canvases do differ: some effects last for a frame."""
         theirs = {sample.frame: sample.pixels for sample in base.trace.samples}
-        frames = [each.frame for each in samples if theirs.get(each.frame, each.pixels) != each.pixels]
+        frames = [each.frame for each in effect.print if theirs.get(each.frame, each.pixels) != each.pixels]
         frame = frames[len(frames) // 2]
         shots = []
         for inputs in (effect.moment.inputs, effect.inputs):
@@ -321,12 +330,10 @@ class Lab:
             await self.play(inputs, frame)
             shots.append(await self.stage.picture())
         change = pictures.changed(pictures.thumb(shots[0]), pictures.thumb(shots[1]))
-        return Effect(
-            effect.moment, effect.step, effect.first, effect.ways, change, frame, shots[0], shots[1], effect.print
-        )
+        return replace(effect, change=change, frame=frame, before=shots[0], after=shots[1])
 
     async def first_alive(
-        self, moment: Moment, actions: Sequence[Action], hold: int = HOLD, watch: int = WATCH
+        self, moment: Moment, actions: Sequence[Action], hold: int = BRIEF, watch: int = WATCH
     ) -> Found:
         """Does one gesture after another in one branch, as long as it stays equal to one run without any.
 
@@ -350,10 +357,16 @@ class Lab:
             for stop in stops:
                 parted = parting(await self.play(inputs, stop, moment.frame), base.trace)
                 if parted is not None:
-                    return _found(steps, parted)
+                    return self._noted(moment, steps, _found(steps, parted))
         except (PageHung, PageGone):
-            return _found(steps, self.stage.frame + 1)
-        return Found(None, len(steps))
+            return self._noted(moment, steps, _found(steps, self.stage.frame + 1))
+        base.agreed = base.agreed or len(steps) > 0
+        return self._noted(moment, steps, Found(None, len(steps)))
+
+    def _noted(self, moment: Moment, steps: Sequence[Step], found: Found) -> Found:
+        for step in steps[: found.dead]:
+            self._effects.setdefault((moment, Step(moment.frame, step.action, HOLD)), None)
+        return found
 
 
 def _found(steps: Sequence[Step], parted: int) -> Found:
@@ -366,7 +379,7 @@ def _ways(samples: Sequence[Sample], without: Trace) -> frozenset[str]:
     ways: set[str] = set()
     for mine in samples:
         other = theirs.get(mine.frame, mine)
-        ways |= {way for way in ("pixels", "page", "sound") if getattr(mine, way) != getattr(other, way)}
+        ways |= {way for way in ("pixels", "page", "sound", "stored") if getattr(mine, way) != getattr(other, way)}
     return frozenset(ways)
 
 

@@ -48,8 +48,6 @@ def of_explored(summary: Summary, found: Explored) -> None:
         summary.note("playability", f"{_count(len(found.overs), 'round')} ended{again}")
     else:
         summary.miss("playability", "the end of a round: none was met")
-    if found.code is not None:
-        summary.coverage = {"used": found.code.used, "total": found.code.total}
 
 
 def of_stretch(summary: Summary, found: Stretch) -> None:

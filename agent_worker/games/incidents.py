@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from agent_worker.games.egress_proxy import Trouble
@@ -56,10 +57,11 @@ class IncidentLog:
         own = "\n".join(line for line in stack.splitlines() if not _OF_THE_AGENT.search(line))
         self.note("pageerror", f"{REJECTION}{message}" if in_promise else message, own)
 
-    def console(self, kind: str, text: str, place: str = "") -> None:
-        """A message on the console, from the line of a script at `place`; only errors count."""
+    def console(self, kind: str, text: str, at: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """A message on the console, from the line of a script that `at` says; only errors count."""
         # Chromium's own message about a failed request comes as an event of its own, with the reason.
         if kind == "error" and not text.startswith("Failed to load resource"):
+            place = f"{at['url']}:{at['lineNumber'] + 1}:{at['columnNumber'] + 1}" if at.get("url") else ""
             self.note("console", first_lines(text), place)
 
     def request_failed(self, url: str, why: str) -> None:

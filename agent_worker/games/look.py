@@ -9,9 +9,9 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from agent_worker.games.cells import Raster, flat
+from agent_worker.games.cells import HEIGHT, WIDTH, Raster, flat
 from agent_worker.games.episodes import GONE, HUNG, LOST
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.goals import Reading, over_words, plain_words, readings
@@ -61,8 +61,20 @@ async def look(stage: Stage) -> Look:
     assert stage.page is not None
     state = await stage.state()
     told = await stage.page.ask(_LOOK, "looking at it")
-    raster = base64.b64decode(told["seen"])
-    return Look(stage.frame, raster, state, readings(state.words, told["told"]))
+    raster, text = _read(told)
+    return Look(stage.frame, raster, state, readings(state.words, text))
+
+
+def _read(told: Any) -> tuple[Raster, str | None]:
+    """What look.js answered; a page that tampers with what makes the answer shows nothing."""
+    fields = told if isinstance(told, dict) else {}
+    seen, text = fields.get("seen"), fields.get("told")
+    try:
+        raster = base64.b64decode(seen if isinstance(seen, str) else "")
+    except ValueError:
+        raster = b""
+    fits = len(raster) == WIDTH * HEIGHT
+    return raster if fits else bytes(WIDTH * HEIGHT), text if isinstance(text, str) else None
 
 
 async def ended_by(page: Page, trouble: PageHung | PageGone) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from playwright.async_api import BrowserContext, CDPSession, ConsoleMessage, Dialog, Frame
+from playwright.async_api import BrowserContext, CDPSession, Dialog, Frame
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import Page as PlaywrightPage
 from playwright.async_api import Response as PlaywrightResponse
@@ -25,25 +26,24 @@ from agent_worker.games.actions import Action
 from agent_worker.games.background import Background
 from agent_worker.games.chromium import SCREENCAST
 from agent_worker.games.egress_proxy import TROUBLE_HEADER, EgressProxy
-from agent_worker.games.errors import LoadFailed, PageGone
+from agent_worker.games.errors import DocumentLeft, LoadFailed, PageGone
 from agent_worker.games.gestures import Gestures
 from agent_worker.games.incidents import IncidentLog, first_line, first_lines, short_url
 from agent_worker.games.loading import explain_failure, explain_status, origin
 from agent_worker.games.page_state import Incident, Loaded, PageState, merged
-from agent_worker.games.policy import no_reply
+from agent_worker.games.patience import Spent, answered
 from agent_worker.games.screencast import Screencast
 
 _PROBE: Final = Path(__file__).with_name("probe.js")
 
 NAME: Final = "Player"
 """What the agent answers where a dialog asks for a text: games ask for a name. To all others it says yes."""
+ARRIVAL_S: Final = 30.0
+"""For a document that a page went to; what still loads then loads on."""
+_LEFT: Final = ("navigated", "context was destroyed", "Cannot find", "Promise was collected")
+"""In what Chromium says of a document that has gone."""
 
-MAX_DIALOGS: Final = 20
-"""Whose texts are kept."""
-_LOOK_S: Final = 1.0
-"""How often it is asked why a page does not answer."""
-
-Watched = tuple[Callable[[], str | None], Callable[[], Mapping[int, float]]]
+Watched = tuple[Callable[[], str | None], Spent]
 T = TypeVar("T")
 
 
@@ -60,12 +60,13 @@ class Page:
     deadline: float = math.inf
     """On the event loop's clock; no call waits for longer. Infinite at first."""
     _token: str = ""
+    _farewell: Any = None  # what a document said of its clock when it was left
     _home: str | None = None
     _frame_id: str = ""
     _gone: str | None = None
     _forgotten: bool = False
     _download: str | None = None
-    _dialogs: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_DIALOGS))
+    _dialogs: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     _answered: set[str] = field(default_factory=set)
     _screencast: Screencast = field(default_factory=Screencast)
     _background: Background = field(default_factory=Background)
@@ -98,14 +99,16 @@ class Page:
         cdp = await context.new_cdp_session(page)
         gestures = Gestures(page, cdp, touch=touch)
         self = cls(page, cdp, proxy, incidents, watched, gestures, _token=token)
+        if token:
+            gestures.happen = lambda kind: self.clock(f"happen({kind!r})", kind)
         tree = await cdp.send("Page.getFrameTree")
         self._frame_id = str(tree["frameTree"]["frame"]["id"])
         self._listen(context)
         await self._gestures.connect()
         # Every document request is held until `_on_document` has seen it: this keeps a game from leaving its page.
         # The first one is asked for the proxy's secret too; the browser sends that with all that follow.
-        documents = {"patterns": [{"resourceType": "Document", "requestStage": "Request"}], "handleAuthRequests": True}
-        await cdp.send("Fetch.enable", documents)
+        pattern = {"resourceType": "Document", "requestStage": "Request"}
+        await cdp.send("Fetch.enable", {"patterns": [pattern], "handleAuthRequests": True})
         await cdp.send("Runtime.enable")
         return self
 
@@ -115,7 +118,8 @@ class Page:
         cdp.on("Page.screencastFrame", lambda event: self._on_picture(event))
         cdp.on("Fetch.requestPaused", lambda event: self._background.start(self._on_document(event)))
         cdp.on("Fetch.authRequired", lambda event: self._background.start(self._on_question(event)))
-        page.on("console", lambda message: log.console(message.type, message.text, _place(message)))
+        page.on("console", lambda message: log.console(message.type, message.text, message.location))
+        cdp.on("Runtime.consoleAPICalled", lambda event: self._on_console(event))
         cdp.on("Runtime.exceptionThrown", lambda event: log.exception(event["exceptionDetails"]))
         page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))
         page.on("response", lambda each: log.response(each.url, each.status, TROUBLE_HEADER in each.headers))
@@ -138,6 +142,11 @@ class Page:
     def exceeded(self) -> str | None:
         """The limit for which the game was stopped, as the end of "The game was stopped: it …"; None if it was not."""
         return self._watched[0]()
+
+    @property
+    def gone(self) -> str | None:
+        """Why the page is no more, such as that its process crashed; None: it is, whatever a call has raised."""
+        return self._gone
 
     def forget(self) -> None:
         """Stops reacting to events, and cancels what is under way."""
@@ -272,12 +281,12 @@ class Page:
         return await self._reply(self._page.evaluate(expression), while_doing)
 
     async def devtools(self, method: str, asked: Mapping[str, Any], while_doing: str) -> dict[str, Any]:
-        """What Chromium's DevTools protocol answers to one call; of what stands in it, much is the page's to say."""
+        """What Chromium's DevTools protocol answers to one call."""
         return await self._reply(self._cdp.send(method, dict(asked)), while_doing)
 
     def on_devtools(self, event: str, heard: Callable[[dict[str, Any]], None]) -> None:
         """Has `heard` called with each event of that name."""
-        self._cdp.on(event, lambda told: heard(told))
+        self._cdp.on(event, heard)
 
     async def clock(self, call: str, while_doing: str) -> Any:
         """What a method of the page's clock answers (clock/), such as `advance(60,1,100)`: of any shape and size.
@@ -285,10 +294,44 @@ class Page:
         Asks the page's document without Playwright, which is quicker, and leaves nothing in it.
         """
         asked = {"expression": f"__vt({self._token!r}).{call}", "awaitPromise": True, "returnByValue": True}
-        told = await self.devtools("Runtime.evaluate", asked, while_doing)
+        self._farewell = None
+        try:
+            told = await self.devtools("Runtime.evaluate", asked, while_doing)
+        except PageGone as error:
+            if self._gone is None and any(each in str(error) for each in _LEFT):
+                raise DocumentLeft(str(error)) from error
+            raise
+        if "__vt" in str(told.get("exceptionDetails")):
+            raise DocumentLeft("the page has no clock yet")
         if "exceptionDetails" in told:
             raise PageGone(f"its clock failed: {first_line(str(told['exceptionDetails'].get('exception')))}")
         return told["result"].get("value")
+
+    async def arrive(self) -> Any:
+        """Waits for the document that the page went to; returns what `advance` would have answered before."""
+        last = asyncio.get_running_loop().time() + ARRIVAL_S
+        farewell, self._farewell = self._farewell, None
+        asked = {
+            "expression": "document.readyState === 'complete' && typeof __vt === 'function'",
+            "returnByValue": True,
+        }
+        while asyncio.get_running_loop().time() < last:
+            with suppress(*((PageGone,) if not self._gone else ())):
+                told = await self.devtools("Runtime.evaluate", asked, "waiting for its next document")
+                if told["result"].get("value") is True:
+                    break
+            await asyncio.sleep(0.02)
+        return farewell
+
+    def _on_console(self, event: dict[str, Any]) -> None:
+        said = str(event["args"][0].get("value", "")) if event["args"] else ""
+        if self._token and said.startswith(self._token):
+            with suppress(ValueError):
+                self._farewell = json.loads(said[len(self._token) :])
+
+    def _stays(self) -> None:
+        if self._token:  # the page does not get where it wants to go: its clock goes on
+            self._background.start(self.clock("stay()", "keeping it on its page"))
 
     async def scroll_home(self) -> None:
         """Back to the top left corner of the page."""
@@ -310,24 +353,10 @@ class Page:
             if isinstance(asked, Coroutine):
                 asked.close()
             raise PageGone(self._gone)
-        loop = asyncio.get_running_loop()
-        began, before = loop.time(), None
-        task = asyncio.ensure_future(asked)
         try:
-            while True:
-                left_s = max(0.0, self.deadline - loop.time())
-                if (await asyncio.wait({task}, timeout=min(_LOOK_S, left_s)))[0]:
-                    return task.result()
-                spent = await asyncio.to_thread(self._watched[1])
-                before = spent if before is None else before
-                used_s = max((all_s - before.get(pid, 0.0) for pid, all_s in spent.items()), default=None)
-                waited_s = loop.time() - began
-                if silence := no_reply(waited_s, used_s, self.deadline - loop.time(), while_doing):
-                    raise silence
+            return await answered(asked, self.deadline, self._watched[1], while_doing)
         except PlaywrightError as error:
             raise PageGone(self._gone or first_line(str(error))) from error
-        finally:
-            task.cancel()
 
     async def _on_dialog(self, dialog: Dialog) -> None:
         self._log.note("dialog", f"{dialog.type}: {first_lines(dialog.message)}")
@@ -337,6 +366,7 @@ class Page:
     def _on_download(self, name: str) -> None:
         self._download = name
         self._log.note("download", name)
+        self._stays()
 
     async def _on_popup(self, other: PlaywrightPage) -> None:
         self._log.note("popup", short_url(other.url))
@@ -353,6 +383,7 @@ class Page:
         if event["frameId"] == self._frame_id and self._home and origin(url) != origin(self._home):
             self._log.note("left", short_url(url))
             await self._cdp.send("Fetch.failRequest", {**request, "errorReason": "Aborted"})
+            self._stays()
         else:
             await self._cdp.send("Fetch.continueRequest", request)
 
@@ -367,11 +398,6 @@ class Page:
         await self._cdp.send(
             "Fetch.continueWithAuth", {"requestId": event["requestId"], "authChallengeResponse": answer}
         )
-
-
-def _place(message: ConsoleMessage) -> str:
-    place = message.location
-    return f"{place['url']}:{place['lineNumber'] + 1}:{place['columnNumber'] + 1}" if place.get("url") else ""
 
 
 async def _ask(frame: Frame) -> dict[str, Any] | None:

@@ -8,43 +8,34 @@ Where that does not work, since two runs without input differ or nothing is pain
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Iterable
-from typing import Final, TypeVar
+from typing import Final
 
-from agent_worker.games import gathering, heap, pictures, policy, scoring, suspicions
+from agent_worker.games import gathering, pictures, policy, scoring, suspicions
 from agent_worker.games.browser import Browser, Pages
 from agent_worker.games.controls import Controls, find_controls
+from agent_worker.games.course import Course
 from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
-from agent_worker.games.episodes import Explored
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
-from agent_worker.games.findings import HANGS, Candidate
+from agent_worker.games.findings import Candidate
+from agent_worker.games.further import Further
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
-from agent_worker.games.live import Live
+from agent_worker.games.model.endpoint import Endpoint
+from agent_worker.games.model.policy import ModelPolicy
 from agent_worker.games.realtime.player import RealTime
-from agent_worker.games.realtime.stretch import true_speed
-from agent_worker.games.reporter import Reporter
-from agent_worker.games.schedule import schedule
-from agent_worker.games.search import explore
-from agent_worker.games.seat import Seeded
 from agent_worker.games.starting import Situations, get_in
-from agent_worker.games.stress import stress
-from agent_worker.games.summary import Summary
-from agent_worker.games.watched_stage import WatchedStage
 
-STOP_AFTER_S: Final = 0.2
-"""How long after the page's deadline, which ends what waits for the page, everything else is ended for the verdict."""
 FIRST_LOOKS: Final = (20, 60, 120, 300)
 """Frames at which the first picture is looked for: a game may take 5 s of its time to paint something."""
 
-T = TypeVar("T")
 
-
-async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
+async def play(run: RunHandle, browser: Browser, job: GameJob, model: Endpoint | None = None) -> None:
     """Plays `job` to its end; the last call on `run` is `complete` or `fail`, within the budget.
 
     Cancel it to stop it; the page is then closed within 2 s and nothing more is published.
+
+    Args:
+        model: chooses gestures while the game is explored; None: the search alone does.
 
     Raises:
         BrowserMissing, PageGone: Chromium could not be started, or all of it has died. No verdict was published: the
@@ -52,7 +43,7 @@ async def play(run: RunHandle, browser: Browser, job: GameJob) -> None:
     """
     started = asyncio.get_running_loop().time()
     async with browser.pages(_judge(job)) as pages:
-        await _Player(run, pages, job, started).play()
+        await _Player(run, pages, job, started, model).play()
 
 
 def _judge(job: GameJob) -> Judge | None:
@@ -62,21 +53,12 @@ def _judge(job: GameJob) -> Judge | None:
     return JudgeNamed(job.allowed_hosts) if job.allowed_hosts else None
 
 
-class _Player:
+class _Player(Course):
     """One run in progress."""
 
-    def __init__(self, run: RunHandle, pages: Pages, job: GameJob, started: float) -> None:
-        self.pages, self.job, self.started = pages, job, started
-        self.plan = schedule(job.budget_s)
-        self.clock = asyncio.get_running_loop().time
-        deadline = started + self.plan.end_s
-        self.stop_at = deadline + STOP_AFTER_S
-        self.stage = WatchedStage(pages, job, deadline=deadline, load_s=self.plan.load_s)
-        self.live = Live(run, self.stage)
-        self.stage.tell, self.stage.show = self.live.progress, self.live.show_picture
-        self.reporter = Reporter(self.stage, self.live, job.seed)
-        self.summary = Summary()
-        self.real: RealTime | None = None
+    def __init__(self, run: RunHandle, pages: Pages, job: GameJob, started: float, model: Endpoint | None) -> None:
+        super().__init__(run, pages, job, started)
+        self.model = None if model is None else ModelPolicy(model)
 
     async def play(self) -> None:
         """All phases; what goes wrong on the way becomes part of the verdict."""
@@ -88,11 +70,9 @@ class _Player:
         except TimeoutError:
             if not limit.expired():
                 raise
-        except LoadFailed as failed:
-            if not self.stage.opened:
-                await self.live.fail(failed.message, failed.code)
+        except (LoadFailed, PageHung, PageGone) as trouble:
+            if not await self.told(trouble):
                 return
-            self.summary.miss("playability", f"how it goes on: it could not be opened again ({failed.message})")
         await self.evaluate()
 
     async def test(self) -> None:
@@ -125,6 +105,9 @@ class _Player:
         painted = await self.guarded(self.first_picture())
         if painted is None:
             return
+        if any(each.kind == "error" for each in self.stage.suspects) and await self.only_in_owned_time():
+            return
+        await self.stage.play(Inputs(), FIRST_LOOKS[0] if self.stage.page is None else self.stage.frame)
         boxes = (await self.stage.state()).canvases
         if boxes:
             width, height = max((each[2:] for each in boxes), key=lambda size: size[0] * size[1])
@@ -150,18 +133,42 @@ class _Player:
         await real.load()
         self.stage.page = None
         if real.found.blank:
+            self.real = None
             await self.live.progress("Nothing was painted: the picture is a single colour", kind="blank")
             title = "Nothing is ever painted: the picture stays a single colour"
-            await self.consider([Candidate("blank", title, until=FIRST_LOOKS[-1])])
-            self.summary.time = "owned"
+            await self.consider([Candidate("blank", title, until=FIRST_LOOKS[0])])
             raise TimeUp("there is nothing to play")
         await self.live.progress("It paints nothing while its time is owned; playing it in real time")
         self.summary.time = "real"
+
+    async def only_in_owned_time(self) -> bool:
+        """Whether the errors while starting do not come in real time: then the agent is their cause, not the game.
+
+        The game is played in real time then.
+        """
+        before = self.errors
+        await (await self.open_in_real_time()).load()
+        self.stage.page = None
+        if self.errors > before:
+            self.real = None
+            return False
+        self.stage.take_suspects()
+        self.stage.ledger.forget()
+        await self.live.progress("Its errors come only while its time is owned; playing it in real time")
+        self.summary.time = "real"
+        return True
+
+    @property
+    def errors(self) -> int:
+        """How many errors have come so far."""
+        counts = self.stage.ledger.counts
+        return counts["pageerror"] + counts["console"]
 
     async def get_in(self) -> Situations:
         """Phase 2, its first half: finds moments at which the game is played."""
         await self.live.phase(2, "Looking for controls")
         self.live.doing = "Looking for a way into the game"
+        await self.consider([])
         situations = await get_in(self.stage, self.live, self.at(self.plan.in_by))
         found = situations.lab.determinism
         if found.moments and not found.agreed:
@@ -184,79 +191,7 @@ class _Player:
             self.summary.time = "mixed"
         await self.consider(suspicions.of_controls(controls, situations))
         await self.live.phase(3, f"Playing, mostly with what works; seed {self.job.seed}")
-        await self.guarded(self.at_true_speed(situations, controls))
-        await self.guarded(self.measure_heap(situations, controls))
-        explored = await self.guarded(self.explore(situations, controls))
-        if explored is not None:
-            gathering.of_explored(self.summary, explored)
-            await self.consider(suspicions.of_explored(explored, controls))
-        await self.guarded(self.stress(situations, controls))
-        self.live.doing = ""
-
-    async def at_true_speed(self, situations: Situations, controls: Controls) -> None:
-        """Plays for a few seconds without owning the game's time."""
-        if not self.plan.real_s or self.clock() + self.plan.real_s > self.at(self.plan.heap_by):
-            self.summary.miss("visuals", "how smoothly it runs at true speed: no time was left for it")
-            return
-        self.live.doing = "Playing at true speed"
-        usual = [control for control in controls.found.values() if "playing" in control.situations]
-        delay = min((control.delay for control in usual), default=1)
-        self.stage.page = None
-        found, page = await true_speed(
-            self.pages,
-            self.job.game_url,
-            situations.begun_by,
-            [control.action for control in usual],
-            seconds=self.plan.real_s,
-            load_s=self.plan.load_s,
-            deadline=self.started + self.plan.end_s,
-            frames_to_effect=max(1, delay),
-            show=self.live.show_picture,
-        )
-        await self.stage.note(page.incidents())
-        gathering.of_stretch(self.summary, found)
-        await self.live.progress(found.line(), kind="truespeed")
-        if found.drops_frames:
-            await self.consider([gathering.frames(found)])
-
-    async def measure_heap(self, situations: Situations, controls: Controls) -> None:
-        """Sees whether the game's memory grows while it is played."""
-        if not situations.playing or self.clock() > self.at(self.plan.heap_by):
-            self.summary.miss("stability", "whether its memory grows: no time was left for it")
-            return
-        self.live.doing = "Measuring its memory"
-        moment = situations.playing[0]
-        gestures = [control.action for control in controls.found.values() if "playing" in control.situations]
-        found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures)
-        gathering.of_heap(self.summary, found)
-        if found.leaks:
-            await self.consider([gathering.leak(found)])
-
-    async def explore(self, situations: Situations, controls: Controls) -> Explored:
-        """Plays on by seeded search."""
-        self.live.doing = "Playing"
-        rng = random.Random(self.job.seed)
-        return await explore(
-            self.stage,
-            list(controls.found.values()),
-            situations.moments,
-            self.job.seed,
-            self.live.progress,
-            Seeded(rng),
-            self.at(self.plan.explore_by),
-        )
-
-    async def stress(self, situations: Situations, controls: Controls) -> None:
-        """Treats the game roughly. What the agent causes by it is neither counted nor told."""
-        self.live.doing = "Treating it roughly"
-        self.stage.quiet = True
-        try:
-            found = list(controls.found.values())
-            until = self.at(self.plan.stress_by)
-            episodes = await stress(self.stage, found, situations.moments, self.live.progress, until)
-        finally:
-            self.stage.quiet = False
-        await self.consider(suspicions.of_stress(episodes, controls, self.job.game_url))
+        await Further(self, situations, controls, self.model).all()
 
     async def evaluate(self) -> None:
         """Phase 4: turns the findings into the score."""
@@ -269,6 +204,7 @@ class _Player:
             gathering.of_real(summary, self.real.found)
         else:
             summary.incidents, summary.told = self.stage.ledger.counts, list(self.stage.ledger.told)
+        summary.model = None if self.model is None else self.model.statistics().as_json()
         summary.game_s, summary.owned_s = self.stage.played / FRAMES_PER_S, self.stage.playing_s
         shown = summary.evidence
         parts = scoring.rubric(shown)
@@ -284,6 +220,7 @@ class _Player:
         self.stage.page = None
         plan = policy.plan(self.job.budget_s)
         self.real = await RealTime.on_fresh_page(self.live, self.pages, self.job, plan, self.started)
+        self.real.observer.ledger = self.stage.ledger
         return self.real
 
     async def in_real_time(self) -> None:
@@ -296,6 +233,10 @@ class _Player:
             await self.live.phase(2, "Looking for controls, in real time")
             await real.discover()
             await self.live.phase(3, f"Playing in real time, mostly with what works; seed {self.job.seed}")
+            if self.model is not None:
+                why = "the game is played in real time and does not wait for answers"
+                self.model.passed_over(why, asked=False)
+                await self.live.progress(f"The model {self.model.name} is not asked: {why}")
             await real.explore(self.job.seed)
         except PageHung as hung:
             real.found.hung = f"its page did not answer for {hung.waited_s:g} s while {hung.while_doing}"
@@ -309,45 +250,3 @@ class _Player:
         await real.observer.report_incidents()
         await real.observer.publish_screenshot(now=True)
         await self.consider(gathering.faults_of_real(real.found))
-
-    # -- what goes wrong ----------------------------------------------------------------------------------
-
-    def at(self, mark_s: float) -> float:
-        """A time of the plan on the event loop's clock."""
-        return self.started + mark_s
-
-    async def consider(self, candidates: Iterable[Candidate]) -> None:
-        """Minimises what may be wrong, shows it again and tells it."""
-        suspects = [*candidates, *self.stage.take_suspects()]
-        if not suspects:
-            return
-        doing, self.live.doing = self.live.doing, "Trying to see a fault again"
-        try:
-            await self.reporter.consider(suspects, self.at(self.plan.findings_by))
-        finally:
-            self.live.doing = doing
-            self.stage.take_suspects()
-
-    async def guarded(self, step: Awaitable[T]) -> T | None:
-        """A step's result; None where the page hung or was lost in it. That becomes a candidate.
-
-        Raises:
-            PageGone: all of the browser is gone.
-        """
-        stage = self.stage
-        try:
-            return await step
-        except PageHung as hung:
-            inputs, until = stage.done, stage.frame + FRAMES_PER_S
-            if stage.page is not None:
-                await stage.page.break_script()
-            what = Candidate("freeze", "It hangs: its script does not return", inputs, until, HANGS, str(hung))
-        except PageGone as gone:
-            page = stage.page
-            if page is None or page.exceeded is not None or not await page.browser_lives():
-                raise
-            inputs, until = stage.done, stage.frame + FRAMES_PER_S
-            what = Candidate("crash", "The page's process crashes", inputs, until, detail=str(gone))
-        stage.page = None
-        await self.consider([what])
-        return None

@@ -3,7 +3,7 @@
 // returns the frame's state; page_state.py describes its fields.
 (() => {
   const KEPT_WORDS = 100;
-  const drawn = new Map(); // text -> time of its last drawing, oldest first
+  const drawn = new Map(); // text -> when and where it was drawn last; oldest first
   const listens = new Set();
   let frames = 0;
   let lastDrawn = 0;
@@ -13,13 +13,50 @@
 
   for (const name of ["fillText", "strokeText"]) {
     const draw = CanvasRenderingContext2D.prototype[name];
-    CanvasRenderingContext2D.prototype[name] = function (text, ...rest) {
+    CanvasRenderingContext2D.prototype[name] = function (text, x, y, ...rest) {
       const word = String(text).slice(0, 120);
       drawn.delete(word);
-      drawn.set(word, (lastDrawn = now()));
+      drawn.set(word, { at: (lastDrawn = now()), canvas: this.canvas, ...placed(this, x, y) });
       if (drawn.size > KEPT_WORDS) drawn.delete(drawn.keys().next().value);
-      return draw.call(this, text, ...rest);
+      return draw.call(this, text, x, y, ...rest);
     };
+  }
+
+  // What is painted over is no longer read: a round's last words would stand among those of the next.
+  const erasing = {
+    clearRect: (context, box) => erase(context, box),
+    fillRect: (context, box) => opaque(context) && erase(context, box),
+    drawImage: (context, [image, ...box]) => context.globalAlpha === 1 && erase(context, imageBox(image, box)),
+  };
+  for (const [name, before] of Object.entries(erasing)) {
+    const draw = CanvasRenderingContext2D.prototype[name];
+    CanvasRenderingContext2D.prototype[name] = function (...args) {
+      if (drawn.size) before(this, args);
+      return draw.apply(this, args);
+    };
+  }
+
+  function placed(context, x, y) {
+    const { a, b, c, d, e, f } = context.getTransform();
+    return { x: a * x + c * y + e, y: b * x + d * y + f };
+  }
+
+  function opaque(context) {
+    const { fillStyle, globalAlpha, globalCompositeOperation } = context;
+    return globalAlpha === 1 && globalCompositeOperation === "source-over" && !String(fillStyle).startsWith("rgba");
+  }
+
+  function imageBox(image, box) {
+    if (box.length === 8) return box.slice(4);
+    return [box[0], box[1], box[2] ?? image?.width, box[3] ?? image?.height];
+  }
+
+  function erase(context, [left, top, width, height]) {
+    if (Math.abs(width) < 32 || Math.abs(height) < 12) return; // a sprite that passes over a word leaves it readable
+    const [one, other] = [placed(context, left, top), placed(context, left + width, top + height)];
+    const within = (at, from, to) => at >= Math.min(from, to) && at <= Math.max(from, to);
+    for (const [word, { canvas, x, y }] of drawn)
+      if (canvas === context.canvas && within(x, one.x, other.x) && within(y, one.y, other.y)) drawn.delete(word);
   }
 
   const request = window.requestAnimationFrame;
@@ -71,7 +108,7 @@
     for (const kind of kinds) if (targets.some((target) => target && target["on" + kind])) listens.add(kind);
     if (document.querySelector("a, button, [onclick]")) listens.add("click");
     // Text of the last frame that drew any is still visible; older text has been painted over.
-    const fresh = [...drawn].filter(([, at]) => lastDrawn - at < 300).map(([word]) => word);
+    const fresh = [...drawn].filter(([, { at }]) => lastDrawn - at < 300).map(([word]) => word);
     const canvases = [...document.querySelectorAll("canvas")].map(visible).filter(Boolean);
     return {
       frames,

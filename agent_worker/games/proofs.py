@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from agent_worker.games import pictures
+from agent_worker.games import heap, pictures
 from agent_worker.games.actions import Action
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings import HANGS, STANDSTILLS, Candidate, Moment, Sighting
@@ -56,7 +56,7 @@ class Proof(NamedTuple):
 
 def proof_of(candidate: Candidate, stage: Stage) -> Proof | None:
     """What shows `candidate` again; None: it cannot be shown by frames."""
-    if candidate.real:
+    if candidate.real or candidate.measured is not None:
         return None
     if candidate.kind in ("error", "left", "asset"):
         shows = _OfIncident(stage, candidate.kind, candidate.signature)
@@ -76,6 +76,12 @@ def proof_of(candidate: Candidate, stage: Stage) -> Proof | None:
     if candidate.kind == "deadkey" and candidate.action is not None and candidate.moments:
         dead = _DeadKey(stage, candidate)
         return Proof(dead, dead, minimises=False)
+    if candidate.kind == "once" and candidate.action is not None:
+        once = _Once(stage, candidate.action)
+        return Proof(once, once, minimises=False)
+    if candidate.kind == "heap":
+        grows = _Grows(stage)
+        return Proof(grows, grows, minimises=False)
     return None
 
 
@@ -136,6 +142,8 @@ class _Ends:
                 await page.break_script()
             elif not await page.browser_lives():
                 raise
+            elif page.gone is None:  # a call has failed, and the page lives
+                return None
             return Sighting(self.stage.frame + 1, str(ended)) if isinstance(ended, self.how) else None
         return None
 
@@ -195,8 +203,43 @@ class _DeadKey:
         return await watched(self.stage, moment, action)
 
 
-async def watched(stage: Stage, moment: Moment, action: Action | None, frames: int = HOLD + WATCH) -> Trace:
+@dataclass(slots=True)
+class _Once:
+    """The last input changes nothing, and does where the first of its kind and what undid it are left out."""
+
+    stage: Stage
+    action: Action
+
+    async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
+        last = inputs.steps[-1]
+        first = next(step for step in inputs.steps if step.action == self.action)
+        earlier = inputs.before(first.at)
+        used = Moment(Inputs(inputs.steps[:-1]), last.at)
+        fresh = Moment(earlier, last.at)
+        if not await self._changes(fresh, last.hold) or await self._changes(used, last.hold):
+            return None
+        return Sighting(last.at)
+
+    async def _changes(self, moment: Moment, hold: int) -> bool:
+        with_it = await watched(self.stage, moment, self.action, hold)
+        return parting(with_it, await watched(self.stage, moment, None, hold)) is not None
+
+
+@dataclass(slots=True)
+class _Grows:
+    """What is kept in memory grows in every stretch before the last frame."""
+
+    stage: Stage
+
+    async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
+        await self.stage.open()
+        found = await heap.measure_again(self.stage, inputs, until)
+        grown = ", ".join(str(each) for each in found.growths)
+        return Sighting(until, f"It grew by {grown} KB in stretches of {heap.STRETCH} frames") if found.leaks else None
+
+
+async def watched(stage: Stage, moment: Moment, action: Action | None, hold: int = HOLD) -> Trace:
     """The frames after a moment, with a gesture that begins there or with none, from the load on."""
-    inputs = moment.inputs if action is None else moment.inputs.then(Step(moment.frame, action, HOLD))
+    inputs = moment.inputs if action is None else moment.inputs.then(Step(moment.frame, action, hold))
     await stage.open()
-    return await stage.play(inputs, moment.frame + frames, moment.frame)
+    return await stage.play(inputs, moment.frame + hold + WATCH, moment.frame)

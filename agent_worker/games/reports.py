@@ -45,3 +45,10 @@ class Ledger:
         self.told[kind, detail] = None
         more = " (more of these are only counted)" if self.distinct[kind] == MAX_TOLD_PER_KIND else ""
         return _WORDS[kind].format(detail) + more
+
+    def forget(self) -> None:
+        """Forgets all that was entered: it says nothing of the game."""
+        self.counts.clear()
+        self.distinct.clear()
+        self.told.clear()
+        self.last_error = None

@@ -24,7 +24,9 @@ class Schedule(NamedTuple):
         controls_by: The search for controls ends.
         real_s: How long the game is played at true speed; 0: not at all.
         heap_by: The measurement of the memory does not begin later.
+        once_by: No control is used twice later.
         explore_by: Playing ends, so that what it has shown can be reproduced.
+        standing_by: It is not looked later whether the game still reacts.
         stress_by: Rough handling ends.
         findings_by: Reproducing ends; the verdict follows.
         end_s: Waiting for a page that does not answer ends.
@@ -35,7 +37,9 @@ class Schedule(NamedTuple):
     controls_by: float
     real_s: float
     heap_by: float
+    once_by: float
     explore_by: float
+    standing_by: float
     stress_by: float
     findings_by: float
     end_s: float
@@ -47,12 +51,14 @@ def schedule(budget_s: float) -> Schedule:
     short = budget_s < SHORT_S
     return Schedule(
         load_s=min(_MOST_LOAD_S, budget_s * 0.5),
-        in_by=budget_s * 0.3,
-        controls_by=findings_by * (0.9 if short else 0.6),
+        in_by=budget_s * 0.25,
+        controls_by=findings_by * (0.9 if short else 0.5),
         real_s=0.0 if short else min(_MOST_REAL_S, max(_LEAST_REAL_S, budget_s * 0.1)),
-        heap_by=findings_by * 0.7,
-        explore_by=findings_by * 0.84,
-        stress_by=findings_by * 0.9,
+        heap_by=findings_by * 0.6,
+        once_by=findings_by * 0.68,
+        explore_by=findings_by * 0.8,
+        standing_by=findings_by * 0.86,
+        stress_by=findings_by * 0.92,
         findings_by=findings_by,
         end_s=budget_s - 0.8,
     )

@@ -15,15 +15,14 @@ from typing import Final
 
 from agent_worker.games import goals
 from agent_worker.games.actions import ARROWS, SPACE, Action, click
-from agent_worker.games.cells import Archive, changed
+from agent_worker.games.cells import Archive, Entry, changed
 from agent_worker.games.episodes import (
-    BLANK,
     OVER,
     RESTARTED,
     SCORE,
     STILL,
-    STOPPED,
     STUCK,
+    Code,
     Control,
     Episode,
     Explored,
@@ -33,11 +32,12 @@ from agent_worker.games.episodes import (
 )
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
+from agent_worker.games.inspection import Coverage
 from agent_worker.games.look import Look, ended_by, look
 from agent_worker.games.rounds import end_of_round
 from agent_worker.games.seat import Choice, Done, Option, Policy, Seeded, View
 from agent_worker.games.stage import Stage
-from agent_worker.games.underway import Line, Tally, Under
+from agent_worker.games.underway import TAP, Line, Pace, Tally, Under, Watch
 
 EPISODE: Final = 5 * FRAMES_PER_S
 """Frames of an episode."""
@@ -48,7 +48,12 @@ _DEEPEST: Final = 30 * FRAMES_PER_S
 _LONGEST: Final = 180 * FRAMES_PER_S
 """Frames after which a game that goes well is left all the same."""
 _GO_ON: Final = 0.75
-"""How often an episode begins where the last one ended, if that has brought something; else half as often."""
+"""How often an episode begins where the last one ended, if that has brought something to its end."""
+_GO_ON_ALL_THE_SAME: Final = 0.15
+_BARREN: Final = 8
+"""Gestures in a row without anything new, after which an episode ends before its time."""
+_HARDLY: Final = 0.002
+"""The part of the picture, 5 of its points, below which it is the same scene."""
 _MAX_TRIED: Final = 2
 """Ends of rounds with an experiment; it costs two replays."""
 _MANY_STILL: Final = 8
@@ -94,13 +99,13 @@ async def explore(
     Raises:
         LoadFailed, PageGone: The game could not be opened again.
     """
-    search = _Search(stage, controls, situations, random.Random(seed), told, policy, until_s, frames)
+    search = Search(stage, controls, situations, random.Random(seed), told, policy, until_s, frames)
     with suppress(TimeUp):
         await search.play(most)
     return search.found()
 
 
-class _Search:
+class Search:
     """One search in progress."""
 
     def __init__(
@@ -116,7 +121,8 @@ class _Search:
     ) -> None:
         self.stage, self.rng, self.told, self.policy = stage, rng, told, policy
         self.until_s, self.frames = until_s, frames
-        self.situations = sorted(situations, key=lambda each: not each.name.startswith("play"))
+        playing = [each for each in situations if each.name.startswith("play")]
+        self.situations = playing or list(situations)
         self.clock = asyncio.get_running_loop().time
         self.usual = Seeded(rng)
         known = [(each.action, getattr(each, "change", None)) for each in controls]
@@ -130,20 +136,32 @@ class _Search:
         self.under: Under | None = None
         self.going: Under | None = None
         """The last episode, from whose end the next one may go on."""
+        self.entry: Entry | None = None
+        """The moment that was returned to last."""
         self.last: Look | None = None
         self.over_at_start: frozenset[str] = frozenset()
         self.restart: Action | None = None
+        self.pace = Pace()
+        self.code = Coverage()
         self.returns = self.lasted = self.tried = 0
-        self.moved = self.looped = False
+        self.watch = Watch()
         self.played = stage.played
         self.line = Line(self.clock())
 
     def found(self) -> Explored:
         """What came of it so far."""
         best, frames = self.scores.best, self.stage.played - self.played
-        overs = tuple(self.overs)
+        code = Code(self.code.used, self.code.total) if self.code.known else None
         return Explored(
-            tuple(self.episodes), len(self.archive), frames, self.returns, best, overs, self.restart, None, self.lasted
+            episodes=tuple(self.episodes),
+            cells=len(self.archive),
+            frames=frames,
+            returns=self.returns,
+            best=best,
+            overs=tuple(self.overs),
+            restart=self.restart,
+            code=code,
+            lasted=self.lasted,
         )
 
     # -- episodes -----------------------------------------------------------------------------------------
@@ -153,7 +171,24 @@ class _Search:
         await self._guarded(self._left_alone())
         while not self._late() and (most is None or len(self.episodes) < most):
             await self._guarded(self._explored())
+            await self._code_reached()
             await self._tell()
+
+    async def _code_reached(self) -> None:
+        """Asks which of the game's functions have run. An episode in which one ran for the first time has paid."""
+        if not self.stage.measure_code:
+            return
+        with suppress(PageHung, PageGone):
+            before, self.code = self.code, await self.stage.coverage()
+            if before.functions and self.code.functions - before.functions:
+                self._paid()
+
+    def _paid(self) -> None:
+        """The last episode has led to what was not reached before: more of this."""
+        if self.going is not None:
+            self.going.better, self.going.barren = True, 0
+        if self.entry is not None:
+            self.entry.fruitless = 0
 
     def _late(self) -> bool:
         return self.clock() >= self.until_s
@@ -211,17 +246,20 @@ class _Search:
         await self._advance(under, under.frame)
         while under.frame < under.begun + self.frames and not under.ended and not self._late():
             await self._gesture(under)
+            if under.barren >= _BARREN and not (under.still and self._may_revive()):
+                return
 
     def _begin(self) -> Under:
         """Where the next episode begins: where the last one ended, or at a moment that is returned to."""
         going = self.going
         if going and not going.ended and going.frame < _LONGEST:
-            chance = _GO_ON if going.new or going.better else _GO_ON / 2
+            chance = _GO_ON if (going.new or going.better) and going.barren < _BARREN else _GO_ON_ALL_THE_SAME
             if self.rng.random() < chance:
                 return Under("explore", going.inputs, going.frame, going.frame, going.since)
         self.returns += 1
         entry = None if len(self.episodes) < 2 or self.rng.random() < _ROOT else self.archive.choose(self.rng, _DEEPEST)
         if entry is not None:
+            self.entry = entry
             return Under("explore", entry.inputs, entry.frame, entry.frame, entry.since)
         number = 0 if len(self.episodes) < 2 else self.rng.randrange(max(1, len(self.situations)))
         inputs, frame = self._root(number)
@@ -233,12 +271,18 @@ class _Search:
         looks = self.policy.looks
         choice = await self._choose(under, looks)
         steps, until = self._steps(choice, under.frame, as_chosen=looks)
+        self.pace.held(steps, until - under.frame)
         under.inputs = under.inputs.then(*steps)
         before, new, better = self.last, under.new, under.better
         await self._advance(under, until)
         assert before is not None and self.last is not None
         change = changed(before.raster, self.last.raster)
         gained = under.new > new or (under.better and not better)
+        # Where even the scene stays as it is, there is less to hope for.
+        under.barren = 0 if gained else under.barren + (2 if change < _HARDLY else 1)
+        self.pace.gained(under.new - new)
+        if gained and self.entry is not None:
+            self.entry.fruitless = 0
         if choice.action is not None:
             self.done.append(Done(choice.action, choice.hold, change, gained))
             self.line.names.setdefault(choice.action.name)
@@ -271,6 +315,8 @@ class _Search:
         action, hold = choice.action, max(1, choice.hold)
         if action is None:
             return [], at + hold
+        if not as_chosen and hold > TAP and self.rng.random() >= self.pace.long_pays():
+            hold = TAP  # a step for each press, however long: holding it takes time and brings no more
         if not as_chosen and action.kind in ("keys", "click") and self.rng.random() < _TAPS:
             return [Step(at + 6 * number, action, 3) for number in range(3)], at + 18
         return [Step(at, action, hold)], at + hold + self.rng.choice((1, 1, 4))
@@ -301,33 +347,23 @@ class _Search:
             return
         if score is not None and score != self.scores.counts(before.numbers):
             under.note(SCORE, str(score))
-        self._watch(under, before, now)
-
-    def _watch(self, under: Under, before: Look, now: Look) -> None:
-        """Notes what may be a fault, for the detectors to try."""
-        same = before.raster == now.raster and before.state.words == now.state.words
-        self.moved = self.moved or not same
-        under.still = under.still + 1 if same else 0
-        calls = now.state.frames - before.state.frames
-        apart = now.frame - before.frame
-        self.looped = self.looped or calls >= apart > 4
-        if self.looped and calls == 0 and apart > 4:
-            under.note(STOPPED)
-        if now.blank and not before.blank:
-            under.note(BLANK)
+        self.watch.compare(under, before, now)
 
     async def _consider(self, under: Under, now: Look) -> None:
         """Brings the game back if the round has ended, or if it stands still whatever is done."""
         over = now.over - self.over_at_start
-        still = self.moved and under.still >= _MANY_STILL
+        still = self.watch.moved and under.still >= _MANY_STILL
         if not over and not still:
             return
         under.note(OVER if over else STILL, ", ".join(sorted(over)))
         self.lasted = max(self.lasted, now.frame - under.since)
+        if not self._may_revive():
+            under.ended = True  # nothing brought it back before: that costs more than a return
+            return
         tried = self.tried < _MAX_TRIED and now.frame <= _DEEPEST
         self.tried += tried
         ending = await end_of_round(self.stage, under.inputs, now, list(self.tallies), self.restart, tried=tried)
-        under.inputs, under.frame, under.still = ending.inputs, ending.frame, 0
+        under.inputs, under.frame, under.still, under.barren = ending.inputs, ending.frame, 0, 0
         under.add(ending.happened)
         if over or (ending.back and ending.over.ignored):
             self.overs.append(ending.over)
@@ -340,6 +376,10 @@ class _Search:
             self.restart = ending.over.restart if over else self.restart
             under.note(RESTARTED, ending.over.restart.name)
         await self._advance(under, under.frame)
+
+    def _may_revive(self) -> bool:
+        """Whether it is worth trying to bring the game back where it stands."""
+        return self.restart is not None or self.tried < _MAX_TRIED
 
     async def _tell(self) -> None:
         """A line for the feed, if the last one was some time ago."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -63,11 +64,16 @@ def candidate_of(incident: Incident, game_url: str) -> Candidate | None:
 
 
 def in_incidents(happened: Sequence[Happened], kind: str, signature: str) -> Sighting | None:
-    """The first incident of this kind and signature."""
+    """The first incident of this kind and signature; a signature without a stack's frame is that of any frame."""
     for frame, incident in happened:
-        if _KINDS.get(incident.kind) == kind and signature_of(incident) == signature:
+        if _KINDS.get(incident.kind) == kind and signature in signatures_of(incident):
             return Sighting(frame, incident.detail, incident.stack)
     return None
+
+
+def signatures_of(incident: Incident) -> set[str]:
+    """Its signature, with and without where it was thrown."""
+    return {signature_of(incident), signature_of(replace(incident, stack=""))}
 
 
 def signature_of(incident: Incident) -> str:

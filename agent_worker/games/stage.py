@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from agent_worker.games import inspection
 from agent_worker.games.browser import Pages
-from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
+from agent_worker.games.errors import DocumentLeft, LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
 from agent_worker.games.inspection import Coverage
@@ -25,8 +25,10 @@ from agent_worker.games.trace import Happened, Sample, Trace
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
-SLICE_MS: Final = 100
+SLICE_MS: Final = 400
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
+_SETTLES: Final = frozenset(("resize", "offline", "online", "wheel"))
+"""Gestures whose events come with Chromium's own next frame."""
 _WORD: Final = 1 << 32
 
 
@@ -38,14 +40,17 @@ class Stage:
         load_s: What loading may take.
         touch: The game is played on a touch screen.
         portrait: And on one that is held upright.
-        measure_code: Note what of its code runs, for `coverage`.
+        measure_code: Note what of its code runs, for `coverage`; see the attribute.
 
     Attributes:
         page: The page that is open now; None before the first.
         frame: The frame that it has reached; 0 when it has just loaded.
+        documents: How many were played since the page was opened; more than one where it loads itself again. Frames
+            are counted on; the clock that a page sees begins anew with each.
         done: What was done to it since its load.
         opened: How often the game was opened.
         played: Frames that were played, over all openings.
+        measure_code: Whether pages that are opened from now on are measured. It makes the comparing of frames slow.
 
     Raises:
         LoadFailed: from what opens the game.
@@ -68,25 +73,29 @@ class Stage:
         self._deadline = deadline
         self._load_s = load_s
         self._phone = touch, portrait
-        self._measure_code = measure_code
+        self.measure_code = measure_code
         self._covered = Coverage()
         self.page: Page | None = None
         self.loaded: Loaded | None = None
         self.frame = 0
         self.done = Inputs()
+        self.documents = 0
+        self._born = 0.0
+        """When the document began that was played last, in ms: tells one from the next."""
         self.opened = self.played = 0
 
     async def open(self) -> Page:
         """Opens the game afresh, without storage; its clock stands at frame 0."""
         token = secrets.token_hex(8)
-        if self._measure_code and self.page is not None and self.frame:
+        if self.measure_code and self.page is not None and self.frame:
             with suppress(PageGone, PageHung):
                 await self.coverage()
         script, (touch, portrait) = owned_time(token, self._job.seed), self._phone
         page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
-        if self._measure_code:
+        if self.measure_code:
             await inspection.start_coverage(page)
         page.deadline = self._deadline
+        self.documents, self._born = 0, 0.0
         self.page, self.frame, self.done = page, 0, Inputs()
         left_s = self._deadline - asyncio.get_running_loop().time()
         try:
@@ -116,6 +125,8 @@ class Stage:
         for edge in edges:
             await self._advance(edge.at, watch_from, samples, happened)
             await (self.page.begin(edge.action) if edge.half == "begin" else self.page.end(edge.action))
+            if edge.action.kind in _SETTLES:
+                await self.page.clock("settle()", "waiting for what follows")
         self.done = inputs.before(until)
         await self._advance(until, watch_from, samples, happened)
         return Trace(tuple(samples), tuple(happened))
@@ -130,8 +141,8 @@ class Stage:
         assert self.page is not None
         return await self.page.photograph()
 
-    async def clock(self) -> Clock:
-        """What the page's clock tells: what it waits for, what it used, and what the game tells of itself."""
+    async def about(self) -> Clock:
+        """What the page's clock tells now: what it waits for, what it used, and what the game tells of itself."""
         assert self.page is not None
         return read_clock(await self.page.clock("about()", "reading the clock"))
 
@@ -153,7 +164,7 @@ class Stage:
 
     async def uncontrolled(self) -> tuple[str, ...]:
         """What the page has used since its load that does not follow its time, such as `Worker`: sorted names."""
-        return (await self.clock()).uncontrolled
+        return (await self.about()).uncontrolled
 
     async def _advance(self, to: int, watch_from: int | None, samples: list[Sample], happened: list[Happened]) -> None:
         assert self.page is not None
@@ -161,8 +172,13 @@ class Stage:
             watched = watch_from is not None and self.frame >= watch_from
             target = min(to, self.frame + FRAMES_PER_S, to if watched or watch_from is None else watch_from)
             call = f"advance({target - self.frame}, {int(watched)}, {SLICE_MS})"
-            told = await self.page.clock(call, "playing")
-            frames, all_prints = _told(told, target - self.frame)
+            try:
+                told, least = await self.page.clock(call, "playing"), 1
+            except DocumentLeft:
+                told, least = await self.page.arrive() or [target - self.frame, [], 0.0], 0
+            frames, all_prints, born = _told(told, target - self.frame, least)
+            if born not in (0.0, self._born):
+                self.documents, self._born = self.documents + 1, born
             for number, prints in enumerate(all_prints, self.frame + 1):
                 samples.append(Sample(number, *prints))
             self.played += frames
@@ -170,17 +186,19 @@ class Stage:
             happened += [Happened(self.frame, each) for each in self.page.incidents()]
 
 
-def _told(told: Any, asked: int) -> tuple[int, list[list[int]]]:
-    """Frames that were played, and the fingerprints of each that was watched, from what a page answered.
+def _told(told: Any, asked: int, least: int) -> tuple[int, list[list[int]], float]:
+    """Frames that were played, the fingerprints of each that was watched, and when the document began.
 
     Raises:
         PageGone: That is no answer of our clock: the page has tampered with what makes it.
     """
     match told:
-        case [int(frames), list(all_prints)] if 1 <= frames <= asked and len(all_prints) in (0, frames):
+        case [int(frames), list(all_prints), int(born) | float(born)] if least <= frames <= asked and len(
+            all_prints
+        ) in (0, frames):
             read = [[int(word) % _WORD for word in each] for each in all_prints if _is_print(each)]
             if len(read) == len(all_prints):
-                return frames, read
+                return frames, read, float(born)
     raise PageGone("its clock gave an answer that is none")
 
 

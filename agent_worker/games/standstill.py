@@ -225,7 +225,7 @@ async def _answered(stage: Stage, inputs: Inputs, until: int, at: int) -> Trace 
 
 async def runs_on(stage: Stage) -> bool:
     """Whether the page has an animation frame left to run, or a timer where it uses no animation frames."""
-    clock = await stage.clock()
+    clock = await stage.about()
     loop = clock.loop
     others = loop.timers or loop.tasks or loop.animations
     return bool(loop.frames or (others and "requestAnimationFrame" not in clock.used))

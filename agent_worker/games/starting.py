@@ -121,7 +121,7 @@ class _Entry:
         while LOADING.search(state.words) and lab.stage.frame < MAX_LOADING:
             await lab.play(self.found.title.inputs, lab.stage.frame + FRAMES_PER_S)
             state = await lab.stage.state()
-        self.found.title = Moment("title", frame=lab.stage.frame, calm=2 * FRAMES_PER_S)
+        self.found.title = Moment("title", frame=lab.stage.frame)
         self.found.states[self.found.title] = state
 
     async def begin(self) -> None:
@@ -228,7 +228,7 @@ class _Entry:
         self.found.playing = [early, later]
         self.found.states.setdefault(later, self.found.states[early])
         if over:
-            ended = Moment("over", first.inputs, frame + SETTLE, FRAMES_PER_S)
+            ended = Moment("over", first.inputs, frame + SETTLE)
             self.found.states[ended] = state
             self.found.over = ended
             await self._restart(ended, state)

@@ -8,8 +8,8 @@ from typing import Final
 from agent_worker.games import candidates
 from agent_worker.games.actions import Action
 from agent_worker.games.controls import Controls
-from agent_worker.games.episodes import BLANK, GONE, HUNG, STOPPED, STUCK, Episode, Explored
-from agent_worker.games.findings import HANGS, Candidate, Kind, Moment, with_inputs
+from agent_worker.games.episodes import BLANK, GONE, HUNG, STILL, STOPPED, STUCK, Episode, Explored
+from agent_worker.games.findings import HANGS, STANDSTILLS, Candidate, Kind, Moment, with_inputs
 from agent_worker.games.inputs import Inputs
 from agent_worker.games.page_state import Incident
 from agent_worker.games.sightings import candidate_of
@@ -18,8 +18,8 @@ from agent_worker.games.starting import Situations
 _TITLES: Final[dict[str, tuple[Kind, str, str]]] = {
     HUNG: ("freeze", "It hangs: its script does not return", HANGS),
     GONE: ("crash", "The page's process crashes", "crash"),
-    STOPPED: ("freeze", "It freezes: nothing is left to run, and no input changes anything", "freeze"),
-    STUCK: ("softlock", "It is stuck: it runs on, but no input changes anything", "softlock"),
+    STOPPED: ("freeze", STANDSTILLS["freeze"], ""),
+    STUCK: ("softlock", STANDSTILLS["softlock"], ""),
     BLANK: ("blank", "The picture becomes a single colour and stays so", "blank"),
 }
 """Kind of event -> kind, title and signature of what it may be."""
@@ -51,10 +51,27 @@ def of_controls(found: Controls, situations: Situations) -> list[Candidate]:
     for broken in found.broken:
         hangs = "did not answer" in str(broken.error)
         suspects.append(_of_event(HUNG if hangs else GONE, broken.inputs, broken.until, known, str(broken.error)))
-    if not known and not found.untried and found.determinism.agreed:
+    if not (known or situations.playing or situations.begun_by) and found.determinism.agreed:
         title = "It never starts: no input changes anything, and nothing moves"
         suspects.append(Candidate("noscripts", title, until=situations.title.frame, signature="never"))
     return suspects
+
+
+def working(found: Controls, situations: Situations) -> dict[Action, Moment]:
+    """The controls that work while the game is played, each with a moment at which they do."""
+    return {
+        control.action: Moment(control.effect.moment.inputs, control.effect.moment.frame)
+        for control in found.found.values()
+        if control.effect.moment in situations.playing
+    }
+
+
+def ends(explored: Explored, most: int = 3) -> list[Moment]:
+    """Where playing has come to an end for lack of any change, then where it has ended at all; the shortest first."""
+    told = [each for each in explored.episodes if each.of_kind(STILL, STOPPED, STUCK)]
+    others = [each for each in explored.episodes if each not in told]
+    last = sorted(told, key=lambda each: each.until) + others[-1:]
+    return [Moment(each.inputs, each.until) for each in last[:most]]
 
 
 def of_episodes(episodes: Iterable[Episode], found: Controls) -> list[Candidate]:

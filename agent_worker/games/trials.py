@@ -23,19 +23,6 @@ class Trials:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
 
-    async def any_key(self, moment: Moment) -> Effect | None:
-        """What a key does there that no game means."""
-        effect = await self._lab.effect(moment, NO_KEY)
-        return effect if effect is not None and await self._counts(effect) else None
-
-    def answers_any(self, moment: Moment, actions: list[Action]) -> bool:
-        """Whether each of `actions` does something there because any key, or any move of the pointer, does."""
-        if not actions:
-            return False
-        if actions[0].kind == "keys":
-            return self._lab.acted(moment, NO_KEY)
-        return any(self._lab.acted(moment, move) for move in self._moves(moment))
-
     async def effect(self, moment: Moment, action: Action, hold: int = HOLD, *, afresh: bool = False) -> Effect | None:
         """What `action` does at `moment` that counts, and that nothing simpler does."""
         effect = await self._lab.effect(moment, action, hold, afresh=afresh)
@@ -80,6 +67,3 @@ class Trials:
         again = replace(moment, inputs=once, frame=moment.frame + _AGAIN)
         second = await self._lab.effect(again, action, effect.step.hold, runs=1)
         return second is not None and "sound" in second.ways
-
-    def _moves(self, moment: Moment) -> list[Action]:
-        return [step.action for known, step in self._lab.known() if known == moment and step.action.kind == "move"]

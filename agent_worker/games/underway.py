@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from agent_worker.games import goals
-from agent_worker.games.episodes import OVER, RESTARTED, SCORE, Episode, Event
-from agent_worker.games.inputs import Inputs
+from agent_worker.games.episodes import BLANK, OVER, RESTARTED, SCORE, STOPPED, Episode, Event
+from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.look import Look
 from agent_worker.games.trace import Happened
+
+TAP: Final = 6
+"""Frames up to which a gesture is short."""
+LOOK: Final = 10
+"""Frames in which a game could be played for as long as a look at it takes."""
 
 
 @dataclass(slots=True)
@@ -34,6 +41,8 @@ class Under:
     new: int = 0
     still: int = 0
     """Looks in a row without any change."""
+    barren: int = 0
+    """Gestures in a row that brought nothing new."""
     better: bool = False
     """A score was reached that was not before."""
     ended: bool = False
@@ -55,6 +64,53 @@ class Under:
         """As a value."""
         events = tuple(sorted(self.events, key=lambda event: event.frame))
         return Episode(self.name, self.inputs, self.begun, self.frame, events, self.new, cut)
+
+
+@dataclass(slots=True)
+class Pace:
+    """Whether holding a gesture for long pays: what is new for each frame of long gestures, beside short ones."""
+
+    new: list[float] = field(default_factory=lambda: [1.0, 1.0])
+    """Of short and of long ones; as if each had brought something once."""
+    frames: list[float] = field(default_factory=lambda: [20.0, 40.0])
+    last: int = 0
+
+    def held(self, steps: Sequence[Step], frames: int) -> None:
+        """Gestures were done that took `frames`."""
+        if steps:
+            self.last = int(max(step.hold for step in steps) > TAP)
+            self.frames[self.last] += frames + LOOK
+
+    def gained(self, new: int) -> None:
+        """They have brought so much."""
+        self.new[self.last] += new
+
+    def long_pays(self) -> float:
+        """How often a long gesture is done as such, 0.4 to 1."""
+        short, long = (new / frames for new, frames in zip(self.new, self.frames, strict=True))
+        return min(1.0, max(0.4, long / short))
+
+
+@dataclass(slots=True)
+class Watch:
+    """Notes what may be a fault, for others to try: what is compared here is too coarse to claim one."""
+
+    moved: bool = False
+    """The picture or the words have changed at some time."""
+    looped: bool = False
+    """Frames were asked for, each after the other."""
+
+    def compare(self, under: Under, before: Look, now: Look) -> None:
+        """Two looks in a row."""
+        same = before.raster == now.raster and before.state.words == now.state.words
+        self.moved = self.moved or not same
+        under.still = under.still + 1 if same else 0
+        calls, apart = now.state.frames - before.state.frames, now.frame - before.frame
+        self.looped = self.looped or calls >= apart > 4
+        if self.looped and calls == 0 and apart > 4:
+            under.note(STOPPED)
+        if now.blank and not before.blank:
+            under.note(BLANK)
 
 
 @dataclass(slots=True)

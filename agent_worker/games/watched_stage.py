@@ -36,7 +36,7 @@ class WatchedStage(Stage):
     """
 
     def __init__(self, pages: Pages, job: GameJob, *, deadline: float, load_s: float) -> None:
-        super().__init__(pages, job, deadline=deadline, load_s=load_s, measure_code=True)
+        super().__init__(pages, job, deadline=deadline, load_s=load_s)
         self.ledger = Ledger()
         self.quiet = False
         self.tell: Tell | None = None

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from broker.contract.events import Event
-from broker.export.problems import kind_name
+from broker.export.problems import Problem, kind_name
 
 FRAMES_PER_S: Final = 60
 """Frames in a second of a game's own time."""
@@ -157,6 +157,12 @@ def report_of(metrics: Any, told: Told | None = None) -> Report:
             (once if finding.once else listed).append(finding)
     controls = [each for each in map(_control, _list(given.get("controls"))) if each is not None]
     return Report(_in_order(listed, by_event), _in_order(once, by_event), controls, _lost(_list(given.get("lost"))))
+
+
+def beside(problems: Iterable[Problem], report: Report) -> list[Problem]:
+    """The problems that no finding says already: a request that failed is the reason why a file is missing."""
+    told = [text for each in (*report.findings, *report.once) for text in (each.title, each.detail)]
+    return [each for each in problems if not any(each.text in text for text in told)]
 
 
 def shown_in(metrics: Any) -> set[str]:

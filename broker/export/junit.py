@@ -17,7 +17,7 @@ import orjson
 from broker.contract.errors import MalformedEvent
 from broker.contract.events import check
 from broker.contract.moments import utc
-from broker.export.findings import Finding, Told, again, command_of, facts, report_of
+from broker.export.findings import Finding, Told, again, beside, command_of, facts, report_of
 from broker.export.problems import Part, Problem, Problems, parts_of
 from broker.export.source import About, Source
 from broker.export.suite import FAILED, Case, Suite
@@ -74,7 +74,7 @@ def render(
     cases = [_run_case(about, tested), *map(_check_case, checks), *map(_part_case, parts_of(run.metrics))]
     cases += [_finding_case(run.test_id, each) for each in report.findings]
     cases += [_once_case(run.test_id, each) for each in report.once]
-    cases += [*map(_problem_case, problems.found), *map(_test_case, tested.cases)]
+    cases += [*map(_problem_case, beside(problems.found, report)), *map(_test_case, tested.cases)]
     if tested.more:
         cases.append(_more(_RUN, tested.more, "tests"))
     if problems.more:

@@ -22,7 +22,7 @@ export class ProblemList {
     this.root = h("section.problems", { hidden: true, "aria-label": "Problems" }, this.title, this.list, this.more);
   }
 
-  /** @param {ShownRun} run @param {boolean} [reported] whether the report shows the findings */
+  /** @param {ShownRun} run @param {boolean} [reported] whether the report shows the findings: what one of them says is not listed again */
   update(run, reported = false) {
     const { generation, log } = run.feed;
     if (generation !== this.generation) {
@@ -34,12 +34,13 @@ export class ProblemList {
     this.reported = reported;
     for (; this.taken < log.length; this.taken++) note(this.all, log[this.taken]);
     const { found, more } = this.all;
-    const listed = [...found.values()].filter(({ finding }) => !(finding && reported));
-    this.root.hidden = listed.length === 0;
-    setText(this.title, count(listed.length, "problem"));
+    const told = [...found.values()].filter(({ finding }) => finding && reported).map(({ text }) => text);
+    const listed = new Set([...found.values()].filter(({ text }) => !told.some((each) => each.includes(text))));
+    this.root.hidden = listed.size === 0;
+    setText(this.title, count(listed.size, "problem"));
     for (const problem of found.values()) {
       const { root, times } = this.items.get(problem) ?? this.add(problem);
-      root.hidden = problem.finding && reported;
+      root.hidden = !listed.has(problem);
       setText(times, problem.count > 1 ? `× ${problem.count.toLocaleString("en")}` : "");
     }
     this.more.hidden = more === 0;

@@ -52,16 +52,18 @@ interface How {
   time: "owned" | "real" | "mixed" | "";
   determinism: { moments: number; agreed: number } | null;
   uncontrolled: string[] | null;
+  unknown: string[] | null; // what was not found out
   speed?: number; // game seconds a second
   gameSeconds?: number;
   coverage: { used: number; total: number } | null; // bytes
 }
-/** `known`: the verdict says what was found. `controls` null: it says nothing of evidence. */
+/** `known`: the verdict says what was found. `controls` null: it says nothing of evidence. `tried`: how many inputs were. */
 interface RunReport {
   findings: Finding[];
   once: Finding[];
   known: boolean;
   controls: ReportedControl[] | null;
+  tried: number | null;
   lost: Lost[];
   how: How;
 }

@@ -14,7 +14,7 @@ import msgspec
 
 from broker.contract import snapshot as snapshots
 from broker.contract.snapshot import CANCELLED, Snapshot
-from broker.export.findings import Finding, Report, Told, again, command_of, report_of
+from broker.export.findings import Finding, Report, Told, again, beside, command_of, report_of
 from broker.export.findings import facts as facts_of
 from broker.export.junit import Check, render
 from broker.export.problems import Problem, Problems, parts_of
@@ -189,7 +189,7 @@ def markdown(facts: Facts, judgement: Judgement) -> str:
     lines += _findings("Findings", report.findings, facts.test_id)
     lines += _findings("Seen once", report.once, facts.test_id)
     lines += _table(("Phase", "Took"), [(name, duration(took_ms)) for name, took_ms in facts.phases])
-    lines += _problems(facts.problems)
+    lines += _problems(beside(facts.problems.found, report), facts.problems.more)
     return "\n".join(lines) + "\n\n"
 
 
@@ -222,12 +222,11 @@ def _findings(title: str, findings: Sequence[Finding], test_id: str) -> list[str
     return lines + ([f"- and {more} more"] if more > 0 else [])
 
 
-def _problems(problems: Problems) -> list[str]:
-    found = problems.found
+def _problems(found: Sequence[Problem], further: int) -> list[str]:
     if not found:
         return []
-    more = len(found) + problems.more - MAX_PROBLEMS_SHOWN
-    lines = ["", f"### Problems of the game ({len(found) + problems.more})", ""]
+    more = len(found) + further - MAX_PROBLEMS_SHOWN
+    lines = ["", f"### Problems of the game ({len(found) + further})", ""]
     lines += [f"- **{escaped(each.name)}**{_times(each)}: {escaped(each.text)}" for each in found[:MAX_PROBLEMS_SHOWN]]
     return lines + ([f"- and {more} more"] if more > 0 else [])
 
@@ -261,11 +260,12 @@ def annotated(facts: Facts, judgement: Judgement) -> list[str]:
             "notice" if passed else "error", f"testcast: {title}", f"{printable(judgement.headline)}{where}"
         )
     ]
-    for each in facts.report.findings[:MAX_ANNOTATIONS]:
+    report = facts.report
+    for each in report.findings[:MAX_ANNOTATIONS]:
         command = command_of(facts.test_id, each)
         text = f"{printable(each.title)} ({', '.join(facts_of(each))})"
         said.append(workflow_command("warning", each.name, f"{text}\n{command}" if command else text))
-    found = facts.problems.found[: MAX_ANNOTATIONS + 1 - len(said)]
+    found = beside(facts.problems.found, report)[: MAX_ANNOTATIONS + 1 - len(said)]
     return said + [workflow_command("warning", each.name, f"{printable(each.text)}{_times(each)}") for each in found]
 
 

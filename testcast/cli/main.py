@@ -21,6 +21,7 @@ from broker import extras
 from broker.contract.errors import BrokerUnavailable, LoginRefused, NotThere, TestcastError
 from broker.contract.roles import Role
 from testcast import config
+from testcast.cli.finding_commands import reproduce
 from testcast.cli.options import (
     PORT,
     budget_option,
@@ -71,7 +72,7 @@ def cli(ctx: click.Context) -> None:
             Terminal().note(f"warning: {each}", style="yellow")
 
 
-for _command in (*COMMANDS, run, token):
+for _command in (*COMMANDS, reproduce, run, token):
     cli.add_command(_command)
 
 

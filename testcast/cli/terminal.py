@@ -157,7 +157,10 @@ class Terminal:
         """Prints how a run ended: the parts of its score, what was found, then the verdict."""
         self.say()
         self.score(score, parts)
-        self.report(report)
+        rows = list(report)
+        self.report(rows)
+        if rows:
+            self.say()
         mark, style = _VERDICTS.get(how, ("✗", "bold red"))
         self.say(Text.assemble((f"{mark} ", style), (words, style)))
 
@@ -166,6 +169,7 @@ class Terminal:
         for row in rows:
             front = Text.assemble("  ", (f"{row.label:8}", row.style), "  ")
             if row.heading:
+                self.say()
                 self.say(Text(row.text, style=row.style))
             elif row.whole:
                 self.say(front + Text(row.text))

@@ -12,7 +12,7 @@ import msgspec
 from broker.contract.errors import BadInput
 from broker.contract.frames import Frame
 from broker.contract.snapshot import Snapshot
-from broker.export.findings import Report, Told, report_of
+from broker.export.findings import Report, Told, beside, report_of
 from broker.export.problems import Problem, Problems
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.frame_store import FrameStore
@@ -140,7 +140,8 @@ class Runs:
         for event in details.last:
             if not told.note(event.seq, event.published):
                 problems.note(event.seq, event.published)
-        return Whole(details, report_of(details.snapshot.metrics, told), problems.found, problems.more)
+        report = report_of(details.snapshot.metrics, told)
+        return Whole(details, report, beside(problems.found, report), problems.more)
 
     async def pictures(self, test_id: str, at: Sequence[tuple[int, str]], most: int) -> list[Picture]:
         """The newest picture of a run, those that show the given events, and some on the way.

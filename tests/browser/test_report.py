@@ -69,6 +69,7 @@ async def shows_the_report(page: Page, run: Reported) -> None:
     await expect(controls.first).to_contain_text("4 of 4 times in title, playing1.2 % of the picture changed")
     await expect(controls.first.locator(".promised")).to_be_visible()
     await expect(page.locator(".how")).to_contain_text("68 %, 34 of 50 KB")
+    await expect(page.locator(".how")).to_contain_text("Not found outwhether it sounds right")
     await expect(page.locator(".lost li")).to_have_count(4)
     assert await page.evaluate(BROKEN) == 0
 

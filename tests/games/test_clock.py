@@ -5,19 +5,14 @@ A page's script writes into `out`; what stands there after some frames is known 
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
 
-from agent_worker.games.browser import Browser, Pages
-from agent_worker.games.errors import PageHung
-from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs
-from agent_worker.games.stage import Stage
-from tests.games.playing import Answer, GameServer, OnlyThese, game_server
+from tests.games.owned import House, a_house
+from tests.games.playing import Answer
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
@@ -25,27 +20,10 @@ EPOCH_MS = 1_700_000_000_000
 FRAME_MS = 1000 / 60
 
 
-class House(NamedTuple):
-    pages: Pages
-    server: GameServer
-
-    def stage(self, url: str, seed: int = 7, measure_code: bool = False) -> Stage:
-        return Stage(self.pages, GameJob("a-test", url, 60, seed), deadline=math.inf, measure_code=measure_code)
-
-    async def ran(self, script: str, frames: int = 10, body: str = "") -> Any:
-        """What the page's script has written into `out` after so many frames."""
-        url = self.server.page("/", f"<body>{body}<script>const out = [];\n{script}</script>")
-        stage = self.stage(url)
-        await stage.play(Inputs(), frames)
-        assert stage.page is not None
-        return await stage.page.ask("out", "reading what it wrote")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house() -> AsyncIterator[House]:
-    with game_server() as server:
-        async with Browser(judge=OnlyThese(server.port), ahead=False) as browser, browser.pages() as pages:
-            yield House(pages, server)
+    async with a_house() as running:
+        yield running
 
 
 async def test_dates(house: House) -> None:
@@ -340,52 +318,3 @@ async def test_the_clock_is_not_the_pages(house: House) -> None:
       try { Object.defineProperty(window, "__vt", { value: 1 }); } catch (error) { out.push(error.name); }
     """
     assert await house.ran(script) == [False, None, None, "TypeError"]
-
-
-async def test_a_script_that_does_not_return_hangs(house: House) -> None:
-    script = "requestAnimationFrame(() => requestAnimationFrame(() => { for (;;); }));"
-    stage = house.stage(house.server.page("/", f"<script>{script}</script>"))
-    with pytest.raises(PageHung, match="while playing"):
-        await stage.play(Inputs(), 60)
-    assert stage.page is not None
-    await stage.page.break_script()
-
-
-async def test_what_a_game_shows_and_tells(house: House) -> None:
-    body = """<canvas id=c></canvas><label>Your name <input id=who></label><input type=checkbox checked>
-      <select id=level><option>easy<option>hard</select><dialog open>Accept cookies?</dialog><p>Text</p>"""
-    script = """
-      const x = c.getContext("2d"); let n = 0; window.render_game_to_text = () => JSON.stringify({ n });
-      window.advanceTime = () => {};
-      const frame = () => { x.fillText(++n < 30 ? "Press N" : "Score 12", 9, 9);
-        if (n < 60) requestAnimationFrame(frame); };
-      requestAnimationFrame(frame); setTimeout(() => { alert("Hello"); addEventListener("keydown", () => 0); }, 300);
-      function unused() { return 5; }
-      console.error("odd"); setTimeout(function late() { missing.there; }, 500);
-    """
-    url = house.server.page("/shown", f"<body>{body}<script>{script}</script>")
-    stage = house.stage(url, measure_code=True)
-    await stage.play(Inputs(), 20)
-    first = await stage.state()
-    assert first.words.split("\n")[0] == "Press N" and "Accept cookies?" in first.words and "Text" in first.words
-    assert [(each.kind, each.name, each.checked, each.options) for each in first.fields] == [
-        ("text", "Your name", False, ()),
-        ("checkbox", "", True, ()),
-        ("select-one", "level", False, ("easy", "hard")),
-    ]
-    assert (await stage.clock()).text == '{"n":20}' and not (await stage.clock()).loop.stopped
-    trace = await stage.play(Inputs(), 70)
-    last = await stage.state()
-    assert last.words.split("\n")[0] == "Score 12" and last.dialogs == ("Hello",) and last.hears_keys
-    clock = await stage.clock()
-    assert clock.loop.stopped and clock.advances and clock.uncontrolled == ()
-    told = {each.incident.kind: each.incident for each in trace.happened}
-    assert told["console"].stack.startswith(url) if "console" in told else True
-    assert "late" in told["pageerror"].stack and "missing" in told["pageerror"].detail
-    sources = await stage.sources()
-    assert list(sources) == [url] and "function unused" in sources[url]
-    covered = await stage.coverage()
-    assert 0 < covered.used < covered.total and len(covered.functions) >= 5
-    await stage.play(Inputs(), 10)  # opened afresh
-    assert covered.functions <= (await stage.coverage()).functions
-    assert 100_000 < await stage.heap() < 100_000_000

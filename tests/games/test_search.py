@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ import pytest_asyncio
 from agent_worker.games.actions import Action, key
 from agent_worker.games.browser import Browser, Pages
 from agent_worker.games.episodes import BLANK, OVER, RESTARTED, STILL, STOPPED, STUCK, Episode, Explored
+from agent_worker.games.errors import TimeUp
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.search import explore
-from agent_worker.games.seat import Seeded
+from agent_worker.games.seat import Choice, Seeded, View
 from agent_worker.games.stage import Stage
 from agent_worker.games.stress import STRESSES, stress
 from tests.games.playing import GameServer, OnlyThese, game_server
@@ -32,19 +34,19 @@ CANVAS = """<body style="margin:0;background:#123"><canvas id=c width=320 height
   const points = (now) => { score = now; document.getElementById("score").textContent = String(score); };
   addEventListener("keydown", (e) => { if (!e.repeat) { down.add(e.code); press(e.code); } });
   addEventListener("keyup", (e) => down.delete(e.code));
-  function frame() { tick += 1; draw(); requestAnimationFrame(frame); }
+  function frame() { tick += 1; requestAnimationFrame(frame); draw(); }
   requestAnimationFrame(frame);
 """
 # One room after the other to the right. In each, one of three doors leads on; there is no way out behind the others.
 MAZE = """
-  const right = ["ArrowUp", "ArrowDown", "ArrowRight", "ArrowUp", "ArrowDown"];
+  const right = ["ArrowUp", "ArrowDown", "ArrowRight"];
   let room = 0, lost = false;
   function press(code) {
     if (lost || room === right.length || !["ArrowUp", "ArrowDown", "ArrowRight"].includes(code)) return;
     if (code === right[room]) room += 1; else lost = true;
     if (room === right.length) points(100);
   }
-  draw = () => { box("#123", 0, 0, 320, 180); box(lost ? "#a33" : "#fff", 20 + room * 50, lost ? 20 : 80, 30, 30);
+  draw = () => { box("#123", 0, 0, 320, 180); box(lost ? "#a33" : "#fff", 20 + room * 80, lost ? 20 : 80, 30, 30);
     box("#7a5", tick % 100, 170, 10, 10); };
 </script>"""
 # A key lies on the left, a door is on the right; without the key the door stays shut.
@@ -139,16 +141,31 @@ async def silent(message: str, **data: object) -> None:
     pass
 
 
-async def explored(stage: Stage, *names: str, most: int = 12, frames: int = 150, seed: int = 3) -> Explored:
+class UpTo(Seeded):
+    """Ends the search when a score is reached: what comes after it is not looked at."""
+
+    def __init__(self, seed: int, score: float) -> None:
+        super().__init__(random.Random(seed))
+        self.score = score
+
+    async def choose(self, view: View) -> Choice:
+        if view.score is not None and view.score >= self.score:
+            raise TimeUp("that is enough")
+        return await super().choose(view)
+
+
+async def explored(
+    stage: Stage, *names: str, most: int, frames: int = 150, seed: int = 3, score: float = math.inf
+) -> Explored:
     until_s = asyncio.get_running_loop().time() + 600
-    policy = Seeded(random.Random(seed))
     playing = [At("playing", Inputs(), 10)]
+    policy = UpTo(seed, score)
     return await explore(stage, controls(*names), playing, seed, silent, policy, until_s, frames=frames, most=most)
 
 
 async def test_a_maze_with_dead_ends_is_left_by_returning(games: Games) -> None:
     stage = games.stage(MAZE)
-    found = await explored(stage, "ArrowUp", "ArrowDown", "ArrowRight", most=40, frames=60)
+    found = await explored(stage, "ArrowUp", "ArrowDown", "ArrowRight", most=80, frames=60, score=100)
     assert found.best is not None and found.best.value == 100 and found.best.name == "score"
     assert found.returns >= 3
     await stage.play(found.best.inputs, found.best.frame)
@@ -156,13 +173,13 @@ async def test_a_maze_with_dead_ends_is_left_by_returning(games: Games) -> None:
 
 
 async def test_a_door_is_passed_after_its_key(games: Games) -> None:
-    found = await explored(games.stage(DOOR), "ArrowLeft", "ArrowRight", most=20)
+    found = await explored(games.stage(DOOR), "ArrowLeft", "ArrowRight", most=60, score=50)
     assert found.best is not None and found.best.value == 50
 
 
 async def test_a_score_that_rises_by_one_sequence_only(games: Games) -> None:
-    found = await explored(games.stage(SEQUENCE), "ArrowLeft", "ArrowRight", "Space")
-    assert found.best is not None and found.best.value >= 30
+    found = await explored(games.stage(SEQUENCE), "ArrowLeft", "ArrowRight", "Space", most=80, score=20)
+    assert found.best is not None and found.best.value >= 20
 
 
 async def test_equal_seeds_find_an_error_in_equal_episodes(games: Games) -> None:
@@ -190,7 +207,7 @@ async def test_a_round_that_is_over_by_its_words_is_begun_again(games: Games) ->
 
 
 async def test_a_round_that_is_over_without_a_word_is_known_by_experiment(games: Games) -> None:
-    found = await explored(games.stage(ROUNDS.replace("WORDS", "")), "ArrowLeft", "ArrowRight", most=4, frames=300)
+    found = await explored(games.stage(ROUNDS.replace("WORDS", "")), "ArrowLeft", "ArrowRight", most=12, frames=300)
     first = found.overs[0]
     assert first.words == () and first.ignored is True
     assert first.restart is not None and first.restart.name == "R"

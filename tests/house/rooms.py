@@ -137,6 +137,7 @@ HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "pytest": ("pytest_testcast/*", "testcast/recording/pytest_session.py"),
     "click": (
+        "testcast/cli/finding_commands.py",
         "testcast/cli/main.py",
         "testcast/cli/options.py",
         "testcast/cli/recording_commands.py",

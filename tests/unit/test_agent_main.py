@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from agent_worker import main
+from agent_worker.config import load
 from broker.contract.errors import BrokerUnavailable, InvalidSetting
 
 
@@ -40,3 +41,11 @@ async def test_a_stop_ends_the_waiting() -> None:
 async def test_what_waiting_does_not_mend_is_raised() -> None:
     with pytest.raises(InvalidSetting):
         await main._until_stopped(asyncio.Event(), Attempts(InvalidSetting("no address")))
+
+
+async def test_a_model_is_opened_only_where_one_is_set() -> None:
+    async with main._model(load({})) as model:
+        assert model is None
+    named = {"TESTCAST_AGENT_MODEL_URL": "http://127.0.0.1:1/v1", "TESTCAST_AGENT_MODEL": "see-4b"}
+    async with main._model(load(named)) as model:
+        assert model is not None and model.settings.name == "see-4b"

@@ -135,7 +135,8 @@ async def suite_of(*events: dict[str, Any]) -> ElementTree.Element:
 
 async def test_junit_has_each_finding_once_as_a_failure_and_what_was_seen_once_as_output() -> None:
     incident = {"type": "progress", "message": "m", "data": {"kind": "console", "detail": "boom"}}
-    suite = await suite_of(TELLS, incident, end())
+    same = {"type": "progress", "message": "m", "data": {"kind": "pageerror", "detail": "this.player is undefined"}}
+    suite = await suite_of(TELLS, incident, same, end())
     check_schema(suite)
     cases = {(each.get("classname"), each.get("name")): each for each in suite.findall("testcase")}
     names = [name for group, name in cases if group == "testcast.findings"]

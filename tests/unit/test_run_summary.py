@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.games import heap, schedule, summary
+from agent_worker.games import heap, schedule, scoring, summary
 from agent_worker.games.actions import key
 from agent_worker.games.heap import Heap
 from agent_worker.games.inputs import Inputs
@@ -42,7 +42,7 @@ def test_a_schedule_is_in_order_and_leaves_time_for_the_verdict(budget_s: float)
     plan = schedule.schedule(budget_s)
     assert 0 < plan.load_s <= min(15, budget_s / 2)
     assert plan.in_by < plan.controls_by < plan.findings_by < plan.end_s < budget_s
-    assert plan.heap_by < plan.explore_by < plan.stress_by < plan.findings_by
+    assert plan.heap_by < plan.once_by < plan.explore_by < plan.standing_by < plan.stress_by < plan.findings_by
     assert budget_s - plan.findings_by >= 1.29
 
 
@@ -128,11 +128,14 @@ def test_a_game_that_was_stopped_says_so_first() -> None:
     assert any(each.why == found.stopped for each in found.evidence.faults)
 
 
-def test_errors_are_paid_for_as_findings_and_not_as_incidents() -> None:
+def test_errors_that_were_not_shown_again_cost_less_than_findings() -> None:
     found = Summary()
     found.incidents.update(pageerror=5)
     found.told = [("pageerror", "TypeError"), ("dialog", "alert: hi")]
-    assert "pageerror" not in found.evidence.incidents
+    lost = [each.points for each in scoring.deductions(found.evidence)]
+    found.findings = [finding(1)]
+    assert 0 < sum(lost) < sum(each.points for each in scoring.deductions(found.evidence))
+    found.findings = []
     assert found.problems() == [{"kind": "dialog", "detail": "alert: hi"}]
 
 
@@ -148,3 +151,9 @@ def test_metrics_stay_small_and_lose_the_least_first(number: int, inputs: int, s
     if len(metrics["findings"]) < number:
         assert not metrics["seenOnce"] and not any(each["inputs"] for each in metrics["findings"])
     assert ("cut" in metrics) == (metrics["findings"] != found.findings or metrics["seenOnce"] != found.seen_once)
+
+
+def test_what_a_model_has_done_is_told_where_there_was_one() -> None:
+    assert "model" not in Summary().metrics()
+    told: dict[str, object] = {"name": "see-4b", "choices": 3, "fallbacks": 1}
+    assert Summary(model=told).metrics()["model"] == told

@@ -1,7 +1,20 @@
 // The tester's handle: moves the clock, frame by frame, and says what stands then.
 
-function createDrive(core, realm) {
-  const { window, own, hop } = realm;
+const LEAVE_LIMIT_MS = 5_000; // real time for which the way to another document may hold the clock
+
+function createDrive(core, realm, token) {
+  const { window, own, hop, listen } = realm;
+
+  // A document that goes to another one plays no frame on the way there, which takes real time. Before that it says how
+  // far it has come, since nothing of `advance` is answered any more; nobody but the agent reads that.
+  const born = own.timeOrigin; // tells one document from the next
+  let advanced = [0, [], born]; // frames since `advance` was called, and what was seen of them
+  let stay = null;
+  let loaded = null; // ends the hold of the document's own loading
+  listen(window, "beforeunload", () => {
+    stay?.();
+    stay = realm.hold("document", null, LEAVE_LIMIT_MS);
+  });
 
   const settleLoads = async () => {
     for (;;) {
@@ -18,6 +31,7 @@ function createDrive(core, realm) {
         }
       }
       if (!core.holds.size) return;
+      if (stay) own.debug(token + JSON.stringify(advanced));
       await new own.Promise((done) => {
         core.idle = done;
       });
@@ -75,11 +89,15 @@ function createDrive(core, realm) {
   // Plays `frames` frames, or as many as there are until `budget` ms of real time have passed: at least one.
   const advance = async (frames, sampled, budget) => {
     const samples = [];
-    const until = core.frame + frames;
+    const from = core.frame;
+    const until = from + frames;
+    advanced = [0, samples, born];
     const began = own.realNow();
     core.rest();
     for (const each of core.realms) each.notice();
     await hop();
+    if (!loaded) loaded = realm.until("document", window, ["load"]);
+    if (window.document.readyState === "complete") loaded();
     await settleLoads();
     for (const each of core.realms) await each.observed();
     while (core.frame < until) {
@@ -95,10 +113,12 @@ function createDrive(core, realm) {
       } else {
         await playFrame();
         if (sampled) samples.push(sample());
+        advanced[0] = core.frame - from;
         if (own.realNow() - began > budget) break;
       }
     }
-    return [core.frame - until + frames, samples];
+    await hop();
+    return [core.frame - from, samples, born];
   };
 
   const loop = () => {
@@ -115,5 +135,5 @@ function createDrive(core, realm) {
     text: typeof window.render_game_to_text === "function" ? realm.gameText() : null,
     advances: typeof window.advanceTime === "function",
   });
-  return { advance, about, sample, happen: (kind) => realm.happen(kind) };
+  return { advance, about, sample, happen: (kind) => realm.happen(kind), stay: () => stay?.(), settle: () => realm.realFrames(2) };
 }

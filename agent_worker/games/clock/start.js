@@ -23,7 +23,7 @@ function start({ token, seed }) {
   replaceVisibility(core, realm);
   nameUncontrolled(core, realm);
   createFingerprints(core, realm);
-  const drive = { core, renew: realm.observe, ...createDrive(core, realm) };
+  const drive = { core, renew: realm.observe, ...createDrive(core, realm, token) };
   realm.handle = (asked) => (asked === token ? drive : asked === "frame" ? core.frame : undefined);
   Object.defineProperty(window, HANDLE, { value: realm.handle });
   return undefined;

@@ -17,10 +17,15 @@ export class ControlList {
     this.root = h("section.reported-controls", { hidden: true, "aria-label": "Controls" }, this.head, this.list);
   }
 
-  /** @param {ReportedControl[]|null} controls null: nothing is known of their evidence */
-  update(controls) {
+  /**
+   * @param {ReportedControl[]|null} controls null: nothing is known of their evidence
+   * @param {number|null} tried how many inputs were tried
+   */
+  update(controls, tried) {
     this.root.hidden = controls === null;
-    setText(this.head, controls?.length ? count(controls.length, "control") : "No control was found");
+    const among = tried === null ? "" : ` among ${count(tried, "input")} that ${tried === 1 ? "was" : "were"} tried`;
+    const none = tried === 0 ? "No input was tried as a control" : `No control was found${among}`;
+    setText(this.head, controls?.length ? count(controls.length, "control") : none);
     const before = this.items;
     this.items = new Map();
     for (const control of controls ?? []) {

@@ -5,16 +5,16 @@ import { bytesWords, share } from "./words.js";
 
 /** @type {Record<string, [string, string]>} */
 const TIMES = {
-  owned: ["Owned by the agent", "The game was advanced frame by frame: the same inputs give the same frames, however busy the machine is."],
+  owned: ["Owned by the agent", "The game was advanced frame by frame, however busy the machine was."],
   real: ["Real", "The game could not be advanced frame by frame. It was played as a person plays it, and less is claimed."],
   mixed: ["Owned by the agent, and real", "A part could not be repeated frame by frame and was played in real time; less is claimed of it."],
 };
 
 /**
  * @param {How} how
- * @returns {Array<{name: string, text: string, hint?: string, share?: number}>}
+ * @returns {Array<{name: string, text: string, hint?: string, share?: number, wide?: boolean}>}
  */
-export function howRows({ time, determinism, uncontrolled, speed, gameSeconds, coverage }) {
+export function howRows({ time, determinism, uncontrolled, unknown, speed, gameSeconds, coverage }) {
   const rows = [];
   if (coverage) {
     const part = coverage.used / coverage.total;
@@ -24,7 +24,8 @@ export function howRows({ time, determinism, uncontrolled, speed, gameSeconds, c
   if (determinism) {
     const { moments, agreed } = determinism;
     const hint = agreed < moments ? "Nothing is claimed of moments that differ when they are repeated." : "";
-    rows.push({ name: "Repeated without input", text: `${agreed} of ${count(moments, "moment")} the same`, hint });
+    const text = moments ? `${agreed} of ${count(moments, "moment")} the same` : "no moment";
+    rows.push({ name: "Repeated without input", text, hint: moments ? hint : "Whether the same inputs give the same frames is not known." });
   }
   if (uncontrolled)
     rows.push({
@@ -34,5 +35,6 @@ export function howRows({ time, determinism, uncontrolled, speed, gameSeconds, c
     });
   if (gameSeconds !== undefined) rows.push({ name: "Played", text: `${count(Math.round(gameSeconds), "second")} of the game's time` });
   if (speed !== undefined) rows.push({ name: "Speed", text: `${Number(speed.toPrecision(2)).toLocaleString("en")} × real time` });
+  if (unknown?.length) rows.push({ name: "Not found out", text: unknown.join("\n"), wide: true });
   return rows;
 }

@@ -29,7 +29,8 @@ export class LostPoints {
 
   /** @param {Lost} lost */
   item({ points, why, finding, parts }) {
-    const words = finding ? h("button.lost-why", { title: "Show the finding", onclick: () => this.open(finding) }, why) : h("span.lost-why", why);
-    return h("li", h("span.lost-points", `−${points.toLocaleString("en", { maximumFractionDigits: 1 })}`), words, parts.length > 0 && h("span.lost-parts", parts.join(", ")));
+    const words = finding ? h("button.lost-why", { title: why, onclick: () => this.open(finding) }, why) : h("span.lost-why", why);
+    const number = points.toLocaleString("en", { maximumFractionDigits: 1 });
+    return h("li", h("span.lost-points", `−${number}`), words, parts.length > 0 && h("span.lost-parts", parts.join(", ")));
   }
 }

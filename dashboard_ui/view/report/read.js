@@ -166,6 +166,7 @@ export function reportOf(metrics, told) {
     once: inOrder(once, told),
     known: Array.isArray(given.findings),
     controls: controlsOf(given.controls, told, Array.isArray(given.findings)),
+    tried: Array.isArray(given.tried) ? given.tried.length : null,
     lost: lostOf(given.lost),
     how: howOf(given),
   };
@@ -221,12 +222,13 @@ const TIMES = ["owned", "real", "mixed"];
 function howOf(given) {
   const { moments, agreed } = fields(given.determinism);
   const { used, total } = fields(given.coverage);
-  const [all, same] = [number(moments, 1), number(agreed)];
+  const [all, same] = [number(moments), number(agreed)];
   const [ran, code] = [number(used), number(total, 1)];
   return {
     time: TIMES.includes(given.time) ? given.time : "",
     determinism: all !== undefined && same !== undefined && same <= all ? { moments: all, agreed: same } : null,
     uncontrolled: Array.isArray(given.uncontrolled) ? texts(given.uncontrolled, 40) : null,
+    unknown: Array.isArray(given.unknown) && TIMES.includes(given.time) ? texts(given.unknown, MAX_DETAIL_CHARS) : null,
     speed: number(given.speed),
     gameSeconds: number(given.gameSeconds),
     coverage: ran !== undefined && code !== undefined && ran <= code ? { used: ran, total: code } : null,
@@ -234,7 +236,7 @@ function howOf(given) {
 }
 
 /**
- * The metrics that the report shows: they need no row of the table.
+ * The metrics that the report shows: they need no row of the table. Nor does what was not measured.
  *
  * @param {RunReport} report
  * @param {any} metrics
@@ -243,8 +245,8 @@ function howOf(given) {
 export function shownIn({ controls, how }, metrics) {
   const given = fields(metrics);
   const lists = ["findings", "seenOnce", "lost"].filter((name) => Array.isArray(given[name]));
-  const { time, determinism, uncontrolled, speed, gameSeconds, coverage } = how;
-  const single = { controls, time: time || null, determinism, uncontrolled, speed, gameSeconds, coverage };
-  const shown = Object.entries(single).filter(([name, value]) => (value ?? null) !== null || given[name] === null);
-  return new Set([...lists, ...shown.map(([name]) => name)]);
+  const single = Object.entries({ ...how, controls, time: how.time || null });
+  const shown = single.filter(([, value]) => (value ?? null) !== null).map(([name]) => name);
+  const unmeasured = how.time ? Object.keys(given).filter((name) => given[name] === null) : [];
+  return new Set([...lists, ...shown, ...unmeasured]);
 }

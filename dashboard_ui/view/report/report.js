@@ -60,7 +60,7 @@ export class ReportView {
     this.rest = h("div.report", this.controls.root, this.how, this.metrics.root);
     this.fences = /** @type {Fences<[RunReport, Shown]>} */ (new Fences(testId));
     this.fences.add("The findings", this.first, (report, run) => this.drawFindings(report, run));
-    this.fences.add("The controls", this.controls.root, ({ controls }) => this.controls.update(controls));
+    this.fences.add("The controls", this.controls.root, ({ controls, tried }) => this.controls.update(controls, tried));
     this.fences.add("The lost points", this.lost.root, ({ lost }) => this.lost.update(lost));
     this.fences.add("How it was tested", this.how, ({ how }) => this.drawHow(how));
     this.fences.add("The metrics", this.metrics.root, (report, run) => this.metrics.update(run, shownIn(report, run.metrics)));
@@ -93,10 +93,10 @@ export class ReportView {
   drawHow(how) {
     const rows = howRows(how);
     this.how.hidden = rows.length === 0;
-    const made = rows.map(({ name, text, hint, share }) => {
+    const made = rows.map(({ name, text, hint, share, wide }) => {
       const fill = share === undefined ? null : h("span.gauge-fill");
       if (fill && share !== undefined) fill.style.width = `${100 * share}%`;
-      return h("div", h("dt", name), h("dd", h("span.how-text", text), fill && h("span.gauge", { "aria-hidden": "true" }, fill), hint && h("span.how-hint", hint)));
+      return h(wide ? "div.how-wide" : "div", h("dt", name), h("dd", h("span.how-text", text), fill && h("span.gauge", { "aria-hidden": "true" }, fill), hint && h("span.how-hint", hint)));
     });
     this.how.querySelector("dl")?.replaceChildren(...made);
   }

@@ -93,6 +93,9 @@ test("a metric stands in the report or in the table, and in one of them", () => 
   const shown = shownIn(reportOf(metrics, told()), metrics);
   assert.deepEqual([...shown].sort(), ["findings", "lost", "seenOnce", "time"]);
   assert.deepEqual(metricRows({ metrics }, shown).rows.map(({ name }) => name), ["speed", "coverage.used", "coverage.total", "fps"]);
+  const unmeasured = { time: "owned", fps: null, unknown: ["whether it is fun"], determinism: { moments: 0, agreed: 0 } };
+  assert.deepEqual(metricRows({ metrics: unmeasured }, shownIn(reportOf(unmeasured, told()), unmeasured)).rows, []);
+  assert.deepEqual(howRows(reportOf(unmeasured, told()).how).map(({ name, text }) => [name, text]).slice(1), [["Repeated without input", "no moment"], ["Not found out", "whether it is fun"]]);
   const old = { controls: [{ control: "Space", change: 0.1 }], fps: 60 };
   assert.deepEqual([...shownIn(reportOf(old, told()), old)], [], "an agent of before reports as before");
 });

@@ -1,0 +1,73 @@
+"""Small games whose controls are known, for the search for controls. Each is the body of a page."""
+
+from __future__ import annotations
+
+SHIP = """<canvas id=c width=320 height=180></canvas><script>
+  // Waits for N, which stands on its canvas only; moves by itself a lot; ends after 500 frames of a round.
+  const x = c.getContext("2d"), held = new Set();
+  let mode = "title", at = 150, age = 0, flash = 0, later = 0, ghost = 0, rounds = 0;
+  const audio = new AudioContext();
+  const beep = () => { const o = audio.createOscillator(); o.connect(audio.destination); o.start(); o.stop(0.1); };
+  addEventListener("keydown", (e) => {
+    if (mode === "title" && e.key === "n") { mode = "playing"; age = 0; }
+    else if (mode === "over" && e.code === "KeyR") { mode = "playing"; age = 0; at = 150; rounds += 1; }
+    if (mode !== "playing") return;
+    held.add(e.code);
+    if (e.code === "KeyQ") flash = 1;             // seen in one frame only
+    if (e.code === "Space") later = age + 40;      // seen 40 frames later
+    if (e.code === "KeyM") beep();                 // heard and not seen
+    if (e.code === "KeyH") ghost += 1;             // nothing of it is ever seen
+  });
+  addEventListener("keyup", (e) => held.delete(e.code));
+  const line = (text, y) => x.fillText(text, 90, y);
+  (function frame() {
+    x.fillStyle = "#113"; x.fillRect(0, 0, 320, 180); x.fillStyle = "#ddd"; x.font = "12px sans-serif";
+    age += 1;
+    for (let i = 0; i < 30; i++) x.fillRect((i * 53 + age * (1 + i % 3)) % 320, (i * 31) % 180, 2, 2);
+    if (mode === "title") { line("SHIP", 60); line("press N to start", 80); }
+    if (mode === "playing") {
+      at += 3 * (held.has("ArrowRight") - held.has("ArrowLeft"));
+      x.fillStyle = flash ? "#fff" : "#fa3"; x.fillRect(at, 140, 20, 20);
+      if (age > later && later) { x.fillStyle = "#f00"; x.fillRect(0, 0, 60, 60); }
+      if (age > later + 20) later = 0;
+      x.fillStyle = "#ddd"; line("← → to steer, K: kick, Space: beam", 170); line("M - mute", 20);
+      if (age > 500) mode = "over";
+    }
+    if (mode === "over") { line("GAME OVER", 60); line("press R to restart", 80); }
+    flash = 0;
+    requestAnimationFrame(frame);
+  })();
+</script>"""
+
+SHOP = """<style>body { margin: 0; font: 20px sans-serif } #ask { position: fixed; inset: 100px; background: #ccc }
+  .piece { position: absolute; width: 80px; height: 80px; background: #36c }</style>
+<h1>Pieces</h1><p id=said>Drag the piece. The lamp is a link.</p>
+<a href="#" id=lamp>Lamp</a> <div class=piece id=p style="left:600px;top:320px"></div>
+<div id=ask>Cookies are used here. <button id=yes>Accept</button></div>
+<div id=who hidden>Your name: <input id=name> <button id=go>Play</button></div>
+<script>
+  // Elements only: a prompt for cookies, a name, a link that switches a lamp, and a piece that can be dragged.
+  yes.onclick = () => { ask.remove(); who.hidden = false; };
+  go.onclick = () => { if (!name_.value) return; who.remove(); said.textContent = "Hello " + name_.value; on = true; };
+  const name_ = document.getElementById("name");
+  let on = false, lit = false, held = null;
+  lamp.onclick = (e) => { e.preventDefault(); lit = !lit;
+    document.body.style.background = lit ? "#fd8" : ""; };
+  p.onmousedown = (e) => { if (on) held = [e.clientX - p.offsetLeft, e.clientY - p.offsetTop]; };
+  onmousemove = (e) => {
+    if (held) { p.style.left = e.clientX - held[0] + "px"; p.style.top = e.clientY - held[1] + "px"; }
+  };
+  onmouseup = () => (held = null);
+</script>"""
+
+UNSURE = """<canvas id=c width=320 height=180></canvas><script>
+  // What it shows depends on a clock that nobody owns: nothing can be said of its keys.
+  const x = c.getContext("2d"); let real = 0;
+  const clock = "setInterval(() => postMessage(performance.now()), 1)";
+  new Worker(URL.createObjectURL(new Blob([clock]))).onmessage = (e) => (real = e.data);
+  (function frame() {
+    x.fillStyle = "#123"; x.fillRect(0, 0, 320, 180); x.fillStyle = "#fff";
+    x.fillRect((real * 7) % 320, 50, 9, 9); x.fillText(real.toFixed(3), 20, 120);
+    requestAnimationFrame(frame);
+  })();
+</script>"""
