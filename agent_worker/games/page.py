@@ -2,6 +2,8 @@
 
 No call waits for longer than its stated time, whatever the game does: a page whose script does not return raises
 `PageHung`, one whose process is gone raises `PageGone`. games/browser.py starts the browsers.
+
+Longer than 400 lines: one class, whose calls share a connection and what is known of the page.
 """
 
 from __future__ import annotations
