@@ -123,7 +123,7 @@ class Games(NamedTuple):
     def stage(self, body: str) -> Stage:
         url = self.server.page("/", CANVAS + body)
         deadline = asyncio.get_running_loop().time() + 600
-        return Stage(self.pages, GameJob("search", url, 60.0, 7), deadline=deadline)
+        return Stage(self.pages, GameJob("search", url, 60.0, 7), deadline=deadline, measure_code=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
