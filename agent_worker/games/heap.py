@@ -8,6 +8,7 @@ beginning.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -92,11 +93,11 @@ async def measure(
     """
     begin = frame + WARM_UP
     until = begin + STRETCHES * STRETCH
-    return await measure_again(stage, leading_in.then(*playing(gestures, frame, until)), until)
+    return await measure_again(stage, leading_in.then(*playing(gestures, frame, until)), until, until_s)
 
 
-async def measure_again(stage: Stage, inputs: Inputs, until: int) -> Heap:
-    """The same measurement up to frame `until`, with the same inputs, from the load on."""
+async def measure_again(stage: Stage, inputs: Inputs, until: int, until_s: float = math.inf) -> Heap | None:
+    """The same measurement up to frame `until`, with the same inputs, from the load on. See `measure`."""
     begin = max(0, until - STRETCHES * STRETCH)
     until = begin + STRETCHES * STRETCH
     kb: list[int] = []
