@@ -14,8 +14,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, CDPSession, Dialog, Frame
 from playwright.async_api import Error as PlaywrightError
@@ -297,6 +299,23 @@ class Page:
         if "exceptionDetails" in told:
             raise PageGone(f"its clock failed: {first_line(str(told['exceptionDetails'].get('exception')))}")
         return told["result"].get("value")
+
+    @property
+    def foreign(self) -> list[Frame]:
+        """Frames of other origins than the page's, at most 8: each of these origins has a clock of its own."""
+        here = urlsplit(self._page.url).netloc
+        others = (each for each in self._page.frames[1:] if urlsplit(each.url).netloc not in ("", here))
+        return list(islice(others, 8))
+
+    async def foreign_clocks(self, call: str, while_doing: str) -> list[Any]:
+        """What `clock` would answer in the frames of other origins; those that are gone or have none are left out."""
+        clock, told = f"globalThis.__vt?.({self._token!r})", []
+        for frame in self.foreign:
+            with suppress(PageGone):
+                told.append(
+                    await self._reply(frame.evaluate(f"{clock}?.outermost ? {clock}.{call} : null"), while_doing)
+                )
+        return [each for each in told if each is not None]
 
     async def arrive(self) -> Any:
         """Waits for the document that the page went to; returns what `advance` would have answered before."""

@@ -144,7 +144,10 @@ class Stage:
     async def about(self) -> Clock:
         """What the page's clock tells now: what it waits for, what it used, and what the game tells of itself."""
         assert self.page is not None
-        return read_clock(await self.page.clock("about()", "reading the clock"))
+        clock = read_clock(await self.page.clock("about()", "reading the clock"))
+        for told in await self.page.foreign_clocks("about()", "reading the clock of a frame"):
+            clock = clock.beside(read_clock(told))
+        return clock
 
     async def sources(self) -> Mapping[str, str]:
         """The texts of the game's scripts, by address."""
@@ -171,6 +174,8 @@ class Stage:
         while self.frame < to:
             watched = watch_from is not None and self.frame >= watch_from
             target = min(to, self.frame + FRAMES_PER_S, to if watched or watch_from is None else watch_from)
+            if self.page.foreign:
+                target = self.frame + 1  # frames of other origins are moved in step
             call = f"advance({target - self.frame}, {int(watched)}, {SLICE_MS})"
             try:
                 told, least = await self.page.clock(call, "playing"), 1
@@ -179,6 +184,9 @@ class Stage:
             frames, all_prints, born = _told(told, target - self.frame, least)
             if born not in (0.0, self._born):
                 self.documents, self._born = self.documents + 1, born
+            if frames and self.page.foreign:
+                for answer in await self.page.foreign_clocks(call, "playing in a frame"):
+                    all_prints = _together(all_prints, _told(answer, 1, 1)[1])
             for number, prints in enumerate(all_prints, self.frame + 1):
                 samples.append(Sample(number, *prints))
             self.played += frames
@@ -193,13 +201,18 @@ def _told(told: Any, asked: int, least: int) -> tuple[int, list[list[int]], floa
         PageGone: That is no answer of our clock: the page has tampered with what makes it.
     """
     match told:
-        case [int(frames), list(all_prints), int(born) | float(born)] if least <= frames <= asked and len(
-            all_prints
-        ) in (0, frames):
-            read = [[int(word) % _WORD for word in each] for each in all_prints if _is_print(each)]
-            if len(read) == len(all_prints):
+        case [int(frames), list(prints), int(born) | float(born)] if least <= frames <= asked:
+            read = [[int(word) % _WORD for word in each] for each in prints if _is_print(each)]
+            if len(read) == len(prints) and len(read) in (0, frames):
                 return frames, read, float(born)
     raise PageGone("its clock gave an answer that is none")
+
+
+def _together(one: list[list[int]], other: list[list[int]]) -> list[list[int]]:
+    """The fingerprints of a page with those of a frame in it."""
+    return [
+        [(5 * mine + its) % _WORD for mine, its in zip(*both, strict=True)] for both in zip(one, other, strict=False)
+    ]
 
 
 def _is_print(told: Any) -> bool:

@@ -96,3 +96,21 @@ async def test_a_page_that_is_kept_from_leaving_is_played_on(house: House) -> No
     trace = await stage.play(Inputs(), 40)
     assert stage.page is not None and await stage.page.ask("n", "reading") == 40
     assert [each.incident.kind for each in trace.happened] == ["left"]
+
+
+async def test_a_frame_of_another_origin_is_moved_in_step(house: House) -> None:
+    inner = house.other.page(
+        "/foreign",
+        """<canvas id=c></canvas><script>const x = c.getContext("2d"); let n = 0;
+      const frame = () => { n += 1; x.fillRect(n, 0, 9, 9); requestAnimationFrame(frame); };
+      requestAnimationFrame(frame); addEventListener("keydown", () => { n += 50; });</script>""",
+    )
+    stage = house.stage(house.server.page("/", f"<iframe id=f src={inner}></iframe><script>f.focus()</script>"))
+    traces = [await stage.play(Inputs(), 12, watch_from=0)]
+    assert stage.page is not None
+    (told,) = await stage.page.foreign_clocks("about()", "reading")
+    assert told["frame"] == 12 and "frame of another origin" in await stage.uncontrolled()
+    await stage.open()
+    traces.append(await stage.play(Inputs(), 12, watch_from=0))
+    assert parting(*traces) is None
+    assert len({each.pixels for each in traces[0].samples}) == 12
