@@ -68,17 +68,15 @@ async def coverage(page: Page) -> Coverage:
 
 def _covered(spans: list[tuple[dict[str, Any], bool]]) -> tuple[int, int]:
     """Characters in functions that ran, and in all; functions lie inside each other."""
-    edges = sorted(
-        edge
-        for span, ran in spans
-        for edge in (
-            (int(span["startOffset"]), 1, -int(span["endOffset"]), ran),
-            (int(span["endOffset"]), 0, -int(span["startOffset"]), ran),
-        )
-    )
+    edges = []
+    for nth, (span, ran) in enumerate(spans):  # an outer function comes before those inside of it
+        start, end = int(span["startOffset"]), int(span["endOffset"])
+        if start < end:
+            edges += [(start, 1, -end, nth, ran), (end, 0, -start, -nth, ran)]
+    edges.sort()
     used, at = 0, 0
     around: list[bool] = []
-    for offset, begins, _, ran in edges:
+    for offset, begins, *_, ran in edges:
         if around and around[-1]:
             used += offset - at
         at = offset
