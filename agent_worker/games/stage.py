@@ -25,6 +25,8 @@ from agent_worker.games.trace import Happened, Sample, Trace
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
+QUIET_S: Final = 10.0
+"""For what still loads after the document has."""
 SLICE_MS: Final = 400
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
 _SETTLES: Final = frozenset(("resize", "offline", "online", "wheel"))
@@ -75,6 +77,8 @@ class Stage:
         self._phone = touch, portrait
         self.measure_code = measure_code
         self._covered = Coverage()
+        self._restless = False
+        """The game never stops loading: that is waited for once."""
         self.page: Page | None = None
         self.loaded: Loaded | None = None
         self.frame = 0
@@ -104,6 +108,9 @@ class Stage:
             if failed.code == "load_timeout" and left_s < self._load_s:
                 raise TimeUp("the run's time ended while opening the game") from failed
             raise
+        if not self._restless:
+            with suppress(DocumentLeft):
+                self._restless = not await page.quiet(QUIET_S)
         self.opened += 1
         return page
 
