@@ -148,6 +148,11 @@ class Page:
         """The limit for which the game was stopped, as the end of "The game was stopped: it …"; None if it was not."""
         return self._watched[0]()
 
+    @property
+    def gone(self) -> str | None:
+        """Why the page is no more, such as that its process crashed; None: it is, whatever a call has raised."""
+        return self._gone
+
     def forget(self) -> None:
         """Stops reacting to events, and cancels what is under way."""
         self._forgotten = True

@@ -45,6 +45,7 @@ class Stage:
         measure_code: Note what of its code runs, for `coverage`; see the attribute.
 
     Attributes:
+        touch, portrait: As given; a change counts from the next opening on.
         page: The page that is open now; None before the first.
         frame: The frame that it has reached; 0 when it has just loaded.
         documents: How many were played since the page was opened; more than one where it loads itself again. Frames
@@ -74,7 +75,7 @@ class Stage:
         self._job = job
         self._deadline = deadline
         self._load_s = load_s
-        self._phone = touch, portrait
+        self.touch, self.portrait = touch, portrait
         self.measure_code = measure_code
         self._covered = Coverage()
         self._restless = False
@@ -94,7 +95,7 @@ class Stage:
         if self.measure_code and self.page is not None and self.frame:
             with suppress(PageGone, PageHung):
                 await self.coverage()
-        script, (touch, portrait) = owned_time(token, self._job.seed), self._phone
+        script, touch, portrait = owned_time(token, self._job.seed), self.touch, self.portrait
         page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
         if self.measure_code:
             await inspection.start_coverage(page)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_worker.games.errors import PageGone
-from agent_worker.games.inspection import _covered
+from agent_worker.games.inspection import Code, Coverage
 from agent_worker.games.owned_time import owned_time
 from agent_worker.games.page_state import Clock, Loop, read_clock
 from agent_worker.games.stage import _together, _told
@@ -56,20 +56,23 @@ def test_anything_else_is_no_answer(told: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spans", "covered"),
+    ("spans", "used", "total"),
     [
-        ([], (0, 0)),
-        ([((0, 100), True)], (100, 100)),
-        ([((0, 100), True), ((10, 30), False)], (80, 100)),
-        ([((0, 100), True), ((10, 50), False), ((20, 30), True)], (70, 100)),
-        ([((0, 100), True), ((0, 100), False)], (0, 100)),  # all of the script is one function
-        ([((0, 100), True), ((10, 30), False), ((30, 40), True)], (80, 100)),
+        ([], 0, 0),
+        ([(0, 100, True)], 100, 100),
+        ([(0, 100, True), (10, 30, False)], 80, 100),
+        ([(0, 100, True), (10, 50, False), (20, 30, True)], 70, 100),
+        ([(0, 100, True), (0, 50, False)], 50, 100),
+        ([(0, 100, True), (50, 100, False)], 50, 100),
+        ([(0, 100, True), (10, 30, False), (30, 40, True)], 80, 100),
     ],
 )
 def test_code_that_ran_is_counted_without_what_did_not(
-    spans: list[tuple[tuple[int, int], bool]], covered: tuple[int, int]
+    spans: list[tuple[int, int, bool]], used: int, total: int
 ) -> None:
-    assert _covered([({"startOffset": a, "endOffset": b}, ran) for (a, b), ran in spans]) == covered
+    known = {Code("http://a/b.js", 0, start, end): ran for start, end, ran in spans}
+    covered = Coverage(frozenset(code for code, ran in known.items() if ran), frozenset(known))
+    assert (covered.used, covered.total) == (used, total)
 
 
 def test_the_script_knows_its_token_and_its_seed() -> None:
