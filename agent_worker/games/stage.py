@@ -25,8 +25,10 @@ from agent_worker.games.trace import Happened, Sample, Trace
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
-SLICE_MS: Final = 100
+SLICE_MS: Final = 400
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
+_SETTLES: Final = frozenset(("resize", "offline", "online", "wheel"))
+"""Gestures whose events come with Chromium's own next frame."""
 _WORD: Final = 1 << 32
 
 
@@ -124,6 +126,8 @@ class Stage:
         for edge in edges:
             await self._advance(edge.at, watch_from, samples, happened)
             await (self.page.begin(edge.action) if edge.half == "begin" else self.page.end(edge.action))
+            if edge.action.kind in _SETTLES:
+                await self.page.clock("settle()", "waiting for what follows")
         self.done = inputs.before(until)
         await self._advance(until, watch_from, samples, happened)
         return Trace(tuple(samples), tuple(happened))
