@@ -1,4 +1,4 @@
-"""What a page offers for beginning a game: prompts, buttons, fields for a name. Pure."""
+"""What a page offers for beginning a game: prompts, buttons, fields for a name."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from agent_worker.games.controls import Controls, find_controls
 from agent_worker.games.experiments import Lab, Moment
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.page_state import PageState
 from agent_worker.games.stage import Stage
 from agent_worker.games.starting import Situations, get_in
 from agent_worker.games.trials import Trials
@@ -106,7 +105,7 @@ async def test_a_page_for_fingers(house: House) -> None:
     assert stage.touch
     assert [action.name for action in situations.begun_by] == ["tap"]
     trials, moment = Trials(situations.lab), situations.playing[0]
-    left, right = (candidates.strokes(PageState(), VIEWPORT, finger=True)[number] for number in (0, 1))
+    left, right = candidates.strokes(situations.states[moment], VIEWPORT, finger=True)[:2]
     assert await trials.effect(moment, left) is not None
     assert await trials.effect(moment, right) is None  # it jumps, as each tap does
 
