@@ -141,8 +141,8 @@ def warnings(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 def screen(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a browser with a window needs of the environment; empty where there is no screen."""
-    found = given(_FOR_SCREENS, environ)
-    return dict(found) if any(name in found for name in _FOR_SCREENS[:2]) else {}
+    found = {name: value for name, value in given(_FOR_SCREENS, environ).items() if value}
+    return found if any(name in found for name in _FOR_SCREENS[:2]) else {}
 
 
 def forget_secrets(environ: MutableMapping[str, str] = os.environ) -> None:

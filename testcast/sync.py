@@ -172,6 +172,10 @@ class TestRun:
         """A picture of what is tested at this moment: a JPEG of at most 64 KiB. At most two a second are stored."""
         _loop.run(self._run.screenshot(jpeg))
 
+    def evidence(self, message: str, jpeg: bytes | None, **data: object) -> None:
+        """A line in the feed with a picture of its own, which belongs to it for good."""
+        _loop.run(self._run.evidence(message, jpeg, **data))
+
     def flush(self) -> None:
         """Waits until everything published so far is stored."""
         _loop.run(self._run.flush())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Final, Literal
 
 from agent_worker.games.actions import Action, Box, click, key, largest
 from agent_worker.games.page_state import PageState
@@ -175,19 +176,21 @@ def buttons(state: PageState, viewport: tuple[int, int]) -> list[Action]:
     return list(reversed(found.values()))
 
 
-def clicks(state: PageState, viewport: tuple[int, int]) -> list[Action]:
-    """Clicks on a grid over the game, its middle first: all of them one control."""
+def clicks(state: PageState, viewport: tuple[int, int], *, finger: bool = False) -> list[Action]:
+    """Clicks on a grid over the game, its middle first, or taps of a finger: all of them one control."""
     left, top, width, height = box_of(state, viewport)
-    return [click(left + width * x, top + height * y) for x, y in _GRID]
+    made = Action("tap", "tap") if finger else click(0.5, 0.5)
+    return [replace(made, x=left + width * x, y=top + height * y) for x, y in _GRID]
 
 
-def strokes(state: PageState, viewport: tuple[int, int]) -> list[Action]:
-    """Drags over the game, in four directions."""
+def strokes(state: PageState, viewport: tuple[int, int], *, finger: bool = False) -> list[Action]:
+    """Drags over the game, or swipes of a finger, in four directions."""
     left, top, width, height = box_of(state, viewport)
     x, y = left + width / 2, top + height / 2
     ways = {"left": (-0.3, 0.0), "right": (0.3, 0.0), "up": (0.0, -0.3), "down": (0.0, 0.3)}
+    kind: Literal["swipe", "drag"] = "swipe" if finger else "drag"
     return [
-        Action(f"drag {way}", "drag", x=x, y=y, to_x=x + width * dx, to_y=y + height * dy)
+        Action(f"{kind} {way}", kind, x=x, y=y, to_x=x + width * dx, to_y=y + height * dy)
         for way, (dx, dy) in ways.items()
     ]
 

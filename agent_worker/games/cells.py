@@ -26,8 +26,10 @@ MAX_CELLS: Final = 4000
 """10 MB of pictures. A search of a minute reaches some hundreds."""
 _GRIDS: Final = ((16, 9), (8, 6), (4, 3), (2, 2))
 """Columns and rows of a cell's picture, from fine to coarse."""
-_MOVED: Final = 10
-"""Grey levels by which a point must differ from the first picture to count as moved."""
+_MOVED: Final = 4
+"""Grey levels by which a point must differ to count as another: dark red on dark blue differs by 7."""
+_FLAT: Final = 10
+"""Grey levels within which a picture is one colour."""
 MAX_RESTLESS: Final = 0.4
 """The part of the points that may be left out because they change by themselves."""
 _WATCHED: Final = 40
@@ -198,4 +200,4 @@ def changed(one: Raster, other: Raster) -> float:
 
 def flat(raster: Raster) -> bool:
     """Whether it is one colour."""
-    return max(raster) - min(raster) <= _MOVED
+    return max(raster) - min(raster) <= _FLAT

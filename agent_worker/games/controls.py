@@ -17,6 +17,7 @@ from agent_worker.games.actions import Action
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.experiments import BRIEF, GAP, LONG, TAP, WATCH, Broken, Determinism, Effect, Lab, Moment, Spent
 from agent_worker.games.inputs import Step
+from agent_worker.games.page_state import PageState
 from agent_worker.games.promised import Promise
 from agent_worker.games.stage import Stage
 from agent_worker.games.starting import Situations, Tell
@@ -195,8 +196,8 @@ class _Search:
     async def in_groups(self, moment: Moment) -> None:
         """All gestures in one run, as long as they do nothing; then without the one that did."""
         state = self.at.states[moment]
-        pointer = [*candidates.moves(state, VIEWPORT), *candidates.clicks(state, VIEWPORT)]
-        pointer += [*candidates.strokes(state, VIEWPORT), *candidates.rarer_gestures(state, VIEWPORT)]
+        moves, clicks, strokes, rarer = self.gestures(state)
+        pointer = [*moves, *clicks, *strokes, *rarer]
         every = [candidates.NO_KEY, *self.likely, *pointer, *self.others]
         size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
         await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
@@ -224,14 +225,23 @@ class _Search:
     async def pointer(self, moment: Moment) -> None:
         """Gestures of the pointer, each alone, where one of them does something."""
         state = self.at.states[moment]
-        clicks, strokes = candidates.clicks(state, VIEWPORT), candidates.strokes(state, VIEWPORT)
-        if not any(self.lab.acted(moment, each) for each in (*candidates.moves(state, VIEWPORT), *clicks, *strokes)):
+        moves, clicks, strokes, rarer = self.gestures(state)
+        if not any(self.lab.acted(moment, each) for each in (*moves, *clicks, *strokes)):
             return
         await self.alone(moment, clicks[:3])
         await self.alone(moment, [strokes[0], strokes[2]])
         if any(each.name in self.controls.found for each in strokes):
             await self.alone(moment, [strokes[1], strokes[3]])
-        await self.alone(moment, candidates.rarer_gestures(state, VIEWPORT))
+        await self.alone(moment, rarer)
+
+    def gestures(self, state: PageState) -> tuple[list[Action], list[Action], list[Action], list[Action]]:
+        """Moves, clicks, strokes and what is rarer; those of a finger where the page is for one."""
+        finger = self.lab.stage.touch
+        clicks = candidates.clicks(state, VIEWPORT, finger=finger)
+        strokes = candidates.strokes(state, VIEWPORT, finger=finger)
+        if finger:
+            return [], clicks, strokes, []
+        return candidates.moves(state, VIEWPORT), clicks, strokes, candidates.rarer_gestures(state, VIEWPORT)
 
     async def _culprit(self, moment: Moment, suspects: Sequence[Action]) -> Action | None:
         """The one of `suspects`, the last pressed first, that does something alone."""
@@ -340,7 +350,7 @@ def told_data(control: Control) -> dict[str, object]:
 def title_of(action: Action) -> str:
     """What a gesture is one of, for the feed."""
     if action.kind != "keys":
-        return "clicking" if action.kind == "click" else "dragging and moving the pointer"
+        return "clicking" if action.kind in ("click", "tap", "rightclick") else "dragging and moving the pointer"
     if action.name.startswith("Arrow"):
         return "arrow keys"
     if action.name in tuple("WASD"):

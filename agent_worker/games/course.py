@@ -123,6 +123,10 @@ class Course:
             page = stage.page
             if page is None or page.exceeded is not None or not await page.browser_lives():
                 raise
+            if page.gone is None:  # a call failed, and the page lives: that says nothing of the game
+                stage.page = None
+                self.summary.miss("playability", f"what a step would have shown: {str(gone)[:120]}")
+                return None
             inputs, until = stage.done, stage.frame + FRAMES_PER_S
             what = Candidate("crash", "The page's process crashes", inputs, until, detail=str(gone))
         stage.page = None

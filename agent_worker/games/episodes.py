@@ -145,7 +145,7 @@ class GameOver:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """How much of a game's scripts was run, in bytes of source."""
+    """How much of a game's scripts was run, in characters of source."""
 
     used: int
     total: int

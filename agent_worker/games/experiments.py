@@ -69,6 +69,7 @@ class Baseline:
         trace: Samples from the moment's frame on.
         until: The last frame of it.
         pictures: JPEGs, by their frame.
+        focus: The kind of element that has the focus, such as `BUTTON`.
         agreed: Whether a second run had the same samples; None where none was made.
         shorter: The one that this one continues, if that has agreed.
         final: No longer one is made: two runs would differ.
@@ -77,6 +78,7 @@ class Baseline:
     trace: Trace
     until: int
     pictures: dict[int, bytes]
+    focus: str = ""
     agreed: bool | None = None
     shorter: Baseline | None = None
     final: bool = False
@@ -233,10 +235,14 @@ class Lab:
             base.shorter.final = True
             return base.shorter
         base.final = not base.agreed
+        self._count(base)
+        return base
+
+    def _count(self, base: Baseline) -> None:
+        """Each moment counts once, however long it was watched."""
         if base.shorter is None:
             self.determinism.moments += 1
-            self.determinism.agreed += base.agreed
-        return base
+            self.determinism.agreed += base.agreed is True
 
     async def _without(self, moment: Moment, frames: int, *, looks: bool) -> Baseline:
         self.begin_branch()
@@ -244,12 +250,19 @@ class Lab:
             await self.stage.open()
         samples: list[Sample] = []
         shots: dict[int, bytes] = {}
+        focus = ""
         stops = [moment.frame + look for look in LOOKS if look < frames] if looks else []
         for stop in [*stops, moment.frame + frames]:
             samples += (await self.play(moment.inputs, stop, moment.frame)).samples
             if looks and stop - moment.frame in LOOKS:
                 shots[stop] = await self.stage.picture()
-        return Baseline(Trace(tuple(samples)), moment.frame + frames, shots)
+                focus = focus or await self.focused()
+        return Baseline(Trace(tuple(samples)), moment.frame + frames, shots, focus)
+
+    async def focused(self) -> str:
+        """The kind of element that has the page's focus, such as `BUTTON`."""
+        assert self.stage.page is not None
+        return str(await self.stage.page.ask("document.activeElement?.tagName ?? ''", "looking for the focus"))
 
     async def effect(
         self,
@@ -272,7 +285,8 @@ class Lab:
         """
         step = Step(moment.frame, action, hold)
         if not afresh and (moment, step) in self._effects:
-            return self._effects[moment, step]
+            known = self._effects[moment, step]
+            return known and replace(known, moment=moment)  # by the name that it has now
         base = await self.baseline(moment, hold + WATCH, runs=runs)
         effect: Effect | None = None
         if base.agreed is not False:
@@ -360,7 +374,9 @@ class Lab:
                     return self._noted(moment, steps, _found(steps, parted))
         except (PageHung, PageGone):
             return self._noted(moment, steps, _found(steps, self.stage.frame + 1))
-        base.agreed = base.agreed or len(steps) > 0
+        if steps and base.agreed is None:
+            base.agreed = True
+            self._count(base)
         return self._noted(moment, steps, Found(None, len(steps)))
 
     def _noted(self, moment: Moment, steps: Sequence[Step], found: Found) -> Found:

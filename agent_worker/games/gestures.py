@@ -27,7 +27,6 @@ class Gestures:
 
     Args:
         touch: It has a touch screen; else the mouse does what a finger would.
-        happen: Tells the page what happens to it from outside: a kind of `actions.Outside`; None: by its document.
 
     Raises:
         playwright.async_api.Error: from `begin` and `end`: the page is gone.
@@ -39,12 +38,12 @@ class Gestures:
         cdp: CDPSession,
         *,
         touch: bool = False,
-        happen: Callable[[str], Awaitable[Any]] | None = None,
     ) -> None:
         self._page = page
         self._cdp = cdp
         self._touch = touch
-        self._happen = happen or self._tell
+        self.happen: Callable[[str], Awaitable[Any]] = self._tell
+        """Tells the page what happens to it from outside, a kind of `actions.Outside`: here by its document."""
         size = page.viewport_size
         assert size is not None
         self.viewport = size["width"], size["height"]
@@ -69,7 +68,7 @@ class Gestures:
                 await self._page.context.set_offline(False)
                 await self.connect()
             case "blur" | "focus" | "hide" | "show":
-                await self._happen(action.kind)
+                await self.happen(action.kind)
 
     async def end(self, action: Action) -> None:
         """Releases what `begin` holds."""

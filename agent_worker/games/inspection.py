@@ -18,27 +18,42 @@ MAX_SCRIPT_CHARS: Final = 4_000_000
 
 
 class Code(NamedTuple):
-    """One function of a script: the address of the script, which one of that address, and where it begins."""
+    """One function of a script: the script's address, which one of that address, and where it begins and ends in it."""
 
     url: str
     nth: int
     start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """What of the page's own code has run, over all openings of a stage."""
 
-    used: int = 0
-    """Characters in functions that have run, without those inside of them that have not."""
-    total: int = 0
-    """Characters of the page's scripts that have been compiled."""
     functions: frozenset[Code] = frozenset()
     """Those that have run."""
+    known: frozenset[Code] = frozenset()
+    """All that have been compiled."""
+
+    @property
+    def used(self) -> int:
+        """Characters in functions that have run, without those inside of them that have not."""
+        return sum(_covered(spans, self.functions) for spans in self._scripts().values())
+
+    @property
+    def total(self) -> int:
+        """Characters of the page's scripts that have been compiled."""
+        return sum(max(span.end for span in spans) for spans in self._scripts().values())
 
     def joined(self, other: Coverage) -> Coverage:
-        """Both together, for two openings of the same page: what counts is the opening in which more ran."""
-        return Coverage(max(self.used, other.used), max(self.total, other.total), self.functions | other.functions)
+        """Both together, for the same page at different times or in different openings."""
+        return Coverage(self.functions | other.functions, self.known | other.known)
+
+    def _scripts(self) -> dict[tuple[str, int], list[Code]]:
+        scripts: dict[tuple[str, int], list[Code]] = {}
+        for each in self.known:
+            scripts.setdefault((each.url, each.nth), []).append(each)
+        return scripts
 
 
 async def start_coverage(page: Page) -> None:
@@ -51,42 +66,39 @@ async def start_coverage(page: Page) -> None:
 async def coverage(page: Page) -> Coverage:
     """The code that has run since the last call, or since `start_coverage`."""
     told = await page.devtools("Profiler.takePreciseCoverage", {}, "measuring its code")
-    used = total = 0
     ran: set[Code] = set()
+    known: set[Code] = set()
     seen: dict[str, int] = {}
     for script in told["result"]:
         url = str(script["url"])
         if not url.startswith(("http:", "https:", "blob:", "data:")):
             continue  # the agent's own, and what is evaluated without an address
         nth = seen[url] = seen.get(url, -1) + 1
-        spans = [(each["ranges"][0], each["ranges"][0]["count"] > 0) for each in script["functions"]]
-        ran |= {Code(url, nth, int(span["startOffset"])) for span, runs in spans if runs}
-        more_used, more = _covered(spans)
-        used, total = used + more_used, total + more
-    return Coverage(used, total, frozenset(ran))
+        for function in script["functions"]:
+            span = function["ranges"][0]
+            code = Code(url, nth, int(span["startOffset"]), int(span["endOffset"]))
+            known.add(code)
+            if span["count"] > 0:
+                ran.add(code)
+    return Coverage(frozenset(ran), frozenset(known))
 
 
-def _covered(spans: list[tuple[dict[str, Any], bool]]) -> tuple[int, int]:
-    """Characters in functions that ran, and in all; functions lie inside each other."""
+def _covered(spans: list[Code], ran: frozenset[Code]) -> int:
+    """Characters in functions that ran; functions lie inside each other."""
     edges = sorted(
-        edge
-        for span, ran in spans
-        for edge in (
-            (int(span["startOffset"]), 1, -int(span["endOffset"]), ran),
-            (int(span["endOffset"]), 0, -int(span["startOffset"]), ran),
-        )
+        edge for span in spans for edge in ((span.start, 1, -span.end, span), (span.end, 0, -span.start, span))
     )
     used, at = 0, 0
     around: list[bool] = []
-    for offset, begins, _, ran in edges:
+    for offset, begins, _, span in edges:
         if around and around[-1]:
             used += offset - at
         at = offset
         if begins:
-            around.append(ran)
+            around.append(span in ran)
         else:
             around.pop()
-    return used, max((int(span["endOffset"]) for span, _ in spans), default=0)
+    return used
 
 
 async def sources(page: Page) -> Mapping[str, str]:

@@ -1,17 +1,16 @@
-"""What a page offers for beginning a game: prompts, buttons, fields for a name; and the texts of its scripts."""
+"""What a page offers for beginning a game: prompts, buttons, fields for a name. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from agent_worker.games import candidates
 from agent_worker.games.actions import Action, click, key
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.page_state import PageState
 from agent_worker.games.promised import promised
-from agent_worker.games.stage import Stage
 
 PLAYER: Final = "Player"
 """What is typed where a page asks for a name."""
@@ -53,7 +52,7 @@ def starters(state: PageState, before: Sequence[Action]) -> list[Action]:
     """
     named = [promise for promise in promised(state.words) if promise.when in ("title", "over", "", "sometimes")]
     keys = [candidates.action_of(promise.key) for promise in named if not promise.group]
-    usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT)[:1]]
+    usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT, finger=for_fingers(state))[:1]]
     letters = [candidates.action_of(each) for each in ("N", "S", "P", "R")]
     offered = [*_offered(state, _CONSENT), *_offered(state, _BEGIN)]
     return _each_once([*offered, *keys, *usual, *letters, *candidates.buttons(state, VIEWPORT)])
@@ -63,7 +62,8 @@ def restarters(state: PageState, begun_by: Sequence[Action]) -> list[Action]:
     """What may bring a round back."""
     named = [promise for promise in promised(state.words) if promise.when in ("title", "over", "")]
     keys = [candidates.action_of(promise.key) for promise in named if not promise.group]
-    usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT)[:1], candidates.action_of("R")]
+    usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT, finger=for_fingers(state))[:1]]
+    usual.append(candidates.action_of("R"))
     return _each_once([*keys, *_offered(state, _RESTART), *reversed(begun_by), *usual])
 
 
@@ -79,40 +79,14 @@ def _each_once(actions: Iterable[Action]) -> list[Action]:
     return list(found.values())
 
 
-_FIELDS: Final = """[...document.querySelectorAll("input:not([type]), input[type=text], input[type=search], textarea")]
-  .filter((each) => !each.value && !each.disabled && !each.readOnly)
-  .map((each) => each.getBoundingClientRect())
-  .filter((box) => box.width > 30 && box.height > 8 && box.top >= 0 && box.bottom <= innerHeight)
-  .map((box) => [(box.left + box.width / 2) / innerWidth, (box.top + box.height / 2) / innerHeight])"""
+def fields(state: PageState) -> list[Action]:
+    """Clicks into the empty fields for text that a page shows."""
+    width, height = VIEWPORT
+    empty = [each for each in state.fields if each.kind in ("text", "search", "textarea") and not each.value]
+    return [click(each.x / width, each.y / height, "type a name") for each in empty]
 
 
-async def fields(stage: Stage) -> list[Action]:
-    """Clicks into the empty fields for text that the page shows."""
-    assert stage.page is not None
-    places: list[list[float]] = await stage.page.ask(_FIELDS, "looking for fields")
-    return [click(x, y, "type a name") for x, y in places]
-
-
-_SCRIPTS: Final = """(async () => {
-  const found = [], seen = new Set();
-  const take = async (url) => {
-    if (seen.has(url) || seen.size > 40 || new URL(url).origin !== location.origin) return;
-    seen.add(url);
-    const text = await fetch(url).then((r) => (r.ok ? r.text() : ""), () => "");
-    found.push(text.slice(0, 2e6));
-    for (const [, name] of text.matchAll(/\\bimport\\b[^"';]*["'](\\.[^"']+)["']/g))
-      await take(new URL(name, url).href);
-  };
-  for (const script of document.scripts) {
-    if (script.src) await take(script.src);
-    else found.push(script.textContent);
-  }
-  return found;
-})()"""
-
-
-async def scripts(stage: Stage) -> tuple[str, ...]:
-    """The texts of the page's scripts, those of other origins left out."""
-    assert stage.page is not None
-    found: Sequence[Any] = await stage.page.ask(_SCRIPTS, "reading its scripts")
-    return tuple(map(str, found))
+def for_fingers(state: PageState) -> bool:
+    """Whether a page listens to a touch screen and to nothing else."""
+    touched = any(kind.startswith("touch") for kind in state.listens)
+    return touched and not any(kind.startswith(("mouse", "pointer", "key", "click")) for kind in state.listens)

@@ -38,7 +38,6 @@ _PROBE: Final = Path(__file__).with_name("probe.js")
 
 NAME: Final = "Player"
 """What the agent answers where a dialog asks for a text: games ask for a name. To all others it says yes."""
-
 ARRIVAL_S: Final = 30.0
 """For a document that a page went to; what still loads then loads on."""
 _LEFT: Final = ("navigated", "context was destroyed", "Cannot find", "Promise was collected")
@@ -100,14 +99,16 @@ class Page:
         cdp = await context.new_cdp_session(page)
         gestures = Gestures(page, cdp, touch=touch)
         self = cls(page, cdp, proxy, incidents, watched, gestures, _token=token)
+        if token:
+            gestures.happen = lambda kind: self.clock(f"happen({kind!r})", kind)
         tree = await cdp.send("Page.getFrameTree")
         self._frame_id = str(tree["frameTree"]["frame"]["id"])
         self._listen(context)
         await self._gestures.connect()
         # Every document request is held until `_on_document` has seen it: this keeps a game from leaving its page.
         # The first one is asked for the proxy's secret too; the browser sends that with all that follow.
-        documents = {"patterns": [{"resourceType": "Document", "requestStage": "Request"}], "handleAuthRequests": True}
-        await cdp.send("Fetch.enable", documents)
+        pattern = {"resourceType": "Document", "requestStage": "Request"}
+        await cdp.send("Fetch.enable", {"patterns": [pattern], "handleAuthRequests": True})
         await cdp.send("Runtime.enable")
         return self
 
@@ -141,6 +142,11 @@ class Page:
     def exceeded(self) -> str | None:
         """The limit for which the game was stopped, as the end of "The game was stopped: it …"; None if it was not."""
         return self._watched[0]()
+
+    @property
+    def gone(self) -> str | None:
+        """Why the page is no more, such as that its process crashed; None: it is, whatever a call has raised."""
+        return self._gone
 
     def forget(self) -> None:
         """Stops reacting to events, and cancels what is under way."""
@@ -324,8 +330,7 @@ class Page:
                 self._farewell = json.loads(said[len(self._token) :])
 
     def _stays(self) -> None:
-        """The page does not get where it wants to go: its clock goes on."""
-        if self._token:
+        if self._token:  # the page does not get where it wants to go: its clock goes on
             self._background.start(self.clock("stay()", "keeping it on its page"))
 
     async def scroll_home(self) -> None:

@@ -136,7 +136,7 @@ class _Player(Course):
             self.real = None
             await self.live.progress("Nothing was painted: the picture is a single colour", kind="blank")
             title = "Nothing is ever painted: the picture stays a single colour"
-            await self.consider([Candidate("blank", title, until=FIRST_LOOKS[-1])])
+            await self.consider([Candidate("blank", title, until=FIRST_LOOKS[0])])
             raise TimeUp("there is nothing to play")
         await self.live.progress("It paints nothing while its time is owned; playing it in real time")
         self.summary.time = "real"

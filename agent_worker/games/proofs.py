@@ -142,6 +142,8 @@ class _Ends:
                 await page.break_script()
             elif not await page.browser_lives():
                 raise
+            elif page.gone is None:  # a call has failed, and the page lives
+                return None
             return Sighting(self.stage.frame + 1, str(ended)) if isinstance(ended, self.how) else None
         return None
 

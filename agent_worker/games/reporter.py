@@ -41,16 +41,18 @@ class Reporter:
         stage: The game; where it stands afterwards is not said.
         run: Gets an event for each finding, with its pictures as the event's moment.
         seed: That of the run, which belongs to the inputs.
+        times: How often each is shown before it is told.
 
     Attributes:
         findings: Those that were told, in order.
         seen_once: What did not show again, or for which no time was left.
     """
 
-    def __init__(self, stage: Stage, run: RunHandle, seed: int) -> None:
+    def __init__(self, stage: Stage, run: RunHandle, seed: int, *, times: int = TIMES) -> None:
         self._stage = stage
         self._run = run
         self._seed = seed
+        self._times = times
         self._clock = asyncio.get_running_loop().time
         self._told: set[tuple[str, str]] = set()
         self._failed: Counter[tuple[str, str]] = Counter()
@@ -101,16 +103,12 @@ class Reporter:
             sure = seen[0] == seen[1] and (seen[1] >= 2 or candidate.real)
             await (self._tell(candidate, candidate.until, seen) if sure else self._once(candidate, seen))
             return
-        if proof.narrow is not None and candidate.inputs.steps:
-            began = await proof.narrow(candidate.inputs, candidate.until)
-            if began is None or self._explained(proof.errors()):
-                if began is None:
-                    await self._once(candidate, (1, 2))
-                else:
-                    self._told.add(candidate.key)
+        if proof.narrow is not None:
+            narrowed = await self._narrowed(candidate, proof)
+            if narrowed is None:
                 return
-            candidate = replace(candidate, inputs=began)
-        minimal = await self._minimal(candidate, proof, shorter_until_s)
+            candidate = narrowed
+        minimal = await self._minimal(candidate, proof, shorter_until_s, until_s)
         if minimal is None:
             await self._once(candidate, (1, 2))
             return
@@ -119,7 +117,7 @@ class Reporter:
         if sighting is None and minimal.inputs != candidate.inputs:  # what tells shorter inputs apart was too quick
             least = candidate
             shown, sighting = await self._again(least, proof, until_s)
-        if sighting is None or shown < (TIMES, TIMES):
+        if sighting is None:
             await self._once(least, (shown[0] + 1, shown[1] + 1))
             return
         if self._explained(proof.errors()):
@@ -135,7 +133,28 @@ class Reporter:
         )
         await self._tell(least, sighting.frame, shown)
 
-    async def _minimal(self, candidate: Candidate, proof: Proof, until_s: float) -> Minimal | None:
+    async def _narrowed(self, candidate: Candidate, proof: Proof) -> Candidate | None:
+        """The candidate with the inputs up to its cause; None: it has not shown again, or a finding explains it."""
+        assert proof.narrow is not None
+        began = await proof.narrow(candidate.inputs, candidate.until)
+        if began is not None and self._explained(proof.errors()):
+            self._told.add(candidate.key)
+            return None
+        # Whether it is a fault at all is asked before any time goes into shorter inputs.
+        if began is None or await self._timed(proof.full, began, candidate.until) is None:
+            await self._once(candidate, (1, 2))
+            return None
+        return replace(candidate, inputs=began)
+
+    async def _minimal(
+        self, candidate: Candidate, proof: Proof, shorter_until_s: float, until_s: float
+    ) -> Minimal | None:
+        """The least that shows it. Ends early enough for showing it again, which is worth more than short inputs."""
+
+        def expired() -> bool:
+            last_s = min(shorter_until_s, until_s - (TIMES + 1) * self._play_s)
+            return self._clock() + self._play_s > last_s
+
         async def frame_of(inputs: Inputs, until: int) -> int | None:
             sighting = await self._timed(proof.quick, inputs, until)
             return None if sighting is None else sighting.frame
@@ -147,23 +166,23 @@ class Reporter:
             candidate.until,
             frame_of,
             tries=proof.tries,
-            expired=lambda: self._clock() + self._play_s > until_s,
+            expired=expired,
         )
 
     async def _again(
         self, candidate: Candidate, proof: Proof, until_s: float
     ) -> tuple[tuple[int, int], Sighting | None]:
-        """Plays it `TIMES` times, as long as it shows; how often it did, of how many, and what was seen last."""
-        last: Sighting | None = None
-        for time in range(TIMES):
+        """Plays it `times` times, as long as it shows: how often it did, of how many, and what was seen first."""
+        first: Sighting | None = None
+        for time in range(self._times):
             if self._clock() + self._play_s > until_s:
                 return (time, time), None
             play = proof.quick if time else proof.full
             sighting = await self._timed(play, candidate.inputs, candidate.until)
             if sighting is None:
                 return (time, time + 1), None
-            last = sighting
-        return (TIMES, TIMES), last
+            first = first or sighting
+        return (self._times, self._times), first
 
     async def _timed(self, play: Play, inputs: Inputs, until: int) -> Sighting | None:
         began_s = self._clock()

@@ -45,17 +45,19 @@ FURTHER: Final = 3
 """Each further finding of a kind takes this fraction, one in `FURTHER`, of what the first takes: ten errors with one
 cause are not ten times as bad."""
 INCIDENT_COSTS: Final[Mapping[str, tuple[PartName, int, str]]] = {
+    "pageerror": ("stability", 6, "its scripts throw errors"),
     "console": ("stability", 3, "it writes errors to the console"),
-    "request": ("load", 3, "some of its requests fail"),
     "refused": ("stability", 1, "it asks for addresses that it may not reach"),
-    "dialog": ("stability", 2, "it opens dialogs"),
     "download": ("stability", 2, "it starts downloads"),
     "popup": ("stability", 2, "it opens windows"),
     "left": ("stability", 8, "it tries to leave its page"),
 }
-"""Kind of incident -> the part, the points and the reason; once, however often it happened."""
+"""Kind of incident -> the part, the points and the reason; once, however often it happened.
+
+Dialogs cost nothing, since games ask for names. Neither do requests that fail: the agent may be why they do. What the
+game's own server does not have is a finding."""
 _TOLD_BY: Final[Mapping[str, str]] = {
-    "request": "asset",
+    "pageerror": "error",
     "left": "left",
     "popup": "left",
     "console": "error",

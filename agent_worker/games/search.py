@@ -17,13 +17,12 @@ from agent_worker.games import goals
 from agent_worker.games.actions import ARROWS, SPACE, Action, click
 from agent_worker.games.cells import Archive, Entry, changed
 from agent_worker.games.episodes import (
-    BLANK,
     OVER,
     RESTARTED,
     SCORE,
     STILL,
-    STOPPED,
     STUCK,
+    Code,
     Control,
     Episode,
     Explored,
@@ -33,11 +32,12 @@ from agent_worker.games.episodes import (
 )
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
+from agent_worker.games.inspection import Coverage
 from agent_worker.games.look import Look, ended_by, look
 from agent_worker.games.rounds import end_of_round
 from agent_worker.games.seat import Choice, Done, Option, Policy, Seeded, View
 from agent_worker.games.stage import Stage
-from agent_worker.games.underway import TAP, Line, Pace, Tally, Under
+from agent_worker.games.underway import TAP, Line, Pace, Tally, Under, Watch
 
 EPISODE: Final = 5 * FRAMES_PER_S
 """Frames of an episode."""
@@ -99,13 +99,13 @@ async def explore(
     Raises:
         LoadFailed, PageGone: The game could not be opened again.
     """
-    search = _Search(stage, controls, situations, random.Random(seed), told, policy, until_s, frames)
+    search = Search(stage, controls, situations, random.Random(seed), told, policy, until_s, frames)
     with suppress(TimeUp):
         await search.play(most)
     return search.found()
 
 
-class _Search:
+class Search:
     """One search in progress."""
 
     def __init__(
@@ -142,17 +142,26 @@ class _Search:
         self.over_at_start: frozenset[str] = frozenset()
         self.restart: Action | None = None
         self.pace = Pace()
+        self.code = Coverage()
         self.returns = self.lasted = self.tried = 0
-        self.moved = self.looped = False
+        self.watch = Watch()
         self.played = stage.played
         self.line = Line(self.clock())
 
     def found(self) -> Explored:
         """What came of it so far."""
         best, frames = self.scores.best, self.stage.played - self.played
-        overs = tuple(self.overs)
+        code = Code(self.code.used, self.code.total) if self.code.known else None
         return Explored(
-            tuple(self.episodes), len(self.archive), frames, self.returns, best, overs, self.restart, None, self.lasted
+            episodes=tuple(self.episodes),
+            cells=len(self.archive),
+            frames=frames,
+            returns=self.returns,
+            best=best,
+            overs=tuple(self.overs),
+            restart=self.restart,
+            code=code,
+            lasted=self.lasted,
         )
 
     # -- episodes -----------------------------------------------------------------------------------------
@@ -162,7 +171,24 @@ class _Search:
         await self._guarded(self._left_alone())
         while not self._late() and (most is None or len(self.episodes) < most):
             await self._guarded(self._explored())
+            await self._code_reached()
             await self._tell()
+
+    async def _code_reached(self) -> None:
+        """Asks which of the game's functions have run. An episode in which one ran for the first time has paid."""
+        if not self.stage.measure_code:
+            return
+        with suppress(PageHung, PageGone):
+            before, self.code = self.code, await self.stage.coverage()
+            if before.functions and self.code.functions - before.functions:
+                self._paid()
+
+    def _paid(self) -> None:
+        """The last episode has led to what was not reached before: more of this."""
+        if self.going is not None:
+            self.going.better, self.going.barren = True, 0
+        if self.entry is not None:
+            self.entry.fruitless = 0
 
     def _late(self) -> bool:
         return self.clock() >= self.until_s
@@ -321,25 +347,12 @@ class _Search:
             return
         if score is not None and score != self.scores.counts(before.numbers):
             under.note(SCORE, str(score))
-        self._watch(under, before, now)
-
-    def _watch(self, under: Under, before: Look, now: Look) -> None:
-        """Notes what may be a fault, for the detectors to try."""
-        same = before.raster == now.raster and before.state.words == now.state.words
-        self.moved = self.moved or not same
-        under.still = under.still + 1 if same else 0
-        calls = now.state.frames - before.state.frames
-        apart = now.frame - before.frame
-        self.looped = self.looped or calls >= apart > 4
-        if self.looped and calls == 0 and apart > 4:
-            under.note(STOPPED)
-        if now.blank and not before.blank:
-            under.note(BLANK)
+        self.watch.compare(under, before, now)
 
     async def _consider(self, under: Under, now: Look) -> None:
         """Brings the game back if the round has ended, or if it stands still whatever is done."""
         over = now.over - self.over_at_start
-        still = self.moved and under.still >= _MANY_STILL
+        still = self.watch.moved and under.still >= _MANY_STILL
         if not over and not still:
             return
         under.note(OVER if over else STILL, ", ".join(sorted(over)))

@@ -25,8 +25,10 @@ from agent_worker.games.trace import Happened, Sample, Trace
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
-SLICE_MS: Final = 100
+SLICE_MS: Final = 400
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
+_SETTLES: Final = frozenset(("resize", "offline", "online", "wheel"))
+"""Gestures whose events come with Chromium's own next frame."""
 _WORD: Final = 1 << 32
 
 
@@ -41,6 +43,7 @@ class Stage:
         measure_code: Note what of its code runs, for `coverage`; see the attribute.
 
     Attributes:
+        touch, portrait: As given; a change counts from the next opening on.
         page: The page that is open now; None before the first.
         frame: The frame that it has reached; 0 when it has just loaded.
         documents: How many were played since the page was opened; more than one where it loads itself again. Frames
@@ -70,7 +73,7 @@ class Stage:
         self._job = job
         self._deadline = deadline
         self._load_s = load_s
-        self._phone = touch, portrait
+        self.touch, self.portrait = touch, portrait
         self.measure_code = measure_code
         self._covered = Coverage()
         self.page: Page | None = None
@@ -88,7 +91,7 @@ class Stage:
         if self.measure_code and self.page is not None and self.frame:
             with suppress(PageGone, PageHung):
                 await self.coverage()
-        script, (touch, portrait) = owned_time(token, self._job.seed), self._phone
+        script, touch, portrait = owned_time(token, self._job.seed), self.touch, self.portrait
         page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
         if self.measure_code:
             await inspection.start_coverage(page)
@@ -123,6 +126,8 @@ class Stage:
         for edge in edges:
             await self._advance(edge.at, watch_from, samples, happened)
             await (self.page.begin(edge.action) if edge.half == "begin" else self.page.end(edge.action))
+            if edge.action.kind in _SETTLES:
+                await self.page.clock("settle()", "waiting for what follows")
         self.done = inputs.before(until)
         await self._advance(until, watch_from, samples, happened)
         return Trace(tuple(samples), tuple(happened))

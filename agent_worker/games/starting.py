@@ -18,7 +18,7 @@ from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.experiments import HOLD, WATCH, Effect, Lab, Moment, Spent
 from agent_worker.games.inputs import FRAMES_PER_S, Step
-from agent_worker.games.opening import LOADING, PLAYER, asked, fields, restarters, scripts, starters
+from agent_worker.games.opening import LOADING, PLAYER, asked, fields, for_fingers, restarters, starters
 from agent_worker.games.page_state import PageState
 from agent_worker.games.promised import Promise, promised
 from agent_worker.games.stage import Stage
@@ -116,8 +116,13 @@ class _Entry:
         lab = self.lab
         lab.begin_branch()
         await lab.play(self.found.title.inputs, SETTLE)
-        self.found.sources = await scripts(lab.stage)
+        self.found.sources = tuple((await lab.stage.sources()).values())
         state = await lab.stage.state()
+        if for_fingers(state) and not lab.stage.touch:
+            lab.stage.touch = True
+            await lab.stage.open()
+            await lab.play(self.found.title.inputs, SETTLE)
+            state = await lab.stage.state()
         while LOADING.search(state.words) and lab.stage.frame < MAX_LOADING:
             await lab.play(self.found.title.inputs, lab.stage.frame + FRAMES_PER_S)
             state = await lab.stage.state()
@@ -128,11 +133,15 @@ class _Entry:
         """Goes on from the title until the game is played."""
         moment, plays = self.found.title, False
         for _ in range(MAX_LEVELS):
+            if self.found.begun_by:  # as far as it has come, should time run out
+                self._plays(moment)
             moment = await self.fill_in(moment)
             if not asked(self.found.states[moment]) and await self.reacts(moment):
                 plays = True
                 break
-            step = await self.step_from(moment)
+            state = self.found.states[moment]
+            more = asked(state) or not self.found.begun_by or state.canvases
+            step = await self.step_from(moment) if more else None
             if step is None:
                 plays = await self.reacts(moment, everything=True)
                 break
@@ -140,13 +149,15 @@ class _Entry:
             self.found.begun_by += (action,)
             await self.told.action(f"Starting with {action.name}", f"{action.name} begins something")
         if self.found.begun_by or plays:
-            self.found.playing = [Moment("playing", moment.inputs, moment.frame)]
-            self.found.states.setdefault(self.found.playing[0], self.found.states[moment])
+            self._plays(moment)
+
+    def _plays(self, moment: Moment) -> None:
+        self.found.playing = [Moment("playing", moment.inputs, moment.frame)]
+        self.found.states.setdefault(self.found.playing[0], self.found.states[moment])
 
     async def fill_in(self, moment: Moment) -> Moment:
         """The moment after a name was typed where the page asks for one."""
-        await self._stand_at(moment)
-        places = await fields(self.lab.stage)
+        places = fields(self.found.states[moment])
         if not places or any(step.action.name.startswith("type") for step in moment.inputs.steps):
             return moment
         steps: list[Step] = []
@@ -167,12 +178,18 @@ class _Entry:
         """
         state = self.found.states[moment]
         names = ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "A", "D")
-        tries = [*map(candidates.action_of, names), *candidates.moves(state, VIEWPORT)[:1]]
+        tries = [*map(candidates.action_of, names), *self._moves(state)]
         if everything:
-            tries += [*map(candidates.action_of, ("Space", "Enter")), *candidates.clicks(state, VIEWPORT)[:1]]
+            tries += [*map(candidates.action_of, ("Space", "Enter")), *self._clicks(state)]
             return (await self.lab.first_alive(moment, tries)).alive is not None
         quick = await self.lab.first_alive(moment, tries, _QUICK, HOLD + WATCH - len(tries) * (_QUICK + 3))
         return quick.alive is not None
+
+    def _moves(self, state: PageState) -> list[Action]:
+        return [] if self.lab.stage.touch else candidates.moves(state, VIEWPORT)[:1]
+
+    def _clicks(self, state: PageState) -> list[Action]:
+        return candidates.clicks(state, VIEWPORT, finger=self.lab.stage.touch)[:1]
 
     async def step_from(self, moment: Moment) -> tuple[Moment, Action] | None:
         """The first of what may begin a game that leads on from `moment`, and the moment after it."""

@@ -166,7 +166,11 @@ async def stress(
                 without[at] = await _played(stage, f"without {each.name}", base, at, (), actions)
             episode = await _played(stage, each.name, base, at, each.done(at, actions), actions, without[at])
             episodes.append(episode)
-            await told(_line(episode), kind="stress")
+            if episode.only_here:
+                await told(_line(episode), kind="stress")
+    if episodes:
+        harmless = sum(not each.only_here for each in episodes)
+        await told(f"Treated it roughly in {len(episodes)} ways; {harmless} had no effect that lasts", kind="stress")
     return episodes
 
 
@@ -223,9 +227,7 @@ def _silence(trace: Trace, middle: Look, now: Look) -> list[Event]:
 
 
 def _line(episode: Episode) -> str:
-    caused = episode.only_here
-    if not caused:
-        return f"Stress, {episode.name}: no effect that lasts"
-    shown = errors(caused) or list(caused)
+    shown = errors(episode.only_here) or list(episode.only_here)
     words = {STOPPED: "the main loop stops", BLANK: "the picture is blank", STILL: "nothing changes any more"}
-    return f"Stress, {episode.name}: {words.get(shown[0].kind, shown[0].detail or shown[0].kind)}"[:300]
+    effect = words.get(shown[0].kind, shown[0].detail or shown[0].kind)
+    return f"After {episode.name}, and not without: {effect}"[:300]

@@ -86,9 +86,8 @@ class Summary:
         faults = [Fault(each["kind"], each["severity"], each["title"], each["id"]) for each in self.findings]
         if self.stopped is not None and not any(each.kind == "crash" for each in faults):
             faults.append(Fault("crash", "high", self.stopped))
-        incidents = {kind: number for kind, number in self.incidents.items() if kind != "pageerror"}
         counts = (len(self.tried), len(self.controls))
-        return Evidence(faults, incidents, self.finished, *counts, self.searched, self.good, self.unknown)
+        return Evidence(faults, self.incidents, self.finished, *counts, self.searched, self.good, self.unknown)
 
     def metrics(self) -> dict[str, object]:
         """`data.metrics` of the verdict, within `MAX_METRICS_BYTES`: see AGENT.md, "The score"."""

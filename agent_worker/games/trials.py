@@ -28,11 +28,13 @@ class Trials:
         effect = await self._lab.effect(moment, action, hold, afresh=afresh)
         if effect is None or not await self._counts(effect):
             return None
+        if action.name in ("Space", "Enter") and await self._presses_focused(moment):
+            return None
         for simpler in self._simpler(action):
             less = await self._lab.effect(moment, simpler, hold)
             if less is not None and effect.same(less):
                 return None
-        if action.kind in ("drag", "swipe"):
+        if action.kind == "drag":
             return effect if await self._drags(moment, action, hold) else None
         return effect
 
@@ -44,11 +46,17 @@ class Trials:
                 return [] if action.keys == NO_KEY.keys or len(action.keys) > 1 else [NO_KEY]
             case "click":
                 return [place]
-            case "rightclick" | "drag" | "swipe" | "doubleclick":
+            case "rightclick" | "drag" | "doubleclick":
                 return [place, click(action.x, action.y)]
+            case "swipe":
+                return [Action("tap", "tap", x=action.x, y=action.y)]
             case "wheel":
                 return [place]
         return []
+
+    async def _presses_focused(self, moment: Moment) -> bool:
+        """Whether Space and Enter press the button or the link there that was clicked last: the browser does that."""
+        return (await self._lab.baseline(moment)).focus in ("A", "BUTTON", "INPUT", "SELECT", "SUMMARY", "TEXTAREA")
 
     async def _drags(self, moment: Moment, action: Action, hold: int) -> bool:
         """Whether it matters that the button is held on the way."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent_worker.games import goals
-from agent_worker.games.episodes import OVER, RESTARTED, SCORE, Episode, Event
+from agent_worker.games.episodes import BLANK, OVER, RESTARTED, SCORE, STOPPED, Episode, Event
 from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.look import Look
 from agent_worker.games.trace import Happened
 
 TAP: Final = 6
@@ -88,6 +89,28 @@ class Pace:
         """How often a long gesture is done as such, 0.4 to 1."""
         short, long = (new / frames for new, frames in zip(self.new, self.frames, strict=True))
         return min(1.0, max(0.4, long / short))
+
+
+@dataclass(slots=True)
+class Watch:
+    """Notes what may be a fault, for others to try: what is compared here is too coarse to claim one."""
+
+    moved: bool = False
+    """The picture or the words have changed at some time."""
+    looped: bool = False
+    """Frames were asked for, each after the other."""
+
+    def compare(self, under: Under, before: Look, now: Look) -> None:
+        """Two looks in a row."""
+        same = before.raster == now.raster and before.state.words == now.state.words
+        self.moved = self.moved or not same
+        under.still = under.still + 1 if same else 0
+        calls, apart = now.state.frames - before.state.frames, now.frame - before.frame
+        self.looped = self.looped or calls >= apart > 4
+        if self.looped and calls == 0 and apart > 4:
+            under.note(STOPPED)
+        if now.blank and not before.blank:
+            under.note(BLANK)
 
 
 @dataclass(slots=True)

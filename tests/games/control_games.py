@@ -71,3 +71,15 @@ UNSURE = """<canvas id=c width=320 height=180></canvas><script>
     requestAnimationFrame(frame);
   })();
 </script>"""
+
+FINGERS = """<style>body { margin: 0; touch-action: none }</style><canvas id=c width=640 height=360></canvas><script>
+  // For a touch screen only: a tap jumps, a swipe to the left moves the box.
+  const x = c.getContext("2d"); let at = 300, high = 0, from = null;
+  c.addEventListener("touchstart", (e) => { high = 30; from = e.touches[0].clientX; }, { passive: true });
+  c.addEventListener("touchmove", (e) => { if (from - e.touches[0].clientX > 40) at = 100; }, { passive: true });
+  (function frame() {
+    x.fillStyle = "#000"; x.fillRect(0, 0, 640, 360); x.fillStyle = "#fff"; x.fillRect(at, 250 - high, 40, 40);
+    high = Math.max(0, high - 1);
+    requestAnimationFrame(frame);
+  })();
+</script>"""

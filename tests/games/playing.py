@@ -160,6 +160,15 @@ class Written:
         found: dict[str, Any] = next(part for part in self.metrics["rubric"] if part["part"] == name)
         return found
 
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of the lines so far."""
+        return {data["kind"] for data in self.data if "kind" in data}
+
+    def findings(self, kind: str) -> list[dict[str, Any]]:
+        """The findings of one kind that were told."""
+        return [each["finding"] for each in self.of_kind("finding") if each["finding"]["kind"] == kind]
+
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """The data of the lines of one kind."""
         return [data for data in self.data if data.get("kind") == kind]
@@ -177,10 +186,10 @@ async def played(browser: Browser, url: str, budget_s: float = 8.0, seed: int = 
     return written
 
 
-async def played_until(browser: Browser, url: str, seen: Callable[[Written], bool]) -> Written:
+async def played_until(browser: Browser, url: str, seen: Callable[[Written], bool], budget_s: float = 300.0) -> Written:
     """Plays until the run has told what `seen` waits for, then stops: quick where the machine is, patient if not."""
     written = Written()
-    job = GameJob("00000000-0000-4000-8000-000000000000", url, 100.0, 7)
+    job = GameJob("00000000-0000-4000-8000-000000000000", url, budget_s, 7)
     playing = asyncio.create_task(play(written, browser, job))
     try:
         while not seen(written):

@@ -123,7 +123,7 @@ class Games(NamedTuple):
     def stage(self, body: str) -> Stage:
         url = self.server.page("/", CANVAS + body)
         deadline = asyncio.get_running_loop().time() + 600
-        return Stage(self.pages, GameJob("search", url, 60.0, 7), deadline=deadline)
+        return Stage(self.pages, GameJob("search", url, 60.0, 7), deadline=deadline, measure_code=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -208,7 +208,6 @@ async def test_a_round_that_is_over_by_its_words_is_begun_again(games: Games) ->
 
 async def test_a_round_that_is_over_without_a_word_is_known_by_experiment(games: Games) -> None:
     found = await explored(games.stage(ROUNDS.replace("WORDS", "")), "ArrowLeft", "ArrowRight", most=12, frames=300)
-    print([(each.begun, each.until, each.events) for each in found.episodes], found.overs)
     first = found.overs[0]
     assert first.words == () and first.ignored is True
     assert first.restart is not None and first.restart.name == "R"

@@ -89,3 +89,21 @@ def test_a_picture_that_fits_is_not_encoded_again() -> None:
 def test_what_is_no_picture_is_refused() -> None:
     with pytest.raises(OSError):
         pictures.thumb(b"no picture")
+
+
+def test_before_and_after_stand_side_by_side_and_always_fit() -> None:
+    red, blue = (encoded(Image.new("RGB", (1280, 720), colour)) for colour in ("#c00", "#00c"))
+    both = Image.open(io.BytesIO(pictures.side_by_side(red, blue)))
+    assert (both.size, both.format) == (pictures.EVIDENCE_SIZE, "JPEG")
+    left, right = both.convert("RGB").getpixel((150, 90)), both.convert("RGB").getpixel((490, 90))
+    assert isinstance(left, tuple) and isinstance(right, tuple)
+    assert left[0] > 150 > left[2] and right[2] > 150 > right[0]
+    noise = encoded(Image.frombytes("RGB", (318, 180), random.Random(7).randbytes(318 * 180 * 3)), quality=100)
+    assert len(pictures.side_by_side(noise, noise)) <= MAX_JPEG_BYTES
+
+
+def encoded(picture: Image.Image, quality: int = 80) -> bytes:
+    """A JPEG."""
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()

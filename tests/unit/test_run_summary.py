@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.games import heap, schedule, summary
+from agent_worker.games import heap, schedule, scoring, summary
 from agent_worker.games.actions import key
 from agent_worker.games.heap import Heap
 from agent_worker.games.inputs import Inputs
@@ -128,11 +128,14 @@ def test_a_game_that_was_stopped_says_so_first() -> None:
     assert any(each.why == found.stopped for each in found.evidence.faults)
 
 
-def test_errors_are_paid_for_as_findings_and_not_as_incidents() -> None:
+def test_errors_that_were_not_shown_again_cost_less_than_findings() -> None:
     found = Summary()
     found.incidents.update(pageerror=5)
     found.told = [("pageerror", "TypeError"), ("dialog", "alert: hi")]
-    assert "pageerror" not in found.evidence.incidents
+    lost = [each.points for each in scoring.deductions(found.evidence)]
+    found.findings = [finding(1)]
+    assert 0 < sum(lost) < sum(each.points for each in scoring.deductions(found.evidence))
+    found.findings = []
     assert found.problems() == [{"kind": "dialog", "detail": "alert: hi"}]
 
 

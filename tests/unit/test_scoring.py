@@ -25,7 +25,7 @@ faults = st.builds(
 evidence = st.builds(
     Evidence,
     faults=st.lists(faults, max_size=12),
-    incidents=st.dictionaries(st.sampled_from([*INCIDENT_COSTS, "pageerror"]), st.integers(0, 50)),
+    incidents=st.dictionaries(st.sampled_from([*INCIDENT_COSTS, "dialog"]), st.integers(0, 50)),
     finished=st.booleans(),
     tried=st.integers(0, 60),
     controls=st.integers(0, 60),
@@ -131,7 +131,7 @@ def test_no_control_is_a_fault_only_where_all_were_tried_and_could_be_told_apart
 
 def test_an_incident_that_a_finding_tells_is_not_paid_twice() -> None:
     finding, both = with_faults(of("left")), replace(with_faults(of("left")), incidents={"left": 3})
-    assert score(both) == score(finding) < score(replace(SOUND, incidents={"dialog": 3}))
+    assert score(both) == score(finding) < score(replace(SOUND, incidents={"download": 3}))
 
 
 def test_the_verdict_names_the_gravest_and_counts_the_rest() -> None:

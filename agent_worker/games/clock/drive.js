@@ -117,6 +117,7 @@ function createDrive(core, realm, token) {
         if (own.realNow() - began > budget) break;
       }
     }
+    await hop();
     return [core.frame - from, samples, born];
   };
 
@@ -134,5 +135,5 @@ function createDrive(core, realm, token) {
     text: typeof window.render_game_to_text === "function" ? realm.gameText() : null,
     advances: typeof window.advanceTime === "function",
   });
-  return { advance, about, sample, happen: (kind) => realm.happen(kind), stay: () => stay?.() };
+  return { advance, about, sample, happen: (kind) => realm.happen(kind), stay: () => stay?.(), settle: () => realm.realFrames(2) };
 }

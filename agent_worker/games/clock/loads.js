@@ -8,12 +8,16 @@ function holdLoads(core, realm) {
     await realm.hop();
     end();
   };
-  const hold = (kind, element = null, limit = HOLD_LIMIT_MS) => {
-    if (core.gaveUp.has(kind)) return () => {};
+  const hold = (kind, element = null, limit = HOLD_LIMIT_MS, gaveUp = null) => {
+    if (core.gaveUp.has(kind)) {
+      gaveUp?.();
+      return () => {};
+    }
     const held = { kind, element, realm, release: null };
     const late = own.setTimeout(() => {
       core.gaveUp.add(kind);
       core.uncontrolled.add(`${kind} that takes longer than ${limit / 1000} s`);
+      gaveUp?.();
       end();
     }, limit);
     const end = () => {
@@ -32,18 +36,38 @@ function holdLoads(core, realm) {
   };
   realm.hold = hold;
 
+  // What was asked for comes in the order in which it was asked for, each with its handlers before the next.
+  const asked = [];
+  let coming = false;
+  const deliver = async () => {
+    if (coming) return;
+    coming = true;
+    while (asked[0]?.deliver) {
+      asked.shift().deliver();
+      await realm.hop();
+    }
+    coming = false;
+  };
   const track = (kind, promise) => {
     if (!(promise instanceof own.Promise)) return promise;
-    const release = hold(kind);
-    const came = (value) => {
-      release();
-      return value;
-    };
-    const failed = (error) => {
-      release();
-      throw error;
-    };
-    return Reflect.apply(own.then, promise, [came, failed]);
+    const entry = { deliver: null };
+    const release = hold(kind, null, HOLD_LIMIT_MS, () => {
+      const at = asked.indexOf(entry);
+      if (at >= 0) asked.splice(at, 1); // those behind it wait no longer
+      deliver();
+    });
+    if (kind !== "stream" && !core.gaveUp.has(kind)) asked.push(entry);
+    return new own.Promise((done, failed) => {
+      const settle = (by) => (what) => {
+        entry.deliver = () => {
+          by(what);
+          release();
+        };
+        if (asked.includes(entry)) deliver();
+        else entry.deliver();
+      };
+      Reflect.apply(own.then, promise, [settle(done), settle(failed)]);
+    });
   };
 
   const promising = (owner, kind, names) => {

@@ -21,14 +21,12 @@ function createRealm(core, window) {
     Promise: window.Promise,
   };
 
-  // One real task, in which all promises that wait come to their end.
-  const channel = new own.MessageChannel();
-  const hopping = [];
-  channel.port1.onmessage = () => hopping.shift()();
+  // One real task, before which all promises that wait come to their end. Of the usual priority: what Chromium has to
+  // tell, such as a rejection that nobody handles, gets its turn as well.
+  const post = window.scheduler.postTask.bind(window.scheduler);
   const hop = () =>
     new own.Promise((done) => {
-      hopping.push(done);
-      channel.port2.postMessage(0);
+      post(done);
     });
 
   const realm = {
