@@ -9,5 +9,6 @@ function replaceRandom(core, { window, replace }) {
     return array;
   });
   const digit = () => Math.floor(core.random() * 16).toString(16);
-  replace(Crypto.prototype, "randomUUID", () => "xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx".replace(/x/g, digit));
+  // Pages without a secure origin have none, and are to notice that.
+  if (Crypto.prototype.randomUUID) replace(Crypto.prototype, "randomUUID", () => "xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx".replace(/x/g, digit));
 }

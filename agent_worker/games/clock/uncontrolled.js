@@ -16,6 +16,7 @@ function nameUncontrolled(core, { window, replace }) {
     [window.AnalyserNode?.prototype, ["getByteFrequencyData", "getByteTimeDomainData", "getFloatFrequencyData", "getFloatTimeDomainData"], "AnalyserNode"],
     [window.BaseAudioContext?.prototype, ["createScriptProcessor"], "ScriptProcessorNode"],
     [window.Document.prototype, ["startViewTransition"], "view transition"],
+    [window.ServiceWorkerContainer?.prototype, ["register"], "ServiceWorker"],
     [window.SpeechSynthesis?.prototype, ["speak"], "speech"],
   ];
   for (const [owner, methods, name] of calls) {
