@@ -28,6 +28,8 @@ _ORDER: Final[tuple[Kind, ...]] = (
     *("blank", "freeze", "softlock", "heap", "frames", "slowload"),
 )
 """What costs little time first; an error before the standstill that it explains."""
+_FOLLOWING: Final = frozenset({"Enter", "Tab", "NumpadEnter"})
+"""Keys with which links are followed."""
 MAX_SIGHTINGS: Final = 3
 """Sightings of one fault that are tried, where none shows again: they may have other inputs."""
 _SHARE: Final = 0.6
@@ -116,6 +118,9 @@ class Reporter:
             await self._once(candidate, (1, 2))
             return
         least = findings.with_inputs(candidate, minimal.inputs, minimal.until)
+        if _as_meant(least):
+            self._told.add(candidate.key)
+            return
         shown, sighting = await self._again(least, proof, until_s)
         if sighting is None and shown[0] < shown[1] and minimal.inputs != candidate.inputs:
             least = candidate  # what tells shorter inputs apart was too quick
@@ -228,6 +233,8 @@ class Reporter:
 
     async def _once(self, candidate: Candidate, seen: tuple[int, int]) -> None:
         self._failed[candidate.key] += 1
+        if _as_meant(candidate):
+            return
         if self._failed[candidate.key] > 1 or len(self.seen_once) == MAX_FINDINGS:
             return
         told = findings.finding(f"s{len(self._failed)}", candidate, self._seed, candidate.until, seen)
@@ -266,3 +273,10 @@ class Reporter:
         except (PageHung, PageGone):
             return before, before, False
         return before, after, stands
+
+
+def _as_meant(candidate: Candidate) -> bool:
+    """Whether a page that leaves does what somebody has asked of it: a link that was clicked leads elsewhere."""
+    if candidate.kind != "left":
+        return False
+    return any(step.action.kind != "keys" or _FOLLOWING & set(step.action.keys) for step in candidate.inputs.steps)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 
-from agent_worker.games.actions import key
+from agent_worker.games.actions import click, key
 from agent_worker.games.browser import Browser, Pages
 from agent_worker.games.detectors import standing, uses
 from agent_worker.games.findings import HANGS, Candidate, Kind, Moment
@@ -104,6 +104,15 @@ async def test_what_else_a_page_reports(games: Games, pages: Pages) -> None:
         ("left", "medium", "The page opens a window"),
     }
     assert {each.inputs for each in reporter.findings} == {TWO_MOVES}
+
+
+async def test_a_link_that_is_clicked_may_lead_elsewhere(games: Games, pages: Pages) -> None:
+    url = games.server.page("/linked", '<a href="/elsewhere" target="_blank" style="font-size: 900px">more</a>')
+    stage = on_stage(pages, url)
+    clicked = Inputs((Step(2, click(0.3, 0.5), 2),))
+    leaves = Candidate("left", "It opens a window", clicked, 10, signature=f"popup {games.server.url}/elsewhere")
+    reporter, _ = await told(stage, leaves)
+    assert not reporter.findings and not reporter.seen_once
 
 
 @pytest.mark.parametrize("fault", ["softlock", "freeze", "blank"])
