@@ -88,8 +88,8 @@ def unshipped_documents(path: str, source: str) -> list[str]:
 def dangling_references(path: str, source: str, tree: Tree) -> list[str]:
     """Links, paths, file names, folders and modules that a text names exist.
 
-    A path may be relative to the repository, to the file, or be the end of a path (`fanout/topic.py`). The tables of the
-    trial's games name the files of these games.
+    A path may be relative to the repository, to the file, or be the end of a path (`fanout/topic.py`).
+    The tables of the trial's games name files of these games.
     """
     if path.startswith("tests/trial/games/"):
         return []

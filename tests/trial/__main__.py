@@ -51,11 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, parents=[shared], help=says)
         command.set_defaults(do=do)
+        if name == "summary":
+            command.add_argument("--into", type=Path, help="puts them between the marks of this file, as AGENT.md has")
         if name == "look":
             command.add_argument("--pictures", type=Path, help="folder for pictures of each round")
     run = commands.add_parser("run", parents=[shared], help="plays with the agent and writes a result for each run")
     run.set_defaults(do=_run)
     run.add_argument("--again", action="store_true", help="plays also what has a result already")
+    run.add_argument("--jobs", type=int, default=1, help="runs at the same time (%(default)s)")
     run.add_argument("--repeat", type=int, default=1, help="equal runs of each")
     beside = commands.add_parser("side-by-side", parents=[shared], help="plays unchanged games at the same time")
     beside.set_defaults(do=_side_by_side)
@@ -99,7 +102,11 @@ def _look(given: argparse.Namespace, chosen: Sequence[Game]) -> int:
 
 def _summary(given: argparse.Namespace, chosen: Sequence[Game]) -> int:
     results = [each for each in playing.read(given.results) if each["kind"] in given.kinds]
-    print(tables.summary(results, {game.name: game for game in chosen}))
+    made = tables.summary(results, {game.name: game for game in chosen})
+    if given.into:
+        given.into.write_text(tables.put_into(given.into.read_text(encoding="utf-8"), made), encoding="utf-8")
+    else:
+        print(made)
     return 0
 
 
@@ -113,14 +120,22 @@ def _run(given: argparse.Namespace, chosen: Sequence[Game]) -> int:
 
 
 async def _play_all(given: argparse.Namespace, chosen: Sequence[Game]) -> None:
+    every = product(range(given.repeat), _wanted(chosen, given.kinds))
+    trials = [
+        (playing.Trial(game.name, kind, given.budget, given.seed, given.loads, repeat), game)
+        for repeat, (game, kind) in every
+    ]
+    waiting = [each for each in trials if given.again or not (given.results / each[0].name).exists()]
     async with playing.browser_for_trial() as browser:
-        for (game, kind), repeat in product(_wanted(chosen, given.kinds), range(given.repeat)):
-            trial = playing.Trial(game.name, kind, given.budget, given.seed, given.loads, repeat)
-            if (given.results / trial.name).exists() and not given.again:
-                continue
-            found = await playing.played(trial, game, browser, given.cache)
-            playing.write(trial, found, given.results)
-            print(_line(found, game), flush=True)
+
+        async def player() -> None:
+            while waiting:
+                trial, game = waiting.pop(0)
+                found = await playing.played(trial, game, browser, given.cache)
+                playing.write(trial, found, given.results)
+                print(_line(found, game), flush=True)
+
+        await asyncio.gather(*(player() for _ in range(given.jobs)))
 
 
 def _line(found: dict[str, Any], game: Game) -> str:

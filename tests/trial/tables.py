@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tests.trial.catalogue import BUGS, UNCHANGED, Game
 from tests.trial.matching import Controls, Finding, Verdict, controls, verdict
 
 Result = Mapping[str, Any]
+MARKS: Final = ("<!-- trial: what follows is made by `python -m tests.trial summary --into` -->", "<!-- trial: end -->")
+"""Around the tables in a document."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -185,7 +187,21 @@ def summary(results: Sequence[Result], games: Mapping[str, Game]) -> str:
         ("Findings beside the bugs", lambda: _list(beside(known, games))),
         ("Runs in which the agent failed", lambda: _list(_failed(known))),
     ]
-    return "\n\n".join(f"## {title}\n\n{text() or 'None.'}" for title, text in parts) + "\n"
+    return "\n\n".join(f"### {title}\n\n{text() or 'None.'}" for title, text in parts) + "\n"
+
+
+def put_into(document: str, made: str) -> str:
+    """The document with the tables between its marks.
+
+    Raises:
+        ValueError: It has no marks.
+    """
+    begin, end = MARKS
+    before, found, rest = document.partition(begin)
+    _, also, after = rest.partition(end)
+    if not found or not also:
+        raise ValueError(f"the document has no {begin} and {end}")
+    return f"{before}{begin}\n\n{made}\n{end}{after}"
 
 
 def _list(lines: Iterable[str]) -> str:

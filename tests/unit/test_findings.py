@@ -25,6 +25,7 @@ from tests.exporting import HOSTILE, FixedSource, about
 from tests.reporting import CONTROLS, DEAD, ERROR, FREEZE, METRICS, ONCE, STACK, told
 from tests.unit.test_cli_lines import event as seen_event
 from tests.unit.test_cli_lines import feed
+from tests.unit.test_doc_commands import parse
 from tests.unit.test_export import check_schema, run_of
 
 ID: Final = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
@@ -122,6 +123,14 @@ def test_a_command_is_one_that_a_shell_takes_as_it_is_or_none() -> None:
     named = [finding_of({**FREEZE, "id": each}) for each in ("f1", "", "-rf", "a b", "$(x)", "a;b", "a`b`")]
     said = [command_of(ID, each) for each in named if each is not None]
     assert said == [f"testcast reproduce {ID} f1", *[""] * 6]
+
+
+def test_the_command_is_one_of_the_program() -> None:
+    found = finding_of(FREEZE)
+    assert found is not None
+    for options in ("", " --edge https://tests.example/under"):  # the second: as the page adds it
+        _, *arguments = f"{command_of(ID, found)}{options}".split()
+        parse(arguments)
 
 
 # ── JUnit ──

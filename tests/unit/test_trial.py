@@ -229,6 +229,19 @@ def test_the_tables_say_what_was_found(game: Game) -> None:
     assert "| ball | 12 | — | 0 |" in text
 
 
+def test_tables_are_put_between_the_marks_of_a_document() -> None:
+    begin, end = tables.MARKS
+    once = tables.put_into(f"# A\n{begin}\nold\n{end}\nB\n", "new\n")
+    assert once == f"# A\n{begin}\n\nnew\n\n{end}\nB\n"
+    assert tables.put_into(once, "new\n") == once
+    with pytest.raises(ValueError, match="has no"):
+        tables.put_into("# A\n", "new")
+
+
+def test_agent_md_has_the_marks() -> None:
+    tables.put_into((Path(__file__).parents[2] / "AGENT.md").read_text(encoding="utf-8"), "")
+
+
 def test_the_tables_of_nothing_say_so(game: Game) -> None:
     assert "No run told its speed." in tables.summary([], {"ball": game})
     assert isinstance(game.bugs["freeze"], Bug)
