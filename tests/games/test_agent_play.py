@@ -23,7 +23,7 @@ from tests.games.playing import Answer, GameServer, OnlyThese, Written, game_ser
 pytestmark = pytest.mark.alone
 
 
-MOVING = """<body style="margin:0"><canvas id=c width=320 height=180></canvas><script>
+MOVING = """<body style="margin:0"><canvas id=c width=320 height=180 style="width:1280px"></canvas><script>
   const x = c.getContext("2d"); let at = 150;
   addEventListener("keydown", (e) => { if (e.key === "ArrowLeft") at -= 15; if (e.key === "ArrowRight") at += 15; });
   (function f() { x.fillStyle = "#124"; x.fillRect(0, 0, 320, 180);
@@ -222,6 +222,8 @@ async def test_in_real_time_controls_are_found_by_what_the_picture_does(server: 
                 told = asyncio.create_task(run.told_anything.wait())
                 await asyncio.wait([told, searching], return_when=asyncio.FIRST_COMPLETED)
                 told.cancel()
+            if searching.done():
+                await searching
         finally:
             searching.cancel()
             await asyncio.gather(searching, return_exceptions=True)
