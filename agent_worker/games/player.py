@@ -137,6 +137,8 @@ class _Player(Course):
             await self.live.progress("Nothing was painted: the picture is a single colour", kind="blank")
             title = "Nothing is ever painted: the picture stays a single colour"
             await self.consider([Candidate("blank", title, until=FIRST_LOOKS[0])])
+            if not self.reporter.findings:  # it was seen in both times all the same
+                await self.consider([Candidate("blank", title, signature="in both times", real=True)])
             raise TimeUp("there is nothing to play")
         await self.live.progress("It paints nothing while its time is owned; playing it in real time")
         self.summary.time = "real"
