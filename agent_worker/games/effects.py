@@ -41,6 +41,7 @@ class Effect:
         change: Part of the picture that differed, 0 to 1, where it differed most of the frames that were looked at.
         frame: That frame.
         before, after: JPEGs of that frame without and with the gesture; empty where nothing could be seen.
+        scrolled: Whether the page stood scrolled elsewhere then.
         print: The samples from `first` on: equal for two runs that did the same.
     """
 
@@ -53,11 +54,12 @@ class Effect:
     before: bytes
     after: bytes
     print: tuple[Sample, ...]
+    scrolled: bool = False
 
     @property
     def seen(self) -> bool:
-        """Whether the difference can be seen."""
-        return "pixels" in self.ways or self.change > 0
+        """Whether the difference can be seen; that a page has scrolled is none."""
+        return "pixels" in self.ways or (self.change > 0 and not self.scrolled)
 
     @property
     def inputs(self) -> Inputs:

@@ -67,6 +67,7 @@ class Baseline:
         until: The last frame of it.
         pictures: JPEGs, by their frame.
         focus: The kind of element that has the focus, such as `BUTTON`.
+        scroll: How far the page was scrolled at its end.
         agreed: Whether a second run had the same samples; None where none was made.
         shorter: The one that this one continues, if that has agreed.
         final: No longer one is made: two runs would differ.
@@ -76,6 +77,7 @@ class Baseline:
     until: int
     pictures: dict[int, bytes]
     focus: str = ""
+    scroll: str = ""
     agreed: bool | None = None
     shorter: Baseline | None = None
     final: bool = False
@@ -213,7 +215,13 @@ class Lab:
             if looks and stop - moment.frame in LOOKS:
                 shots[stop] = await self.stage.picture()
                 focus = focus or await self.focused()
-        return Baseline(Trace(tuple(samples)), moment.frame + frames, shots, focus)
+        scroll = await self.scroll() if looks else ""
+        return Baseline(Trace(tuple(samples)), moment.frame + frames, shots, focus, scroll)
+
+    async def scroll(self) -> str:
+        """How far the page is scrolled now."""
+        assert self.stage.page is not None
+        return str(await self.stage.page.ask("`${scrollX} ${scrollY}`", "reading how far it is scrolled"))
 
     async def focused(self) -> str:
         """The kind of element that has the page's focus, such as `BUTTON`."""
@@ -287,6 +295,7 @@ class Lab:
             base.pictures.get(frame, b""),
             shots.get(frame, b""),
             tuple(sample for sample in samples if sample.frame >= first),
+            await self.scroll() != base.scroll,
         )
 
     async def _closer(self, effect: Effect, base: Baseline) -> Effect:

@@ -17,10 +17,12 @@ PLAYER: Final = "Player"
 LOADING: Final = re.compile(r"\b(?:loading|please wait|wird geladen|chargement|cargando|caricamento|загрузка)\b", re.I)
 _BEGIN: Final = re.compile(
     r"\b(?:start|play|begin|new game|tap|click|go|continue|easy|normal|single[ -]?player|1 player|level 1|spielen"
-    r"|jouer|jugar|giocare|jogar|играть|ok|next|skip|enter|join|submit)\b",
+    r"|jouer|jugar|giocare|jogar|играть|ok|next|skip|enter|join|submit)\b|开始|開始|スタート|시작",
     re.I,
 )
-_RESTART: Final = re.compile(r"\b(?:again|restart|retry|new game|replay|continue|start|play|resume|reset)\b", re.I)
+_RESTART: Final = re.compile(
+    r"\b(?:again|restart|retry|new game|replay|continue|start|play|resume|reset)\b|重新|再来|もう一度|다시", re.I
+)
 _PROMPT: Final = re.compile(
     r"\b(?:(?:press|hit|tap|click|push|touch)\b.{0,40}\b(?:start|begin|play|continue)\b"
     r"|(?:click|tap|touch) (?:any|here|the screen|to)\b|any key\b|(?:space|enter) to (?:start|begin|play|continue)\b)",
