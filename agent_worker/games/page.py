@@ -3,7 +3,7 @@
 No call waits for longer than its stated time, whatever the game does: a page whose script does not return raises
 `PageHung`, one whose process is gone raises `PageGone`. games/browser.py starts the browsers.
 
-Longer than 400 lines: one class, whose calls share a connection and what is known of the page.
+Longer than 400 lines: all that touches one page of Playwright's stands here, for real time and for owned time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, CDPSession, Dialog, Frame
 from playwright.async_api import Error as PlaywrightError
@@ -69,6 +71,7 @@ class Page:
     _forgotten: bool = False
     _download: str | None = None
     _dialogs: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    _asked: set[object] = field(default_factory=set)  # requests under way
     _screencast: Screencast = field(default_factory=Screencast)
     _background: Background = field(default_factory=Background)
 
@@ -120,6 +123,9 @@ class Page:
         page.on("console", lambda message: log.console(message.type, message.text, message.location))
         cdp.on("Runtime.consoleAPICalled", lambda event: self._on_console(event))
         cdp.on("Runtime.exceptionThrown", lambda event: log.exception(event["exceptionDetails"]))
+        page.on("request", lambda request: self._asked.add(request))
+        page.on("requestfinished", lambda request: self._asked.discard(request))
+        page.on("requestfailed", lambda request: self._asked.discard(request))
         page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))
         page.on("response", lambda each: log.response(each.url, each.status, TROUBLE_HEADER in each.headers))
         page.on("dialog", lambda dialog: self._background.start(self._on_dialog(dialog)))
@@ -304,6 +310,37 @@ class Page:
         if "exceptionDetails" in told:
             raise PageGone(f"its clock failed: {first_line(str(told['exceptionDetails'].get('exception')))}")
         return told["result"].get("value")
+
+    async def quiet(self, within_s: float) -> bool:
+        """Waits until nothing loads, and says whether that came; modules that ask for modules cannot be waited for in
+        the page. Some pages never stop."""
+        last = asyncio.get_running_loop().time() + within_s
+        while self._asked or not await self._at_rest():
+            if asyncio.get_running_loop().time() > last:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    async def _at_rest(self) -> bool:
+        await self.clock("hop()", "waiting for what it loads")
+        return not self._asked
+
+    @property
+    def foreign(self) -> list[Frame]:
+        """Frames of other origins than the page's, at most 8: each of these origins has a clock of its own."""
+        here = urlsplit(self._page.url).netloc
+        others = (each for each in self._page.frames[1:] if urlsplit(each.url).netloc not in ("", here))
+        return list(islice(others, 8))
+
+    async def foreign_clocks(self, call: str, while_doing: str) -> list[Any]:
+        """What `clock` would answer in the frames of other origins; those that are gone or have none are left out."""
+        clock, told = f"globalThis.__vt?.({self._token!r})", []
+        for frame in self.foreign:
+            with suppress(PageGone):
+                told.append(
+                    await self._reply(frame.evaluate(f"{clock}?.outermost ? {clock}.{call} : null"), while_doing)
+                )
+        return [each for each in told if each is not None]
 
     async def arrive(self) -> Any:
         """Waits for the document that the page went to; returns what `advance` would have answered before."""

@@ -165,7 +165,7 @@ async def explored(
 
 async def test_a_maze_with_dead_ends_is_left_by_returning(games: Games) -> None:
     stage = games.stage(MAZE)
-    found = await explored(stage, "ArrowUp", "ArrowDown", "ArrowRight", most=80, frames=60, score=100)
+    found = await explored(stage, "ArrowUp", "ArrowDown", "ArrowRight", most=60, frames=60, seed=1, score=100)
     assert found.best is not None and found.best.value == 100 and found.best.name == "score"
     assert found.returns >= 3
     await stage.play(found.best.inputs, found.best.frame)
@@ -173,12 +173,12 @@ async def test_a_maze_with_dead_ends_is_left_by_returning(games: Games) -> None:
 
 
 async def test_a_door_is_passed_after_its_key(games: Games) -> None:
-    found = await explored(games.stage(DOOR), "ArrowLeft", "ArrowRight", most=60, score=50)
+    found = await explored(games.stage(DOOR), "ArrowLeft", "ArrowRight", most=60, seed=1, score=50)
     assert found.best is not None and found.best.value == 50
 
 
 async def test_a_score_that_rises_by_one_sequence_only(games: Games) -> None:
-    found = await explored(games.stage(SEQUENCE), "ArrowLeft", "ArrowRight", "Space", most=80, score=20)
+    found = await explored(games.stage(SEQUENCE), "ArrowLeft", "ArrowRight", "Space", most=60, seed=2, score=20)
     assert found.best is not None and found.best.value >= 20
 
 
