@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
 from agent_worker.games import detectors, gathering, heap, suspicions
 from agent_worker.games.controls import Controls
 from agent_worker.games.course import Course
 from agent_worker.games.episodes import Explored
+from agent_worker.games.inputs import FRAMES_PER_S
 from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.only_once import only_once
 from agent_worker.games.realtime.stretch import true_speed
@@ -15,6 +17,9 @@ from agent_worker.games.search import explore
 from agent_worker.games.seat import Policy, Seeded
 from agent_worker.games.starting import Situations
 from agent_worker.games.stress import stress
+
+MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
+"""Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
 
 
 class Further:
@@ -77,7 +82,10 @@ class Further:
         self.live.doing = "Measuring its memory"
         moment = self.situations.playing[0]
         gestures = [control.action for control in self.playing]
-        found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures)
+        found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures, self.course.at(self.plan.once_by))
+        if found is None:
+            self.summary.miss("stability", "whether its memory grows: it plays too slowly here to find out in time")
+            return
         gathering.of_heap(self.summary, found)
         if found.leaks:
             await self.course.consider([gathering.leak(found)])
@@ -99,7 +107,8 @@ class Further:
         """Plays what has reached the most again, to see how much of the code that runs."""
         stage = self.stage
         self.summary.uncontrolled = list(await stage.uncontrolled())
-        best = max(explored.episodes, key=lambda each: (each.new, -each.until), default=None)
+        short = [each for each in explored.episodes if each.until <= MOST_FOR_CODE]
+        best = max(short, key=lambda each: (each.new, -each.until), default=None)
         if best is None or self.course.clock() > self.course.at(self.plan.standing_by):
             return
         self.live.doing = "Measuring how much of its code runs"

@@ -7,6 +7,8 @@ beginning.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,28 +75,39 @@ def playing(gestures: Sequence[Action], begin: int, until: int) -> list[Step]:
     return [Step(at, gestures[number % len(gestures)], _HOLD) for number, at in enumerate(times)]
 
 
-async def measure(stage: Stage, leading_in: Inputs, frame: int, gestures: Sequence[Action]) -> Heap:
+async def measure(
+    stage: Stage, leading_in: Inputs, frame: int, gestures: Sequence[Action], until_s: float
+) -> Heap | None:
     """Plays from a moment on, and measures the memory from time to time.
 
     Args:
         leading_in: What leads to the moment, since the load.
         frame: The moment.
+        until_s: On the event loop's clock.
+
+    Returns:
+        None: It could not be measured to its end in that time.
 
     Raises:
         LoadFailed, PageHung, PageGone, TimeUp: see errors.py.
     """
     begin = frame + WARM_UP
     until = begin + STRETCHES * STRETCH
-    return await measure_again(stage, leading_in.then(*playing(gestures, frame, until)), until)
+    return await measure_again(stage, leading_in.then(*playing(gestures, frame, until)), until, until_s)
 
 
-async def measure_again(stage: Stage, inputs: Inputs, until: int) -> Heap:
-    """The same measurement up to frame `until`, with the same inputs, from the load on."""
+async def measure_again(stage: Stage, inputs: Inputs, until: int, until_s: float = math.inf) -> Heap | None:
+    """The same measurement up to frame `until`, with the same inputs, from the load on. See `measure`."""
     begin = max(0, until - STRETCHES * STRETCH)
     until = begin + STRETCHES * STRETCH
     kb: list[int] = []
+    clock = asyncio.get_running_loop().time
+    began_s, first = clock(), stage.played
     for at in range(begin, until + 1, STRETCH):
         await stage.play(inputs, at)
+        frame_s = (clock() - began_s) / max(1, stage.played - first)
+        if clock() + (until - at) * frame_s > until_s:
+            return None
         kb.append(await _used_kb(stage))
     return Heap(tuple(kb), inputs, begin, until)
 

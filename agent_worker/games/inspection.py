@@ -77,6 +77,8 @@ async def coverage(page: Page) -> Coverage:
         for function in script["functions"]:
             span = function["ranges"][0]
             code = Code(url, nth, int(span["startOffset"]), int(span["endOffset"]))
+            if code.start >= code.end:
+                continue  # without a character of its own
             known.add(code)
             if span["count"] > 0:
                 ran.add(code)

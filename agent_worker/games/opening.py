@@ -1,4 +1,4 @@
-"""What a page offers for beginning a game: prompts, buttons, fields for a name. Pure."""
+"""What a page offers for beginning a game: prompts, buttons, fields for a name."""
 
 from __future__ import annotations
 
@@ -44,12 +44,8 @@ def asked(state: PageState) -> frozenset[str]:
     return frozenset(prompts | {text for text, _, _ in state.buttons if _BEGIN.search(text) or _CONSENT.search(text)})
 
 
-def starters(state: PageState, before: Sequence[Action]) -> list[Action]:
-    """What may begin a game: what the page names first, then what games usually wait for.
-
-    Args:
-        before: What has led on so far.
-    """
+def starters(state: PageState) -> list[Action]:
+    """What may begin a game: what the page names first, then what games usually wait for."""
     named = [promise for promise in promised(state.words) if promise.when in ("title", "over", "", "sometimes")]
     keys = [candidates.action_of(promise.key) for promise in named if not promise.group]
     usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT, finger=for_fingers(state))[:1]]

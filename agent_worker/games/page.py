@@ -2,6 +2,8 @@
 
 No call waits for longer than its stated time, whatever the game does: a page whose script does not return raises
 `PageHung`, one whose process is gone raises `PageGone`. games/browser.py starts the browsers.
+
+Longer than 400 lines: all that touches one page of Playwright's stands here, for real time and for owned time.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, CDPSession, Dialog, Frame
 from playwright.async_api import Error as PlaywrightError
@@ -29,10 +33,11 @@ from agent_worker.games.egress_proxy import TROUBLE_HEADER, EgressProxy
 from agent_worker.games.errors import DocumentLeft, LoadFailed, PageGone
 from agent_worker.games.gestures import Gestures
 from agent_worker.games.incidents import IncidentLog, first_line, first_lines, short_url
-from agent_worker.games.loading import explain_failure, explain_status, origin
+from agent_worker.games.loading import explain_failure, explain_status
 from agent_worker.games.page_state import Incident, Loaded, PageState, merged
 from agent_worker.games.patience import Spent, answered
 from agent_worker.games.screencast import Screencast
+from agent_worker.games.staying import Staying
 
 _PROBE: Final = Path(__file__).with_name("probe.js")
 
@@ -57,17 +62,16 @@ class Page:
     _log: IncidentLog
     _watched: Watched
     _gestures: Gestures
+    _staying: Staying
     deadline: float = math.inf
     """On the event loop's clock; no call waits for longer. Infinite at first."""
     _token: str = ""
     _farewell: Any = None  # what a document said of its clock when it was left
-    _home: str | None = None
-    _frame_id: str = ""
     _gone: str | None = None
     _forgotten: bool = False
     _download: str | None = None
     _dialogs: deque[str] = field(default_factory=lambda: deque(maxlen=20))
-    _answered: set[str] = field(default_factory=set)
+    _asked: set[object] = field(default_factory=set)  # requests under way
     _screencast: Screencast = field(default_factory=Screencast)
     _background: Background = field(default_factory=Background)
 
@@ -97,18 +101,16 @@ class Page:
         await context.add_init_script(path=_PROBE)
         page = await context.new_page()
         cdp = await context.new_cdp_session(page)
+        tree = await cdp.send("Page.getFrameTree")
+        staying = Staying(cdp.send, str(tree["frameTree"]["frame"]["id"]), proxy.credentials, incidents)
         gestures = Gestures(page, cdp, touch=touch)
-        self = cls(page, cdp, proxy, incidents, watched, gestures, _token=token)
+        self = cls(page, cdp, proxy, incidents, watched, gestures, staying, _token=token)
         if token:
             gestures.happen = lambda kind: self.clock(f"happen({kind!r})", kind)
-        tree = await cdp.send("Page.getFrameTree")
-        self._frame_id = str(tree["frameTree"]["frame"]["id"])
+            staying.kept = lambda: self._stays()
         self._listen(context)
         await self._gestures.connect()
-        # Every document request is held until `_on_document` has seen it: this keeps a game from leaving its page.
-        # The first one is asked for the proxy's secret too; the browser sends that with all that follow.
-        pattern = {"resourceType": "Document", "requestStage": "Request"}
-        await cdp.send("Fetch.enable", {"patterns": [pattern], "handleAuthRequests": True})
+        await staying.begin()
         await cdp.send("Runtime.enable")
         return self
 
@@ -116,11 +118,14 @@ class Page:
         page, cdp, log = self._page, self._cdp, self._log
         # Lambdas throughout: Playwright sets attributes on a bound method's object, which slots forbid.
         cdp.on("Page.screencastFrame", lambda event: self._on_picture(event))
-        cdp.on("Fetch.requestPaused", lambda event: self._background.start(self._on_document(event)))
-        cdp.on("Fetch.authRequired", lambda event: self._background.start(self._on_question(event)))
+        cdp.on("Fetch.requestPaused", lambda event: self._background.start(self._staying.on_document(event)))
+        cdp.on("Fetch.authRequired", lambda event: self._background.start(self._staying.on_question(event)))
         page.on("console", lambda message: log.console(message.type, message.text, message.location))
         cdp.on("Runtime.consoleAPICalled", lambda event: self._on_console(event))
         cdp.on("Runtime.exceptionThrown", lambda event: log.exception(event["exceptionDetails"]))
+        page.on("request", lambda request: self._asked.add(request))
+        page.on("requestfinished", lambda request: self._asked.discard(request))
+        page.on("requestfailed", lambda request: self._asked.discard(request))
         page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))
         page.on("response", lambda each: log.response(each.url, each.status, TROUBLE_HEADER in each.headers))
         page.on("dialog", lambda dialog: self._background.start(self._on_dialog(dialog)))
@@ -173,7 +178,7 @@ class Page:
         if watched:
             await self._start_pictures()
         # From here on the page is kept on its origin; redirects before this point belong to the address.
-        self._home = self._page.url
+        self._staying.home = self._page.url
         try:
             async with asyncio.timeout_at(start + timeout_s):
                 await self._page.wait_for_load_state("domcontentloaded", timeout=0)
@@ -192,7 +197,7 @@ class Page:
 
     async def _go(self, url: str, timeout_s: float) -> PlaywrightResponse:
         """Asks for the document, and returns when the head of its answer is here."""
-        self._home, self._download = None, None
+        self._staying.home = self._download = None
         self._log.forget_troubles()
         carried = self._proxy.carried
         try:
@@ -213,8 +218,7 @@ class Page:
     @property
     def strayed(self) -> str | None:
         """Where the page is, if that is not the origin it was opened on; else None."""
-        here = self._page.url
-        return here if self._home and origin(here) != origin(self._home) else None
+        return self._page.url if self._staying.leaves(self._page.url) else None
 
     def incidents(self) -> list[Incident]:
         """What happened since the last call, oldest first."""
@@ -307,6 +311,37 @@ class Page:
             raise PageGone(f"its clock failed: {first_line(str(told['exceptionDetails'].get('exception')))}")
         return told["result"].get("value")
 
+    async def quiet(self, within_s: float) -> bool:
+        """Waits until nothing loads, and says whether that came; modules that ask for modules cannot be waited for in
+        the page. Some pages never stop."""
+        last = asyncio.get_running_loop().time() + within_s
+        while self._asked or not await self._at_rest():
+            if asyncio.get_running_loop().time() > last:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    async def _at_rest(self) -> bool:
+        await self.clock("hop()", "waiting for what it loads")
+        return not self._asked
+
+    @property
+    def foreign(self) -> list[Frame]:
+        """Frames of other origins than the page's, at most 8: each of these origins has a clock of its own."""
+        here = urlsplit(self._page.url).netloc
+        others = (each for each in self._page.frames[1:] if urlsplit(each.url).netloc not in ("", here))
+        return list(islice(others, 8))
+
+    async def foreign_clocks(self, call: str, while_doing: str) -> list[Any]:
+        """What `clock` would answer in the frames of other origins; those that are gone or have none are left out."""
+        clock, told = f"globalThis.__vt?.({self._token!r})", []
+        for frame in self.foreign:
+            with suppress(PageGone):
+                told.append(
+                    await self._reply(frame.evaluate(f"{clock}?.outermost ? {clock}.{call} : null"), while_doing)
+                )
+        return [each for each in told if each is not None]
+
     async def arrive(self) -> Any:
         """Waits for the document that the page went to; returns what `advance` would have answered before."""
         last = asyncio.get_running_loop().time() + ARRIVAL_S
@@ -377,27 +412,6 @@ class Page:
             self._gone = why
             if self.exceeded is None and not self._forgotten:  # else that is told
                 self._log.note("crash", why)
-
-    async def _on_document(self, event: dict[str, Any]) -> None:
-        url, request = str(event["request"]["url"]), {"requestId": event["requestId"]}
-        if event["frameId"] == self._frame_id and self._home and origin(url) != origin(self._home):
-            self._log.note("left", short_url(url))
-            await self._cdp.send("Fetch.failRequest", {**request, "errorReason": "Aborted"})
-            self._stays()
-        else:
-            await self._cdp.send("Fetch.continueRequest", request)
-
-    async def _on_question(self, event: dict[str, Any]) -> None:
-        """Somebody asks for name and password. The proxy gets them, once for each request; a server never."""
-        mine = event["authChallenge"].get("source") == "Proxy" and event["requestId"] not in self._answered
-        answer: dict[str, str] = {"response": "CancelAuth"}
-        if mine:
-            self._answered.add(event["requestId"])
-            name, password = self._proxy.credentials
-            answer = {"response": "ProvideCredentials", "username": name, "password": password}
-        await self._cdp.send(
-            "Fetch.continueWithAuth", {"requestId": event["requestId"], "authChallengeResponse": answer}
-        )
 
 
 async def _ask(frame: Frame) -> dict[str, Any] | None:

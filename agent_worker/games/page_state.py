@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from operator import add
 from typing import Any, Final, NamedTuple
 
 REJECTION: Final = "Unhandled rejection: "
@@ -113,6 +114,19 @@ class Clock:
     used: tuple[str, ...] = ()
     text: str | None = None
     advances: bool = False
+
+    def beside(self, other: Clock) -> Clock:
+        """Both: the clock of a page, and that of a frame of another origin in it."""
+        loop = Loop(*map(add, astuple(self.loop), astuple(other.loop)))
+        foreign = "frame of another origin"
+        return Clock(
+            loop,
+            self.dropped + other.dropped,
+            tuple(sorted({*self.uncontrolled, *other.uncontrolled, foreign})),
+            tuple(sorted({*self.used, *other.used})),
+            self.text if self.text is not None else other.text,
+            self.advances or other.advances,
+        )
 
 
 _MAX_NAMES = 40

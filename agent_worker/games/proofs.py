@@ -234,6 +234,7 @@ class _Grows:
     async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
         await self.stage.open()
         found = await heap.measure_again(self.stage, inputs, until)
+        assert found is not None  # it had all the time it needs
         grown = ", ".join(str(each) for each in found.growths)
         return Sighting(until, f"It grew by {grown} KB in stretches of {heap.STRETCH} frames") if found.leaks else None
 

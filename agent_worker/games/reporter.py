@@ -100,8 +100,11 @@ class Reporter:
             candidate = findings.with_inputs(candidate, pressed, frame + HOLD + WATCH)
         if proof is None:
             seen = candidate.measured or (1, 1)
-            sure = seen[0] == seen[1] and (seen[1] >= 2 or candidate.real)
+            sure = seen[0] == seen[1] and (seen[1] >= 2 or candidate.real) and await self._measured_again(candidate)
             await (self._tell(candidate, candidate.until, seen) if sure else self._once(candidate, seen))
+            return
+        if self._clock() + self._play_s > until_s:
+            await self._once(candidate, (1, 1))
             return
         if proof.narrow is not None:
             narrowed = await self._narrowed(candidate, proof)
@@ -114,8 +117,8 @@ class Reporter:
             return
         least = findings.with_inputs(candidate, minimal.inputs, minimal.until)
         shown, sighting = await self._again(least, proof, until_s)
-        if sighting is None and minimal.inputs != candidate.inputs:  # what tells shorter inputs apart was too quick
-            least = candidate
+        if sighting is None and shown[0] < shown[1] and minimal.inputs != candidate.inputs:
+            least = candidate  # what tells shorter inputs apart was too quick
             shown, sighting = await self._again(least, proof, until_s)
         if sighting is None:
             await self._once(least, (shown[0] + 1, shown[1] + 1))
@@ -132,6 +135,13 @@ class Reporter:
             stack=sighting.stack or least.stack,
         )
         await self._tell(least, sighting.frame, shown)
+
+    async def _measured_again(self, candidate: Candidate) -> bool:
+        """Whether a measurement gives the same once more, where it can be made in the game's own time."""
+        if candidate.kind != "heap" or candidate.real:
+            return True
+        again = proof_of(replace(candidate, measured=None), self._stage)
+        return again is not None and await self._timed(again.full, candidate.inputs, candidate.until) is not None
 
     async def _narrowed(self, candidate: Candidate, proof: Proof) -> Candidate | None:
         """The candidate with the inputs up to its cause; None: it has not shown again, or a finding explains it."""
@@ -201,7 +211,7 @@ class Reporter:
 
     def _explained(self, errors: set[str]) -> bool:
         """A game that stands still since an error that was told is one fault, not two."""
-        return any(told.kind == "error" and told.signature in errors for told in self.findings)
+        return any(("error", each) in self._told for each in errors)
 
     # -- telling --------------------------------------------------------------------------------------------
 

@@ -64,9 +64,10 @@ def candidate_of(incident: Incident, game_url: str) -> Candidate | None:
 
 
 def in_incidents(happened: Sequence[Happened], kind: str, signature: str) -> Sighting | None:
-    """The first incident of this kind and signature; a signature without a stack's frame is that of any frame."""
+    """The first incident of this kind and signature; one without a stack's frame is that of any frame, and
+    an empty one of any incident of the kind."""
     for frame, incident in happened:
-        if _KINDS.get(incident.kind) == kind and signature in signatures_of(incident):
+        if _KINDS.get(incident.kind) == kind and (not signature or signature in signatures_of(incident)):
             return Sighting(frame, incident.detail, incident.stack)
     return None
 

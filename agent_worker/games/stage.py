@@ -25,6 +25,8 @@ from agent_worker.games.trace import Happened, Sample, Trace
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
+QUIET_S: Final = 10.0
+"""For what still loads after the document has."""
 SLICE_MS: Final = 400
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
 _SETTLES: Final = frozenset(("resize", "offline", "online", "wheel"))
@@ -76,6 +78,8 @@ class Stage:
         self.touch, self.portrait = touch, portrait
         self.measure_code = measure_code
         self._covered = Coverage()
+        self._restless = False
+        """The game never stops loading: that is waited for once."""
         self.page: Page | None = None
         self.loaded: Loaded | None = None
         self.frame = 0
@@ -105,6 +109,9 @@ class Stage:
             if failed.code == "load_timeout" and left_s < self._load_s:
                 raise TimeUp("the run's time ended while opening the game") from failed
             raise
+        if not self._restless:
+            with suppress(DocumentLeft):
+                self._restless = not await page.quiet(QUIET_S)
         self.opened += 1
         return page
 
@@ -145,7 +152,10 @@ class Stage:
     async def about(self) -> Clock:
         """What the page's clock tells now: what it waits for, what it used, and what the game tells of itself."""
         assert self.page is not None
-        return read_clock(await self.page.clock("about()", "reading the clock"))
+        clock = read_clock(await self.page.clock("about()", "reading the clock"))
+        for told in await self.page.foreign_clocks("about()", "reading the clock of a frame"):
+            clock = clock.beside(read_clock(told))
+        return clock
 
     async def sources(self) -> Mapping[str, str]:
         """The texts of the game's scripts, by address."""
@@ -172,6 +182,8 @@ class Stage:
         while self.frame < to:
             watched = watch_from is not None and self.frame >= watch_from
             target = min(to, self.frame + FRAMES_PER_S, to if watched or watch_from is None else watch_from)
+            if self.page.foreign:
+                target = self.frame + 1  # frames of other origins are moved in step
             call = f"advance({target - self.frame}, {int(watched)}, {SLICE_MS})"
             try:
                 told, least = await self.page.clock(call, "playing"), 1
@@ -180,6 +192,9 @@ class Stage:
             frames, all_prints, born = _told(told, target - self.frame, least)
             if born not in (0.0, self._born):
                 self.documents, self._born = self.documents + 1, born
+            if frames and self.page.foreign:
+                for answer in await self.page.foreign_clocks(call, "playing in a frame"):
+                    all_prints = _together(all_prints, _told(answer, 1, 1)[1])
             for number, prints in enumerate(all_prints, self.frame + 1):
                 samples.append(Sample(number, *prints))
             self.played += frames
@@ -194,13 +209,18 @@ def _told(told: Any, asked: int, least: int) -> tuple[int, list[list[int]], floa
         PageGone: That is no answer of our clock: the page has tampered with what makes it.
     """
     match told:
-        case [int(frames), list(all_prints), int(born) | float(born)] if least <= frames <= asked and len(
-            all_prints
-        ) in (0, frames):
-            read = [[int(word) % _WORD for word in each] for each in all_prints if _is_print(each)]
-            if len(read) == len(all_prints):
+        case [int(frames), list(prints), int(born) | float(born)] if least <= frames <= asked:
+            read = [[int(word) % _WORD for word in each] for each in prints if _is_print(each)]
+            if len(read) == len(prints) and len(read) in (0, frames):
                 return frames, read, float(born)
     raise PageGone("its clock gave an answer that is none")
+
+
+def _together(one: list[list[int]], other: list[list[int]]) -> list[list[int]]:
+    """The fingerprints of a page with those of a frame in it."""
+    return [
+        [(5 * mine + its) % _WORD for mine, its in zip(*both, strict=True)] for both in zip(one, other, strict=False)
+    ]
 
 
 def _is_print(told: Any) -> bool:

@@ -60,6 +60,18 @@ class Reaction(NamedTuple):
     errors: set[str]
 
 
+class _Waited(NamedTuple):
+    """A stretch in which nothing is tried, and what is tried in it otherwise."""
+
+    steps: tuple[Step, ...]
+    until: int
+    trace: Trace
+    """Empty where nothing is left to run."""
+    loop: bool
+    words: str
+    happened: tuple[Happened, ...]
+
+
 def quick_tries(controls: Sequence[Action], state: PageState) -> list[Action]:
     """The known controls, what usually begins a round again, and the page's buttons."""
     return [*controls, *_buttons(state), *map(key, _RESTART), click(0.5, 0.5)]
@@ -103,6 +115,8 @@ class Standstill:
     never: bool = False
     errors: set[str] = field(default_factory=set)
     """Signatures of the errors that were reported on the way to where it stood still."""
+    _without: dict[tuple[Inputs, int, bool], _Waited] = field(default_factory=dict)
+    """What came of waiting: the same for the same inputs, or the game is not deterministic and nothing is told."""
 
     async def narrow(self, inputs: Inputs, until: int) -> Inputs | None:
         """The shortest beginning of the inputs after which it stands still; None: it does not."""
@@ -150,28 +164,32 @@ class Standstill:
 
     async def reaction(self, inputs: Inputs, at: int, *, thorough: bool) -> Reaction:
         """Tries what there is to try from frame `at` on, beside the same without."""
+        stage, key = self.stage, (inputs, at, thorough)
+        waited = self._without.get(key)
+        if waited is None:
+            waited = self._without[key] = await self._wait(inputs, at, thorough=thorough)
+        if not waited.loop:
+            return await self._stopped(inputs, waited, at)
+        with_all = await _answered(stage, inputs.then(*waited.steps), waited.until, at)
+        parted = at if with_all is None else parting(with_all, waited.trace)
+        return _reaction(parted, moves(waited.trace), waited)
+
+    async def _wait(self, inputs: Inputs, at: int, *, thorough: bool) -> _Waited:
         stage = self.stage
         await stage.open()
-        happened = list((await stage.play(inputs, at)).happened)
-        state = await stage.state()
+        happened = (await stage.play(inputs, at)).happened
+        state, loop = await stage.state(), await runs_on(stage)
         known = self.controls or (*ARROWS.actions, *SPACE.actions)
-        tries = (all_tries if thorough else quick_tries)(known, state)
-        steps = one_after_another(tries, at, known)
+        steps = one_after_another((all_tries if thorough else quick_tries)(known, state), at, known)
         until = max(steps[-1].end + SOON, at + (WAIT if thorough else 0))
-        if not await runs_on(stage):
-            return await self._stopped(inputs, steps, at, state, happened)
-        without = await stage.play(inputs, until, at)
-        with_all = await _answered(stage, inputs.then(*steps), until, at)
-        parted = at if with_all is None else parting(with_all, without)
-        return _reaction(parted, moves(without), True, state, (*happened, *without.happened))
+        trace = await stage.play(inputs, until, at) if loop else Trace()
+        return _Waited(tuple(steps), until, trace, loop, state.words, (*happened, *trace.happened))
 
-    async def _stopped(
-        self, inputs: Inputs, steps: Sequence[Step], at: int, state: PageState, happened: Sequence[Happened]
-    ) -> Reaction:
+    async def _stopped(self, inputs: Inputs, waited: _Waited, at: int) -> Reaction:
         """The same where nothing is left to run: what does not change at all has not been changed by anything."""
-        with_all = await _answered(self.stage, inputs.then(*steps), steps[-1].end + SOON, at)
+        with_all = await _answered(self.stage, inputs.then(*waited.steps), waited.until, at)
         changed = with_all is None or moves(with_all)
-        return _reaction(at if changed else None, changed, False, state, happened)
+        return _reaction(at if changed else None, changed, waited)
 
     async def _ended(self, inputs: Inputs, at: int) -> bool:
         """Whether the picture changed, about when the game stood still, by more than it usually does: an end screen."""
@@ -208,15 +226,17 @@ async def first_beginning(inputs: Inputs, until: int, holds: Callable[[Inputs, i
     return Inputs(inputs.steps[:high])
 
 
-def _reaction(parted: int | None, moving: bool, loop: bool, state: PageState, happened: Sequence[Happened]) -> Reaction:
-    incidents = [each.incident for each in happened]
+def _reaction(parted: int | None, moving: bool, waited: _Waited) -> Reaction:
+    incidents = [each.incident for each in waited.happened]
     dialogs = sum(each.kind == "dialog" for each in incidents)
     errors = {signature_of(each) for each in incidents if each.kind == "pageerror"}
-    return Reaction(parted, moving, loop, state.words, dialogs, errors)
+    return Reaction(parted, moving, waited.loop, waited.words, dialogs, errors)
 
 
 async def _answered(stage: Stage, inputs: Inputs, until: int, at: int) -> Trace | None:
-    """The run with all that was tried; None: something has ended the page, so it did react."""
+    """The run with all that was tried, from the load on; None: something has ended the page, so it did react."""
+    if stage.frame != at:
+        await stage.open()
     try:
         return await stage.play(inputs, until, at)
     except (PageHung, PageGone):

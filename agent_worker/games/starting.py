@@ -195,7 +195,13 @@ class _Entry:
         """The first of what may begin a game that leads on from `moment`, and the moment after it."""
         before = self.found.states[moment]
         weak: tuple[Moment, Action] | None = None
-        for action in starters(before, self.found.begun_by):
+        tries = starters(before)
+        if not asked(before):  # nothing is named: what does something at all is found in one run
+            done = {action.name for action in self.found.begun_by}
+            tries = [action for action in tries if action.name not in done]
+            alive = (await self.lab.first_alive(moment, tries)).alive
+            tries = [] if alive is None else tries[max(0, alive - 1) : alive + 1][::-1] + tries[alive + 1 :][:2]
+        for action in tries:
             effect = await self.lab.effect(moment, action, runs=1)
             following = await self._after(effect) if effect is not None else None
             if following is None:

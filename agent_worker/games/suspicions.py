@@ -23,6 +23,8 @@ _TITLES: Final[dict[str, tuple[Kind, str, str]]] = {
     BLANK: ("blank", "The picture becomes a single colour and stays so", "blank"),
 }
 """Kind of event -> kind, title and signature of what it may be."""
+ENOUGH_TRIED: Final = 10
+"""Inputs that have done nothing before a game is suspected of never starting."""
 _BY_THE_NETWORK: Final = "network lost"
 """Begins the name of a stress in which requests fail because the agent takes the network away."""
 
@@ -51,7 +53,8 @@ def of_controls(found: Controls, situations: Situations) -> list[Candidate]:
     for broken in found.broken:
         hangs = "did not answer" in str(broken.error)
         suspects.append(_of_event(HUNG if hangs else GONE, broken.inputs, broken.until, known, str(broken.error)))
-    if not (known or situations.playing or situations.begun_by) and found.determinism.agreed:
+    began = known or situations.playing or situations.begun_by
+    if not began and found.determinism.agreed and len(found.tried) >= ENOUGH_TRIED:
         title = "It never starts: no input changes anything, and nothing moves"
         suspects.append(Candidate("noscripts", title, until=situations.title.frame, signature="never"))
     return suspects

@@ -11,15 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from broker.contract.events import Event
-from broker.export.problems import Problem, kind_name
+from broker.export.problems import SEEN_ONCE, Problem, kind_name
 
 FRAMES_PER_S: Final = 60
 """Frames in a second of a game's own time."""
 MAX_LISTED: Final = 50
 """Findings, controls and lost points that are read of a run."""
 MAX_INPUTS: Final = 100
-SEEN_ONCE: Final = "seenonce"
-"""`data.kind` of what an agent has seen and could not show again: no problem of the game."""
 SEVERITIES: Final = ("high", "medium", "low")
 _MAX_ID_CHARS: Final = 40
 _MAX_TITLE_CHARS: Final = 160

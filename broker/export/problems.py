@@ -34,6 +34,11 @@ _NAMES: Final = {
     "noscripts": "Never starts",
 }
 
+SEEN_ONCE: Final = "seenonce"
+"""`data.kind` of what an agent has seen and could not show again."""
+REMARKS: Final = frozenset({SEEN_ONCE, "stress", "truespeed"})
+"""Kinds of what an agent has measured or seen once: no problems of the game."""
+
 
 def kind_name(kind: Any) -> str:
     """The name of a kind of problem or finding, for a person."""
@@ -82,7 +87,7 @@ class Problems:
         if not event.known or event.end is not None:
             return
         kind = event.field("kind") if event.type == "progress" else None
-        if event.type != "error" and not kind:
+        if event.type != "error" and (not kind or (isinstance(kind, str) and kind in REMARKS)):
             return
         detail = event.field("detail")
         is_detailed = isinstance(detail, str) and detail.strip() and kind != "test"

@@ -215,11 +215,16 @@ def _findings(title: str, findings: Sequence[Finding], test_id: str) -> list[str
     lines = ["", f"### {title} ({len(findings)})", ""]
     for each in findings[:MAX_PROBLEMS_SHOWN]:
         lines.append(f"- **{escaped(each.title)}** ({escaped(', '.join(facts_of(each)))})")
-        lines += [f"  - {escaped(line)}" for line in [each.detail, "; ".join(again(each))] if line]
+        lines += [f"  - {escaped(line)}" for line in [_more(each), "; ".join(again(each))] if line]
         command = command_of(test_id, each)
         lines += [f"  - `{command}`"] if test_id and command else []
     more = len(findings) - MAX_PROBLEMS_SHOWN
     return lines + ([f"- and {more} more"] if more > 0 else [])
+
+
+def _more(finding: Finding) -> str:
+    """What the title does not say already."""
+    return "" if finding.detail in finding.title else finding.detail
 
 
 def _problems(found: Sequence[Problem], further: int) -> list[str]:

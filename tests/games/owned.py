@@ -15,10 +15,12 @@ from tests.games.playing import GameServer, OnlyThese, game_server
 
 
 class House(NamedTuple):
-    """A browser, and a server that it may reach."""
+    """A browser, and two servers that it may reach."""
 
     pages: Pages
     server: GameServer
+    other: GameServer
+    """Of another origin."""
 
     def stage(self, url: str, seed: int = 7, measure_code: bool = False) -> Stage:
         """The game there, not yet opened."""
@@ -36,6 +38,6 @@ class House(NamedTuple):
 @asynccontextmanager
 async def a_house() -> AsyncIterator[House]:
     """All of it, running."""
-    with game_server() as server:
-        async with Browser(judge=OnlyThese(server.port), ahead=False) as browser, browser.pages() as pages:
-            yield House(pages, server)
+    with game_server() as server, game_server() as other:
+        async with Browser(judge=OnlyThese(server.port, other.port), ahead=False) as browser, browser.pages() as pages:
+            yield House(pages, server, other)

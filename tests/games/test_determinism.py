@@ -136,3 +136,14 @@ async def test_what_happens_from_outside(house: House, kind: str) -> None:
     seen, frames = await stage.page.ask("[seen, n]", "reading")
     assert seen[0] == {"hide": "visibilitychange 10"}.get(kind, f"{kind} 10")
     assert frames == (20 if kind == "hide" else 40)  # a hidden page is not drawn
+
+
+async def test_the_scrolling_of_the_browser_is_no_difference(house: House) -> None:
+    rows = "".join(f"<h1>{n}</h1>" for n in range(80))
+    url = house.server.page("/", f"<body>{rows}<script>addEventListener('keydown', () => 0)</script>")
+    without = await trace(house, url, 1, Inputs(), 60)
+    stage = house.stage(url, 1)
+    with_key = await stage.play(Inputs((Step(10, key("ArrowDown"), 4), Step(20, key("Space"), 4))), 60, watch_from=0)
+    assert stage.page is not None
+    assert await stage.page.ask("scrollY", "reading") > 0
+    assert parting(without, with_key) is None

@@ -110,9 +110,9 @@ async def test_what_else_a_page_reports(games: Games, pages: Pages) -> None:
 async def test_a_game_that_stops_is_told_by_what_is_left_of_it(games: Games, pages: Pages, fault: Kind) -> None:
     stage = on_stage(pages, games.url(fault))
     if fault == "softlock":
-        suspects = await standing(stage, [Moment(PLAYED, UNTIL)], KNOWN, soon())
+        suspects = await standing(stage, [Moment(Inputs(PLAYED.steps[1:5]), UNTIL)], KNOWN, soon())
     else:  # what `standing` finds is found already
-        suspects = [Candidate(fault, "It stands still", PLAYED, UNTIL, controls=KNOWN)]
+        suspects = [Candidate(fault, "It stands still", TWO_MOVES, UNTIL, controls=KNOWN)]
     reporter, _ = await told(stage, *suspects)
     (found,) = reporter.findings
     assert (found.kind, found.severity, found.seen) == (fault, "high", (2, 2))
@@ -164,7 +164,7 @@ async def test_the_game_unharmed_has_none_of_these(games: Games, pages: Pages) -
     assert not candidates_of(happened, PLAYED, url)
     end = Moment(PLAYED, UNTIL)
     assert not await standing(stage, [end], KNOWN, soon())
-    assert not await only_once(stage, uses(dict.fromkeys(KNOWN, Moment(Inputs(), 10))), soon())
+    assert not await only_once(stage, uses(dict.fromkeys((LEFT, SPACE), Moment(Inputs(), 10))), soon())
     reporter, run = await told(
         stage,
         Candidate("error", "Uncaught", PLAYED, UNTIL, signature="Error: none"),

@@ -11,6 +11,7 @@ from agent_worker.games.errors import PageHung
 from agent_worker.games.inputs import Inputs
 from agent_worker.games.trace import parting
 from tests.games.owned import House, a_house
+from tests.games.playing import Answer
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
@@ -96,3 +97,45 @@ async def test_a_page_that_is_kept_from_leaving_is_played_on(house: House) -> No
     trace = await stage.play(Inputs(), 40)
     assert stage.page is not None and await stage.page.ask("n", "reading") == 40
     assert [each.incident.kind for each in trace.happened] == ["left"]
+
+
+async def test_a_frame_of_another_origin_is_moved_in_step(house: House) -> None:
+    inner = house.other.page(
+        "/foreign",
+        """<canvas id=c></canvas><script>const x = c.getContext("2d"); let n = 0;
+      const frame = () => { n += 1; x.fillRect(n, 0, 9, 9); requestAnimationFrame(frame); };
+      requestAnimationFrame(frame); addEventListener("keydown", () => { n += 50; });</script>""",
+    )
+    stage = house.stage(house.server.page("/", f"<iframe id=f src={inner}></iframe><script>f.focus()</script>"))
+    traces = [await stage.play(Inputs(), 12, watch_from=0)]
+    assert stage.page is not None
+    (told,) = await stage.page.foreign_clocks("about()", "reading")
+    assert told["frame"] == 12 and "frame of another origin" in await stage.uncontrolled()
+    await stage.open()
+    traces.append(await stage.play(Inputs(), 12, watch_from=0))
+    assert parting(*traces) is None
+    assert len({each.pixels for each in traces[0].samples}) == 12
+
+
+async def test_modules_that_ask_for_modules_are_waited_for(house: House) -> None:
+    kind = (("Content-Type", "text/javascript"),)
+    house.server.answers["/a.js"] = Answer(b"import('/b.js').then(({ go }) => go());", headers=kind)
+    house.server.answers["/b.js"] = Answer(b"const { at } = await import('/c.js'); export const go = at;", headers=kind)
+    house.server.answers["/c.js"] = Answer(
+        b"export const at = () => requestAnimationFrame((now) => { window.first = now; });", headers=kind
+    )
+    stage = house.stage(house.server.page("/", "<script type=module>import('/a.js');</script>"))
+    await stage.play(Inputs(), 3)
+    assert stage.page is not None and await stage.page.ask("Math.round(first)", "reading") == 17
+
+
+async def test_a_game_is_moved_by_its_hook_where_it_asks_for_no_frames(house: House) -> None:
+    script = """let ms = 0; window.advanceTime = async (by) => { ms += by; await null; };
+      window.render_game_to_text = () => JSON.stringify({ ms: Math.round(ms) });"""
+    stage = house.stage(house.server.page("/", f"<script>{script}</script>"))
+    trace = await stage.play(Inputs(), 30, watch_from=0)
+    assert (await stage.about()).text == '{"ms":500}' and len({each.page for each in trace.samples}) == 30
+    loop = "const f = () => requestAnimationFrame(f); f();"  # a game that moves itself is not moved twice
+    stage = house.stage(house.server.page("/", f"<script>{script}{loop}</script>"))
+    await stage.play(Inputs(), 30)
+    assert (await stage.about()).text == '{"ms":0}'

@@ -87,7 +87,7 @@ PURE: Final = (
     "ws_edge/fanout/figures.py",
     "ws_edge/transport/call_figures.py",
     *_in("agent_worker/games", "errors policy scoring pictures actions page_state promised"),
-    *_in("agent_worker/games", "promised_words candidates goals cells episodes inputs seat findings"),
+    *_in("agent_worker/games", "promised_words candidates effects goals cells episodes inputs seat findings"),
     *_in("agent_worker/games", "minimise trace"),
     *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
     *_in("agent_worker/games", "summary schedule wording trace realtime/seen"),

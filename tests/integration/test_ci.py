@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -169,3 +170,34 @@ async def test_the_steps_of_the_templates_run(
     labels: dict[str, Any] = {"branch": "feature/$(id)", "commit": "4f9c2d3e8a51"}
     assert found.labels == labels | ({"a": "b c"} if name == "action.yml" else {})
     assert not any(each.startswith("tmp.") for each in found_files)  # the token's file is gone
+
+
+async def test_several_seeds_are_followed_together_and_judged_by_their_median(
+    stack: Stack, stack_streams: Streams, tmp_path: Path
+) -> None:
+    junit = tmp_path / "out.xml"
+    asked = ("--seeds", "3", "--min-score", "85", "--junit", str(junit), "--json", "--label", "commit=abc")
+    async with Command("submit", GAME, *asked, *way(stack, "nats"), **PRIVATE) as command:
+        ids = [(await command.note(f"seed {seed}: test ")).split()[3] for seed in (1, 2, 3)]
+        labels = []
+        for test_id, score in zip(ids, (90, 70, 84), strict=True):
+            found = await runs.read(JetStreamLog(stack_streams.nats), test_id)
+            assert found.snapshot is not None
+            labels.append(found.snapshot.labels)
+            await finish(stack_streams, test_id, score)
+        result = await command.finish()
+    assert result.code == 1  # the median is 84
+    told = json.loads(result.out)
+    assert (told["median"], told["spread"], told["exitStatus"]) == (84, 20, 1)
+    assert [(each["seed"], each["testId"], each["score"]) for each in told["runs"]] == [
+        (1, ids[0], 90),
+        (2, ids[1], 70),
+        (3, ids[2], 84),
+    ]
+    assert labels[0] == labels[1] == labels[2] and set(labels[0] or {}) == {"commit", "seeds"}
+    assert cases(junit)["testcast.asked"]
+
+
+async def test_one_seed_and_several_are_not_given_together() -> None:
+    result = await run("submit", GAME, "--seed", "3", "--seeds", "3", "--nats", "nats://127.0.0.1:1", **PRIVATE)
+    assert (result.code, "only one of them" in result.err) == (2, True)

@@ -135,5 +135,6 @@ function createDrive(core, realm, token) {
     text: typeof window.render_game_to_text === "function" ? realm.gameText() : null,
     advances: typeof window.advanceTime === "function",
   });
-  return { advance, about, sample, happen: (kind) => realm.happen(kind), stay: () => stay?.(), settle: () => realm.realFrames(2) };
+  // Of an origin's frames the outermost one is asked: they share its clock.
+  return { outermost: core.realms.size === 1, advance, about, sample, happen: (kind) => realm.happen(kind), stay: () => stay?.(), settle: () => realm.realFrames(2), hop };
 }

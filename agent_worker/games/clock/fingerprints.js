@@ -100,7 +100,7 @@ function createFingerprints(core, realm) {
     let hash = found.page;
     for (const input of found.inputs) hash = ofText(hash, `${input.value} ${input.checked}`);
     for (const animation of realm.moving()) hash = mixed(hash, Math.round(animation.currentTime ?? 0));
-    hash = mixed(mixed(hash, Math.round(window.scrollX)), Math.round(window.scrollY));
+    // How far the page is scrolled is left out: it is the browser's own answer to arrows, Space and the wheel, no control.
     return ofText(hash, realm.gameText());
   };
   const stored = () => {

@@ -96,7 +96,7 @@ class Card {
       this.head,
       h(
         "div.finding-body",
-        detail && detail !== title && h("p.finding-detail", detail),
+        detail && !title.includes(detail) && h("p.finding-detail", detail),
         this.picture.root,
         again(testId, finding, how),
         stack && h("details.finding-stack", h("summary", "Stack"), h("pre", { tabindex: "0" }, stack)),

@@ -1,0 +1,134 @@
+"""The search for controls on small games whose controls are known, in a real Chromium and in owned time.
+
+What is found does not depend on how quick the machine is: nothing here is judged by the clock on the wall.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from agent_worker.games import candidates
+from agent_worker.games.actions import key
+from agent_worker.games.browser import Browser, Pages
+from agent_worker.games.chromium import VIEWPORT
+from agent_worker.games.controls import Controls, find_controls
+from agent_worker.games.experiments import Lab, Moment
+from agent_worker.games.handle import GameJob
+from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.stage import Stage
+from agent_worker.games.starting import Situations, get_in
+from agent_worker.games.trials import Trials
+from tests.games import control_games
+from tests.games.playing import GameServer, OnlyThese, game_server
+
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
+
+
+@dataclass
+class Heard:
+    """What was told."""
+
+    lines: list[str] = field(default_factory=list)
+    controls: dict[str, bytes | None] = field(default_factory=dict)
+
+    async def progress(self, message: str, **data: object) -> None:
+        self.lines.append(message)
+
+    async def action(self, action: str, message: str | None = None) -> None:
+        self.lines.append(action)
+
+    async def evidence(self, message: str, jpeg: bytes | None, **data: Any) -> None:
+        self.lines.append(message)
+        self.controls[data["control"]] = jpeg
+
+
+class House(NamedTuple):
+    pages: Pages
+    server: GameServer
+
+    def stage(self, body: str) -> Stage:
+        url = self.server.page("/", body)
+        return Stage(self.pages, GameJob("a-test", url, 60, 7), deadline=math.inf)
+
+    async def searched(self, body: str) -> tuple[Situations, Controls, Heard]:
+        stage, heard = self.stage(body), Heard()
+        situations = await get_in(stage, heard, math.inf)
+        return situations, await find_controls(stage, situations, heard, math.inf), heard
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house() -> AsyncIterator[House]:
+    with game_server() as server:
+        async with Browser(judge=OnlyThese(server.port), ahead=False) as browser, browser.pages() as pages:
+            yield House(pages, server)
+
+
+async def test_all_controls_of_a_game_and_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "RARER", (*candidates.RARER[:12], "Q", "1", "Shift"))  # all of them take a minute
+    situations, controls, heard = await house.searched(control_games.SHIP)
+    assert [action.name for action in situations.begun_by] == ["N"]  # which stands on the canvas only
+    assert situations.restarted_by is not None and situations.restarted_by.name == "R"
+    where = {name: control.situations for name, control in controls.found.items()}
+    assert where == {
+        **{name: ["playing"] for name in ("ArrowLeft", "ArrowRight", "M", "Space", "Q")},
+        "N": ["title"],
+        "R": ["over"],
+    }
+    assert all(control.shown == control.tried >= 2 for control in controls.found.values())
+    assert controls.found["Space"].delay == 41  # frames: it is delayed
+    assert controls.found["M"].effect.ways == {"sound"} and heard.controls["M"] is not None
+    assert controls.found["Q"].change > 0  # seen in one frame only
+    assert [dead.promise.key for dead in controls.dead] == ["K"]
+    assert "K: kick" in controls.dead[0].promise.quote
+    assert controls.determinism.agreed == controls.determinism.moments >= 4
+    assert not controls.untried and heard.controls.keys() == controls.found.keys()
+    assert "Testing arrow keys" in heard.lines
+    assert any(line.startswith("Pressing ArrowLeft moves the picture (") for line in heard.lines)
+
+
+async def test_prompts_and_names_are_answered(house: House) -> None:
+    stage = house.stage(control_games.SHOP)
+    situations = await get_in(stage, Heard(), math.inf)
+    assert [action.name for action in situations.begun_by] == ['click "Accept"', 'click "Play"']
+    assert "Hello Player" in situations.states[situations.playing[0]].words
+
+
+async def test_a_page_for_fingers(house: House) -> None:
+    stage = house.stage(control_games.FINGERS)
+    situations = await get_in(stage, Heard(), math.inf)
+    assert stage.touch
+    assert [action.name for action in situations.begun_by] == ["tap"]
+    trials, moment = Trials(situations.lab), situations.playing[0]
+    left, right = candidates.strokes(situations.states[moment], VIEWPORT, finger=True)[:2]
+    assert await trials.effect(moment, left) is not None
+    assert await trials.effect(moment, right) is None  # it jumps, as each tap does
+
+
+async def test_nothing_is_said_of_moments_that_differ_by_themselves(house: House) -> None:
+    _, controls, heard = await house.searched(control_games.UNSURE)
+    assert not controls.found and not controls.dead and not heard.controls
+    assert controls.determinism.moments >= 1 and controls.determinism.agreed == 0
+
+
+async def test_a_run_with_many_keys_names_the_one_that_did_something(house: House) -> None:
+    lab = Lab(house.stage(control_games.SHIP), math.inf)
+    playing = Moment("playing", Inputs((Step(20, key("N", "n")),)), 60)
+    keys = [*map(key, ("Escape", "Tab")), key("X", "x"), key("Q", "q"), key("Z", "z")]
+    found = await lab.first_alive(playing, keys)
+    assert found.alive is not None and keys[found.alive].name == "Q"
+    assert (await lab.first_alive(playing, [*keys[:3], keys[4]])).dead == 4
+    assert await lab.effect(playing, keys[0]) is None
+
+
+async def test_limits_in_frames_and_time(house: House) -> None:
+    stage = house.stage(control_games.SHIP)
+    situations = await get_in(stage, Heard(), 0.0)
+    assert not situations.playing
+    controls = await find_controls(stage, situations, Heard(), 0.0)
+    assert not controls.found and "ArrowLeft" in controls.untried
