@@ -153,7 +153,7 @@ class _Search:
         for number, moment in enumerate(self.at.moments):
             if (await self.lab.baseline(moment)).agreed is False:
                 continue
-            if not number:
+            if not number and self.at.states[moment].hears_keys:
                 await self.alone(moment, self.first())
             await self.buttons(moment)
             await self.in_groups(moment)
@@ -198,7 +198,8 @@ class _Search:
         state = self.at.states[moment]
         moves, clicks, strokes, rarer = self.gestures(state)
         pointer = [*moves, *clicks, *strokes, *rarer]
-        every = [candidates.NO_KEY, *self.likely, *pointer, *self.others]
+        likely = [candidates.NO_KEY, *self.likely]
+        every = [*likely, *pointer, *self.others] if state.hears_keys else [*pointer, *likely, *self.others]
         size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
         await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
         skipped: set[Action] = set()

@@ -1,4 +1,4 @@
-"""The steps after the controls are known: true speed, memory, using twice, playing on, rough handling."""
+"""The steps after the controls are known: playing on, true speed, memory, using twice, rough handling."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ class Further:
     async def all(self) -> None:
         """One after another; each ends when its time is over, or when the page is lost in it."""
         course = self.course
-        await course.guarded(self.at_true_speed())
-        await course.guarded(self.measure_heap())
-        await course.guarded(self.use_twice())
         explored = await course.guarded(self.explore())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
             await course.consider(suspicions.of_explored(explored, self.controls))
             await course.guarded(self.stand_still(explored))
+        await course.guarded(self.at_true_speed())
+        await course.guarded(self.measure_heap())
+        await course.guarded(self.use_twice())
+        if explored is not None:
             await course.guarded(self.measure_code(explored))
         await course.guarded(self.stress())
         self.live.doing = ""
 
     async def at_true_speed(self) -> None:
         """Plays for a few seconds without owning the game's time."""
-        if not self.plan.real_s or self.course.clock() + self.plan.real_s > self.course.at(self.plan.heap_by):
+        if not self.plan.real_s or self.course.clock() + self.plan.real_s > self.course.at(self.plan.real_by):
             self.summary.miss("visuals", "how smoothly it runs at true speed: no time was left for it")
             return
         self.live.doing = "Playing at true speed"
@@ -82,7 +83,7 @@ class Further:
         self.live.doing = "Measuring its memory"
         moment = self.situations.playing[0]
         gestures = [control.action for control in self.playing]
-        found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures, self.course.at(self.plan.once_by))
+        found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures, self.course.at(self.plan.heap_by))
         if found is None:
             self.summary.miss("stability", "whether its memory grows: it plays too slowly here to find out in time")
             return
@@ -109,7 +110,7 @@ class Further:
         self.summary.uncontrolled = list(await stage.uncontrolled())
         short = [each for each in explored.episodes if each.until <= MOST_FOR_CODE]
         best = max(short, key=lambda each: (each.new, -each.until), default=None)
-        if best is None or self.course.clock() > self.course.at(self.plan.standing_by):
+        if best is None or self.course.clock() > self.course.at(self.plan.once_by):
             return
         self.live.doing = "Measuring how much of its code runs"
         stage.measure_code, stage.page = True, None

@@ -23,10 +23,11 @@ class Schedule(NamedTuple):
         in_by: Getting in ends.
         controls_by: The search for controls ends.
         real_s: How long the game is played at true speed; 0: not at all.
-        heap_by: The measurement of the memory does not begin later.
-        once_by: No control is used twice later.
         explore_by: Playing ends, so that what it has shown can be reproduced.
         standing_by: It is not looked later whether the game still reacts.
+        real_by: Playing at true speed ends.
+        heap_by: The measurement of the memory ends.
+        once_by: No control is used twice later.
         stress_by: Rough handling ends.
         findings_by: Reproducing ends; the verdict follows.
         end_s: Waiting for a page that does not answer ends.
@@ -36,10 +37,11 @@ class Schedule(NamedTuple):
     in_by: float
     controls_by: float
     real_s: float
-    heap_by: float
-    once_by: float
     explore_by: float
     standing_by: float
+    real_by: float
+    heap_by: float
+    once_by: float
     stress_by: float
     findings_by: float
     end_s: float
@@ -52,13 +54,14 @@ def schedule(budget_s: float) -> Schedule:
     return Schedule(
         load_s=min(_MOST_LOAD_S, budget_s * 0.5),
         in_by=budget_s * 0.25,
-        controls_by=findings_by * (0.9 if short else 0.5),
+        controls_by=findings_by * (0.9 if short else 0.45),
         real_s=0.0 if short else min(_MOST_REAL_S, max(_LEAST_REAL_S, budget_s * 0.1)),
-        heap_by=findings_by * 0.6,
-        once_by=findings_by * 0.68,
-        explore_by=findings_by * 0.8,
-        standing_by=findings_by * 0.86,
-        stress_by=findings_by * 0.92,
+        explore_by=findings_by * 0.62,
+        standing_by=findings_by * 0.7,
+        real_by=findings_by * 0.8,
+        heap_by=findings_by * 0.87,
+        once_by=findings_by * 0.93,
+        stress_by=findings_by * 0.97,
         findings_by=findings_by,
         end_s=budget_s - 0.8,
     )

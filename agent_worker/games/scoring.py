@@ -172,6 +172,8 @@ def verdict(shown: Evidence, score: int) -> str:
     why = faults[0].why if faults else ""
     if not faults and _without_controls(shown):
         why = "nothing that was tried does anything"
+    elif not faults and not shown.controls:
+        why = "nothing speaks against it, but there was no time to find a control of it: give it a longer budget"
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
     return f"Test complete! Score: {score}/100" + (f" ({why}{more})" if why else "")
 

@@ -42,7 +42,15 @@ def test_a_schedule_is_in_order_and_leaves_time_for_the_verdict(budget_s: float)
     plan = schedule.schedule(budget_s)
     assert 0 < plan.load_s <= min(15, budget_s / 2)
     assert plan.in_by < plan.controls_by < plan.findings_by < plan.end_s < budget_s
-    assert plan.heap_by < plan.once_by < plan.explore_by < plan.standing_by < plan.stress_by < plan.findings_by
+    assert (
+        plan.explore_by
+        < plan.standing_by
+        < plan.real_by
+        < plan.heap_by
+        < plan.once_by
+        < plan.stress_by
+        < plan.findings_by
+    )
     assert budget_s - plan.findings_by >= 1.29
 
 
