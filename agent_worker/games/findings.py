@@ -27,6 +27,8 @@ TIMES: Final = 5
 """Plays in each of which a finding has shown before it is told."""
 HANGS: Final = "the page hangs"
 """Signature of a freeze in which a script does not return."""
+INERT: Final = "inert"
+"""Signature of a game of which nothing runs."""
 STANDSTILLS: Final[Mapping[Kind, str]] = {
     "freeze": "It freezes: the picture stands still, and no input changes anything",
     "softlock": "It is stuck: it runs on, but no input changes anything any more",

@@ -16,12 +16,13 @@ from agent_worker.games.controls import Controls, find_controls
 from agent_worker.games.course import Course
 from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
-from agent_worker.games.findings import Candidate
+from agent_worker.games.findings import INERT, Candidate
 from agent_worker.games.further import Further
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
 from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.model.policy import ModelPolicy
+from agent_worker.games.proofs import inert
 from agent_worker.games.realtime.player import RealTime
 from agent_worker.games.starting import Situations, get_in
 
@@ -116,6 +117,8 @@ class _Player(Course):
             await self.live.progress("Found no canvas; the game is made of page elements, if it is one")
         if not painted:
             await self.blank()
+        elif await inert(self.stage):
+            await self.never_starts()
 
     async def first_picture(self) -> bool:
         """Whether something is painted in the first seconds of the game's time."""
@@ -126,6 +129,16 @@ class _Player(Course):
                 self.summary.picture_ms = (self.summary.load_ms or 0) + round(frame * 1000 / FRAMES_PER_S)
                 return True
         return False
+
+    async def never_starts(self) -> None:
+        """Something stands there, and nothing of it runs or listens: shown again, there is nothing to play."""
+        await self.stage.play(Inputs(), FIRST_LOOKS[-1])
+        if not await inert(self.stage):
+            return
+        title = "It never starts: nothing of it runs, and no input changes anything"
+        await self.consider([Candidate("noscripts", title, until=FIRST_LOOKS[-1], signature=INERT)])
+        if any(each.kind == "noscripts" for each in self.reporter.findings):
+            raise TimeUp("there is nothing to play")
 
     async def blank(self) -> None:
         """Nothing is painted in owned time: only if nothing is in real time either, the game is at fault."""

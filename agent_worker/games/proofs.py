@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from agent_worker.games import heap, pictures
-from agent_worker.games.actions import Action
+from agent_worker.games.actions import Action, click, key
+from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.errors import PageGone, PageHung
-from agent_worker.games.findings import HANGS, STANDSTILLS, Candidate, Moment, Sighting
+from agent_worker.games.findings import HANGS, INERT, STANDSTILLS, Candidate, Moment, Sighting
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.page import Page
 from agent_worker.games.sightings import in_incidents
@@ -67,6 +68,9 @@ def proof_of(candidate: Candidate, stage: Stage) -> Proof | None:
     if candidate.kind in STANDSTILLS:
         still = Standstill(stage, candidate.controls)
         return Proof(still.full, still.quick, FEW_TRIES, narrow=still.narrow, errors=lambda: still.errors)
+    if candidate.signature == INERT:
+        inert = _Inert(stage)
+        return Proof(inert, inert, minimises=False)
     if candidate.kind == "noscripts":
         never = Standstill(stage, candidate.controls, never=True)
         return Proof(never.full, never.full, minimises=False)
@@ -176,6 +180,35 @@ class _Blank:
             await self.stage.open()
         await self.stage.play(inputs, frame)
         return pictures.is_blank(pictures.thumb(await self.stage.picture()))
+
+
+@dataclass(slots=True)
+class _Inert:
+    """Nothing of the page runs, nothing listens to input, and what usually begins a game changes nothing."""
+
+    stage: Stage
+
+    async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
+        await self.stage.open()
+        await self.stage.play(inputs, until)
+        if not await inert(self.stage):
+            return None
+        buttons = [(x / VIEWPORT[0], y / VIEWPORT[1]) for _, x, y in (await self.stage.state()).buttons]
+        beginnings = [
+            *map(key, ("Space", "Enter", "ArrowRight")),
+            *(click(*place) for place in [(0.5, 0.5), *buttons[:3]]),
+        ]
+        steps = [Step(until + number * HOLD, action) for number, action in enumerate(beginnings)]
+        end = steps[-1].end + WATCH
+        without = await self.stage.play(inputs, end, until)
+        await self.stage.open()
+        changed = parting(await self.stage.play(inputs.then(*steps), end, until), without)
+        return Sighting(until) if changed is None else None
+
+
+async def inert(stage: Stage) -> bool:
+    """Whether nothing of the page is left to run, and nothing listens to input but links and buttons."""
+    return (await stage.about()).loop.stopped and (await stage.state()).listens <= {"click"}
 
 
 class _DeadKey:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from agent_worker.games.actions import click, key
 from agent_worker.games.browser import Browser, Pages
 from agent_worker.games.detectors import standing, uses
-from agent_worker.games.findings import HANGS, Candidate, Kind, Moment
+from agent_worker.games.findings import HANGS, INERT, Candidate, Kind, Moment
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.only_once import only_once
@@ -146,6 +146,16 @@ async def test_an_error_at_load_and_a_game_that_never_starts(games: Games, pages
         ("noscripts", (2, 2), Inputs()),
         ("error", (2, 2), Inputs()),
     }
+
+
+async def test_a_page_of_which_nothing_runs_never_starts(games: Games, pages: Pages) -> None:
+    still = "<h1>My game</h1><a href=#>New game</a><script src=/missing.js></script>"
+    inert = Candidate("noscripts", "It never starts", until=60, signature=INERT)
+    reporter, _ = await told(on_stage(pages, games.server.page("/inert", still)), inert)
+    assert [(each.kind, each.severity, each.seen) for each in reporter.findings] == [("noscripts", "high", (2, 2))]
+    alive = still + "<script>addEventListener('keydown', () => document.body.append('!'))</script>"
+    reporter, _ = await told(on_stage(pages, games.server.page("/alive", alive)), inert)
+    assert not reporter.findings
 
 
 async def test_a_key_that_works_only_once(games: Games, pages: Pages) -> None:
