@@ -41,8 +41,9 @@ class Further:
         if explored is not None:
             gathering.of_explored(self.summary, explored)
             await course.consider(suspicions.of_explored(explored, self.controls))
-            await course.guarded(self.stand_still(explored))
         await course.guarded(self.at_true_speed())
+        if explored is not None:
+            await course.guarded(self.stand_still(explored))
         await course.guarded(self.measure_heap())
         await course.guarded(self.use_twice())
         if explored is not None:

@@ -24,8 +24,8 @@ class Schedule(NamedTuple):
         controls_by: The search for controls ends.
         real_s: How long the game is played at true speed; 0: not at all.
         explore_by: Playing ends, so that what it has shown can be reproduced.
-        standing_by: It is not looked later whether the game still reacts.
         real_by: Playing at true speed ends.
+        standing_by: It is not looked later whether the game still reacts.
         heap_by: The measurement of the memory ends.
         once_by: No control is used twice later.
         stress_by: Rough handling ends.
@@ -38,8 +38,8 @@ class Schedule(NamedTuple):
     controls_by: float
     real_s: float
     explore_by: float
-    standing_by: float
     real_by: float
+    standing_by: float
     heap_by: float
     once_by: float
     stress_by: float
@@ -57,8 +57,8 @@ def schedule(budget_s: float) -> Schedule:
         controls_by=findings_by * (0.9 if short else 0.45),
         real_s=0.0 if short else min(_MOST_REAL_S, max(_LEAST_REAL_S, budget_s * 0.1)),
         explore_by=findings_by * 0.62,
-        standing_by=findings_by * 0.7,
-        real_by=findings_by * 0.8,
+        real_by=findings_by * 0.74,
+        standing_by=findings_by * 0.8,
         heap_by=findings_by * 0.87,
         once_by=findings_by * 0.93,
         stress_by=findings_by * 0.97,

@@ -16,8 +16,9 @@ MARKS: Final = ("<!-- trial: what follows is made by `python -m tests.trial summ
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
+    """A table in Markdown; empty where it would have no rows, since renderers disagree on what that shows."""
+    cells = list(rows)
+    lines = [head, ["---"] * len(head), *cells] if cells else []
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
