@@ -60,7 +60,9 @@ class IncidentLog:
     def console(self, kind: str, text: str, at: Mapping[str, Any] = MappingProxyType({})) -> None:
         """A message on the console, from the line of a script that `at` says; only errors count."""
         # Chromium's own message about a failed request comes as an event of its own, with the reason.
-        if kind == "error" and not text.startswith("Failed to load resource"):
+        # That the proxy lets nothing through is told as a trouble of its own, and is no fault of the game.
+        own = text.startswith("Failed to load resource") or "via proxy server failed" in text
+        if kind == "error" and not own:
             place = f"{at['url']}:{at['lineNumber'] + 1}:{at['columnNumber'] + 1}" if at.get("url") else ""
             self.note("console", first_lines(text), place)
 

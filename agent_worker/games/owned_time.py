@@ -16,12 +16,13 @@ _PARTS_TOGETHER: Final = "\n".join((_FOLDER / f"{name}.js").read_text() for name
 _SCRIPT: Final = f'(() => {{ "use strict";\nconst outside = {_OUTSIDE};\n{_PARTS_TOGETHER}\nstart(%s);\n}})();'
 
 
-def owned_time(token: str, seed: int) -> str:
+def owned_time(token: str, seed: int, hold_s: float = 20.0) -> str:
     """The script for every frame of a page, to run before any other.
 
     Args:
         token: What `window.__vt` has to be given by whoever moves the clock; no page knows it.
         seed: Of what the page draws by chance.
+        hold_s: Real time for which one load may hold the clock.
     """
     head, tail = _SCRIPT.rsplit("%s", 1)
-    return head + json.dumps({"token": token, "seed": seed}) + tail
+    return head + json.dumps({"token": token, "seed": seed, "holdLimit": round(hold_s * 1000)}) + tail

@@ -12,6 +12,8 @@ SHORT_S: Final = 10.0
 """With less there is no time for anything but loading, getting in, and as many controls as can be tried."""
 _MOST_LOAD_S: Final = 15.0
 _MOST_REAL_S: Final = 5.0
+_CONTROLS_S: Final = 18.0
+"""What finding the first controls takes where the game is not slow: a short budget goes to that first."""
 _LEAST_REAL_S: Final = 2.0
 
 
@@ -54,7 +56,7 @@ def schedule(budget_s: float) -> Schedule:
     return Schedule(
         load_s=min(_MOST_LOAD_S, budget_s * 0.5),
         in_by=budget_s * 0.25,
-        controls_by=findings_by * (0.9 if short else 0.45),
+        controls_by=max(findings_by * 0.45, min(findings_by * (0.9 if short else 0.75), _CONTROLS_S)),
         real_s=0.0 if short else min(_MOST_REAL_S, max(_LEAST_REAL_S, budget_s * 0.1)),
         explore_by=findings_by * 0.62,
         real_by=findings_by * 0.74,

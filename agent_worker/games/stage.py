@@ -27,6 +27,9 @@ LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
 QUIET_S: Final = 10.0
 """For what still loads after the document has."""
+MOST_HOLD_S: Final = 20.0
+"""For one load, of the game's clock."""
+RESTLESS_S: Final = 0.3
 SLICE_MS: Final = 400
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
 _SETTLES: Final = frozenset(("resize", "offline", "online", "wheel"))
@@ -95,7 +98,7 @@ class Stage:
         if self.measure_code and self.page is not None and self.frame:
             with suppress(PageGone, PageHung):
                 await self.coverage()
-        script, touch, portrait = owned_time(token, self._job.seed), self.touch, self.portrait
+        script, touch, portrait = owned_time(token, self._job.seed, self._hold_s), self.touch, self.portrait
         page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
         if self.measure_code:
             await inspection.start_coverage(page)
@@ -111,9 +114,14 @@ class Stage:
             raise
         if not self._restless:
             with suppress(DocumentLeft):
-                self._restless = not await page.quiet(QUIET_S)
+                self._restless = not await page.quiet(min(QUIET_S, self._hold_s))
         self.opened += 1
         return page
+
+    @property
+    def _hold_s(self) -> float:
+        """How long one load may hold the clock; what never came is not waited for again."""
+        return RESTLESS_S if self._restless else min(MOST_HOLD_S, self._load_s / 3)
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
         """Plays the game, with `inputs` since its load, to frame `until`.

@@ -35,7 +35,7 @@ async def test_a_sound_game_loses_nothing(server: GameServer, browser: Browser) 
     assert run.score == 100 and not run.metrics["lost"]
     assert sum(part["score"] for part in run.metrics["rubric"]) == run.score
     assert run.metrics["time"] == "owned"
-    assert run.lines[-1] == "Test complete! Score: 100/100"
+    assert run.lines[-1].startswith("Test complete! Score: 100/100")
     assert len(run.data) <= 120
     assert run.screenshots and all(len(each) <= 64 * 1024 for each in run.screenshots)
     assert Image.open(io.BytesIO(run.screenshots[-1])).size == (640, 360)
@@ -59,8 +59,8 @@ async def test_the_blank_page_is_caught(server: GameServer, browser: Browser) ->
 
 async def test_two_runs_at_once_do_not_mix(server: GameServer, browser: Browser) -> None:
     sound, blank = await asyncio.gather(
-        played(browser, f"{server.url}/index.html", budget_s=40),
-        played(browser, f"{server.url}/index.html?bug=blank", budget_s=40),
+        played(browser, f"{server.url}/index.html", budget_s=20),
+        played(browser, f"{server.url}/index.html?bug=blank", budget_s=20),
     )
     assert browser.launches >= 2  # each has one of its own
     assert not sound.of_kind("blank") and blank.of_kind("blank")

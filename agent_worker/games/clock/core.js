@@ -8,10 +8,10 @@ const FREE_READS = 2000; // of the clock by one callback, for which it stands; t
 const CREEP_MS = 0.05;
 const FREE_TASKS = 100; // messages to itself at one moment, for which the clock stands; then each takes TASK_MS
 const TASK_MS = 0.1;
-const HOLD_LIMIT_MS = 20_000; // real time for which one load may hold the clock
+const FRAME_LIMIT_MS = 20_000; // real time in which a real frame comes, however busy the machine is
 const NESTED = 5; // timers that start timers, until their delay is at least 4 ms (HTML, timer initialization steps)
 
-function createCore(seed) {
+function createCore(seed, holdLimit) {
   let random = seed >>> 0;
   let reads = 0;
   let tasksNow = 0;
@@ -27,6 +27,7 @@ function createCore(seed) {
     frames: new Map(),
     batch: new Map(), // of `frames`: those that run now
     tasks: [],
+    holdLimit, // ms of real time for which one load may hold the clock
     holds: new Set(),
     gaveUp: new Set(), // kinds of loads that have held the clock for too long
     idle: null, // called when a hold goes

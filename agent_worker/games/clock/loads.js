@@ -8,7 +8,7 @@ function holdLoads(core, realm) {
     await realm.hop();
     end();
   };
-  const hold = (kind, element = null, limit = HOLD_LIMIT_MS, gaveUp = null) => {
+  const hold = (kind, element = null, limit = core.holdLimit, gaveUp = null) => {
     if (core.gaveUp.has(kind)) {
       gaveUp?.();
       return () => {};
@@ -51,7 +51,7 @@ function holdLoads(core, realm) {
   const track = (kind, promise) => {
     if (!(promise instanceof own.Promise)) return promise;
     const entry = { deliver: null };
-    const release = hold(kind, null, HOLD_LIMIT_MS, () => {
+    const release = hold(kind, null, core.holdLimit, () => {
       const at = asked.indexOf(entry);
       if (at >= 0) asked.splice(at, 1); // those behind it wait no longer
       deliver();

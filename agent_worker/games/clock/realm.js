@@ -66,7 +66,7 @@ function createRealm(core, window) {
       // Real frames come late or not at all where the machine is busy: this waits for them, but not for ever.
       for (let n = 0; n < count; n++) {
         await new own.Promise((done) => {
-          const late = own.setTimeout(done, HOLD_LIMIT_MS);
+          const late = own.setTimeout(done, FRAME_LIMIT_MS);
           own.requestAnimationFrame(() => {
             own.clearTimeout(late);
             done();
