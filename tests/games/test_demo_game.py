@@ -42,7 +42,9 @@ async def test_a_sound_game_loses_nothing(server: GameServer, browser: Browser) 
 
 
 async def test_the_crash_is_caught(server: GameServer, browser: Browser) -> None:
-    run = await played_until(browser, f"{server.url}/index.html?bug=crash", lambda run: bool(run.findings("error")))
+    run = await played_until(
+        browser, f"{server.url}/index.html?bug=crash", lambda run: bool(run.findings("error")), 120
+    )
     (error,) = run.findings("error")
     assert "reading 'ignite'" in error["title"] and error["seen"] == [5, 5]
     assert error["inputs"] and "boost" in error["stack"]
