@@ -7,7 +7,7 @@ input. A control is told once it has done something twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -24,6 +24,7 @@ from agent_worker.games.starting import Situations, Tell
 from agent_worker.games.trials import Trials
 from agent_worker.games.wording import doing, percent
 
+Between = Callable[[], Awaitable[None]]
 ANY_KEY: Final = "any key"
 """The control's name where every key does the same."""
 STEERING: Final = ("ArrowRight", "ArrowLeft", "D", "A", "ArrowUp", "W")
@@ -117,25 +118,29 @@ class Controls:
     determinism: Determinism = field(default_factory=Determinism)
 
 
-async def find_controls(stage: Stage, situations: Situations, told: Tell, until_s: float) -> Controls:
+async def find_controls(
+    stage: Stage, situations: Situations, told: Tell, until_s: float, between: Between | None = None
+) -> Controls:
     """Finds the controls of a game at the moments that `get_in` has found.
 
     Args:
         until_s: On the event loop's clock; what was found until then is returned.
+        between: Called once, when the likeliest keys are known; may use the stage.
 
     Raises:
         LoadFailed: The game cannot be opened any more.
     """
     assert situations.lab.stage is stage
     situations.lab.until_s = until_s
-    search = _Search(situations, told)
+    search = _Search(situations, told, between)
     with suppress(Spent):
         await search.everything()
     return search.result()
 
 
 class _Search:
-    def __init__(self, situations: Situations, told: Tell) -> None:
+    def __init__(self, situations: Situations, told: Tell, between: Between | None) -> None:
+        self.between = between
         self.lab: Lab = situations.lab
         self.at = situations
         self.told = told
@@ -155,6 +160,8 @@ class _Search:
                 continue
             if not number and self.at.states[moment].hears_keys:
                 await self.alone(moment, self.first())
+            if not number and self.between is not None:
+                await self.between()
             await self.buttons(moment)
             await self.in_groups(moment)
             await self.pointer(moment)

@@ -198,7 +198,7 @@ class _Player(Course):
         """Phases 2 and 3: controls, true speed, memory, playing, rough handling."""
         self.live.doing = "Looking for controls"
         controls = await self.guarded(
-            find_controls(self.stage, situations, self.live, self.at(self.plan.controls_by))
+            find_controls(self.stage, situations, self.live, self.at(self.plan.controls_by), self.see_again)
         ) or Controls(determinism=situations.lab.determinism)
         gathering.of_controls(self.summary, controls)
         self.summary.actions += situations.lab.branches
@@ -207,6 +207,10 @@ class _Player(Course):
         await self.consider(suspicions.of_controls(controls, situations))
         await self.live.phase(3, f"Playing, mostly with what works; seed {self.job.seed}")
         await Further(self, situations, controls, self.model).all()
+
+    async def see_again(self) -> None:
+        """What has gone wrong so far is told while there is time to show it again."""
+        await self.consider([])
 
     async def evaluate(self) -> None:
         """Phase 4: turns the findings into the score."""
