@@ -75,6 +75,9 @@ def test_code_that_ran_is_counted_without_what_did_not(
     assert (covered.used, covered.total) == (used, total)
 
 
-def test_the_script_knows_its_token_and_its_seed() -> None:
-    script = owned_time('a"b', 7)
-    assert script.endswith('start({"token": "a\\"b", "seed": 7});\n})();') and script.count("function start(") == 1
+def test_the_script_knows_what_it_is_given() -> None:
+    script = owned_time('a"b', 7, 1.5)
+    assert (
+        script.endswith('start({"token": "a\\"b", "seed": 7, "holdLimit": 1500});\n})();')
+        and script.count("function start(") == 1
+    )

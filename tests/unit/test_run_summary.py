@@ -44,8 +44,8 @@ def test_a_schedule_is_in_order_and_leaves_time_for_the_verdict(budget_s: float)
     assert plan.in_by < plan.controls_by < plan.findings_by < plan.end_s < budget_s
     assert (
         plan.explore_by
-        < plan.standing_by
         < plan.real_by
+        < plan.standing_by
         < plan.heap_by
         < plan.once_by
         < plan.stress_by
