@@ -9,7 +9,7 @@ export PYTHON
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
+.PHONY: help setup long tools demo lint check test parts pages units coverage attacks audit faults upgrades natscli monitoring \
 	clients simulate bench autobahn trial durable wheel screenshot lock charts sbom schemas fuzz site clean
 
 help:  ## what can be made
@@ -41,7 +41,7 @@ test:  ## everything: lint and every test (ARGS goes to pytest, which then runs 
 ifeq ($(strip $(ARGS)),)
 	@rm -f .pytest_cache/not-run
 	@$(MAKE) --no-print-directory --jobs 3 lint parts pages units
-	$(BIN)/pytest -n 2 --dist loadfile -m alone tests/browser tests/games tests/security
+	$(BIN)/pytest -n 2 --dist loadfile -m 'alone and not long' tests/browser tests/games tests/security
 	@cat .pytest_cache/not-run 2>/dev/null || echo 'Every test ran.'
 else
 	@$(MAKE) --no-print-directory lint
@@ -123,6 +123,9 @@ lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade 
 
 schemas: setup  ## broker/schemas/, PROTOCOL.md's tables and the client's types, from the message types (ARGS=--release keeps them)
 	$(BIN)/python scripts/schemas.py $(ARGS)
+
+long: setup  ## further cases of the game agent that `make test` has no time for: four minutes
+	$(BIN)/pytest -n 2 --dist loadfile -m long tests/games
 
 fuzz: setup  ## asks a running edge all that /openapi.json allows, and what it does not, for minutes (ARGS="--examples 500")
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -99,6 +99,7 @@ async def test_prompts_and_names_are_answered(house: House) -> None:
     assert "Hello Player" in situations.states[situations.playing[0]].words
 
 
+@pytest.mark.long
 async def test_a_page_for_fingers(house: House) -> None:
     stage = house.stage(control_games.FINGERS)
     situations = await get_in(stage, Heard(), math.inf)

@@ -94,7 +94,7 @@ async def test_small_games_of_each_kind(house: House, body: str) -> None:
     assert parting(one, await trace(house, url, 2, PLAYED, 110)) is not None
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 async def test_the_demo_game(house: House, seed: int) -> None:
     inputs = Inputs((Step(5, key("Enter")), Step(30, key("ArrowLeft"), 30), Step(80, key("Space"), 20)))
     url = f"{house.server.url}/index.html"

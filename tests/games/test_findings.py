@@ -115,7 +115,7 @@ async def test_a_link_that_is_clicked_may_lead_elsewhere(games: Games, pages: Pa
     assert not reporter.findings and not reporter.seen_once
 
 
-@pytest.mark.parametrize("fault", ["softlock", "freeze", "blank"])
+@pytest.mark.parametrize("fault", [pytest.param("softlock", marks=pytest.mark.long), "freeze", "blank"])
 async def test_a_game_that_stops_is_told_by_what_is_left_of_it(games: Games, pages: Pages, fault: Kind) -> None:
     stage = on_stage(pages, games.url(fault))
     if fault == "softlock":
@@ -128,6 +128,7 @@ async def test_a_game_that_stops_is_told_by_what_is_left_of_it(games: Games, pag
     assert [step.action for step in found.inputs.steps] == [LEFT, RIGHT]
 
 
+@pytest.mark.long
 async def test_a_page_that_hangs(games: Games, pages: Pages) -> None:
     stage = on_stage(pages, games.url("hang"))
     hangs = Candidate("freeze", "It hangs", TWO_MOVES, 2, signature=HANGS)
@@ -197,6 +198,7 @@ async def test_the_game_unharmed_has_none_of_these(games: Games, pages: Pages) -
     assert not run.evidences and len(run.of_kind("seenonce")) == 5
 
 
+@pytest.mark.long
 async def test_an_end_that_says_so_is_no_fault(games: Games, pages: Pages) -> None:
     stage = on_stage(pages, games.url("over"))
     reporter, _ = await told(stage, Candidate("softlock", "It is stuck", TWO_MOVES, 62, controls=KNOWN))

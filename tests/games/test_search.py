@@ -207,6 +207,7 @@ async def test_a_round_that_is_over_by_its_words_is_begun_again(games: Games) ->
     assert any(each.of_kind(OVER) and each.of_kind(RESTARTED) for each in found.episodes)
 
 
+@pytest.mark.long
 async def test_a_round_that_is_over_without_a_word_is_known_by_experiment(games: Games) -> None:
     found = await explored(games.stage(ROUNDS.replace("WORDS", "")), "ArrowLeft", "ArrowRight", most=12, frames=300)
     first = found.overs[0]
@@ -214,6 +215,7 @@ async def test_a_round_that_is_over_without_a_word_is_known_by_experiment(games:
     assert first.restart is not None and first.restart.name == "R"
 
 
+@pytest.mark.long
 async def test_what_nothing_brings_back_is_no_end_of_a_round(games: Games) -> None:
     stuck = ROUNDS.replace("WORDS", "").replace("KeyR", "KeyQ")
     found = await explored(games.stage(stuck), "ArrowLeft", "ArrowRight", most=3, frames=300)
@@ -230,6 +232,7 @@ async def stressed(games: Games, bug: str, *names: str) -> list[Episode]:
     return await stress(stage, controls("ArrowLeft", "ArrowRight"), playing, silent, until_s, chosen)
 
 
+@pytest.mark.long
 async def test_a_stress_without_effect_claims_none(games: Games) -> None:
     names = [each.name for each in STRESSES]
     episodes = await stressed(games, "", *names)
