@@ -69,6 +69,7 @@ async def house() -> AsyncIterator[House]:
             yield House(pages, server)
 
 
+@pytest.mark.long
 async def test_all_controls_of_a_game_and_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "RARER", (*candidates.RARER[:12], "Q", "1", "Shift"))  # all of them take a minute
     situations, controls, heard = await house.searched(control_games.SHIP)
