@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -38,6 +40,15 @@ class Wishes(NamedTuple):
         return self != Wishes()
 
 
+class Reports(NamedTuple):
+    """What a CI job can be left with; each is made when it is wished for."""
+
+    junit: Callable[[], bytes]
+    summary: Callable[[], str]
+    outputs: Callable[[], str]
+    annotations: Callable[[], list[str]]
+
+
 async def submit(
     request: commands.SubmitRequest, wishes: Wishes, server: Server, terminal: Terminal, *, as_json: bool
 ) -> int:
@@ -56,7 +67,7 @@ async def submit(
     except TestcastError as error:
         facts.refused = (error.code, error.message)
         judgement = ci_report.judge(facts, wishes.min_score)._replace(status=exit_status(error))
-        _write(facts, judgement, wishes, github, terminal, as_json=as_json)
+        write(_reports(facts, judgement), wishes, github, terminal, as_json=as_json)
         raise
     facts.page = await page_of(facts.test_id, server)
     terminal.note(f"test {facts.test_id}" + ("" if facts.page is None else f"\n{facts.page}"))
@@ -70,7 +81,7 @@ async def submit(
         if quiet:
             _command(f"::{quiet}::", terminal, as_json=as_json)
     judgement = ci_report.judge(facts, wishes.min_score)
-    _write(facts, judgement, wishes, github, terminal, as_json=as_json)
+    write(_reports(facts, judgement), wishes, github, terminal, as_json=as_json)
     if judgement.status:
         terminal.error(judgement.headline)
     return judgement.status
@@ -108,28 +119,36 @@ async def cancel_unwanted(test_id: str, server: Server, terminal: Terminal) -> N
         terminal.note(f"the run could not be cancelled: {error.message}")
 
 
-def _write(
-    facts: Facts,
-    judgement: Judgement,
-    wishes: Wishes,
-    github: config.GithubFiles | None,
-    terminal: Terminal,
-    *,
-    as_json: bool,
+def write(
+    reports: Reports, wishes: Wishes, github: config.GithubFiles | None, terminal: Terminal, *, as_json: bool
 ) -> None:
+    """Writes those of the reports that are wished for.
+
+    Raises:
+        BadInput: one cannot be written.
+    """
     if wishes.junit is not None:
         with new_file(wishes.junit, force=True) as file:
-            file.write(ci_report.junit(facts, judgement, now_ms(), VERSION))
+            file.write(reports.junit())
     if github is None:
         return
-    append(github.summary, ci_report.markdown(facts, judgement))
+    _append(github.summary, reports.summary())
     if github.output is not None:
-        append(github.output, ci_report.outputs(facts, judgement))
-    for each in ci_report.annotated(facts, judgement):
+        _append(github.output, reports.outputs())
+    for each in reports.annotations():
         _command(each, terminal, as_json=as_json)
 
 
-def append(path: Path, text: str) -> None:
+def _reports(facts: Facts, judgement: Judgement) -> Reports:
+    return Reports(
+        partial(ci_report.junit, facts, judgement, now_ms(), VERSION),
+        partial(ci_report.markdown, facts, judgement),
+        partial(ci_report.outputs, facts, judgement),
+        partial(ci_report.annotated, facts, judgement),
+    )
+
+
+def _append(path: Path, text: str) -> None:
     """Adds to a file that GitHub names, unless it is full.
 
     Raises:

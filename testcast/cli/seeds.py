@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 
 import orjson
 
@@ -12,11 +13,11 @@ from broker.contract.errors import BadInput, TestcastError
 from broker.version import VERSION
 from testcast import config
 from testcast.cli import ci, ci_report, commands, seeds_report
-from testcast.cli.ci import Wishes
+from testcast.cli.ci import Reports, Wishes
 from testcast.cli.ci_report import Facts, Judgement
 from testcast.cli.commands import SubmitRequest, source_of
 from testcast.cli.follow import Follow
-from testcast.cli.new_file import check_new, new_file
+from testcast.cli.new_file import check_new
 from testcast.cli.seeds_report import LABEL, Series
 from testcast.cli.server import Server, page_of
 from testcast.cli.terminal import Terminal
@@ -56,7 +57,7 @@ async def submit(
         terminal.say(judgement.headline, style="bold")
         for line in seeds_report.lines(series):
             terminal.say(line)
-    _write(series, judgement, wishes, github, terminal, as_json=as_json)
+    ci.write(_reports(series, judgement), wishes, github, terminal, as_json=as_json)
     if judgement.status:
         terminal.error(judgement.headline)
     return judgement.status
@@ -83,22 +84,10 @@ async def _follow(seed: int, facts: Facts, server: Server, terminal: Terminal) -
     terminal.note(f"seed {seed}: {ci_report.judge(facts, None).headline}")
 
 
-def _write(
-    series: Series,
-    judgement: Judgement,
-    wishes: Wishes,
-    github: config.GithubFiles | None,
-    terminal: Terminal,
-    *,
-    as_json: bool,
-) -> None:
-    if wishes.junit is not None:
-        with new_file(wishes.junit, force=True) as file:
-            file.write(seeds_report.junit(series, judgement, now_ms(), VERSION))
-    if github is None:
-        return
-    ci.append(github.summary, seeds_report.markdown(series, judgement))
-    if github.output is not None:
-        ci.append(github.output, seeds_report.outputs(series, judgement))
-    for each in seeds_report.annotated(series, judgement):
-        terminal.command(each, to_notes=as_json)
+def _reports(series: Series, judgement: Judgement) -> Reports:
+    return Reports(
+        partial(seeds_report.junit, series, judgement, now_ms(), VERSION),
+        partial(seeds_report.markdown, series, judgement),
+        partial(seeds_report.outputs, series, judgement),
+        partial(seeds_report.annotated, series, judgement),
+    )
