@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +17,15 @@ _PARTS_TOGETHER: Final = "\n".join((_FOLDER / f"{name}.js").read_text() for name
 _SCRIPT: Final = f'(() => {{ "use strict";\nconst outside = {_OUTSIDE};\n{_PARTS_TOGETHER}\nstart(%s);\n}})();'
 
 
-def owned_time(token: str, seed: int, hold_s: float = 20.0) -> str:
+def owned_time(token: str, seed: int, hold_s: float = 20.0, gave_up: Iterable[str] = ()) -> str:
     """The script for every frame of a page, to run before any other.
 
     Args:
         token: What `window.__vt` has to be given by whoever moves the clock; no page knows it.
         seed: Of what the page draws by chance.
         hold_s: Real time for which one load may hold the clock.
+        gave_up: Kinds of loads that do not hold it, since one of them never came.
     """
     head, tail = _SCRIPT.rsplit("%s", 1)
-    return head + json.dumps({"token": token, "seed": seed, "holdLimit": round(hold_s * 1000)}) + tail
+    hold = {"holdLimit": round(hold_s * 1000), "gaveUp": sorted(gave_up)}
+    return head + json.dumps({"token": token, "seed": seed, **hold}) + tail

@@ -106,6 +106,7 @@ class Clock:
         used: What of the clock the page has used; sorted.
         text: What its `render_game_to_text()` returns; None where it has none.
         advances: It has an `advanceTime(ms)`.
+        gave_up: Kinds of loads of which one never came; sorted.
     """
 
     loop: Loop = Loop()
@@ -114,6 +115,7 @@ class Clock:
     used: tuple[str, ...] = ()
     text: str | None = None
     advances: bool = False
+    gave_up: tuple[str, ...] = ()
 
     def beside(self, other: Clock) -> Clock:
         """Both: the clock of a page, and that of a frame of another origin in it."""
@@ -126,6 +128,7 @@ class Clock:
             tuple(sorted({*self.used, *other.used})),
             self.text if self.text is not None else other.text,
             self.advances or other.advances,
+            tuple(sorted({*self.gave_up, *other.gave_up})),
         )
 
 
@@ -146,6 +149,7 @@ def read_clock(told: Any) -> Clock:
         _names(fields.get("used")),
         text[:_MAX_TEXT] if isinstance(text, str) else None,
         fields.get("advances") is True,
+        _names(fields.get("gaveUp")),
     )
 
 

@@ -29,7 +29,6 @@ QUIET_S: Final = 10.0
 """For what still loads after the document has."""
 MOST_HOLD_S: Final = 20.0
 """For one load, of the game's clock."""
-RESTLESS_S: Final = 0.3
 SLICE_MS: Final = 400
 """Real time after which a page says how far it has come: one that says nothing hangs in a single callback."""
 _SETTLES: Final = frozenset(("resize", "offline", "online", "wheel"))
@@ -81,8 +80,12 @@ class Stage:
         self.touch, self.portrait = touch, portrait
         self.measure_code = measure_code
         self._covered = Coverage()
+        self._hold_s = min(MOST_HOLD_S, load_s / 3)
+        """How long one load may hold the clock."""
         self._restless = False
         """The game never stops loading: that is waited for once."""
+        self._gave_up: frozenset[str] = frozenset()
+        """Kinds of loads of which one never came: these are waited for once."""
         self.page: Page | None = None
         self.loaded: Loaded | None = None
         self.frame = 0
@@ -98,7 +101,11 @@ class Stage:
         if self.measure_code and self.page is not None and self.frame:
             with suppress(PageGone, PageHung):
                 await self.coverage()
-        script, touch, portrait = owned_time(token, self._job.seed, self._hold_s), self.touch, self.portrait
+        if self._restless and self.page is not None and self.frame:
+            with suppress(PageGone, PageHung, DocumentLeft):
+                self._gave_up |= set((await self.about()).gave_up)
+        script = owned_time(token, self._job.seed, self._hold_s, self._gave_up)
+        touch, portrait = self.touch, self.portrait
         page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
         if self.measure_code:
             await inspection.start_coverage(page)
@@ -117,11 +124,6 @@ class Stage:
                 self._restless = not await page.quiet(min(QUIET_S, self._hold_s))
         self.opened += 1
         return page
-
-    @property
-    def _hold_s(self) -> float:
-        """How long one load may hold the clock; what never came is not waited for again."""
-        return RESTLESS_S if self._restless else min(MOST_HOLD_S, self._load_s / 3)
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
         """Plays the game, with `inputs` since its load, to frame `until`.

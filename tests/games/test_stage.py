@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from agent_worker.games.errors import PageHung
+from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs
+from agent_worker.games.stage import Stage
 from agent_worker.games.trace import parting
 from tests.games.owned import House, a_house
 from tests.games.playing import Answer
@@ -139,3 +142,18 @@ async def test_a_game_is_moved_by_its_hook_where_it_asks_for_no_frames(house: Ho
     stage = house.stage(house.server.page("/", f"<script>{script}{loop}</script>"))
     await stage.play(Inputs(), 30)
     assert (await stage.about()).text == '{"ms":0}'
+
+
+async def test_a_picture_that_never_comes_is_waited_for_once(house: House) -> None:
+    house.server.answers["/never.png"] = Answer(status=0, endless=True)
+    house.server.answers["/soon.json"] = Answer(b"5", headers=(("Content-Type", "application/json"),))
+    script = "let n = 0; fetch('/soon.json').then((r) => r.json()).then((five) => { n = five; });"
+    url = house.server.page("/", f"<body><img src=/never.png><script>{script}</script>")
+    stage = Stage(house.pages, GameJob("a-test", url, 60, 7), deadline=math.inf, load_s=6)
+    for waited_before in (False, True):
+        await stage.open()
+        assert stage.page is not None
+        assert ("document" in (await stage.about()).gave_up) is waited_before
+        await stage.play(Inputs(), 2)
+        assert await stage.page.ask("n", "reading") == 5, "what does come is still waited for"
+        assert (await stage.about()).uncontrolled == ("document that takes longer than 2 s",)

@@ -11,7 +11,7 @@ const TASK_MS = 0.1;
 const FRAME_LIMIT_MS = 20_000; // real time in which a real frame comes, however busy the machine is
 const NESTED = 5; // timers that start timers, until their delay is at least 4 ms (HTML, timer initialization steps)
 
-function createCore(seed, holdLimit) {
+function createCore(seed, holdLimit, gaveUp) {
   let random = seed >>> 0;
   let reads = 0;
   let tasksNow = 0;
@@ -29,7 +29,7 @@ function createCore(seed, holdLimit) {
     tasks: [],
     holdLimit, // ms of real time for which one load may hold the clock
     holds: new Set(),
-    gaveUp: new Set(), // kinds of loads that have held the clock for too long
+    gaveUp: new Set(gaveUp), // kinds of loads that have held the clock for too long, in this document or an earlier one
     idle: null, // called when a hold goes
     realms: new Set(),
     uncontrolled: new Set(),

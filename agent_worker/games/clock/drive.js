@@ -131,6 +131,7 @@ function createDrive(core, realm, token) {
     loop: loop(),
     dropped: core.dropped,
     uncontrolled: [...core.uncontrolled],
+    gaveUp: [...core.gaveUp],
     used: [...core.used],
     text: typeof window.render_game_to_text === "function" ? realm.gameText() : null,
     advances: typeof window.advanceTime === "function",

@@ -10,6 +10,7 @@ function holdLoads(core, realm) {
   };
   const hold = (kind, element = null, limit = core.holdLimit, gaveUp = null) => {
     if (core.gaveUp.has(kind)) {
+      core.uncontrolled.add(`${kind} that takes longer than ${limit / 1000} s`);
       gaveUp?.();
       return () => {};
     }
