@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Final
 
 from agent_worker.games.controls import Controls
@@ -10,10 +11,14 @@ from agent_worker.games.episodes import Explored
 from agent_worker.games.findings import Candidate
 from agent_worker.games.heap import Heap
 from agent_worker.games.inputs import FRAMES_PER_S
+from agent_worker.games.page_state import Loading
 from agent_worker.games.realtime.seen import Seen
 from agent_worker.games.realtime.stretch import Stretch
 from agent_worker.games.summary import Summary
 
+SLOW_LOAD_S: Final = 5.0
+WAITING: Final = 0.25
+"""Part of the processors' time that has to be unused while a game loads, so that not the machine is slow."""
 _MAX_NAMED: Final = 12
 
 
@@ -81,6 +86,22 @@ def leak(found: Heap) -> Candidate:
         detail=f"After all garbage was collected it had grown in each of {times} stretches: by "
         f"{', '.join(str(each) for each in found.growths)} KB",
         measured=(times, times),
+    )
+
+
+def slow_load(loads: Sequence[Loading]) -> Candidate | None:
+    """What is said of a game each load of which was slow while the machine had nothing to do; None: it is not so."""
+    at_fault = [each for each in loads if each.seconds >= SLOW_LOAD_S and each.idle and each.idle >= WAITING]
+    if len(loads) < 2 or len(at_fault) < len(loads):
+        return None
+    times = len(loads)
+    return Candidate(
+        "slowload",
+        f"It loads slowly: in {median(each.seconds for each in loads):.0f} s",
+        detail=f"Each of {times} loads took at least {min(each.seconds for each in loads):.1f} s, and the "
+        "machine had little to do meanwhile.",
+        measured=(times, times),
+        real=True,
     )
 
 

@@ -48,6 +48,18 @@ class Field(NamedTuple):
     y: float
 
 
+class Loading(NamedTuple):
+    """One load of the game, which came to its end.
+
+    Attributes:
+        seconds: Until the page's `load` event.
+        idle: The part of the processors' time that was unused meanwhile, 0 to 1; None: not known.
+    """
+
+    seconds: float
+    idle: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class PageState:
     """What a page reports of itself, over all its frames. Positions are viewport pixels.

@@ -83,6 +83,8 @@ class _Player(Course):
             situations = await self.guarded(self.get_in())
             if situations is not None and self.summary.time == "owned":
                 await self.in_owned_time(situations)
+                if (slow := gathering.slow_load(self.stage.loads)) is not None:
+                    await self.consider([slow])
         if self.summary.time == "real":
             await self.in_real_time()
 

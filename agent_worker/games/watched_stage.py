@@ -11,7 +11,8 @@ from agent_worker.games.findings import Candidate
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs
 from agent_worker.games.page import Page
-from agent_worker.games.page_state import Incident
+from agent_worker.games.page_state import Incident, Loading
+from agent_worker.games.realtime.stretch import processors
 from agent_worker.games.reports import Ledger
 from agent_worker.games.sightings import candidates_of
 from agent_worker.games.stage import Stage
@@ -31,6 +32,7 @@ class WatchedStage(Stage):
         quiet: Incidents are neither counted nor told: the agent is the cause of them.
         tell: Gets a line for the feed; None: nobody listens yet.
         show: Gets a picture of the page now and then; None: nobody looks.
+        loads: Each load of the game so far.
         suspects: What may be wrong, of what has happened since `take_suspects`.
         playing_s: Seconds that playing has taken.
     """
@@ -43,13 +45,20 @@ class WatchedStage(Stage):
         self.show: Show | None = None
         self._shown_at = 0.0
         self.suspects: list[Candidate] = []
+        self.loads: list[Loading] = []
         self.playing_s = 0.0
 
     async def open(self) -> Page:
         """See `Stage`."""
         if self.page is not None:
             await self.note(self.page.incidents())
-        return await super().open()
+        before = processors()
+        page = await super().open()
+        after = processors()
+        if self.loaded is not None and self.loaded.finished:
+            idle = after.idle_share(before) if before and after else None
+            self.loads.append(Loading(self.loaded.seconds, idle))
+        return page
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
         """See `Stage`."""

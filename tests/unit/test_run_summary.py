@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.games import heap, schedule, scoring, summary
+from agent_worker.games import gathering, heap, schedule, scoring, summary
 from agent_worker.games.actions import key
 from agent_worker.games.heap import Heap
 from agent_worker.games.inputs import Inputs
+from agent_worker.games.page_state import Loading
 from agent_worker.games.realtime import stretch
 from agent_worker.games.realtime.stretch import Processors, Stretch
 from agent_worker.games.summary import Summary
@@ -63,6 +64,21 @@ def test_a_longer_budget_gives_no_step_less(budget_s: float, more_s: float) -> N
 
 def test_a_short_budget_has_no_time_at_true_speed() -> None:
     assert schedule.schedule(9).real_s == 0 and schedule.schedule(10).real_s >= 2
+
+
+# -- loading ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_load_is_slow_only_where_each_was_and_the_machine_waited() -> None:
+    slow, quick, busy = Loading(6.2, 0.8), Loading(0.3, 0.5), Loading(6.2, 0.1)
+    found = gathering.slow_load([slow, slow, Loading(7.0, 0.9)])
+    assert found is not None and (found.kind, found.measured, found.title) == (
+        "slowload",
+        (3, 3),
+        "It loads slowly: in 6 s",
+    )
+    for loads in ([], [slow], [slow, quick], [slow, busy], [slow, Loading(6.2, None)]):
+        assert gathering.slow_load(loads) is None
 
 
 # -- true speed -----------------------------------------------------------------------------------------------------
