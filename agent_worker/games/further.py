@@ -72,7 +72,7 @@ class Further:
         )
         await self.stage.note(page.incidents())
         gathering.of_stretch(self.summary, found)
-        await self.live.progress(found.line(), kind="truespeed")
+        await self.live.progress(found.line(), step="true speed")
         if found.drops_frames:
             await self.course.consider([gathering.frames(found)])
 

@@ -388,4 +388,4 @@ class Search:
             return
         self.line = Line(self.clock())
         best = self.scores.best
-        await self.told(line.text(len(self.archive), None if best is None else best.value), kind="played")
+        await self.told(line.text(len(self.archive), None if best is None else best.value), step="play")

@@ -167,10 +167,10 @@ async def stress(
             episode = await _played(stage, each.name, base, at, each.done(at, actions), actions, without[at])
             episodes.append(episode)
             if episode.only_here:
-                await told(_line(episode), kind="stress")
+                await told(_line(episode), step="stress")
     if episodes:
         harmless = sum(not each.only_here for each in episodes)
-        await told(f"Treated it roughly in {len(episodes)} ways; {harmless} had no effect that lasts", kind="stress")
+        await told(f"Treated it roughly in {len(episodes)} ways; {harmless} had no effect that lasts", step="stress")
     return episodes
 
 

@@ -36,8 +36,6 @@ _NAMES: Final = {
 
 SEEN_ONCE: Final = "seenonce"
 """`data.kind` of what an agent has seen and could not show again."""
-REMARKS: Final = frozenset({SEEN_ONCE, "stress", "truespeed"})
-"""Kinds of what an agent has measured or seen once: no problems of the game."""
 
 
 def kind_name(kind: Any) -> str:
@@ -87,7 +85,7 @@ class Problems:
         if not event.known or event.end is not None:
             return
         kind = event.field("kind") if event.type == "progress" else None
-        if event.type != "error" and (not kind or (isinstance(kind, str) and kind in REMARKS)):
+        if event.type != "error" and (not kind or kind == SEEN_ONCE):
             return
         detail = event.field("detail")
         is_detailed = isinstance(detail, str) and detail.strip() and kind != "test"

@@ -61,8 +61,6 @@ function outputOf({ message, timestamp: time, seq, data }) {
 
 /** `data.kind` of what an agent has seen and could not show again. */
 export const SEEN_ONCE = "seenonce";
-/** Kinds of what an agent has measured or seen once: no problems of the game. */
-const REMARKS = new Set([SEEN_ONCE, "stress", "truespeed"]);
 
 /** @param {RunEvent} event @returns {Line["kind"]} */
 export function kindOf({ type, status, data }) {
@@ -71,7 +69,7 @@ export function kindOf({ type, status, data }) {
   if (type === "complete" || status === "completed") return "complete";
   const { attempt, handover, kind, action, control } = fields(data);
   if (type === "status") return (typeof attempt === "number" && attempt > 1) || handover ? "system" : "status";
-  if (kind && !REMARKS.has(kind)) return "problem"; // a finding, a console error, a script error, a failed request
+  if (kind && kind !== SEEN_ONCE) return "problem"; // a finding, a console error, a script error, a failed request
   return action || typeof control === "string" ? "action" : "progress";
 }
 

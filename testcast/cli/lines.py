@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from broker.contract.snapshot import CANCELLED
-from broker.export.problems import REMARKS
+from broker.export.problems import SEEN_ONCE
 from testcast.cli.moments import at, clock
 from testcast.cli.text import plain, printable, shown_colours
 from testcast.client.events import Event, Item, Reset, Unreadable
@@ -133,7 +133,7 @@ def _kind(event: Event) -> tuple[Kind, str]:
     if event.status in ("queued", "running"):
         return event.status, event.status
     if isinstance(kind := event.field("kind"), str) and kind:
-        return "progress" if kind in REMARKS else "problem", printable(kind)[:9]
+        return "progress" if kind == SEEN_ONCE else "problem", printable(kind)[:9]
     if isinstance(event.field("control"), str):
         return "action", "control"
     return ("action", "action") if event.field("action") else ("progress", "progress")

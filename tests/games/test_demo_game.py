@@ -33,6 +33,7 @@ async def test_a_sound_game_loses_nothing(server: GameServer, browser: Browser) 
     assert run.phases == [1, 2, 3, 4]
     assert not run.metrics["findings"] and not run.metrics["seenOnce"], run.lines
     assert run.score == 100 and not run.metrics["lost"]
+    assert not any(each.get("kind") for each in run.data), "a line with a kind is a problem of the game"
     assert sum(part["score"] for part in run.metrics["rubric"]) == run.score
     assert run.metrics["time"] == "owned"
     assert run.lines[-1].startswith("Test complete! Score: 100/100")

@@ -145,7 +145,7 @@ async def suite_of(*events: dict[str, Any]) -> ElementTree.Element:
 async def test_junit_has_each_finding_once_as_a_failure_and_what_was_seen_once_as_output() -> None:
     incident = {"type": "progress", "message": "m", "data": {"kind": "console", "detail": "boom"}}
     same = {"type": "progress", "message": "m", "data": {"kind": "pageerror", "detail": "this.player is undefined"}}
-    measured = {"type": "progress", "message": "At true speed for 4.8 s", "data": {"kind": "truespeed"}}
+    measured = {"type": "progress", "message": "At true speed for 4.8 s", "data": {"step": "true speed"}}
     suite = await suite_of(TELLS, incident, same, measured, end())
     check_schema(suite)
     cases = {(each.get("classname"), each.get("name")): each for each in suite.findall("testcase")}

@@ -141,7 +141,7 @@ test("a finding is one line of the feed with what was seen, and a control one am
   assert.deepEqual([line.kind, line.text, line.detail], ["problem", "m", "No frame differs."]);
   assert.equal(kindOf(event(5, { control: "Space", seen: [4, 4] })), "action");
   assert.equal(kindOf(event(5, { kind: "seenonce", finding: finding("s1") })), "progress", "no problem of the game");
-  for (const kind of ["stress", "truespeed"]) assert.equal(kindOf(event(5, { kind })), "progress", kind);
+  for (const step of ["play", "stress"]) assert.equal(kindOf(event(5, { step })), "progress", step);
   for (const odd of ODD) linesOf(event(6, { kind: "finding", finding: odd, control: odd }), "");
 });
 
