@@ -26,6 +26,8 @@ export class Side {
     this.frames = frames;
     /** @type {ShownRun|null} */
     this.run = null;
+    /** The newest event that is drawn. */
+    this.drawnTo = 0;
     this.generation = -1;
     this.taken = 0;
     this.line = timeline();
@@ -72,6 +74,7 @@ export class Side {
   /** @param {ShownRun} run @param {number} at ms, by the edge's clock */
   update(run, at) {
     this.run = run;
+    this.drawnTo = run.seq;
     const snapshot = shown(run.snapshot);
     const { generation, log } = run.feed;
     if (generation !== this.generation)

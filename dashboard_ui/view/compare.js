@@ -124,7 +124,7 @@ export class ComparePage {
   }
 
   drawMoment() {
-    if (this.sides.every(({ run }) => run && isWhole(run, this.actions.frames))) this.show();
+    if (this.sides.every(({ run, drawnTo }) => run && isWhole(run, drawnTo, this.actions.frames))) this.show();
     const spans = this.sides.map((side) => side.spans);
     const phases = phasesOf(spans);
     this.moments.hidden = phases.length === 0 || this.pair.hidden;

@@ -15,10 +15,12 @@ export function hideWhileLoading(root) {
 }
 
 /**
- * Whether what was published of a run before the page was opened is here: its events and the list of its pictures.
+ * Whether what was published of a run before the page was opened is here and drawn: its events and the list of its
+ * pictures. The list may come between the events and the frame that draws them.
  *
  * @param {Run<any>} run
+ * @param {number} drawnTo the newest event that is drawn
  * @param {import("../client/frames.js").Frames|undefined} frames
  */
-export const isWhole = (run, frames) =>
-  run.epoch !== null && run.seq >= run.syncedTo && (!frames || frames.supported === false || frames.of(run.id).loaded);
+export const isWhole = (run, drawnTo, frames) =>
+  run.epoch !== null && drawnTo >= run.syncedTo && (!frames || frames.supported === false || frames.of(run.id).loaded);

@@ -43,6 +43,8 @@ export class RunPage {
   constructor(testId, actions) {
     /** @type {ShownRun|null} */
     this.run = null;
+    /** The newest event that is drawn. */
+    this.drawnTo = 0;
     /** The moment that the address asks for, until it is shown. @type {{seq: number, number: number}|null} */
     this.wanted = null;
     this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }), labels: labelChips({ linked: BASE !== "" && actions.may("list") }) };
@@ -223,6 +225,7 @@ export class RunPage {
   update(run) {
     if (!run.snapshot.createdAt) return; // nothing is known yet, not even that it is queued
     this.run = run;
+    this.drawnTo = run.seq;
     const snapshot = shown(run.snapshot);
     setAttr(this.root, "data-test-id", run.id);
     setAttr(this.root, "data-status", snapshot.look);
@@ -283,7 +286,7 @@ export class RunPage {
     if (!this.run) return;
     this.drawElapsed(shown(this.run.snapshot), now());
     this.report.view?.drawPictures();
-    if (!this.report.loading && isWhole(this.run, this.recorder.frames)) this.show();
+    if (!this.report.loading && isWhole(this.run, this.drawnTo, this.recorder.frames)) this.show();
   }
 
   /** @param {Shown} run @param {number} at ms */

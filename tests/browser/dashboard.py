@@ -112,9 +112,21 @@ async def open_feed(page: Page, test_id: str) -> Locator:
 
 
 async def opened(page: Page, url: str) -> None:
-    """Goes there and waits until the socket delivers."""
+    """Goes there and waits until the socket delivers and the page is shown."""
     await page.goto(url)
+    await _is_shown(page)
+
+
+async def reloaded(page: Page) -> None:
+    """Loads the page again and waits as `opened` does."""
+    await page.reload()
+    await _is_shown(page)
+
+
+async def _is_shown(page: Page) -> None:
+    """While a page hides what it loads, its texts are empty and nothing on it has a place."""
     await expect(connection_status(page)).to_have_text(re.compile(r"Live|All tests ended"))
+    await expect(page.locator("main[data-loading]")).to_have_count(0)
 
 
 async def complete(streams: Streams, test_id: str, score: int = 78) -> None:

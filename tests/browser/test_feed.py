@@ -20,7 +20,7 @@ from broker.clock import now_ms
 from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
-from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, scroll_through
+from tests.browser.dashboard import card, complete, feed_lines, open_feed, opened, reloaded, scroll_through
 from tests.conftest import Stack
 from tests.harness import PatientStreams, begin, publish, until
 
@@ -402,7 +402,7 @@ async def test_a_run_page_opened_midway_and_after_the_end(stack: Stack, stack_st
     await expect(shown.locator(".segment button")).to_have_count(4)
     await expect(shown.locator('[aria-current="step"]')).to_have_count(0)
     midway = await shown.locator(".phase-names").inner_text(), await feed_lines(shown)
-    await page.reload()
+    await reloaded(page)
     await expect(shown.locator(".line-complete")).to_have_count(1)
     await expect(shown.locator(".segment button")).to_have_count(4)
     assert (await shown.locator(".phase-names").inner_text(), await feed_lines(shown)) == midway

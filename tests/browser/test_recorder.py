@@ -16,7 +16,7 @@ from broker.contract import subjects
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
-from tests.browser.dashboard import LIVE, MAX_SHIFT, connection_status, shift, without_hurry
+from tests.browser.dashboard import LIVE, MAX_SHIFT, connection_status, reloaded, shift, without_hurry
 from tests.browser.recorder import Told, drag, open_run, seen, shows, tell
 from tests.browser.test_accessibility import LOOKS, audit_in
 from tests.conftest import Stack
@@ -85,7 +85,7 @@ async def test_an_address_of_a_moment(stack: Stack, stack_streams: Streams, tmp_
         await shows(page, 2)
         await page.go_back()
         await shows(page, 6)
-        await page.reload()
+        await reloaded(page)
         await shows(page, 6)
         await expect(page.locator(".not-yet:visible")).to_have_text("No score yet at 0:07")
         await open_run(page, other.url, told, f"#{told.seqs[6]}")
@@ -132,7 +132,7 @@ async def test_a_picture_between_two_events_has_an_address(stack: Stack, stack_s
     assert address.search(await page.evaluate("navigator.clipboard.readText()"))
     await page.get_by_role("button", name="1 problem").click()
     await shows(page, 1)
-    await page.reload()
+    await reloaded(page)
     await shows(page, 1)
     await page.go_back()
     await shows_picture(page, 40, "step 2")

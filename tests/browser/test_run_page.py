@@ -13,7 +13,7 @@ from playwright.async_api import Locator, Page, expect
 from broker import identity
 from broker.clock import now_ms
 from broker.jetstream.api import Streams
-from tests.browser.dashboard import badge, card, complete, opened
+from tests.browser.dashboard import badge, card, complete, opened, reloaded
 from tests.conftest import Stack
 from tests.harness import begin, publish, until
 
@@ -276,7 +276,7 @@ async def test_keys_and_the_feeds_address(stack: Stack, stack_streams: Streams, 
     await expect(shown.get_by_label("Search the feed")).to_have_value("wasd?/")
     await shown.get_by_label("Search the feed").fill("wasd")
     await shown.get_by_role("button", name=re.compile("^Actions")).click()
-    await page.reload()
+    await reloaded(page)
     await expect(shown.get_by_label("Search the feed")).to_have_value("wasd")
     await expect(shown.get_by_role("button", name=re.compile("^Actions"))).to_have_attribute("aria-pressed", "true")
     await expect(shown.locator(".line[data-seq] .line-text")).to_have_text(["Testing WASD"])
