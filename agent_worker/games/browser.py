@@ -10,26 +10,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple, Self
 
 from playwright.async_api import Browser as PlaywrightBrowser
-from playwright.async_api import BrowserContext, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Playwright, async_playwright
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from agent_worker.games import processes
-from agent_worker.games.chromium import PORTRAIT, VIEWPORT, arguments, find_chromium, unwanted
+from agent_worker.games.chromium import arguments, find_chromium, unwanted
 from agent_worker.games.confinement import Place, Walls, Workshop, wanted_walls
 from agent_worker.games.egress_proxy import EgressProxy, Judge, judge_public
-from agent_worker.games.errors import BrowserMissing, PageGone
+from agent_worker.games.errors import BrowserMissing
 from agent_worker.games.incidents import IncidentLog, first_line
 from agent_worker.games.limits import Limits
 from agent_worker.games.page import Page
+from agent_worker.games.pages import Pages
 from agent_worker.games.processes import Process, Watch
 
-__all__ = ["Browser", "Page", "Pages", "Walls", "find_chromium"]
+__all__ = ["Browser", "Page", "Walls", "find_chromium"]
 
 CLOSE_TIMEOUT_S: Final = 1.5
 """A cancelled run must be gone within 2 s."""
@@ -79,67 +80,6 @@ class _Chromium:
             if self.way_out is not None:
                 self.way_out.close()
             self.place.remove()
-
-
-class Pages:
-    """Opens the pages of one run, one after another, in the run's Chromium. Each begins without storage."""
-
-    def __init__(
-        self,
-        running: PlaywrightBrowser,
-        proxy: EgressProxy,
-        incidents: IncidentLog,
-        exceeded: Callable[[], str | None],
-        spent: Callable[[], Mapping[int, float]],
-    ) -> None:
-        self._running = running
-        self._proxy = proxy
-        self._incidents = incidents
-        self._exceeded = exceeded
-        self._spent = spent
-        self._open: tuple[BrowserContext, Page] | None = None
-
-    async def fresh(
-        self, scripts: Sequence[str] = (), *, token: str = "", touch: bool = False, portrait: bool = False
-    ) -> Page:
-        """An empty page, in place of the one that was open.
-
-        Args:
-            scripts: Run in every frame before its own.
-            token: Of its clock, where one of `scripts` gives it its own time.
-            touch: It has a touch screen, as a phone has.
-            portrait: Its viewport is that of a phone held upright.
-
-        Raises:
-            PageGone: The browser died.
-        """
-        with _gone():
-            await self.close()
-            width, height = PORTRAIT if portrait else VIEWPORT
-            context = await self._running.new_context(
-                viewport={"width": width, "height": height},
-                has_touch=touch,
-                is_mobile=touch,
-                proxy={"server": self._proxy.url, "bypass": "<-loopback>"},
-                accept_downloads=False,
-                locale="en-US",
-            )
-            watched = self._exceeded, self._spent
-            page = await Page.create(context, self._proxy, self._incidents, watched, scripts, touch=touch, token=token)
-        self._open = context, page
-        return page
-
-    async def close(self) -> None:
-        """Closes the page that is open, if one is."""
-        if self._open is not None:
-            (context, page), self._open = self._open, None
-            page.forget()
-            await context.close()
-
-    def forget(self) -> None:
-        """Stops reacting to what the open page does."""
-        if self._open is not None:
-            self._open[1].forget()
 
 
 class Browser:
@@ -364,11 +304,3 @@ def _seen(done: asyncio.Future[Any]) -> None:
 
 async def _ready(chromium: _Chromium) -> _Chromium:
     return chromium
-
-
-@contextmanager
-def _gone() -> Iterator[None]:
-    try:
-        yield
-    except PlaywrightError as error:
-        raise PageGone(first_line(str(error))) from error

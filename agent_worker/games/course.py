@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import Final, TypeVar
 
-from agent_worker.games.browser import Pages
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung
 from agent_worker.games.findings import HANGS, Candidate
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S
 from agent_worker.games.live import Live
+from agent_worker.games.pages import Pages
 from agent_worker.games.realtime.player import RealTime
 from agent_worker.games.reporter import Reporter
 from agent_worker.games.schedule import schedule

@@ -11,7 +11,7 @@ import asyncio
 from typing import Final
 
 from agent_worker.games import gathering, pictures, policy, scoring, suspicions
-from agent_worker.games.browser import Browser, Pages
+from agent_worker.games.browser import Browser
 from agent_worker.games.controls import Controls, find_controls
 from agent_worker.games.course import Course
 from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
@@ -22,6 +22,7 @@ from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
 from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.model.policy import ModelPolicy
+from agent_worker.games.pages import Pages
 from agent_worker.games.proofs import inert
 from agent_worker.games.realtime.player import RealTime
 from agent_worker.games.starting import Situations, get_in

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 from agent_worker.games import inspection
-from agent_worker.games.browser import Pages
 from agent_worker.games.errors import DocumentLeft, LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
@@ -21,6 +20,7 @@ from agent_worker.games.inspection import Coverage
 from agent_worker.games.owned_time import owned_time
 from agent_worker.games.page import Page
 from agent_worker.games.page_state import Clock, Loaded, PageState, read_clock
+from agent_worker.games.pages import Pages, Wanted
 from agent_worker.games.trace import Happened, Sample, Trace
 
 LOAD_TIMEOUT_S: Final = 60.0
@@ -93,20 +93,20 @@ class Stage:
         self.documents = 0
         self._born = 0.0
         """When the document began that was played last, in ms: tells one from the next."""
+        self._next = secrets.token_hex(8)
+        """The token of the page that is opened next."""
         self.opened = self.played = 0
 
     async def open(self) -> Page:
         """Opens the game afresh, without storage; its clock stands at frame 0."""
-        token = secrets.token_hex(8)
         if self.measure_code and self.page is not None and self.frame:
             with suppress(PageGone, PageHung):
                 await self.coverage()
         if self._restless and self.page is not None and self.frame:
             with suppress(PageGone, PageHung, DocumentLeft):
                 self._gave_up |= set((await self.about()).gave_up)
-        script = owned_time(token, self._job.seed, self._hold_s, self._gave_up)
-        touch, portrait = self.touch, self.portrait
-        page = await self._pages.fresh((script,), token=token, touch=touch, portrait=portrait)
+        wanted, self._next = self._wanted(self._next), secrets.token_hex(8)
+        page = await self._pages.fresh(wanted)
         if self.measure_code:
             await inspection.start_coverage(page)
         page.deadline = self._deadline
@@ -123,7 +123,13 @@ class Stage:
             with suppress(DocumentLeft):
                 self._restless = not await page.quiet(min(QUIET_S, self._hold_s))
         self.opened += 1
+        self._pages.prepare(self._wanted(self._next))
         return page
+
+    def _wanted(self, token: str) -> Wanted:
+        """What a page has to be like that is opened now."""
+        script = owned_time(token, self._job.seed, self._hold_s, self._gave_up)
+        return Wanted((script,), token, self.touch, self.portrait)
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
         """Plays the game, with `inputs` since its load, to frame `until`.

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from agent_worker.games.browser import Pages
 from agent_worker.games.findings import Candidate
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs
 from agent_worker.games.page import Page
 from agent_worker.games.page_state import Incident, Loading
+from agent_worker.games.pages import Pages
 from agent_worker.games.realtime.stretch import processors
 from agent_worker.games.reports import Ledger
 from agent_worker.games.sightings import candidates_of

@@ -10,12 +10,13 @@ import pytest
 import pytest_asyncio
 
 from agent_worker.games.actions import click, key
-from agent_worker.games.browser import Browser, Pages
+from agent_worker.games.browser import Browser
 from agent_worker.games.detectors import standing, uses
 from agent_worker.games.findings import HANGS, INERT, Candidate, Kind, Moment
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.only_once import only_once
+from agent_worker.games.pages import Pages
 from agent_worker.games.replay_request import read_replay
 from agent_worker.games.reporter import Reporter
 from agent_worker.games.reproduce import Request, reproduce

@@ -14,12 +14,13 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agent_worker.games.browser import Browser, Pages
+from agent_worker.games.browser import Browser
 from agent_worker.games.episodes import Explored
 from agent_worker.games.handle import GameJob
 from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.model.settings import ModelSettings
+from agent_worker.games.pages import Pages
 from agent_worker.games.search import explore
 from agent_worker.games.seat import Seeded
 from agent_worker.games.stage import Stage

@@ -13,11 +13,12 @@ import pytest
 import pytest_asyncio
 
 from agent_worker.games.actions import Action, key
-from agent_worker.games.browser import Browser, Pages
+from agent_worker.games.browser import Browser
 from agent_worker.games.episodes import BLANK, OVER, RESTARTED, STILL, STOPPED, STUCK, Episode, Explored
 from agent_worker.games.errors import TimeUp
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.pages import Pages
 from agent_worker.games.search import explore
 from agent_worker.games.seat import Choice, Seeded, View
 from agent_worker.games.stage import Stage

@@ -108,7 +108,7 @@ _CLOCKS: Final = frozenset({"now", "utcnow", "today"})
 HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "nats": ("broker/jetstream/client.py",),
     "nats_server": ("broker/local/embedded_server.py",),
-    "playwright": tuple(f"agent_worker/games/{name}.py" for name in ("browser", "page", "gestures")),
+    "playwright": tuple(f"agent_worker/games/{name}.py" for name in ("browser", "pages", "page", "gestures")),
     "PIL": ("agent_worker/games/pictures.py", "testcast/cli/animation.py"),
     "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),

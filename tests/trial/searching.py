@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 from agent_worker.games import search
 from agent_worker.games.actions import Action, click, key
-from agent_worker.games.browser import Browser, Pages
+from agent_worker.games.browser import Browser
 from agent_worker.games.cells import Raster, signature
 from agent_worker.games.egress_proxy import judge_any
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.look import Look
+from agent_worker.games.pages import Pages
 from agent_worker.games.seat import Seeded
 from agent_worker.games.stage import Stage
 from agent_worker.games.starting import get_in

@@ -11,10 +11,10 @@ from typing import Final
 
 from agent_worker.games import pictures, policy
 from agent_worker.games.actions import WHOLE, Action, groups, largest
-from agent_worker.games.browser import Pages
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.page import Page
+from agent_worker.games.pages import Pages
 from agent_worker.games.realtime.discovery import Discovery
 from agent_worker.games.realtime.observer import Observer
 from agent_worker.games.wording import percent

@@ -15,8 +15,8 @@ from statistics import median
 from typing import Any, Final
 
 from agent_worker.games.actions import Action
-from agent_worker.games.browser import Pages
 from agent_worker.games.page import Page
+from agent_worker.games.pages import Pages, Wanted
 
 _METER: Final = Path(__file__).with_name("meter.js").read_text()
 IDLE_SHARE: Final = 0.08
@@ -149,7 +149,7 @@ async def true_speed(
     Raises:
         LoadFailed, PageHung, PageGone, TimeUp: see errors.py.
     """
-    page = await pages.fresh((_METER,))
+    page = await pages.fresh(Wanted((_METER,)))
     page.deadline = deadline
     await page.open(url, load_s)
     await asyncio.sleep(0.5)
