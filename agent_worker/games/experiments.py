@@ -68,7 +68,7 @@ class Baseline:
         pictures: JPEGs, by their frame.
         focus: The kind of element that has the focus, such as `BUTTON`.
         scroll: How far the page was scrolled at its end.
-        agreed: Whether a second run had the same samples; None where none was made.
+        agreed: Whether a second run had the same samples, of those that both have; None where none was made.
         shorter: The one that this one continues, if that has agreed.
         final: No longer one is made: two runs would differ.
     """
@@ -188,7 +188,7 @@ class Lab:
     async def _agreement(self, moment: Moment, base: Baseline) -> Baseline:
         """Runs a moment without input once more; what holds only for a shorter stretch is trusted for that stretch."""
         again = await self._without(moment, base.until - moment.frame, looks=False)
-        base.agreed = again.trace.samples == base.trace.samples
+        base.agreed = parting(again.trace, base.trace) is None
         if base.shorter is not None and not base.agreed:
             base.shorter.final = True
             return base.shorter

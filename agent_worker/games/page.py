@@ -48,6 +48,9 @@ ARRIVAL_S: Final = 30.0
 _LEFT: Final = ("navigated", "context was destroyed", "Cannot find", "Promise was collected")
 """In what Chromium says of a document that has gone."""
 
+_ENDLESS: Final = ("media", "eventsource")
+"""Kinds of requests that are not waited for: of sounds and films Chromium reads what it needs, and the clock waits."""
+
 Watched = tuple[Callable[[], str | None], Spent]
 T = TypeVar("T")
 
@@ -123,7 +126,7 @@ class Page:
         page.on("console", lambda message: log.console(message.type, message.text, message.location))
         cdp.on("Runtime.consoleAPICalled", lambda event: self._on_console(event))
         cdp.on("Runtime.exceptionThrown", lambda event: log.exception(event["exceptionDetails"]))
-        page.on("request", lambda request: self._asked.add(request))
+        page.on("request", lambda request: self._asked.add(request) if request.resource_type not in _ENDLESS else None)
         page.on("requestfinished", lambda request: self._asked.discard(request))
         page.on("requestfailed", lambda request: self._asked.discard(request))
         page.on("requestfailed", lambda request: log.request_failed(request.url, request.failure or "failed"))

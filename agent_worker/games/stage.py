@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, Final
 
 from agent_worker.games import inspection
@@ -91,6 +92,8 @@ class Stage:
         self.frame = 0
         self.done = Inputs()
         self.documents = 0
+        self._skips = True
+        """Frames that nobody looks at are left undrawn; not any more where the game needs them."""
         self._born = 0.0
         """When the document began that was played last, in ms: tells one from the next."""
         self._next = secrets.token_hex(8)
@@ -128,7 +131,7 @@ class Stage:
 
     def _wanted(self, token: str) -> Wanted:
         """What a page has to be like that is opened now."""
-        script = owned_time(token, self._job.seed, self._hold_s, self._gave_up)
+        script = owned_time(token, self._job.seed, self._hold_s, self._gave_up, skips=self._skips)
         return Wanted((script,), token, self.touch, self.portrait)
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
@@ -138,8 +141,16 @@ class Stage:
         opened afresh and played again from its load.
 
         Args:
-            watch_from: The frame from which on samples are taken; None: none are.
+            watch_from: The frame from which on samples are taken; None: none are. Of a game that is drawn by WebGL they
+                are those of each fourth frame, and of the last.
         """
+        try:
+            return await self._played(inputs, until, watch_from)
+        except _Stale:
+            self._skips, self.page = False, None
+            return await self._played(inputs, until, watch_from)
+
+    async def _played(self, inputs: Inputs, until: int, watch_from: int | None) -> Trace:
         if self.page is None or self.frame > until or self.done.before(self.frame) != inputs.before(self.frame):
             await self.open()
         assert self.page is not None
@@ -204,40 +215,49 @@ class Stage:
             try:
                 told, least = await self.page.clock(call, "playing"), 1
             except DocumentLeft:
-                told, least = await self.page.arrive() or [target - self.frame, [], 0.0], 0
-            frames, all_prints, born = _told(told, target - self.frame, least)
+                told, least = await self.page.arrive() or [target - self.frame, [], 0.0, False], 0
+            frames, all_prints, born, stale = _told(told, target - self.frame, least)
+            if stale:
+                raise _Stale
             if born not in (0.0, self._born):
                 self.documents, self._born = self.documents + 1, born
             if frames and self.page.foreign:
                 for answer in await self.page.foreign_clocks(call, "playing in a frame"):
                     all_prints = _together(all_prints, _told(answer, 1, 1)[1])
-            for number, prints in enumerate(all_prints, self.frame + 1):
-                samples.append(Sample(number, *prints))
+            samples += [Sample(self.frame + number, *prints) for number, *prints in all_prints]
             self.played += frames
             self.frame += frames
             happened += [Happened(self.frame, each) for each in self.page.incidents()]
 
 
-def _told(told: Any, asked: int, least: int) -> tuple[int, list[list[int]], float]:
-    """Frames that were played, the fingerprints of each that was watched, and when the document began.
+class _Stale(Exception):
+    """A picture was needed that was left out."""
+
+
+def _told(told: Any, asked: int, least: int) -> tuple[int, list[list[int]], float, bool]:
+    """Frames that were played, the fingerprints of those that were watched, each behind its number among them, when the
+    document began, and whether a picture was needed that was left out.
 
     Raises:
         PageGone: That is no answer of our clock: the page has tampered with what makes it.
     """
     match told:
-        case [int(frames), list(prints), int(born) | float(born)] if least <= frames <= asked:
-            read = [[int(word) % _WORD for word in each] for each in prints if _is_print(each)]
-            if len(read) == len(prints) and len(read) in (0, frames):
-                return frames, read, float(born)
+        case [int(frames), list(prints), int(born) | float(born), bool(stale)] if least <= frames <= asked:
+            read = [[each[0], *(int(word) % _WORD for word in each[1:])] for each in prints if _is_print(each)]
+            numbers = [0, *(each[0] for each in read)]
+            rising = all(one < other for one, other in pairwise(numbers))
+            if len(read) == len(prints) and rising and numbers[-1] <= frames:
+                return frames, read, float(born), stale
     raise PageGone("its clock gave an answer that is none")
 
 
 def _together(one: list[list[int]], other: list[list[int]]) -> list[list[int]]:
-    """The fingerprints of a page with those of a frame in it."""
+    """The fingerprints of a page with those of a frame in it, which stand at the same frame of the game's."""
     return [
-        [(5 * mine + its) % _WORD for mine, its in zip(*both, strict=True)] for both in zip(one, other, strict=False)
+        [number, *((5 * mine + its) % _WORD for mine, its in zip(words, others, strict=True))]
+        for (number, *words), (_, *others) in zip(one, other, strict=False)
     ]
 
 
 def _is_print(told: Any) -> bool:
-    return isinstance(told, list) and len(told) == 5 and all(isinstance(each, int) for each in told)
+    return isinstance(told, list) and len(told) == 6 and all(isinstance(each, int) for each in told)

@@ -43,8 +43,7 @@ export class RunPage {
   constructor(testId, actions) {
     /** @type {ShownRun|null} */
     this.run = null;
-    /** The newest event that is drawn. */
-    this.drawnTo = 0;
+    this.drawnTo = 0; // the newest event that is drawn
     /** The moment that the address asks for, until it is shown. @type {{seq: number, number: number}|null} */
     this.wanted = null;
     this.parts = { badge: badge(), marks: marks(), ring: ring({ large: true }), labels: labelChips({ linked: BASE !== "" && actions.may("list") }) };

@@ -38,21 +38,28 @@ def test_the_clocks_of_a_page_and_of_a_frame_in_it() -> None:
 
 
 def test_what_advance_answers_is_frames_and_fingerprints() -> None:
-    assert _told([2, [[1, 2, 3, 4, 5], [-1, 2, 3, 4, 1 << 33]], 7.5], 3, 1) == (
-        2,
-        [[1, 2, 3, 4, 5], [2**32 - 1, 2, 3, 4, 0]],
+    assert _told([4, [[1, 1, 2, 3, 4, 5], [4, -1, 2, 3, 4, 1 << 33]], 7.5, False], 4, 1) == (
+        4,
+        [[1, 1, 2, 3, 4, 5], [4, 2**32 - 1, 2, 3, 4, 0]],
         7.5,
+        False,
     )
-    assert _together([[1, 2, 3, 4, 5]], [[1, 0, 0, 0, 0]]) == [[6, 10, 15, 20, 25]]
+    assert _together([[3, 1, 2, 3, 4, 5]], [[3, 1, 0, 0, 0, 0]]) == [[3, 6, 10, 15, 20, 25]]
 
 
-@given(JSON | st.tuples(JSON, JSON, JSON).map(list))
+@pytest.mark.parametrize("numbers", [[0], [5], [2, 2], [3, 1], [1, 2, 3, 4, 5]])
+def test_fingerprints_are_of_frames_that_were_played_each_once(numbers: list[int]) -> None:
+    with pytest.raises(PageGone):
+        _told([4, [[number, 1, 2, 3, 4, 5] for number in numbers], 7.5, False], 4, 1)
+
+
+@given(JSON | st.tuples(JSON, JSON, JSON, JSON).map(list))
 def test_anything_else_is_no_answer(told: Any) -> None:
     try:
-        frames, prints, _ = _told(told, 3, 1)
+        frames, prints, _, stale = _told(told, 3, 1)
     except PageGone:
         return
-    assert 1 <= frames <= 3 and len(prints) in (0, frames)
+    assert 1 <= frames <= 3 and len(prints) <= frames and isinstance(stale, bool)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 // Which canvases there are, how they can be read, and which were drawn on since they were.
 
+const SOLID_STRIDE = 4; // frames from one that is compared to the next, where WebGL draws: each costs 10 ms and more
+
 function watchCanvases(core, realm) {
   const { window, own, replace, answer } = realm;
   const { HTMLCanvasElement, OffscreenCanvas } = window;
@@ -11,13 +13,15 @@ function watchCanvases(core, realm) {
   const getting = (get) =>
     function (kind, options) {
       let asked = options;
-      if (/webgl/.test(kind)) asked = { ...options, preserveDrawingBuffer: true }; // it is read outside of its frame
+      // It is read outside of its frame. Smooth edges take half of the time of software, and change no claim.
+      if (/webgl/.test(kind)) asked = { ...options, antialias: false, preserveDrawingBuffer: true };
       else if (kind === "2d") asked = { ...options, willReadFrequently: true };
       else if (kind === "webgpu") core.uncontrolled.add("WebGPU");
       const context = Reflect.apply(get, this, [kind, asked]);
       if (context && !kinds.has(this)) {
         kinds.set(this, { kind: String(kind), context });
         drawn.add(this);
+        if (/webgl/.test(kind)) core.stride = SOLID_STRIDE;
       }
       return context;
     };
@@ -45,10 +49,6 @@ function watchCanvases(core, realm) {
   draws(window.CanvasRenderingContext2D, flat);
   draws(window.OffscreenCanvasRenderingContext2D, flat);
   draws(window.ImageBitmapRenderingContext, ["transferFromImageBitmap"]);
-  const solid = ["clear", "drawArrays", "drawElements", "drawArraysInstanced", "drawElementsInstanced"];
-  solid.push("drawRangeElements", "blitFramebuffer", "clearBufferfv", "clearBufferiv", "clearBufferuiv", "clearBufferfi");
-  draws(window.WebGLRenderingContext, solid);
-  draws(window.WebGL2RenderingContext, solid);
   for (const [Canvas, name] of [[HTMLCanvasElement, "width"], [HTMLCanvasElement, "height"], [OffscreenCanvas, "width"], [OffscreenCanvas, "height"]]) {
     if (!Canvas) continue;
     const { get, set } = Object.getOwnPropertyDescriptor(Canvas.prototype, name);
@@ -57,10 +57,11 @@ function watchCanvases(core, realm) {
       Reflect.apply(set, this, [value]);
     });
   }
-  for (const name of ["ANGLE_instanced_arrays", "WEBGL_multi_draw"]) watchExtension(window, replace, name, drawn);
+  for (const name of ["ANGLE_instanced_arrays", "WEBGL_multi_draw"]) watchExtension(realm, name);
 }
 
-function watchExtension(window, replace, name, drawn) {
+function watchExtension(realm, name) {
+  const { window, replace } = realm;
   for (const Context of [window.WebGLRenderingContext, window.WebGL2RenderingContext]) {
     const get = Context?.prototype.getExtension;
     if (!get) continue;
@@ -70,7 +71,7 @@ function watchExtension(window, replace, name, drawn) {
       for (const draw of Object.getOwnPropertyNames(Object.getPrototypeOf(extension)).filter((each) => /^(multiD|d)raw/.test(each))) {
         const call = extension[draw];
         if (typeof call === "function" && !Object.hasOwn(extension, draw))
-          replace(extension, draw, (...args) => (drawn.add(this.canvas), Reflect.apply(call, extension, args)));
+          replace(extension, draw, (...args) => realm.draw(this, () => Reflect.apply(call, extension, args)));
       }
       return extension;
     });

@@ -11,7 +11,7 @@ const TASK_MS = 0.1;
 const FRAME_LIMIT_MS = 20_000; // real time in which a real frame comes, however busy the machine is
 const NESTED = 5; // timers that start timers, until their delay is at least 4 ms (HTML, timer initialization steps)
 
-function createCore(seed, holdLimit, gaveUp) {
+function createCore(seed, holdLimit, gaveUp, skips) {
   let random = seed >>> 0;
   let reads = 0;
   let tasksNow = 0;
@@ -30,6 +30,12 @@ function createCore(seed, holdLimit, gaveUp) {
     holdLimit, // ms of real time for which one load may hold the clock
     holds: new Set(),
     gaveUp: new Set(gaveUp), // kinds of loads that have held the clock for too long, in this document or an earlier one
+    making: 1, // the frame that is played now
+    blind: false, // nobody will look at that one
+    skips, // such frames may be left undrawn
+    missing: new Set(), // WebGL contexts whose picture was left out, as unseen.js knows them
+    stale: false, // one of these would have been needed
+    stride: 1, // frames from one that is compared to the next
     idle: null, // called when a hold goes
     realms: new Set(),
     uncontrolled: new Set(),

@@ -8,7 +8,7 @@ function createDrive(core, realm, token) {
   // A document that goes to another one plays no frame on the way there, which takes real time. Before that it says how
   // far it has come, since nothing of `advance` is answered any more; nobody but the agent reads that.
   const born = own.timeOrigin; // tells one document from the next
-  let advanced = [0, [], born]; // frames since `advance` was called, and what was seen of them
+  let advanced = [0, [], born, false]; // as `advance` answers
   let stay = null;
   let loaded = null; // ends the hold of the document's own loading
   listen(window, "beforeunload", () => {
@@ -86,12 +86,21 @@ function createDrive(core, realm, token) {
     return all;
   };
 
-  // Plays `frames` frames, or as many as there are until `budget` ms of real time have passed: at least one.
+  // Begins the next frame. The last one is always seen: it is what stands when `advance` returns.
+  const look = (sampled, until) => {
+    core.making = core.frame + 1;
+    const seen = core.making === until || (sampled && core.making % core.stride === 0);
+    core.blind = !seen;
+    return seen;
+  };
+
+  // Plays `frames` frames, or as many as there are until `budget` ms of real time have passed: at least one. Of those
+  // that are sampled each `core.stride`th is, and the last.
   const advance = async (frames, sampled, budget) => {
     const samples = [];
     const from = core.frame;
     const until = from + frames;
-    advanced = [0, samples, born];
+    advanced = [0, samples, born, core.stale];
     const began = own.realNow();
     core.rest();
     for (const each of core.realms) each.notice();
@@ -100,6 +109,7 @@ function createDrive(core, realm, token) {
     if (window.document.readyState === "complete") loaded();
     await settleLoads();
     for (const each of core.realms) await each.observed();
+    let seen = look(sampled, until);
     while (core.frame < until) {
       await settleLoads();
       const due = (core.frame + 1) * FRAME_MS;
@@ -112,13 +122,16 @@ function createDrive(core, realm, token) {
         await hop();
       } else {
         await playFrame();
-        if (sampled) samples.push(sample());
+        if (seen && core.missing.size) core.stale = true; // it has drawn nothing, and the last picture was left out
+        if (seen && sampled) samples.push([core.frame - from, ...sample()]);
         advanced[0] = core.frame - from;
+        seen = look(sampled, until);
         if (own.realNow() - began > budget) break;
       }
     }
+    core.blind = false;
     await hop();
-    return [core.frame - from, samples, born];
+    return [core.frame - from, samples, born, core.stale];
   };
 
   const loop = () => {

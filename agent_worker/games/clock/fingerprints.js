@@ -3,6 +3,8 @@
 const START = 2166136261;
 const PRIME = 0x9e3779b1;
 const LARGE = 300_000; // pixels; of a larger canvas each 2 x 2 are compared as one, their mean: that takes half the time
+const HUGE = 600_000; // pixels; where a canvas has more, each third frame is compared
+const HUGE_STRIDE = 3;
 const MAX_TEXT = 20_000; // characters of what a game tells of itself
 const CELLS = [16, 9]; // of the coarse picture, whose cells have four greys
 
@@ -66,6 +68,7 @@ function createFingerprints(core, realm) {
     if (!known || !shown.width || !shown.height) return { pixels: START, scene: START };
     try {
       const large = shown.width * shown.height > LARGE;
+      if (shown.width * shown.height > HUGE) core.stride = Math.max(core.stride, HUGE_STRIDE);
       const [width, height] = large ? [Math.ceil(shown.width / 2), Math.ceil(shown.height / 2)] : [shown.width, shown.height];
       const itself = known.kind === "2d" && shown === canvas && !large;
       const context = itself ? known.context : copied(shown, width, height);

@@ -1,6 +1,6 @@
 // Puts all of it into one frame: the topmost one of an origin makes the clock, those below it take that one.
 
-function start({ token, seed, holdLimit, gaveUp }) {
+function start({ token, seed, holdLimit, gaveUp, skips }) {
   if (window[HANDLE]) return window[HANDLE](token).renew(); // an empty frame's window, which gets its document now
   let core = null;
   try {
@@ -8,9 +8,10 @@ function start({ token, seed, holdLimit, gaveUp }) {
   } catch {
     // the frame around it is of another origin: it has a clock of its own
   }
-  core ??= createCore(seed, holdLimit, gaveUp);
+  core ??= createCore(seed, holdLimit, gaveUp, skips);
   const realm = createRealm(core, window);
   watchCanvases(core, realm);
+  leaveOutUnseen(core, realm);
   replaceDates(core, realm);
   replaceRandom(core, realm);
   replaceTimers(core, realm);
