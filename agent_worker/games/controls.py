@@ -29,6 +29,17 @@ ANY_KEY: Final = "any key"
 """The control's name where every key does the same."""
 STEERING: Final = ("ArrowRight", "ArrowLeft", "D", "A", "ArrowUp", "W")
 """Controls that are held while others are tried."""
+OPPOSITES: Final = {
+    "ArrowUp": ("ArrowDown",),
+    "ArrowDown": ("ArrowUp",),
+    "ArrowLeft": ("ArrowRight",),
+    "ArrowRight": ("ArrowLeft",),
+    "W": ("S",),
+    "Space": ("ArrowDown", "S"),
+}
+"""What may do something only after another control was used."""
+MAX_USED: Final = 4
+"""Controls after each of which the others are tried."""
 MAX_ALONE: Final = 14
 """Likely keys that get a run each."""
 MAX_BUTTONS: Final = 8
@@ -165,6 +176,7 @@ class _Search:
             await self.buttons(moment)
             await self.in_groups(moment)
             await self.pointer(moment)
+        await self.after_others()
         await self.together()
         await self.dead()
 
@@ -274,6 +286,27 @@ class _Search:
         control.effect = max(effect, again, key=lambda each: each.change)
         self.controls.found[control.name] = control
         await self.told.evidence(line(control), evidence(control.effect), **told_data(control))
+
+    async def after_others(self) -> None:
+        """Keys that did nothing so far, right after a control was used: to fall faster one has to jump before."""
+        if not self.at.playing:
+            return
+        start = self.at.playing[0]
+        used = [each for each in self.controls.found.values() if each.action.kind == "keys"]
+        for control in [each for each in used if "playing" in each.situations][:MAX_USED]:
+            step = Step(start.frame, control.action, control.hold)
+            moment = Moment(start.name, start.inputs.then(step), step.end + GAP, start.calm)
+            opposites = [candidates.action_of(each) for each in OPPOSITES.get(control.name, ())]
+            every = list(dict.fromkeys((*opposites, *self.likely)))
+            while group := [each for each in self.left(every, moment) if each.name != control.name][:MAX_ALONE]:
+                found = await self.lab.first_alive(moment, group)
+                for action in group[: found.dead]:
+                    self.done.add((moment, action))
+                if found.alive is None:
+                    break
+                suspects = group[max(0, found.alive - 1) : found.alive + 1][::-1]
+                await self._culprit(moment, suspects)
+                self.done |= {(moment, each) for each in suspects}
 
     async def together(self) -> None:
         """Keys that did nothing alone, while a control is held."""

@@ -10,6 +10,7 @@ from agent_worker.games import candidates
 from agent_worker.games.actions import Action, click, key
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.page_state import PageState
+from agent_worker.games.policy import without_marks
 from agent_worker.games.promised import promised
 
 PLAYER: Final = "Player"
@@ -29,7 +30,7 @@ _PROMPT: Final = re.compile(
     re.I,
 )
 _ITEM: Final = re.compile(
-    r"\W*(?:(?:re)?start(?: game)?|(?:new|start|play)(?: a)? game|play(?: now)?|begin|continue|single[ -]?player)\W*",
+    r"\W*(?:(?:re)?start(?: game)?|(?:new|start|play)(?: a| the)? game|play(?: now)?|begin|continue|single[ -]?player)\W*",
     re.I,
 )
 _CONSENT: Final = re.compile(
@@ -41,7 +42,7 @@ _CONSENT: Final = re.compile(
 
 def asked(state: PageState) -> frozenset[str]:
     """What a page asks for before it goes on: its prompts, and the names of its buttons that begin or accept."""
-    lines = {line.strip() for line in state.words.split("\n")}
+    lines = {line.strip() for line in without_marks(state.words).split("\n")}
     prompts = {line for line in lines if _PROMPT.search(line) or _ITEM.fullmatch(line)}
     return frozenset(prompts | {text for text, _, _ in state.buttons if _BEGIN.search(text) or _CONSENT.search(text)})
 

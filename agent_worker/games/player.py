@@ -191,11 +191,15 @@ class _Player(Course):
         found = situations.lab.determinism
         if found.moments and not found.agreed:
             self.summary.moments, self.summary.agreed = found.moments, 0
-            await self.live.progress(
-                "Two runs without input differ, so that its time cannot be owned; playing it in real time"
-            )
-            self.summary.time = "real"
+            await self.not_owned()
         return situations
+
+    async def not_owned(self) -> None:
+        """From here on it is played in real time."""
+        await self.live.progress(
+            "Two runs without input differ, so that its time cannot be owned; playing it in real time"
+        )
+        self.summary.time = "real"
 
     async def in_owned_time(self, situations: Situations) -> None:
         """Phases 2 and 3: controls, true speed, memory, playing, rough handling."""
@@ -203,6 +207,10 @@ class _Player(Course):
         controls = await self.guarded(
             find_controls(self.stage, situations, self.live, self.at(self.plan.controls_by), self.see_again)
         ) or Controls(determinism=situations.lab.determinism)
+        if controls.determinism.moments and not controls.determinism.agreed:
+            self.summary.moments, self.summary.agreed = controls.determinism.moments, 0
+            await self.not_owned()
+            return
         gathering.of_controls(self.summary, controls)
         self.summary.actions += situations.lab.branches
         if controls.determinism.agreed < controls.determinism.moments:

@@ -40,6 +40,7 @@ STILL: Final = 0.0004
 _OVER: Final = re.compile(
     r"\b(game\s*over|you(?:'ve| have)? (?:died|lose|lost|crashed|are dead)|play again|try again)\b", re.I
 )
+_MARKED: Final = re.compile(r"[(\[](\w)[)\]](?=\w)")
 _SCORE: Final = re.compile(r"\b(?:score|points|pts)\b\W{0,4}(\d{1,9})|\b(\d{1,9})\s*(?:points|pts)\b", re.I)
 _START_WORDS: Final = re.compile(r"\b(start|play|new game|begin|tap|go)\b", re.I)
 _RESTART_WORDS: Final = re.compile(r"\b(again|restart|retry|new game|replay|continue|start|play|resume)\b", re.I)
@@ -121,7 +122,12 @@ def restless(noise: Sequence[float]) -> bool:
 
 def over_words(words: str) -> frozenset[str]:
     """The phrases among `words` that say a round has ended, in lower case."""
-    return frozenset(" ".join(match.lower().split()) for match in _OVER.findall(words))
+    return frozenset(" ".join(match.lower().split()) for match in _OVER.findall(without_marks(words)))
+
+
+def without_marks(words: str) -> str:
+    """Texts that mark a letter as a key, such as "(P)lay again", without the marks."""
+    return _MARKED.sub(r"\1", words)
 
 
 def score_of(words: str) -> int | None:

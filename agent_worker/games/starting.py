@@ -22,6 +22,7 @@ from agent_worker.games.opening import LOADING, PLAYER, asked, fields, for_finge
 from agent_worker.games.page_state import PageState
 from agent_worker.games.promised import Promise, promised
 from agent_worker.games.stage import Stage
+from agent_worker.games.standstill import moves, runs_on
 
 SETTLE: Final = 45
 """Frames after the load, and after a step, before a game is looked at: most have drawn their first scene by then."""
@@ -31,6 +32,10 @@ MAX_LEVELS: Final = 6
 """Prompts and menus that are gone through, one after another, until the game begins."""
 MAX_ALONE: Final = 600
 """Frames for which a game is left alone to see whether its round ends."""
+_SOON: Final = 4
+"""Frames after which a round is looked at that lasts for less than a second."""
+_CLOSELY: Final = 12
+"""Frames between two looks in the first second of a round."""
 _QUICK: Final = 8
 """Frames of a press where many are tried at once."""
 
@@ -136,7 +141,7 @@ class _Entry:
             if self.found.begun_by:  # as far as it has come, should time run out
                 self._plays(moment)
             moment = await self.fill_in(moment)
-            if not asked(self.found.states[moment]) and await self.reacts(moment):
+            if not asked(self.found.states[moment]) and (await self.reacts(moment) or await self.runs(moment)):
                 plays = True
                 break
             state = self.found.states[moment]
@@ -150,6 +155,12 @@ class _Entry:
             await self.told.action(f"Starting with {action.name}", f"{action.name} begins something")
         if self.found.begun_by or plays:
             self._plays(moment)
+
+    async def runs(self, moment: Moment) -> bool:
+        """Whether what was done has set something in motion that any input changes: a game of one button."""
+        if not self.found.begun_by or not moves((await self.lab.baseline(moment, runs=1)).trace):
+            return False
+        return await self.reacts(moment, everything=True)
 
     def _plays(self, moment: Moment) -> None:
         self.found.playing = [Moment("playing", moment.inputs, moment.frame)]
@@ -214,9 +225,14 @@ class _Entry:
         return weak if not asked(before) else None
 
     async def _after(self, effect: Effect) -> Moment | None:
+        """The moment after something has begun; soon after it where the round is over already a little later."""
+        said = policy.over_words(self.found.states[effect.moment].words)
         moment = Moment("menu", effect.inputs, effect.step.end + SETTLE)
         try:
             await self._look(moment)
+            if policy.over_words(self.found.states[moment].words) - said:
+                moment = Moment("menu", effect.inputs, effect.step.end + _SOON)
+                await self._look(moment)
         except (PageHung, PageGone):
             return None
         return moment
@@ -239,13 +255,17 @@ class _Entry:
         first = self.found.playing[0]
         said = policy.over_words(self.found.states[first].words)
         self.lab.begin_branch()
-        frame, over, state = first.frame, False, self.found.states[first]
+        frame, calm, over, state = first.frame, 0, False, self.found.states[first]
+        await self.lab.play(first.inputs, frame)
+        ran = await runs_on(self.lab.stage)
         while not over and frame < first.frame + MAX_ALONE:
-            frame += FRAMES_PER_S
+            calm = frame - first.frame
+            frame += FRAMES_PER_S if calm >= FRAMES_PER_S else _CLOSELY
             await self.lab.play(first.inputs, frame)
             state = await self.lab.stage.state()
-            over = bool(policy.over_words(state.words) - said)
-        calm = max(frame - first.frame - (FRAMES_PER_S if over else 0), FRAMES_PER_S // 2)
+            # Words say so, or nothing is left to run where something was: some draw "game over" from a picture.
+            over = bool(policy.over_words(state.words) - said) or (ran and not await runs_on(self.lab.stage))
+        calm = max(calm if over else frame - first.frame, _CLOSELY)
         early = Moment("playing", first.inputs, first.frame, calm)
         later = Moment("playing", first.inputs, first.frame + min(calm // 2, 150), calm - min(calm // 2, 150))
         self.found.playing = [early, later]
@@ -261,7 +281,10 @@ class _Entry:
         for action in restarters(state, self.found.begun_by):
             effect = await self.lab.effect(over, action)
             following = await self._after(effect) if effect is not None else None
-            if following and not ended & policy.over_words(self.found.states.pop(following).words):
+            if following is None:
+                continue
+            still = ended & policy.over_words(self.found.states.pop(following).words)
+            if not still and await runs_on(self.lab.stage):
                 self.found.restarted_by = action
                 return
 

@@ -35,7 +35,7 @@ class Trials:
             if less is not None and effect.same(less):
                 return None
         if action.kind == "drag":
-            return effect if await self._drags(moment, action, hold) else None
+            return effect if await self._drags(effect) else None
         return effect
 
     def _simpler(self, action: Action) -> list[Action]:
@@ -58,11 +58,14 @@ class Trials:
         """Whether Space and Enter press the button or the link there that was clicked last: the browser does that."""
         return (await self._lab.baseline(moment)).focus in ("A", "BUTTON", "INPUT", "SELECT", "SUMMARY", "TEXTAREA")
 
-    async def _drags(self, moment: Moment, action: Action, hold: int) -> bool:
-        """Whether it matters that the button is held on the way."""
-        clicked = await self._lab.effect(moment, click(action.x, action.y), hold)
+    async def _drags(self, effect: Effect) -> bool:
+        """Whether it matters that the button is held on the way: moving to its end does less, or clicking nothing."""
+        moment, action, hold = effect.moment, effect.step.action, effect.step.hold
         moved = await self._lab.effect(moment, Action("move pointer", "move", x=action.to_x, y=action.to_y), hold)
-        return clicked is None or moved is None
+        if moved is None:
+            return True
+        clicked = await self._lab.effect(moment, click(action.x, action.y), hold)
+        return clicked is None and bool(effect.ways - moved.ways)
 
     async def _counts(self, effect: Effect) -> bool:
         """Whether it can be seen, or is heard each time: the first key of all often lets a page play sounds."""

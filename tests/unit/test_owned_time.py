@@ -85,6 +85,8 @@ def test_code_that_ran_is_counted_without_what_did_not(
 def test_the_script_knows_what_it_is_given() -> None:
     script = owned_time('a"b', 7, 1.5, {"image"})
     assert (
-        script.endswith('start({"token": "a\\"b", "seed": 7, "holdLimit": 1500, "gaveUp": ["image"]});\n})();')
+        script.endswith(
+            'start({"token": "a\\"b", "seed": 7, "holdLimit": 1500, "gaveUp": ["image"], "skips": false});\n})();'
+        )
         and script.count("function start(") == 1
     )
