@@ -20,7 +20,7 @@ from agent_worker.games.watched_stage import WatchedStage
 
 STOP_AFTER_S: Final = 0.2
 """How long after the page's deadline, which ends what waits for the page, everything else is ended for the verdict."""
-FOR_FINDINGS: Final = 0.5
+FOR_FINDINGS: Final = 0.8
 """Part of the time that is left which the candidates of one step may take: what shows only now and then takes long."""
 LEAST_FOR_FINDINGS_S: Final = 3.0
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from agent_worker.games import detectors, gathering, heap, suspicions
-from agent_worker.games.controls import Controls
 from agent_worker.games.course import Course
 from agent_worker.games.episodes import Explored
+from agent_worker.games.errors import TimeUp
 from agent_worker.games.inputs import FRAMES_PER_S
+from agent_worker.games.known_controls import Controls
 from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.only_once import only_once
 from agent_worker.games.realtime.stretch import true_speed
-from agent_worker.games.search import explore
+from agent_worker.games.search import EPISODE, Search
 from agent_worker.games.seat import Policy, Seeded
 from agent_worker.games.starting import Situations
 from agent_worker.games.stress import stress
@@ -40,7 +43,6 @@ class Further:
         explored = await course.guarded(self.explore())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
-            await course.consider(suspicions.of_explored(explored, self.controls))
         await course.guarded(self.at_true_speed())
         if explored is not None:
             await course.guarded(self.stand_still(explored))
@@ -123,20 +125,32 @@ class Further:
         self.summary.coverage = {"used": found.used, "total": found.total}
 
     async def explore(self) -> Explored:
-        """Plays on by seeded search."""
+        """Plays on by seeded search. What may be wrong is shown again at once: nothing is worth more."""
         self.live.doing = "Playing"
         chooser: Policy = Seeded(random.Random(self.course.job.seed))
         if self.model is not None:
             chooser = Seat(self.model, chooser, self.live.progress)
-        return await explore(
+        search = Search(
             self.stage,
             list(self.controls.found.values()),
             self.situations.moments,
-            self.course.job.seed,
+            random.Random(self.course.job.seed),
             self.live.progress,
             chooser,
             self.course.at(self.plan.explore_by),
+            EPISODE,
         )
+        while not search.late:
+            before = len(search.episodes)
+            with suppress(TimeUp):
+                await search.play(None, partial(self.suspects, search, before))
+            await self.course.consider(suspicions.of_episodes(search.episodes[before:], self.controls))
+        return search.found()
+
+    def suspects(self, search: Search, before: int) -> bool:
+        """Whether something may be wrong that was not looked at yet, in the episodes after the first `before`."""
+        found = suspicions.of_episodes(search.episodes[before:], self.controls)
+        return any(map(self.course.reporter.is_new, (*found, *self.stage.suspects)))
 
     async def stress(self) -> None:
         """Treats the game roughly. What the agent causes by it is neither counted nor told."""

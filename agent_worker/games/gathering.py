@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Final
 
-from agent_worker.games.controls import Controls
 from agent_worker.games.episodes import Explored
 from agent_worker.games.findings import Candidate
 from agent_worker.games.heap import Heap
 from agent_worker.games.inputs import FRAMES_PER_S
+from agent_worker.games.known_controls import Controls
 from agent_worker.games.page_state import Loading
 from agent_worker.games.realtime.seen import Seen
 from agent_worker.games.realtime.stretch import Stretch

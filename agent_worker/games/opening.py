@@ -30,7 +30,8 @@ _PROMPT: Final = re.compile(
     re.I,
 )
 _ITEM: Final = re.compile(
-    r"\W*(?:(?:re)?start(?: game)?|(?:new|start|play)(?: a| the)? game|play(?: now)?|begin|continue|single[ -]?player)\W*",
+    r"\W*(?:(?:re)?start(?: game)?|(?:new|start|play)(?: a| the)? game|play(?: now)?|begin|continue|"
+    r"single[ -]?player)\W*",
     re.I,
 )
 _CONSENT: Final = re.compile(

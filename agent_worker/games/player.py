@@ -12,7 +12,7 @@ from typing import Final
 
 from agent_worker.games import gathering, pictures, policy, scoring, suspicions
 from agent_worker.games.browser import Browser
-from agent_worker.games.controls import Controls, find_controls
+from agent_worker.games.controls import find_controls
 from agent_worker.games.course import Course
 from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
@@ -20,6 +20,7 @@ from agent_worker.games.findings import INERT, Candidate
 from agent_worker.games.further import Further
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
+from agent_worker.games.known_controls import Controls
 from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.model.policy import ModelPolicy
 from agent_worker.games.pages import Pages

@@ -32,7 +32,7 @@ _FOLLOWING: Final = frozenset({"Enter", "Tab", "NumpadEnter"})
 """Keys with which links are followed."""
 MAX_SIGHTINGS: Final = 3
 """Sightings of one fault that are tried, where none shows again: they may have other inputs."""
-_SHARE: Final = 0.6
+_SHARE: Final = 0.4
 """Part of a candidate's time that looking for shorter inputs may take; the rest is for showing it again."""
 
 
@@ -58,13 +58,17 @@ class Reporter:
         self._clock = asyncio.get_running_loop().time
         self._told: set[tuple[str, str]] = set()
         self._failed: Counter[tuple[str, str]] = Counter()
-        self._play_s = 0.0
-        """How long the last play of a proof took."""
+        self._full_s = self._quick_s = 0.0
+        """How long the last play of a proof took, and the last one that only tells shorter inputs apart."""
         self.findings: list[Finding] = []
         self.seen_once: list[Finding] = []
 
     def __repr__(self) -> str:
         return f"<Reporter findings={len(self.findings)} seen_once={len(self.seen_once)}>"
+
+    def is_new(self, candidate: Candidate) -> bool:
+        """Whether nothing of the kind was told or tried before."""
+        return candidate.key not in self._told and not self._failed[candidate.key]
 
     def as_json(self) -> dict[str, object]:
         """`findings` and `seenOnce` of `data.metrics`."""
@@ -105,7 +109,7 @@ class Reporter:
             sure = seen[0] == seen[1] and (seen[1] >= 2 or candidate.real) and await self._measured_again(candidate)
             await (self._tell(candidate, candidate.until, seen) if sure else self._once(candidate, seen))
             return
-        if self._clock() + self._play_s > until_s:
+        if self._clock() + self._quick_s > until_s:
             await self._once(candidate, (1, 1))
             return
         if proof.narrow is not None:
@@ -146,7 +150,7 @@ class Reporter:
         if candidate.kind != "heap" or candidate.real:
             return True
         again = proof_of(replace(candidate, measured=None), self._stage)
-        return again is not None and await self._timed(again.full, candidate.inputs, candidate.until) is not None
+        return again is not None and await self._fully(again, candidate.inputs, candidate.until) is not None
 
     async def _narrowed(self, candidate: Candidate, proof: Proof) -> Candidate | None:
         """The candidate with the inputs up to its cause; None: it has not shown again, or a finding explains it."""
@@ -156,8 +160,11 @@ class Reporter:
             self._told.add(candidate.key)
             return None
         # Whether it is a fault at all is asked before any time goes into shorter inputs.
-        if began is None or await self._timed(proof.full, began, candidate.until) is None:
-            await self._once(candidate, (1, 2))
+        if began is None or await self._fully(proof, began, candidate.until) is None:
+            if candidate.kind in STANDSTILLS:  # something did change the game, or it had come to an end
+                self._failed[candidate.key] += 1
+            else:
+                await self._once(candidate, (1, 2))
             return None
         return replace(candidate, inputs=began)
 
@@ -167,15 +174,15 @@ class Reporter:
         """The least that shows it. Ends early enough for showing it again, which is worth more than short inputs."""
 
         def expired() -> bool:
-            last_s = min(shorter_until_s, until_s - (TIMES + 1) * self._play_s)
-            return self._clock() + self._play_s > last_s
+            last_s = min(shorter_until_s, until_s - self._full_s - TIMES * self._quick_s)
+            return self._clock() + self._quick_s > last_s
 
         async def frame_of(inputs: Inputs, until: int) -> int | None:
-            sighting = await self._timed(proof.quick, inputs, until)
+            sighting = await self._quickly(proof, inputs, until)
             return None if sighting is None else sighting.frame
 
-        if not proof.minimises:
-            return Minimal(candidate.inputs, candidate.until, 0, True)
+        if not proof.minimises or expired():
+            return Minimal(candidate.inputs, candidate.until, 0, not proof.minimises)
         return await minimise(
             candidate.inputs,
             candidate.until,
@@ -190,17 +197,28 @@ class Reporter:
         """Plays it `times` times, as long as it shows: how often it did, of how many, and what was seen first."""
         first: Sighting | None = None
         for time in range(self._times):
-            if self._clock() + self._play_s > until_s:
+            if self._clock() + (self._quick_s if time else self._full_s) > until_s:
                 return (time, time), None
-            play = proof.quick if time else proof.full
-            sighting = await self._timed(play, candidate.inputs, candidate.until)
+            play = self._quickly if time else self._fully
+            sighting = await play(proof, candidate.inputs, candidate.until)
             if sighting is None:
                 return (time, time + 1), None
             first = first or sighting
         return (self._times, self._times), first
 
-    async def _timed(self, play: Play, inputs: Inputs, until: int) -> Sighting | None:
+    async def _fully(self, proof: Proof, inputs: Inputs, until: int) -> Sighting | None:
         began_s = self._clock()
+        sighting = await self._played(proof.full, inputs, until)
+        self._full_s = self._clock() - began_s
+        return sighting
+
+    async def _quickly(self, proof: Proof, inputs: Inputs, until: int) -> Sighting | None:
+        began_s = self._clock()
+        sighting = await self._played(proof.quick, inputs, until)
+        self._quick_s = self._clock() - began_s
+        return sighting
+
+    async def _played(self, play: Play, inputs: Inputs, until: int) -> Sighting | None:
         try:
             return await play(inputs, until)
         except PageHung:
@@ -211,8 +229,6 @@ class Reporter:
             if self._stage.page is None or not await self._stage.page.browser_lives():
                 raise
             return None
-        finally:
-            self._play_s = self._clock() - began_s
 
     def _explained(self, errors: set[str]) -> bool:
         """A game that stands still since an error that was told is one fault, not two."""

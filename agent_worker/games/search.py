@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -166,13 +166,16 @@ class Search:
 
     # -- episodes -----------------------------------------------------------------------------------------
 
-    async def play(self, most: int | None) -> None:
-        """Episodes until the time is up."""
-        await self._guarded(self._left_alone())
-        while not self._late() and (most is None or len(self.episodes) < most):
+    async def play(self, most: int | None, pause: Callable[[], bool] = lambda: False) -> None:
+        """Episodes until the time is up, or until `pause`, which is asked after each; it may be called again then."""
+        if not self.episodes:
+            await self._guarded(self._left_alone())
+        while not self.late and (most is None or len(self.episodes) < most):
             await self._guarded(self._explored())
             await self._code_reached()
             await self._tell()
+            if pause():
+                return
 
     async def _code_reached(self) -> None:
         """Asks which of the game's functions have run. An episode in which one ran for the first time has paid."""
@@ -190,7 +193,9 @@ class Search:
         if self.entry is not None:
             self.entry.fruitless = 0
 
-    def _late(self) -> bool:
+    @property
+    def late(self) -> bool:
+        """The time is up."""
         return self.clock() >= self.until_s
 
     async def _guarded(self, playing: Coroutine[None, None, None]) -> None:
@@ -210,7 +215,7 @@ class Search:
             await page.break_script()
             await self.stage.open()
         else:
-            self._keep(cut=self._late())
+            self._keep(cut=self.late)
 
     def _keep(self, cut: bool) -> None:
         under, self.under = self.under, None
@@ -226,7 +231,7 @@ class Search:
         await self._advance(under, frame)
         self.over_at_start = self.last.over if self.last else frozenset()
         rasters = []
-        while under.frame < frame + _ALONE and not self._late():
+        while under.frame < frame + _ALONE and not self.late:
             await self._advance(under, under.frame + 12)
             rasters += [self.last.raster] if self.last else []
         if rasters:
@@ -244,7 +249,7 @@ class Search:
     async def _explored(self) -> None:
         under = self.under = self._begin()
         await self._advance(under, under.frame)
-        while under.frame < under.begun + self.frames and not under.ended and not self._late():
+        while under.frame < under.begun + self.frames and not under.ended and not self.late:
             await self._gesture(under)
             if under.barren >= _BARREN and not (under.still and self._may_revive()):
                 return
@@ -384,7 +389,7 @@ class Search:
     async def _tell(self) -> None:
         """A line for the feed, if the last one was some time ago."""
         line = self.line
-        if not line.names or (self.clock() - line.at < _LINE_S and not self._late()):
+        if not line.names or (self.clock() - line.at < _LINE_S and not self.late):
             return
         self.line = Line(self.clock())
         best = self.scores.best

@@ -7,10 +7,10 @@ from typing import Final
 
 from agent_worker.games import candidates
 from agent_worker.games.actions import Action
-from agent_worker.games.controls import Controls
 from agent_worker.games.episodes import BLANK, GONE, HUNG, STILL, STOPPED, STUCK, Episode, Explored
 from agent_worker.games.findings import HANGS, STANDSTILLS, Candidate, Kind, Moment, with_inputs
 from agent_worker.games.inputs import Inputs
+from agent_worker.games.known_controls import Controls
 from agent_worker.games.page_state import Incident
 from agent_worker.games.sightings import candidate_of
 from agent_worker.games.starting import Situations
@@ -85,11 +85,6 @@ def of_episodes(episodes: Iterable[Episode], found: Controls) -> list[Candidate]
         for episode in episodes
         for event in episode.of_kind(*_TITLES)
     ]
-
-
-def of_explored(found: Explored, controls: Controls) -> list[Candidate]:
-    """What happened to the game itself while it was played by search."""
-    return of_episodes(found.episodes, controls)
 
 
 def of_stress(episodes: Sequence[Episode], controls: Controls, game_url: str) -> list[Candidate]:

@@ -17,10 +17,11 @@ from agent_worker.games import candidates
 from agent_worker.games.actions import key
 from agent_worker.games.browser import Browser
 from agent_worker.games.chromium import VIEWPORT
-from agent_worker.games.controls import Controls, find_controls
+from agent_worker.games.controls import find_controls
 from agent_worker.games.experiments import Lab, Moment
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.known_controls import Controls
 from agent_worker.games.pages import Pages
 from agent_worker.games.stage import Stage
 from agent_worker.games.starting import Situations, get_in
