@@ -176,23 +176,36 @@ def buttons(state: PageState, viewport: tuple[int, int]) -> list[Action]:
     return list(reversed(found.values()))
 
 
-def clicks(state: PageState, viewport: tuple[int, int], *, finger: bool = False) -> list[Action]:
-    """Clicks on a grid over the game, its middle first, or taps of a finger: all of them one control."""
+def clicks(
+    state: PageState, viewport: tuple[int, int], spots: Sequence[tuple[float, float]] = (), *, finger: bool = False
+) -> list[Action]:
+    """Clicks on a grid over the game, its middle first, or taps of a finger: all of them one control.
+
+    Args:
+        spots: Places that are more promising, in parts of the viewport.
+    """
     left, top, width, height = box_of(state, viewport)
     made = Action("tap", "tap") if finger else click(0.5, 0.5)
-    return [replace(made, x=left + width * x, y=top + height * y) for x, y in _GRID]
+    places = [*spots, *((left + width * x, top + height * y) for x, y in _GRID)]
+    return [replace(made, x=x, y=y) for x, y in places[: len(_GRID)]]
 
 
-def strokes(state: PageState, viewport: tuple[int, int], *, finger: bool = False) -> list[Action]:
-    """Drags over the game, or swipes of a finger, in four directions."""
+def strokes(
+    state: PageState, viewport: tuple[int, int], spots: Sequence[tuple[float, float]] = (), *, finger: bool = False
+) -> list[Action]:
+    """Drags over the game, or swipes of a finger, in four directions; from the first of `spots`, else its middle."""
     left, top, width, height = box_of(state, viewport)
-    x, y = left + width / 2, top + height / 2
+    x, y = spots[0] if spots else (left + width / 2, top + height / 2)
     ways = {"left": (-0.3, 0.0), "right": (0.3, 0.0), "up": (0.0, -0.3), "down": (0.0, 0.3)}
     kind: Literal["swipe", "drag"] = "swipe" if finger else "drag"
     return [
-        Action(f"{kind} {way}", kind, x=x, y=y, to_x=x + width * dx, to_y=y + height * dy)
+        Action(f"{kind} {way}", kind, x=x, y=y, to_x=_within(x + width * dx), to_y=_within(y + height * dy))
         for way, (dx, dy) in ways.items()
     ]
+
+
+def _within(part: float) -> float:
+    return min(0.99, max(0.01, part))
 
 
 def moves(state: PageState, viewport: tuple[int, int]) -> list[Action]:

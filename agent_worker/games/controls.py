@@ -16,9 +16,9 @@ from agent_worker.games import candidates
 from agent_worker.games.actions import Action
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.experiments import BRIEF, GAP, LONG, TAP, WATCH, Effect, Lab, Moment, Spent
+from agent_worker.games.hot_spots import hot_spots
 from agent_worker.games.inputs import Step
 from agent_worker.games.known_controls import Control, Controls, Dead, evidence, line, told_data
-from agent_worker.games.page_state import PageState
 from agent_worker.games.promised import Promise
 from agent_worker.games.stage import Stage
 from agent_worker.games.starting import Situations, Tell
@@ -82,6 +82,7 @@ class _Search:
         known = candidates.known_keys(situations.sources)
         self.likely, self.others = candidates.keys(tuple(self.promises), known)
         self.said = ""
+        self.known_spots: dict[Moment, list[tuple[float, float]]] = {}
         self.done: set[tuple[Moment, Action]] = set()
         """Where each gesture was tried; a moment stands for its situation as well."""
 
@@ -137,7 +138,7 @@ class _Search:
     async def in_groups(self, moment: Moment) -> None:
         """All gestures in one run, as long as they do nothing; then without the one that did."""
         state = self.at.states[moment]
-        moves, clicks, strokes, rarer = self.gestures(state)
+        moves, clicks, strokes, rarer = await self.gestures(moment)
         pointer = [*moves, *clicks, *strokes, *rarer]
         likely = [candidates.NO_KEY, *self.likely]
         every = [*likely, *pointer, *self.others] if state.hears_keys else [*pointer, *likely, *self.others]
@@ -166,8 +167,7 @@ class _Search:
 
     async def pointer(self, moment: Moment) -> None:
         """Gestures of the pointer, each alone, where one of them does something."""
-        state = self.at.states[moment]
-        moves, clicks, strokes, rarer = self.gestures(state)
+        moves, clicks, strokes, rarer = await self.gestures(moment)
         if not any(self.lab.acted(moment, each) for each in (*moves, *clicks, *strokes)):
             return
         await self.alone(moment, clicks[:3])
@@ -176,14 +176,27 @@ class _Search:
             await self.alone(moment, [strokes[1], strokes[3]])
         await self.alone(moment, rarer)
 
-    def gestures(self, state: PageState) -> tuple[list[Action], list[Action], list[Action], list[Action]]:
+    async def gestures(self, moment: Moment) -> tuple[list[Action], list[Action], list[Action], list[Action]]:
         """Moves, clicks, strokes and what is rarer; those of a finger where the page is for one."""
-        finger = self.lab.stage.touch
-        clicks = candidates.clicks(state, VIEWPORT, finger=finger)
-        strokes = candidates.strokes(state, VIEWPORT, finger=finger)
+        finger, state = self.lab.stage.touch, self.at.states[moment]
+        spots = [] if finger else await self.spots(moment)
+        clicks = candidates.clicks(state, VIEWPORT, spots, finger=finger)
+        strokes = candidates.strokes(state, VIEWPORT, spots, finger=finger)
         if finger:
             return [], clicks, strokes, []
         return candidates.moves(state, VIEWPORT), clicks, strokes, candidates.rarer_gestures(state, VIEWPORT)
+
+    async def spots(self, moment: Moment) -> list[tuple[float, float]]:
+        """Where the game shows that it can be clicked or dragged."""
+        state = self.at.states[moment]
+        hears = any(kind.startswith(("mouse", "pointer", "touch")) for kind in state.listens)
+        if moment not in self.known_spots:
+            found: list[tuple[float, float]] = []
+            if hears and state.canvases:
+                self.lab.begin_branch()
+                found = await hot_spots(self.lab.stage, moment, candidates.box_of(state, VIEWPORT))
+            self.known_spots[moment] = found
+        return self.known_spots[moment]
 
     async def _culprit(self, moment: Moment, suspects: Sequence[Action]) -> Action | None:
         """The one of `suspects`, the last pressed first, that does something alone."""

@@ -84,6 +84,10 @@ class Gestures:
             case "resize":
                 await self._resize(1.0, 1.0)
 
+    async def point(self, x: float, y: float) -> None:
+        """Moves the pointer to a place in parts of the viewport, at once."""
+        await self._page.mouse.move(*self._pixels(x, y))
+
     async def connect(self) -> None:
         """Tells the page that it has a network: Chromium in a network namespace of its own believes the opposite."""
         await self._cdp.send("Network.overrideNetworkState", _ONLINE)

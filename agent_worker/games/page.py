@@ -283,6 +283,10 @@ class Page:
         """Releases what `begin` holds."""
         await self._reply(self._gestures.end(action), f"{action.name} ended")
 
+    async def point(self, x: float, y: float) -> None:
+        """Moves the pointer to a place in parts of the viewport."""
+        await self._reply(self._gestures.point(x, y), "pointing")
+
     async def ask(self, expression: str, while_doing: str) -> Any:
         """The value of a JavaScript expression in the page, awaited if it is a promise."""
         return await self._reply(self._page.evaluate(expression), while_doing)

@@ -209,7 +209,10 @@ _TO: Final = re.compile(r"\s+(?:to|for|zum|zur|für|um zu|pour|para|per|чтоб
 _ENDS: Final = re.compile(
     r"\s*(?:$|[.!?,;:)\]/=–—-]|(?:to|for|zum|zur|für|pour|para|per|чтобы|для|and|or)\b(?!\s+\d))", re.I
 )
-_ACTION: Final = tuple((when, re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.I)) for when, words in ACTIONS.items())
+_ACTION: Final = tuple(
+    (when, re.compile(rf"(?<!\w)(?:{words})(?:e?s)?(?!\w)", re.I)) for when, words in ACTIONS.items()
+)
+_CLAUSE: Final = re.compile(r"(?:^|[,;:/.]|\band)\s*$", re.I)
 _FIRST_LETTER: Final = re.compile(r"(?<!\w)[\[(]([A-Z])[\])]([a-z]{2,14})\b")
 
 
@@ -252,7 +255,9 @@ def _counts(text: str, at: int, keys: _Keys, verb: bool) -> bool:
             return _acts(text, aim.end())
         # "Enter to start", but not "return to start"
         return text[at : at + 5].lower() == "enter" and _when_of(text[aim.end() :]) in ("title", "over", "playing")
-    alone = kinds <= {"glyph", "marked"} or (kinds == {"letter"} and at == 0 and not {*first} & {"A", "I"})
+    alone = kinds <= {"glyph", "marked", "sure"} or (kinds == {"letter"} and at == 0 and not {*first} & {"A", "I"})
+    if kinds <= {"sure", "word"} and _CLAUSE.search(text[:at]) and _serves(text, keys.end):
+        return True
     return (alone and _does(text, keys.end) is not None) or _named_behind(text, at, keys, kinds)
 
 
@@ -275,6 +280,12 @@ def _does(text: str, at: int) -> re.Match[str] | None:
         pattern.match(text[at + 1 : at + 25]) for when, pattern in _ACTION if when in ("playing", "title", "over")
     )
     return found if sure else None
+
+
+def _serves(text: str, at: int) -> bool:
+    """Whether a sentence goes on with what a key does: "Space serves"."""
+    verb = re.match(r"\s([a-z]{2,14}s)\s", text[at:])
+    return verb is not None and dict(_ACTION)["playing"].fullmatch(verb[1]) is not None
 
 
 def _acts(text: str, at: int) -> bool:

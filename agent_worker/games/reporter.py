@@ -112,11 +112,12 @@ class Reporter:
         if self._clock() + self._quick_s > until_s:
             await self._once(candidate, (1, 1))
             return
+        first: Sighting | None = None
         if proof.narrow is not None:
             narrowed = await self._narrowed(candidate, proof)
             if narrowed is None:
                 return
-            candidate = narrowed
+            candidate, first = narrowed
         minimal = await self._minimal(candidate, proof, shorter_until_s, until_s)
         if minimal is None:
             await self._once(candidate, (1, 2))
@@ -125,7 +126,7 @@ class Reporter:
         if _as_meant(least):
             self._told.add(candidate.key)
             return
-        shown, sighting = await self._again(least, proof, until_s)
+        shown, sighting = await self._again(least, proof, until_s, first if least.inputs == candidate.inputs else None)
         if sighting is None and shown[0] < shown[1] and minimal.inputs != candidate.inputs:
             least = candidate  # what tells shorter inputs apart was too quick
             shown, sighting = await self._again(least, proof, until_s)
@@ -152,21 +153,23 @@ class Reporter:
         again = proof_of(replace(candidate, measured=None), self._stage)
         return again is not None and await self._fully(again, candidate.inputs, candidate.until) is not None
 
-    async def _narrowed(self, candidate: Candidate, proof: Proof) -> Candidate | None:
-        """The candidate with the inputs up to its cause; None: it has not shown again, or a finding explains it."""
+    async def _narrowed(self, candidate: Candidate, proof: Proof) -> tuple[Candidate, Sighting] | None:
+        """The candidate with the inputs up to its cause, and how it has shown then; None: it has not shown again, or a
+        finding explains it."""
         assert proof.narrow is not None
         began = await proof.narrow(candidate.inputs, candidate.until)
         if began is not None and self._explained(proof.errors()):
             self._told.add(candidate.key)
             return None
         # Whether it is a fault at all is asked before any time goes into shorter inputs.
-        if began is None or await self._fully(proof, began, candidate.until) is None:
+        sighting = None if began is None else await self._fully(proof, began, candidate.until)
+        if began is None or sighting is None:
             if candidate.kind in STANDSTILLS:  # something did change the game, or it had come to an end
                 self._failed[candidate.key] += 1
             else:
                 await self._once(candidate, (1, 2))
             return None
-        return replace(candidate, inputs=began)
+        return replace(candidate, inputs=began), sighting
 
     async def _minimal(
         self, candidate: Candidate, proof: Proof, shorter_until_s: float, until_s: float
@@ -192,11 +195,14 @@ class Reporter:
         )
 
     async def _again(
-        self, candidate: Candidate, proof: Proof, until_s: float
+        self, candidate: Candidate, proof: Proof, until_s: float, first: Sighting | None = None
     ) -> tuple[tuple[int, int], Sighting | None]:
-        """Plays it `times` times, as long as it shows: how often it did, of how many, and what was seen first."""
-        first: Sighting | None = None
-        for time in range(self._times):
+        """Plays it `times` times, as long as it shows: how often it did, of how many, and what was seen first.
+
+        Args:
+            first: What was seen of it once already, with the same inputs.
+        """
+        for time in range(1 if first else 0, self._times):
             if self._clock() + (self._quick_s if time else self._full_s) > until_s:
                 return (time, time), None
             play = self._quickly if time else self._fully

@@ -76,13 +76,13 @@ class PacedStage(Stage):
         super().__init__(pages, job, deadline=deadline)
         self._frame_s = 1 / (FRAMES_PER_S * speed)
 
-    async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
+    async def play(self, inputs: Inputs, until: int, watch_from: int | None = None, every: int = 1) -> Trace:
         """See `Stage`."""
         clock = asyncio.get_running_loop().time
-        trace = await super().play(inputs, min(self.frame, until), watch_from)
+        trace = await super().play(inputs, min(self.frame, until), watch_from, every)
         due = clock()
         while self.frame < until:
-            more = await super().play(inputs, self.frame + 1, watch_from)
+            more = await super().play(inputs, self.frame + 1, watch_from, every)
             trace = Trace(trace.samples + more.samples, trace.happened + more.happened)
             due += self._frame_s
             await asyncio.sleep(max(0.0, due - clock()))

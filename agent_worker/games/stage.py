@@ -134,7 +134,7 @@ class Stage:
         script = owned_time(token, self._job.seed, self._hold_s, self._gave_up, skips=self._skips)
         return Wanted((script,), token, self.touch, self.portrait)
 
-    async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
+    async def play(self, inputs: Inputs, until: int, watch_from: int | None = None, every: int = 1) -> Trace:
         """Plays the game, with `inputs` since its load, to frame `until`.
 
         Goes on from where the game stands if all that was done to it is what `inputs` say up to there; otherwise it is
@@ -143,14 +143,15 @@ class Stage:
         Args:
             watch_from: The frame from which on samples are taken; None: none are. Of a game that is drawn by WebGL they
                 are those of each fourth frame, and of the last.
+            every: Frames from one sample to the next, at least.
         """
         try:
-            return await self._played(inputs, until, watch_from)
+            return await self._played(inputs, until, watch_from, every)
         except _Stale:
             self._skips, self.page = False, None
-            return await self._played(inputs, until, watch_from)
+            return await self._played(inputs, until, watch_from, every)
 
-    async def _played(self, inputs: Inputs, until: int, watch_from: int | None) -> Trace:
+    async def _played(self, inputs: Inputs, until: int, watch_from: int | None, every: int) -> Trace:
         if self.page is None or self.frame > until or self.done.before(self.frame) != inputs.before(self.frame):
             await self.open()
         assert self.page is not None
@@ -158,12 +159,12 @@ class Stage:
         happened: list[Happened] = []
         edges = [edge for edge in inputs.edges() if self.frame <= edge.at < until]
         for edge in edges:
-            await self._advance(edge.at, watch_from, samples, happened)
+            await self._advance(edge.at, watch_from, every, samples, happened)
             await (self.page.begin(edge.action) if edge.half == "begin" else self.page.end(edge.action))
             if edge.action.kind in _SETTLES:
                 await self.page.clock("settle()", "waiting for what follows")
         self.done = inputs.before(until)
-        await self._advance(until, watch_from, samples, happened)
+        await self._advance(until, watch_from, every, samples, happened)
         return Trace(tuple(samples), tuple(happened))
 
     async def state(self) -> PageState:
@@ -204,14 +205,16 @@ class Stage:
         """What the page has used since its load that does not follow its time, such as `Worker`: sorted names."""
         return (await self.about()).uncontrolled
 
-    async def _advance(self, to: int, watch_from: int | None, samples: list[Sample], happened: list[Happened]) -> None:
+    async def _advance(
+        self, to: int, watch_from: int | None, every: int, samples: list[Sample], happened: list[Happened]
+    ) -> None:
         assert self.page is not None
         while self.frame < to:
             watched = watch_from is not None and self.frame >= watch_from
             target = min(to, self.frame + FRAMES_PER_S, to if watched or watch_from is None else watch_from)
             if self.page.foreign:
                 target = self.frame + 1  # frames of other origins are moved in step
-            call = f"advance({target - self.frame}, {int(watched)}, {SLICE_MS})"
+            call = f"advance({target - self.frame}, {every if watched else 0}, {SLICE_MS})"
             try:
                 told, least = await self.page.clock(call, "playing"), 1
             except DocumentLeft:

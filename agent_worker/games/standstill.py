@@ -29,7 +29,11 @@ END_SCREEN: Final = 0.12
 """Part of the picture: what says that a game is over covers more than a sprite that moves."""
 SOON: Final = 60
 """Frames after the last input at which a standstill is looked for: its cause is the input."""
+EVERY: Final = 4
+"""Frames from one that is compared to the next: what changes a game changes it for longer."""
 _TAP, _GAP = 4, 4
+_LOOK: Final = 40
+"""Frames after which it is looked whether anything has changed."""
 _HOLD: Final = 14
 """Frames that a known control is held: games that move in steps look at a key every 8 to 12 frames."""
 _KEYS: Final = (
@@ -170,8 +174,7 @@ class Standstill:
             waited = self._without[key] = await self._wait(inputs, at, thorough=thorough)
         if not waited.loop:
             return await self._stopped(inputs, waited, at)
-        with_all = await _answered(stage, inputs.then(*waited.steps), waited.until, at)
-        parted = at if with_all is None else parting(with_all, waited.trace)
+        parted = await _parted(stage, inputs.then(*waited.steps), waited, at)
         return _reaction(parted, moves(waited.trace), waited)
 
     async def _wait(self, inputs: Inputs, at: int, *, thorough: bool) -> _Waited:
@@ -182,11 +185,13 @@ class Standstill:
         known = self.controls or (*ARROWS.actions, *SPACE.actions)
         steps = one_after_another((all_tries if thorough else quick_tries)(known, state), at, known)
         until = max(steps[-1].end + SOON, at + (WAIT if thorough else 0))
-        trace = await stage.play(inputs, until, at) if loop else Trace()
+        trace = await stage.play(inputs, until, at, EVERY) if loop else Trace()
         return _Waited(tuple(steps), until, trace, loop, state.words, (*happened, *trace.happened))
 
     async def _stopped(self, inputs: Inputs, waited: _Waited, at: int) -> Reaction:
         """The same where nothing is left to run: what does not change at all has not been changed by anything."""
+        if self.stage.frame != at:
+            await self.stage.open()
         with_all = await _answered(self.stage, inputs.then(*waited.steps), waited.until, at)
         changed = with_all is None or moves(with_all)
         return _reaction(at if changed else None, changed, waited)
@@ -235,12 +240,22 @@ def _reaction(parted: int | None, moving: bool, waited: _Waited) -> Reaction:
 
 async def _answered(stage: Stage, inputs: Inputs, until: int, at: int) -> Trace | None:
     """The run with all that was tried, from the load on; None: something has ended the page, so it did react."""
-    if stage.frame != at:
-        await stage.open()
     try:
-        return await stage.play(inputs, until, at)
+        return await stage.play(inputs, until, at, EVERY)
     except (PageHung, PageGone):
         return None
+
+
+async def _parted(stage: Stage, inputs: Inputs, waited: _Waited, at: int) -> int | None:
+    """The first frame at which the run with all that was tried differs from the one without; looked for on the way."""
+    if stage.frame != at:
+        await stage.open()
+    for until in (*range(at + _LOOK, waited.until, _LOOK), waited.until):
+        trace = await _answered(stage, inputs, until, stage.frame if stage.frame > at else at)
+        parted = at if trace is None else parting(trace, waited.trace)
+        if parted is not None:
+            return parted
+    return None
 
 
 async def runs_on(stage: Stage) -> bool:

@@ -60,12 +60,12 @@ class WatchedStage(Stage):
             self.loads.append(Loading(self.loaded.seconds, idle))
         return page
 
-    async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
+    async def play(self, inputs: Inputs, until: int, watch_from: int | None = None, every: int = 1) -> Trace:
         """See `Stage`."""
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            trace = await super().play(inputs, until, watch_from)
+            trace = await super().play(inputs, until, watch_from, every)
         finally:
             self.playing_s += clock() - began
         if not self.quiet and trace.happened:

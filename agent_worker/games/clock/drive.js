@@ -89,13 +89,13 @@ function createDrive(core, realm, token) {
   // Begins the next frame. The last one is always seen: it is what stands when `advance` returns.
   const look = (sampled, until) => {
     core.making = core.frame + 1;
-    const seen = core.making === until || (sampled && core.making % core.stride === 0);
+    const seen = core.making === until || (sampled && core.making % Math.max(core.stride, sampled) === 0);
     core.blind = !seen;
     return seen;
   };
 
-  // Plays `frames` frames, or as many as there are until `budget` ms of real time have passed: at least one. Of those
-  // that are sampled each `core.stride`th is, and the last.
+  // Plays `frames` frames, or as many as there are until `budget` ms of real time have passed: at least one. 
+  // `sampled`: how many frames there are from one that is compared to the next, at least; 0: none is.
   const advance = async (frames, sampled, budget) => {
     const samples = [];
     const from = core.frame;
