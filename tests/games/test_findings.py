@@ -195,7 +195,8 @@ async def test_the_game_unharmed_has_none_of_these(games: Games, pages: Pages) -
         Candidate("deadkey", "Dead", action=SPACE, moments=(Moment(Inputs(), 10),), controls=(LEFT,)),
     )
     assert not reporter.findings
-    assert {each.kind for each in reporter.seen_once} == {"error", "softlock", "blank", "noscripts", "deadkey"}
+    # That it stands still was refuted, which is more than not having been seen again.
+    assert {each.kind for each in reporter.seen_once} == {"error", "blank", "noscripts", "deadkey"}
     assert not run.evidences and len(run.of_kind("seenonce")) == 5
 
 
