@@ -82,7 +82,7 @@ class _Search:
         known = candidates.known_keys(situations.sources)
         self.likely, self.others = candidates.keys(tuple(self.promises), known)
         self.said = ""
-        self.known_spots: dict[Moment, list[tuple[float, float]]] = {}
+        self.known_spots: list[tuple[float, float]] | None = None
         self.done: set[tuple[Moment, Action]] = set()
         """Where each gesture was tried; a moment stands for its situation as well."""
 
@@ -187,16 +187,15 @@ class _Search:
         return candidates.moves(state, VIEWPORT), clicks, strokes, candidates.rarer_gestures(state, VIEWPORT)
 
     async def spots(self, moment: Moment) -> list[tuple[float, float]]:
-        """Where the game shows that it can be clicked or dragged."""
-        state = self.at.states[moment]
-        hears = any(kind.startswith(("mouse", "pointer", "touch")) for kind in state.listens)
-        if moment not in self.known_spots:
-            found: list[tuple[float, float]] = []
+        """Where the game shows, at the first moment that is tried, that it can be clicked or dragged."""
+        if self.known_spots is None:
+            state = self.at.states[moment]
+            hears = any(kind.startswith(("mouse", "pointer")) for kind in state.listens)
+            self.known_spots = []
             if hears and state.canvases:
                 self.lab.begin_branch()
-                found = await hot_spots(self.lab.stage, moment, candidates.box_of(state, VIEWPORT))
-            self.known_spots[moment] = found
-        return self.known_spots[moment]
+                self.known_spots = await hot_spots(self.lab.stage, moment, candidates.box_of(state, VIEWPORT))
+        return self.known_spots
 
     async def _culprit(self, moment: Moment, suspects: Sequence[Action]) -> Action | None:
         """The one of `suspects`, the last pressed first, that does something alone."""

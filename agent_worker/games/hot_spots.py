@@ -8,9 +8,9 @@ from agent_worker.games.actions import Box
 from agent_worker.games.effects import Moment
 from agent_worker.games.stage import Stage
 
-COLUMNS: Final = 20
-ROWS: Final = 12
-"""Places that are looked at: a sprite of a fifteenth of the canvas is met."""
+COLUMNS: Final = 12
+ROWS: Final = 7
+"""Places that are looked at: what is as large as a twelfth of the canvas is met."""
 ENOUGH: Final = 2
 _HANDS: Final = ("pointer", "grab", "move")
 _CURSOR: Final = """((x, y) => {

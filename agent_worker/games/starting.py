@@ -280,13 +280,21 @@ class _Entry:
         ended = policy.over_words(state.words)
         for action in restarters(state, self.found.begun_by):
             effect = await self.lab.effect(over, action)
-            following = await self._after(effect) if effect is not None else None
-            if following is None:
-                continue
-            still = ended & policy.over_words(self.found.states.pop(following).words)
-            if not still and await runs_on(self.lab.stage):
+            if effect is not None and await self._brings_back(effect, ended):
                 self.found.restarted_by = action
                 return
+
+    async def _brings_back(self, effect: Effect, ended: frozenset[str]) -> bool:
+        """Whether the words have gone and something runs, soon after it or a little later."""
+        for later in (_SOON, SETTLE):
+            try:
+                await self._stand_at(Moment("over", effect.inputs, effect.step.end + later))
+                words = (await self.lab.stage.state()).words
+                if not ended & policy.over_words(words) and await runs_on(self.lab.stage):
+                    return True
+            except (PageHung, PageGone):
+                return False
+        return False
 
 
 def situations_of(moments: Sequence[Moment]) -> list[str]:

@@ -62,10 +62,10 @@ class Trials:
         """Whether it matters that the button is held on the way: moving to its end does less, or clicking nothing."""
         moment, action, hold = effect.moment, effect.step.action, effect.step.hold
         moved = await self._lab.effect(moment, Action("move pointer", "move", x=action.to_x, y=action.to_y), hold)
-        if moved is None:
+        if moved is None or not moved.seen:
             return True
         clicked = await self._lab.effect(moment, click(action.x, action.y), hold)
-        return clicked is None and bool(effect.ways - moved.ways)
+        return (clicked is None or not clicked.seen) and bool(effect.ways - moved.ways)
 
     async def _counts(self, effect: Effect) -> bool:
         """Whether it can be seen, or is heard each time: the first key of all often lets a page play sounds."""

@@ -83,3 +83,51 @@ FINGERS = """<style>body { margin: 0; touch-action: none }</style><canvas id=c w
     requestAnimationFrame(frame);
   })();
 </script>"""
+
+RUNNER = """<canvas id=c width=320 height=200></canvas><script>
+  const x = c.getContext("2d"); let playing = false, n = 0, air = 0, way = 1;
+  addEventListener("keydown", ({ key }) => { if (key === "p") playing = true;
+    if (playing && key === " " && !air) air = 1; if (air && key === "ArrowDown") air = 0; });
+  const frame = () => { n += 1; x.clearRect(0, 0, 320, 200);
+    if (!playing) x.fillText("(P)lay the game", 20, 20);
+    else { if (air) air = (air + 1) % 40; x.fillRect((n * 2) % 320, 150, 20, 9);
+      x.fillRect(40, 140 - Math.min(air, 40 - air) * 2 * (air > 0), 12, 12); }
+    requestAnimationFrame(frame); };
+  requestAnimationFrame(frame);
+</script>"""
+"""P begins, Space jumps, ArrowDown falls faster and does nothing on the ground."""
+
+BRIEF = """<canvas id=c width=320 height=200></canvas><script>
+  const x = c.getContext("2d"); let left = -1, high = 0;
+  addEventListener("keydown", ({ key }) => { if (key === "p" && left <= 0) left = 45; if (key === " ") high += 5; });
+  const frame = () => { x.clearRect(0, 0, 320, 200); left -= left > 0;
+    if (left < 0) x.fillText("(P)lay the game", 20, 20);
+    else if (!left) x.fillText("So close! (P)lay again", 20, 20);
+    else x.fillRect(left, 100 - high, 12, 12);
+    requestAnimationFrame(frame); };
+  requestAnimationFrame(frame);
+</script>"""
+"""A round lasts for 45 frames."""
+
+STOPS = """<canvas id=c width=320 height=200></canvas><script>
+  const x = c.getContext("2d"); let n = 0, at = 10, held = 0, stopped = false;
+  addEventListener("keydown", ({ key }) => { held = { ArrowLeft: -1, ArrowRight: 1 }[key] ?? held;
+    if (stopped && key === "Enter") { stopped = false; n = 0; requestAnimationFrame(frame); } });
+  addEventListener("keyup", () => { held = 0; });
+  const frame = () => { n += 1; at += held; x.clearRect(0, 0, 320, 200); x.fillRect(at, n % 50, 12, 12);
+    if (n < 300) requestAnimationFrame(frame); else stopped = true; };
+  requestAnimationFrame(frame);
+</script>"""
+"""A round ends without a word: the loop stops, and Enter begins again."""
+
+SPRITE = """<canvas id=c width=600 height=400 style="position:absolute;left:0;top:0"></canvas><script>
+  const x = c.getContext("2d"); let at = [75, 314], held = null;
+  const hits = (e) => Math.abs(e.offsetX - at[0]) < 25 && Math.abs(e.offsetY - at[1]) < 25;
+  c.addEventListener("mousemove", (e) => { if (held) at = [e.offsetX, e.offsetY];
+    c.style.cursor = hits(e) ? "pointer" : "default"; });
+  c.addEventListener("mousedown", (e) => { held = hits(e); }); addEventListener("mouseup", () => { held = null; });
+  const frame = () => { x.clearRect(0, 0, 600, 400); x.fillRect(at[0] - 25, at[1] - 25, 50, 50);
+    requestAnimationFrame(frame); };
+  requestAnimationFrame(frame);
+</script>"""
+"""A box of 50 pixels can be dragged; the pointer becomes a hand over it."""
