@@ -91,18 +91,25 @@ async def test_everything_gets_current_again_whatever_is_deleted(
             assert submitted.status_code == 200, (deletion, submitted.text)
             test_id = submitted.json()["testId"]
 
-            async def is_current(test_id: str = test_id, step: str = step) -> bool:
+            seen: list[object] = []
+
+            async def is_current(test_id: str = test_id, step: str = step, seen: list[object] = seen) -> bool:
                 listed = (await client.get("/rpc/listTests")).json()
                 found = {each["testId"]: each for each in listed["tests"]}
                 published = found.get(run.test_id, {})
                 picture = await client.get("/rpc/getShot", params={"testId": run.test_id})
+                seen[:] = [found.get(test_id), published, picture.status_code, listed.get("stale")]
                 return (
                     found.get(test_id, {}).get("status") == "completed"
                     and published.get("message") == step
                     and picture.status_code == 200
                 )
 
-            await until(is_current, within_s=30, what=f"all is current after {deletion}")
+            try:
+                await until(is_current, within_s=30, what=f"all is current after {deletion}")
+            except AssertionError as error:
+                error.add_note(f"the submitted run, the published one, its picture, stale: {seen}")
+                raise
         await run.complete(1)
 
 

@@ -12,8 +12,9 @@ import pytest
 from broker import identity
 from broker.contract import subjects
 from broker.jetstream import kv, topology
-from broker.jetstream.api import Streams
+from broker.jetstream.api import Delivery, Streams
 from broker.jetstream.connection import Connection
+from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import begin, publish, until
 from ws_edge.config import EdgeConfig
@@ -214,3 +215,30 @@ async def test_a_publisher_with_huge_fields_is_folded(streams: Streams, make_nod
         return any(run["status"] == "completed" and run["score"] == 3 for run in (await listing(edge))["tests"])
 
     await until(ended)
+
+
+async def test_an_event_that_is_stored_while_a_snapshot_is_removed_is_folded(
+    streams: Streams, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hint was judged beside the snapshot of an earlier life of the stream, and passed over."""
+    monkeypatch.setattr(refill, "_SURVEY_S", 600.0)
+    edge = await make_node()
+    gone = await begin(streams, "gone")
+    await until(lambda: lists(edge, [gone]))
+
+    async def passed_over(_test_id: str, hints: list[Delivery]) -> None:
+        await edge.projector._answer(hints, done=True)
+
+    remove = SnapshotStore.remove
+
+    async def publish_and_remove(store: SnapshotStore, test_id: str, revision: int) -> None:
+        await publish(streams, test_id, "goes on", status="running")
+        await remove(store, test_id, revision)
+
+    monkeypatch.setattr(edge.projector, "_work", passed_over)
+    monkeypatch.setattr(SnapshotStore, "remove", publish_and_remove)
+    await streams.api(f"STREAM.PURGE.{subjects.EVENTS}", {"filter": subjects.events(gone)})
+    edge.catalogue.doubted.add(gone)
+    edge.catalogue.changed.set()
+    await until(lambda: edge.refill.statistics().removed == 1, within_s=20)
+    await until(lambda: _is_listed(edge, gone), within_s=20)

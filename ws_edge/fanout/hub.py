@@ -51,7 +51,9 @@ class Socket(Viewer, Protocol):
     partial_since: float
     """Loop time at which a frame began that is not whole yet, 0 when there is none."""
     idle_beats: int
-    """How many heartbeats it has received without being interested in anything."""
+    """How many heartbeats it has received without being interested in anything, or was passed over by."""
+    unsent: bytes
+    """The head of its answer, which leaves with the first message."""
 
     def close(self, code: int, reason: str) -> None:
         """Starts the closing handshake."""
@@ -296,6 +298,9 @@ class Hub:
         beats: dict[Encoding, bytes] = {}
         for socket in tuple(self.sockets):
             if socket.closing_since or any(session.live is not None for session in socket.sessions.values()):
+                continue
+            if socket.unsent and not socket.idle_beats:
+                socket.idle_beats = 1  # it has just come, and what it is answered is not decided yet
                 continue
             if not socket.sessions and not any(socket in each for each in self.listeners):
                 socket.idle_beats += 1
