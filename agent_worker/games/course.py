@@ -22,6 +22,8 @@ STOP_AFTER_S: Final = 0.2
 """How long after the page's deadline, which ends what waits for the page, everything else is ended for the verdict."""
 FOR_FINDINGS: Final = 0.8
 """Part of the time that is left which the candidates of one step may take: what shows only now and then takes long."""
+FOR_EARLY_FINDINGS: Final = 0.25
+"""The same while the controls are looked for, which nearly all else needs."""
 LEAST_FOR_FINDINGS_S: Final = 3.0
 
 T = TypeVar("T")
@@ -61,8 +63,8 @@ class Course:
         """A time of the plan on the event loop's clock."""
         return self.started + mark_s
 
-    async def consider(self, candidates: Iterable[Candidate]) -> None:
-        """Minimises what may be wrong, shows it again and tells it."""
+    async def consider(self, candidates: Iterable[Candidate], share: float = FOR_FINDINGS) -> None:
+        """Minimises what may be wrong, shows it again and tells it, in `share` of the time that is left."""
         suspects = [*candidates, *self.stage.take_suspects()]
         if not suspects:
             return
@@ -70,7 +72,7 @@ class Course:
         try:
             left_s = self.at(self.plan.findings_by) - self.clock()
             await self.reporter.consider(
-                suspects, self.clock() + min(left_s, max(LEAST_FOR_FINDINGS_S, left_s * FOR_FINDINGS))
+                suspects, self.clock() + min(left_s, max(LEAST_FOR_FINDINGS_S, left_s * share))
             )
         finally:
             self.live.doing = doing

@@ -9,8 +9,8 @@ from typing import Final
 
 _FOLDER: Final = Path(__file__).parent / "clock"
 _PARTS: Final = (
-    *("core", "realm", "dates", "random", "timers", "messages", "loads", "media", "audio", "animations", "observers"),
-    *("visibility", "canvases", "unseen", "uncontrolled", "fingerprints", "drive", "start"),
+    *("core", "realm", "dates", "random", "timers", "messages", "loads", "requests", "media", "audio"),
+    *("animations", "observers", "visibility", "canvases", "unseen", "uncontrolled", "fingerprints", "drive", "start"),
 )
 _OUTSIDE: Final = (_FOLDER / "outside.js").read_text()
 _PARTS_TOGETHER: Final = "\n".join((_FOLDER / f"{name}.js").read_text() for name in _PARTS)

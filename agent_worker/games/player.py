@@ -13,7 +13,7 @@ from typing import Final
 from agent_worker.games import gathering, pictures, policy, scoring, suspicions
 from agent_worker.games.browser import Browser
 from agent_worker.games.controls import find_controls
-from agent_worker.games.course import Course
+from agent_worker.games.course import FOR_EARLY_FINDINGS, Course
 from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.findings import INERT, Candidate
@@ -222,7 +222,7 @@ class _Player(Course):
 
     async def see_again(self) -> None:
         """What has gone wrong so far is told while there is time to show it again."""
-        await self.consider([])
+        await self.consider([], FOR_EARLY_FINDINGS)
 
     async def evaluate(self) -> None:
         """Phase 4: turns the findings into the score."""

@@ -5,7 +5,9 @@ A page's script writes into `out`; what stands there after some frames is known 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -168,6 +170,44 @@ async def test_loads_take_no_time(house: House) -> None:
     assert await house.ran(script, 66) == [
         *("fetch5 100", "xhr 200", "picture 300", "script", "inner 500", "database 600"),
         *("frame 700", "digest 800", "blob 900", "toBlob 1000"),
+    ]
+
+
+class Overtaken(dict[str, Answer]):
+    """Answers of a server that has an answer to /first only after it was asked for /second."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.second = threading.Event()
+
+    def get(self, path: str, default: Any = None) -> Any:
+        if path == "/second":
+            self.second.set()
+        elif path == "/first":
+            self.second.wait(20)
+        return super().get(path, default)
+
+
+async def test_requests_come_in_the_order_in_which_they_were_sent(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Answer(b"said", headers=(("Content-Type", "text/plain"),))
+    monkeypatch.setattr(house.server, "answers", Overtaken({"/first": text, "/second": text, "/at-once": text}))
+    script = """
+      const sent = (path, set = () => 0, wait = true) => { const x = new XMLHttpRequest(); set(x);
+        x.open("GET", path, wait); x.send(); return x; };
+      const said = (what) => (event) => out.push([what, event.target.readyState, event.target.responseText]);
+      sent("/first", (x) => { x.onload = said("first"); x.onloadend = () => out.push("end of the first"); });
+      sent("/second", (x) => x.addEventListener("readystatechange", (e) => x.readyState === 4 && said("second")(e)));
+      sent("/missing", (x) => x.addEventListener("load", () => out.push(x.status)));
+      sent("/first", (x) => { x.onabort = () => out.push("aborted"); x.onload = said("never"); }).abort();
+      out.push(sent("/at-once", undefined, false).responseText, new XMLHttpRequest() instanceof XMLHttpRequest);
+      fetch("/second").then(() => out.push("fetch"));
+      sent("/second", (x) => { x.onerror = said("never"); x.onload = said("last"); });
+    """
+    assert await house.ran(script, 4) == [
+        *("aborted", "said", True, ["first", 4, "said"], "end of the first", ["second", 4, "said"], 404, "fetch"),
+        ["last", 4, "said"],
     ]
 
 

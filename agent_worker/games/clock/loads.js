@@ -49,23 +49,36 @@ function holdLoads(core, realm) {
     }
     coming = false;
   };
+  // A place in that order. `ready` is given what delivers it; after `leave` it waits no longer, nor do those behind it.
+  const inOrder = () => {
+    const entry = { deliver: null };
+    asked.push(entry);
+    return {
+      leave: () => {
+        const at = asked.indexOf(entry);
+        if (at >= 0) asked.splice(at, 1);
+        deliver();
+      },
+      ready: (come) => {
+        entry.deliver = come;
+        if (asked.includes(entry)) deliver();
+        else come();
+      },
+    };
+  };
+  realm.inOrder = inOrder;
   const track = (kind, promise) => {
     if (!(promise instanceof own.Promise)) return promise;
-    const entry = { deliver: null };
-    const release = hold(kind, null, core.holdLimit, () => {
-      const at = asked.indexOf(entry);
-      if (at >= 0) asked.splice(at, 1); // those behind it wait no longer
-      deliver();
-    });
-    if (kind !== "stream" && !core.gaveUp.has(kind)) asked.push(entry);
+    const place = kind === "stream" || core.gaveUp.has(kind) ? null : inOrder();
+    const release = hold(kind, null, core.holdLimit, () => place?.leave());
     return new own.Promise((done, failed) => {
       const settle = (by) => (what) => {
-        entry.deliver = () => {
+        const come = () => {
           by(what);
           release();
         };
-        if (asked.includes(entry)) deliver();
-        else entry.deliver();
+        if (place) place.ready(come);
+        else come();
       };
       Reflect.apply(own.then, promise, [settle(done), settle(failed)]);
     });
@@ -108,16 +121,6 @@ function holdLoads(core, realm) {
   const ciphers = ["digest", "encrypt", "decrypt", "sign", "verify", "importKey", "exportKey", "deriveBits", "deriveKey"];
   promising(window.SubtleCrypto?.prototype, "crypto", ciphers);
 
-  const { send } = window.XMLHttpRequest.prototype;
-  replace(window.XMLHttpRequest.prototype, "send", function (...args) {
-    const release = until("request", this, ["loadend"]);
-    try {
-      return Reflect.apply(send, this, args);
-    } catch (error) {
-      release();
-      throw error;
-    }
-  });
   for (const name of ["readAsText", "readAsDataURL", "readAsArrayBuffer", "readAsBinaryString"]) {
     const read = window.FileReader.prototype[name];
     replace(window.FileReader.prototype, name, function (...args) {

@@ -17,6 +17,7 @@ function start({ token, seed, holdLimit, gaveUp, skips }) {
   replaceTimers(core, realm);
   replaceMessages(core, realm);
   holdLoads(core, realm);
+  orderRequests(core, realm);
   replaceMedia(core, realm);
   replaceAudio(core, realm);
   replaceAnimations(core, realm);
