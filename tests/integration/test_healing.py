@@ -76,11 +76,6 @@ async def test_everything_gets_current_again_whatever_is_deleted(
         working(nats_server.url),
         TestRun.create(nats_server.url, title="Published", worker="p") as run,
     ):
-
-        async def test_of(test_id: str) -> dict[str, Any]:
-            answer = await client.get("/rpc/getTest", params={"testId": test_id})
-            return dict(answer.json()["test"]) if answer.status_code == 200 else {}
-
         for deletion in DELETIONS:
             for each in deletion:
                 await streams.api(each)
@@ -89,9 +84,7 @@ async def test_everything_gets_current_again_whatever_is_deleted(
             await run.screenshot(JPEG)
             submitted = await client.post("/rpc/submitTest", json={"gameUrl": GAME})
             assert submitted.status_code == 200, (deletion, submitted.text)
-            test_id = submitted.json()["testId"]
-
-            seen: list[object] = []
+            test_id, seen = submitted.json()["testId"], list[object]()
 
             async def is_current(test_id: str = test_id, step: str = step, seen: list[object] = seen) -> bool:
                 listed = (await client.get("/rpc/listTests")).json()

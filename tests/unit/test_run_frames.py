@@ -244,6 +244,21 @@ def test_a_picture_waits_for_its_event_to_be_known(edge: Edge) -> None:
     assert edge.frames.statistics().refused[AHEAD] == 1 and ahead not in edge.numbers()
 
 
+def test_a_picture_that_was_ahead_is_shown_when_the_run_has_caught_up(edge: Edge) -> None:
+    """The run's events were deleted, and the next one was not stored yet when its picture came."""
+    viewer = edge.follower()
+    edge.runs.heads[RUN] = edge.runs.known[RUN] = 50
+    early, forged = edge.store(seq=300), edge.store(seq=10**6)
+    edge.loop.run_for(3)
+    assert viewer.numbers == [] and edge.numbers() == []
+    edge.runs.heads[RUN] = edge.runs.known[RUN] = 301
+    edge.loop.run_for(3)
+    assert viewer.numbers == [early] and edge.numbers() == [early] and forged > early
+    lists = edge.feed.lists
+    edge.loop.run_for(8)
+    assert edge.feed.lists - lists <= 1, "what names an event far ahead has nothing read again"
+
+
 def test_a_flood_of_claims_asks_once_a_second(edge: Edge) -> None:
     edge.numbers()
     asked = edge.runs.asked

@@ -107,6 +107,13 @@ class FrameIndex:
             self._waiting -= 1
         return refused
 
+    def lowest_ahead(self) -> int | None:
+        """The lowest sequence of the pictures that named an event above the run's newest; None: there is none."""
+        if not self.unreadable[AHEAD]:
+            return None
+        ahead = REASONS.index(AHEAD)
+        return min(seq for seq, reason in zip(self._seqs, self._reasons, strict=True) if reason == ahead)
+
     def refuse(self, number: int, reason: str) -> bool:
         """Something was found to be wrong with a picture. Returns whether it was shown until now."""
         place = self._place(number)

@@ -181,6 +181,8 @@ class RunFrames:
         if self._interest is None:
             if now >= self._next_read:
                 self.read_again()
+        elif now >= self._next_read and self._has_caught_up():
+            self.read_again()
         elif now >= self._next_look:
             self._look_s = min(_LONGEST_LOOK_S, max(_LOOK_S, 2 * self._look_s))
             self._next_look = now + self._look_s
@@ -188,6 +190,11 @@ class RunFrames:
                 self._start(self._compare)
             else:
                 self.read_again()
+
+    def _has_caught_up(self) -> bool:
+        """Whether the run has by now the event that a picture named too early, as where its events were deleted."""
+        ahead = self.index.lowest_ahead()
+        return ahead is not None and self._shared.runs.known_head(self.test_id) >= ahead
 
     # -- what the broker tells -----------------------------------------------------------------------------------
 
