@@ -25,6 +25,7 @@ async def house() -> AsyncIterator[House]:
             yield House(pages, server)
 
 
+@pytest.mark.long
 async def test_a_game_of_one_button_and_a_key_that_follows_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "RARER", ())  # all keys take a minute
     monkeypatch.setattr(candidates, "USUAL", ("ArrowLeft", "ArrowDown", "Space", "Enter"))
@@ -51,6 +52,7 @@ async def test_an_end_that_no_word_tells(house: House) -> None:
     assert situations.restarted_by is not None and situations.restarted_by.name == "Enter"
 
 
+@pytest.mark.long
 async def test_a_hand_over_the_canvas_says_where_to_drag(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "RARER", ())
     monkeypatch.setattr(candidates, "USUAL", ("ArrowLeft",))
