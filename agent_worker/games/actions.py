@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -71,7 +71,9 @@ def environment(kind: Outside) -> Action:
 ARROWS: Final = Group("arrow keys", tuple(map(key, ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"))), "key")
 WASD: Final = Group("WASD movement", tuple(key(each, each.lower()) for each in "WASD"), "key")
 SPACE: Final = Group("Space and Enter", (key("Space"), key("Enter")), "key")
-_OPPOSITES: Final = ({"ArrowLeft", "ArrowRight"}, {"ArrowUp", "ArrowDown"}, {"a", "d"}, {"w", "s"})
+_PAIRS: Final = (("ArrowLeft", "ArrowRight"), ("ArrowUp", "ArrowDown"), ("a", "d"), ("w", "s"))
+OPPOSITE: Final[Mapping[str, str]] = dict(_PAIRS) | {other: one for one, other in _PAIRS}
+"""A key that steers -> the one that steers the other way."""
 WHOLE: Final[Box] = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -118,7 +120,7 @@ def together(one: Action, other: Action) -> Action:
 def can_join(one: Action, other: Action) -> bool:
     """Whether the two can be done together: both use keys, none twice, and none against the other."""
     keys = {*one.keys, *other.keys}
-    apart = len(keys) == len(one.keys) + len(other.keys) and not any(pair <= keys for pair in _OPPOSITES)
+    apart = len(keys) == len(one.keys) + len(other.keys) and not any(OPPOSITE.get(key) in keys for key in keys)
     return one.kind == other.kind == "keys" and apart
 
 

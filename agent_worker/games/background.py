@@ -29,5 +29,10 @@ class Background:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # marks it as seen: a page that went away shows itself in the next call
+        seen(task)  # a page that went away shows itself in the next call
+
+
+def seen(done: asyncio.Future[Any]) -> None:
+    """Marks what a task has raised as seen: it is told elsewhere, or by what follows."""
+    if not done.cancelled():
+        done.exception()

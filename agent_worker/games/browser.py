@@ -12,7 +12,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import Error as PlaywrightError
@@ -20,6 +20,7 @@ from playwright.async_api import Playwright, async_playwright
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from agent_worker.games import processes
+from agent_worker.games.background import seen
 from agent_worker.games.chromium import arguments, find_chromium, unwanted
 from agent_worker.games.confinement import Place, Walls, Workshop, wanted_walls
 from agent_worker.games.egress_proxy import EgressProxy, Judge, judge_public
@@ -283,7 +284,7 @@ class Browser:
             )
             pid, way_out = await receiving
         except (PlaywrightError, OSError) as error:
-            receiving.add_done_callback(_seen)
+            receiving.add_done_callback(seen)
             place.remove()
             if running is not None:
                 await running.close()
@@ -295,11 +296,6 @@ class Browser:
         self.launches += 1
         self._failure = ""
         return _Chromium(running, place, processes.process(pid), way_out)
-
-
-def _seen(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()
 
 
 async def _ready(chromium: _Chromium) -> _Chromium:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from agent_worker.games import candidates
-from agent_worker.games.actions import Action
+from agent_worker.games.actions import ARROWS, OPPOSITE, WASD, Action
 from agent_worker.games.chromium import VIEWPORT
 from agent_worker.games.experiments import BRIEF, GAP, LONG, TAP, WATCH, Effect, Lab, Moment, Spent
 from agent_worker.games.hot_spots import hot_spots
@@ -29,15 +29,8 @@ ANY_KEY: Final = "any key"
 """The control's name where every key does the same."""
 STEERING: Final = ("ArrowRight", "ArrowLeft", "D", "A", "ArrowUp", "W")
 """Controls that are held while others are tried."""
-OPPOSITES: Final = {
-    "ArrowUp": ("ArrowDown",),
-    "ArrowDown": ("ArrowUp",),
-    "ArrowLeft": ("ArrowRight",),
-    "ArrowRight": ("ArrowLeft",),
-    "W": ("S",),
-    "Space": ("ArrowDown", "S"),
-}
-"""What may do something only after another control was used."""
+FALLING: Final = ("ArrowDown", "S")
+"""Keys with which one falls faster or ducks, in a jump alone."""
 MAX_USED: Final = 4
 """Controls after each of which the others are tried."""
 MAX_ALONE: Final = 14
@@ -230,8 +223,9 @@ class _Search:
         for control in [each for each in used if "playing" in each.situations][:MAX_USED]:
             step = Step(start.frame, control.action, control.hold)
             moment = Moment(start.name, start.inputs.then(step), step.end + GAP, start.calm)
-            opposites = [candidates.action_of(each) for each in OPPOSITES.get(control.name, ())]
-            every = list(dict.fromkeys((*opposites, *self.likely)))
+            steering = (*ARROWS.actions, *WASD.actions)
+            opposite = [each for each in steering if OPPOSITE[each.keys[0]] in control.action.keys]
+            every = list(dict.fromkeys((*opposite, *map(candidates.action_of, FALLING), *self.likely)))
             while group := [each for each in self.left(every, moment) if each.name != control.name][:MAX_ALONE]:
                 found = await self.lab.first_alive(moment, group)
                 for action in group[: found.dead]:

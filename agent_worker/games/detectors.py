@@ -8,25 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
-from agent_worker.games.actions import Action
+from agent_worker.games.actions import OPPOSITE, Action
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings import STANDSTILLS, Candidate, Moment
 from agent_worker.games.only_once import Use
 from agent_worker.games.stage import Stage
 from agent_worker.games.standstill import Standstill
-
-OPPOSITES: Final[Mapping[str, str]] = {
-    "ArrowLeft": "ArrowRight",
-    "ArrowRight": "ArrowLeft",
-    "ArrowUp": "ArrowDown",
-    "ArrowDown": "ArrowUp",
-    "a": "d",
-    "d": "a",
-    "w": "s",
-    "s": "w",
-}
 
 
 async def standing(stage: Stage, ends: Iterable[Moment], controls: Sequence[Action], until_s: float) -> list[Candidate]:
@@ -61,8 +49,8 @@ def uses(controls: Mapping[Action, Moment], most: int = 8) -> list[Use]:
     """
     found = []
     for action, moment in controls.items():
-        opposites = [OPPOSITES[key] for key in action.keys if key in OPPOSITES]
-        undoing = [other for other in controls if other != action and set(other.keys) & set(opposites)]
+        opposites = {OPPOSITE.get(key) for key in action.keys}
+        undoing = [other for other in controls if other != action and set(other.keys) & opposites]
         if action.kind == "keys":
             found.append(Use(action, moment, tuple(undoing[:2])))
     return found[:most]

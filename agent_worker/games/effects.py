@@ -42,6 +42,7 @@ class Effect:
         frame: That frame.
         before, after: JPEGs of that frame without and with the gesture; empty where nothing could be seen.
         scrolled: Whether the page stood scrolled elsewhere then.
+        apart: Frames from the last one that was equal to `first`: 1 where each frame was compared.
         print: The samples from `first` on: equal for two runs that did the same.
     """
 
@@ -55,6 +56,7 @@ class Effect:
     after: bytes
     print: tuple[Sample, ...]
     scrolled: bool = False
+    apart: int = 1
 
     @property
     def seen(self) -> bool:

@@ -285,6 +285,7 @@ class Lab:
         if first is None:
             return None
         change, frame = _clearest(base.pictures, shots)
+        equal = max((sample.frame for sample in samples if sample.frame < first), default=moment.frame)
         return Effect(
             moment,
             step,
@@ -296,6 +297,7 @@ class Lab:
             shots.get(frame, b""),
             tuple(sample for sample in samples if sample.frame >= first),
             await self.scroll() != base.scroll,
+            first - equal,
         )
 
     async def _closer(self, effect: Effect, base: Baseline) -> Effect:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from agent_worker.games import detectors, gathering, heap, suspicions
 from agent_worker.games.course import Course
-from agent_worker.games.episodes import Explored
-from agent_worker.games.errors import TimeUp
+from agent_worker.games.episodes import Episode, Explored
 from agent_worker.games.inputs import FRAMES_PER_S
 from agent_worker.games.known_controls import Controls
 from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.only_once import only_once
 from agent_worker.games.realtime.stretch import true_speed
-from agent_worker.games.search import EPISODE, Search
+from agent_worker.games.search import explore
 from agent_worker.games.seat import Policy, Seeded
 from agent_worker.games.starting import Situations
 from agent_worker.games.stress import stress
@@ -43,6 +40,7 @@ class Further:
         explored = await course.guarded(self.explore())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
+            await course.consider(suspicions.of_episodes(explored.episodes, self.controls))
         await course.guarded(self.at_true_speed())
         if explored is not None:
             await course.guarded(self.stand_still(explored))
@@ -59,7 +57,7 @@ class Further:
             self.summary.miss("visuals", "how smoothly it runs at true speed: no time was left for it")
             return
         self.live.doing = "Playing at true speed"
-        delay = min((control.delay for control in self.playing), default=1)
+        delays = [control.delay for control in self.playing if control.delay is not None]
         self.stage.page = None
         found, page = await true_speed(
             self.course.pages,
@@ -69,7 +67,7 @@ class Further:
             seconds=self.plan.real_s,
             load_s=self.plan.load_s,
             deadline=self.course.started + self.plan.end_s,
-            frames_to_effect=max(1, delay),
+            frames_to_effect=max(1, min(delays)) if delays else None,
             show=self.live.show_picture,
         )
         await self.stage.note(page.incidents())
@@ -125,32 +123,27 @@ class Further:
         self.summary.coverage = {"used": found.used, "total": found.total}
 
     async def explore(self) -> Explored:
-        """Plays on by seeded search. What may be wrong is shown again at once: nothing is worth more."""
+        """Plays on by seeded search."""
         self.live.doing = "Playing"
         chooser: Policy = Seeded(random.Random(self.course.job.seed))
         if self.model is not None:
             chooser = Seat(self.model, chooser, self.live.progress)
-        search = Search(
+        return await explore(
             self.stage,
             list(self.controls.found.values()),
             self.situations.moments,
-            random.Random(self.course.job.seed),
+            self.course.job.seed,
             self.live.progress,
             chooser,
             self.course.at(self.plan.explore_by),
-            EPISODE,
+            after=self.see_again,
         )
-        while not search.late:
-            before = len(search.episodes)
-            with suppress(TimeUp):
-                await search.play(None, partial(self.suspects, search, before))
-            await self.course.consider(suspicions.of_episodes(search.episodes[before:], self.controls))
-        return search.found()
 
-    def suspects(self, search: Search, before: int) -> bool:
-        """Whether something may be wrong that was not looked at yet, in the episodes after the first `before`."""
-        found = suspicions.of_episodes(search.episodes[before:], self.controls)
-        return any(map(self.course.reporter.is_new, (*found, *self.stage.suspects)))
+    async def see_again(self, episode: Episode) -> None:
+        """Shows again at once what may be wrong in an episode and was not suspected before: nothing is worth more."""
+        found = suspicions.of_episodes([episode], self.controls)
+        if any(map(self.course.reporter.is_new, (*found, *self.stage.suspects))):
+            await self.course.consider(found)
 
     async def stress(self) -> None:
         """Treats the game roughly. What the agent causes by it is neither counted nor told."""

@@ -40,9 +40,9 @@ class Control:
         return self.effect.change
 
     @property
-    def delay(self) -> int:
-        """Frames between its begin and the first difference."""
-        return self.effect.first - self.effect.step.at
+    def delay(self) -> int | None:
+        """Frames between its begin and the first difference; None where not each frame was compared."""
+        return self.effect.first - self.effect.step.at if self.effect.apart == 1 else None
 
     def as_json(self) -> dict[str, object]:
         """As in `data.metrics.controls`: see AGENT.md."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import BrowserContext
 from playwright.async_api import Error as PlaywrightError
 
+from agent_worker.games.background import seen
 from agent_worker.games.chromium import PORTRAIT, VIEWPORT
 from agent_worker.games.egress_proxy import EgressProxy
 from agent_worker.games.errors import PageGone
@@ -68,7 +69,7 @@ class Pages:
         """Begins to make the page that is probably wanted next, which takes longer than most games take to load."""
         if self._ahead is None:
             self._ahead = wanted, asyncio.get_running_loop().create_task(self._made(wanted))
-            self._ahead[1].add_done_callback(_seen)
+            self._ahead[1].add_done_callback(seen)
 
     async def _prepared(self, wanted: Wanted) -> tuple[BrowserContext, Page] | None:
         if self._ahead is None:
@@ -119,12 +120,6 @@ class Pages:
             self._ahead[1].cancel()
         if self._open is not None:
             self._open[1].forget()
-
-
-def _seen(done: asyncio.Future[Any]) -> None:
-    """What it raised is told where the page is wanted."""
-    if not done.cancelled():
-        done.exception()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from agent_worker.games.controls import find_controls
 from agent_worker.games.course import FOR_EARLY_FINDINGS, Course
 from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
+from agent_worker.games.experiments import Determinism
 from agent_worker.games.findings import INERT, Candidate
 from agent_worker.games.further import Further
 from agent_worker.games.handle import GameJob, RunHandle
@@ -191,12 +192,12 @@ class _Player(Course):
         situations = await get_in(self.stage, self.live, self.at(self.plan.in_by))
         found = situations.lab.determinism
         if found.moments and not found.agreed:
-            self.summary.moments, self.summary.agreed = found.moments, 0
-            await self.not_owned()
+            await self.not_owned(found)
         return situations
 
-    async def not_owned(self) -> None:
-        """From here on it is played in real time."""
+    async def not_owned(self, tried: Determinism) -> None:
+        """No moment agreed: from here on it is played in real time."""
+        self.summary.moments, self.summary.agreed = tried.moments, 0
         await self.live.progress(
             "Two runs without input differ, so that its time cannot be owned; playing it in real time"
         )
@@ -209,8 +210,7 @@ class _Player(Course):
             find_controls(self.stage, situations, self.live, self.at(self.plan.controls_by), self.see_again)
         ) or Controls(determinism=situations.lab.determinism)
         if controls.determinism.moments and not controls.determinism.agreed:
-            self.summary.moments, self.summary.agreed = controls.determinism.moments, 0
-            await self.not_owned()
+            await self.not_owned(controls.determinism)
             return
         gathering.of_controls(self.summary, controls)
         self.summary.actions += situations.lab.branches

@@ -84,8 +84,9 @@ _LISTED: Final = re.compile(
     rf"(?:{'|'.join(BARE)})(?:(?:\s*[,/&]\s*|\s+(?:and|or)\s+)+(?:{'|'.join(BARE)}))*[ -]arrows?(?: keys?)?(?!\w)", re.I
 )
 _MARKED: Final = re.compile(
-    r"""<kbd[^>]*>\s*([^<]{1,16}?)\s*</kbd>|["'“‘«\[(<]\s?([^\s"'“”‘’«»\[\]()<>]{1,12})\s?["'”’»\])>]"""
+    r"""<kbd(?:\s[^>]*)?>\s*([^<]{1,16}?)\s*</kbd>|["'“‘«\[(<]\s?([^\s"'“”‘’«»\[\]()<>]{1,12})\s?["'”’»\])>]"""
 )
+_ELEMENT: Final = re.compile(r"</?kbd(?:\s[^>]*)?>")
 _F_KEY: Final = re.compile(r"F(?:1[0-2]|[1-9])(?!\w)")
 _LETTER: Final = re.compile(r"([A-Z])(?![\w'’.]*\w)")
 _DIGIT: Final = re.compile(r"(\d)(?![\w.,%]*\w)(?!\s*[-–]\s*\d)")
@@ -209,9 +210,9 @@ _TO: Final = re.compile(r"\s+(?:to|for|zum|zur|für|um zu|pour|para|per|чтоб
 _ENDS: Final = re.compile(
     r"\s*(?:$|[.!?,;:)\]/=–—-]|(?:to|for|zum|zur|für|pour|para|per|чтобы|для|and|or)\b(?!\s+\d))", re.I
 )
-_ACTION: Final = tuple(
-    (when, re.compile(rf"(?<!\w)(?:{words})(?:e?s)?(?!\w)", re.I)) for when, words in ACTIONS.items()
-)
+_ACTION: Final = tuple((when, re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.I)) for when, words in ACTIONS.items())
+_DOES: Final = re.compile(rf"\s(?:{ACTIONS['playing']})e?s(?!\w)(?! out)", re.I)
+"""What a key does, as a sentence has it behind its subject: "Space jumps"."""
 _CLAUSE: Final = re.compile(r"(?:^|[,;:/.]|\band)\s*$", re.I)
 _FIRST_LETTER: Final = re.compile(r"(?<!\w)[\[(]([A-Z])[\])]([a-z]{2,14})\b")
 
@@ -241,7 +242,7 @@ def _counts(text: str, at: int, keys: _Keys, verb: bool) -> bool:
     kinds = {token.kind for token in keys.tokens}
     if kinds & {"arrows", "each"} or any(token.kind == "sure" and len(token.keys) > 1 for token in keys.tokens):
         return True
-    if "<kbd" in text[at : keys.end]:
+    if _ELEMENT.search(text, at, keys.end):
         return True
     if verb:
         return _behind_verb(text, keys, kinds)
@@ -256,7 +257,7 @@ def _counts(text: str, at: int, keys: _Keys, verb: bool) -> bool:
         # "Enter to start", but not "return to start"
         return text[at : at + 5].lower() == "enter" and _when_of(text[aim.end() :]) in ("title", "over", "playing")
     alone = kinds <= {"glyph", "marked", "sure"} or (kinds == {"letter"} and at == 0 and not {*first} & {"A", "I"})
-    if kinds <= {"sure", "word"} and _CLAUSE.search(text[:at]) and _serves(text, keys.end):
+    if kinds <= {"sure", "word"} and _CLAUSE.search(text[:at]) and _DOES.match(text, keys.end):
         return True
     return (alone and _does(text, keys.end) is not None) or _named_behind(text, at, keys, kinds)
 
@@ -282,12 +283,6 @@ def _does(text: str, at: int) -> re.Match[str] | None:
     return found if sure else None
 
 
-def _serves(text: str, at: int) -> bool:
-    """Whether a sentence goes on with what a key does: "Space serves"."""
-    verb = re.match(r"\s([a-z]{2,14}s)\s", text[at:])
-    return verb is not None and dict(_ACTION)["playing"].fullmatch(verb[1]) is not None
-
-
 def _acts(text: str, at: int) -> bool:
     """Whether what a key does is named at `at`."""
     return any(pattern.match(text[at : at + 24]) for _, pattern in _ACTION)
@@ -309,18 +304,21 @@ def _first_letters(text: str) -> Iterator[Promise]:
     for match in _FIRST_LETTER.finditer(text):
         word = match[1] + match[2]
         if any(pattern.fullmatch(word) for _, pattern in _ACTION):
-            yield Promise(match[1], _quote(text, match.start(), match.end()), _when_of(word))
+            yield Promise(match[1], _quote(text, match.start()), _when_of(word))
 
 
 def _promises(text: str, at: int, keys: _Keys) -> Iterator[Promise]:
     rest = text[keys.end :]
     aim = _MEANS.match(rest) or _TO.match(rest) or _does(text, keys.end)
     before = re.search(r"([^\W\d_][\w ]{1,24}?)\s*(?:[-–—:=]|with|using|mit|con|avec)?\s*$", text[:at], re.I)
-    if aim:
-        when: When = _when_of(rest[aim.end() :]) or "sometimes"
+    when: When
+    if _DOES.match(rest):
+        when = "playing"
+    elif aim:
+        when = _when_of(rest[aim.end() :]) or "sometimes"
     else:
         when = _when_of(before[1]) if before else ""
-    quote = _quote(text, at, keys.end)
+    quote = _quote(text, at)
     for token in keys.tokens:
         group = token.keys if token.kind == "arrows" or (token.kind == "sure" and len(token.keys) > 1) else ()
         for key in token.keys:
@@ -333,9 +331,10 @@ def _when_of(words: str) -> When:
     return min(found)[1] if found else ""
 
 
-def _quote(text: str, start: int, end: int) -> str:
-    plain = re.sub(r"</?kbd[^>]*>", "", text)
+def _quote(text: str, start: int) -> str:
+    plain = _ELEMENT.sub("", text)
     if len(plain) <= _MAX_QUOTE:
         return plain
-    first = max(0, min(start - 20, len(text) - _MAX_QUOTE))
-    return re.sub(r"</?kbd[^>]*>?", "", text[first : first + _MAX_QUOTE]).strip()
+    at = len(_ELEMENT.sub("", text[:start]))
+    first = max(0, min(at - 20, len(plain) - _MAX_QUOTE))
+    return plain[first : first + _MAX_QUOTE].strip()

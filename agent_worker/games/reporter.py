@@ -67,7 +67,7 @@ class Reporter:
         return f"<Reporter findings={len(self.findings)} seen_once={len(self.seen_once)}>"
 
     def is_new(self, candidate: Candidate) -> bool:
-        """Whether nothing of the kind was told or tried before."""
+        """Whether this fault was neither told nor tried before."""
         return candidate.key not in self._told and not self._failed[candidate.key]
 
     def as_json(self) -> dict[str, object]:

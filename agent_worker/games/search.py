@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -39,6 +39,7 @@ from agent_worker.games.seat import Choice, Done, Option, Policy, Seeded, View
 from agent_worker.games.stage import Stage
 from agent_worker.games.underway import TAP, Line, Pace, Tally, Under, Watch
 
+After = Callable[[Episode], Awaitable[None]]
 EPISODE: Final = 5 * FRAMES_PER_S
 """Frames of an episode."""
 _ALONE: Final = 3 * FRAMES_PER_S
@@ -84,6 +85,7 @@ async def explore(
     *,
     frames: int = EPISODE,
     most: int | None = None,
+    after: After | None = None,
 ) -> Explored:
     """Plays episodes until `until_s`.
 
@@ -95,13 +97,14 @@ async def explore(
         until_s: On the event loop's clock. An episode that is under way then is cut.
         frames: Of each episode; one that ends a round goes on into the next.
         most: Episodes after which it ends in any case.
+        after: Called with each episode; may use the stage.
 
     Raises:
         LoadFailed, PageGone: The game could not be opened again.
     """
     search = Search(stage, controls, situations, random.Random(seed), told, policy, until_s, frames)
     with suppress(TimeUp):
-        await search.play(most)
+        await search.play(most, after)
     return search.found()
 
 
@@ -166,16 +169,15 @@ class Search:
 
     # -- episodes -----------------------------------------------------------------------------------------
 
-    async def play(self, most: int | None, pause: Callable[[], bool] = lambda: False) -> None:
-        """Episodes until the time is up, or until `pause`, which is asked after each; it may be called again then."""
-        if not self.episodes:
-            await self._guarded(self._left_alone())
-        while not self.late and (most is None or len(self.episodes) < most):
+    async def play(self, most: int | None, after: After | None = None) -> None:
+        """Episodes until the time is up."""
+        await self._guarded(self._left_alone())
+        while not self._late() and (most is None or len(self.episodes) < most):
             await self._guarded(self._explored())
             await self._code_reached()
             await self._tell()
-            if pause():
-                return
+            if after is not None:
+                await after(self.episodes[-1])
 
     async def _code_reached(self) -> None:
         """Asks which of the game's functions have run. An episode in which one ran for the first time has paid."""
@@ -193,9 +195,7 @@ class Search:
         if self.entry is not None:
             self.entry.fruitless = 0
 
-    @property
-    def late(self) -> bool:
-        """The time is up."""
+    def _late(self) -> bool:
         return self.clock() >= self.until_s
 
     async def _guarded(self, playing: Coroutine[None, None, None]) -> None:
@@ -215,7 +215,7 @@ class Search:
             await page.break_script()
             await self.stage.open()
         else:
-            self._keep(cut=self.late)
+            self._keep(cut=self._late())
 
     def _keep(self, cut: bool) -> None:
         under, self.under = self.under, None
@@ -231,7 +231,7 @@ class Search:
         await self._advance(under, frame)
         self.over_at_start = self.last.over if self.last else frozenset()
         rasters = []
-        while under.frame < frame + _ALONE and not self.late:
+        while under.frame < frame + _ALONE and not self._late():
             await self._advance(under, under.frame + 12)
             rasters += [self.last.raster] if self.last else []
         if rasters:
@@ -249,7 +249,7 @@ class Search:
     async def _explored(self) -> None:
         under = self.under = self._begin()
         await self._advance(under, under.frame)
-        while under.frame < under.begun + self.frames and not under.ended and not self.late:
+        while under.frame < under.begun + self.frames and not under.ended and not self._late():
             await self._gesture(under)
             if under.barren >= _BARREN and not (under.still and self._may_revive()):
                 return
@@ -389,7 +389,7 @@ class Search:
     async def _tell(self) -> None:
         """A line for the feed, if the last one was some time ago."""
         line = self.line
-        if not line.names or (self.clock() - line.at < _LINE_S and not self.late):
+        if not line.names or (self.clock() - line.at < _LINE_S and not self._late()):
             return
         self.line = Line(self.clock())
         best = self.scores.best

@@ -141,8 +141,8 @@ class Stage:
         opened afresh and played again from its load.
 
         Args:
-            watch_from: The frame from which on samples are taken; None: none are. Of a game that is drawn by WebGL they
-                are those of each fourth frame, and of the last.
+            watch_from: The frame from which on samples are taken; None: none are. Where WebGL draws, of each fourth
+                frame; of a large canvas, of each third; of the last in any case.
             every: Frames from one sample to the next, at least.
         """
         try:

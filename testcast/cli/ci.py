@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from broker.clock import now_ms
 from broker.contract.errors import AlreadyEnded, BadInput, TestcastError
@@ -26,6 +24,9 @@ _MAX_SUMMARY_BYTES: Final = 1 << 20
 """GitHub takes no larger summary of a step."""
 
 
+T = TypeVar("T", contravariant=True)
+
+
 class Wishes(NamedTuple):
     """The options of `submit` for CI."""
 
@@ -40,13 +41,20 @@ class Wishes(NamedTuple):
         return self != Wishes()
 
 
-class Reports(NamedTuple):
-    """What a CI job can be left with; each is made when it is wished for."""
+class Report(Protocol[T]):
+    """What a CI job is left with, of what it has been told: `ci_report` of one run, `seeds_report` of a series."""
 
-    junit: Callable[[], bytes]
-    summary: Callable[[], str]
-    outputs: Callable[[], str]
-    annotations: Callable[[], list[str]]
+    def junit(self, told: T, judgement: Judgement, now_ms: int, version: str, /) -> bytes:
+        """The suite, as XML."""
+
+    def markdown(self, told: T, judgement: Judgement, /) -> str:
+        """The summary."""
+
+    def outputs(self, told: T, judgement: Judgement, /) -> str:
+        """Lines `name=value` for the steps that follow."""
+
+    def annotated(self, told: T, judgement: Judgement, /) -> list[str]:
+        """Workflow commands."""
 
 
 async def submit(
@@ -67,7 +75,7 @@ async def submit(
     except TestcastError as error:
         facts.refused = (error.code, error.message)
         judgement = ci_report.judge(facts, wishes.min_score)._replace(status=exit_status(error))
-        write(_reports(facts, judgement), wishes, github, terminal, as_json=as_json)
+        write(ci_report, facts, judgement, wishes, github, terminal, as_json=as_json)
         raise
     facts.page = await page_of(facts.test_id, server)
     terminal.note(f"test {facts.test_id}" + ("" if facts.page is None else f"\n{facts.page}"))
@@ -81,7 +89,7 @@ async def submit(
         if quiet:
             _command(f"::{quiet}::", terminal, as_json=as_json)
     judgement = ci_report.judge(facts, wishes.min_score)
-    write(_reports(facts, judgement), wishes, github, terminal, as_json=as_json)
+    write(ci_report, facts, judgement, wishes, github, terminal, as_json=as_json)
     if judgement.status:
         terminal.error(judgement.headline)
     return judgement.status
@@ -120,32 +128,30 @@ async def cancel_unwanted(test_id: str, server: Server, terminal: Terminal) -> N
 
 
 def write(
-    reports: Reports, wishes: Wishes, github: config.GithubFiles | None, terminal: Terminal, *, as_json: bool
+    report: Report[T],
+    told: T,
+    judgement: Judgement,
+    wishes: Wishes,
+    github: config.GithubFiles | None,
+    terminal: Terminal,
+    *,
+    as_json: bool,
 ) -> None:
-    """Writes those of the reports that are wished for.
+    """Writes those reports that are wished for.
 
     Raises:
         BadInput: one cannot be written.
     """
     if wishes.junit is not None:
         with new_file(wishes.junit, force=True) as file:
-            file.write(reports.junit())
+            file.write(report.junit(told, judgement, now_ms(), VERSION))
     if github is None:
         return
-    _append(github.summary, reports.summary())
+    _append(github.summary, report.markdown(told, judgement))
     if github.output is not None:
-        _append(github.output, reports.outputs())
-    for each in reports.annotations():
+        _append(github.output, report.outputs(told, judgement))
+    for each in report.annotated(told, judgement):
         _command(each, terminal, as_json=as_json)
-
-
-def _reports(facts: Facts, judgement: Judgement) -> Reports:
-    return Reports(
-        partial(ci_report.junit, facts, judgement, now_ms(), VERSION),
-        partial(ci_report.markdown, facts, judgement),
-        partial(ci_report.outputs, facts, judgement),
-        partial(ci_report.annotated, facts, judgement),
-    )
 
 
 def _append(path: Path, text: str) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from functools import partial
 
 import orjson
 
-from broker.clock import now_ms
 from broker.contract.errors import BadInput, TestcastError
-from broker.version import VERSION
 from testcast import config
 from testcast.cli import ci, ci_report, commands, seeds_report
-from testcast.cli.ci import Reports, Wishes
-from testcast.cli.ci_report import Facts, Judgement
+from testcast.cli.ci import Wishes
+from testcast.cli.ci_report import Facts
 from testcast.cli.commands import SubmitRequest, source_of
 from testcast.cli.follow import Follow
 from testcast.cli.new_file import check_new
@@ -57,7 +54,7 @@ async def submit(
         terminal.say(judgement.headline, style="bold")
         for line in seeds_report.lines(series):
             terminal.say(line)
-    ci.write(_reports(series, judgement), wishes, github, terminal, as_json=as_json)
+    ci.write(seeds_report, series, judgement, wishes, github, terminal, as_json=as_json)
     if judgement.status:
         terminal.error(judgement.headline)
     return judgement.status
@@ -82,12 +79,3 @@ async def _follow(seed: int, facts: Facts, server: Server, terminal: Terminal) -
     except TestcastError as error:
         facts.unheard = error.message
     terminal.note(f"seed {seed}: {ci_report.judge(facts, None).headline}")
-
-
-def _reports(series: Series, judgement: Judgement) -> Reports:
-    return Reports(
-        partial(seeds_report.junit, series, judgement, now_ms(), VERSION),
-        partial(seeds_report.markdown, series, judgement),
-        partial(seeds_report.outputs, series, judgement),
-        partial(seeds_report.annotated, series, judgement),
-    )

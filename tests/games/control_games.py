@@ -85,7 +85,7 @@ FINGERS = """<style>body { margin: 0; touch-action: none }</style><canvas id=c w
 </script>"""
 
 RUNNER = """<canvas id=c width=320 height=200></canvas><script>
-  const x = c.getContext("2d"); let playing = false, n = 0, air = 0, way = 1;
+  const x = c.getContext("2d"); let playing = false, n = 0, air = 0;
   addEventListener("keydown", ({ key }) => { if (key === "p") playing = true;
     if (playing && key === " " && !air) air = 1; if (air && key === "ArrowDown") air = 0; });
   const frame = () => { n += 1; x.clearRect(0, 0, 320, 200);

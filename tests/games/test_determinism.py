@@ -88,6 +88,31 @@ NEEDED = {
         WEBGL.replace("requestAnimationFrame(frame); };", "at < 400 && requestAnimationFrame(frame); };"),
         False,
     ),
+    "what a mask leaves": (WEBGL.replace("gl.clear(", "gl.colorMask(at < 500, true, true, true); gl.clear("), False),
+    "what is not cleared": (
+        WEBGL.replace("gl.clear(", "gl.enable(gl.SCISSOR_TEST); gl.scissor(0, 0, 90, 90); gl.clear("),
+        True,
+    ),
+    "what was drawn before a framebuffer": (
+        WEBGL.replace(
+            "gl.clear(gl.COLOR_BUFFER_BIT);",
+            """if (at < 500) gl.clear(gl.COLOR_BUFFER_BIT); else { const f = gl.createFramebuffer();
+              gl.bindFramebuffer(gl.FRAMEBUFFER, f); gl.deleteFramebuffer(f); }""",
+        ),
+        False,
+    ),
+    "what goes into a texture": (
+        WEBGL.replace('"webgl"', '"webgl2"').replace(
+            "requestAnimationFrame(frame); };",
+            """if (at % 100 < 17) { const f = gl.createFramebuffer(), t = gl.createTexture();
+              gl.bindTexture(gl.TEXTURE_2D, t); gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA8, 320, 200);
+              gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, f);
+              gl.framebufferTexture2D(gl.DRAW_FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, t, 0);
+              gl.blitFramebuffer(0, 0, 320, 200, 0, 0, 320, 200, gl.COLOR_BUFFER_BIT, gl.NEAREST);
+              gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null); } requestAnimationFrame(frame); };""",
+        ),
+        False,
+    ),
     "a point": (READ + WEBGL, False),
     "a copy": (
         WEBGL.replace("<script>", "<canvas id=d></canvas><script>", 1).replace(
@@ -152,7 +177,10 @@ async def test_any_inputs_in_the_demo_game(house: House, steps: list[Step], cut:
     stage = house.stage(url, 3)
     first = await stage.play(inputs, cut, watch_from=0)  # in two parts, which must make no difference
     rest = await stage.play(inputs, 70, watch_from=0)
-    assert parting(Trace((*first.samples, *rest.samples)), whole) is None
+    parts = Trace((*first.samples, *rest.samples))
+    assert parting(parts, whole) is None
+    for each in (parts, whole):  # its canvas is large: each third frame is compared, and the last of each call
+        assert {*range(3, 71, 3), 70} <= {sample.frame for sample in each.samples}
 
 
 @pytest.mark.parametrize("kind", ["hide", "blur", "resize", "wheel"])

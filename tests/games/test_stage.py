@@ -157,3 +157,17 @@ async def test_a_picture_that_never_comes_is_waited_for_once(house: House) -> No
         await stage.play(Inputs(), 2)
         assert await stage.page.ask("n", "reading") == 5, "what does come is still waited for"
         assert (await stage.about()).uncontrolled == ("document that takes longer than 2 s",)
+
+
+async def test_what_waits_for_its_turn_behind_a_load_that_never_comes_comes_all_the_same(house: House) -> None:
+    house.server.answers["/never.json"] = Answer(status=0, endless=True)
+    house.server.answers["/soon.json"] = Answer(b"5", headers=(("Content-Type", "application/json"),))
+    script = """const out = []; fetch("/never.json"); for (let n = 0; n < 8; n++) {
+      fetch("/soon.json").then(() => out.push(n));
+      const x = new XMLHttpRequest(); x.onload = () => out.push(`xhr ${n}`); x.open("GET", "/soon.json"); x.send(); }"""
+    url = house.server.page("/", f"<body><script>{script}</script>")
+    stage = Stage(house.pages, GameJob("a-test", url, 60, 7), deadline=math.inf, load_s=3)
+    await stage.play(Inputs(), 3)
+    assert stage.page is not None
+    expected = [*map(str, range(8)), *(f"xhr {n}" for n in range(8))]
+    assert sorted(map(str, await stage.page.ask("out", "reading"))) == sorted(expected)

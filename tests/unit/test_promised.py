@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_worker.games.promised import MAX_TEXT, Promise, promised
@@ -23,6 +23,9 @@ def keys(text: str) -> str:
         ("Hit ENTER", "Enter"),
         ("Press Enter key", "Enter"),
         ("Tap or press space to flap", "Space"),
+        ("ArrowLeft and ArrowRight move the paddle, Space serves the ball", "ArrowLeft ArrowRight Space"),
+        ("Arrow left moves, arrow up rotates", "ArrowLeft ArrowUp"),
+        ("Space jumps", "Space"),
         ("P - pause", "P"),
         ("Pause = P", "P"),
         ("Jump: Space", "Space"),
@@ -60,6 +63,7 @@ def test_what_is_promised(text: str, named: str) -> None:
     "text",
     [
         *("press any key", "Press a button", "PRESS A BUTTON", "PRESS A KEY TO START", "A new game", "I run fast"),
+        *("Deep space flies by", "Space runs out of time", "Space - news"),
         *("Enter your name", "Space Invaders", "Return to menu", "Outer space: the final", "Grade A: excellent"),
         *("press up to 3 times", "Hold down to charge", "Level 1 - start", "Level A - start", "Press 1-4"),
         *("Next →", "← Back", "You have 3 arrows left", "Ctrl+Z to undo", "Ctrl-C to copy", "Shift + click to select"),
@@ -95,11 +99,12 @@ any WASD arrow keys key don't Shift up"""
 _WORDS = st.sampled_from(re.findall(r"\S+", _TEXT))
 
 
+@example('0<kbd0>PRESS"0"')
 @given(st.one_of(st.text(max_size=200), st.lists(_WORDS, max_size=25).map(" ".join)))
 def test_any_text_is_read(text: str) -> None:
     found = promised(text)
     assert len({promise.key for promise in found}) == len(found)
-    plain = text.replace("<kbd>", "").replace("</kbd>", "")
+    plain = re.sub(r"</?kbd(\s[^>]*)?>", "", text)
     for promise in found:
         assert len(promise.quote) <= 80 and promise.quote in plain
         assert not promise.group or promise.key in promise.group

@@ -96,6 +96,7 @@ def test_the_delay_of_an_input_counts_to_the_frame_that_shows_it() -> None:
     told = TOLD | {"inputs": [[990.0, 20]]}
     assert stretch.read(told, 1, 0.5, 0.5).input_ms == 10
     assert stretch.read(told, 3, 0.5, 0.5).input_ms == 110
+    assert stretch.read(told, None, 0.5, 0.5).input_ms is None  # in which frame an input shows is not known
     assert stretch.read(told | {"inputs": [[4990.0, 100]]}, 1, 0.5, 0.5).input_ms is None
 
 

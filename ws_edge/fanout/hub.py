@@ -51,7 +51,7 @@ class Socket(Viewer, Protocol):
     partial_since: float
     """Loop time at which a frame began that is not whole yet, 0 when there is none."""
     idle_beats: int
-    """How many heartbeats it has received without being interested in anything, or was passed over by."""
+    """How many heartbeats have come while it was interested in nothing; the first may have passed it over."""
     unsent: bytes
     """The head of its answer, which leaves with the first message."""
 

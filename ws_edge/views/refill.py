@@ -279,7 +279,6 @@ class Refill:
                 return  # written meanwhile: it is not what was doubted
             if entry.snapshot is not None:
                 self._removed += 1
-                self._seen = None  # an event stored since may have been passed over for the sake of what was removed
                 _removed_line.info("test %s has no events any more: its snapshot is removed", test_id)
         self._catalogue.forget(test_id)
         self._settle(test_id)

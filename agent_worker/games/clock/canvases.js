@@ -3,7 +3,7 @@
 const SOLID_STRIDE = 4; // frames from one that is compared to the next, where WebGL draws: each costs 10 ms and more
 
 function watchCanvases(core, realm) {
-  const { window, own, replace, answer } = realm;
+  const { window, own, replace, watch, answer } = realm;
   const { HTMLCanvasElement, OffscreenCanvas } = window;
   const kinds = new WeakMap(); // canvas -> { kind, context }
   const drawn = new WeakSet(); // canvases
@@ -34,21 +34,21 @@ function watchCanvases(core, realm) {
     return shown;
   });
 
-  const draws = (Context, names) => {
-    for (const name of names) {
-      const draw = Context?.prototype[name];
-      if (!draw) continue;
-      replace(Context.prototype, name, function () {
-        drawn.add(this.canvas);
-        return Reflect.apply(draw, this, arguments);
-      });
-    }
+  const draw = ({ canvas }, _, call) => {
+    drawn.add(canvas);
+    return call();
   };
-  const flat = ["fill", "stroke", "fillRect", "strokeRect", "clearRect", "fillText", "strokeText", "drawImage"];
-  flat.push("putImageData", "reset", "drawFocusIfNeeded");
-  draws(window.CanvasRenderingContext2D, flat);
-  draws(window.OffscreenCanvasRenderingContext2D, flat);
-  draws(window.ImageBitmapRenderingContext, ["transferFromImageBitmap"]);
+  const flat = ["fill", "stroke", "fillRect", "strokeRect", "clearRect", "fillText", "strokeText", "putImageData", "reset"];
+  flat.push("drawFocusIfNeeded");
+  const drawImage = (context, given, call) => {
+    realm.readsCanvas(given[0]);
+    return draw(context, given, call);
+  };
+  for (const Context of [window.CanvasRenderingContext2D, window.OffscreenCanvasRenderingContext2D]) {
+    watch(Context, flat, draw);
+    watch(Context, ["drawImage"], drawImage);
+  }
+  watch(window.ImageBitmapRenderingContext, ["transferFromImageBitmap"], draw);
   for (const [Canvas, name] of [[HTMLCanvasElement, "width"], [HTMLCanvasElement, "height"], [OffscreenCanvas, "width"], [OffscreenCanvas, "height"]]) {
     if (!Canvas) continue;
     const { get, set } = Object.getOwnPropertyDescriptor(Canvas.prototype, name);
@@ -57,7 +57,9 @@ function watchCanvases(core, realm) {
       Reflect.apply(set, this, [value]);
     });
   }
-  for (const name of ["ANGLE_instanced_arrays", "WEBGL_multi_draw"]) watchExtension(realm, name);
+  const drawing = ["ANGLE_instanced_arrays", "WEBGL_multi_draw", "WEBGL_draw_instanced_base_vertex_base_instance"];
+  drawing.push("WEBGL_multi_draw_instanced_base_vertex_base_instance");
+  for (const name of drawing) watchExtension(realm, name);
 }
 
 function watchExtension(realm, name) {

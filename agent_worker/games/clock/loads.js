@@ -49,14 +49,16 @@ function holdLoads(core, realm) {
     }
     coming = false;
   };
-  // A place in that order. `ready` is given what delivers it; after `leave` it waits no longer, nor do those behind it.
+  // A place in that order. `ready` is given what delivers it. After `leave` nothing waits for it, nor does it wait.
   const inOrder = () => {
     const entry = { deliver: null };
     asked.push(entry);
     return {
       leave: () => {
         const at = asked.indexOf(entry);
-        if (at >= 0) asked.splice(at, 1);
+        if (at < 0) return;
+        asked.splice(at, 1);
+        entry.deliver?.();
         deliver();
       },
       ready: (come) => {

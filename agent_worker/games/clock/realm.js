@@ -57,6 +57,16 @@ function createRealm(core, window) {
       const known = Object.getOwnPropertyDescriptor(owner, name);
       Object.defineProperty(owner, name, { writable: true, configurable: true, enumerable: known?.enumerable ?? false, value });
     },
+    // Has `watching` called in place of methods of a class, with the object, the arguments, and what calls the method.
+    watch: (Class, names, watching) => {
+      for (const name of names) {
+        const method = Class?.prototype[name];
+        if (!method) continue;
+        realm.replace(Class.prototype, name, function () {
+          return watching(this, arguments, () => Reflect.apply(method, this, arguments));
+        });
+      }
+    },
     answer: (owner, name, get, set) => {
       const known = Object.getOwnPropertyDescriptor(owner, name);
       const both = { get, set: set ?? known?.set };

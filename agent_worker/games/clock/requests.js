@@ -7,36 +7,30 @@ function orderRequests(core, realm) {
   const { open, send } = XMLHttpRequest.prototype;
   const { dispatchEvent } = window.EventTarget.prototype;
   const waits = new WeakSet(); // requests that are not sent synchronously
-  const sent = new WeakMap(); // request -> { place, events, release }
+  const sent = new WeakMap(); // request -> { place, events, release }; until it was told
 
-  const leave = (request) => {
-    const known = sent.get(request);
+  const tell = (request, known) => {
     sent.delete(request);
-    known?.place.leave();
-    return known;
+    for (const event of known.events) Reflect.apply(dispatchEvent, request, [event]);
+    known.release();
   };
-  const tell = (request, events) => {
-    for (const event of events) Reflect.apply(dispatchEvent, request, [event]);
+  // It waits no longer for its turn.
+  const tellNow = (request, known) => {
+    known.place.leave(); // which tells it, if it has come
+    if (sent.get(request) === known) tell(request, known);
   };
   const gate = (event) => {
     const request = event.currentTarget;
     const known = sent.get(request);
     if (!known || !event.isTrusted || (event.type === "readystatechange" && request.readyState !== 4)) return;
     if (event.type === "abort") {
-      leave(request);
-      tell(request, known.events);
-      known.release();
+      tellNow(request, known);
       return;
     }
     event.stopImmediatePropagation();
     const { type, lengthComputable, loaded, total } = event;
     known.events.push(type === "readystatechange" ? new Event(type) : new ProgressEvent(type, { lengthComputable, loaded, total }));
-    if (type !== "loadend") return;
-    sent.delete(request);
-    known.place.ready(() => {
-      tell(request, known.events);
-      known.release();
-    });
+    if (type === "loadend") known.place.ready(() => tell(request, known));
   };
   const Ordered = new Proxy(XMLHttpRequest, {
     construct: (target, args, made) => {
@@ -49,23 +43,25 @@ function orderRequests(core, realm) {
   replace(window, "XMLHttpRequest", Ordered);
 
   replace(XMLHttpRequest.prototype, "open", function (...args) {
-    leave(this)?.release(); // one that is opened again is not told of any more
+    const known = sent.get(this);
+    if (known) {
+      known.events = []; // what is opened again tells of its new address only
+      tellNow(this, known);
+    }
     waits[args.length < 3 || args[2] ? "add" : "delete"](this);
     return Reflect.apply(open, this, args);
   });
   replace(XMLHttpRequest.prototype, "send", function (...args) {
     if (!waits.has(this)) return Reflect.apply(send, this, args);
-    const known = { place: inOrder(), events: [], release: null };
+    const known = { place: inOrder(), events: [], release: () => {} };
     sent.set(this, known);
     known.release = hold("request", null, core.holdLimit, () => {
-      if (sent.get(this) === known) leave(this);
-      tell(this, known.events);
+      if (sent.get(this) === known) tellNow(this, known);
     });
     try {
       return Reflect.apply(send, this, args);
     } catch (error) {
-      leave(this);
-      known.release();
+      tellNow(this, known);
       throw error;
     }
   });

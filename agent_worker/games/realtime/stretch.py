@@ -98,21 +98,20 @@ class Stretch:
 BUSY: Final = "frames and delays could not be measured, since the machine was busy"
 
 
-def read(told: dict[str, Any], frames_to_effect: int, idle: float | None, script_s: float | None) -> Stretch:
+def read(told: dict[str, Any], frames_to_effect: int | None, idle: float | None, script_s: float | None) -> Stretch:
     """Makes figures of what meter.js tells.
 
     Args:
-        frames_to_effect: In which frame after an input its effect shows; 1 is the next.
+        frames_to_effect: In which frame after an input its effect shows; 1 is the next; None: that is not known.
         idle: The part of the processors' time that was unused; None: not known.
         script_s: Processor time that the page's scripts took, seconds.
     """
     span_ms = max(1.0, float(told["now"]) - float(told["since"]))
     frames: list[float] = told["frames"]
-    waits = [
-        frames[number + frames_to_effect - 1] - at
-        for at, number in told["inputs"]
-        if number + frames_to_effect - 1 < len(frames)
-    ]
+    waits: list[float] = []
+    if frames_to_effect is not None:
+        shown = ((at, number + frames_to_effect - 1) for at, number in told["inputs"])
+        waits = [frames[number] - at for at, number in shown if number < len(frames)]
     calm = idle is not None and idle >= IDLE_SHARE
     return Stretch(
         span_ms / 1000,
@@ -135,7 +134,7 @@ async def true_speed(
     seconds: float,
     load_s: float,
     deadline: float,
-    frames_to_effect: int = 1,
+    frames_to_effect: int | None = 1,
     show: Callable[[bytes | None], Awaitable[None]],
 ) -> tuple[Stretch, Page]:
     """Opens the game without owning its time and plays it for a while. Returns the page too, for its incidents.
