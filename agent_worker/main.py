@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from agent_worker.config import AgentConfig, forget_secrets, load, warnings
-from agent_worker.games.browser import Browser, Walls
-from agent_worker.games.confinement import deny_looks_from_outside
-from agent_worker.games.egress_proxy import judge_any, judge_public
+from agent_worker.games.chromium.browser import Browser, Walls
+from agent_worker.games.chromium.confinement import deny_looks_from_outside
+from agent_worker.games.chromium.egress_proxy import judge_any, judge_public
+from agent_worker.games.chromium.limits import Limits
 from agent_worker.games.errors import BrowserMissing, PageGone
 from agent_worker.games.handle import GameJob, RunHandle, read_job
-from agent_worker.games.limits import Limits
 from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.player import play
 from agent_worker.metrics import AgentMetrics

@@ -12,7 +12,7 @@ from broker.metrics.figures import Metric, counter, counters, gauge, histogram, 
 from broker.version import VERSION
 
 if TYPE_CHECKING:
-    from agent_worker.games.browser import Browser, BrowserStatistics
+    from agent_worker.games.chromium.browser import Browser, BrowserStatistics
     from agent_worker.work.worker import Worker, WorkerStatistics
     from broker.jetstream.connection import Connection
 

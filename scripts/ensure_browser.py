@@ -1,11 +1,10 @@
 """Makes sure that the agent has a browser that starts, and prints which one. It installs only what is missing.
 
-The agent's own code chooses the browser (agent_worker/games/browser.py): TESTCAST_AGENT_CHROMIUM, else an installed
-Chrome or Chromium, else Playwright's. When there is none, Playwright's is downloaded, which needs no privileges. When
-that fails, root on Debian or Ubuntu installs the distribution's package: some machines reach only package registries,
-or lack the system libraries that Playwright's build needs.
-
-With --quiet it prints nothing when there is a browser.
+The agent's own code chooses the browser (agent_worker/games/chromium/browser.py): TESTCAST_AGENT_CHROMIUM, else an
+installed Chrome or Chromium, else Playwright's. When there is none, Playwright's is downloaded, which needs no
+privileges. When that fails, root on Debian or Ubuntu installs the distribution's package: some machines reach only
+package registries, or lack the system libraries that Playwright's build needs. With --quiet it prints nothing when
+there is a browser.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ import sys
 from pathlib import Path
 
 from agent_worker import config
-from agent_worker.games.browser import Browser, find_chromium
+from agent_worker.games.chromium.browser import Browser, find_chromium
 from agent_worker.games.errors import BrowserMissing
 from broker.contract.errors import InvalidSetting
 from debian import install as install_from_debian

@@ -18,7 +18,7 @@ import httpx
 from PIL import Image
 from playwright.async_api import Page, ViewportSize, WebSocketRoute, async_playwright
 
-from agent_worker.games.browser import find_chromium
+from agent_worker.games.chromium.browser import find_chromium
 from testcast.local.stack import Stack, free_port
 
 ROOT = Path(__file__).resolve().parent.parent

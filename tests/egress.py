@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from agent_worker.games.egress_proxy import EgressProxy
+from agent_worker.games.chromium.egress_proxy import EgressProxy
 
 
 class Upstream:

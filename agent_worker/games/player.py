@@ -10,24 +10,26 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from agent_worker.games import gathering, pictures, policy, scoring, suspicions
-from agent_worker.games.browser import Browser
-from agent_worker.games.controls import find_controls
-from agent_worker.games.course import FOR_EARLY_FINDINGS, Course
-from agent_worker.games.egress_proxy import Judge, JudgeNamed, judge_any
+from agent_worker.games import policy
+from agent_worker.games.chromium import pictures
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.egress_proxy import Judge, JudgeNamed, judge_any
+from agent_worker.games.chromium.pages import Pages
+from agent_worker.games.controls.discovery import find_controls
+from agent_worker.games.controls.known_controls import Controls
+from agent_worker.games.controls.starting import Situations, get_in
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
-from agent_worker.games.experiments import Determinism
-from agent_worker.games.findings import INERT, Candidate
-from agent_worker.games.further import Further
+from agent_worker.games.findings.finding import INERT, Candidate
+from agent_worker.games.findings.proofs import inert
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
-from agent_worker.games.known_controls import Controls
 from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.model.policy import ModelPolicy
-from agent_worker.games.pages import Pages
-from agent_worker.games.proofs import inert
+from agent_worker.games.owned_time.experiments import Determinism
 from agent_worker.games.realtime.player import RealTime
-from agent_worker.games.starting import Situations, get_in
+from agent_worker.games.run import gathering, scoring, suspicions
+from agent_worker.games.run.course import FOR_EARLY_FINDINGS, Course
+from agent_worker.games.run.further import Further
 
 FIRST_LOOKS: Final = (20, 60, 120, 300)
 """Frames at which the first picture is looked for: a game may take 5 s of its time to paint something."""

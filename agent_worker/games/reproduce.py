@@ -15,20 +15,20 @@ from typing import Any, Final, NamedTuple
 
 from agent_worker import config
 from agent_worker.games.actions import ARROWS, SPACE, click
-from agent_worker.games.browser import Browser, Walls
-from agent_worker.games.confinement import deny_looks_from_outside
-from agent_worker.games.egress_proxy import JudgeNamed, judge_any, judge_public
+from agent_worker.games.chromium.browser import Browser, Walls
+from agent_worker.games.chromium.confinement import deny_looks_from_outside
+from agent_worker.games.chromium.egress_proxy import JudgeNamed, judge_any, judge_public
+from agent_worker.games.chromium.limits import Limits
+from agent_worker.games.chromium.pages import Pages
 from agent_worker.games.errors import AgentError, LoadFailed, PageGone, PageHung
-from agent_worker.games.findings import Candidate, Moment, Sighting
+from agent_worker.games.findings.finding import Candidate, Moment, Sighting
+from agent_worker.games.findings.proofs import proof_of
+from agent_worker.games.findings.replay_request import Replay, read_replay
+from agent_worker.games.findings.sightings import in_incidents
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
-from agent_worker.games.limits import Limits
-from agent_worker.games.pages import Pages
-from agent_worker.games.proofs import proof_of
-from agent_worker.games.replay_request import Replay, read_replay
-from agent_worker.games.sightings import in_incidents
-from agent_worker.games.stage import Stage
-from agent_worker.games.trace import Happened, Trace
+from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.owned_time.trace import Happened, Trace
 from broker.contract.errors import BadInput, TestcastError
 from broker.contract.url_policy import check_game_url
 

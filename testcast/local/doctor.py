@@ -145,7 +145,7 @@ def browser() -> Finding:
     remedy = "install Chromium (on Debian: apt-get install chromium), or set TESTCAST_AGENT_CHROMIUM to a browser"
     try:
         from agent_worker import config as agent_config
-        from agent_worker.games.browser import Browser, find_chromium
+        from agent_worker.games.chromium.browser import Browser, find_chromium
 
         settings = agent_config.load()
         path = find_chromium(settings.chromium)

@@ -12,13 +12,13 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from agent_worker.games import processes
 from agent_worker.games.actions import key
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium import processes
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.processes import Process
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.processes import Process
-from agent_worker.games.stage import Stage
+from agent_worker.games.owned_time.stage import Stage
 from tests.games.playing import OnlyThese, game_server
 
 OPENINGS, FRAMES, SAMPLES = 5, 600, 300

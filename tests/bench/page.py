@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from playwright.async_api import Browser, CDPSession, Page, async_playwright
 
-from agent_worker.games.browser import find_chromium
+from agent_worker.games.chromium.browser import find_chromium
 from broker.contract import subjects
 from tests.bench import report
 from tests.bench.compare import running

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.handle import GameJob
 from agent_worker.games.player import play
 from agent_worker.publish.run import TestRun

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from agent_worker.games.browser import find_chromium
-from agent_worker.games.chromium import LIGHT
+from agent_worker.games.chromium.browser import find_chromium
+from agent_worker.games.chromium.program import LIGHT
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
-from agent_worker.games.browser import find_chromium
-from agent_worker.games.chromium import LIGHT
+from agent_worker.games.chromium.browser import find_chromium
+from agent_worker.games.chromium.program import LIGHT
 from tests.conftest import Stack
 from tests.harness import until
 from tests.npm import TOOLS, install, run_node

@@ -20,8 +20,8 @@ from playwright.async_api import Browser, async_playwright
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from agent_worker.games.browser import find_chromium
-from agent_worker.games.chromium import LIGHT
+from agent_worker.games.chromium.browser import find_chromium
+from agent_worker.games.chromium.program import LIGHT
 from testcast.client.backoff import delay_s, retry_after_s
 from tests.command import Command
 from tests.faults.checker import History, Mark, Reset, Seen

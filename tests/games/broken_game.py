@@ -13,7 +13,7 @@ PAGE = """<!doctype html>
     const x = c.getContext("2d");
     const held = new Set();
     const kept = [];
-    let at = 150, jump = 0, moves = 0, jumps = 0, ball = 0;
+    let at = 150, jump = 0, moves = 0, jumps = 0, ball = 0, lefts = 0;
     let broken = false, locked = false, stopped = false, blank = false, ended = false;
     if (fault === "loaderror") undefinedAtLoad();
 
@@ -34,6 +34,8 @@ PAGE = """<!doctype html>
     }
     addEventListener("keydown", (event) => {
       if (locked || event.repeat) return;
+      if (event.code === "ArrowUp" && faults.includes("launch") && ball === 0) ball = 3;
+      if (event.code === "ArrowLeft" && faults.includes("onceleft") && lefts++) return;
       if (event.code === "ArrowLeft" || event.code === "ArrowRight") {
         held.add(event.code);
         moved();
@@ -52,7 +54,7 @@ PAGE = """<!doctype html>
       if (held.has("ArrowLeft")) at = Math.max(0, at - 4);
       if (held.has("ArrowRight")) at = Math.min(280, at + 4);
       if (jump > 0) jump -= 1;
-      ball = (ball + 3) % 320;
+      if (ball > 0 || !faults.includes("launch")) ball = ((ball + 3) % 320) || 3;
       x.fillStyle = "#123";
       x.fillRect(0, 0, 320, 180);
       if (blank) return document.querySelector("p")?.remove();
@@ -60,6 +62,7 @@ PAGE = """<!doctype html>
       x.fillRect(at, 150 - 4 * Math.min(jump, 20 - jump), 24, 24);
       x.fillStyle = "#5df";
       x.fillRect(ball, 30, 10, 10);
+      if (faults.includes("tally")) x.fillText(`Moves: ${moves}`, 20, 170);
       if (ended) x.fillText("Game over", 20, 80);
     }
     if (fault !== "noscripts") requestAnimationFrame(frame);

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.pages import Pages
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs
-from agent_worker.games.pages import Pages
-from agent_worker.games.stage import Stage
+from agent_worker.games.owned_time.stage import Stage
 from tests.games.playing import GameServer, OnlyThese, game_server
 
 

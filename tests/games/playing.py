@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.handle import GameJob
 from agent_worker.games.player import play
 from broker.contract.url_policy import GameUrlRefused

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from agent_worker.games import policy
-from agent_worker.games.browser import Browser, find_chromium
-from agent_worker.games.egress_proxy import judge_public
+from agent_worker.games.chromium.browser import Browser, find_chromium
+from agent_worker.games.chromium.egress_proxy import judge_public
+from agent_worker.games.chromium.page_state import Incident
 from agent_worker.games.errors import BrowserMissing
 from agent_worker.games.handle import GameJob
-from agent_worker.games.page_state import Incident
 from agent_worker.games.player import play
 from agent_worker.games.realtime.player import RealTime
 from tests.fair_clock import fair_time

@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 import pytest
 import pytest_asyncio
 
-from agent_worker.games import candidates
 from agent_worker.games.actions import key
-from agent_worker.games.browser import Browser
-from agent_worker.games.chromium import VIEWPORT
-from agent_worker.games.controls import find_controls
-from agent_worker.games.experiments import Lab, Moment
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.pages import Pages
+from agent_worker.games.chromium.program import VIEWPORT
+from agent_worker.games.controls import candidates
+from agent_worker.games.controls.discovery import find_controls
+from agent_worker.games.controls.known_controls import Controls
+from agent_worker.games.controls.starting import Situations, get_in
+from agent_worker.games.controls.trials import Trials
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.known_controls import Controls
-from agent_worker.games.pages import Pages
-from agent_worker.games.stage import Stage
-from agent_worker.games.starting import Situations, get_in
-from agent_worker.games.trials import Trials
+from agent_worker.games.owned_time.experiments import Lab, Moment
+from agent_worker.games.owned_time.stage import Stage
 from tests.games import control_games
 from tests.games.playing import GameServer, OnlyThese, game_server
 

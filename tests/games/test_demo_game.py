@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from PIL import Image
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
 from tests.games.playing import GameServer, OnlyThese, game_server, played, played_until
 
 pytestmark = pytest.mark.alone

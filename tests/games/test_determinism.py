@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent_worker.games.actions import Action, click, key
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.trace import Trace, parting
+from agent_worker.games.owned_time.trace import Trace, parting
 from tests.games.owned import House, a_house
 from tests.games.playing import Answer
 from tests.harness import until

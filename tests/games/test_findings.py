@@ -10,24 +10,24 @@ import pytest
 import pytest_asyncio
 
 from agent_worker.games.actions import click, key
-from agent_worker.games.browser import Browser
-from agent_worker.games.detectors import standing, uses
-from agent_worker.games.findings import HANGS, INERT, Candidate, Kind, Moment
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.pages import Pages
+from agent_worker.games.findings.detectors import standing, uses
+from agent_worker.games.findings.finding import HANGS, INERT, Candidate, Kind, Moment
+from agent_worker.games.findings.only_once import only_once
+from agent_worker.games.findings.replay_request import read_replay
+from agent_worker.games.findings.reporter import Reporter
+from agent_worker.games.findings.sightings import candidates_of
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.only_once import only_once
-from agent_worker.games.pages import Pages
-from agent_worker.games.replay_request import read_replay
-from agent_worker.games.reporter import Reporter
+from agent_worker.games.owned_time.stage import Stage
 from agent_worker.games.reproduce import Request, reproduce
-from agent_worker.games.sightings import candidates_of
-from agent_worker.games.stage import Stage
 from tests.games.broken_game import PAGE
 from tests.games.playing import Answer, GameServer, OnlyThese, Written, game_server
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
-LEFT, RIGHT, SPACE = key("ArrowLeft"), key("ArrowRight"), key("Space")
+LEFT, RIGHT, UP, SPACE = key("ArrowLeft"), key("ArrowRight"), key("ArrowUp"), key("Space")
 KNOWN = (LEFT, RIGHT, SPACE)
 PLAYED = Inputs(
     tuple(Step(10 + 20 * number, action, 14) for number, action in enumerate((SPACE, LEFT, SPACE, RIGHT, RIGHT, SPACE)))
@@ -167,6 +167,25 @@ async def test_a_key_that_works_only_once(games: Games, pages: Pages) -> None:
     (found,) = reporter.findings
     assert (found.kind, found.title, found.seen) == ("once", "Space works only once", (5, 5))
     assert [step.action for step in found.inputs.steps] == [SPACE, SPACE]
+
+
+async def test_a_key_that_steers_and_works_only_once(games: Games, pages: Pages) -> None:
+    known = dict.fromkeys((LEFT, RIGHT, SPACE), Moment(Inputs(), 10))
+    stage = on_stage(pages, games.url("onceleft,tally"))  # the number of moves never lets it look the same again
+    (found,) = await only_once(stage, uses(known), soon())
+    assert (found.title, found.measured) == ("ArrowLeft works only once", (5, 5))
+    assert "7 times more" in found.detail and "between others (ArrowRight, Space)" in found.detail
+    finding = {"kind": "once", "inputs": found.inputs.as_json(), "until": found.until, "seed": 7}
+    again = Request(games.url("onceleft,tally"), read_replay(finding), times=1, allow_private=True)
+    assert (await reproduce(again, games.browser))[0] == 1
+    stage = on_stage(pages, games.url("tally"))
+    assert not await only_once(stage, uses(known), soon())
+
+
+async def test_what_launches_a_ball_may_work_once(games: Games, pages: Pages) -> None:
+    known = dict.fromkeys((UP, LEFT, RIGHT), Moment(Inputs(), 10))
+    stage = on_stage(pages, games.url("launch,tally"))
+    assert not await only_once(stage, uses(known), soon())
 
 
 async def test_a_promised_key_that_is_dead(games: Games, pages: Pages) -> None:

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from agent_worker.games.actions import Action, environment, wheel
-from agent_worker.games.browser import Browser
-from agent_worker.games.pages import Pages, Wanted
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.pages import Pages, Wanted
 from tests.games.playing import OnlyThese, game_server
 from tests.harness import until
 

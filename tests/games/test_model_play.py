@@ -14,16 +14,16 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agent_worker.games.browser import Browser
-from agent_worker.games.episodes import Explored
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.pages import Pages
 from agent_worker.games.handle import GameJob
 from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.model.settings import ModelSettings
-from agent_worker.games.pages import Pages
-from agent_worker.games.search import explore
-from agent_worker.games.seat import Seeded
-from agent_worker.games.stage import Stage
+from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.play.episodes import Explored
+from agent_worker.games.play.search import explore
+from agent_worker.games.play.seat import Seeded
 from tests.games.playing import OnlyThese, Written, game_server
 from tests.model_server import ModelServer, completion, model_server
 

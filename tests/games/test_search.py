@@ -13,16 +13,16 @@ import pytest
 import pytest_asyncio
 
 from agent_worker.games.actions import Action, key
-from agent_worker.games.browser import Browser
-from agent_worker.games.episodes import BLANK, OVER, RESTARTED, STILL, STOPPED, STUCK, Episode, Explored
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.pages import Pages
 from agent_worker.games.errors import TimeUp
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.pages import Pages
-from agent_worker.games.search import explore
-from agent_worker.games.seat import Choice, Seeded, View
-from agent_worker.games.stage import Stage
-from agent_worker.games.stress import STRESSES, stress
+from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.play.episodes import BLANK, OVER, RESTARTED, STILL, STOPPED, STUCK, Episode, Explored
+from agent_worker.games.play.search import explore
+from agent_worker.games.play.seat import Choice, Seeded, View
+from agent_worker.games.play.stress import STRESSES, stress
 from tests.games.playing import GameServer, OnlyThese, game_server
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]

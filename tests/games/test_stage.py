@@ -11,8 +11,8 @@ import pytest_asyncio
 from agent_worker.games.errors import PageHung
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs
-from agent_worker.games.stage import Stage
-from agent_worker.games.trace import parting
+from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.owned_time.trace import parting
 from tests.games.owned import House, a_house
 from tests.games.playing import Answer
 

@@ -17,7 +17,6 @@ from tests.house.rooms import (
     AGENT_FOR_TESTCAST,
     APART,
     DOCTOR,
-    EDGE_MAY_IMPORT,
     HOMES,
     IMPURE,
     MAX_FILE_LINES,
@@ -28,6 +27,7 @@ from tests.house.rooms import (
     PACKAGES,
     PURE,
     REASON_FOR_LENGTH,
+    ROOMS_MAY_IMPORT,
 )
 
 Rule = Callable[[str, str], list[str]]
@@ -131,15 +131,20 @@ def who_imports_whom(path: str, source: str) -> list[str]:
     return broken
 
 
-def rooms_of_the_edge(path: str, source: str) -> list[str]:
-    """`encoding <- fanout <- transport <- api`; `views` stands beside `fanout`; `node` ties them together."""
-    package, _, rest = path.partition("/")
-    room = rest.split("/")[0].removesuffix(".py")
-    if package != "ws_edge" or room not in EDGE_MAY_IMPORT:
+def rooms_in_order(path: str, source: str) -> list[str]:
+    """Inside a package, imports go one way (`ROOMS_MAY_IMPORT`): `encoding <- fanout <- transport <- api`."""
+    house = next((each for each in ROOMS_MAY_IMPORT if path.startswith(f"{each}/")), None)
+    if house is None:
         return []
-    allowed = EDGE_MAY_IMPORT[room] | {room}
-    found = {name for name in imports(path, source) if name.startswith("ws_edge.")}
-    return [f"imports {name}" for name in sorted(_shortest(found)) if name.split(".")[1] not in allowed]
+    room = path.removeprefix(f"{house}/").split("/")[0].removesuffix(".py")
+    if room not in ROOMS_MAY_IMPORT[house]:
+        return []
+    allowed = ROOMS_MAY_IMPORT[house][room] | {room}
+    inside = f"{house.replace('/', '.')}."
+    found = {name for name in imports(path, source) if name.startswith(inside)}
+    return [
+        f"imports {name}" for name in sorted(_shortest(found)) if name.removeprefix(inside).split(".")[0] not in allowed
+    ]
 
 
 def publish_and_work_know_no_game(path: str, source: str) -> list[str]:

@@ -45,6 +45,33 @@ EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
 }
 """Room of `ws_edge` -> the rooms that it may import. `main`, `supervisor` and `__main__` start it and import any."""
 
+_WORDS: Final = frozenset({"actions", "errors", "handle", "inputs", "policy", "wording"})
+_PLAYED: Final = _WORDS | {"chromium", "owned_time"}
+GAMES_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
+    "actions": frozenset(),
+    "errors": frozenset(),
+    "handle": frozenset(),
+    "inputs": frozenset({"actions"}),
+    "policy": frozenset({"actions", "errors"}),
+    "wording": frozenset({"actions"}),
+    "chromium": _WORDS - {"inputs"},
+    "owned_time": _WORDS | {"chromium"},
+    "findings": _PLAYED,
+    "controls": _PLAYED | {"findings"},
+    "play": _PLAYED,
+    "model": _WORDS | {"play"},
+    "realtime": _WORDS | {"chromium"},
+    "run": _PLAYED | {"findings", "controls", "play", "model", "realtime"},
+}
+"""Room of `agent_worker/games` -> the rooms that it may import. `player` and `reproduce` use any."""
+
+ROOMS_MAY_IMPORT: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
+    "ws_edge": EDGE_MAY_IMPORT,
+    "agent_worker/games": GAMES_MAY_IMPORT,
+}
+STARTERS: Final = frozenset({"__init__", "__main__", "main", "supervisor", "player", "reproduce"})
+"""Files beside the rooms that put them together."""
+
 _GAMES: Final = ("agent_worker.games", "broker.contract.url_policy", "playwright", "PIL", "h11")
 NOT_FOR_AGENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "publish": (*_GAMES, "agent_worker.work"),
@@ -86,11 +113,15 @@ PURE: Final = (
     "ws_edge/fanout/continuity.py",
     "ws_edge/fanout/figures.py",
     "ws_edge/transport/call_figures.py",
-    *_in("agent_worker/games", "errors policy scoring pictures actions page_state promised"),
-    *_in("agent_worker/games", "promised_words candidates effects goals cells episodes inputs seat findings"),
-    *_in("agent_worker/games", "minimise trace"),
+    *_in("agent_worker/games", "actions errors inputs policy wording"),
+    *_in("agent_worker/games/chromium", "__init__ limits page_state pictures reports screencast"),
+    *_in("agent_worker/games/owned_time", "__init__ effects script trace"),
+    *_in("agent_worker/games/findings", "__init__ finding minimise sightings"),
+    *_in("agent_worker/games/controls", "__init__ candidates promised promised_words"),
+    *_in("agent_worker/games/play", "__init__ cells episodes goals seat"),
     *_in("agent_worker/games/model", "__init__ settings prompt answer breaker budget"),
-    *_in("agent_worker/games", "summary schedule wording trace realtime/seen"),
+    *_in("agent_worker/games/run", "__init__ schedule scoring summary"),
+    "agent_worker/games/realtime/seen.py",
     "testcast/cli/text.py",
     *_in("testcast/recording", "batches markers reports sgr splitter"),
     *_in("testcast/cli/top", "scrapes overview words"),
@@ -108,9 +139,9 @@ _CLOCKS: Final = frozenset({"now", "utcnow", "today"})
 HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "nats": ("broker/jetstream/client.py",),
     "nats_server": ("broker/local/embedded_server.py",),
-    "playwright": tuple(f"agent_worker/games/{name}.py" for name in ("browser", "pages", "page", "gestures")),
-    "PIL": ("agent_worker/games/pictures.py", "testcast/cli/animation.py"),
-    "h11": ("agent_worker/games/egress_proxy.py", "agent_worker/games/http_peer.py"),
+    "playwright": tuple(f"agent_worker/games/chromium/{name}.py" for name in ("browser", "pages", "page", "gestures")),
+    "PIL": ("agent_worker/games/chromium/pictures.py", "testcast/cli/animation.py"),
+    "h11": ("agent_worker/games/chromium/egress_proxy.py", "agent_worker/games/chromium/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),
     "opentelemetry": ("broker/tracing.py",),
     "prometheus_client": ("broker/metrics/*",),

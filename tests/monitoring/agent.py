@@ -17,7 +17,7 @@ from typing import Final
 
 from PIL import Image
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.handle import GameJob, RunHandle, read_job
 from agent_worker.main import serving, stop_on_signals
 from agent_worker.metrics import AgentMetrics

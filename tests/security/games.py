@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from agent_worker.games.page import Page
+from agent_worker.games.chromium.page import Page
 from tests.harness import until
 
 _MDNS = ("224.0.0.251", 5353)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.limits import Limits
 from agent_worker.games.errors import PageGone
 from agent_worker.games.handle import GameJob
-from agent_worker.games.limits import Limits
 from agent_worker.games.player import play
 from tests.games.playing import GameServer, OnlyThese, Written, game_server, played
 from tests.harness import until

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent_worker.games import chromium
-from agent_worker.games.browser import Browser
-from agent_worker.games.confinement import Walls
+from agent_worker.games.chromium import program as chromium
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.confinement import Walls
 from tests.games.playing import Answer, GameServer, OnlyThese, game_server
 from tests.harness import until
 from tests.security.games import Traps, outcome, page_that_does, traps

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
 from tests.trial import playing, tables
 from tests.trial.catalogue import BUGS, UNCHANGED, Game, games
 from tests.trial.looking import look

@@ -14,7 +14,7 @@ from typing import Final
 
 from playwright.async_api import Page, async_playwright
 
-from agent_worker.games.browser import find_chromium
+from agent_worker.games.chromium.browser import find_chromium
 from tests.trial.catalogue import Game
 from tests.trial.served import serving, site
 

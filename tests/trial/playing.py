@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agent_worker.games.browser import Browser
+from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.handle import GameJob
 from agent_worker.games.player import play
 from tests.games.playing import OnlyThese, Written

@@ -15,19 +15,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from agent_worker.games import search
 from agent_worker.games.actions import Action, click, key
-from agent_worker.games.browser import Browser
-from agent_worker.games.cells import Raster, signature
-from agent_worker.games.egress_proxy import judge_any
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.egress_proxy import judge_any
+from agent_worker.games.chromium.pages import Pages
+from agent_worker.games.controls.starting import get_in
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.look import Look
-from agent_worker.games.pages import Pages
-from agent_worker.games.seat import Seeded
-from agent_worker.games.stage import Stage
-from agent_worker.games.starting import get_in
-from agent_worker.games.underway import Under
+from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.play import search
+from agent_worker.games.play.cells import Raster, signature
+from agent_worker.games.play.look import Look
+from agent_worker.games.play.seat import Seeded
+from agent_worker.games.play.underway import Under
 from tests.games.playing import Written, game_server
 from tests.trial.__main__ import CACHE
 from tests.trial.catalogue import games

@@ -1,4 +1,4 @@
-"""What is told of a fault (findings.py), what a page reports as one (sightings.py), and reading it of strangers."""
+"""What is told of a fault (finding.py), what a page reports as one (sightings.py), and reading it of strangers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_worker.games.actions import click, key
-from agent_worker.games.findings import MAX_DETAIL_CHARS, Candidate, error_signature, finding, line, top_frame
+from agent_worker.games.chromium.page_state import REJECTION, Incident
+from agent_worker.games.findings.finding import MAX_DETAIL_CHARS, Candidate, error_signature, finding, line, top_frame
+from agent_worker.games.findings.replay_request import MAX_FRAMES, MAX_STEPS, read_replay
+from agent_worker.games.findings.sightings import candidate_of, candidates_of
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.page_state import REJECTION, Incident
-from agent_worker.games.replay_request import MAX_FRAMES, MAX_STEPS, read_replay
-from agent_worker.games.sightings import candidate_of, candidates_of
 from broker.contract.errors import BadInput
 
 URL = "http://game.example/play?x=1"

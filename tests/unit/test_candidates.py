@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agent_worker.games import candidates
-from agent_worker.games.candidates import known_keys
-from agent_worker.games.opening import asked, fields, for_fingers, restarters, starters
-from agent_worker.games.page_state import Field, PageState
+from agent_worker.games.chromium.page_state import Field, PageState
+from agent_worker.games.controls import candidates
+from agent_worker.games.controls.candidates import known_keys
+from agent_worker.games.controls.opening import asked, fields, for_fingers, restarters, starters
 
 VIEWPORT = (1280, 720)
 

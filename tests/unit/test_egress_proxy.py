@@ -1,4 +1,4 @@
-"""The egress proxy (agent_worker/games/egress_proxy.py) against a real server, without a browser."""
+"""The egress proxy (agent_worker/games/chromium/egress_proxy.py) against a real server, without a browser."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_worker.games import egress_proxy
-from agent_worker.games.egress_proxy import EgressProxy, Judge, Trouble, judge_any, judge_public
-from agent_worker.games.http_peer import MAX_HEAD_BYTES
+from agent_worker.games.chromium import egress_proxy
+from agent_worker.games.chromium.egress_proxy import EgressProxy, Judge, Trouble, judge_any, judge_public
+from agent_worker.games.chromium.http_peer import MAX_HEAD_BYTES
 from tests.egress import Names, Upstream, ask, get, request
 from tests.harness import until
 

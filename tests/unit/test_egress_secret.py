@@ -1,4 +1,4 @@
-"""Whom the egress proxy serves, and which private hosts it opens (agent_worker/games/egress_proxy.py)."""
+"""Whom the egress proxy serves, and which private hosts it opens (agent_worker/games/chromium/egress_proxy.py)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_worker.games.egress_proxy import EgressProxy, JudgeNamed, Trouble, judge_any
-from agent_worker.games.http_peer import basic_credentials
+from agent_worker.games.chromium.egress_proxy import EgressProxy, JudgeNamed, Trouble, judge_any
+from agent_worker.games.chromium.http_peer import basic_credentials
 from broker.contract.url_policy import GameUrlRefused
 from tests.egress import Names, Upstream, ask, get, request
 

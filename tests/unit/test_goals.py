@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_worker.games import goals
 from agent_worker.games.actions import key
-from agent_worker.games.cells import HEIGHT, WIDTH, Archive, changed, flat, masked, signature
-from agent_worker.games.episodes import Episode, Event
-from agent_worker.games.goals import UNLABELLED, Scoreboard, Seen, bucket, measure, readings, rises_with_play
 from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.play import goals
+from agent_worker.games.play.cells import HEIGHT, WIDTH, Archive, changed, flat, masked, signature
+from agent_worker.games.play.episodes import Episode, Event
+from agent_worker.games.play.goals import UNLABELLED, Scoreboard, Seen, bucket, measure, readings, rises_with_play
 
 
 def read(words: str, told: str | None = None) -> dict[str, int]:

@@ -86,7 +86,7 @@ def dangling_references(path: str, source: str) -> list[str]:
 
 RULES: Final[tuple[tuple[code.Rule, Callable[[], Iterable[str]]], ...]] = (
     (code.who_imports_whom, production),
-    (code.rooms_of_the_edge, production),
+    (code.rooms_in_order, production),
     (code.publish_and_work_know_no_game, production),
     (code.rooms_stay_apart, production),
     (code.no_star_imports, python),
@@ -121,9 +121,10 @@ def test_the_rules_name_what_there_is() -> None:
     for folder, barred in rooms.APART.items():
         for room in (folder, *(f"{each.replace('.', '/')}/" for each in barred)):
             assert any(path.startswith(room) for path in tree()), room
-    named = {path.split("/")[1].removesuffix(".py") for path in production() if path.startswith("ws_edge/")}
-    starters = {"main", "supervisor", "__main__", "__init__"}
-    assert named - starters == rooms.EDGE_MAY_IMPORT.keys()
+    for house, may_import in rooms.ROOMS_MAY_IMPORT.items():
+        inside = [path.removeprefix(f"{house}/") for path in production() if path.startswith(f"{house}/")]
+        named = {path.split("/")[0].removesuffix(".py") for path in inside}
+        assert named - rooms.STARTERS == may_import.keys()
 
 
 # -- each rule catches what breaks it -------------------------------------------------------------------------------
@@ -138,13 +139,16 @@ BROKEN: Final[tuple[tuple[code.Rule, str, str], ...]] = (
     (code.who_imports_whom, "broker/log.py", "import importlib\nimportlib.import_module('testcast.config')"),
     (code.who_imports_whom, "testcast/client/feed.py", "from agent_worker.games import player"),
     (code.who_imports_whom, "testcast/client/feed.py", "from ws_edge.fanout.hub import Hub"),
-    (code.rooms_of_the_edge, "ws_edge/encoding/websocket.py", "from ws_edge.fanout.ring import Entry"),
-    (code.rooms_of_the_edge, "ws_edge/fanout/hub.py", "from ws_edge.transport import websocket"),
-    (code.rooms_of_the_edge, "ws_edge/fanout/hub.py", "from ..views.catalogue import Catalogue"),
-    (code.rooms_of_the_edge, "ws_edge/fanout/hub.py", "from ws_edge import views"),
-    (code.rooms_of_the_edge, "ws_edge/views/catalogue.py", "from ws_edge.fanout.hub import Hub"),
-    (code.rooms_of_the_edge, "ws_edge/transport/accept.py", "from ws_edge.api.rpc import METHODS"),
-    (code.rooms_of_the_edge, "ws_edge/api/rpc.py", "from ws_edge.main import serve"),
+    (code.rooms_in_order, "ws_edge/encoding/websocket.py", "from ws_edge.fanout.ring import Entry"),
+    (code.rooms_in_order, "ws_edge/fanout/hub.py", "from ws_edge.transport import websocket"),
+    (code.rooms_in_order, "ws_edge/fanout/hub.py", "from ..views.catalogue import Catalogue"),
+    (code.rooms_in_order, "ws_edge/fanout/hub.py", "from ws_edge import views"),
+    (code.rooms_in_order, "ws_edge/views/catalogue.py", "from ws_edge.fanout.hub import Hub"),
+    (code.rooms_in_order, "ws_edge/transport/accept.py", "from ws_edge.api.rpc import METHODS"),
+    (code.rooms_in_order, "ws_edge/api/rpc.py", "from ws_edge.main import serve"),
+    (code.rooms_in_order, "agent_worker/games/play/search.py", "from agent_worker.games.run.course import Course"),
+    (code.rooms_in_order, "agent_worker/games/chromium/page.py", "from ..owned_time.stage import Stage"),
+    (code.rooms_in_order, "agent_worker/games/actions.py", "from agent_worker.games import inputs"),
     (code.publish_and_work_know_no_game, "agent_worker/publish/run.py", "from agent_worker.games import player"),
     (code.publish_and_work_know_no_game, "agent_worker/work/worker.py", "from ..games.player import play"),
     (code.publish_and_work_know_no_game, "agent_worker/work/worker.py", "from broker.contract import url_policy"),
@@ -251,7 +255,7 @@ KEPT: Final[tuple[tuple[code.Rule, str, str], ...]] = (
         "from agent_worker.publish.run import TestRun\nimport broker.log",
     ),
     (
-        code.rooms_of_the_edge,
+        code.rooms_in_order,
         "ws_edge/api/rpc.py",
         "from ws_edge.views import catalogue\nfrom ws_edge.node import Node",
     ),

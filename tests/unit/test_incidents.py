@@ -1,14 +1,14 @@
-"""What is kept of a page's events (agent_worker/games/incidents.py, screencast.py, handle.py)."""
+"""What is kept of a page's events (agent_worker/games/chromium/incidents.py, screencast.py, handle.py)."""
 
 from __future__ import annotations
 
 import pytest
 
-from agent_worker.games.egress_proxy import Trouble
+from agent_worker.games.chromium.egress_proxy import Trouble
+from agent_worker.games.chromium.incidents import MAX_INCIDENTS, IncidentLog, first_line, short_url
+from agent_worker.games.chromium.page_state import Incident
+from agent_worker.games.chromium.screencast import MAX_PICTURES, Screencast
 from agent_worker.games.handle import GameJob, read_job
-from agent_worker.games.incidents import MAX_INCIDENTS, IncidentLog, first_line, short_url
-from agent_worker.games.page_state import Incident
-from agent_worker.games.screencast import MAX_PICTURES, Screencast
 from broker.contract.errors import BadInput
 
 REFUSED = Trouble("10.0.0.1", 80, "url_refused", "It is private.")

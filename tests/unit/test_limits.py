@@ -1,4 +1,4 @@
-"""What one game may take (agent_worker/games/limits.py, processes.py, confinement.py)."""
+"""What one game may take (agent_worker/games/chromium/limits.py, processes.py, confinement.py)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from types import SimpleNamespace
 import pytest
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
-from agent_worker.games import confinement
-from agent_worker.games.browser import Browser
-from agent_worker.games.confinement import Place, Walls, Workshop, may_change_user, open_to_others, wanted_walls
+from agent_worker.games.chromium import confinement
+from agent_worker.games.chromium.browser import Browser
+from agent_worker.games.chromium.confinement import (
+    Place,
+    Walls,
+    Workshop,
+    may_change_user,
+    open_to_others,
+    wanted_walls,
+)
+from agent_worker.games.chromium.limits import Limits, Usage
+from agent_worker.games.chromium.processes import Process, Watch, end, measure, members, process, size_of
 from agent_worker.games.errors import BrowserMissing
-from agent_worker.games.limits import Limits, Usage
-from agent_worker.games.processes import Process, Watch, end, measure, members, process, size_of
 from tests.harness import until
 
 MB = 1 << 20

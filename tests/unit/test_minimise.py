@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_worker.games.actions import key
+from agent_worker.games.findings.minimise import Minimal, minimise
 from agent_worker.games.inputs import Inputs, Step
-from agent_worker.games.minimise import Minimal, minimise
 
 KEYS = {name: key(name) for name in "abc"}
 

@@ -23,7 +23,7 @@ from agent_worker.games.model.prompt import (
     one_line,
     question,
 )
-from agent_worker.games.seat import MAX_HOLD, Choice, Done, Option, Seeded, View
+from agent_worker.games.play.seat import MAX_HOLD, Choice, Done, Option, Seeded, View
 
 ACTIONS = tuple(action for group in groups((0.0, 0.0, 1.0, 1.0)) for action in group.actions)
 OPTIONS = tuple(Option(each) for each in ACTIONS)

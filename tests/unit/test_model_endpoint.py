@@ -22,7 +22,7 @@ from agent_worker.games.model.breaker import FAILURES
 from agent_worker.games.model.endpoint import MAX_ANSWER_BYTES, MAX_RETRIES, Endpoint
 from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.model.settings import Key, ModelSettings
-from agent_worker.games.seat import Choice, Option, Seeded, View
+from agent_worker.games.play.seat import Choice, Option, Seeded, View
 from tests.model_server import Answers, ModelServer, chooses, completion, model_server
 
 KEY: Final = "sk-test-0123456789abcdef"

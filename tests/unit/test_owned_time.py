@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_worker.games.chromium.inspection import Code, Coverage
+from agent_worker.games.chromium.page_state import Clock, Loop, read_clock
 from agent_worker.games.errors import PageGone
-from agent_worker.games.inspection import Code, Coverage
-from agent_worker.games.owned_time import owned_time
-from agent_worker.games.page_state import Clock, Loop, read_clock
-from agent_worker.games.stage import _together, _told
+from agent_worker.games.owned_time.script import owned_time
+from agent_worker.games.owned_time.stage import _together, _told
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),

@@ -1,4 +1,4 @@
-"""What pictures tell (agent_worker/games/pictures.py)."""
+"""What pictures tell (agent_worker/games/chromium/pictures.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import pytest
 from PIL import Image, ImageDraw
 
-from agent_worker.games import pictures
+from agent_worker.games.chromium import pictures
 from broker.contract.frames import MAX_JPEG_BYTES
 
 Box = tuple[int, int, int, int]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from agent_worker.games import policy
 from agent_worker.games.actions import ARROWS, SPACE, WHOLE, Action, can_join, click, groups, key, largest, together
-from agent_worker.games.egress_proxy import Trouble
+from agent_worker.games.chromium.egress_proxy import Trouble
+from agent_worker.games.chromium.loading import explain_failure, explain_status, origin
+from agent_worker.games.chromium.reports import MAX_TOLD_PER_KIND, Ledger
 from agent_worker.games.errors import PageHung, TimeUp
-from agent_worker.games.loading import explain_failure, explain_status, origin
-from agent_worker.games.reports import MAX_TOLD_PER_KIND, Ledger
 
 
 @given(st.floats(min_value=5, max_value=600))

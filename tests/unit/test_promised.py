@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent_worker.games.promised import MAX_TEXT, Promise, promised
+from agent_worker.games.controls.promised import MAX_TEXT, Promise, promised
 
 
 def keys(text: str) -> str:

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.games import gathering, heap, schedule, scoring, summary
 from agent_worker.games.actions import key
-from agent_worker.games.heap import Heap
+from agent_worker.games.chromium.page_state import Loading
+from agent_worker.games.findings import heap
+from agent_worker.games.findings.heap import Heap
 from agent_worker.games.inputs import Inputs
-from agent_worker.games.page_state import Loading
 from agent_worker.games.realtime import stretch
 from agent_worker.games.realtime.stretch import Processors, Stretch
-from agent_worker.games.summary import Summary
+from agent_worker.games.run import gathering, schedule, scoring, summary
+from agent_worker.games.run.summary import Summary
 
 SLOW = {"since": 0.0, "now": 5000.0, "frames": [50.0 * n for n in range(100)], "long": [[0, 120.5]]}
 TOLD: dict[str, Any] = {**SLOW, "inputs": [[1010.0, 20], [2020.0, 40]], "loaded": 310.4, "painted": 205.2}

@@ -1,4 +1,4 @@
-"""The rubric (agent_worker/games/scoring.py)."""
+"""The rubric (agent_worker/games/run/scoring.py)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_worker.games import scoring
-from agent_worker.games.scoring import COSTS, INCIDENT_COSTS, PARTS, Evidence, Fault, Severity
+from agent_worker.games.run import scoring
+from agent_worker.games.run.scoring import COSTS, INCIDENT_COSTS, PARTS, Evidence, Fault, Severity
 
 SOUND = Evidence(tried=30, controls=4, searched=True, good={"load": ["loaded in 0.4 s"]})
 

@@ -14,7 +14,7 @@ import msgspec
 
 from agent_worker.games.actions import Action
 from agent_worker.games.model.prompt import MAX_REASON_CHARS, NONE, one_line
-from agent_worker.games.seat import MAX_HOLD, Choice
+from agent_worker.games.play.seat import MAX_HOLD, Choice
 
 _MAX_TOKENS: Final = 10_000_000
 """More than any model reads: a larger figure is not a count."""

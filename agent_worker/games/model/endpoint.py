@@ -24,7 +24,7 @@ from agent_worker.games.model.breaker import Breaker
 from agent_worker.games.model.budget import Budget
 from agent_worker.games.model.prompt import Question, question
 from agent_worker.games.model.settings import ModelSettings
-from agent_worker.games.seat import Choice, View
+from agent_worker.games.play.seat import Choice, View
 from broker.retry import Backoff
 from broker.version import VERSION
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from agent_worker.games.model.budget import Budget
 from agent_worker.games.model.endpoint import RESTS, Endpoint, ModelTrouble
 from agent_worker.games.model.prompt import one_line
-from agent_worker.games.seat import Choice, Policy, View
+from agent_worker.games.play.seat import Choice, Policy, View
 
 LEAST_S: Final = 1.0
 """With less time left no model is asked: hardly one sees a picture and answers in it."""

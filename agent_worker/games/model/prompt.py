@@ -15,7 +15,7 @@ import msgspec
 
 from agent_worker.games.actions import ENVIRONMENT, Action
 from agent_worker.games.inputs import FRAMES_PER_S
-from agent_worker.games.seat import MAX_HOLD, Done, Option, View
+from agent_worker.games.play.seat import MAX_HOLD, Done, Option, View
 
 MAX_OPTIONS: Final = 48
 """Options that are offered, the first ones: a longer list costs tokens and is read badly."""

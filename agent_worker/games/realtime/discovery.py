@@ -7,7 +7,7 @@ from typing import Final
 
 from agent_worker.games import policy
 from agent_worker.games.actions import Action, Group
-from agent_worker.games.chromium import VIEWPORT
+from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.realtime.observer import Observer
 from agent_worker.games.realtime.seen import controls_line
 from agent_worker.games.wording import doing, percent

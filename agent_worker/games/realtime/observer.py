@@ -12,13 +12,14 @@ from functools import partial
 from itertools import pairwise
 from typing import Final
 
-from agent_worker.games import pictures, policy
+from agent_worker.games import policy
+from agent_worker.games.chromium import pictures
+from agent_worker.games.chromium.page import Page
+from agent_worker.games.chromium.page_state import PageState
+from agent_worker.games.chromium.pictures import Thumb
+from agent_worker.games.chromium.reports import Ledger
 from agent_worker.games.handle import RunHandle
-from agent_worker.games.page import Page
-from agent_worker.games.page_state import PageState
-from agent_worker.games.pictures import Thumb
 from agent_worker.games.realtime.seen import Seen
-from agent_worker.games.reports import Ledger
 from broker.contract.frames import MAX_FRAMES_PER_S
 
 SCREENSHOT_EVERY_S: Final = 1 / MAX_FRAMES_PER_S

@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from agent_worker.games import pictures, policy
+from agent_worker.games import policy
 from agent_worker.games.actions import WHOLE, Action, groups, largest
-from agent_worker.games.chromium import VIEWPORT
+from agent_worker.games.chromium import pictures
+from agent_worker.games.chromium.page import Page
+from agent_worker.games.chromium.pages import Pages
+from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.handle import GameJob, RunHandle
-from agent_worker.games.page import Page
-from agent_worker.games.pages import Pages
 from agent_worker.games.realtime.discovery import Discovery
 from agent_worker.games.realtime.observer import Observer
 from agent_worker.games.wording import percent

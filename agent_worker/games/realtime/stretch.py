@@ -15,8 +15,8 @@ from statistics import median
 from typing import Any, Final
 
 from agent_worker.games.actions import Action
-from agent_worker.games.page import Page
-from agent_worker.games.pages import Pages, Wanted
+from agent_worker.games.chromium.page import Page
+from agent_worker.games.chromium.pages import Pages, Wanted
 
 _METER: Final = Path(__file__).with_name("meter.js").read_text()
 IDLE_SHARE: Final = 0.08

@@ -1,0 +1,1 @@
+"""How a game is begun, and which keys and gestures control it, each shown by experiment."""

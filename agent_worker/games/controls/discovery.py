@@ -1,0 +1,319 @@
+"""Which keys and gestures control a game: each shown by experiment, in several situations.
+
+Every key a game could mean is tried at moments at which it is played, on its title and after the end of a round. The
+likely ones are tried alone; the others one after another in one run, as long as that stays equal to the run without
+input. A control is told once it has done something twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from agent_worker.games.actions import ARROWS, OPPOSITE, WASD, Action
+from agent_worker.games.chromium.program import VIEWPORT
+from agent_worker.games.controls import candidates
+from agent_worker.games.controls.hot_spots import hot_spots
+from agent_worker.games.controls.known_controls import Control, Controls, Dead, evidence, line, told_data
+from agent_worker.games.controls.promised import Promise
+from agent_worker.games.controls.starting import Situations, Tell
+from agent_worker.games.controls.trials import Trials
+from agent_worker.games.inputs import Step
+from agent_worker.games.owned_time.experiments import BRIEF, GAP, LONG, TAP, WATCH, Effect, Lab, Moment, Spent
+from agent_worker.games.owned_time.stage import Stage
+
+Between = Callable[[], Awaitable[None]]
+ANY_KEY: Final = "any key"
+"""The control's name where every key does the same."""
+STEERING: Final = ("ArrowRight", "ArrowLeft", "D", "A", "ArrowUp", "W")
+"""Controls that are held while others are tried."""
+FALLING: Final = ("ArrowDown", "S")
+"""Keys with which one falls faster or ducks, in a jump alone."""
+MAX_USED: Final = 4
+"""Controls after each of which the others are tried."""
+MAX_ALONE: Final = 14
+"""Likely keys that get a run each."""
+MAX_BUTTONS: Final = 8
+"""Buttons of a page that are tried: more of them are a shop, not a game's controls."""
+MAX_SUSPECTS: Final = 5
+"""How many of the gestures that had begun before a run changed are tried alone: effects may be delayed."""
+MAX_GROUP: Final = 900
+"""Frames of one run in which many keys are tried."""
+
+
+async def find_controls(
+    stage: Stage, situations: Situations, told: Tell, until_s: float, between: Between | None = None
+) -> Controls:
+    """Finds the controls of a game at the moments that `get_in` has found.
+
+    Args:
+        until_s: On the event loop's clock; what was found until then is returned.
+        between: Called once, when the likeliest keys are known; may use the stage.
+
+    Raises:
+        LoadFailed: The game cannot be opened any more.
+    """
+    assert situations.lab.stage is stage
+    situations.lab.until_s = until_s
+    search = _Search(situations, told, between)
+    with suppress(Spent):
+        await search.everything()
+    return search.result()
+
+
+class _Search:
+    def __init__(self, situations: Situations, told: Tell, between: Between | None) -> None:
+        self.between = between
+        self.lab: Lab = situations.lab
+        self.at = situations
+        self.told = told
+        self.trials = Trials(self.lab)
+        self.controls = Controls(broken=self.lab.broken, determinism=self.lab.determinism)
+        self.promises = {promise.key: promise for promise in situations.promises}
+        known = candidates.known_keys(situations.sources)
+        self.likely, self.others = candidates.keys(tuple(self.promises), known)
+        self.said = ""
+        self.known_spots: list[tuple[float, float]] | None = None
+        self.done: set[tuple[Moment, Action]] = set()
+        """Where each gesture was tried; a moment stands for its situation as well."""
+
+    async def everything(self) -> None:
+        """All situations, the most telling first."""
+        for number, moment in enumerate(self.at.moments):
+            if (await self.lab.baseline(moment)).agreed is False:
+                continue
+            if not number and self.at.states[moment].hears_keys:
+                await self.alone(moment, self.first())
+                await self.after_others()
+            if not number and self.between is not None:
+                await self.between()
+            if not number:
+                await self.dead()
+            await self.buttons(moment)
+            await self.in_groups(moment)
+            await self.pointer(moment)
+        await self.together()
+
+    def first(self) -> list[Action]:
+        """The keys that are worth a run each where the game is played."""
+        elsewhere = {key for key, promise in self.promises.items() if promise.when in ("over", "title")}
+        return [each for each in self.likely if each.name not in elsewhere][:MAX_ALONE]
+
+    def left(self, actions: Iterable[Action], moment: Moment) -> list[Action]:
+        """Those of which it is not known yet whether they do something in the situation of `moment`."""
+        known = {each.name for each in self.controls.found.values() if moment.name in each.situations}
+        return [each for each in actions if each.name not in known and (moment, each) not in self.done]
+
+    async def alone(self, moment: Moment, actions: Iterable[Action]) -> None:
+        """Each in a run of its own."""
+        for action in self.left(actions, moment):
+            known = self.controls.found.get(action.name)
+            if known and moment.name in known.situations:
+                continue
+            await self.say(action)
+            self.note(action, moment)
+            self.done.add((moment, action))
+            effect = await self.trials.effect(moment, action)
+            if effect is not None and known is None:
+                name = ANY_KEY if action == candidates.NO_KEY else action.name
+                await self.confirm(replace(action, name=name), effect)
+            elif effect is not None and known is not None:
+                known.situations.append(moment.name)
+                known.shown, known.tried = known.shown + 1, known.tried + 1
+
+    async def buttons(self, moment: Moment) -> None:
+        """What the page offers there for clicking and has not offered before."""
+        offered = candidates.buttons(self.at.states[moment], VIEWPORT)
+        await self.alone(moment, [each for each in offered if each.name not in self.controls.tried][:MAX_BUTTONS])
+
+    async def in_groups(self, moment: Moment) -> None:
+        """All gestures in one run, as long as they do nothing; then without the one that did."""
+        state = self.at.states[moment]
+        moves, clicks, strokes, rarer = await self.gestures(moment)
+        pointer = [*moves, *clicks, *strokes, *rarer]
+        likely = [candidates.NO_KEY, *self.likely]
+        every = [*likely, *pointer, *self.others] if state.hears_keys else [*pointer, *likely, *self.others]
+        size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
+        await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
+        skipped: set[Action] = set()
+        while group := [each for each in self.left(every, moment) if each not in skipped][:size]:
+            await self.say(group[min(1, len(group) - 1)])
+            found = await self.lab.first_alive(moment, group)
+            for action in group[: found.dead]:
+                self.note(action, moment)
+                self.done.add((moment, action))
+            if found.alive is None:
+                if not found.dead:
+                    return
+                continue
+            suspects = group[max(0, found.alive - MAX_SUSPECTS + 1) : found.alive + 1][::-1]
+            culprit = await self._culprit(moment, suspects)
+            if culprit is None:
+                await self.lab.baseline(moment, runs=2)
+            skipped.add(culprit or suspects[0])
+            if culprit and culprit.keys == candidates.NO_KEY.keys:
+                skipped |= {each for each in every if each.kind == "keys"}
+            if culprit and culprit.kind != "keys":  # what moves the pointer as well is tried alone
+                skipped |= {each for each in every if each.kind != "keys"}
+
+    async def pointer(self, moment: Moment) -> None:
+        """Gestures of the pointer, each alone, where one of them does something."""
+        moves, clicks, strokes, rarer = await self.gestures(moment)
+        if not any(self.lab.acted(moment, each) for each in (*moves, *clicks, *strokes)):
+            return
+        await self.alone(moment, clicks[:3])
+        await self.alone(moment, [strokes[0], strokes[2]])
+        if any(each.name in self.controls.found for each in strokes):
+            await self.alone(moment, [strokes[1], strokes[3]])
+        await self.alone(moment, rarer)
+
+    async def gestures(self, moment: Moment) -> tuple[list[Action], list[Action], list[Action], list[Action]]:
+        """Moves, clicks, strokes and what is rarer; those of a finger where the page is for one."""
+        finger, state = self.lab.stage.touch, self.at.states[moment]
+        spots = [] if finger else await self.spots(moment)
+        clicks = candidates.clicks(state, VIEWPORT, spots, finger=finger)
+        strokes = candidates.strokes(state, VIEWPORT, spots, finger=finger)
+        if finger:
+            return [], clicks, strokes, []
+        return candidates.moves(state, VIEWPORT), clicks, strokes, candidates.rarer_gestures(state, VIEWPORT)
+
+    async def spots(self, moment: Moment) -> list[tuple[float, float]]:
+        """Where the game shows, at the first moment that is tried, that it can be clicked or dragged."""
+        if self.known_spots is None:
+            state = self.at.states[moment]
+            hears = any(kind.startswith(("mouse", "pointer")) for kind in state.listens)
+            self.known_spots = []
+            if hears and state.canvases:
+                self.lab.begin_branch()
+                self.known_spots = await hot_spots(self.lab.stage, moment, candidates.box_of(state, VIEWPORT))
+        return self.known_spots
+
+    async def _culprit(self, moment: Moment, suspects: Sequence[Action]) -> Action | None:
+        """The one of `suspects`, the last pressed first, that does something alone."""
+        for action in suspects:
+            await self.alone(moment, [action])
+            if action.name in self.controls.found or self.lab.acted(moment, action):
+                return action
+        return None
+
+    async def confirm(self, action: Action, effect: Effect) -> None:
+        """Does it again, at another moment of the same situation or else at the same one, and tells it."""
+        control = Control(action.name, action, effect.step.hold, effect, promised=action.name in self.promises)
+        control.situations.append(effect.moment.name)
+        gesture, hold = effect.step.action, effect.step.hold
+        others = [each for each in self.at.moments if each.name == effect.moment.name and each != effect.moment]
+        again = await self.lab.effect(others[0], gesture, hold, closely=False) if others else None
+        if again is None or not again.ways & effect.ways:
+            again = await self.lab.effect(effect.moment, gesture, hold, closely=False, afresh=True)
+        if again is None or not again.ways & effect.ways:
+            return
+        control.shown = control.tried = 2
+        control.effect = max(effect, again, key=lambda each: each.change)
+        self.controls.found[control.name] = control
+        await self.told.evidence(line(control), evidence(control.effect), **told_data(control))
+
+    async def after_others(self) -> None:
+        """Keys that did nothing so far, right after a control was used: to fall faster one has to jump before."""
+        if not self.at.playing:
+            return
+        start = self.at.playing[0]
+        used = [each for each in self.controls.found.values() if each.action.kind == "keys"]
+        for control in [each for each in used if "playing" in each.situations][:MAX_USED]:
+            step = Step(start.frame, control.action, control.hold)
+            moment = Moment(start.name, start.inputs.then(step), step.end + GAP, start.calm)
+            steering = (*ARROWS.actions, *WASD.actions)
+            opposite = [each for each in steering if OPPOSITE[each.keys[0]] in control.action.keys]
+            every = list(dict.fromkeys((*opposite, *map(candidates.action_of, FALLING), *self.likely)))
+            while group := [each for each in self.left(every, moment) if each.name != control.name][:MAX_ALONE]:
+                found = await self.lab.first_alive(moment, group)
+                for action in group[: found.dead]:
+                    self.done.add((moment, action))
+                if found.alive is None:
+                    break
+                suspects = group[max(0, found.alive - 1) : found.alive + 1][::-1]
+                await self._culprit(moment, suspects)
+                self.done |= {(moment, each) for each in suspects}
+
+    async def together(self) -> None:
+        """Keys that did nothing alone, while a control is held."""
+        held = next((each for each in self.controls.found.values() if each.name in STEERING), None)
+        if held is None or "playing" not in held.situations:
+            return
+        moment = self.at.playing[0]
+        holding = Moment(moment.name, moment.inputs.then(Step(moment.frame, held.action, 400)), moment.frame + 4)
+        known = self.controls.found
+        left = [each for each in map(candidates.action_of, candidates.MODIFIERS) if each.name not in known]
+        found = await self.lab.first_alive(holding, left)
+        if found.alive is None:
+            return
+        for modifier in left[max(0, found.alive - 2) : found.alive + 1][::-1]:
+            effect = await self.trials.effect(holding, modifier)
+            if effect is not None:
+                both = replace(modifier, name=f"{modifier.name}+{held.name}", keys=(*modifier.keys, *held.action.keys))
+                await self.confirm(both, effect)
+                return
+
+    def note(self, action: Action, moment: Moment) -> None:
+        """It was tried there."""
+        names = self.controls.tried.setdefault(action.name, [])
+        if moment.name not in names:
+            names.append(moment.name)
+
+    async def say(self, action: Action) -> None:
+        """A line for each kind of gesture."""
+        title = title_of(action)
+        if title != self.said:
+            self.said = title
+            await self.told.action(f"Testing {title}")
+
+    async def dead(self) -> None:
+        """Presses each promised key that has done nothing so far, shortly and for long, wherever it should work."""
+        for promise in self.promises.values():
+            if promise.key in self.controls.found or not self._must_act(promise):
+                continue
+            action = candidates.action_of(promise.key)
+            tries = [(moment, LONG) for moment in self.at.moments] + [(self.at.moments[0], TAP)]
+            acted = False
+            for moment, hold in tries:
+                effect = await self.trials.effect(moment, action, hold)
+                if effect is not None:
+                    await self.confirm(action, effect)
+                acted |= self.lab.acted(moment, action, hold)
+                if acted:
+                    break
+            others = tuple(each.name for each in self.controls.found.values() if "playing" in each.situations)
+            if not acted and others:
+                self.controls.dead.append(Dead(promise, tuple(tries), others))
+
+    def _must_act(self, promise: Promise) -> bool:
+        """Whether the situations that were met are enough to say that a promised key does nothing."""
+        if promise.when in ("sometimes", "unseen") or not self.at.playing:
+            return False
+        if promise.when == "over" and self.at.over is None:
+            return False
+        if not promise.group:
+            return True
+        alive = [each for each in promise.group if each in self.controls.found]
+        opposite = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}.get(promise.key)
+        return not alive or opposite in alive
+
+    def result(self) -> Controls:
+        """What was found, and what was not tried."""
+        every = [each.name for each in (*self.likely, *self.others)]
+        self.controls.untried = [name for name in every if name not in self.controls.tried]
+        return self.controls
+
+
+def title_of(action: Action) -> str:
+    """What a gesture is one of, for the feed."""
+    if action.kind != "keys":
+        return "clicking" if action.kind in ("click", "tap", "rightclick") else "dragging and moving the pointer"
+    if action.name.startswith("Arrow"):
+        return "arrow keys"
+    if action.name in tuple("WASD"):
+        return "WASD movement"
+    if action.name in ("Space", "Enter"):
+        return "Space and Enter"
+    return "digits" if action.name.isdigit() else "letters" if len(action.name) == 1 else "other keys"

@@ -1,0 +1,80 @@
+"""When what a gesture did counts as a control: when it is seen or heard again, and nothing simpler does the same.
+
+A click moves the pointer as well, a drag clicks; on a title that waits for any key, each key does something. So what a
+gesture did is compared with what the simpler ones in it do at the same moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent_worker.games.actions import Action, click
+from agent_worker.games.controls.candidates import NO_KEY
+from agent_worker.games.inputs import Step
+from agent_worker.games.owned_time.experiments import HOLD, TAP, Effect, Lab, Moment
+
+_AGAIN: int = 40
+"""Frames between a press and the next, where it takes two to know."""
+
+
+class Trials:
+    """Tries gestures in one lab. Raises as `Lab` does."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    async def effect(self, moment: Moment, action: Action, hold: int = HOLD, *, afresh: bool = False) -> Effect | None:
+        """What `action` does at `moment` that counts, and that nothing simpler does."""
+        effect = await self._lab.effect(moment, action, hold, afresh=afresh)
+        if effect is None or not await self._counts(effect):
+            return None
+        if action.name in ("Space", "Enter") and await self._presses_focused(moment):
+            return None
+        for simpler in self._simpler(action):
+            less = await self._lab.effect(moment, simpler, hold)
+            if less is not None and effect.same(less):
+                return None
+        if action.kind == "drag":
+            return effect if await self._drags(effect) else None
+        return effect
+
+    def _simpler(self, action: Action) -> list[Action]:
+        """Gestures that are part of `action`, or that mean nothing in particular."""
+        place = Action("move pointer", "move", x=action.x, y=action.y)
+        match action.kind:
+            case "keys":
+                return [] if action.keys == NO_KEY.keys or len(action.keys) > 1 else [NO_KEY]
+            case "click":
+                return [place]
+            case "rightclick" | "drag" | "doubleclick":
+                return [place, click(action.x, action.y)]
+            case "swipe":
+                return [Action("tap", "tap", x=action.x, y=action.y)]
+            case "wheel":
+                return [place]
+        return []
+
+    async def _presses_focused(self, moment: Moment) -> bool:
+        """Whether Space and Enter press the button or the link there that was clicked last: the browser does that."""
+        return (await self._lab.baseline(moment)).focus in ("A", "BUTTON", "INPUT", "SELECT", "SUMMARY", "TEXTAREA")
+
+    async def _drags(self, effect: Effect) -> bool:
+        """Whether it matters that the button is held on the way: moving to its end does less, or clicking nothing."""
+        moment, action, hold = effect.moment, effect.step.action, effect.step.hold
+        moved = await self._lab.effect(moment, Action("move pointer", "move", x=action.to_x, y=action.to_y), hold)
+        if moved is None or not moved.seen:
+            return True
+        clicked = await self._lab.effect(moment, click(action.x, action.y), hold)
+        return (clicked is None or not clicked.seen) and bool(effect.ways - moved.ways)
+
+    async def _counts(self, effect: Effect) -> bool:
+        """Whether it can be seen, or is heard each time: the first key of all often lets a page play sounds."""
+        if effect.seen:
+            return True
+        if "sound" not in effect.ways:
+            return False
+        moment, action = effect.moment, effect.step.action
+        once = moment.inputs.then(Step(moment.frame, action, TAP))
+        again = replace(moment, inputs=once, frame=moment.frame + _AGAIN)
+        second = await self._lab.effect(again, action, effect.step.hold, runs=1)
+        return second is not None and "sound" in second.ways

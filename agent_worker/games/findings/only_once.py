@@ -1,0 +1,242 @@
+"""Controls that work only once, by experiment.
+
+Many things work once for good reasons: a key that starts the game, a ball that is launched, a weapon that has to cool
+down. So a control is told only in two cases.
+
+*The game looks as if it had never been used*: the picture has become equal to that of the run without it, by itself or
+by the opposite control. From there on the control has to change nothing at several later moments, at each of which it
+does change something in the run without the first use.
+
+*A key that steers*, which no game means once: other controls are used for a quarter of a minute, and the key after each
+of them. It has to change nothing at any of these moments, and something at `TIMES` of them where it was not used
+before; the other controls have to act at the first and at the last. Where the key has set the game in motion it is not
+told: it may have launched something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from agent_worker.games.actions import OPPOSITE, Action
+from agent_worker.games.errors import PageGone, PageHung
+from agent_worker.games.findings.finding import TIMES, Candidate, Moment
+from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.owned_time.trace import Trace, parting
+
+HOLD: Final = 8
+"""Frames for which the control is used: games that move in steps look at a key every 8 to 12 frames, and do so once."""
+WATCH: Final = 60
+"""Frames for which it is watched."""
+REACH: Final = 600
+"""Frames after a moment in which all of it happens: longer than what has to cool down usually takes."""
+FIRST: Final = 90
+"""Frames after the first use that it is tried again."""
+EVERY: Final = 61
+"""Frames between two later moments; no multiple of a usual animation."""
+SAME_FOR: Final = 20
+"""Frames for which two pictures are equal before they count as such: figures pass each other."""
+AMONG: Final = 7
+"""How often a key that steers is used among the other controls: now and then it does nothing for a good reason."""
+QUIET: Final = 24
+"""Frames between another control and the key."""
+_HOLDS: Final = (14, 8, 24)
+"""Frames for which the other controls are held, in turn."""
+REACH_AMONG: Final = FIRST + AMONG * (max(_HOLDS) + QUIET + HOLD + WATCH)
+"""Frames after a moment in which all of that happens."""
+_STRIDE: Final = 4
+"""Each such frame is compared, since these runs are long."""
+
+
+class Use(NamedTuple):
+    """One control, and where it is known to work."""
+
+    action: Action
+    moment: Moment
+    others: tuple[Action, ...] = ()
+    """Controls that may undo it, the likeliest first."""
+    beside: tuple[Action, ...] = ()
+    """Other controls, which the game is played with in between."""
+
+    @property
+    def steers(self) -> bool:
+        """Whether it is one key, of those that games are steered with."""
+        return len(self.action.keys) == 1 and self.action.keys[0] in OPPOSITE
+
+
+async def only_once(stage: Stage, uses: Sequence[Use], until_s: float) -> list[Candidate]:
+    """Those of the controls that work only once; each is shown at `TIMES` later moments already.
+
+    Args:
+        until_s: On the event loop's clock; no control is begun with after it.
+    """
+    clock = asyncio.get_running_loop().time
+    found = []
+    for use in uses:
+        if clock() > until_s:
+            break
+        try:
+            candidate = await _Trial(stage, use, until_s).candidate()
+        except (PageHung, PageGone):
+            if stage.page is None or not await stage.page.browser_lives():
+                raise
+            continue
+        if candidate is not None:
+            found.append(candidate)
+    return found
+
+
+class _Trial:
+    def __init__(self, stage: Stage, use: Use, until_s: float) -> None:
+        self.stage, self.use, self.until_s = stage, use, until_s
+        self.at = use.moment.frame
+        self.known: dict[Inputs, Trace] = {}
+
+    async def played(self, *steps: Step, until: int) -> Trace:
+        """The frames after the moment, with these steps; from the load on."""
+        inputs = self.use.moment.inputs.then(*steps)
+        known = self.known.get(inputs)
+        if known is None or known.samples[-1].frame < until:
+            until = until if until <= self.at + FIRST + HOLD + WATCH else self.at + REACH
+            await self.stage.open()
+            known = self.known[inputs] = await self.stage.play(inputs, until, self.at)
+        return known
+
+    async def differs(self, before: tuple[Step, ...], step: Step) -> bool:
+        """Whether a step changes anything after others."""
+        until = step.end + WATCH
+        without = await self.played(*before, until=until)
+        await self.stage.open()
+        with_it = await self.stage.play(self.use.moment.inputs.then(*before, step), until, step.at)
+        return parting(with_it, without) is not None
+
+    async def candidate(self) -> Candidate | None:
+        """A fault, if it is one."""
+        first = Step(self.at, self.use.action, HOLD)
+        again = Step(self.at + FIRST, self.use.action, HOLD)
+        if await self.differs((first,), again) or not await self.differs((), first):
+            return None
+        made = await self.undone(first)
+        found = None if made is None else await self.looking_the_same(*made)
+        return found or await self.among_others(first)
+
+    async def looking_the_same(self, steps: tuple[Step, ...], same_from: int) -> Candidate | None:
+        """A fault, if the control does nothing from the frame on at which the game looks as if it had not been used."""
+        shown = 0
+        for number in range(2 * TIMES):
+            later = Step(same_from + number * EVERY, self.use.action, HOLD)
+            if later.end + WATCH > self.at + REACH or not await self.same(steps, later.at):
+                break
+            if not await self.differs((), later):
+                continue
+            if await self.differs(steps, later):
+                return None
+            shown += 1
+            if shown == TIMES:
+                undone = f", and {steps[1].action.name} had brought it back" if len(steps) > 1 else ""
+                return self.told(
+                    (*steps, later),
+                    f"After it was used once{undone}, the picture was the same as without it. From there on it changed "
+                    f"nothing at {TIMES} moments; without the first use it did at each of them.",
+                )
+        return None
+
+    async def among_others(self, first: Step) -> Candidate | None:
+        """A fault, if the key steers and does nothing ever after, while the game is played with other controls."""
+        if not self.use.steers or not self.use.beside:
+            return None
+        others, later = self.in_turn()
+        used = await self.sampled(first, *others)
+        if parting(await self.sampled(first, *others, *later), used) is not None:
+            return None
+        unused = await self.sampled(*others)
+        acts = parting(unused, await self.sampled(*others[1:])) is not None
+        acts_after = parting(used, await self.sampled(first, *others[:-1])) is not None
+        if not acts or not acts_after or (moves(used, later) and not moves(unused, later)):
+            return None
+        shown = []
+        for step in later:
+            if asyncio.get_running_loop().time() > self.until_s:
+                break
+            if parting(await self.sampled(*others, step, until=step.end + WATCH), unused) is not None:
+                shown.append(step)
+            if len(shown) == TIMES:
+                names = ", ".join(dict.fromkeys(step.action.name for step in others))
+                last = shown[-1]
+                return self.told(
+                    (first, *(step for step in others if step.at < last.at), last),
+                    f"After it was used once, it was used {len(later)} times more in {REACH_AMONG // 60} s, between "
+                    f"others ({names}), and changed nothing. Without the first use it did at {TIMES} of these moments.",
+                )
+        return None
+
+    def in_turn(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        """Uses of the other controls, and one of the key after each of them."""
+        others: list[Step] = []
+        later: list[Step] = []
+        at = self.at + FIRST
+        for number in range(AMONG):
+            other = self.use.beside[number % len(self.use.beside)]
+            others.append(Step(at, other, _HOLDS[number % len(_HOLDS)]))
+            later.append(Step(others[-1].end + QUIET, self.use.action, HOLD))
+            at = later[-1].end + WATCH
+        return tuple(others), tuple(later)
+
+    async def sampled(self, *steps: Step, until: int | None = None) -> Trace:
+        """The frames after the moment, some of them, with these steps; from the load on."""
+        await self.stage.open()
+        end = self.at + REACH_AMONG if until is None else until
+        return await self.stage.play(self.use.moment.inputs.then(*steps), end, self.at, _STRIDE)
+
+    def told(self, steps: tuple[Step, ...], detail: str) -> Candidate:
+        """The fault, with the inputs that show it."""
+        name = self.use.action.name
+        return Candidate(
+            "once",
+            f"{name} works only once",
+            self.use.moment.inputs.then(*steps),
+            steps[-1].end + WATCH,
+            signature=f"once {name}",
+            detail=detail,
+            action=self.use.action,
+            measured=(TIMES, TIMES),
+        )
+
+    async def undone(self, first: Step) -> tuple[tuple[Step, ...], int] | None:
+        """What is done until the game looks as if nothing had been, and the frame from which on it does."""
+        for steps in ((first,), *((first, Step(first.end + 4, other, HOLD)) for other in self.use.others)):
+            same_from = await self.same_from(steps)
+            if same_from is not None:
+                return steps, same_from
+        return None
+
+    async def same_from(self, steps: tuple[Step, ...]) -> int | None:
+        """The frame from which on the picture is that of the run without the steps; None: it never is for long."""
+        until = self.at + REACH
+        without = await self.played(until=until)
+        theirs = {each.frame: (each.pixels, each.page) for each in without.samples}
+        begun = max(step.end for step in steps)
+        same = 0
+        for each in (await self.played(*steps, until=until)).samples:
+            same = same + 1 if each.frame >= begun and theirs.get(each.frame) == (each.pixels, each.page) else 0
+            if same == SAME_FOR:
+                return each.frame
+        return None
+
+    async def same(self, steps: tuple[Step, ...], frame: int) -> bool:
+        """Whether it still is at a frame."""
+        until = frame + WATCH
+        one, other = await self.played(*steps, until=until), await self.played(until=until)
+        pictures = [{each.frame: (each.pixels, each.page) for each in trace.samples} for trace in (one, other)]
+        return all(pictures[0].get(at) == pictures[1].get(at) for at in range(frame - SAME_FOR + 1, frame + 1))
+
+
+def moves(trace: Trace, uses: Sequence[Step]) -> bool:
+    """Whether the picture changes by itself: shortly before some of the uses, when nothing is done."""
+    for use in uses:
+        before = {(each.pixels, each.page) for each in trace.samples if use.at - QUIET // 2 <= each.frame < use.at}
+        if len(before) > 1:
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""A game whose time the agent owns: played frame by frame, compared by experiment."""

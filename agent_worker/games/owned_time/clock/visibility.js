@@ -1,0 +1,24 @@
+// The page is visible and has the focus, until `happen` says otherwise.
+
+function replaceVisibility(core, realm) {
+  const { window, replace, answer, listen } = realm;
+  const { Document } = window;
+  for (const [name, value] of [["hidden", false], ["visibilityState", "visible"], ["webkitHidden", false], ["webkitVisibilityState", "visible"]])
+    answer(Document.prototype, name, () => value);
+  replace(Document.prototype, "hasFocus", () => true);
+  // The real window is small, so that Chromium draws little of the page.
+  answer(window, "outerWidth", () => window.screen.width);
+  answer(window, "outerHeight", () => window.screen.height);
+
+  const ours = new WeakSet();
+  const refuse = (event) => {
+    const whole = event.target === window || event.target === window.document;
+    if (whole && !ours.has(event)) event.stopImmediatePropagation();
+  };
+  for (const type of ["blur", "focus", "visibilitychange"]) listen(window, type, refuse, true);
+  realm.happen = (kind) => {
+    if (kind === "hide" || kind === "show") core.hidden = kind === "hide";
+    outside(window, kind, (event) => ours.add(event));
+    realm.notice();
+  };
+}

@@ -1,0 +1,1 @@
+"""The steps of one run, and what becomes of what they have found: feed, summary, score."""

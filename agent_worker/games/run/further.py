@@ -1,0 +1,159 @@
+"""The steps after the controls are known: playing on, true speed, memory, using twice, rough handling."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from agent_worker.games.controls.known_controls import Controls
+from agent_worker.games.controls.starting import Situations
+from agent_worker.games.findings import detectors, heap
+from agent_worker.games.findings.only_once import only_once
+from agent_worker.games.inputs import FRAMES_PER_S
+from agent_worker.games.model.policy import ModelPolicy, Seat
+from agent_worker.games.play.episodes import Episode, Explored
+from agent_worker.games.play.search import explore
+from agent_worker.games.play.seat import Policy, Seeded
+from agent_worker.games.play.stress import stress
+from agent_worker.games.realtime.stretch import true_speed
+from agent_worker.games.run import gathering, suspicions
+from agent_worker.games.run.course import Course
+
+MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
+"""Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
+
+
+class Further:
+    """The steps of one run from there on.
+
+    Args:
+        model: Chooses gestures; None: the search alone does.
+    """
+
+    def __init__(self, course: Course, situations: Situations, controls: Controls, model: ModelPolicy | None) -> None:
+        self.course, self.situations, self.controls, self.model = course, situations, controls, model
+        self.stage, self.live, self.plan, self.summary = course.stage, course.live, course.plan, course.summary
+        self.playing = [each for each in controls.found.values() if "playing" in each.situations]
+
+    async def all(self) -> None:
+        """One after another; each ends when its time is over, or when the page is lost in it."""
+        course = self.course
+        explored = await course.guarded(self.explore())
+        if explored is not None:
+            gathering.of_explored(self.summary, explored)
+            await course.consider(suspicions.of_episodes(explored.episodes, self.controls))
+        await course.guarded(self.at_true_speed())
+        if explored is not None:
+            await course.guarded(self.stand_still(explored))
+        await course.guarded(self.measure_heap())
+        await course.guarded(self.use_twice())
+        if explored is not None:
+            await course.guarded(self.measure_code(explored))
+        await course.guarded(self.stress())
+        self.live.doing = ""
+
+    async def at_true_speed(self) -> None:
+        """Plays for a few seconds without owning the game's time."""
+        if not self.plan.real_s or self.course.clock() + self.plan.real_s > self.course.at(self.plan.real_by):
+            self.summary.miss("visuals", "how smoothly it runs at true speed: no time was left for it")
+            return
+        self.live.doing = "Playing at true speed"
+        delays = [control.delay for control in self.playing if control.delay is not None]
+        self.stage.page = None
+        found, page = await true_speed(
+            self.course.pages,
+            self.course.job.game_url,
+            self.situations.begun_by,
+            [control.action for control in self.playing],
+            seconds=self.plan.real_s,
+            load_s=self.plan.load_s,
+            deadline=self.course.started + self.plan.end_s,
+            frames_to_effect=max(1, min(delays)) if delays else None,
+            show=self.live.show_picture,
+        )
+        await self.stage.note(page.incidents())
+        gathering.of_stretch(self.summary, found)
+        await self.live.progress(found.line(), step="true speed")
+        if found.drops_frames:
+            await self.course.consider([gathering.frames(found)])
+
+    async def measure_heap(self) -> None:
+        """Sees whether the game's memory grows while it is played."""
+        if not self.situations.playing or self.course.clock() > self.course.at(self.plan.heap_by):
+            self.summary.miss("stability", "whether its memory grows: no time was left for it")
+            return
+        self.live.doing = "Measuring its memory"
+        moment = self.situations.playing[0]
+        gestures = [control.action for control in self.playing]
+        found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures, self.course.at(self.plan.heap_by))
+        if found is None:
+            self.summary.miss("stability", "whether its memory grows: it plays too slowly here to find out in time")
+            return
+        gathering.of_heap(self.summary, found)
+        if found.leaks:
+            await self.course.consider([gathering.leak(found)])
+
+    async def use_twice(self) -> None:
+        """Looks for controls that work only once."""
+        self.live.doing = "Using the controls again"
+        uses = detectors.uses(suspicions.working(self.controls, self.situations))
+        await self.course.consider(await only_once(self.stage, uses, self.course.at(self.plan.once_by)))
+
+    async def stand_still(self, explored: Explored) -> None:
+        """Looks whether anything still changes the game where playing has ended."""
+        self.live.doing = "Seeing whether it still reacts"
+        known = [control.action for control in self.controls.found.values()]
+        until = self.course.at(self.plan.standing_by)
+        await self.course.consider(await detectors.standing(self.stage, suspicions.ends(explored), known, until))
+
+    async def measure_code(self, explored: Explored) -> None:
+        """Plays what has reached the most again, to see how much of the code that runs."""
+        stage = self.stage
+        self.summary.uncontrolled = list(await stage.uncontrolled())
+        short = [each for each in explored.episodes if each.until <= MOST_FOR_CODE]
+        best = max(short, key=lambda each: (each.new, -each.until), default=None)
+        if best is None or self.course.clock() > self.course.at(self.plan.once_by):
+            return
+        self.live.doing = "Measuring how much of its code runs"
+        stage.measure_code, stage.page = True, None
+        try:
+            await stage.play(best.inputs, best.until)
+            found = await stage.coverage()
+        finally:
+            stage.measure_code, stage.page = False, None
+        self.summary.coverage = {"used": found.used, "total": found.total}
+
+    async def explore(self) -> Explored:
+        """Plays on by seeded search."""
+        self.live.doing = "Playing"
+        chooser: Policy = Seeded(random.Random(self.course.job.seed))
+        if self.model is not None:
+            chooser = Seat(self.model, chooser, self.live.progress)
+        return await explore(
+            self.stage,
+            list(self.controls.found.values()),
+            self.situations.moments,
+            self.course.job.seed,
+            self.live.progress,
+            chooser,
+            self.course.at(self.plan.explore_by),
+            after=self.see_again,
+        )
+
+    async def see_again(self, episode: Episode) -> None:
+        """Shows again at once what may be wrong in an episode and was not suspected before: nothing is worth more."""
+        found = suspicions.of_episodes([episode], self.controls)
+        if any(map(self.course.reporter.is_new, (*found, *self.stage.suspects))):
+            await self.course.consider(found)
+
+    async def stress(self) -> None:
+        """Treats the game roughly. What the agent causes by it is neither counted nor told."""
+        self.live.doing = "Treating it roughly"
+        self.stage.quiet = True
+        try:
+            found = list(self.controls.found.values())
+            until = self.course.at(self.plan.stress_by)
+            episodes = await stress(self.stage, found, self.situations.moments, self.live.progress, until)
+        finally:
+            self.stage.quiet = False
+        await self.course.consider(suspicions.of_stress(episodes, self.controls, self.course.job.game_url))
