@@ -209,7 +209,14 @@ class _Player(Course):
         """Phases 2 and 3: controls, true speed, memory, playing, rough handling."""
         self.live.doing = "Looking for controls"
         controls = await self.guarded(
-            find_controls(self.stage, situations, self.live, self.at(self.plan.controls_by), self.see_again)
+            find_controls(
+                self.stage,
+                situations,
+                self.live,
+                self.at(self.plan.controls_by),
+                self.see_again,
+                late_s=self.at(self.plan.explore_by),
+            )
         ) or Controls(determinism=situations.lab.determinism)
         if controls.determinism.moments and not controls.determinism.agreed:
             await self.not_owned(controls.determinism)

@@ -18,7 +18,7 @@ from agent_worker.games.controls import candidates
 from agent_worker.games.controls.hot_spots import hot_spots
 from agent_worker.games.controls.known_controls import Control, Controls, Dead, evidence, line, told_data
 from agent_worker.games.controls.promised import Promise
-from agent_worker.games.controls.starting import Situations, Tell
+from agent_worker.games.controls.starting import Situations, Tell, first_look
 from agent_worker.games.controls.trials import Trials
 from agent_worker.games.inputs import Step
 from agent_worker.games.owned_time.experiments import BRIEF, GAP, LONG, TAP, WATCH, Effect, Lab, Moment, Spent
@@ -39,18 +39,28 @@ MAX_BUTTONS: Final = 8
 """Buttons of a page that are tried: more of them are a shop, not a game's controls."""
 MAX_SUSPECTS: Final = 5
 """How many of the gestures that had begun before a run changed are tried alone: effects may be delayed."""
+FEW: Final = 4
+"""With fewer controls most games cannot be played."""
 MAX_GROUP: Final = 900
 """Frames of one run in which many keys are tried."""
 
 
 async def find_controls(
-    stage: Stage, situations: Situations, told: Tell, until_s: float, between: Between | None = None
+    stage: Stage,
+    situations: Situations,
+    told: Tell,
+    until_s: float,
+    between: Between | None = None,
+    *,
+    late_s: float = 0.0,
 ) -> Controls:
     """Finds the controls of a game at the moments that `get_in` has found.
 
     Args:
         until_s: On the event loop's clock; what was found until then is returned.
         between: Called once, when the likeliest keys are known; may use the stage.
+        late_s: Taken in place of `until_s` where few were found until then and likely keys are left: most of what
+            follows needs controls.
 
     Raises:
         LoadFailed: The game cannot be opened any more.
@@ -60,6 +70,10 @@ async def find_controls(
     search = _Search(situations, told, between)
     with suppress(Spent):
         await search.everything()
+    if late_s > until_s and search.has_hardly_begun():
+        situations.lab.until_s = late_s
+        with suppress(Spent):
+            await search.everything()
     return search.result()
 
 
@@ -81,6 +95,8 @@ class _Search:
 
     async def everything(self) -> None:
         """All situations, the most telling first."""
+        if not self.at.states:  # no time was left for it while getting in
+            await first_look(self.at)
         for number, moment in enumerate(self.at.moments):
             if (await self.lab.baseline(moment)).agreed is False:
                 continue
@@ -88,13 +104,21 @@ class _Search:
                 await self.alone(moment, self.first())
                 await self.after_others()
             if not number and self.between is not None:
-                await self.between()
+                between, self.between = self.between, None
+                await between()
             if not number:
                 await self.dead()
             await self.buttons(moment)
             await self.in_groups(moment)
             await self.pointer(moment)
         await self.together()
+
+    def has_hardly_begun(self) -> bool:
+        """Whether few controls are known and a likely key was not tried yet where the game is played."""
+        moment = self.at.moments[0]
+        if moment not in self.at.states or not self.at.states[moment].hears_keys:
+            return not self.controls.found
+        return len(self.controls.found) < FEW and bool(self.left(self.first(), moment))
 
     def first(self) -> list[Action]:
         """The keys that are worth a run each where the game is played."""
@@ -114,7 +138,6 @@ class _Search:
                 continue
             await self.say(action)
             self.note(action, moment)
-            self.done.add((moment, action))
             effect = await self.trials.effect(moment, action)
             if effect is not None and known is None:
                 name = ANY_KEY if action == candidates.NO_KEY else action.name
@@ -122,6 +145,7 @@ class _Search:
             elif effect is not None and known is not None:
                 known.situations.append(moment.name)
                 known.shown, known.tried = known.shown + 1, known.tried + 1
+            self.done.add((moment, action))
 
     async def buttons(self, moment: Moment) -> None:
         """What the page offers there for clicking and has not offered before."""
@@ -204,6 +228,8 @@ class _Search:
         control.situations.append(effect.moment.name)
         gesture, hold = effect.step.action, effect.step.hold
         others = [each for each in self.at.moments if each.name == effect.moment.name and each != effect.moment]
+        if self.lab.slow:  # each moment has to be played twice without input before it can be used
+            others = []
         again = await self.lab.effect(others[0], gesture, hold, closely=False) if others else None
         if again is None or not again.ways & effect.ways:
             again = await self.lab.effect(effect.moment, gesture, hold, closely=False, afresh=True)

@@ -7,6 +7,7 @@ since the load, so that anybody can return to them by replay.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ MAX_LEVELS: Final = 6
 """Prompts and menus that are gone through, one after another, until the game begins."""
 MAX_ALONE: Final = 600
 """Frames for which a game is left alone to see whether its round ends."""
+_LEAST_ALONE, _ALONE_S = 240, 2.0
+"""Of a slow game: these frames, and as many as can be played in that many seconds of real time."""
 _SOON: Final = 4
 """Frames after which a round is looked at that lasts for less than a second."""
 _CLOSELY: Final = 12
@@ -103,10 +106,29 @@ async def get_in(stage: Stage, told: Tell, until_s: float) -> Situations:
     """
     entry = _Entry(Lab(stage, until_s), told)
     with suppress(Spent):
-        await entry.title()
+        await first_look(entry.found)
         await entry.begin()
         await entry.look_on()
     return entry.found
+
+
+async def first_look(found: Situations) -> None:
+    """Waits, in the game's own time, until its first scene stands: the moment `title`."""
+    lab, stage = found.lab, found.lab.stage
+    lab.begin_branch()
+    await lab.play(found.title.inputs, SETTLE)
+    found.sources = tuple((await stage.sources()).values())
+    state = await stage.state()
+    if for_fingers(state) and not stage.touch:
+        stage.touch = True
+        await stage.open()
+        await lab.play(found.title.inputs, SETTLE)
+        state = await stage.state()
+    while LOADING.search(state.words) and stage.frame < MAX_LOADING:
+        await lab.play(found.title.inputs, stage.frame + FRAMES_PER_S)
+        state = await stage.state()
+    found.title = Moment("title", frame=stage.frame)
+    found.states[found.title] = state
 
 
 class _Entry:
@@ -116,24 +138,6 @@ class _Entry:
         self.lab = lab
         self.told = told
         self.found = Situations(lab, Moment("title"))
-
-    async def title(self) -> None:
-        """Waits, in the game's own time, until its first scene stands."""
-        lab = self.lab
-        lab.begin_branch()
-        await lab.play(self.found.title.inputs, SETTLE)
-        self.found.sources = tuple((await lab.stage.sources()).values())
-        state = await lab.stage.state()
-        if for_fingers(state) and not lab.stage.touch:
-            lab.stage.touch = True
-            await lab.stage.open()
-            await lab.play(self.found.title.inputs, SETTLE)
-            state = await lab.stage.state()
-        while LOADING.search(state.words) and lab.stage.frame < MAX_LOADING:
-            await lab.play(self.found.title.inputs, lab.stage.frame + FRAMES_PER_S)
-            state = await lab.stage.state()
-        self.found.title = Moment("title", frame=lab.stage.frame)
-        self.found.states[self.found.title] = state
 
     async def begin(self) -> None:
         """Goes on from the title until the game is played."""
@@ -259,7 +263,9 @@ class _Entry:
         frame, calm, over, state = first.frame, 0, False, self.found.states[first]
         await self.lab.play(first.inputs, frame)
         ran = await runs_on(self.lab.stage)
-        while not over and frame < first.frame + MAX_ALONE:
+        clock = asyncio.get_running_loop().time
+        patient_s = clock() + _ALONE_S
+        while not over and frame < first.frame + (MAX_ALONE if clock() < patient_s else _LEAST_ALONE):
             calm = frame - first.frame
             frame += FRAMES_PER_S if calm >= FRAMES_PER_S else _CLOSELY
             await self.lab.play(first.inputs, frame)

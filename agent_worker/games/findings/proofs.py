@@ -17,9 +17,9 @@ from agent_worker.games.chromium.page import Page
 from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings import heap
-from agent_worker.games.findings.finding import HANGS, INERT, STANDSTILLS, Candidate, Moment, Sighting
+from agent_worker.games.findings.finding import HANGS, INERT, STANDSTILLS, TIMES, Candidate, Moment, Sighting
 from agent_worker.games.findings.sightings import in_incidents
-from agent_worker.games.findings.standstill import Standstill, first_beginning, soon_after
+from agent_worker.games.findings.standstill import WAIT, Standstill, first_beginning, soon_after
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.owned_time.stage import Stage
 from agent_worker.games.owned_time.trace import Happened, Trace, parting
@@ -50,6 +50,8 @@ class Proof(NamedTuple):
     """Enough to tell shorter inputs from those that show nothing."""
     tries: int = ENOUGH_TRIES
     minimises: bool = True
+    frames: int = 0
+    """What all of it plays at the least, where that is very much."""
     narrow: Callable[[Inputs, int], Awaitable[Inputs | None]] | None = None
     """Finds the input that has caused it, where others follow that changed nothing: the inputs up to there."""
     errors: Callable[[], set[str]] = set
@@ -68,7 +70,8 @@ def proof_of(candidate: Candidate, stage: Stage) -> Proof | None:
         return Proof(ends, ends, FEW_TRIES)
     if candidate.kind in STANDSTILLS:
         still = Standstill(stage, candidate.controls)
-        return Proof(still.full, still.quick, FEW_TRIES, narrow=still.narrow, errors=lambda: still.errors)
+        least = 2 * (candidate.until + WAIT) + TIMES * (candidate.until + WATCH)
+        return Proof(still.full, still.quick, FEW_TRIES, frames=least, narrow=still.narrow, errors=lambda: still.errors)
     if candidate.signature == INERT:
         inert = _Inert(stage)
         return Proof(inert, inert, minimises=False)

@@ -113,6 +113,9 @@ class Reporter:
         if self._clock() + self._quick_s > until_s:
             await self._once(candidate, (1, 1))
             return
+        if self._clock() + self._stage.needs_s(proof.frames) > until_s:
+            self._failed[candidate.key] += 1  # begun, it would use up the time of all others, and show nothing
+            return
         first: Sighting | None = None
         if proof.narrow is not None:
             narrowed = await self._narrowed(candidate, proof)

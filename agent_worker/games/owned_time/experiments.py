@@ -50,6 +50,8 @@ GAP: Final = 2
 """Frames between two presses in one branch."""
 WATCH: Final = 72
 """Frames for which a gesture is watched after its end before it counts as dead: effects may be delayed."""
+SLOW_S: Final = 0.8
+"""What a branch takes of real time on the average where a game counts as slow."""
 LOOKS: Final = (8, 24, 48, HOLD + WATCH)
 """Frames after a moment at which pictures are taken, of the run without input and of those with one."""
 
@@ -157,6 +159,11 @@ class Lab:
             raise Spent from error
         self.happened += [(inputs.before(each.frame), each) for each in trace.happened]
         return trace
+
+    @property
+    def slow(self) -> bool:
+        """Whether so few branches can be made that the most telling ones have to do."""
+        return self._branch_s > SLOW_S
 
     def begin_branch(self) -> None:
         """Counts a branch, and refuses one for which no time is left."""

@@ -56,6 +56,7 @@ class Stage:
         done: What was done to it since its load.
         opened: How often the game was opened.
         played: Frames that were played, over all openings.
+        playing_s: Seconds that playing has taken.
         measure_code: Whether pages that are opened from now on are measured. It makes the comparing of frames slow.
 
     Raises:
@@ -99,6 +100,7 @@ class Stage:
         self._next = secrets.token_hex(8)
         """The token of the page that is opened next."""
         self.opened = self.played = 0
+        self.playing_s = 0.0
 
     async def open(self) -> Page:
         """Opens the game afresh, without storage; its clock stands at frame 0."""
@@ -145,11 +147,19 @@ class Stage:
                 frame; of a large canvas, of each third; of the last in any case.
             every: Frames from one sample to the next, at least.
         """
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             return await self._played(inputs, until, watch_from, every)
         except _Stale:
             self._skips, self.page = False, None
             return await self._played(inputs, until, watch_from, every)
+        finally:
+            self.playing_s += clock() - began
+
+    def needs_s(self, frames: int) -> float:
+        """What playing so many frames probably takes of real time, judged by those that were played."""
+        return frames * self.playing_s / max(1, self.played)
 
     async def _played(self, inputs: Inputs, until: int, watch_from: int | None, every: int) -> Trace:
         if self.page is None or self.frame > until or self.done.before(self.frame) != inputs.before(self.frame):

@@ -19,6 +19,8 @@ from agent_worker.games.realtime.stretch import true_speed
 from agent_worker.games.run import gathering, suspicions
 from agent_worker.games.run.course import Course
 
+LEAST_PLAY: Final = 0.1
+"""Part of a run that is played on, however long the controls have taken."""
 MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
 """Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
 
@@ -136,7 +138,7 @@ class Further:
             self.course.job.seed,
             self.live.progress,
             chooser,
-            self.course.at(self.plan.explore_by),
+            max(self.course.at(self.plan.explore_by), self.course.clock() + LEAST_PLAY * self.plan.findings_by),
             after=self.see_again,
         )
 

@@ -34,7 +34,6 @@ class WatchedStage(Stage):
         show: Gets a picture of the page now and then; None: nobody looks.
         loads: Each load of the game so far.
         suspects: What may be wrong, of what has happened since `take_suspects`.
-        playing_s: Seconds that playing has taken.
     """
 
     def __init__(self, pages: Pages, job: GameJob, *, deadline: float, load_s: float) -> None:
@@ -46,7 +45,6 @@ class WatchedStage(Stage):
         self._shown_at = 0.0
         self.suspects: list[Candidate] = []
         self.loads: list[Loading] = []
-        self.playing_s = 0.0
 
     async def open(self) -> Page:
         """See `Stage`."""
@@ -63,11 +61,7 @@ class WatchedStage(Stage):
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None, every: int = 1) -> Trace:
         """See `Stage`."""
         clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            trace = await super().play(inputs, until, watch_from, every)
-        finally:
-            self.playing_s += clock() - began
+        trace = await super().play(inputs, until, watch_from, every)
         if not self.quiet and trace.happened:
             happened = [(each.frame, each.incident) for each in trace.happened]
             self.suspects += candidates_of(happened, inputs, self._job.game_url)
