@@ -138,6 +138,14 @@ async def test_a_page_that_hangs(games: Games, pages: Pages) -> None:
     assert (found.kind, found.seen, found.inputs) == ("freeze", (1, 1), TWO_MOVES)
 
 
+async def test_a_page_that_hangs_by_itself(games: Games, pages: Pages) -> None:
+    url = games.server.page("/late", "<p>Soon</p><script>setTimeout(() => { for (;;); }, 700)</script>")
+    hangs = Candidate("freeze", "It hangs", Inputs(), 80, signature=HANGS)
+    reporter, _ = await told(on_stage(pages, url), hangs, times=1)
+    (found,) = reporter.findings
+    assert (found.kind, found.seen, found.until) == ("freeze", (1, 1), 50), "it ends between the frames 40 and 50"
+
+
 async def test_an_error_at_load_and_a_game_that_never_starts(games: Games, pages: Pages) -> None:
     url = games.url("loaderror")
     stage = on_stage(pages, url)

@@ -32,6 +32,8 @@ BLANK_FOR: Final = 180
 """Frames for which a picture stays a single colour before that is a fault: scenes fade through black."""
 _STEPPED: Final = 120
 """Frames that are played one by one where no input tells when it may show."""
+_ENDS_WITHIN: Final = 10
+"""Frames within which it is known when a page has ended: one that does not answer can't say where it stands."""
 _LATE_S: Final = 0.4
 _LATE_LOOKS: Final = 8
 ENOUGH_TRIES: Final = 60
@@ -143,8 +145,10 @@ class _Ends:
 
     async def __call__(self, inputs: Inputs, until: int) -> Sighting | None:
         page = await self.stage.open()
+        frame = until
         try:
-            await self.stage.play(inputs, until)
+            for frame in (*range(_ENDS_WITHIN, until, _ENDS_WITHIN), until):
+                await self.stage.play(inputs, frame)
         except (PageHung, PageGone) as ended:
             if isinstance(ended, PageHung):
                 await page.break_script()
@@ -152,7 +156,7 @@ class _Ends:
                 raise
             elif page.gone is None:  # a call has failed, and the page lives
                 return None
-            return Sighting(self.stage.frame + 1, str(ended)) if isinstance(ended, self.how) else None
+            return Sighting(frame, str(ended)) if isinstance(ended, self.how) else None
         return None
 
 
