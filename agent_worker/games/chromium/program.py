@@ -30,6 +30,8 @@ _OFF: Final = (
     ),
     *("AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled"),
     "PreconnectToSearch",
+    # Each page has a context of its own: a process that is kept ready for the last one's is never used.
+    "SpareRendererForSitePerProcess",
     # After each input a page's tasks wait for its next picture, up to 17 ms: owned time is made of such tasks.
     "DeferRendererTasksAfterInput",
 )
