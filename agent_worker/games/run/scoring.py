@@ -64,6 +64,7 @@ _TOLD_BY: Final[Mapping[str, str]] = {
 }
 """Kind of incident -> the kind of finding that says the same: the two together cost what the dearer one does."""
 _NO_CONTROLS: Final[Mapping[PartName, int]] = {"controls": 25, "playability": 15}
+_NEVER_RUNS: Final = "a script of its own is missing, and the game stands still after an error"
 _NO_END: Final = "the page was still loading when it was played"
 _NO_END_COST: Final = 5
 MAX_WHY_CHARS: Final = 160
@@ -182,6 +183,8 @@ def _wanted(shown: Evidence) -> list[Lost]:
     """What each thing would take if every part had enough, the gravest first."""
     by_kind = _of_faults(shown.faults)
     wanted = [lost for _, lost in by_kind]
+    if _never_runs(shown):
+        wanted += [Lost(part, points, _NEVER_RUNS) for part, points in COSTS["noscripts"].items()]
     if _without_controls(shown):
         why = f"none of {shown.tried} inputs does anything"
         wanted += [Lost(part, points, why) for part, points in _NO_CONTROLS.items()]
@@ -214,6 +217,12 @@ def _of_faults(faults: Iterable[Fault]) -> list[tuple[str, Lost]]:
 def _cost(fault: Fault) -> dict[PartName, int]:
     weight = WEIGHTS[fault.severity] if fault.kind != "noscripts" else 1.0
     return {part: ceil(points * weight) for part, points in COSTS.get(fault.kind, {}).items()}
+
+
+def _never_runs(shown: Evidence) -> bool:
+    """Whether it is as if it had no scripts, although there was no time to try all inputs."""
+    grave = {fault.kind for fault in shown.faults if fault.severity == "high"}
+    return {"asset", "error"} <= grave and not shown.controls
 
 
 def _without_controls(shown: Evidence) -> bool:
