@@ -1,4 +1,4 @@
-"""The gestures that the agent can do. Pure values; browser.py carries them out."""
+"""The gestures that the agent can do. Pure values; chromium/gestures.py carries them out."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from agent_worker.games.controls.discovery import find_controls
 from agent_worker.games.controls.known_controls import Controls
 from agent_worker.games.controls.starting import Situations, get_in
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
-from agent_worker.games.findings.finding import INERT, Candidate
+from agent_worker.games.findings.finding import INERT, STANDSTILLS, Candidate
 from agent_worker.games.findings.proofs import inert
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
@@ -239,6 +239,8 @@ class _Player(Course):
         summary = self.summary
         summary.findings = [each.as_json(stack=False) for each in self.reporter.findings]
         summary.seen_once = [each.as_json(stack=False) for each in self.reporter.seen_once]
+        if self.reporter.refused and not any(each.kind in STANDSTILLS for each in self.reporter.findings):
+            summary.miss("playability", "whether it stands still at times: it plays too slowly here to show it")
         if self.real is not None:
             self.real.conclude()
             gathering.of_real(summary, self.real.found)

@@ -13,7 +13,7 @@ PAGE = """<!doctype html>
     const x = c.getContext("2d");
     const held = new Set();
     const kept = [];
-    let at = 150, jump = 0, moves = 0, jumps = 0, ball = 0, lefts = 0;
+    let at = faults.includes("wall") ? 20 : 150, jump = 0, moves = 0, jumps = 0, ball = 0, lefts = 0;
     let broken = false, locked = false, stopped = false, blank = false, ended = false;
     if (fault === "loaderror") undefinedAtLoad();
 
@@ -35,6 +35,7 @@ PAGE = """<!doctype html>
     addEventListener("keydown", (event) => {
       if (locked || event.repeat) return;
       if (event.code === "ArrowUp" && faults.includes("launch") && ball === 0) ball = 3;
+      if (event.code === "ArrowDown" && faults.includes("launch")) at -= 4;
       if (event.code === "ArrowLeft" && faults.includes("onceleft") && lefts++) return;
       if (event.code === "ArrowLeft" || event.code === "ArrowRight") {
         held.add(event.code);

@@ -61,6 +61,12 @@ async def test_performance(house: House) -> None:
     ]
 
 
+async def test_the_window_seems_as_large_as_its_viewport(house: House) -> None:
+    # A game may have a variable of its own that is called `screen`.
+    script = "window.screen = null; out.push(outerWidth, outerHeight, innerWidth, innerHeight);"
+    assert await house.ran(script, 2) == [1280, 720, 1280, 720]
+
+
 async def test_timers(house: House) -> None:
     script = """
       const say = (what) => out.push(`${what} ${Math.round(performance.now())}`);

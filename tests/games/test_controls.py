@@ -139,6 +139,15 @@ async def test_limits_in_frames_and_time(house: House) -> None:
 
 
 @pytest.mark.long
+async def test_hardly_any_controls_are_looked_for_longer(house: House) -> None:
+    stage = house.stage("<p>Press X to fire</p>" + control_games.SHIP)
+    situations = await get_in(stage, Heard(), 0.0)
+    controls = await find_controls(stage, situations, Heard(), 0.0, late_s=math.inf)
+    assert controls.found and "X" in {promise.key for promise in situations.promises}
+    assert not {"ArrowLeft", "X"} & set(controls.untried)
+
+
+@pytest.mark.long
 async def test_a_game_of_one_button_and_a_key_that_follows_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "RARER", ())  # all keys take a minute
     monkeypatch.setattr(candidates, "USUAL", ("ArrowLeft", "ArrowDown", "Space", "Enter"))

@@ -42,6 +42,7 @@ async def test_a_sound_game_loses_nothing(server: GameServer, browser: Browser) 
     assert Image.open(io.BytesIO(run.screenshots[-1])).size == (640, 360)
 
 
+@pytest.mark.long  # it has to play well first: about a minute
 async def test_the_crash_is_caught(server: GameServer, browser: Browser) -> None:
     run = await played_until(
         browser, f"{server.url}/index.html?bug=crash", lambda run: bool(run.findings("error")), 120
@@ -60,6 +61,7 @@ async def test_the_blank_page_is_caught(server: GameServer, browser: Browser) ->
     assert run.phases == [1, 4]
 
 
+@pytest.mark.long
 async def test_two_runs_at_once_do_not_mix(server: GameServer, browser: Browser) -> None:
     sound, blank = await asyncio.gather(
         played(browser, f"{server.url}/index.html", budget_s=20),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 
-from agent_worker.games.actions import click, key
+from agent_worker.games.actions import Action, click, key
 from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.chromium.pages import Pages
 from agent_worker.games.findings.detectors import standing, uses
@@ -27,7 +27,8 @@ from tests.games.playing import Answer, GameServer, OnlyThese, Written, game_ser
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
-LEFT, RIGHT, UP, SPACE = key("ArrowLeft"), key("ArrowRight"), key("ArrowUp"), key("Space")
+LEFT, RIGHT, UP, DOWN = map(key, ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"))
+SPACE = key("Space")
 KNOWN = (LEFT, RIGHT, SPACE)
 PLAYED = Inputs(
     tuple(Step(10 + 20 * number, action, 14) for number, action in enumerate((SPACE, LEFT, SPACE, RIGHT, RIGHT, SPACE)))
@@ -186,14 +187,33 @@ async def test_a_key_that_steers_and_works_only_once(games: Games, pages: Pages)
     finding = {"kind": "once", "inputs": found.inputs.as_json(), "until": found.until, "seed": 7}
     again = Request(games.url("onceleft,tally"), read_replay(finding), times=1, allow_private=True)
     assert (await reproduce(again, games.browser))[0] == 1
-    stage = on_stage(pages, games.url("tally"))
-    assert not await only_once(stage, uses(known), soon())
 
 
-async def test_what_launches_a_ball_may_work_once(games: Games, pages: Pages) -> None:
-    known = dict.fromkeys((UP, LEFT, RIGHT), Moment(Inputs(), 10))
-    stage = on_stage(pages, games.url("launch,tally"))
-    assert not await only_once(stage, uses(known), soon())
+@pytest.mark.parametrize(
+    ("fault", "known"),
+    [
+        ("wall,tally", (LEFT, SPACE)),  # it stands at the wall, and nothing leads it back
+        pytest.param("tally", (LEFT, RIGHT, SPACE), marks=pytest.mark.long),
+        pytest.param("wall,tally", (SPACE, UP, DOWN, LEFT, RIGHT), marks=pytest.mark.long),
+        pytest.param("launch,tally", (UP, DOWN, LEFT), marks=pytest.mark.long),  # a ball that is launched
+    ],
+)
+async def test_what_may_work_once(games: Games, pages: Pages, fault: str, known: tuple[Action, ...]) -> None:
+    stage = on_stage(pages, games.url(fault))
+    assert not await only_once(stage, uses(dict.fromkeys(known, Moment(Inputs(), 10))), soon())
+
+
+async def test_a_proof_for_which_there_is_no_time_is_not_begun(games: Games, pages: Pages) -> None:
+    stage = on_stage(pages, games.url("softlock"))
+    await stage.play(Inputs(), 1)
+    stage.playing_s = 100.0  # a very slow game
+    run = Written()
+    reporter = Reporter(stage, run, 7)
+    long = [Candidate("softlock", "It is stuck", Inputs(), until) for until in (900, 800, 700, 600)]
+    opened = stage.opened
+    await reporter.consider(long, soon() - PATIENCE_S + 60)
+    assert reporter.refused and stage.opened == opened and not run.lines
+    assert reporter.is_new(long[0]), "a shorter one may still be tried"
 
 
 async def test_a_promised_key_that_is_dead(games: Games, pages: Pages) -> None:

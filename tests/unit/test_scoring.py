@@ -110,7 +110,11 @@ def test_a_game_that_never_starts_gets_less_than_20(severity: Severity) -> None:
 def test_a_game_without_a_script_that_stands_still_gets_less_than_20() -> None:
     broken = replace(with_faults(of("asset"), of("error")), controls=0, searched=False)
     assert score(broken) < 20, "there was no time to try all inputs"
-    for sounder in (replace(broken, controls=1), with_faults(of("asset")), with_faults(of("asset"), of("error", "low"))):
+    for sounder in (
+        replace(broken, controls=1),
+        with_faults(of("asset")),
+        with_faults(of("asset"), of("error", "low")),
+    ):
         assert score(sounder) > 50
 
 

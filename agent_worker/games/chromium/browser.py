@@ -202,7 +202,7 @@ class Browser:
             secret = secrets.token_urlsafe(32)
             egress = EgressProxy(judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out)
             async with self._counted(egress), egress as proxy:
-                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded, spent)
+                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded, spent, seen=self._headed)
                 yield pages
         finally:
             if pages:

@@ -89,6 +89,7 @@ class Page:
         *,
         touch: bool = False,
         token: str = "",
+        seen: bool = False,
     ) -> Page:
         """Opens an empty page in `context`, whose requests go through `proxy`.
 
@@ -98,6 +99,7 @@ class Page:
             scripts: run in every frame before its own scripts.
             touch: it has a touch screen.
             token: of its clock, where one of `scripts` gives it its own time.
+            seen: somebody looks at its window.
         """
         for script in scripts:
             await context.add_init_script(script)
@@ -109,8 +111,9 @@ class Page:
         gestures = Gestures(page, cdp, touch=touch)
         self = cls(page, cdp, proxy, incidents, watched, gestures, staying, _token=token)
         if token:
-            window = await cdp.send("Browser.getWindowForTarget")
-            await cdp.send("Browser.setWindowBounds", {"windowId": window["windowId"], "bounds": WINDOW})
+            if not seen:
+                window = await cdp.send("Browser.getWindowForTarget")
+                await cdp.send("Browser.setWindowBounds", {"windowId": window["windowId"], "bounds": WINDOW})
             gestures.happen = lambda kind: self.clock(f"happen({kind!r})", kind)
             staying.kept = lambda: self._stays()
         self._listen(context)
@@ -302,7 +305,7 @@ class Page:
         self._cdp.on(event, heard)
 
     async def clock(self, call: str, while_doing: str) -> Any:
-        """What a method of the page's clock answers (clock/), such as `advance(60,1,100)`: of any shape and size.
+        """What a method of the page's clock (owned_time/clock/) answers, such as `advance(60,1,100)`, of any shape.
 
         Asks the page's document without Playwright, which is quicker, and leaves nothing in it.
         """

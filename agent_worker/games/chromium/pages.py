@@ -36,7 +36,11 @@ EMPTY: Final = Wanted()
 
 
 class Pages:
-    """Opens the pages of one run, one after another, in the run's Chromium. Each begins without storage."""
+    """Opens the pages of one run, one after another, in the run's Chromium. Each begins without storage.
+
+    Args:
+        seen: Somebody looks at their windows.
+    """
 
     def __init__(
         self,
@@ -45,8 +49,11 @@ class Pages:
         incidents: IncidentLog,
         exceeded: Callable[[], str | None],
         spent: Callable[[], Mapping[int, float]],
+        *,
+        seen: bool = False,
     ) -> None:
         self._running = running
+        self._seen = seen
         self._proxy = proxy
         self._incidents = incidents
         self._exceeded = exceeded
@@ -104,6 +111,7 @@ class Pages:
             wanted.scripts,
             touch=wanted.touch,
             token=wanted.token,
+            seen=self._seen,
         )
         return context, page
 

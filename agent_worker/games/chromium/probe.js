@@ -7,7 +7,7 @@
   const listens = new Set();
   let frames = 0;
   let lastDrawn = 0;
-  // In owned time (clock/) by its frames: asking performance.now() would make it pass.
+  // In owned time (owned_time/clock/) by its frames: asking performance.now() would make it pass.
   const realNow = performance.now.bind(performance);
   const now = window.__vt ? () => (window.__vt("frame") * 1000) / 60 : realNow;
 

@@ -1,4 +1,4 @@
-"""The newest pictures of a page. Pure; browser.py receives them."""
+"""The newest pictures of a page. Pure; page.py receives them."""
 
 from __future__ import annotations
 

@@ -59,21 +59,22 @@ async def find_controls(
     Args:
         until_s: On the event loop's clock; what was found until then is returned.
         between: Called once, when the likeliest keys are known; may use the stage.
-        late_s: Taken in place of `until_s` where few were found until then and likely keys are left: most of what
-            follows needs controls.
+        late_s: Where hardly any are known at `until_s`, the search goes on until then: most of what follows needs
+            controls.
 
     Raises:
         LoadFailed: The game cannot be opened any more.
     """
-    assert situations.lab.stage is stage
-    situations.lab.until_s = until_s
-    search = _Search(situations, told, between)
-    with suppress(Spent):
-        await search.everything()
-    if late_s > until_s and search.has_hardly_begun():
-        situations.lab.until_s = late_s
+    lab = situations.lab
+    assert lab.stage is stage
+    if not situations.states:  # no time was left for it while getting in
+        lab.until_s = max(until_s, late_s)
         with suppress(Spent):
-            await search.everything()
+            await first_look(situations)
+    search = _Search(situations, told, between)
+    await search.until(until_s)
+    if late_s > until_s and search.has_hardly_begun():
+        await search.until(late_s)
     return search.result()
 
 
@@ -93,10 +94,16 @@ class _Search:
         self.done: set[tuple[Moment, Action]] = set()
         """Where each gesture was tried; a moment stands for its situation as well."""
 
+    async def until(self, until_s: float) -> None:
+        """Goes on, on the event loop's clock, until then, or until all is done."""
+        self.lab.until_s = until_s
+        self.lab.forget_pause()
+        with suppress(Spent):
+            if self.at.states:
+                await self.everything()
+
     async def everything(self) -> None:
         """All situations, the most telling first."""
-        if not self.at.states:  # no time was left for it while getting in
-            await first_look(self.at)
         for number, moment in enumerate(self.at.moments):
             if (await self.lab.baseline(moment)).agreed is False:
                 continue
@@ -106,6 +113,7 @@ class _Search:
             if not number and self.between is not None:
                 between, self.between = self.between, None
                 await between()
+                self.lab.forget_pause()
             if not number:
                 await self.dead()
             await self.buttons(moment)
@@ -137,7 +145,6 @@ class _Search:
             if known and moment.name in known.situations:
                 continue
             await self.say(action)
-            self.note(action, moment)
             effect = await self.trials.effect(moment, action)
             if effect is not None and known is None:
                 name = ANY_KEY if action == candidates.NO_KEY else action.name
@@ -145,6 +152,7 @@ class _Search:
             elif effect is not None and known is not None:
                 known.situations.append(moment.name)
                 known.shown, known.tried = known.shown + 1, known.tried + 1
+            self.note(action, moment)
             self.done.add((moment, action))
 
     async def buttons(self, moment: Moment) -> None:
@@ -208,10 +216,11 @@ class _Search:
         if self.known_spots is None:
             state = self.at.states[moment]
             hears = any(kind.startswith(("mouse", "pointer")) for kind in state.listens)
-            self.known_spots = []
+            found: list[tuple[float, float]] = []
             if hears and state.canvases:
                 self.lab.begin_branch()
-                self.known_spots = await hot_spots(self.lab.stage, moment, candidates.box_of(state, VIEWPORT))
+                found = await hot_spots(self.lab.stage, moment, candidates.box_of(state, VIEWPORT))
+            self.known_spots = found
         return self.known_spots
 
     async def _culprit(self, moment: Moment, suspects: Sequence[Action]) -> Action | None:

@@ -35,7 +35,8 @@ MAX_LEVELS: Final = 6
 MAX_ALONE: Final = 600
 """Frames for which a game is left alone to see whether its round ends."""
 _LEAST_ALONE, _ALONE_S = 240, 2.0
-"""Of a slow game: these frames, and as many as can be played in that many seconds of real time."""
+"""Of a slow game: these frames, and as many as can be played in that many seconds of real time. An end that comes later
+is not met."""
 _SOON: Final = 4
 """Frames after which a round is looked at that lasts for less than a second."""
 _CLOSELY: Final = 12

@@ -51,7 +51,7 @@ def uses(controls: Mapping[Action, Moment], most: int = 8) -> list[Use]:
     for action, moment in controls.items():
         opposites = {OPPOSITE.get(key) for key in action.keys}
         undoing = [other for other in controls if other != action and set(other.keys) & opposites]
-        beside = tuple(other for other in controls if other != action)
+        beside = dict.fromkeys((*undoing, *(other for other in controls if other != action)))
         if action.kind == "keys":
-            found.append(Use(action, moment, tuple(undoing[:2]), beside[:3]))
+            found.append(Use(action, moment, tuple(undoing[:2]), tuple(beside)[:3]))
     return found[:most]

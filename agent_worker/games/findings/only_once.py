@@ -7,10 +7,11 @@ down. So a control is told only in two cases.
 by the opposite control. From there on the control has to change nothing at several later moments, at each of which it
 does change something in the run without the first use.
 
-*A key that steers*, which no game means once: other controls are used for a quarter of a minute, and the key after each
-of them. It has to change nothing at any of these moments, and something at `TIMES` of them where it was not used
-before; the other controls have to act at the first and at the last. Where the key has set the game in motion it is not
-told: it may have launched something.
+*A key that steers*, which no game means once, and beside which the key that steers the other way works: this one and
+other controls are used for a quarter of a minute, and the key after each of them. It has to change nothing at any of
+these moments, and something at `TIMES` of them where it was not used before; the other controls have to act at the
+first and at the last. Where the game stood still before the key was used and moves after it, it is not told: it may
+have launched something.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from agent_worker.games.actions import OPPOSITE, Action
-from agent_worker.games.errors import PageGone, PageHung
+from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.findings.finding import TIMES, Candidate, Moment
-from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
 from agent_worker.games.owned_time.stage import Stage
 from agent_worker.games.owned_time.trace import Trace, parting
 
@@ -46,6 +47,8 @@ _HOLDS: Final = (14, 8, 24)
 """Frames for which the other controls are held, in turn."""
 REACH_AMONG: Final = FIRST + AMONG * (max(_HOLDS) + QUIET + HOLD + WATCH)
 """Frames after a moment in which all of that happens."""
+_RUNS: Final = 5 + TIMES
+"""Long runs that it takes to show a fault so; an honest game takes two."""
 _STRIDE: Final = 4
 """Each such frame is compared, since these runs are long."""
 
@@ -58,7 +61,7 @@ class Use(NamedTuple):
     others: tuple[Action, ...] = ()
     """Controls that may undo it, the likeliest first."""
     beside: tuple[Action, ...] = ()
-    """Other controls, which the game is played with in between."""
+    """Controls with which the game is played in between, those that may undo it first."""
 
     @property
     def steers(self) -> bool:
@@ -79,6 +82,8 @@ async def only_once(stage: Stage, uses: Sequence[Use], until_s: float) -> list[C
             break
         try:
             candidate = await _Trial(stage, use, until_s).candidate()
+        except TimeUp:
+            break  # what was found is told all the same
         except (PageHung, PageGone):
             if stage.page is None or not await stage.page.browser_lives():
                 raise
@@ -145,7 +150,10 @@ class _Trial:
 
     async def among_others(self, first: Step) -> Candidate | None:
         """A fault, if the key steers and does nothing ever after, while the game is played with other controls."""
-        if not self.use.steers or not self.use.beside:
+        clock = asyncio.get_running_loop().time
+        if not self.use.steers or not self.use.others:
+            return None
+        if clock() + self.stage.needs_s(_RUNS * (self.at + REACH_AMONG)) > self.until_s:
             return None
         others, later = self.in_turn()
         used = await self.sampled(first, *others)
@@ -154,11 +162,12 @@ class _Trial:
         unused = await self.sampled(*others)
         acts = parting(unused, await self.sampled(*others[1:])) is not None
         acts_after = parting(used, await self.sampled(first, *others[:-1])) is not None
-        if not acts or not acts_after or (moves(used, later) and not moves(unused, later)):
+        launched = moves_before(used, others[0].at) and not moves_before(unused, others[0].at)
+        if not acts or not acts_after or launched:
             return None
         shown = []
         for step in later:
-            if asyncio.get_running_loop().time() > self.until_s:
+            if clock() > self.until_s:
                 break
             if parting(await self.sampled(*others, step, until=step.end + WATCH), unused) is not None:
                 shown.append(step)
@@ -167,8 +176,9 @@ class _Trial:
                 last = shown[-1]
                 return self.told(
                     (first, *(step for step in others if step.at < last.at), last),
-                    f"After it was used once, it was used {len(later)} times more in {REACH_AMONG // 60} s, between "
-                    f"others ({names}), and changed nothing. Without the first use it did at {TIMES} of these moments.",
+                    f"After it was used once, it was used {len(later)} times more in "
+                    f"{(later[-1].end - first.at) // FRAMES_PER_S} s, between others ({names}), and changed nothing. "
+                    f"Without the first use it did at {TIMES} of these moments.",
                 )
         return None
 
@@ -233,10 +243,6 @@ class _Trial:
         return all(pictures[0].get(at) == pictures[1].get(at) for at in range(frame - SAME_FOR + 1, frame + 1))
 
 
-def moves(trace: Trace, uses: Sequence[Step]) -> bool:
-    """Whether the picture changes by itself: shortly before some of the uses, when nothing is done."""
-    for use in uses:
-        before = {(each.pixels, each.page) for each in trace.samples if use.at - QUIET // 2 <= each.frame < use.at}
-        if len(before) > 1:
-            return True
-    return False
+def moves_before(trace: Trace, frame: int) -> bool:
+    """Whether the picture changes by itself: shortly before a frame at which something is done."""
+    return len({(each.pixels, each.page) for each in trace.samples if frame - QUIET <= each.frame < frame}) > 1

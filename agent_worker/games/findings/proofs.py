@@ -72,7 +72,7 @@ def proof_of(candidate: Candidate, stage: Stage) -> Proof | None:
         return Proof(ends, ends, FEW_TRIES)
     if candidate.kind in STANDSTILLS:
         still = Standstill(stage, candidate.controls)
-        least = 2 * (candidate.until + WAIT) + TIMES * (candidate.until + WATCH)
+        least = 2 * (candidate.until + WAIT) + TIMES * WATCH
         return Proof(still.full, still.quick, FEW_TRIES, frames=least, narrow=still.narrow, errors=lambda: still.errors)
     if candidate.signature == INERT:
         inert = _Inert(stage)

@@ -49,6 +49,7 @@ class Reporter:
     Attributes:
         findings: Those that were told, in order.
         seen_once: What did not show again, or for which no time was left.
+        refused: A standstill was suspected, and there was no time to try it at all: neither told nor seen once.
     """
 
     def __init__(self, stage: Stage, run: RunHandle, seed: int, *, times: int = TIMES) -> None:
@@ -63,6 +64,7 @@ class Reporter:
         """How long the last play of a proof took, and the last one that only tells shorter inputs apart."""
         self.findings: list[Finding] = []
         self.seen_once: list[Finding] = []
+        self.refused = False
 
     def __repr__(self) -> str:
         return f"<Reporter findings={len(self.findings)} seen_once={len(self.seen_once)}>"
@@ -85,7 +87,7 @@ class Reporter:
         Raises:
             PageGone: The browser has died.
         """
-        left = sorted(dict.fromkeys(candidates), key=lambda each: _ORDER.index(each.kind))
+        left = sorted(dict.fromkeys(candidates), key=lambda each: (_ORDER.index(each.kind), each.until))
         while left and len(self.findings) < MAX_FINDINGS:
             candidate = left.pop(0)
             if candidate.key in self._told or self._failed[candidate.key] >= MAX_SIGHTINGS:
@@ -114,7 +116,7 @@ class Reporter:
             await self._once(candidate, (1, 1))
             return
         if self._clock() + self._stage.needs_s(proof.frames) > until_s:
-            self._failed[candidate.key] += 1  # begun, it would use up the time of all others, and show nothing
+            self.refused = True  # begun, it would use up the time of all others, and show nothing
             return
         first: Sighting | None = None
         if proof.narrow is not None:

@@ -142,7 +142,7 @@ class Lab:
         self._baselines: dict[Moment, Baseline] = {}
         self._effects: dict[tuple[Moment, Step], Effect | None] = {}
         self._branch_s = 0.5  # a guess, before the first
-        self._began_s = asyncio.get_running_loop().time()
+        self._began_s: float | None = None
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None) -> Trace:
         """As `Stage.play`, within the limits. What happens is kept.
@@ -168,12 +168,17 @@ class Lab:
     def begin_branch(self) -> None:
         """Counts a branch, and refuses one for which no time is left."""
         now = asyncio.get_running_loop().time()
-        if self.branches:
+        if self._began_s is not None:
             self._branch_s += 0.3 * (now - self._began_s - self._branch_s)
+        self._began_s = None
         if now + self._branch_s > self.until_s or self.stage.played > self._last_frame:
             raise Spent
         self._began_s = now
         self.branches += 1
+
+    def forget_pause(self) -> None:
+        """What was done since the last branch belongs to none."""
+        self._began_s = None
 
     async def baseline(self, moment: Moment, frames: int = HOLD + WATCH, *, runs: int = 2) -> Baseline:
         """The run without input for at least `frames` after `moment`, as far as it can be trusted; kept for later.

@@ -23,9 +23,9 @@ class Schedule(NamedTuple):
     Attributes:
         load_s: What loading may take, each time.
         in_by: Getting in ends.
-        controls_by: The search for controls ends.
+        controls_by: The search for controls ends, where more than a few are known.
         real_s: How long the game is played at true speed; 0: not at all.
-        explore_by: Playing ends, so that what it has shown can be reproduced.
+        explore_by: Playing ends, so that what it has shown can be reproduced; a search for controls that goes on, too.
         real_by: Playing at true speed ends.
         standing_by: It is not looked later whether the game still reacts.
         heap_by: The measurement of the memory ends.

@@ -2,13 +2,13 @@
 
 function replaceVisibility(core, realm) {
   const { window, replace, answer, listen } = realm;
-  const { Document } = window;
+  const { Document, screen } = window; // a game may have a variable of the name `screen`
   for (const [name, value] of [["hidden", false], ["visibilityState", "visible"], ["webkitHidden", false], ["webkitVisibilityState", "visible"]])
     answer(Document.prototype, name, () => value);
   replace(Document.prototype, "hasFocus", () => true);
   // The real window is small, so that Chromium draws little of the page.
-  answer(window, "outerWidth", () => window.screen.width);
-  answer(window, "outerHeight", () => window.screen.height);
+  answer(window, "outerWidth", () => screen.width);
+  answer(window, "outerHeight", () => screen.height);
 
   const ours = new WeakSet();
   const refuse = (event) => {
