@@ -78,11 +78,13 @@ class Reporter:
         told = {"findings": self.findings, "seenOnce": self.seen_once}
         return {name: [each.as_json(stack=False) for each in listed] for name, listed in told.items()}
 
-    async def consider(self, candidates: Iterable[Candidate], until_s: float) -> None:
+    async def consider(self, candidates: Iterable[Candidate], until_s: float, last_s: float = 0.0) -> None:
         """Minimises each candidate that is new, shows it again, and tells it.
 
         Args:
             until_s: On the event loop's clock. What there is no time for is told as seen once.
+            last_s: What has shown again by then may be shown further until this time, where it is later: nothing is
+                worth more than to finish that.
 
         Raises:
             PageGone: The browser has died.
@@ -95,13 +97,13 @@ class Reporter:
             others = len({each.key for each in left} - self._told - {candidate.key})
             share_s = max(0.0, until_s - self._clock()) / (others + 1)
             try:
-                await self._consider(candidate, self._clock() + share_s * _SHARE, until_s)
+                await self._consider(candidate, self._clock() + share_s * _SHARE, until_s, max(until_s, last_s))
             except TimeUp:
                 await self._once(candidate, (1, 1))
             except LoadFailed as failed:
                 await self._once(replace(candidate, detail=f"{candidate.detail} ({failed.message})"), (1, 2))
 
-    async def _consider(self, candidate: Candidate, shorter_until_s: float, until_s: float) -> None:
+    async def _consider(self, candidate: Candidate, shorter_until_s: float, until_s: float, last_s: float) -> None:
         proof = proof_of(candidate, self._stage)
         if candidate.kind == "deadkey" and candidate.action is not None and candidate.moments:
             inputs, frame = candidate.moments[0].inputs, candidate.moments[0].frame
@@ -132,10 +134,10 @@ class Reporter:
         if _as_meant(least):
             self._told.add(candidate.key)
             return
-        shown, sighting = await self._again(least, proof, until_s, first if least.inputs == candidate.inputs else None)
+        shown, sighting = await self._again(least, proof, last_s, first if least.inputs == candidate.inputs else None)
         if sighting is None and shown[0] < shown[1] and minimal.inputs != candidate.inputs:
             least = candidate  # what tells shorter inputs apart was too quick
-            shown, sighting = await self._again(least, proof, until_s)
+            shown, sighting = await self._again(least, proof, last_s)
         if sighting is None:
             await self._once(least, (shown[0] + 1, shown[1] + 1))
             return

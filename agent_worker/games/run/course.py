@@ -71,9 +71,8 @@ class Course:
         doing, self.live.doing = self.live.doing, "Trying to see a fault again"
         try:
             left_s = self.at(self.plan.findings_by) - self.clock()
-            await self.reporter.consider(
-                suspects, self.clock() + min(left_s, max(LEAST_FOR_FINDINGS_S, left_s * share))
-            )
+            until_s = self.clock() + min(left_s, max(LEAST_FOR_FINDINGS_S, left_s * share))
+            await self.reporter.consider(suspects, until_s, self.at(self.plan.findings_by))
         finally:
             self.live.doing = doing
             self.stage.take_suspects()

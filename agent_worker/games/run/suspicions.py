@@ -70,10 +70,10 @@ def working(found: Controls, situations: Situations) -> dict[Action, Moment]:
 
 
 def ends(explored: Explored, most: int = 3) -> list[Moment]:
-    """Where playing has come to an end for lack of any change, then where it has ended at all; the shortest first."""
+    """Where playing has come to an end for lack of any change, the shortest first; then where most has been done."""
     told = [each for each in explored.episodes if each.of_kind(STILL, STOPPED, STUCK)]
     others = [each for each in explored.episodes if each not in told]
-    last = sorted(told, key=lambda each: each.until) + others[-1:]
+    last = sorted(told, key=lambda each: each.until) + sorted(others, key=lambda each: -len(each.inputs.steps))[:1]
     return [Moment(each.inputs, each.until) for each in last[:most]]
 
 
