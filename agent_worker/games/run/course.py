@@ -72,7 +72,8 @@ class Course:
         try:
             left_s = self.at(self.plan.findings_by) - self.clock()
             until_s = self.clock() + min(left_s, max(LEAST_FOR_FINDINGS_S, left_s * share))
-            await self.reporter.consider(suspects, until_s, self.at(self.plan.findings_by))
+            early = share < FOR_FINDINGS
+            await self.reporter.consider(suspects, until_s, until_s if early else self.at(self.plan.findings_by))
         finally:
             self.live.doing = doing
             self.stage.take_suspects()
