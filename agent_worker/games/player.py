@@ -261,7 +261,7 @@ class _Player(Course):
         """The game on a fresh page whose time is the machine's."""
         self.stage.page = None
         plan = policy.plan(self.job.budget_s)
-        self.real = await RealTime.on_fresh_page(self.live, self.pages, self.job, plan, self.started)
+        self.real = await RealTime.on_fresh_page(self.live, self.pages, self.job, plan, self.started, self.stage.screen)
         self.real.observer.ledger = self.stage.ledger
         return self.real
 

@@ -19,7 +19,7 @@ from agent_worker.games.chromium.browser import Browser, Walls
 from agent_worker.games.chromium.confinement import deny_looks_from_outside
 from agent_worker.games.chromium.egress_proxy import JudgeNamed, judge_any, judge_public
 from agent_worker.games.chromium.limits import Limits
-from agent_worker.games.chromium.pages import Pages
+from agent_worker.games.chromium.pages import Pages, Wanted
 from agent_worker.games.errors import AgentError, LoadFailed, PageGone, PageHung
 from agent_worker.games.findings.finding import Candidate, Moment, Sighting
 from agent_worker.games.findings.proofs import proof_of
@@ -29,6 +29,7 @@ from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
 from agent_worker.games.owned_time.stage import Stage
 from agent_worker.games.owned_time.trace import Happened, Trace
+from agent_worker.games.screen import Screen
 from broker.contract.errors import BadInput, TestcastError
 from broker.contract.url_policy import check_game_url
 
@@ -72,8 +73,8 @@ def read_request(given: Mapping[str, Any]) -> Request:
 class PacedStage(Stage):
     """A stage whose frames take as long as a person needs to watch them."""
 
-    def __init__(self, pages: Pages, job: GameJob, *, deadline: float, speed: float) -> None:
-        super().__init__(pages, job, deadline=deadline)
+    def __init__(self, pages: Pages, job: GameJob, *, deadline: float, screen: Screen, speed: float) -> None:
+        super().__init__(pages, job, deadline=deadline, screen=screen)
         self._frame_s = 1 / (FRAMES_PER_S * speed)
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None, every: int = 1) -> Trace:
@@ -113,9 +114,9 @@ async def _in_owned_time(request: Request, pages: Pages) -> Sighting | None:
     job = GameJob("00000000-0000-0000-0000-000000000000", request.url, PATIENCE_S, replay.seed)
     deadline = asyncio.get_running_loop().time() + PATIENCE_S / min(1.0, request.speed or 1.0)
     if request.speed is None:
-        stage = Stage(pages, job, deadline=deadline)
+        stage = Stage(pages, job, deadline=deadline, screen=replay.screen)
     else:
-        stage = PacedStage(pages, job, deadline=deadline, speed=request.speed)
+        stage = PacedStage(pages, job, deadline=deadline, screen=replay.screen, speed=request.speed)
     proof = proof_of(candidate_of(replay), stage)
     if proof is None:
         raise BadInput(f"a finding of the kind {replay.kind} was measured: it cannot be played again")
@@ -145,7 +146,7 @@ async def _in_real_time(request: Request, pages: Pages) -> Sighting | None:
     replay, clock = request.replay, asyncio.get_running_loop().time
     if replay.kind not in _IN_REAL_TIME:
         raise BadInput(f"a finding of the kind {replay.kind} was measured in real time: it cannot be played again")
-    page = await pages.fresh()
+    page = await pages.fresh(Wanted(screen=replay.screen))
     page.deadline = clock() + PATIENCE_S
     began = clock()
     try:

@@ -72,6 +72,19 @@ UNSURE = """<canvas id=c width=320 height=180></canvas><script>
   })();
 </script>"""
 
+UPRIGHT = """<style>body { margin: 0; touch-action: none }</style><canvas id=c width=400 height=600></canvas><script>
+  // Plays on a phone that is held upright, and asks for that where it is not.
+  const x = c.getContext("2d"), upright = innerHeight > innerWidth;
+  let at = 40, goes = 0;
+  addEventListener("touchstart", (e) => { if (upright) goes = e.touches[0].clientX < innerWidth / 2 ? -2 : 2; });
+  (function frame() {
+    at = Math.min(360, Math.max(0, at + goes));
+    x.fillStyle = "#123"; x.fillRect(0, 0, 400, 600); x.fillStyle = "#fd5"; x.fillRect(at, 300, 40, 40);
+    if (!upright) x.fillText("Please rotate your device", 100, 200);
+    requestAnimationFrame(frame);
+  })();
+</script>"""
+
 FINGERS = """<style>body { margin: 0; touch-action: none }</style><canvas id=c width=640 height=360></canvas><script>
   // For a touch screen only: a tap jumps, a swipe to the left moves the box.
   const x = c.getContext("2d"); let at = 300, high = 0, from = null;

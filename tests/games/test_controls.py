@@ -16,7 +16,6 @@ import pytest_asyncio
 from agent_worker.games.actions import key
 from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.chromium.pages import Pages
-from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.controls import candidates
 from agent_worker.games.controls.discovery import find_controls
 from agent_worker.games.controls.known_controls import Controls
@@ -26,6 +25,7 @@ from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.owned_time.experiments import Lab, Moment
 from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.screen import VIEWPORT, Screen
 from tests.games import control_games
 from tests.games.playing import GameServer, OnlyThese, game_server
 
@@ -106,12 +106,20 @@ async def test_prompts_and_names_are_answered(house: House) -> None:
 async def test_a_page_for_fingers(house: House) -> None:
     stage = house.stage(control_games.FINGERS)
     situations = await get_in(stage, Heard(), math.inf)
-    assert stage.touch
+    assert stage.screen == Screen(touch=True)
     assert [action.name for action in situations.begun_by] == ["tap"]
     trials, moment = Trials(situations.lab), situations.playing[0]
     left, right = candidates.strokes(situations.states[moment], VIEWPORT, finger=True)[:2]
     assert await trials.effect(moment, left) is not None
     assert await trials.effect(moment, right) is None  # it jumps, as each tap does
+
+
+async def test_a_page_that_asks_to_be_held_upright(house: House) -> None:
+    stage = house.stage(control_games.UPRIGHT)
+    situations = await get_in(stage, Heard(), math.inf)
+    assert stage.screen == Screen(touch=True, portrait=True)
+    _, tap, *_ = candidates.clicks(situations.states[situations.title], stage.screen.viewport, finger=True)
+    assert await situations.lab.effect(situations.title, tap) is not None
 
 
 async def test_nothing_is_said_of_moments_that_differ_by_themselves(house: House) -> None:

@@ -11,6 +11,7 @@ import pytest_asyncio
 from agent_worker.games.actions import Action, environment, wheel
 from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.chromium.pages import Pages, Wanted
+from agent_worker.games.screen import Screen
 from tests.games.playing import OnlyThese, game_server
 from tests.harness import until
 
@@ -72,7 +73,7 @@ async def test_a_gesture_begins_and_ends(
     opened: tuple[Pages, str], touch: bool, gestures: list[tuple[Action, list[str], list[str]]]
 ) -> None:
     pages, url = opened
-    page = await pages.fresh(Wanted(touch=touch, portrait=touch))
+    page = await pages.fresh(Wanted(screen=Screen(touch, portrait=touch)))
     await page.open(url, 20)
     await page.ask("void (seen.length = 0)", "forgetting")
     assert await page.ask("[innerWidth, innerHeight]", "looking") == ([412, 732] if touch else [1280, 720])

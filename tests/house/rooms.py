@@ -45,7 +45,7 @@ EDGE_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
 }
 """Room of `ws_edge` -> the rooms that it may import. `main`, `supervisor` and `__main__` start it and import any."""
 
-_WORDS: Final = frozenset({"actions", "errors", "handle", "inputs", "policy", "wording"})
+_WORDS: Final = frozenset({"actions", "errors", "handle", "inputs", "policy", "screen", "wording"})
 _PLAYED: Final = _WORDS | {"chromium", "owned_time"}
 GAMES_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "actions": frozenset(),
@@ -53,6 +53,7 @@ GAMES_MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "handle": frozenset(),
     "inputs": frozenset({"actions"}),
     "policy": frozenset({"actions", "errors"}),
+    "screen": frozenset(),
     "wording": frozenset({"actions"}),
     "chromium": _WORDS - {"inputs"},
     "owned_time": _WORDS | {"chromium"},
@@ -113,7 +114,7 @@ PURE: Final = (
     "ws_edge/fanout/continuity.py",
     "ws_edge/fanout/figures.py",
     "ws_edge/transport/call_figures.py",
-    *_in("agent_worker/games", "actions errors inputs policy wording"),
+    *_in("agent_worker/games", "actions errors inputs policy screen wording"),
     *_in("agent_worker/games/chromium", "__init__ limits page_state pictures reports screencast"),
     *_in("agent_worker/games/owned_time", "__init__ effects script trace"),
     *_in("agent_worker/games/findings", "__init__ finding minimise sightings"),

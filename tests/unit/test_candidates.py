@@ -62,14 +62,14 @@ def test_what_a_page_asks_for() -> None:
 
 def test_what_a_page_names_is_tried_first() -> None:
     state = PageState(words="press N to start", buttons=(("Accept cookies", 1, 1),))
-    assert [each.name for each in starters(state)][:3] == ['click "Accept cookies"', "N", "Space"]
+    assert [each.name for each in starters(state, VIEWPORT)][:3] == ['click "Accept cookies"', "N", "Space"]
     over = PageState(words="GAME OVER\npress R to restart")
-    assert [each.name for each in restarters(over, [candidates.action_of("N")])][:3] == ["R", "N", "Space"]
+    assert [each.name for each in restarters(over, [candidates.action_of("N")], VIEWPORT)][:3] == ["R", "N", "Space"]
 
 
 def test_fields_for_a_name() -> None:
     name, full = (Field("text", "Your name", value, False, (), 640, 360) for value in ("", "Ann"))
-    assert [(each.x, each.y) for each in fields(PageState(fields=(name, full)))] == [(0.5, 0.5)]
+    assert [(each.x, each.y) for each in fields(PageState(fields=(name, full)), VIEWPORT)] == [(0.5, 0.5)]
 
 
 def test_pages_for_fingers() -> None:

@@ -265,6 +265,11 @@ class Page:
             await asyncio.sleep(0.05)
         raise PageGone("it never became the active page")
 
+    @property
+    def viewport(self) -> tuple[int, int]:
+        """Its width and height in pixels, before anything resized it."""
+        return self._gestures.viewport
+
     async def photograph(self) -> bytes:
         """The viewport as it stands now, a JPEG."""
         form = {"format": "jpeg", "quality": 70}

@@ -15,8 +15,8 @@ from agent_worker.games.chromium.background import seen
 from agent_worker.games.chromium.egress_proxy import EgressProxy
 from agent_worker.games.chromium.incidents import IncidentLog, first_line
 from agent_worker.games.chromium.page import Page
-from agent_worker.games.chromium.program import PORTRAIT, VIEWPORT
 from agent_worker.games.errors import PageGone
+from agent_worker.games.screen import DESKTOP, Screen
 
 
 class Wanted(NamedTuple):
@@ -26,10 +26,7 @@ class Wanted(NamedTuple):
     """Run in every frame before its own."""
     token: str = ""
     """Of its clock, where one of `scripts` gives it its own time."""
-    touch: bool = False
-    """It has a touch screen, as a phone has."""
-    portrait: bool = False
-    """Its viewport is that of a phone held upright."""
+    screen: Screen = DESKTOP
 
 
 EMPTY: Final = Wanted()
@@ -93,11 +90,11 @@ class Pages:
         return None
 
     async def _made(self, wanted: Wanted) -> tuple[BrowserContext, Page]:
-        width, height = PORTRAIT if wanted.portrait else VIEWPORT
+        width, height = wanted.screen.viewport
         context = await self._running.new_context(
             viewport={"width": width, "height": height},
-            has_touch=wanted.touch,
-            is_mobile=wanted.touch,
+            has_touch=wanted.screen.touch,
+            is_mobile=wanted.screen.touch,
             proxy={"server": self._proxy.url, "bypass": "<-loopback>"},
             accept_downloads=False,
             locale="en-US",
@@ -109,7 +106,7 @@ class Pages:
             self._incidents,
             watched,
             wanted.scripts,
-            touch=wanted.touch,
+            touch=wanted.screen.touch,
             token=wanted.token,
             seen=self._seen,
         )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageOps
 
 from broker.contract.frames import MAX_JPEG_BYTES
 
@@ -121,7 +121,7 @@ def side_by_side(before: bytes, after: bytes) -> bytes:
     for jpeg, left in ((before, 0), (after, EVIDENCE_SIZE[0] - half[0])):
         picture: Image.Image = Image.open(io.BytesIO(jpeg))
         picture.draft("RGB", half)
-        both.paste(picture.convert("RGB").resize(half, Image.Resampling.LANCZOS), (left, 0))
+        both.paste(ImageOps.pad(picture.convert("RGB"), half, Image.Resampling.LANCZOS), (left, 0))
     return _encoded(both)
 
 

@@ -8,14 +8,10 @@ from typing import Final
 
 from agent_worker.games.errors import BrowserMissing
 
-VIEWPORT: Final = (1280, 720)
-"""16:9 like the dashboard's card; games made for desktops fit."""
 WINDOW: Final = {"width": 500, "height": 100}
 """Of a page in owned time, whose real pictures nobody looks at: Chromium draws what the window shows, sixty times a
 second, which took more than a quarter of the processor time. Layout, input and screenshots follow the viewport. A
 window that is smaller still is taken for a hidden one; one whose viewport was resized is as large as that."""
-PORTRAIT: Final = (412, 732)
-"""9:16, the width of most phones of today."""
 _OFF: Final = (
     # Each window renders two pages of the address bar's suggestions, which nobody sees: a second of processor time.
     *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Final
 
 from agent_worker.games.actions import ARROWS, OPPOSITE, WASD, Action
-from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.controls import candidates
 from agent_worker.games.controls.hot_spots import hot_spots
 from agent_worker.games.controls.known_controls import Control, Controls, Dead, evidence, line, told_data
@@ -94,6 +93,11 @@ class _Search:
         self.done: set[tuple[Moment, Action]] = set()
         """Where each gesture was tried; a moment stands for its situation as well."""
 
+    @property
+    def viewport(self) -> tuple[int, int]:
+        """Of the game's page, in pixels."""
+        return self.lab.stage.screen.viewport
+
     async def until(self, until_s: float) -> None:
         """Goes on, on the event loop's clock, until then, or until all is done."""
         self.lab.until_s = until_s
@@ -157,7 +161,7 @@ class _Search:
 
     async def buttons(self, moment: Moment) -> None:
         """What the page offers there for clicking and has not offered before."""
-        offered = candidates.buttons(self.at.states[moment], VIEWPORT)
+        offered = candidates.buttons(self.at.states[moment], self.viewport)
         await self.alone(moment, [each for each in offered if each.name not in self.controls.tried][:MAX_BUTTONS])
 
     async def in_groups(self, moment: Moment) -> None:
@@ -203,13 +207,18 @@ class _Search:
 
     async def gestures(self, moment: Moment) -> tuple[list[Action], list[Action], list[Action], list[Action]]:
         """Moves, clicks, strokes and what is rarer; those of a finger where the page is for one."""
-        finger, state = self.lab.stage.touch, self.at.states[moment]
+        finger, state = self.lab.stage.screen.touch, self.at.states[moment]
         spots = [] if finger else await self.spots(moment)
-        clicks = candidates.clicks(state, VIEWPORT, spots, finger=finger)
-        strokes = candidates.strokes(state, VIEWPORT, spots, finger=finger)
+        clicks = candidates.clicks(state, self.viewport, spots, finger=finger)
+        strokes = candidates.strokes(state, self.viewport, spots, finger=finger)
         if finger:
             return [], clicks, strokes, []
-        return candidates.moves(state, VIEWPORT), clicks, strokes, candidates.rarer_gestures(state, VIEWPORT)
+        return (
+            candidates.moves(state, self.viewport),
+            clicks,
+            strokes,
+            candidates.rarer_gestures(state, self.viewport),
+        )
 
     async def spots(self, moment: Moment) -> list[tuple[float, float]]:
         """Where the game shows, at the first moment that is tried, that it can be clicked or dragged."""
@@ -219,7 +228,7 @@ class _Search:
             found: list[tuple[float, float]] = []
             if hears and state.canvases:
                 self.lab.begin_branch()
-                found = await hot_spots(self.lab.stage, moment, candidates.box_of(state, VIEWPORT))
+                found = await hot_spots(self.lab.stage, moment, candidates.box_of(state, self.viewport))
             self.known_spots = found
         return self.known_spots
 

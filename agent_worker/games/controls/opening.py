@@ -8,10 +8,10 @@ from typing import Final
 
 from agent_worker.games.actions import Action, click, key
 from agent_worker.games.chromium.page_state import PageState
-from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.controls import candidates
 from agent_worker.games.controls.promised import promised
 from agent_worker.games.policy import without_marks
+from agent_worker.games.screen import Screen
 
 PLAYER: Final = "Player"
 """What is typed where a page asks for a name."""
@@ -41,6 +41,13 @@ _CONSENT: Final = re.compile(
 )
 
 
+_TURN: Final = re.compile(
+    r"\b(?:rotate|turn|flip) (?:your |the )?(?:device|phone|screen|tablet|mobile)\b|\bin portrait\b"
+    r"|\bportrait (?:mode|orientation|only)\b",
+    re.I,
+)
+
+
 def asked(state: PageState) -> frozenset[str]:
     """What a page asks for before it goes on: its prompts, and the names of its buttons that begin or accept."""
     lines = {line.strip() for line in without_marks(state.words).split("\n")}
@@ -48,27 +55,27 @@ def asked(state: PageState) -> frozenset[str]:
     return frozenset(prompts | {text for text, _, _ in state.buttons if _BEGIN.search(text) or _CONSENT.search(text)})
 
 
-def starters(state: PageState) -> list[Action]:
+def starters(state: PageState, viewport: tuple[int, int]) -> list[Action]:
     """What may begin a game: what the page names first, then what games usually wait for."""
     named = [promise for promise in promised(state.words) if promise.when in ("title", "over", "", "sometimes")]
     keys = [candidates.action_of(promise.key) for promise in named if not promise.group]
-    usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT, finger=for_fingers(state))[:1]]
+    usual = [key("Space"), key("Enter"), *candidates.clicks(state, viewport, finger=for_fingers(state))[:1]]
     letters = [candidates.action_of(each) for each in ("N", "S", "P", "R")]
-    offered = [*_offered(state, _CONSENT), *_offered(state, _BEGIN)]
-    return _each_once([*offered, *keys, *usual, *letters, *candidates.buttons(state, VIEWPORT)])
+    offered = [*_offered(state, _CONSENT, viewport), *_offered(state, _BEGIN, viewport)]
+    return _each_once([*offered, *keys, *usual, *letters, *candidates.buttons(state, viewport)])
 
 
-def restarters(state: PageState, begun_by: Sequence[Action]) -> list[Action]:
+def restarters(state: PageState, begun_by: Sequence[Action], viewport: tuple[int, int]) -> list[Action]:
     """What may bring a round back."""
     named = [promise for promise in promised(state.words) if promise.when in ("title", "over", "")]
     keys = [candidates.action_of(promise.key) for promise in named if not promise.group]
-    usual = [key("Space"), key("Enter"), *candidates.clicks(state, VIEWPORT, finger=for_fingers(state))[:1]]
+    usual = [key("Space"), key("Enter"), *candidates.clicks(state, viewport, finger=for_fingers(state))[:1]]
     usual.append(candidates.action_of("R"))
-    return _each_once([*keys, *_offered(state, _RESTART), *reversed(begun_by), *usual])
+    return _each_once([*keys, *_offered(state, _RESTART, viewport), *reversed(begun_by), *usual])
 
 
-def _offered(state: PageState, wanted: re.Pattern[str]) -> list[Action]:
-    every = candidates.buttons(state, VIEWPORT)
+def _offered(state: PageState, wanted: re.Pattern[str], viewport: tuple[int, int]) -> list[Action]:
+    every = candidates.buttons(state, viewport)
     return [each for each in every if wanted.search(each.name.removeprefix('click "').removesuffix('"'))]
 
 
@@ -79,11 +86,24 @@ def _each_once(actions: Iterable[Action]) -> list[Action]:
     return list(found.values())
 
 
-def fields(state: PageState) -> list[Action]:
+def fields(state: PageState, viewport: tuple[int, int]) -> list[Action]:
     """Clicks into the empty fields for text that a page shows."""
-    width, height = VIEWPORT
+    width, height = viewport
     empty = [each for each in state.fields if each.kind in ("text", "search", "textarea") and not each.value]
     return [click(each.x / width, each.y / height, "type a name") for each in empty]
+
+
+def screens(state: PageState, now: Screen) -> list[Screen]:
+    """What else a page may be made for: a touch screen if it listens to nothing else, a phone that is held upright."""
+    touched = now._replace(touch=now.touch or for_fingers(state))
+    if asks_to_turn(state) and not now.portrait:
+        return [Screen(touch=True, portrait=True)]
+    return [touched] if touched != now else []
+
+
+def asks_to_turn(state: PageState) -> bool:
+    """Whether a page asks for its screen to be turned."""
+    return _TURN.search(state.words) is not None
 
 
 def for_fingers(state: PageState) -> bool:

@@ -16,9 +16,17 @@ from typing import Final, Protocol
 from agent_worker.games import policy
 from agent_worker.games.actions import Action
 from agent_worker.games.chromium.page_state import PageState
-from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.controls import candidates
-from agent_worker.games.controls.opening import LOADING, PLAYER, asked, fields, for_fingers, restarters, starters
+from agent_worker.games.controls.opening import (
+    LOADING,
+    PLAYER,
+    asked,
+    asks_to_turn,
+    fields,
+    restarters,
+    screens,
+    starters,
+)
 from agent_worker.games.controls.promised import Promise, promised
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings.standstill import moves, runs_on
@@ -120,11 +128,16 @@ async def first_look(found: Situations) -> None:
     await lab.play(found.title.inputs, SETTLE)
     found.sources = tuple((await stage.sources()).values())
     state = await stage.state()
-    if for_fingers(state) and not stage.touch:
-        stage.touch = True
+    for screen in screens(state, stage.screen):
+        before, stage.screen = stage.screen, screen
         await stage.open()
         await lab.play(found.title.inputs, SETTLE)
         state = await stage.state()
+        if screen.portrait and asks_to_turn(state):  # it means the other way
+            stage.screen = before
+            await stage.open()
+            await lab.play(found.title.inputs, SETTLE)
+            state = await stage.state()
     while LOADING.search(state.words) and stage.frame < MAX_LOADING:
         await lab.play(found.title.inputs, stage.frame + FRAMES_PER_S)
         state = await stage.state()
@@ -174,7 +187,7 @@ class _Entry:
 
     async def fill_in(self, moment: Moment) -> Moment:
         """The moment after a name was typed where the page asks for one."""
-        places = fields(self.found.states[moment])
+        places = fields(self.found.states[moment], self.lab.stage.screen.viewport)
         if not places or any(step.action.name.startswith("type") for step in moment.inputs.steps):
             return moment
         steps: list[Step] = []
@@ -203,16 +216,16 @@ class _Entry:
         return quick.alive is not None
 
     def _moves(self, state: PageState) -> list[Action]:
-        return [] if self.lab.stage.touch else candidates.moves(state, VIEWPORT)[:1]
+        return [] if self.lab.stage.screen.touch else candidates.moves(state, self.lab.stage.screen.viewport)[:1]
 
     def _clicks(self, state: PageState) -> list[Action]:
-        return candidates.clicks(state, VIEWPORT, finger=self.lab.stage.touch)[:1]
+        return candidates.clicks(state, self.lab.stage.screen.viewport, finger=self.lab.stage.screen.touch)[:1]
 
     async def step_from(self, moment: Moment) -> tuple[Moment, Action] | None:
         """The first of what may begin a game that leads on from `moment`, and the moment after it."""
         before = self.found.states[moment]
         weak: tuple[Moment, Action] | None = None
-        tries = starters(before)
+        tries = starters(before, self.lab.stage.screen.viewport)
         if not asked(before):  # nothing is named: what does something at all is found in one run
             done = {action.name for action in self.found.begun_by}
             tries = [action for action in tries if action.name not in done]
@@ -286,7 +299,7 @@ class _Entry:
 
     async def _restart(self, over: Moment, state: PageState) -> None:
         ended = policy.over_words(state.words)
-        for action in restarters(state, self.found.begun_by):
+        for action in restarters(state, self.found.begun_by, self.lab.stage.screen.viewport):
             effect = await self.lab.effect(over, action)
             if effect is not None and await self._brings_back(effect, ended):
                 self.found.restarted_by = action

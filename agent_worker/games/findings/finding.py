@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from agent_worker.games.actions import Action
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
+from agent_worker.games.screen import DESKTOP, Screen
 
 Kind = Literal[
     "crash", "error", "freeze", "blank", "softlock", "deadkey", "once",
@@ -133,6 +134,8 @@ class Finding:
     signature: str = ""
     key: tuple[str, str] = ("", "")
     """That of the candidate that it was."""
+    screen: Screen = DESKTOP
+    """What the game was played on."""
 
     def as_json(self, *, stack: bool = True) -> dict[str, object]:
         """`data.finding` of the event; without its stack an element of `data.metrics.findings`. See AGENT.md."""
@@ -150,6 +153,7 @@ class Finding:
             "until": self.until,
             "real": self.real,
         }
+        told |= self.screen.as_json()
         if self.signature:
             told["signature"] = self.signature
         if stack and self.stack:
@@ -157,7 +161,9 @@ class Finding:
         return told
 
 
-def finding(number: str, candidate: Candidate, seed: int, frame: int, seen: tuple[int, int]) -> Finding:
+def finding(
+    number: str, candidate: Candidate, seed: int, frame: int, seen: tuple[int, int], screen: Screen = DESKTOP
+) -> Finding:
     """The finding that a candidate has become, or a thing seen once."""
     return Finding(
         number,
@@ -174,6 +180,7 @@ def finding(number: str, candidate: Candidate, seed: int, frame: int, seen: tupl
         candidate.real,
         candidate.signature,
         candidate.key,
+        screen,
     )
 
 

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 from agent_worker.games.actions import Action, click, key
 from agent_worker.games.chromium import pictures
 from agent_worker.games.chromium.page import Page
-from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings import heap
 from agent_worker.games.findings.finding import HANGS, INERT, STANDSTILLS, TIMES, Candidate, Moment, Sighting
@@ -201,7 +200,8 @@ class _Inert:
         await self.stage.play(inputs, until)
         if not await inert(self.stage):
             return None
-        buttons = [(x / VIEWPORT[0], y / VIEWPORT[1]) for _, x, y in (await self.stage.state()).buttons]
+        width, height = self.stage.screen.viewport
+        buttons = [(x / width, y / height) for _, x, y in (await self.stage.state()).buttons]
         beginnings = [
             *map(key, ("Space", "Enter", "ArrowRight")),
             *(click(*place) for place in [(0.5, 0.5), *buttons[:3]]),

@@ -12,6 +12,7 @@ from agent_worker.games import actions
 from agent_worker.games.actions import Action
 from agent_worker.games.findings.finding import NOTHING, Kind
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
+from agent_worker.games.screen import DESKTOP, Screen
 from broker.contract.errors import BadInput
 
 MAX_STEPS: Final = 2000
@@ -43,6 +44,7 @@ class Replay:
     inputs: Inputs = NOTHING
     signature: str = ""
     real: bool = False
+    screen: Screen = DESKTOP
 
 
 def read_replay(given: object) -> Replay:
@@ -70,6 +72,7 @@ def read_replay(given: object) -> Replay:
         Inputs().then(*steps),
         _text(told.get("signature", "")),
         told.get("real") is True,
+        Screen(touch=told.get("touch") is True, portrait=told.get("portrait") is True),
     )
 
 

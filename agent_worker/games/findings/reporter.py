@@ -257,7 +257,7 @@ class Reporter:
             self._told |= {("error", each) for each in signatures_of(thrown)}
         self.seen_once = [each for each in self.seen_once if each.key != candidate.key]
         candidate, picture = await self._with_evidence(candidate, frame)
-        told = findings.finding(f"f{len(self.findings) + 1}", candidate, self._seed, frame, seen)
+        told = findings.finding(f"f{len(self.findings) + 1}", candidate, self._seed, frame, seen, self._stage.screen)
         self.findings.append(told)
         await self._run.evidence(findings.line(told), picture, kind="finding", finding=told.as_json())
 
@@ -267,7 +267,9 @@ class Reporter:
             return
         if self._failed[candidate.key] > 1 or len(self.seen_once) == MAX_FINDINGS:
             return
-        told = findings.finding(f"s{len(self._failed)}", candidate, self._seed, candidate.until, seen)
+        told = findings.finding(
+            f"s{len(self._failed)}", candidate, self._seed, candidate.until, seen, self._stage.screen
+        )
         self.seen_once.append(told)
         await self._run.progress(f"Seen once: {told.title}", kind="seenonce", finding=told.as_json())
 

@@ -15,7 +15,6 @@ from agent_worker.games.actions import ARROWS, SPACE, Action, click, key
 from agent_worker.games.chromium import pictures
 from agent_worker.games.chromium.page_state import PageState
 from agent_worker.games.chromium.pictures import Thumb
-from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.errors import PageGone, PageHung
 from agent_worker.games.findings.finding import Sighting
 from agent_worker.games.findings.sightings import signature_of
@@ -76,23 +75,23 @@ class _Waited(NamedTuple):
     happened: tuple[Happened, ...]
 
 
-def quick_tries(controls: Sequence[Action], state: PageState) -> list[Action]:
+def quick_tries(controls: Sequence[Action], state: PageState, viewport: tuple[int, int]) -> list[Action]:
     """The known controls, what usually begins a round again, and the page's buttons."""
-    return [*controls, *_buttons(state), *map(key, _RESTART), click(0.5, 0.5)]
+    return [*controls, *_buttons(state, viewport), *map(key, _RESTART), click(0.5, 0.5)]
 
 
-def all_tries(controls: Sequence[Action], state: PageState) -> list[Action]:
+def all_tries(controls: Sequence[Action], state: PageState, viewport: tuple[int, int]) -> list[Action]:
     """Every key that a game could mean, every button, clicks all over the page, drags in each direction."""
     grid = [click(x, y, f"click at {x:g}, {y:g}") for y in _GRID for x in _GRID]
     drags = [
         Action(name, "drag", x=0.5, y=0.5, to_x=0.5 + dx, to_y=0.5 + dy)
         for name, dx, dy in (("left", -0.3, 0.0), ("right", 0.3, 0.0), ("up", 0.0, -0.3), ("down", 0.0, 0.3))
     ]
-    return [*controls, *_buttons(state), *grid, *drags, *map(key, _KEYS), *controls]
+    return [*controls, *_buttons(state, viewport), *grid, *drags, *map(key, _KEYS), *controls]
 
 
-def _buttons(state: PageState) -> list[Action]:
-    return [click(x / VIEWPORT[0], y / VIEWPORT[1], f'click "{text}"') for text, x, y in state.buttons][:8]
+def _buttons(state: PageState, viewport: tuple[int, int]) -> list[Action]:
+    return [click(x / viewport[0], y / viewport[1], f'click "{text}"') for text, x, y in state.buttons][:8]
 
 
 def one_after_another(tries: Sequence[Action], at: int, controls: Sequence[Action] = ()) -> list[Step]:
@@ -183,7 +182,8 @@ class Standstill:
         happened = (await stage.play(inputs, at)).happened
         state, loop = await stage.state(), await runs_on(stage)
         known = self.controls or (*ARROWS.actions, *SPACE.actions)
-        steps = one_after_another((all_tries if thorough else quick_tries)(known, state), at, known)
+        tries = (all_tries if thorough else quick_tries)(known, state, stage.screen.viewport)
+        steps = one_after_another(tries, at, known)
         until = max(steps[-1].end + SOON, at + (WAIT if thorough else 0))
         trace = await stage.play(inputs, until, at, EVERY) if loop else Trace()
         return _Waited(tuple(steps), until, trace, loop, state.words, (*happened, *trace.happened))

@@ -23,6 +23,7 @@ from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
 from agent_worker.games.owned_time.script import owned_time
 from agent_worker.games.owned_time.trace import Happened, Sample, Trace
+from agent_worker.games.screen import DESKTOP, Screen
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
@@ -43,12 +44,11 @@ class Stage:
     Args:
         deadline: On the event loop's clock; no call waits for longer.
         load_s: What loading may take.
-        touch: The game is played on a touch screen.
-        portrait: And on one that is held upright.
+        screen: What the game is played on; see the attribute.
         measure_code: Note what of its code runs, for `coverage`; see the attribute.
 
     Attributes:
-        touch, portrait: As given; a change counts from the next opening on.
+        screen: As given; a change counts from the next opening on.
         page: The page that is open now; None before the first.
         frame: The frame that it has reached; 0 when it has just loaded.
         documents: How many were played since the page was opened; more than one where it loads itself again. Frames
@@ -71,15 +71,14 @@ class Stage:
         *,
         deadline: float,
         load_s: float = LOAD_TIMEOUT_S,
-        touch: bool = False,
-        portrait: bool = False,
+        screen: Screen = DESKTOP,
         measure_code: bool = False,
     ) -> None:
         self._pages = pages
         self._job = job
         self._deadline = deadline
         self._load_s = load_s
-        self.touch, self.portrait = touch, portrait
+        self.screen = screen
         self.measure_code = measure_code
         self._covered = Coverage()
         self._hold_s = min(MOST_HOLD_S, load_s / 3)
@@ -134,7 +133,7 @@ class Stage:
     def _wanted(self, token: str) -> Wanted:
         """What a page has to be like that is opened now."""
         script = owned_time(token, self._job.seed, self._hold_s, self._gave_up, skips=self._skips)
-        return Wanted((script,), token, self.touch, self.portrait)
+        return Wanted((script,), token, self.screen)
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None, every: int = 1) -> Trace:
         """Plays the game, with `inputs` since its load, to frame `until`.

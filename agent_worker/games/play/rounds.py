@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent_worker.games.actions import Action, click, key, largest
-from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.owned_time.stage import Stage
 from agent_worker.games.owned_time.trace import Happened, parting
@@ -90,7 +89,7 @@ async def _restart(stage: Stage, inputs: Inputs, seen: Look, known: Action | Non
     before = await looked()
     if phrases and _is_back(seen, before):
         return ending(None, back=True)  # by itself
-    for gesture in _gestures(seen, known):
+    for gesture in _gestures(seen, known, stage.screen.viewport):
         step = Step(frame, gesture)
         at, frame = at.then(step), step.end + _SETTLE
         after = await looked()
@@ -100,10 +99,10 @@ async def _restart(stage: Stage, inputs: Inputs, seen: Look, known: Action | Non
     return ending(None, back=False)
 
 
-def _gestures(seen: Look, known: Action | None) -> list[Action]:
+def _gestures(seen: Look, known: Action | None, viewport: tuple[int, int]) -> list[Action]:
     """What may begin a round again: what a button or the text names first."""
-    left, top, width, height = largest(seen.state.canvases, VIEWPORT)
-    tries = restart_gestures(seen.state.buttons, VIEWPORT, (left + width / 2, top + height / 2), known)
+    left, top, width, height = largest(seen.state.canvases, viewport)
+    tries = restart_gestures(seen.state.buttons, viewport, (left + width / 2, top + height / 2), known)
     named = [key(word.upper(), word) for word in ("r", "n", "p") if _asks_for(word, seen.state.words)]
     unique = list(dict.fromkeys([*named, *tries])) if known is None else list(dict.fromkeys(tries))
     return unique or [click(0.5, 0.5)]

@@ -7,7 +7,6 @@ from typing import Final
 
 from agent_worker.games import policy
 from agent_worker.games.actions import Action, Group
-from agent_worker.games.chromium.program import VIEWPORT
 from agent_worker.games.realtime.observer import Observer
 from agent_worker.games.realtime.seen import controls_line
 from agent_worker.games.wording import doing, percent
@@ -44,7 +43,7 @@ class Discovery:
     async def start_game(self) -> None:
         """Tries what games wait for on their title screens, until the picture becomes another one."""
         observer = self.observer
-        for action in policy.start_gestures(observer.state.buttons, VIEWPORT, self.middle):
+        for action in policy.start_gestures(observer.state.buttons, observer.page.viewport, self.middle):
             if observer.passed(self.until_s * 0.6):
                 return
             effect = await self._trial(action)

@@ -13,11 +13,11 @@ from agent_worker.games import policy
 from agent_worker.games.actions import WHOLE, Action, groups, largest
 from agent_worker.games.chromium import pictures
 from agent_worker.games.chromium.page import Page
-from agent_worker.games.chromium.pages import Pages
-from agent_worker.games.chromium.program import VIEWPORT
+from agent_worker.games.chromium.pages import Pages, Wanted
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.realtime.discovery import Discovery
 from agent_worker.games.realtime.observer import Observer
+from agent_worker.games.screen import DESKTOP, Screen
 from agent_worker.games.wording import percent
 
 LOOP_RATE: Final = 5.0
@@ -47,10 +47,10 @@ class RealTime:
 
     @classmethod
     async def on_fresh_page(
-        cls, run: RunHandle, pages: Pages, job: GameJob, plan: policy.Plan, started: float
+        cls, run: RunHandle, pages: Pages, job: GameJob, plan: policy.Plan, started: float, screen: Screen = DESKTOP
     ) -> RealTime:
         """With a page of its own, in place of the one that was open."""
-        page = await pages.fresh()
+        page = await pages.fresh(Wanted(screen=screen))
         page.deadline = started + plan.end_s
         return cls(run, page, job, plan, started)
 
@@ -68,7 +68,7 @@ class RealTime:
         await self._first_picture()
         boxes = (await observer.read_state()).canvases
         found.canvases = len(boxes)
-        box = largest(boxes, VIEWPORT)
+        box = largest(boxes, self.page.viewport)
         self.middle = (box[0] + box[2] / 2, box[1] + box[3] / 2)
         self.groups = groups(box)
         await observer.report_incidents()
@@ -173,7 +173,8 @@ class RealTime:
             await self.run.progress(f"Game over after {observer.elapsed_s:.0f} s; trying to start again")
         still_s = observer.watch.still_for(observer.clock())
         first = (await observer.look(0.05))[-1]
-        for action in policy.restart_gestures(observer.state.buttons, VIEWPORT, self.middle, self.known_restart):
+        viewport = self.page.viewport
+        for action in policy.restart_gestures(observer.state.buttons, viewport, self.middle, self.known_restart):
             await self.page.begin(action)
             await observer.look(0.08)
             await self.page.end(action)

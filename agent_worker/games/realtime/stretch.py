@@ -17,6 +17,7 @@ from typing import Any, Final
 from agent_worker.games.actions import Action
 from agent_worker.games.chromium.page import Page
 from agent_worker.games.chromium.pages import Pages, Wanted
+from agent_worker.games.screen import Screen
 
 _METER: Final = Path(__file__).with_name("meter.js").read_text()
 IDLE_SHARE: Final = 0.08
@@ -128,6 +129,7 @@ def read(told: dict[str, Any], frames_to_effect: int | None, idle: float | None,
 async def true_speed(
     pages: Pages,
     url: str,
+    screen: Screen,
     leading_in: Sequence[Action],
     playing: Sequence[Action],
     *,
@@ -148,7 +150,7 @@ async def true_speed(
     Raises:
         LoadFailed, PageHung, PageGone, TimeUp: see errors.py.
     """
-    page = await pages.fresh(Wanted((_METER,)))
+    page = await pages.fresh(Wanted((_METER,), screen=screen))
     page.deadline = deadline
     await page.open(url, load_s)
     await asyncio.sleep(0.5)

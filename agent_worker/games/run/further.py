@@ -65,6 +65,7 @@ class Further:
         found, page = await true_speed(
             self.course.pages,
             self.course.job.game_url,
+            self.stage.screen,
             self.situations.begun_by,
             [control.action for control in self.playing],
             seconds=self.plan.real_s,
