@@ -16,6 +16,7 @@ from agent_worker.games.findings.finding import MAX_DETAIL_CHARS, Candidate, err
 from agent_worker.games.findings.replay_request import MAX_FRAMES, MAX_STEPS, read_replay
 from agent_worker.games.findings.sightings import candidate_of, candidates_of
 from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.screen import Screen
 from broker.contract.errors import BadInput
 
 URL = "http://game.example/play?x=1"
@@ -47,11 +48,15 @@ def test_what_is_told() -> None:
     assert line(listed) == "Uncaught x (5 of 5 times after 0.2 s of the game's time, 2 inputs)"
 
 
-@given(st.integers(0, 10**9), st.integers(0, 500), st.sampled_from(["F5", "Space", "a", "ArrowLeft"]))
-def test_what_is_told_can_be_read(seed: int, at: int, name: str) -> None:
+SCREENS = st.builds(Screen, st.booleans(), st.booleans())
+
+
+@given(st.integers(0, 10**9), st.integers(0, 500), st.sampled_from(["F5", "Space", "a", "ArrowLeft"]), SCREENS)
+def test_what_is_told_can_be_read(seed: int, at: int, name: str, screen: Screen) -> None:
     inputs = Inputs((Step(at, key(name), 3), Step(at + 1, click(0.1, 0.9), 1)))
-    told = finding("f1", Candidate("freeze", "It freezes", inputs, at + 60), seed, at, (5, 5)).as_json()
+    told = finding("f1", Candidate("freeze", "It freezes", inputs, at + 60), seed, at, (5, 5), screen).as_json()
     read = read_replay(told)
+    assert read.screen == screen
     assert (read.kind, read.seed, read.until, read.inputs, read.real) == ("freeze", seed, at + 60, inputs, False)
 
 
@@ -96,7 +101,9 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["kind", "seed", "until", "inputs", "signature", "title", "real"]), JSON))
+@given(
+    st.dictionaries(st.sampled_from(["kind", "seed", "until", "inputs", "signature", "title", "real", "touch"]), JSON)
+)
 def test_whatever_is_told_is_read_or_refused(told: dict[str, Any]) -> None:
     for each in (told, GOOD | told, GOOD | {"inputs": [GOOD["inputs"][0] | told]}):
         with contextlib.suppress(BadInput):
