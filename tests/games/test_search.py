@@ -255,6 +255,14 @@ async def test_what_only_a_stress_causes_is_its_effect(games: Games) -> None:
     assert none.only_here == ()
 
 
+async def test_a_game_that_moves_on_and_hears_nothing_any_more_is_seen(games: Games) -> None:
+    locks = "window.keys ??= (addEventListener('keydown', () => keys++), 0); if (keys > 9) at = 100;"
+    (locked,) = await stressed(games, locks, "rapid inputs")
+    assert [each.kind for each in locked.only_here] == [STUCK]
+    (unharmed,) = await stressed(games, "", "one control hammered")
+    assert unharmed.only_here == ()
+
+
 async def test_a_loop_that_stops_for_good_is_seen(games: Games) -> None:
     bug = "if (hid) { x.clearRect(0, 0, 320, 180); document.body.innerHTML = ''; frame = () => {}; }"
     (episode,) = await stressed(games, bug, "tab hidden and shown")

@@ -17,11 +17,12 @@ from agent_worker.games.actions import ARROWS, SPACE, Action, Mouse, Outside, ca
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.owned_time.stage import Stage
-from agent_worker.games.owned_time.trace import Trace
+from agent_worker.games.owned_time.trace import Trace, parting
 from agent_worker.games.play.episodes import (
     BLANK,
     STILL,
     STOPPED,
+    STUCK,
     Control,
     Episode,
     Event,
@@ -54,11 +55,17 @@ class Stress:
     done: Callable[[int, Sequence[Action]], Steps]
     from_load: bool = False
     """It is done to the way into the game, not to a moment of play."""
+    many: bool = False
+    """So much is done that it is asked whether the game hears its controls afterwards, although it may move on."""
 
 
 def _other(kind: Mouse | Outside, name: str = "", *, to_x: float = 0.5, to_y: float = 0.5) -> Action:
     """A gesture that is no control of most games; `resize` is to `to_x, to_y` of the viewport."""
     return Action(name or kind, kind, to_x=to_x, to_y=to_y)
+
+
+def _nothing(_at: int, _controls: Sequence[Action]) -> Steps:
+    return ()
 
 
 def _rapid(at: int, controls: Sequence[Action]) -> Steps:
@@ -115,8 +122,8 @@ def _start_twice(at: int, _: Sequence[Action]) -> Steps:
 
 
 STRESSES: Final = (
-    Stress("rapid inputs", _rapid),
-    Stress("one control hammered", _hammer),
+    Stress("rapid inputs", _rapid, many=True),
+    Stress("one control hammered", _hammer, many=True),
     Stress("all controls at once", _all_at_once),
     Stress("controls in pairs", _pairs),
     Stress("start twice", _start_twice, from_load=True),
@@ -129,6 +136,10 @@ STRESSES: Final = (
     Stress("wheel and zoom keys", _zoom),
     Stress("right click and double click", _right_click),
 )
+MANY: Final = tuple(each for each in STRESSES if each.many)
+"""What some games do not survive: cheap, and worth trying early."""
+FRAMES: Final = 2 * (_LENGTH + _CALM + 2 * _TAP * _MAX_TAPS + _LAST)
+"""About what one stress plays from its moment on."""
 
 
 async def stress(
@@ -154,7 +165,7 @@ async def stress(
     clock = asyncio.get_running_loop().time
     actions = [each.action for each in controls] or [*ARROWS.actions, *SPACE.actions]
     inputs, frame = _moment(situations)
-    without: dict[int, Episode] = {}
+    without: dict[tuple[int, bool], Episode] = {}
     episodes: list[Episode] = []
     for each in stresses:
         if clock() >= until_s:
@@ -162,9 +173,11 @@ async def stress(
         at = 1 if each.from_load else frame
         base = Inputs() if each.from_load else inputs
         with suppress(TimeUp):
-            if at not in without:
-                without[at] = await _played(stage, f"without {each.name}", base, at, (), actions)
-            episode = await _played(stage, each.name, base, at, each.done(at, actions), actions, without[at])
+            where = at, each.many
+            if where not in without:
+                nothing = Stress(f"without {each.name}", _nothing, many=each.many)
+                without[where] = await _played(stage, nothing, base, at, actions)
+            episode = await _played(stage, each, base, at, actions, without[where])
             episodes.append(episode)
             if episode.only_here:
                 await told(_line(episode), step="stress")
@@ -182,15 +195,14 @@ def _moment(situations: Sequence[Situation]) -> tuple[Inputs, int]:
 
 async def _played(
     stage: Stage,
-    name: str,
+    each: Stress,
     base: Inputs,
     at: int,
-    done: Steps,
     controls: Sequence[Action],
     against: Episode | None = None,
 ) -> Episode:
     """One episode from frame `at`: the stress, a pause, each of some controls; then the game is watched."""
-    begin = at + _LENGTH + _CALM
+    done, begin = each.done(at, controls), at + _LENGTH + _CALM
     taps = [Step(begin + 2 * _TAP * number, each, _TAP) for number, each in enumerate(controls[:_MAX_TAPS])]
     inputs = base.then(*done, *taps)
     end = begin + 2 * _TAP * len(taps) + _LAST
@@ -205,13 +217,16 @@ async def _played(
         happened = (*trace.happened, *last.happened)
         events += [Event(each.frame, each.incident.kind, each.incident.detail) for each in happened if each.frame > at]
         events += _silence(trace, middle, now)
+        if each.many:
+            untouched = await stage.play(base.then(*done), end - _LAST, watch_from=begin)
+            events += [Event(end, STUCK)] if parting(trace, untouched) is None else []
     except (PageHung, PageGone) as trouble:
         if stage.page is None or not await stage.page.browser_lives():
             raise
         events.append(Event(stage.frame, await ended_by(stage.page, trouble), str(trouble)))
         await stage.page.break_script()
         await stage.open()
-    return Episode(name, inputs, at, end, tuple(events), trace=trace, against=against)
+    return Episode(each.name, inputs, at, end, tuple(events), trace=trace, against=against)
 
 
 def _silence(trace: Trace, middle: Look, now: Look) -> list[Event]:
@@ -229,5 +244,6 @@ def _silence(trace: Trace, middle: Look, now: Look) -> list[Event]:
 def _line(episode: Episode) -> str:
     shown = errors(episode.only_here) or list(episode.only_here)
     words = {STOPPED: "the main loop stops", BLANK: "the picture is blank", STILL: "nothing changes any more"}
+    words[STUCK] = "the controls do nothing any more"
     effect = words.get(shown[0].kind, shown[0].detail or shown[0].kind)
     return f"After {episode.name}, and not without: {effect}"[:300]

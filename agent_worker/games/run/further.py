@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from agent_worker.games.controls.known_controls import Controls
@@ -14,13 +15,15 @@ from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.play.episodes import Episode, Explored
 from agent_worker.games.play.search import explore
 from agent_worker.games.play.seat import Policy, Seeded
-from agent_worker.games.play.stress import stress
+from agent_worker.games.play.stress import FRAMES, MANY, STRESSES, Stress, stress
 from agent_worker.games.realtime.stretch import true_speed
 from agent_worker.games.run import gathering, suspicions
 from agent_worker.games.run.course import Course
 
 LEAST_PLAY: Final = 0.1
 """Part of a run that is played on, however long the controls have taken."""
+MOST_FOR_MANY: Final = 0.08
+"""Part of a run that inputs in great number may take before anything else is played."""
 MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
 """Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
 
@@ -40,6 +43,9 @@ class Further:
     async def all(self) -> None:
         """One after another; each ends when its time is over, or when the page is lost in it."""
         course = self.course
+        early = self.stage.needs_s(len(MANY) * FRAMES) < MOST_FOR_MANY * self.plan.findings_by
+        if early:
+            await course.guarded(self.stress(MANY))
         explored = await course.guarded(self.explore())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
@@ -51,7 +57,7 @@ class Further:
         await course.guarded(self.use_twice())
         if explored is not None:
             await course.guarded(self.measure_code(explored))
-        await course.guarded(self.stress())
+        await course.guarded(self.stress([each for each in STRESSES if not (early and each.many)]))
         self.live.doing = ""
 
     async def at_true_speed(self) -> None:
@@ -149,14 +155,14 @@ class Further:
         if any(map(self.course.reporter.is_new, (*found, *self.stage.suspects))):
             await self.course.consider(found)
 
-    async def stress(self) -> None:
+    async def stress(self, stresses: Sequence[Stress]) -> None:
         """Treats the game roughly. What the agent causes by it is neither counted nor told."""
         self.live.doing = "Treating it roughly"
         self.stage.quiet = True
         try:
             found = list(self.controls.found.values())
             until = self.course.at(self.plan.stress_by)
-            episodes = await stress(self.stage, found, self.situations.moments, self.live.progress, until)
+            episodes = await stress(self.stage, found, self.situations.moments, self.live.progress, until, stresses)
         finally:
             self.stage.quiet = False
         await self.course.consider(suspicions.of_stress(episodes, self.controls, self.course.job.game_url))
