@@ -207,7 +207,8 @@ async def test_those_who_wait_are_served_in_turn_by_address() -> None:
         inbound.take(each, b"x" * 1024, each.read)
     spoken.clear()
     await until(lambda: other.reading)
-    assert len(spoken) <= 8 and spoken[1] == "2.2.2.2 512"
+    turns = [turn for turn, each in enumerate(spoken) if each.startswith("2.2.2.2")]
+    assert turns[0] == 1 and turns[-1] <= 8, "however much was served until this test looked"
     gone = crowd[0]
     for each in crowd:
         inbound.forget(each)
