@@ -124,7 +124,7 @@ lock: setup  ## the lock files after a change of pyproject.toml (ARGS=--upgrade 
 schemas: setup  ## broker/schemas/, PROTOCOL.md's tables and the client's types, from the message types (ARGS=--release keeps them)
 	$(BIN)/python scripts/schemas.py $(ARGS)
 
-long: setup  ## further cases of the game agent that `make test` has no time for: four minutes
+long: setup  ## further cases of the game agent that `make test` has no time for: some minutes
 	$(BIN)/pytest -n 2 --dist loadfile -m long tests/games
 
 fuzz: setup  ## asks a running edge all that /openapi.json allows, and what it does not, for minutes (ARGS="--examples 500")
