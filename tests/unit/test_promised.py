@@ -77,6 +77,10 @@ def test_what_is_not(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "when"),
     [
+        *(
+            (f"Enter: {what}", "over")
+            for what in ("begin again", "start over", "new round", "try once more", "respawn")
+        ),
         *(("Press SPACE to start", "title"), ("Press R to restart", "over"), ("← → to steer", "playing")),
         *(("Press E to open doors", "sometimes"), ("M - mute", "unseen"), ("Press F to fullscreen", "unseen")),
         *(("Hit ENTER", ""), ("Press Q to whistle", "sometimes")),

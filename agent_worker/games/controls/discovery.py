@@ -337,6 +337,8 @@ class _Search:
             return False
         if promise.when == "over" and self.at.over is None:
             return False
+        if promise.when == "title" and not self.at.begun_by:
+            return False  # it had begun by itself: the key may be for after the end of a round
         if not promise.group:
             return True
         alive = [each for each in promise.group if each in self.controls.found]

@@ -46,7 +46,10 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
 BARE: Final = {"left": "ArrowLeft", "right": "ArrowRight", "up": "ArrowUp", "down": "ArrowDown"}
 
 ACTIONS: Final[Mapping[When, str]] = {
-    "over": r"restart|re-?try|again|try again|play again|new game|reset|replay|neustart|neu starten|nochmal"
+    "over": r"restart|re-?try|again|new game|reset|replay|respawn|revive|neustart|neu (?:starten|beginnen|anfangen)"
+    r"|(?:begin|start|play|go|try)(?: it| the game)? (?:all )?(?:again|over|anew|afresh|once more|one more time)"
+    r"|(?:(?:begin|start|play|try) )?(?:an? )?(?:new|another|one more) (?:game|round|match|try|go|run|attempt|time)"
+    r"|once more|nochmal"
     r"|recommencer|rejouer|reiniciar|reintentar|riavvia(?:re)?|ricominciare|рестарт|заново|重新开始",
     "title": r"start(?:en)?|begin|play|go|new|spielen|commencer|démarrer|jouer|empezar|jugar|comenzar|iniciar"
     r"|iniziare|giocare|começar|jogar|начать|играть|старт|開始|开始|スタート",
