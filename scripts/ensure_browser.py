@@ -1,6 +1,6 @@
 """Makes sure that the agent has a browser that starts, and prints which one. It installs only what is missing.
 
-The agent's own code chooses the browser (agent_worker/games/chromium/browser.py): TESTCAST_AGENT_CHROMIUM, else an
+The agent's own code chooses the browser (agent_worker/games/chromium/program.py): TESTCAST_AGENT_CHROMIUM, else an
 installed Chrome or Chromium, else Playwright's. When there is none, Playwright's is downloaded, which needs no
 privileges. When that fails, root on Debian or Ubuntu installs the distribution's package: some machines reach only
 package registries, or lack the system libraries that Playwright's build needs. With --quiet it prints nothing when

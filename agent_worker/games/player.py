@@ -19,7 +19,7 @@ from agent_worker.games.controls.discovery import find_controls
 from agent_worker.games.controls.known_controls import Controls
 from agent_worker.games.controls.starting import Situations, get_in
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
-from agent_worker.games.findings.finding import INERT, STANDSTILLS, Candidate
+from agent_worker.games.findings.finding import INERT, STANDSTILL, Candidate
 from agent_worker.games.findings.proofs import inert
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs
@@ -28,7 +28,7 @@ from agent_worker.games.model.policy import ModelPolicy
 from agent_worker.games.owned_time.experiments import Determinism
 from agent_worker.games.realtime.player import RealTime
 from agent_worker.games.run import gathering, scoring, suspicions
-from agent_worker.games.run.course import FOR_EARLY_FINDINGS, Course
+from agent_worker.games.run.course import Course
 from agent_worker.games.run.further import Further
 
 FIRST_LOOKS: Final = (20, 60, 120, 300)
@@ -57,6 +57,10 @@ def _judge(job: GameJob) -> Judge | None:
     if job.allow_private:
         return judge_any
     return JudgeNamed(job.allowed_hosts) if job.allowed_hosts else None
+
+
+LEAST_FOR_GETTING_IN: Final = 0.15
+"""Part of a run that getting in may take, however long an early error was shown again."""
 
 
 class _Player(Course):
@@ -190,8 +194,9 @@ class _Player(Course):
         """Phase 2, its first half: finds moments at which the game is played."""
         await self.live.phase(2, "Looking for controls")
         self.live.doing = "Looking for a way into the game"
-        await self.consider([])
-        situations = await get_in(self.stage, self.live, self.at(self.plan.in_by))
+        await self.see_again()
+        until = max(self.at(self.plan.in_by), self.clock() + LEAST_FOR_GETTING_IN * self.plan.findings_by)
+        situations = await get_in(self.stage, self.live, until)
         found = situations.lab.determinism
         if found.moments and not found.agreed:
             await self.not_owned(found)
@@ -231,7 +236,7 @@ class _Player(Course):
 
     async def see_again(self) -> None:
         """What has gone wrong so far is told while there is time to show it again."""
-        await self.consider([], FOR_EARLY_FINDINGS)
+        await self.consider([], early=True)
 
     async def evaluate(self) -> None:
         """Phase 4: turns the findings into the score."""
@@ -239,7 +244,7 @@ class _Player(Course):
         summary = self.summary
         summary.findings = [each.as_json(stack=False) for each in self.reporter.findings]
         summary.seen_once = [each.as_json(stack=False) for each in self.reporter.seen_once]
-        if self.reporter.refused and not any(each.kind in STANDSTILLS for each in self.reporter.findings):
+        if self.reporter.refused and not any(each.key[0] == STANDSTILL for each in self.reporter.findings):
             summary.miss("playability", "whether it stands still at times: it plays too slowly here to show it")
         if self.real is not None:
             self.real.conclude()
@@ -247,7 +252,7 @@ class _Player(Course):
         else:
             summary.incidents, summary.told = self.stage.ledger.counts, list(self.stage.ledger.told)
         summary.model = None if self.model is None else self.model.statistics().as_json()
-        summary.game_s, summary.owned_s = self.stage.played / FRAMES_PER_S, self.stage.playing_s
+        summary.game_s, summary.owned_s = self.stage.played / FRAMES_PER_S, self.stage.opening_s + self.stage.playing_s
         shown = summary.evidence
         parts = scoring.rubric(shown)
         for part in parts:

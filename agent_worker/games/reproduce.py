@@ -131,8 +131,9 @@ async def _in_owned_time(request: Request, pages: Pages) -> Sighting | None:
 def candidate_of(replay: Replay) -> Candidate:
     """What proofs.py needs to show it again."""
     steps = replay.inputs.steps
+    controls = tuple(dict.fromkeys((*(step.action for step in steps), *_USUAL)))
     found = Candidate(
-        replay.kind, replay.title, replay.inputs, replay.until, replay.signature, controls=_USUAL, real=replay.real
+        replay.kind, replay.title, replay.inputs, replay.until, replay.signature, controls=controls, real=replay.real
     )
     if replay.kind not in ("deadkey", "once") or not steps:
         return found

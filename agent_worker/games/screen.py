@@ -29,3 +29,5 @@ class Screen(NamedTuple):
 
 
 DESKTOP: Final = Screen()
+UPRIGHT: Final = Screen(touch=True, portrait=True)
+"""A phone."""

@@ -149,7 +149,7 @@ async def test_limits_in_frames_and_time(house: House) -> None:
 @pytest.mark.long
 async def test_hardly_any_controls_are_looked_for_longer(house: House) -> None:
     stage = house.stage("<p>Press X to fire</p>" + control_games.SHIP)
-    situations = await get_in(stage, Heard(), 0.0)
+    situations = await get_in(stage, Heard(), math.inf)
     controls = await find_controls(stage, situations, Heard(), 0.0, late_s=math.inf)
     assert controls.found and "X" in {promise.key for promise in situations.promises}
     assert not {"ArrowLeft", "X"} & set(controls.untried)

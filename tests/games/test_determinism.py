@@ -90,7 +90,9 @@ NEEDED = {
     ),
     "what a mask leaves": (WEBGL.replace("gl.clear(", "gl.colorMask(at < 500, true, true, true); gl.clear("), False),
     "what is not cleared": (
-        WEBGL.replace("gl.clear(", "gl.enable(gl.SCISSOR_TEST); gl.scissor(0, 0, 90, 90); gl.clear("),
+        WEBGL.replace("gl.clear(", "gl.enable(gl.SCISSOR_TEST); gl.scissor(0, 0, 90, 90); gl.clear(").replace(
+            "gl.clear(gl.COLOR_BUFFER_BIT);", "gl.clear(gl.COLOR_BUFFER_BIT); gl.disable(gl.SCISSOR_TEST);"
+        ),
         True,
     ),
     "what was drawn before a framebuffer": (
@@ -100,6 +102,14 @@ NEEDED = {
               gl.bindFramebuffer(gl.FRAMEBUFFER, f); gl.deleteFramebuffer(f); }""",
         ),
         False,
+    ),
+    "what follows a framebuffer that is gone": (
+        WEBGL.replace(
+            "gl.clear(gl.COLOR_BUFFER_BIT);",
+            """if (at >= 500) { const f = gl.createFramebuffer(); gl.bindFramebuffer(gl.FRAMEBUFFER, f);
+              gl.deleteFramebuffer(f); } gl.clear(gl.COLOR_BUFFER_BIT);""",
+        ),
+        True,
     ),
     "what goes into a texture": (
         WEBGL.replace('"webgl"', '"webgl2"').replace(

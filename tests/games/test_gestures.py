@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -64,7 +65,13 @@ async def opened() -> AsyncIterator[tuple[Pages, str]]:
             True,
             [
                 (Action("tap", "tap"), ["pointerdown", "touchstart"], ["touchend", "mousedown", "mouseup", "click"]),
+                (
+                    Action("click", "click", x=0.2),
+                    ["pointerdown", "touchstart"],
+                    ["touchend", "mousedown", "mouseup", "click"],
+                ),
                 (SWIPE, ["pointerdown", "touchstart", "touchmove"], ["touchend"]),
+                (replace(SWIPE, kind="drag"), ["pointerdown", "touchstart", "touchmove"], ["touchend"]),
             ],
         ),
     ],

@@ -19,7 +19,18 @@ from agent_worker.games.errors import TimeUp
 from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.owned_time.stage import Stage
-from agent_worker.games.play.episodes import BLANK, OVER, RESTARTED, STILL, STOPPED, STUCK, Episode, Explored
+from agent_worker.games.play.episodes import (
+    BLANK,
+    DEAF,
+    HUNG,
+    OVER,
+    RESTARTED,
+    STILL,
+    STOPPED,
+    STUCK,
+    Episode,
+    Explored,
+)
 from agent_worker.games.play.search import explore
 from agent_worker.games.play.seat import Choice, Seeded, View
 from agent_worker.games.play.stress import STRESSES, stress
@@ -258,9 +269,16 @@ async def test_what_only_a_stress_causes_is_its_effect(games: Games) -> None:
 async def test_a_game_that_moves_on_and_hears_nothing_any_more_is_seen(games: Games) -> None:
     locks = "window.keys ??= (addEventListener('keydown', () => keys++), 0); if (keys > 9) at = 100;"
     (locked,) = await stressed(games, locks, "rapid inputs")
-    assert [each.kind for each in locked.only_here] == [STUCK]
+    assert [each.kind for each in locked.only_here] == [DEAF]
     (unharmed,) = await stressed(games, "", "one control hammered")
     assert unharmed.only_here == ()
+
+
+async def test_the_input_that_hangs_a_page_under_stress_is_kept(games: Games) -> None:
+    (hung,) = await stressed(games, "press = () => { if (down.size > 1) for (;;); };", "all controls at once")
+    (event,) = hung.only_here
+    assert event.kind == HUNG
+    assert "all at once" in {step.action.name for step in hung.inputs.before(event.frame).steps}
 
 
 async def test_a_loop_that_stops_for_good_is_seen(games: Games) -> None:

@@ -15,6 +15,7 @@ from agent_worker.games.owned_time.stage import Stage
 from agent_worker.games.owned_time.trace import parting
 from tests.games.owned import House, a_house
 from tests.games.playing import Answer
+from tests.harness import until
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
@@ -166,8 +167,14 @@ async def test_what_waits_for_its_turn_behind_a_load_that_never_comes_comes_all_
       fetch("/soon.json").then(() => out.push(n));
       const x = new XMLHttpRequest(); x.onload = () => out.push(`xhr ${n}`); x.open("GET", "/soon.json"); x.send(); }"""
     url = house.server.page("/", f"<body><script>{script}</script>")
-    stage = Stage(house.pages, GameJob("a-test", url, 60, 7), deadline=math.inf, load_s=3)
+    stage = Stage(house.pages, GameJob("a-test", url, 60, 7), deadline=math.inf, load_s=6)
     await stage.play(Inputs(), 3)
-    assert stage.page is not None
+    page = stage.page
+    assert page is not None
+
+    async def all_came() -> bool:
+        return bool(await page.ask("out.length", "reading") == 16)
+
+    await until(all_came, within_s=30)
     expected = [*map(str, range(8)), *(f"xhr {n}" for n in range(8))]
-    assert sorted(map(str, await stage.page.ask("out", "reading"))) == sorted(expected)
+    assert sorted(map(str, await page.ask("out", "reading"))) == sorted(expected)

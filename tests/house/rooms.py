@@ -70,7 +70,10 @@ ROOMS_MAY_IMPORT: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "ws_edge": EDGE_MAY_IMPORT,
     "agent_worker/games": GAMES_MAY_IMPORT,
 }
-STARTERS: Final = frozenset({"__init__", "__main__", "main", "supervisor", "player", "reproduce"})
+STARTERS: Final[Mapping[str, frozenset[str]]] = {
+    "ws_edge": frozenset({"__init__", "__main__", "main", "supervisor"}),
+    "agent_worker/games": frozenset({"__init__", "player", "reproduce"}),
+}
 """Files beside the rooms that put them together."""
 
 _GAMES: Final = ("agent_worker.games", "broker.contract.url_policy", "playwright", "PIL", "h11")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent_worker.games.chromium import program as chromium
+from agent_worker.games.chromium import program
 from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.chromium.confinement import Walls
 from tests.games.playing import Answer, GameServer, OnlyThese, game_server
@@ -123,8 +123,8 @@ async def attack(server: GameServer, walls: Walls, script: str, port: int) -> tu
 async def test_without_the_walls_udp_gets_out(
     server: GameServer, trapped: Traps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = [each for each in chromium.FLAGS if "webrtc" not in each]
-    monkeypatch.setattr(chromium, "FLAGS", flags)
+    flags = [each for each in program.FLAGS if "webrtc" not in each]
+    monkeypatch.setattr(program, "FLAGS", flags)
     await attack(server, FLAGS_ALONE, ICE, trapped.port)
     await until(lambda: any(each.startswith("udp") for each in trapped.caught))
 

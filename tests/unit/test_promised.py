@@ -67,7 +67,16 @@ def test_what_is_promised(text: str, named: str) -> None:
         *("Enter your name", "Space Invaders", "Return to menu", "Outer space: the final", "Grade A: excellent"),
         *("press up to 3 times", "Hold down to charge", "Level 1 - start", "Level A - start", "Press 1-4"),
         *("Next →", "← Back", "You have 3 arrows left", "Ctrl+Z to undo", "Ctrl-C to copy", "Shift + click to select"),
-        *("Don't press X", "Press A on the gamepad", "Score: 100", "HP 3 / 5", "e-mail", "Plan B: go"),
+        *(
+            "Don't press X",
+            "Press A on the gamepad",
+            "Score: 100",
+            "SPACE DROPS",
+            "Space Walks",
+            "HP 3 / 5",
+            "e-mail",
+            "Plan B: go",
+        ),
     ],
 )
 def test_what_is_not(text: str) -> None:
@@ -81,6 +90,7 @@ def test_what_is_not(text: str) -> None:
             (f"Enter: {what}", "over")
             for what in ("begin again", "start over", "new round", "try once more", "respawn")
         ),
+        *(("Z rotates", "playing"), ("P: pauses", "playing"), ("R: restarts", "over"), ("Enter: noch einmal", "over")),
         *(("Press SPACE to start", "title"), ("Press R to restart", "over"), ("← → to steer", "playing")),
         *(("Press E to open doors", "sometimes"), ("M - mute", "unseen"), ("Press F to fullscreen", "unseen")),
         *(("Hit ENTER", ""), ("Press Q to whistle", "sometimes")),

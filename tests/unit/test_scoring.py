@@ -107,15 +107,13 @@ def test_a_game_that_never_starts_gets_less_than_20(severity: Severity) -> None:
     assert score(with_faults(of("noscripts", severity))) < 20
 
 
-def test_a_game_without_a_script_that_stands_still_gets_less_than_20() -> None:
-    broken = replace(with_faults(of("asset"), of("error")), controls=0, searched=False)
+def test_a_game_that_breaks_while_it_starts_gets_less_than_20() -> None:
+    at_load = of("error")._replace(from_load=True)
+    broken = replace(with_faults(of("asset"), at_load), controls=0, tried=3, searched=False)
     assert score(broken) < 20, "there was no time to try all inputs"
-    for sounder in (
-        replace(broken, controls=1),
-        with_faults(of("asset")),
-        with_faults(of("asset"), of("error", "low")),
-    ):
-        assert score(sounder) > 50
+    late, mild = (of("asset"), of("error")), (of("asset"), at_load._replace(severity="low"))
+    for sounder in ({"controls": 1}, {"tried": 2}, {"faults": late}, {"faults": mild}):
+        assert score(replace(broken, **sounder)) > 50
 
 
 def test_a_game_that_stays_blank_gets_less_than_20() -> None:

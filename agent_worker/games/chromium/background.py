@@ -29,10 +29,10 @@ class Background:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        seen(task)  # a page that went away shows itself in the next call
+        retrieved(task)  # a page that went away shows itself in the next call
 
 
-def seen(done: asyncio.Future[Any]) -> None:
-    """Marks what a task has raised as seen: it is told elsewhere, or by what follows."""
+def retrieved(done: asyncio.Future[Any]) -> None:
+    """Marks what a task has raised as retrieved: it is told elsewhere, or by what follows."""
     if not done.cancelled():
         done.exception()

@@ -20,7 +20,7 @@ from playwright.async_api import Playwright, async_playwright
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from agent_worker.games.chromium import processes
-from agent_worker.games.chromium.background import seen
+from agent_worker.games.chromium.background import retrieved
 from agent_worker.games.chromium.confinement import Place, Walls, Workshop, wanted_walls
 from agent_worker.games.chromium.egress_proxy import EgressProxy, Judge, judge_public
 from agent_worker.games.chromium.incidents import IncidentLog, first_line
@@ -202,7 +202,7 @@ class Browser:
             secret = secrets.token_urlsafe(32)
             egress = EgressProxy(judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out)
             async with self._counted(egress), egress as proxy:
-                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded, spent, seen=self._headed)
+                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded, spent, headed=self._headed)
                 yield pages
         finally:
             if pages:
@@ -284,7 +284,7 @@ class Browser:
             )
             pid, way_out = await receiving
         except (PlaywrightError, OSError) as error:
-            receiving.add_done_callback(seen)
+            receiving.add_done_callback(retrieved)
             place.remove()
             if running is not None:
                 await running.close()

@@ -6,18 +6,20 @@ own document: a page in an automated Chromium always has the focus and is always
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from playwright.async_api import CDPSession
 from playwright.async_api import Page as PlaywrightPage
 
-from agent_worker.games.actions import Action
+from agent_worker.games.actions import Action, Kind
 
 _OUTSIDE: Final = Path(__file__).with_name("outside.js").read_text()
 _ONLINE: Final = {"offline": False, "latency": 0.01, "downloadThroughput": -1, "uploadThroughput": -1}
 """Latency in ms; with 0 Chromium falls back to what the machine has. It delays nothing."""
+_BY_FINGER: Final[Mapping[Kind, Kind]] = {"click": "tap", "drag": "swipe"}
 _DRAG_STEPS: Final = 5
 _MOVE_STEPS: Final = 3
 
@@ -49,8 +51,14 @@ class Gestures:
         self.viewport = size["width"], size["height"]
         """Width and height in pixels; `resize` changes it for as long as it lasts."""
 
+    def _meant(self, action: Action) -> Action:
+        """A touch screen has no mouse: a finger does what a click or a drag would."""
+        kind = _BY_FINGER.get(action.kind) if self._touch else None
+        return action if kind is None else replace(action, kind=kind)
+
     async def begin(self, action: Action) -> None:
         """Does what `action` says, and holds its keys, button or finger until `end`."""
+        action = self._meant(action)
         for key in action.keys:
             await self._page.keyboard.down(key)
         match action.kind:
@@ -72,6 +80,7 @@ class Gestures:
 
     async def end(self, action: Action) -> None:
         """Releases what `begin` holds."""
+        action = self._meant(action)
         for key in reversed(action.keys):
             await self._page.keyboard.up(key)
         match action.kind:

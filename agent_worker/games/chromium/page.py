@@ -89,7 +89,7 @@ class Page:
         *,
         touch: bool = False,
         token: str = "",
-        seen: bool = False,
+        headed: bool = False,
     ) -> Page:
         """Opens an empty page in `context`, whose requests go through `proxy`.
 
@@ -99,7 +99,7 @@ class Page:
             scripts: run in every frame before its own scripts.
             touch: it has a touch screen.
             token: of its clock, where one of `scripts` gives it its own time.
-            seen: somebody looks at its window.
+            headed: somebody looks at its window.
         """
         for script in scripts:
             await context.add_init_script(script)
@@ -111,7 +111,7 @@ class Page:
         gestures = Gestures(page, cdp, touch=touch)
         self = cls(page, cdp, proxy, incidents, watched, gestures, staying, _token=token)
         if token:
-            if not seen:
+            if not headed:
                 window = await cdp.send("Browser.getWindowForTarget")
                 await cdp.send("Browser.setWindowBounds", {"windowId": window["windowId"], "bounds": WINDOW})
             gestures.happen = lambda kind: self.clock(f"happen({kind!r})", kind)

@@ -11,7 +11,7 @@ from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import BrowserContext
 from playwright.async_api import Error as PlaywrightError
 
-from agent_worker.games.chromium.background import seen
+from agent_worker.games.chromium.background import retrieved
 from agent_worker.games.chromium.egress_proxy import EgressProxy
 from agent_worker.games.chromium.incidents import IncidentLog, first_line
 from agent_worker.games.chromium.page import Page
@@ -36,7 +36,7 @@ class Pages:
     """Opens the pages of one run, one after another, in the run's Chromium. Each begins without storage.
 
     Args:
-        seen: Somebody looks at their windows.
+        headed: Somebody looks at their windows.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Pages:
         exceeded: Callable[[], str | None],
         spent: Callable[[], Mapping[int, float]],
         *,
-        seen: bool = False,
+        headed: bool = False,
     ) -> None:
         self._running = running
-        self._seen = seen
+        self._headed = headed
         self._proxy = proxy
         self._incidents = incidents
         self._exceeded = exceeded
@@ -73,7 +73,7 @@ class Pages:
         """Begins to make the page that is probably wanted next, which takes longer than most games take to load."""
         if self._ahead is None:
             self._ahead = wanted, asyncio.get_running_loop().create_task(self._made(wanted))
-            self._ahead[1].add_done_callback(seen)
+            self._ahead[1].add_done_callback(retrieved)
 
     async def _prepared(self, wanted: Wanted) -> tuple[BrowserContext, Page] | None:
         if self._ahead is None:
@@ -108,7 +108,7 @@ class Pages:
             wanted.scripts,
             touch=wanted.screen.touch,
             token=wanted.token,
-            seen=self._seen,
+            headed=self._headed,
         )
         return context, page
 

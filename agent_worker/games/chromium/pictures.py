@@ -1,7 +1,7 @@
 """Comparing pictures of a page. Pure: bytes in, numbers and bytes out.
 
-A picture is compared as a small grey *thumb*: 320 x 180 values from 0 to 255. That is a quarter of the viewport each
-way: a sprite of 24 pixels is still 6 x 6 of them, and comparing two thumbs takes under 1 ms.
+A picture is compared as a small grey *thumb*: 320 x 180 values from 0 to 255. That is a quarter of a desktop's viewport
+each way: a sprite of 24 pixels is still 6 x 6 of them, and comparing two thumbs takes under 1 ms.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from broker.contract.frames import MAX_JPEG_BYTES
 
 THUMB_SIZE: Final = (320, 180)
 SCREENSHOT_SIZE: Final = (640, 360)
-EVIDENCE_SIZE: Final = (640, 180)
-"""Before and after side by side, 16:9 each."""
+EVIDENCE_SIZE: Final = (644, 180)
+"""Before and after side by side, 320 x 180 each, and a gap between them."""
 _GAP: Final = 4
 _GAP_COLOUR: Final = (255, 255, 255)
 
@@ -121,7 +121,7 @@ def side_by_side(before: bytes, after: bytes) -> bytes:
     for jpeg, left in ((before, 0), (after, EVIDENCE_SIZE[0] - half[0])):
         picture: Image.Image = Image.open(io.BytesIO(jpeg))
         picture.draft("RGB", half)
-        both.paste(ImageOps.pad(picture.convert("RGB"), half, Image.Resampling.LANCZOS), (left, 0))
+        both.paste(ImageOps.pad(picture.convert("RGB"), half, Image.Resampling.LANCZOS, color=_GAP_COLOUR), (left, 0))
     return _encoded(both)
 
 

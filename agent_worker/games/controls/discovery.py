@@ -17,7 +17,7 @@ from agent_worker.games.controls import candidates
 from agent_worker.games.controls.hot_spots import hot_spots
 from agent_worker.games.controls.known_controls import Control, Controls, Dead, evidence, line, told_data
 from agent_worker.games.controls.promised import Promise
-from agent_worker.games.controls.starting import Situations, Tell, first_look
+from agent_worker.games.controls.starting import Situations, Tell
 from agent_worker.games.controls.trials import Trials
 from agent_worker.games.inputs import Step
 from agent_worker.games.owned_time.experiments import BRIEF, GAP, LONG, TAP, WATCH, Effect, Lab, Moment, Spent
@@ -64,12 +64,7 @@ async def find_controls(
     Raises:
         LoadFailed: The game cannot be opened any more.
     """
-    lab = situations.lab
-    assert lab.stage is stage
-    if not situations.states:  # no time was left for it while getting in
-        lab.until_s = max(until_s, late_s)
-        with suppress(Spent):
-            await first_look(situations)
+    assert situations.lab.stage is stage
     search = _Search(situations, told, between)
     await search.until(until_s)
     if late_s > until_s and search.has_hardly_begun():
@@ -126,7 +121,8 @@ class _Search:
         await self.together()
 
     def has_hardly_begun(self) -> bool:
-        """Whether few controls are known and a likely key was not tried yet where the game is played."""
+        """Whether few controls are known and a likely key was not tried yet where the game is played; of a game that
+        hears no keys, whether none is known."""
         moment = self.at.moments[0]
         if moment not in self.at.states or not self.at.states[moment].hears_keys:
             return not self.controls.found

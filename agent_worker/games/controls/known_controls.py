@@ -42,7 +42,7 @@ class Control:
     @property
     def delay(self) -> int | None:
         """Frames between its begin and the first difference; None where not each frame was compared."""
-        return self.effect.first - self.effect.step.at if self.effect.apart == 1 else None
+        return self.effect.first - self.effect.step.at if self.effect.within == 1 else None
 
     def as_json(self) -> dict[str, object]:
         """As in `data.metrics.controls`: see AGENT.md."""

@@ -11,7 +11,6 @@ from agent_worker.games.chromium.page_state import PageState
 from agent_worker.games.controls import candidates
 from agent_worker.games.controls.promised import promised
 from agent_worker.games.policy import without_marks
-from agent_worker.games.screen import Screen
 
 PLAYER: Final = "Player"
 """What is typed where a page asks for a name."""
@@ -91,14 +90,6 @@ def fields(state: PageState, viewport: tuple[int, int]) -> list[Action]:
     width, height = viewport
     empty = [each for each in state.fields if each.kind in ("text", "search", "textarea") and not each.value]
     return [click(each.x / width, each.y / height, "type a name") for each in empty]
-
-
-def screens(state: PageState, now: Screen) -> list[Screen]:
-    """What else a page may be made for: a touch screen if it listens to nothing else, a phone that is held upright."""
-    touched = now._replace(touch=now.touch or for_fingers(state))
-    if asks_to_turn(state) and not now.portrait:
-        return [Screen(touch=True, portrait=True)]
-    return [touched] if touched != now else []
 
 
 def asks_to_turn(state: PageState) -> bool:

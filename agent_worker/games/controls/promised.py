@@ -219,9 +219,12 @@ _TO: Final = re.compile(r"\s+(?:to|for|zum|zur|für|um zu|pour|para|per|чтоб
 _ENDS: Final = re.compile(
     r"\s*(?:$|[.!?,;:)\]/=–—-]|(?:to|for|zum|zur|für|pour|para|per|чтобы|для|and|or)\b(?!\s+\d))", re.I
 )
-_ACTION: Final = tuple((when, re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.I)) for when, words in ACTIONS.items())
-_DOES: Final = re.compile(rf"\s(?:{ACTIONS['playing']})e?s(?!\w)(?! out)", re.I)
-"""What a key does, as a sentence has it behind its subject: "Space jumps"."""
+_ACTION: Final = tuple(
+    (when, re.compile(rf"(?<!\w)(?:{words})(?:e?s)?(?!\w)", re.I)) for when, words in ACTIONS.items()
+)
+_DOES: Final = re.compile(rf"\s(?:{ACTIONS['playing']})e?s(?!\w)(?! out)")
+"""What a key does, as a sentence has it behind its subject: "Space jumps"; not a title, "Space Drops"."""
+_NEXT_CLAUSE: Final = re.compile(r"[,;.]|\s[-–—|/]\s")
 _CLAUSE: Final = re.compile(r"(?:^|[,;:/.]|\band)\s*$", re.I)
 _FIRST_LETTER: Final = re.compile(r"(?<!\w)[\[(]([A-Z])[\])]([a-z]{2,14})\b")
 
@@ -335,9 +338,10 @@ def _promises(text: str, at: int, keys: _Keys) -> Iterator[Promise]:
 
 
 def _when_of(words: str) -> When:
-    """What the first word that says what a key does means for where the key has to do it."""
-    found = [(match.start(), when) for when, pattern in _ACTION if (match := pattern.search(words[:48]))]
-    return min(found)[1] if found else ""
+    """Where the key has to do what is said: the first word tells, but for one that says that it is done again."""
+    clause = _NEXT_CLAUSE.split(words[:48])[0]
+    found = [(match.start(), when) for when, pattern in _ACTION if (match := pattern.search(clause))]
+    return "over" if any(when == "over" for _, when in found) else min(found)[1] if found else ""
 
 
 def _quote(text: str, start: int) -> str:

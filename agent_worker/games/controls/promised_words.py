@@ -46,13 +46,14 @@ NAMED: Final[Mapping[str, tuple[str, str]]] = {
 BARE: Final = {"left": "ArrowLeft", "right": "ArrowRight", "up": "ArrowUp", "down": "ArrowDown"}
 
 ACTIONS: Final[Mapping[When, str]] = {
-    "over": r"restart|re-?try|again|new game|reset|replay|respawn|revive|neustart|neu (?:starten|beginnen|anfangen)"
-    r"|(?:begin|start|play|go|try)(?: it| the game)? (?:all )?(?:again|over|anew|afresh|once more|one more time)"
-    r"|(?:(?:begin|start|play|try) )?(?:an? )?(?:new|another|one more) (?:game|round|match|try|go|run|attempt|time)"
-    r"|once more|nochmal"
+    "over": r"restart|re-?try|(?:(?:start|begin|play|go|try)(?: it)? )?(?:all )?(?:again|anew|afresh|once more)"
+    r"|(?:start|begin|play)(?: it)? (?:all )?over"
+    r"|(?:new|another|one more) (?:game|round|match|try|go|run|time)"
+    r"|reset|replay|respawn|revive|(?:last |from the )?checkpoint|neustart|neu (?:starten|beginnen|anfangen)"
+    r"|noch ?(?:ein)?mal|de nuevo|otra vez|encore|à nouveau|ancora|di nuovo|novamente|de novo"
     r"|recommencer|rejouer|reiniciar|reintentar|riavvia(?:re)?|ricominciare|рестарт|заново|重新开始",
-    "title": r"start(?:en)?|begin|play|go|new|spielen|commencer|démarrer|jouer|empezar|jugar|comenzar|iniciar"
-    r"|iniziare|giocare|começar|jogar|начать|играть|старт|開始|开始|スタート",
+    "title": r"start(?:en)?|begin|play|go(?! back)|new(?!s)|spielen|commencer|démarrer|jouer|empezar|jugar|comenzar"
+    r"|iniciar|iniziare|giocare|começar|jogar|начать|играть|старт|開始|开始|スタート",
     "playing": r"mov(?:e|es|ement|ing)|steer|turn|jump|fire|shoot|pause|rotat(?:e|ion)|(?:hard |soft )?drop|flap|fly"
     r"|boost|thrust|accelerate|brake|run|dash|attack|forwards?|backwards?|duck|crouch|slide|spin|walk|hop|dive|drive"
     r"|swing|throw|launch|serve|strafe|flip|roll|punch|kick|sprint|left|right|up|down|pausieren|bewegen|springen"

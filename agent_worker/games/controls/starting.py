@@ -23,8 +23,8 @@ from agent_worker.games.controls.opening import (
     asked,
     asks_to_turn,
     fields,
+    for_fingers,
     restarters,
-    screens,
     starters,
 )
 from agent_worker.games.controls.promised import Promise, promised
@@ -33,6 +33,7 @@ from agent_worker.games.findings.standstill import moves, runs_on
 from agent_worker.games.inputs import FRAMES_PER_S, Step
 from agent_worker.games.owned_time.experiments import HOLD, WATCH, Effect, Lab, Moment, Spent
 from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.screen import UPRIGHT, Screen
 
 SETTLE: Final = 45
 """Frames after the load, and after a step, before a game is looked at: most have drawn their first scene by then."""
@@ -115,34 +116,10 @@ async def get_in(stage: Stage, told: Tell, until_s: float) -> Situations:
     """
     entry = _Entry(Lab(stage, until_s), told)
     with suppress(Spent):
-        await first_look(entry.found)
+        await entry.title()
         await entry.begin()
         await entry.look_on()
     return entry.found
-
-
-async def first_look(found: Situations) -> None:
-    """Waits, in the game's own time, until its first scene stands: the moment `title`."""
-    lab, stage = found.lab, found.lab.stage
-    lab.begin_branch()
-    await lab.play(found.title.inputs, SETTLE)
-    found.sources = tuple((await stage.sources()).values())
-    state = await stage.state()
-    for screen in screens(state, stage.screen):
-        before, stage.screen = stage.screen, screen
-        await stage.open()
-        await lab.play(found.title.inputs, SETTLE)
-        state = await stage.state()
-        if screen.portrait and asks_to_turn(state):  # it means the other way
-            stage.screen = before
-            await stage.open()
-            await lab.play(found.title.inputs, SETTLE)
-            state = await stage.state()
-    while LOADING.search(state.words) and stage.frame < MAX_LOADING:
-        await lab.play(found.title.inputs, stage.frame + FRAMES_PER_S)
-        state = await stage.state()
-    found.title = Moment("title", frame=stage.frame)
-    found.states[found.title] = state
 
 
 class _Entry:
@@ -152,6 +129,30 @@ class _Entry:
         self.lab = lab
         self.told = told
         self.found = Situations(lab, Moment("title"))
+
+    async def title(self) -> None:
+        """Waits, in the game's own time, until its first scene stands."""
+        lab, stage = self.lab, self.lab.stage
+        lab.begin_branch()
+        await lab.play(self.found.title.inputs, SETTLE)
+        self.found.sources = tuple((await stage.sources()).values())
+        state = await stage.state()
+        touched = stage.screen._replace(touch=stage.screen.touch or for_fingers(state))
+        if (wanted := UPRIGHT if asks_to_turn(state) else touched) != stage.screen:
+            state = await self._shown_on(wanted)
+            if wanted == UPRIGHT and asks_to_turn(state):  # it means the other way
+                state = await self._shown_on(touched)
+        while LOADING.search(state.words) and stage.frame < MAX_LOADING:
+            await lab.play(self.found.title.inputs, stage.frame + FRAMES_PER_S)
+            state = await stage.state()
+        self.found.title = Moment("title", frame=stage.frame)
+        self.found.states[self.found.title] = state
+
+    async def _shown_on(self, screen: Screen) -> PageState:
+        self.lab.stage.screen = screen
+        await self.lab.stage.open()
+        await self.lab.play(self.found.title.inputs, SETTLE)
+        return await self.lab.stage.state()
 
     async def begin(self) -> None:
         """Goes on from the title until the game is played."""

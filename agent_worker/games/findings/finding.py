@@ -30,6 +30,8 @@ HANGS: Final = "the page hangs"
 """Signature of a freeze in which a script does not return."""
 INERT: Final = "inert"
 """Signature of a game of which nothing runs."""
+STANDSTILL: Final = "standstill"
+"""Of which kind one is shows in the experiment: all are one fault."""
 STANDSTILLS: Final[Mapping[Kind, str]] = {
     "freeze": "It freezes: the picture stands still, and no input changes anything",
     "softlock": "It is stuck: it runs on, but no input changes anything any more",
@@ -97,7 +99,7 @@ class Candidate:
     def key(self) -> tuple[str, str]:
         """Equal for sightings of one fault."""
         if self.kind in STANDSTILLS and self.signature != HANGS:
-            return "standstill", ""  # which of the two it is shows in the experiment
+            return STANDSTILL, ""  # which of the two it is shows in the experiment
         return self.kind, self.signature or self.title
 
 

@@ -102,11 +102,9 @@ async def measure_again(stage: Stage, inputs: Inputs, until: int, until_s: float
     until = begin + STRETCHES * STRETCH
     kb: list[int] = []
     clock = asyncio.get_running_loop().time
-    began_s, first = clock(), stage.played
     for at in range(begin, until + 1, STRETCH):
         await stage.play(inputs, at)
-        frame_s = (clock() - began_s) / max(1, stage.played - first)
-        if clock() + (until - at) * frame_s > until_s:
+        if clock() + stage.needs_s(until - at, openings=0) > until_s:
             return None
         kb.append(await _used_kb(stage))
     return Heap(tuple(kb), inputs, begin, until)

@@ -153,7 +153,7 @@ class _Trial:
         clock = asyncio.get_running_loop().time
         if not self.use.steers or not self.use.others:
             return None
-        if clock() + self.stage.needs_s(_RUNS * (self.at + REACH_AMONG)) > self.until_s:
+        if clock() + self.stage.needs_s(_RUNS * (self.at + REACH_AMONG), _RUNS) > self.until_s:
             return None
         others, later = self.in_turn()
         used = await self.sampled(first, *others)

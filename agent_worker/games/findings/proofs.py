@@ -52,7 +52,7 @@ class Proof(NamedTuple):
     tries: int = ENOUGH_TRIES
     minimises: bool = True
     frames: int = 0
-    """What all of it plays at the least, where that is very much."""
+    """Frames without which it cannot be shown; 0: few, it is begun in any case."""
     narrow: Callable[[Inputs, int], Awaitable[Inputs | None]] | None = None
     """Finds the input that has caused it, where others follow that changed nothing: the inputs up to there."""
     errors: Callable[[], set[str]] = set

@@ -14,8 +14,18 @@ from typing import Final
 from agent_worker.games.chromium import pictures
 from agent_worker.games.chromium.page_state import Incident
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
-from agent_worker.games.findings import finding as findings
-from agent_worker.games.findings.finding import MAX_FINDINGS, STANDSTILLS, TIMES, Candidate, Finding, Kind, Sighting
+from agent_worker.games.findings.finding import (
+    MAX_FINDINGS,
+    STANDSTILLS,
+    TIMES,
+    Candidate,
+    Finding,
+    Kind,
+    Sighting,
+    finding,
+    line,
+    with_inputs,
+)
 from agent_worker.games.findings.minimise import Minimal, minimise
 from agent_worker.games.findings.proofs import HOLD, WATCH, Play, Proof, proof_of
 from agent_worker.games.findings.sightings import signatures_of
@@ -60,6 +70,8 @@ class Reporter:
         self._clock = asyncio.get_running_loop().time
         self._told: set[tuple[str, str]] = set()
         self._failed: Counter[tuple[str, str]] = Counter()
+        self._tried: set[Candidate] = set()
+        """Sightings whose proofs were begun: the same inputs show the same."""
         self._full_s = self._quick_s = 0.0
         """How long the last play of a proof took, and the last one that only tells shorter inputs apart."""
         self.findings: list[Finding] = []
@@ -70,8 +82,8 @@ class Reporter:
         return f"<Reporter findings={len(self.findings)} seen_once={len(self.seen_once)}>"
 
     def is_new(self, candidate: Candidate) -> bool:
-        """Whether this fault was neither told nor tried before."""
-        return candidate.key not in self._told and not self._failed[candidate.key]
+        """Whether this fault was not told yet, and another sighting of it would be tried."""
+        return candidate.key not in self._told and self._failed[candidate.key] < MAX_SIGHTINGS
 
     def as_json(self) -> dict[str, object]:
         """`findings` and `seenOnce` of `data.metrics`."""
@@ -92,7 +104,8 @@ class Reporter:
         left = sorted(dict.fromkeys(candidates), key=lambda each: (_ORDER.index(each.kind), each.until))
         while left and len(self.findings) < MAX_FINDINGS:
             candidate = left.pop(0)
-            if candidate.key in self._told or self._failed[candidate.key] >= MAX_SIGHTINGS:
+            given_up = self._failed[candidate.key] >= MAX_SIGHTINGS
+            if given_up or candidate.key in self._told or candidate in self._tried:
                 continue
             others = len({each.key for each in left} - self._told - {candidate.key})
             share_s = max(0.0, until_s - self._clock()) / (others + 1)
@@ -108,7 +121,7 @@ class Reporter:
         if candidate.kind == "deadkey" and candidate.action is not None and candidate.moments:
             inputs, frame = candidate.moments[0].inputs, candidate.moments[0].frame
             pressed = inputs.then(Step(frame, candidate.action, HOLD))
-            candidate = findings.with_inputs(candidate, pressed, frame + HOLD + WATCH)
+            candidate = with_inputs(candidate, pressed, frame + HOLD + WATCH)
         if proof is None:
             seen = candidate.measured or (1, 1)
             sure = seen[0] == seen[1] and (seen[1] >= 2 or candidate.real) and await self._measured_again(candidate)
@@ -120,17 +133,16 @@ class Reporter:
         if self._clock() + self._stage.needs_s(proof.frames) > until_s:
             self.refused = True  # begun, it would use up the time of all others, and show nothing
             return
-        first: Sighting | None = None
-        if proof.narrow is not None:
-            narrowed = await self._narrowed(candidate, proof)
-            if narrowed is None:
-                return
-            candidate, first = narrowed
+        self._tried.add(candidate)
+        narrowed = (candidate, None) if proof.narrow is None else await self._narrowed(candidate, proof)
+        if narrowed is None:
+            return
+        candidate, first = narrowed
         minimal = await self._minimal(candidate, proof, shorter_until_s, until_s)
         if minimal is None:
             await self._once(candidate, (1, 2))
             return
-        least = findings.with_inputs(candidate, minimal.inputs, minimal.until)
+        least = with_inputs(candidate, minimal.inputs, minimal.until)
         if _as_meant(least):
             self._told.add(candidate.key)
             return
@@ -257,9 +269,9 @@ class Reporter:
             self._told |= {("error", each) for each in signatures_of(thrown)}
         self.seen_once = [each for each in self.seen_once if each.key != candidate.key]
         candidate, picture = await self._with_evidence(candidate, frame)
-        told = findings.finding(f"f{len(self.findings) + 1}", candidate, self._seed, frame, seen, self._stage.screen)
+        told = finding(f"f{len(self.findings) + 1}", candidate, self._seed, frame, seen, self._stage.screen)
         self.findings.append(told)
-        await self._run.evidence(findings.line(told), picture, kind="finding", finding=told.as_json())
+        await self._run.evidence(line(told), picture, kind="finding", finding=told.as_json())
 
     async def _once(self, candidate: Candidate, seen: tuple[int, int]) -> None:
         self._failed[candidate.key] += 1
@@ -267,9 +279,7 @@ class Reporter:
             return
         if self._failed[candidate.key] > 1 or len(self.seen_once) == MAX_FINDINGS:
             return
-        told = findings.finding(
-            f"s{len(self._failed)}", candidate, self._seed, candidate.until, seen, self._stage.screen
-        )
+        told = finding(f"s{len(self._failed)}", candidate, self._seed, candidate.until, seen, self._stage.screen)
         self.seen_once.append(told)
         await self._run.progress(f"Seen once: {told.title}", kind="seenonce", finding=told.as_json())
 

@@ -36,13 +36,13 @@ class Effect:
     Attributes:
         moment: Where it was done.
         step: The gesture; it begins at the moment's frame.
-        first: The first frame at which the two runs differed.
+        first: The first compared frame at which the two runs differed.
         ways: In what: `pixels` (canvases), `page` (the document's elements), `sound` (what was played), `stored`.
         change: Part of the picture that differed, 0 to 1, where it differed most of the frames that were looked at.
         frame: That frame.
         before, after: JPEGs of that frame without and with the gesture; empty where nothing could be seen.
         scrolled: Whether the page stood scrolled elsewhere then.
-        apart: Frames from the last one that was equal to `first`: 1 where each frame was compared.
+        within: The difference began in one of so many frames up to `first`; 1: in that very frame.
         print: The samples from `first` on: equal for two runs that did the same.
     """
 
@@ -56,7 +56,7 @@ class Effect:
     after: bytes
     print: tuple[Sample, ...]
     scrolled: bool = False
-    apart: int = 1
+    within: int = 1
 
     @property
     def seen(self) -> bool:

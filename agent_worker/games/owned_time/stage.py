@@ -56,7 +56,7 @@ class Stage:
         done: What was done to it since its load.
         opened: How often the game was opened.
         played: Frames that were played, over all openings.
-        playing_s: Seconds that playing has taken.
+        opening_s, playing_s: Seconds that opening it and playing frames have taken.
         measure_code: Whether pages that are opened from now on are measured. It makes the comparing of frames slow.
 
     Raises:
@@ -99,7 +99,7 @@ class Stage:
         self._next = secrets.token_hex(8)
         """The token of the page that is opened next."""
         self.opened = self.played = 0
-        self.playing_s = 0.0
+        self.opening_s = self.playing_s = 0.0
 
     async def open(self) -> Page:
         """Opens the game afresh, without storage; its clock stands at frame 0."""
@@ -109,6 +109,7 @@ class Stage:
         if self._restless and self.page is not None and self.frame:
             with suppress(PageGone, PageHung, DocumentLeft):
                 self._gave_up |= set((await self.about()).gave_up)
+        began_s = asyncio.get_running_loop().time()
         wanted, self._next = self._wanted(self._next), secrets.token_hex(8)
         page = await self._pages.fresh(wanted)
         if self.measure_code:
@@ -127,6 +128,7 @@ class Stage:
             with suppress(DocumentLeft):
                 self._restless = not await page.quiet(min(QUIET_S, self._hold_s))
         self.opened += 1
+        self.opening_s += asyncio.get_running_loop().time() - began_s
         self._pages.prepare(self._wanted(self._next))
         return page
 
@@ -146,19 +148,16 @@ class Stage:
                 frame; of a large canvas, of each third; of the last in any case.
             every: Frames from one sample to the next, at least.
         """
-        clock = asyncio.get_running_loop().time
-        began = clock()
         try:
             return await self._played(inputs, until, watch_from, every)
         except _Stale:
             self._skips, self.page = False, None
             return await self._played(inputs, until, watch_from, every)
-        finally:
-            self.playing_s += clock() - began
 
-    def needs_s(self, frames: int) -> float:
-        """What playing so many frames probably takes of real time, judged by those that were played."""
-        return frames * self.playing_s / max(1, self.played)
+    def needs_s(self, frames: int, openings: int = 1) -> float:
+        """What so much probably takes of real time, judged by what was opened and played so far."""
+        each_opening, each_frame = self.opening_s / max(1, self.opened), self.playing_s / max(1, self.played)
+        return openings * each_opening + frames * each_frame
 
     async def _played(self, inputs: Inputs, until: int, watch_from: int | None, every: int) -> Trace:
         if self.page is None or self.frame > until or self.done.before(self.frame) != inputs.before(self.frame):
@@ -169,12 +168,18 @@ class Stage:
         edges = [edge for edge in inputs.edges() if self.frame <= edge.at < until]
         for edge in edges:
             await self._advance(edge.at, watch_from, every, samples, happened)
+            self.done = inputs.before(edge.at + 1)
             await (self.page.begin(edge.action) if edge.half == "begin" else self.page.end(edge.action))
             if edge.action.kind in _SETTLES:
                 await self.page.clock("settle()", "waiting for what follows")
         self.done = inputs.before(until)
         await self._advance(until, watch_from, every, samples, happened)
         return Trace(tuple(samples), tuple(happened))
+
+    def ended_by(self) -> tuple[Inputs, int]:
+        """What was done to a page that does not answer any more, or is gone, and a frame by which it had ended: of one
+        call it is not known how far it came."""
+        return self.done, self.frame + FRAMES_PER_S
 
     async def state(self) -> PageState:
         """What the page reports of itself now."""
@@ -224,6 +229,7 @@ class Stage:
             if self.page.foreign:
                 target = self.frame + 1  # frames of other origins are moved in step
             call = f"advance({target - self.frame}, {every if watched else 0}, {SLICE_MS})"
+            began_s = asyncio.get_running_loop().time()
             try:
                 told, least = await self.page.clock(call, "playing"), 1
             except DocumentLeft:
@@ -238,6 +244,7 @@ class Stage:
                     all_prints = _together(all_prints, _told(answer, 1, 1)[1])
             samples += [Sample(self.frame + number, *prints) for number, *prints in all_prints]
             self.played += frames
+            self.playing_s += asyncio.get_running_loop().time() - began_s
             self.frame += frames
             happened += [Happened(self.frame, each) for each in self.page.incidents()]
 

@@ -33,7 +33,7 @@ class Happened(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A stretch of a game: a sample of each of its frames, and what happened in it. Oldest first."""
+    """A stretch of a game: a sample of each frame that was compared, and what happened in it. Oldest first."""
 
     samples: tuple[Sample, ...] = ()
     happened: tuple[Happened, ...] = ()

@@ -28,6 +28,8 @@ RESTARTED: Final = "restarted"
 """The next round was begun; `detail` is the gesture's name."""
 STUCK: Final = "stuck"
 """Neither the controls nor what may restart a game has changed anything."""
+DEAF: Final = "deaf"
+"""Every control was used, and each frame was as it is without that."""
 SCORE: Final = "score"
 """The number that counts has changed; `detail` is its value."""
 

@@ -172,6 +172,8 @@ class Search:
     async def play(self, most: int | None, after: After | None = None) -> None:
         """Episodes until the time is up."""
         await self._guarded(self._left_alone())
+        if after is not None:
+            await after(self.episodes[-1])
         while not self._late() and (most is None or len(self.episodes) < most):
             await self._guarded(self._explored())
             await self._code_reached()
@@ -209,6 +211,7 @@ class Search:
             page = self.stage.page
             if self.under is None or page is None or not await page.browser_lives():
                 raise
+            self.under.inputs, self.under.frame = self.stage.ended_by()
             self.under.note(await ended_by(page, trouble), str(trouble))
             self.under.ended = True
             self._keep(cut=False)

@@ -20,9 +20,9 @@ from agent_worker.games.owned_time.stage import Stage
 from agent_worker.games.owned_time.trace import Trace, parting
 from agent_worker.games.play.episodes import (
     BLANK,
+    DEAF,
     STILL,
     STOPPED,
-    STUCK,
     Control,
     Episode,
     Event,
@@ -31,6 +31,7 @@ from agent_worker.games.play.episodes import (
     errors,
 )
 from agent_worker.games.play.look import Look, ended_by, look
+from agent_worker.games.screen import PORTRAIT
 
 _LENGTH: Final = 60
 """Frames that a stress may take."""
@@ -57,6 +58,8 @@ class Stress:
     """It is done to the way into the game, not to a moment of play."""
     many: bool = False
     """So much is done that it is asked whether the game hears its controls afterwards, although it may move on."""
+    portrait: bool | None = None
+    """Only on a screen that is held upright, or only on one that is not; None: on any."""
 
 
 def _other(kind: Mouse | Outside, name: str = "", *, to_x: float = 0.5, to_y: float = 0.5) -> Action:
@@ -127,8 +130,9 @@ STRESSES: Final = (
     Stress("all controls at once", _all_at_once),
     Stress("controls in pairs", _pairs),
     Stress("start twice", _start_twice, from_load=True),
-    Stress("small window and back", _resize(0.4, 0.5)),
-    Stress("portrait and back", _resize(0.4, 1.0)),
+    Stress("small window and back", _resize(0.4, 0.5), portrait=False),
+    Stress("portrait and back", _resize(0.4, 1.0), portrait=False),
+    Stress("turned and back", _resize(PORTRAIT[1] / PORTRAIT[0], PORTRAIT[0] / PORTRAIT[1]), portrait=True),
     Stress("focus lost and back", _there_and_back(_other("blur"), _other("focus"))),
     Stress("focus lost with a control held", _held_over_blur),
     Stress("tab hidden and shown", _there_and_back(_other("hide"), _other("show"))),
@@ -138,8 +142,6 @@ STRESSES: Final = (
 )
 MANY: Final = tuple(each for each in STRESSES if each.many)
 """What some games do not survive: cheap, and worth trying early."""
-FRAMES: Final = 2 * (_LENGTH + _CALM + 2 * _TAP * _MAX_TAPS + _LAST)
-"""About what one stress plays from its moment on."""
 
 
 async def stress(
@@ -165,25 +167,28 @@ async def stress(
     clock = asyncio.get_running_loop().time
     actions = [each.action for each in controls] or [*ARROWS.actions, *SPACE.actions]
     inputs, frame = _moment(situations)
-    without: dict[tuple[int, bool], Episode] = {}
+    without: dict[int, Episode] = {}
     episodes: list[Episode] = []
     for each in stresses:
         if clock() >= until_s:
             break
+        if each.portrait is not None and each.portrait is not stage.screen.portrait:
+            continue
         at = 1 if each.from_load else frame
         base = Inputs() if each.from_load else inputs
         with suppress(TimeUp):
-            where = at, each.many
-            if where not in without:
-                nothing = Stress(f"without {each.name}", _nothing, many=each.many)
-                without[where] = await _played(stage, nothing, base, at, actions)
-            episode = await _played(stage, each, base, at, actions, without[where])
+            if at not in without:
+                many = any(other.many for other in stresses if other.from_load is each.from_load)
+                nothing = Stress(f"without {each.name}", _nothing, many=many)
+                without[at] = await _played(stage, nothing, base, at, actions)
+            episode = await _played(stage, each, base, at, actions, without[at])
             episodes.append(episode)
             if episode.only_here:
                 await told(_line(episode), step="stress")
     if episodes:
         harmless = sum(not each.only_here for each in episodes)
-        await told(f"Treated it roughly in {len(episodes)} ways; {harmless} had no effect that lasts", step="stress")
+        ways = "one way" if len(episodes) == 1 else f"{len(episodes)} ways"
+        await told(f"Treated it roughly in {ways}; {harmless} had no effect that lasts", step="stress")
     return episodes
 
 
@@ -195,14 +200,14 @@ def _moment(situations: Sequence[Situation]) -> tuple[Inputs, int]:
 
 async def _played(
     stage: Stage,
-    each: Stress,
+    what: Stress,
     base: Inputs,
     at: int,
     controls: Sequence[Action],
     against: Episode | None = None,
 ) -> Episode:
     """One episode from frame `at`: the stress, a pause, each of some controls; then the game is watched."""
-    done, begin = each.done(at, controls), at + _LENGTH + _CALM
+    done, begin = what.done(at, controls), at + _LENGTH + _CALM
     taps = [Step(begin + 2 * _TAP * number, each, _TAP) for number, each in enumerate(controls[:_MAX_TAPS])]
     inputs = base.then(*done, *taps)
     end = begin + 2 * _TAP * len(taps) + _LAST
@@ -217,16 +222,16 @@ async def _played(
         happened = (*trace.happened, *last.happened)
         events += [Event(each.frame, each.incident.kind, each.incident.detail) for each in happened if each.frame > at]
         events += _silence(trace, middle, now)
-        if each.many:
+        if what.many and not now.over:  # a round that has ended hears nothing for a good reason
             untouched = await stage.play(base.then(*done), end - _LAST, watch_from=begin)
-            events += [Event(end, STUCK)] if parting(trace, untouched) is None else []
+            events += [Event(end, DEAF)] if parting(trace, untouched) is None else []
     except (PageHung, PageGone) as trouble:
         if stage.page is None or not await stage.page.browser_lives():
             raise
-        events.append(Event(stage.frame, await ended_by(stage.page, trouble), str(trouble)))
+        events.append(Event(stage.ended_by()[1], await ended_by(stage.page, trouble), str(trouble)))
         await stage.page.break_script()
         await stage.open()
-    return Episode(each.name, inputs, at, end, tuple(events), trace=trace, against=against)
+    return Episode(what.name, inputs, at, end, tuple(events), trace=trace, against=against)
 
 
 def _silence(trace: Trace, middle: Look, now: Look) -> list[Event]:
@@ -244,6 +249,6 @@ def _silence(trace: Trace, middle: Look, now: Look) -> list[Event]:
 def _line(episode: Episode) -> str:
     shown = errors(episode.only_here) or list(episode.only_here)
     words = {STOPPED: "the main loop stops", BLANK: "the picture is blank", STILL: "nothing changes any more"}
-    words[STUCK] = "the controls do nothing any more"
+    words[DEAF] = "the controls do nothing any more"
     effect = words.get(shown[0].kind, shown[0].detail or shown[0].kind)
     return f"After {episode.name}, and not without: {effect}"[:300]

@@ -136,14 +136,16 @@ async def true_speed(
     seconds: float,
     load_s: float,
     deadline: float,
-    frames_to_effect: int | None = 1,
+    frames_to_effect: int | None,
     show: Callable[[bytes | None], Awaitable[None]],
 ) -> tuple[Stretch, Page]:
     """Opens the game without owning its time and plays it for a while. Returns the page too, for its incidents.
 
     Args:
+        screen: What it is shown on.
         leading_in: What gets into the game.
         playing: What is pressed then, in turn; empty: the game is only watched.
+        frames_to_effect: After how many frames an input shows; None: not known.
         show: Gets the newest picture of the page, twice a second.
         deadline: On the event loop's clock; no call waits for longer.
 

@@ -11,7 +11,6 @@ from agent_worker.games.errors import LoadFailed, PageGone, PageHung
 from agent_worker.games.findings.finding import HANGS, Candidate
 from agent_worker.games.findings.reporter import Reporter
 from agent_worker.games.handle import GameJob, RunHandle
-from agent_worker.games.inputs import FRAMES_PER_S
 from agent_worker.games.realtime.player import RealTime
 from agent_worker.games.run.live import Live
 from agent_worker.games.run.schedule import schedule
@@ -63,16 +62,21 @@ class Course:
         """A time of the plan on the event loop's clock."""
         return self.started + mark_s
 
-    async def consider(self, candidates: Iterable[Candidate], share: float = FOR_FINDINGS) -> None:
-        """Minimises what may be wrong, shows it again and tells it, in `share` of the time that is left."""
+    async def consider(self, candidates: Iterable[Candidate], *, early: bool = False) -> None:
+        """Minimises what may be wrong, shows it again and tells it, in a part of the time that is left.
+
+        Args:
+            early: Nearly all is still to be done: in a smaller part. Else what has shown again by then is shown on, as
+                long as the run lasts.
+        """
         suspects = [*candidates, *self.stage.take_suspects()]
         if not suspects:
             return
         doing, self.live.doing = self.live.doing, "Trying to see a fault again"
         try:
             left_s = self.at(self.plan.findings_by) - self.clock()
+            share = FOR_EARLY_FINDINGS if early else FOR_FINDINGS
             until_s = self.clock() + min(left_s, max(LEAST_FOR_FINDINGS_S, left_s * share))
-            early = share < FOR_FINDINGS
             await self.reporter.consider(suspects, until_s, until_s if early else self.at(self.plan.findings_by))
         finally:
             self.live.doing = doing
@@ -117,7 +121,7 @@ class Course:
         try:
             return await step
         except PageHung as hung:
-            inputs, until = stage.done, stage.frame + FRAMES_PER_S
+            inputs, until = stage.ended_by()
             if stage.page is not None:
                 await stage.page.break_script()
             what = Candidate("freeze", "It hangs: its script does not return", inputs, until, HANGS, str(hung))
@@ -129,7 +133,7 @@ class Course:
                 stage.page = None
                 self.summary.miss("playability", f"what a step would have shown: {str(gone)[:120]}")
                 return None
-            inputs, until = stage.done, stage.frame + FRAMES_PER_S
+            inputs, until = stage.ended_by()
             what = Candidate("crash", "The page's process crashes", inputs, until, detail=str(gone))
         stage.page = None
         await self.consider([what])

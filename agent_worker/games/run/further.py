@@ -15,7 +15,7 @@ from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.play.episodes import Episode, Explored
 from agent_worker.games.play.search import explore
 from agent_worker.games.play.seat import Policy, Seeded
-from agent_worker.games.play.stress import FRAMES, MANY, STRESSES, Stress, stress
+from agent_worker.games.play.stress import MANY, STRESSES, Stress, stress
 from agent_worker.games.realtime.stretch import true_speed
 from agent_worker.games.run import gathering, suspicions
 from agent_worker.games.run.course import Course
@@ -43,9 +43,8 @@ class Further:
     async def all(self) -> None:
         """One after another; each ends when its time is over, or when the page is lost in it."""
         course = self.course
-        early = self.stage.needs_s(len(MANY) * FRAMES) < MOST_FOR_MANY * self.plan.findings_by
-        if early:
-            await course.guarded(self.stress(MANY))
+        early = course.clock() + MOST_FOR_MANY * self.plan.findings_by
+        tried = await course.guarded(self.stress(MANY, early)) or []
         explored = await course.guarded(self.explore())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
@@ -57,7 +56,8 @@ class Further:
         await course.guarded(self.use_twice())
         if explored is not None:
             await course.guarded(self.measure_code(explored))
-        await course.guarded(self.stress([each for each in STRESSES if not (early and each.many)]))
+        left = [each for each in STRESSES if each.name not in {episode.name for episode in tried}]
+        await course.guarded(self.stress(left, course.at(self.plan.stress_by)))
         self.live.doing = ""
 
     async def at_true_speed(self) -> None:
@@ -155,14 +155,19 @@ class Further:
         if any(map(self.course.reporter.is_new, (*found, *self.stage.suspects))):
             await self.course.consider(found)
 
-    async def stress(self, stresses: Sequence[Stress]) -> None:
-        """Treats the game roughly. What the agent causes by it is neither counted nor told."""
+    async def stress(self, stresses: Sequence[Stress], until_s: float) -> list[Episode]:
+        """Treats the game roughly. What the agent causes by it is neither counted nor told.
+
+        Returns:
+            The stresses that were played to their end.
+        """
         self.live.doing = "Treating it roughly"
         self.stage.quiet = True
         try:
             found = list(self.controls.found.values())
-            until = self.course.at(self.plan.stress_by)
-            episodes = await stress(self.stage, found, self.situations.moments, self.live.progress, until, stresses)
+            moments = self.situations.moments
+            episodes = await stress(self.stage, found, moments, self.live.progress, until_s, stresses)
         finally:
             self.stage.quiet = False
         await self.course.consider(suspicions.of_stress(episodes, self.controls, self.course.job.game_url))
+        return episodes

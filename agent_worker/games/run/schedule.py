@@ -25,7 +25,8 @@ class Schedule(NamedTuple):
         in_by: Getting in ends.
         controls_by: The search for controls ends, where more than a few are known.
         real_s: How long the game is played at true speed; 0: not at all.
-        explore_by: Playing ends, so that what it has shown can be reproduced; a search for controls that goes on, too.
+        explore_by: Playing ends, so that what it has shown can be reproduced, or a search for controls that goes on;
+            then playing gets a little more.
         real_by: Playing at true speed ends.
         standing_by: It is not looked later whether the game still reacts.
         heap_by: The measurement of the memory ends.
@@ -59,9 +60,9 @@ def schedule(budget_s: float) -> Schedule:
         controls_by=max(findings_by * 0.45, min(findings_by * (0.9 if short else 0.75), _CONTROLS_S)),
         real_s=0.0 if short else min(_MOST_REAL_S, max(_LEAST_REAL_S, budget_s * 0.1)),
         explore_by=findings_by * 0.62,
-        real_by=findings_by * 0.74,
-        standing_by=findings_by * 0.8,
-        heap_by=findings_by * 0.87,
+        real_by=findings_by * 0.79,
+        standing_by=findings_by * 0.83,
+        heap_by=findings_by * 0.88,
         once_by=findings_by * 0.93,
         stress_by=findings_by * 0.97,
         findings_by=findings_by,

@@ -64,7 +64,9 @@ _TOLD_BY: Final[Mapping[str, str]] = {
 }
 """Kind of incident -> the kind of finding that says the same: the two together cost what the dearer one does."""
 _NO_CONTROLS: Final[Mapping[PartName, int]] = {"controls": 25, "playability": 15}
-_NEVER_RUNS: Final = "a script of its own is missing, and the game stands still after an error"
+_FEW_TRIED: Final = 3
+"""Inputs without any effect that are enough where the game stands still since an error while it started."""
+_NEVER_RUNS: Final = "it stands still since an error while it started, and nothing that was tried does anything"
 _NO_END: Final = "the page was still loading when it was played"
 _NO_END_COST: Final = 5
 MAX_WHY_CHARS: Final = 160
@@ -78,6 +80,8 @@ class Fault(NamedTuple):
     why: str
     finding: str | None = None
     """The finding's id; None where there is no finding that says it."""
+    from_load: bool = False
+    """It shows in the first second, without any input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +225,8 @@ def _cost(fault: Fault) -> dict[PartName, int]:
 
 def _never_runs(shown: Evidence) -> bool:
     """Whether it is as if it had no scripts, although there was no time to try all inputs."""
-    grave = {fault.kind for fault in shown.faults if fault.severity == "high"}
-    return {"asset", "error"} <= grave and not shown.controls
+    broken = any(each.kind == "error" and each.severity == "high" and each.from_load for each in shown.faults)
+    return broken and shown.tried >= _FEW_TRIED and not shown.controls
 
 
 def _without_controls(shown: Evidence) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from agent_worker.games.inputs import FRAMES_PER_S
 from agent_worker.games.run.scoring import Evidence, Fault, PartName, deductions, rubric
 
 MAX_METRICS_BYTES: Final = 30 << 10
@@ -83,7 +84,9 @@ class Summary:
     @property
     def evidence(self) -> Evidence:
         """What the score is made of."""
-        faults = [Fault(each["kind"], each["severity"], each["title"], each["id"]) for each in self.findings]
+        faults = [
+            Fault(each["kind"], each["severity"], each["title"], each["id"], _from_load(each)) for each in self.findings
+        ]
         if self.stopped is not None and not any(each.kind == "crash" for each in faults):
             faults.append(Fault("crash", "high", self.stopped))
         counts = (len(self.tried), len(self.controls))
@@ -133,6 +136,11 @@ class Summary:
             found.insert(0, ("limit", self.stopped))
         listed = [*found, *(each for each in self.told if each[0] != "pageerror")][:MAX_PROBLEMS]
         return [{"kind": kind, "detail": detail[:MAX_PROBLEM_CHARS]} for kind, detail in listed]
+
+
+def _from_load(finding: dict[str, Any]) -> bool:
+    shown_again = not finding.get("real", True)  # by frames
+    return shown_again and not finding["inputs"] and finding["frame"] <= FRAMES_PER_S
 
 
 def _flat(unknown: Mapping[PartName, Sequence[str]]) -> list[str]:

@@ -13,13 +13,14 @@ from agent_worker.games.controls.starting import Situations
 from agent_worker.games.findings.finding import HANGS, STANDSTILLS, Candidate, Kind, Moment, with_inputs
 from agent_worker.games.findings.sightings import candidate_of
 from agent_worker.games.inputs import Inputs
-from agent_worker.games.play.episodes import BLANK, GONE, HUNG, STILL, STOPPED, STUCK, Episode, Explored
+from agent_worker.games.play.episodes import BLANK, DEAF, GONE, HUNG, STILL, STOPPED, STUCK, Episode, Explored
 
 _TITLES: Final[dict[str, tuple[Kind, str, str]]] = {
     HUNG: ("freeze", "It hangs: its script does not return", HANGS),
     GONE: ("crash", "The page's process crashes", "crash"),
     STOPPED: ("freeze", STANDSTILLS["freeze"], ""),
     STUCK: ("softlock", STANDSTILLS["softlock"], ""),
+    DEAF: ("softlock", STANDSTILLS["softlock"], ""),
     BLANK: ("blank", "The picture becomes a single colour and stays so", "blank"),
 }
 """Kind of event -> kind, title and signature of what it may be."""
