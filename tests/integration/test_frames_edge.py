@@ -137,6 +137,24 @@ async def test_pictures_that_are_not_shown(client: httpx.AsyncClient, stack_stre
     assert (await client.get("/rpc/getShot", params={"testId": test_id})).content == jpeg("last")
 
 
+async def test_a_picture_that_comes_before_its_event_is_shown_afterwards(
+    client: httpx.AsyncClient, stack_streams: Streams
+) -> None:
+    """As where the events of a run were deleted, and the next one is not stored yet."""
+    test_id, store, log = await begin(stack_streams), FrameStore(stack_streams), event_log(stack_streams)
+    due = await log.last(test_id) + 1
+    early = await store.put(test_id, jpeg("early"), seq=due)
+    address = f"/tests/{test_id}/frames/{early}"
+    assert (await client.get(address)).status_code == 422
+    await publish(stack_streams, test_id, "Playing")
+
+    async def is_shown() -> bool:
+        answers = [await client.get(address), await client.get("/rpc/getShot", params={"testId": test_id})]
+        return [each.content for each in answers] == [jpeg("early")] * 2
+
+    await until(is_shown, within_s=30)
+
+
 async def test_a_viewer_is_told_of_new_pictures(stack: Stack, stack_streams: Streams) -> None:
     test_id, store = await begin(stack_streams), FrameStore(stack_streams)
     first = await store.put(test_id, jpeg("1"), time_ms=1001)

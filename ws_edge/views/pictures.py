@@ -23,6 +23,8 @@ _EACH_BYTES: Final = 500
 _FRESH_S: Final = 0.9
 """How long the picture of an agent of an earlier version counts: it publishes at most one a second."""
 _MAX_OLD: Final = 256
+_AHEAD_S: Final = 1.0
+"""How long it counts that a picture names an event which the run does not have: it may have it soon."""
 _TRIES: Final = 4
 
 _Key = tuple[str, int]
@@ -146,6 +148,8 @@ class Pictures:
         if isinstance(error, MalformedFrame):
             self._refuse(*key, error)
             self._keep(key, error)
+            if AHEAD in error.message:
+                asyncio.get_running_loop().call_later(_AHEAD_S, self._drop, key)
         elif error is None and (picture := done.result()) is not None:
             self._keep(key, picture)
 
@@ -164,12 +168,16 @@ class Pictures:
             _, oldest = self._held.popitem(last=False)
             self._bytes -= _size(oldest)
 
+    def _drop(self, key: _Key) -> None:
+        if key in self._held:
+            self._bytes -= _size(self._held.pop(key))
+
     def forget(self, test_id: str) -> None:
         """Drops what is held of a run that was deleted; who follows its pictures is told that there is none."""
         self.frames.forget(test_id)
         self._old.pop(test_id, None)
         for key in [each for each in self._held if each[0] == test_id]:
-            self._bytes -= _size(self._held.pop(key))
+            self._drop(key)
 
     def _forget(self) -> None:
         self._held.clear()
