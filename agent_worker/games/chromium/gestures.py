@@ -19,6 +19,8 @@ from agent_worker.games.actions import Action, Kind
 _OUTSIDE: Final = Path(__file__).with_name("outside.js").read_text()
 _ONLINE: Final = {"offline": False, "latency": 0.01, "downloadThroughput": -1, "uploadThroughput": -1}
 """Latency in ms; with 0 Chromium falls back to what the machine has. It delays nothing."""
+_LASTING: Final = frozenset(("resize", "offline", "online"))
+"""Gestures that change the window or its network, and not the document alone."""
 _BY_FINGER: Final[Mapping[Kind, Kind]] = {"click": "tap", "drag": "swipe"}
 _DRAG_STEPS: Final = 5
 _MOVE_STEPS: Final = 3
@@ -50,6 +52,9 @@ class Gestures:
         assert size is not None
         self.viewport = size["width"], size["height"]
         """Width and height in pixels; `resize` changes it for as long as it lasts."""
+        self.lasting = False
+        """Something was done that the next document would still see."""
+        self._held: list[Action] = []
 
     def _meant(self, action: Action) -> Action:
         """A touch screen has no mouse: a finger does what a click or a drag would."""
@@ -58,6 +63,8 @@ class Gestures:
 
     async def begin(self, action: Action) -> None:
         """Does what `action` says, and holds its keys, button or finger until `end`."""
+        self._held.append(action)
+        self.lasting = self.lasting or action.kind in _LASTING
         action = self._meant(action)
         for key in action.keys:
             await self._page.keyboard.down(key)
@@ -80,6 +87,8 @@ class Gestures:
 
     async def end(self, action: Action) -> None:
         """Releases what `begin` holds."""
+        if action in self._held:
+            self._held.remove(action)
         action = self._meant(action)
         for key in reversed(action.keys):
             await self._page.keyboard.up(key)
@@ -92,6 +101,11 @@ class Gestures:
                 await (self._finger("touchEnd") if self._touch else self._page.mouse.up())
             case "resize":
                 await self._resize(1.0, 1.0)
+
+    async def release(self) -> None:
+        """Ends whatever is held."""
+        for action in tuple(self._held):
+            await self.end(action)
 
     async def point(self, x: float, y: float) -> None:
         """Moves the pointer to a place in parts of the viewport, at once."""

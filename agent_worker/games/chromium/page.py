@@ -29,6 +29,7 @@ from playwright.async_api import Response as PlaywrightResponse
 from agent_worker.games.actions import Action
 from agent_worker.games.chromium.background import Background
 from agent_worker.games.chromium.egress_proxy import TROUBLE_HEADER, EgressProxy
+from agent_worker.games.chromium.emptying import emptied
 from agent_worker.games.chromium.gestures import Gestures
 from agent_worker.games.chromium.incidents import IncidentLog, first_line, first_lines, short_url
 from agent_worker.games.chromium.loading import explain_failure, explain_status
@@ -37,12 +38,14 @@ from agent_worker.games.chromium.patience import Spent, answered
 from agent_worker.games.chromium.program import SCREENCAST, WINDOW
 from agent_worker.games.chromium.screencast import Screencast
 from agent_worker.games.chromium.staying import Staying
-from agent_worker.games.errors import DocumentLeft, LoadFailed, PageGone
+from agent_worker.games.errors import DocumentLeft, LoadFailed, PageGone, PageHung
 
 _PROBE: Final = Path(__file__).with_name("probe.js")
 
 NAME: Final = "Player"
 """What the agent answers where a dialog asks for a text: games ask for a name. To all others it says yes."""
+EMPTYING_S: Final = 10.0
+"""For leaving a document, on a busy machine. A page that takes longer is closed."""
 ARRIVAL_S: Final = 30.0
 """For a document that a page went to; what still loads then loads on."""
 _LEFT: Final = ("navigated", "context was destroyed", "Cannot find", "Promise was collected")
@@ -68,11 +71,15 @@ class Page:
     _staying: Staying
     deadline: float = math.inf
     """On the event loop's clock; no call waits for longer. Infinite at first."""
+    openings: int = 0
+    """How often an address was opened in it."""
     _token: str = ""
     _farewell: Any = None  # what a document said of its clock when it was left
     _gone: str | None = None
     _forgotten: bool = False
     _download: str | None = None
+    _marked: bool = False  # something has happened that another document would notice
+    _leaving: bool = False
     _dialogs: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     _asked: set[object] = field(default_factory=set)  # requests under way
     _screencast: Screencast = field(default_factory=Screencast)
@@ -161,6 +168,31 @@ class Page:
         """Why the page is no more, such as that its process crashed; None: it is, whatever a call has raised."""
         return self._gone
 
+    async def empty(self) -> bool:
+        """Leaves the document for an empty one, as good as new: nothing of what was kept or held is there any more.
+
+        Returns:
+            Whether it is. It is not after what lasts, such as a window of another size, or what was not answered.
+        """
+        if self._gone or self._marked or self._gestures.lasting:
+            return False
+        self._staying.home, self._leaving = None, True
+        try:
+            async with asyncio.timeout(EMPTYING_S):
+                await self._reply(emptied(self._page, self._cdp), "leaving it")
+                await self._gestures.release()
+        except (PageHung, PageGone, PlaywrightError, TimeoutError):
+            return False
+        finally:
+            self._leaving = False
+        self._background.cancel()
+        self._log.take()
+        self._log.forget_troubles()
+        self._dialogs.clear()
+        self._asked.clear()
+        self._farewell = None
+        return self._gone is None and not self._marked
+
     def forget(self) -> None:
         """Stops reacting to events, and cancels what is under way."""
         self._forgotten = True
@@ -178,6 +210,7 @@ class Page:
         """
         loop = asyncio.get_running_loop()
         start = loop.time()
+        self.openings += 1
         response = await self._go(url, timeout_s)
         if TROUBLE_HEADER in response.headers:
             raise explain_failure(url, None, self._log.trouble, timeout_s)
@@ -253,6 +286,7 @@ class Page:
 
     async def _start_pictures(self) -> None:
         """Has pictures sent from now on. Asks again while the page moves to another renderer process."""
+        self._marked = True
         self._screencast.clear()
         for _ in range(20):
             try:
@@ -409,18 +443,25 @@ class Page:
             return await answered(asked, self.deadline, self._watched[1], while_doing)
         except PlaywrightError as error:
             raise PageGone(self._gone or first_line(str(error))) from error
+        except PageHung:
+            self._marked = True
+            raise
 
     async def _on_dialog(self, dialog: Dialog) -> None:
+        if self._leaving:  # a page that asks whether it may be left
+            await dialog.accept()
+            return
         self._log.note("dialog", f"{dialog.type}: {first_lines(dialog.message)}")
         self._dialogs.append(first_lines(dialog.message))
         await dialog.accept(NAME if dialog.type == "prompt" else None)
 
     def _on_download(self, name: str) -> None:
-        self._download = name
+        self._download, self._marked = name, True
         self._log.note("download", name)
         self._stays()
 
     async def _on_popup(self, other: PlaywrightPage) -> None:
+        self._marked = True
         self._log.note("popup", short_url(other.url))
         await other.close()
 

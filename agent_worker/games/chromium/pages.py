@@ -1,4 +1,4 @@
-"""The pages of one run: opened one after another, the next one made while the last one is used."""
+"""The pages of one run: opened one after another, the same one as often as it can be made as good as new."""
 
 from __future__ import annotations
 
@@ -27,13 +27,23 @@ class Wanted(NamedTuple):
     token: str = ""
     """Of its clock, where one of `scripts` gives it its own time."""
     screen: Screen = DESKTOP
+    once: bool = False
+    """It is not used again, nor another one for it: what a process has seen before would count."""
 
 
 EMPTY: Final = Wanted()
+MOST_USES: Final = 40
+"""Of one page, so that what a process gathers comes to an end."""
+
+
+class _Open(NamedTuple):
+    wanted: Wanted
+    context: BrowserContext
+    page: Page
 
 
 class Pages:
-    """Opens the pages of one run, one after another, in the run's Chromium. Each begins without storage.
+    """Opens the pages of one run, one after another, in the run's Chromium. Each begins as a new one would.
 
     Args:
         headed: Somebody looks at their windows.
@@ -55,19 +65,29 @@ class Pages:
         self._incidents = incidents
         self._exceeded = exceeded
         self._spent = spent
-        self._open: tuple[BrowserContext, Page] | None = None
-        self._ahead: tuple[Wanted, asyncio.Task[tuple[BrowserContext, Page]]] | None = None
+        self._open: _Open | None = None
+        self._uses = 0
+        """Of the page that is open."""
+        self._ahead: tuple[Wanted, asyncio.Task[_Open]] | None = None
 
     async def fresh(self, wanted: Wanted = EMPTY) -> Page:
-        """An empty page, in place of the one that was open: the one that was prepared, where it is what is wanted.
+        """An empty page, in place of the one that was open: the same one, or the one that was prepared, where that is
+        what is wanted.
 
         Raises:
             PageGone: The browser died.
         """
         with _gone():
+            if self._open is not None and await self._is_as_new(self._open, wanted):
+                self._uses += 1
+                return self._open.page
             await self.close()
-            self._open = await self._prepared(wanted) or await self._made(wanted)
-        return self._open[1]
+            self._open, self._uses = await self._prepared(wanted) or await self._made(wanted), 1
+        return self._open.page
+
+    async def _is_as_new(self, opened: _Open, wanted: Wanted) -> bool:
+        fits = opened.wanted == wanted and not wanted.once and self._uses < MOST_USES
+        return fits and await opened.page.empty()
 
     def prepare(self, wanted: Wanted) -> None:
         """Begins to make the page that is probably wanted next, which takes longer than most games take to load."""
@@ -75,21 +95,21 @@ class Pages:
             self._ahead = wanted, asyncio.get_running_loop().create_task(self._made(wanted))
             self._ahead[1].add_done_callback(retrieved)
 
-    async def _prepared(self, wanted: Wanted) -> tuple[BrowserContext, Page] | None:
+    async def _prepared(self, wanted: Wanted) -> _Open | None:
         if self._ahead is None:
             return None
         (asked, making), self._ahead = self._ahead, None
         try:
-            context, page = await making
+            made = await making
         except PlaywrightError:
             return None
-        if asked == wanted and page.gone is None:
-            return context, page
-        page.forget()
-        await context.close()
+        if asked == wanted and made.page.gone is None:
+            return made
+        made.page.forget()
+        await made.context.close()
         return None
 
-    async def _made(self, wanted: Wanted) -> tuple[BrowserContext, Page]:
+    async def _made(self, wanted: Wanted) -> _Open:
         width, height = wanted.screen.viewport
         context = await self._running.new_context(
             viewport={"width": width, "height": height},
@@ -110,21 +130,21 @@ class Pages:
             token=wanted.token,
             headed=self._headed,
         )
-        return context, page
+        return _Open(wanted, context, page)
 
     async def close(self) -> None:
         """Closes the page that is open, if one is."""
         if self._open is not None:
-            (context, page), self._open = self._open, None
-            page.forget()
-            await context.close()
+            opened, self._open = self._open, None
+            opened.page.forget()
+            await opened.context.close()
 
     def forget(self) -> None:
         """Stops reacting to what the open page does, and to make another one."""
         if self._ahead is not None:
             self._ahead[1].cancel()
         if self._open is not None:
-            self._open[1].forget()
+            self._open.page.forget()
 
 
 @contextmanager

@@ -27,6 +27,9 @@ from agent_worker.games.screen import DESKTOP, Screen
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
+SLOW_S: Final = 2.0
+"""A game that loads for longer gets a new page each time: a process that has kept its code would hide that, and saves
+little of it."""
 QUIET_S: Final = 10.0
 """For what still loads after the document has."""
 MOST_HOLD_S: Final = 20.0
@@ -96,8 +99,7 @@ class Stage:
         """Frames that nobody looks at are left undrawn; not any more where the game needs them."""
         self._born = 0.0
         """When the document began that was played last, in ms: tells one from the next."""
-        self._next = secrets.token_hex(8)
-        """The token of the page that is opened next."""
+        self._token = secrets.token_hex(8)
         self.opened = self.played = 0
         self.opening_s = self.playing_s = 0.0
 
@@ -110,8 +112,7 @@ class Stage:
             with suppress(PageGone, PageHung, DocumentLeft):
                 self._gave_up |= set((await self.about()).gave_up)
         began_s = asyncio.get_running_loop().time()
-        wanted, self._next = self._wanted(self._next), secrets.token_hex(8)
-        page = await self._pages.fresh(wanted)
+        page = await self._pages.fresh(self._wanted())
         if self.measure_code:
             await inspection.start_coverage(page)
         page.deadline = self._deadline
@@ -129,13 +130,14 @@ class Stage:
                 self._restless = not await page.quiet(min(QUIET_S, self._hold_s))
         self.opened += 1
         self.opening_s += asyncio.get_running_loop().time() - began_s
-        self._pages.prepare(self._wanted(self._next))
+        self._pages.prepare(self._wanted())
         return page
 
-    def _wanted(self, token: str) -> Wanted:
+    def _wanted(self) -> Wanted:
         """What a page has to be like that is opened now."""
-        script = owned_time(token, self._job.seed, self._hold_s, self._gave_up, skips=self._skips)
-        return Wanted((script,), token, self.screen)
+        script = owned_time(self._token, self._job.seed, self._hold_s, self._gave_up, skips=self._skips)
+        slow = self.loaded is not None and self.loaded.seconds > SLOW_S
+        return Wanted((script,), self._token, self.screen, once=slow or self.measure_code)
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None, every: int = 1) -> Trace:
         """Plays the game, with `inputs` since its load, to frame `until`.

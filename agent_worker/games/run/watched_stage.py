@@ -32,7 +32,7 @@ class WatchedStage(Stage):
         quiet: Incidents are neither counted nor told: the agent is the cause of them.
         tell: Gets a line for the feed; None: nobody listens yet.
         show: Gets a picture of the page now and then; None: nobody looks.
-        loads: Each load of the game so far.
+        loads: Each load of the game in a new page so far.
         suspects: What may be wrong, of what has happened since `take_suspects`.
     """
 
@@ -53,7 +53,7 @@ class WatchedStage(Stage):
         before = processors()
         page = await super().open()
         after = processors()
-        if self.loaded is not None and self.loaded.finished:
+        if self.loaded is not None and self.loaded.finished and page.openings == 1:
             idle = after.idle_share(before) if before and after else None
             self.loads.append(Loading(self.loaded.seconds, idle))
         return page
