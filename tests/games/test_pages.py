@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tests.harness import until
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 PHONE = Screen(touch=True, portrait=True)
-KEY = Action("Shift", "key", ("Shift",))
+KEY = Action("Shift", "keys", ("Shift",))
 CLICK = Action("click", "click", x=0.4, y=0.4)
 DRAG = Action("drag", "drag", x=0.3, y=0.3, to_x=0.6, to_y=0.6)
 TAP = Action("tap", "tap", x=0.4, y=0.4)
@@ -94,7 +95,7 @@ async def told(page: Page, screen: Screen) -> dict[str, Any]:
     """What the page reads of its world, also after a finger or the mouse has moved and a key was pressed."""
     gestures = [TAP] if screen.touch else [CLICK]
     found: dict[str, Any] = {"first": await page.ask("tell()", "looking")}
-    for action in (*gestures, Action("a", "key", ("a",)), *gestures):
+    for action in (*gestures, Action("a", "keys", ("a",)), *gestures):
         await page.begin(action)
         await page.end(action)
     await page.ask("new Promise((done) => setTimeout(done, 300))", "waiting")
@@ -147,6 +148,10 @@ async def test_the_same_inputs_give_the_same_frames_in_a_page_that_is_used_again
     assert len(pages) == 1 and len({each.pixels for each in first.samples}) > 30
 
 
+def told_of_another(page: Page) -> bool:
+    return any(each.kind == "popup" for each in page.incidents())
+
+
 async def test_a_page_is_not_used_again_after_what_lasts(house: House) -> None:
     url = house.server.page("/plain", "Text<script>function away() { location.href = 'data:,x'; }</script>")
 
@@ -169,7 +174,7 @@ async def test_a_page_is_not_used_again_after_what_lasts(house: House) -> None:
             await page.begin(lasts)
         await page.ask(asked, "using it")
         if "open(" in asked:
-            await until(lambda used=page: any(each.kind == "popup" for each in used.incidents()), within_s=20)
+            await until(partial(told_of_another, page), within_s=20)
         before, page = page, await opened(wanted or Wanted())
         assert (page is before) == (wanted is None), (lasts, asked, wanted)
 
