@@ -15,8 +15,7 @@ from agent_worker.games.chromium import pictures
 from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.chromium.egress_proxy import Judge, JudgeNamed, judge_any
 from agent_worker.games.chromium.pages import Pages
-from agent_worker.games.controls.discovery import find_controls
-from agent_worker.games.controls.known_controls import Controls
+from agent_worker.games.controls.discovery import ControlSearch
 from agent_worker.games.controls.starting import Situations, get_in
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.findings.finding import INERT, STANDSTILL, Candidate
@@ -213,16 +212,9 @@ class _Player(Course):
     async def in_owned_time(self, situations: Situations) -> None:
         """Phases 2 and 3: controls, true speed, memory, playing, rough handling."""
         self.live.doing = "Looking for controls"
-        controls = await self.guarded(
-            find_controls(
-                self.stage,
-                situations,
-                self.live,
-                self.at(self.plan.controls_by),
-                self.see_again,
-                late_s=self.at(self.plan.explore_by),
-            )
-        ) or Controls(determinism=situations.lab.determinism)
+        search = ControlSearch(situations, self.live, self.see_again)
+        await self.guarded(search.likely_ones(self.at(self.plan.controls_by), self.at(self.plan.explore_by)))
+        controls = search.result()
         if controls.determinism.moments and not controls.determinism.agreed:
             await self.not_owned(controls.determinism)
             return
@@ -232,7 +224,7 @@ class _Player(Course):
             self.summary.time = "mixed"
         await self.consider(suspicions.of_controls(controls, situations))
         await self.live.phase(3, f"Playing, mostly with what works; seed {self.job.seed}")
-        await Further(self, situations, controls, self.model).all()
+        await Further(self, situations, search, self.model).all()
 
     async def see_again(self) -> None:
         """What has gone wrong so far is told while there is time to show it again."""

@@ -17,7 +17,7 @@ from agent_worker.games.actions import key
 from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.chromium.pages import Pages
 from agent_worker.games.controls import candidates
-from agent_worker.games.controls.discovery import find_controls
+from agent_worker.games.controls.discovery import ControlSearch
 from agent_worker.games.controls.known_controls import Controls
 from agent_worker.games.controls.starting import Situations, get_in
 from agent_worker.games.controls.trials import Trials
@@ -61,7 +61,10 @@ class House(NamedTuple):
     async def searched(self, body: str) -> tuple[Situations, Controls, Heard]:
         stage, heard = self.stage(body), Heard()
         situations = await get_in(stage, heard, math.inf)
-        return situations, await find_controls(stage, situations, heard, math.inf), heard
+        search = ControlSearch(situations, heard)
+        await search.likely_ones(math.inf)
+        await search.rest(math.inf)
+        return situations, search.result(), heard
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -142,7 +145,10 @@ async def test_limits_in_frames_and_time(house: House) -> None:
     stage = house.stage(control_games.SHIP)
     situations = await get_in(stage, Heard(), 0.0)
     assert not situations.playing
-    controls = await find_controls(stage, situations, Heard(), 0.0)
+    search = ControlSearch(situations, Heard())
+    await search.likely_ones(0.0)
+    await search.rest(0.0)
+    controls = search.result()
     assert not controls.found and "ArrowLeft" in controls.untried
 
 
@@ -150,7 +156,9 @@ async def test_limits_in_frames_and_time(house: House) -> None:
 async def test_hardly_any_controls_are_looked_for_longer(house: House) -> None:
     stage = house.stage("<p>Press X to fire</p>" + control_games.SHIP)
     situations = await get_in(stage, Heard(), math.inf)
-    controls = await find_controls(stage, situations, Heard(), 0.0, late_s=math.inf)
+    search = ControlSearch(situations, Heard())
+    await search.likely_ones(0.0, late_s=math.inf)
+    controls = search.result()
     assert controls.found and "X" in {promise.key for promise in situations.promises}
     assert not {"ArrowLeft", "X"} & set(controls.untried)
 

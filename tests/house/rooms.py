@@ -143,7 +143,9 @@ _CLOCKS: Final = frozenset({"now", "utcnow", "today"})
 HOMES: Final[Mapping[str, tuple[str, ...]]] = {
     "nats": ("broker/jetstream/client.py",),
     "nats_server": ("broker/local/embedded_server.py",),
-    "playwright": tuple(f"agent_worker/games/chromium/{name}.py" for name in ("browser", "pages", "page", "gestures")),
+    "playwright": tuple(
+        f"agent_worker/games/chromium/{name}.py" for name in ("browser", "pages", "page", "gestures", "emptying")
+    ),
     "PIL": ("agent_worker/games/chromium/pictures.py", "testcast/cli/animation.py"),
     "h11": ("agent_worker/games/chromium/egress_proxy.py", "agent_worker/games/chromium/http_peer.py"),
     "httptools": ("ws_edge/transport/*",),

@@ -135,7 +135,7 @@ def serving(files: Site) -> Iterator[str]:
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.kind)
                 self.send_header("Content-Length", str(len(answer.body)))
-                self.send_header("Cache-Control", "no-store")
+                self.send_header("Cache-Control", "max-age=600")  # as hosts of files have it
                 self.end_headers()
                 self.wfile.write(answer.body)
 

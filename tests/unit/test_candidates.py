@@ -18,6 +18,8 @@ VIEWPORT = (1280, 720)
         ('if (e.code === "KeyP") pause();', "P"),
         ("case 'ArrowLeft': left(); case ' ': jump();", "ArrowLeft Space"),
         ("if (e.keyCode == 37) x(); if (e.which === 80) p();", "ArrowLeft P"),
+        ("const map = {\n  38: 0, // Up\n  75: 1,\n}; go(map[event.which]);", "ArrowUp K"),
+        ("const sizes = { 38: 0, 75: 1 };", ""),
         ("switch (e.keyCode) { case 32: a(); case 39: b(); }", "Space ArrowRight"),
         ("switch (n) { case 32: a(); case 39: b(); }", ""),
         ("e.key.toLowerCase() === 'r'", "R"),

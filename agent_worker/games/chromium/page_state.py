@@ -89,6 +89,11 @@ class PageState:
         """Whether keyboard events have a listener."""
         return any(kind.startswith("key") for kind in self.listens)
 
+    @property
+    def hears_pointer(self) -> bool:
+        """Whether events of the mouse or of fingers have a listener, as those of links and buttons have."""
+        return any(kind.startswith(("mouse", "pointer", "touch", "click")) for kind in self.listens)
+
 
 @dataclass(frozen=True, slots=True)
 class Loop:

@@ -91,6 +91,8 @@ _NUMBERED: Final = re.compile(
     r"(?:keyCode|which|charCode|\bcode|\bkey)\)?\s*={2,3}\s*(\d{1,3})\b|\b(\d{1,3})\s*={2,3}\s*\w+\.(?:keyCode|which)"
 )
 _CASES: Final = re.compile(r"\bcase\s+(\d{1,3})\s*:")
+_MAPPED: Final = re.compile(r"(?:[{,]|^)\s*(\d{2,3})\s*:", re.MULTILINE)
+"""An entry of a table by key codes, as `37: "left"`."""
 _PHASER: Final = re.compile(
     r"""KeyCodes?\.([A-Z]+)\b|["'`]key(?:down|up)-([A-Za-z]+)["'`]|addKeys?\(\s*["'`]([A-Za-z, ]+)["'`]"""
 )
@@ -124,7 +126,7 @@ def _named_in(source: str) -> Counter[str]:
     for match in _NUMBERED.finditer(source):
         named[_CODES.get(int(match[1] or match[2]), "")] += 1
     if re.search(r"\b(?:keyCode|which)\b", source):
-        for match in _CASES.finditer(source):
+        for match in (*_CASES.finditer(source), *_MAPPED.finditer(source)):
             named[_CODES.get(int(match[1]), "")] += 1
     for match in _PHASER.finditer(source):
         for name in re.split(r"[, ]+", match[1] or match[2] or match[3]):

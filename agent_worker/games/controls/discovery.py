@@ -2,7 +2,8 @@
 
 Every key a game could mean is tried at moments at which it is played, on its title and after the end of a round. The
 likely ones are tried alone; the others one after another in one run, as long as that stays equal to the run without
-input. A control is told once it has done something twice.
+input. What is hardly meant (keys that no script names, gestures that nothing listens to) comes at the end of a run. A
+control is told once it has done something twice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from agent_worker.games.controls.starting import Situations, Tell
 from agent_worker.games.controls.trials import Trials
 from agent_worker.games.inputs import Step
 from agent_worker.games.owned_time.experiments import BRIEF, GAP, LONG, TAP, WATCH, Effect, Lab, Moment, Spent
-from agent_worker.games.owned_time.stage import Stage
 
 Between = Callable[[], Awaitable[None]]
 ANY_KEY: Final = "any key"
@@ -44,36 +44,17 @@ MAX_GROUP: Final = 900
 """Frames of one run in which many keys are tried."""
 
 
-async def find_controls(
-    stage: Stage,
-    situations: Situations,
-    told: Tell,
-    until_s: float,
-    between: Between | None = None,
-    *,
-    late_s: float = 0.0,
-) -> Controls:
-    """Finds the controls of a game at the moments that `get_in` has found.
+class ControlSearch:
+    """Finds the controls of a game at the moments that `get_in` has found. Not for two tasks at once.
 
     Args:
-        until_s: On the event loop's clock; what was found until then is returned.
         between: Called once, when the likeliest keys are known; may use the stage.
-        late_s: Where hardly any are known at `until_s`, the search goes on until then: most of what follows needs
-            controls.
 
     Raises:
-        LoadFailed: The game cannot be opened any more.
+        LoadFailed: from `likely` and `rest`: the game cannot be opened any more.
     """
-    assert situations.lab.stage is stage
-    search = _Search(situations, told, between)
-    await search.until(until_s)
-    if late_s > until_s and search.has_hardly_begun():
-        await search.until(late_s)
-    return search.result()
 
-
-class _Search:
-    def __init__(self, situations: Situations, told: Tell, between: Between | None) -> None:
+    def __init__(self, situations: Situations, told: Tell, between: Between | None = None) -> None:
         self.between = between
         self.lab: Lab = situations.lab
         self.at = situations
@@ -93,16 +74,31 @@ class _Search:
         """Of the game's page, in pixels."""
         return self.lab.stage.screen.viewport
 
-    async def until(self, until_s: float) -> None:
-        """Goes on, on the event loop's clock, until then, or until all is done."""
+    async def likely_ones(self, until_s: float, late_s: float = 0.0) -> None:
+        """Tries what the game probably means, and all else where that does nothing.
+
+        Args:
+            until_s: On the event loop's clock.
+            late_s: Where hardly any are known at `until_s`, the search goes on until then: most of what follows needs
+                controls.
+        """
+        await self._until(until_s, self._in_all_situations)
+        if late_s > until_s and self.has_hardly_begun():
+            await self._until(late_s, self._in_all_situations)
+
+    async def rest(self, until_s: float) -> None:
+        """Tries what is left, on the event loop's clock until then."""
+        await self._until(until_s, self._all_the_rest)
+
+    async def _until(self, until_s: float, work: Callable[[], Awaitable[None]]) -> None:
         self.lab.until_s = until_s
         self.lab.forget_pause()
         with suppress(Spent):
             if self.at.states:
-                await self.everything()
+                await work()
 
-    async def everything(self) -> None:
-        """All situations, the most telling first."""
+    async def _in_all_situations(self) -> None:
+        """The most telling first."""
         for number, moment in enumerate(self.at.moments):
             if (await self.lab.baseline(moment)).agreed is False:
                 continue
@@ -116,9 +112,30 @@ class _Search:
             if not number:
                 await self.dead()
             await self.buttons(moment)
-            await self.in_groups(moment)
+            await self.in_groups(moment, await self.meant(moment))
             await self.pointer(moment)
-        await self.together()
+        await self.together(self.likely)
+        if not self.controls.found:
+            await self._all_the_rest()
+
+    async def _all_the_rest(self) -> None:
+        for moment in self.at.moments:
+            if (await self.lab.baseline(moment)).agreed is False:
+                continue
+            every = [*await self.meant(moment), candidates.NO_KEY, *self.likely]
+            await self.in_groups(moment, list(dict.fromkeys((*every, *await self.by_pointer(moment), *self.others))))
+            await self.pointer(moment)
+        await self.together([*self.likely, *self.others])
+
+    async def meant(self, moment: Moment) -> list[Action]:
+        """What the game may mean there: keys that are promised, named or usual, and gestures that it listens to."""
+        state = self.at.states[moment]
+        keys = [candidates.NO_KEY, *self.likely] if state.hears_keys else []
+        return [*keys, *(await self.by_pointer(moment) if state.hears_pointer else ())]
+
+    async def by_pointer(self, moment: Moment) -> list[Action]:
+        """All gestures of the pointer, the likeliest first."""
+        return [action for each in await self.gestures(moment) for action in each]
 
     def has_hardly_begun(self) -> bool:
         """Whether few controls are known and a likely key was not tried yet where the game is played; of a game that
@@ -160,13 +177,8 @@ class _Search:
         offered = candidates.buttons(self.at.states[moment], self.viewport)
         await self.alone(moment, [each for each in offered if each.name not in self.controls.tried][:MAX_BUTTONS])
 
-    async def in_groups(self, moment: Moment) -> None:
+    async def in_groups(self, moment: Moment, every: Sequence[Action]) -> None:
         """All gestures in one run, as long as they do nothing; then without the one that did."""
-        state = self.at.states[moment]
-        moves, clicks, strokes, rarer = await self.gestures(moment)
-        pointer = [*moves, *clicks, *strokes, *rarer]
-        likely = [candidates.NO_KEY, *self.likely]
-        every = [*likely, *pointer, *self.others] if state.hears_keys else [*pointer, *likely, *self.others]
         size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
         await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
         skipped: set[Action] = set()
@@ -276,16 +288,20 @@ class _Search:
                 await self._culprit(moment, suspects)
                 self.done |= {(moment, each) for each in suspects}
 
-    async def together(self) -> None:
-        """Keys that did nothing alone, while a control is held."""
+    async def together(self, tried: Sequence[Action]) -> None:
+        """Keys of `tried` that did nothing alone, while a control is held."""
         held = next((each for each in self.controls.found.values() if each.name in STEERING), None)
         if held is None or "playing" not in held.situations:
             return
         moment = self.at.playing[0]
         holding = Moment(moment.name, moment.inputs.then(Step(moment.frame, held.action, 400)), moment.frame + 4)
         known = self.controls.found
-        left = [each for each in map(candidates.action_of, candidates.MODIFIERS) if each.name not in known]
+        some = [each for each in map(candidates.action_of, candidates.MODIFIERS) if each in tried]
+        left = [each for each in some if each.name not in known and (holding, each) not in self.done]
+        if not left:
+            return
         found = await self.lab.first_alive(holding, left)
+        self.done |= {(holding, each) for each in left}
         if found.alive is None:
             return
         for modifier in left[max(0, found.alive - 2) : found.alive + 1][::-1]:

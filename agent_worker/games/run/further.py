@@ -1,4 +1,4 @@
-"""The steps after the controls are known: playing on, true speed, memory, using twice, rough handling."""
+"""The steps after the controls are known: memory, using twice, playing on, true speed, rough handling, rarer inputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
-from agent_worker.games.controls.known_controls import Controls
+from agent_worker.games.controls.discovery import ControlSearch
 from agent_worker.games.controls.starting import Situations
 from agent_worker.games.findings import detectors, heap
 from agent_worker.games.findings.only_once import only_once
@@ -24,6 +24,10 @@ LEAST_PLAY: Final = 0.1
 """Part of a run that is played on, however long the controls have taken."""
 MOST_FOR_MANY: Final = 0.08
 """Part of a run that inputs in great number may take before anything else is played."""
+MOST_FOR_HEAP: Final = 0.25
+"""Part of the time until playing ends that measuring the memory may take."""
+MOST_FOR_TWICE: Final = 0.35
+"""Part of what is left then, in which the controls are used again."""
 MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
 """Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
 
@@ -35,16 +39,21 @@ class Further:
         model: Chooses gestures; None: the search alone does.
     """
 
-    def __init__(self, course: Course, situations: Situations, controls: Controls, model: ModelPolicy | None) -> None:
-        self.course, self.situations, self.controls, self.model = course, situations, controls, model
+    def __init__(
+        self, course: Course, situations: Situations, search: ControlSearch, model: ModelPolicy | None
+    ) -> None:
+        self.course, self.situations, self.search, self.model = course, situations, search, model
         self.stage, self.live, self.plan, self.summary = course.stage, course.live, course.plan, course.summary
-        self.playing = [each for each in controls.found.values() if "playing" in each.situations]
+        self.controls = search.result()
+        self.playing = [each for each in self.controls.found.values() if "playing" in each.situations]
 
     async def all(self) -> None:
         """One after another; each ends when its time is over, or when the page is lost in it."""
         course = self.course
         early = course.clock() + MOST_FOR_MANY * self.plan.findings_by
         tried = await course.guarded(self.stress(MANY, early)) or []
+        await course.guarded(self.measure_heap(self.within(MOST_FOR_HEAP)))
+        await course.guarded(self.use_twice(self.within(MOST_FOR_TWICE)))
         explored = await course.guarded(self.explore())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
@@ -52,13 +61,16 @@ class Further:
         await course.guarded(self.at_true_speed())
         if explored is not None:
             await course.guarded(self.stand_still(explored))
-        await course.guarded(self.measure_heap())
-        await course.guarded(self.use_twice())
-        if explored is not None:
             await course.guarded(self.measure_code(explored))
+        await course.guarded(self.rarer_inputs())
         left = [each for each in STRESSES if each.name not in {episode.name for episode in tried}]
         await course.guarded(self.stress(left, course.at(self.plan.stress_by)))
         self.live.doing = ""
+
+    def within(self, part: float) -> float:
+        """When a step ends that gets that part of the time until playing ends, on the event loop's clock."""
+        now = self.course.clock()
+        return now + part * max(0.0, self.course.at(self.plan.explore_by) - now)
 
     async def at_true_speed(self) -> None:
         """Plays for a few seconds without owning the game's time."""
@@ -86,15 +98,15 @@ class Further:
         if found.drops_frames:
             await self.course.consider([gathering.frames(found)])
 
-    async def measure_heap(self) -> None:
+    async def measure_heap(self, until_s: float) -> None:
         """Sees whether the game's memory grows while it is played."""
-        if not self.situations.playing or self.course.clock() > self.course.at(self.plan.heap_by):
+        if not self.situations.playing or self.course.clock() >= until_s:
             self.summary.miss("stability", "whether its memory grows: no time was left for it")
             return
         self.live.doing = "Measuring its memory"
         moment = self.situations.playing[0]
         gestures = [control.action for control in self.playing]
-        found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures, self.course.at(self.plan.heap_by))
+        found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures, until_s)
         if found is None:
             self.summary.miss("stability", "whether its memory grows: it plays too slowly here to find out in time")
             return
@@ -102,11 +114,18 @@ class Further:
         if found.leaks:
             await self.course.consider([gathering.leak(found)])
 
-    async def use_twice(self) -> None:
+    async def use_twice(self, until_s: float) -> None:
         """Looks for controls that work only once."""
         self.live.doing = "Using the controls again"
         uses = detectors.uses(suspicions.working(self.controls, self.situations))
-        await self.course.consider(await only_once(self.stage, uses, self.course.at(self.plan.once_by)))
+        await self.course.consider(await only_once(self.stage, uses, until_s))
+
+    async def rarer_inputs(self) -> None:
+        """Tries what the game hardly means."""
+        self.live.doing = "Trying what is hardly meant"
+        await self.search.rest(self.course.at(self.plan.rest_by))
+        self.controls = self.search.result()
+        gathering.of_controls(self.summary, self.controls)
 
     async def stand_still(self, explored: Explored) -> None:
         """Looks whether anything still changes the game where playing has ended."""
@@ -121,7 +140,7 @@ class Further:
         self.summary.uncontrolled = list(await stage.uncontrolled())
         short = [each for each in explored.episodes if each.until <= MOST_FOR_CODE]
         best = max(short, key=lambda each: (each.new, -each.until), default=None)
-        if best is None or self.course.clock() > self.course.at(self.plan.once_by):
+        if best is None or self.course.clock() > self.course.at(self.plan.rest_by):
             return
         self.live.doing = "Measuring how much of its code runs"
         stage.measure_code, stage.page = True, None

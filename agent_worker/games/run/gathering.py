@@ -23,7 +23,9 @@ _MAX_NAMED: Final = 12
 
 
 def of_controls(summary: Summary, found: Controls) -> None:
-    """The search for controls."""
+    """The search for controls; may be told again when it has gone on."""
+    summary.good.pop("controls", None)
+    summary.unknown.pop("controls", None)
     summary.controls = [control.as_json() for control in found.found.values()]
     summary.tried, summary.untried = list(found.tried), list(found.untried)
     summary.moments, summary.agreed = found.determinism.moments, found.determinism.agreed

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 SHORT_S: Final = 10.0
 """With less there is no time for anything but loading, getting in, and as many controls as can be tried."""
 _MOST_LOAD_S: Final = 15.0
-_MOST_REAL_S: Final = 5.0
+_MOST_REAL_S: Final = 4.0
 _CONTROLS_S: Final = 18.0
 """What finding the first controls takes where the game is not slow: a short budget goes to that first."""
 _LEAST_REAL_S: Final = 2.0
@@ -29,8 +29,7 @@ class Schedule(NamedTuple):
             then playing gets a little more.
         real_by: Playing at true speed ends.
         standing_by: It is not looked later whether the game still reacts.
-        heap_by: The measurement of the memory ends.
-        once_by: No control is used twice later.
+        rest_by: What is hardly meant is tried until then.
         stress_by: Rough handling ends.
         findings_by: Reproducing ends; the verdict follows.
         end_s: Waiting for a page that does not answer ends.
@@ -43,8 +42,7 @@ class Schedule(NamedTuple):
     explore_by: float
     real_by: float
     standing_by: float
-    heap_by: float
-    once_by: float
+    rest_by: float
     stress_by: float
     findings_by: float
     end_s: float
@@ -59,11 +57,10 @@ def schedule(budget_s: float) -> Schedule:
         in_by=budget_s * 0.25,
         controls_by=max(findings_by * 0.45, min(findings_by * (0.9 if short else 0.75), _CONTROLS_S)),
         real_s=0.0 if short else min(_MOST_REAL_S, max(_LEAST_REAL_S, budget_s * 0.1)),
-        explore_by=findings_by * 0.62,
-        real_by=findings_by * 0.79,
-        standing_by=findings_by * 0.83,
-        heap_by=findings_by * 0.88,
-        once_by=findings_by * 0.93,
+        explore_by=findings_by * 0.72,
+        real_by=findings_by * 0.86,
+        standing_by=findings_by * 0.9,
+        rest_by=findings_by * 0.94,
         stress_by=findings_by * 0.97,
         findings_by=findings_by,
         end_s=budget_s - 0.8,
