@@ -98,7 +98,11 @@ async def told(page: Page, screen: Screen) -> dict[str, Any]:
     for action in (*gestures, Action("a", "keys", ("a",)), *gestures):
         await page.begin(action)
         await page.end(action)
-    await page.ask("new Promise((done) => setTimeout(done, 300))", "waiting")
+
+    async def all_has_come() -> bool:
+        return bool(await page.ask("seen.filter((each) => each.startsWith('click')).length == 2", "listening"))
+
+    await until(all_has_come, within_s=20)
     return found | {"then": await page.ask("tell()", "looking")}
 
 

@@ -24,10 +24,12 @@ LEAST_PLAY: Final = 0.1
 """Part of a run that is played on, however long the controls have taken."""
 MOST_FOR_MANY: Final = 0.08
 """Part of a run that inputs in great number may take before anything else is played."""
-MOST_FOR_HEAP: Final = 0.25
-"""Part of the time until playing ends that measuring the memory may take."""
+MOST_FOR_HEAP: Final = 0.2
+"""Part of a run that measuring the memory may take; where more is needed, it is not begun."""
 MOST_FOR_TWICE: Final = 0.35
-"""Part of what is left then, in which the controls are used again."""
+"""Part of the time that is then left until playing ends in which the controls are used again, or `LEAST_FOR_TWICE`."""
+LEAST_FOR_TWICE: Final = 0.08
+"""Part of a run."""
 MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
 """Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
 
@@ -52,25 +54,21 @@ class Further:
         course = self.course
         early = course.clock() + MOST_FOR_MANY * self.plan.findings_by
         tried = await course.guarded(self.stress(MANY, early)) or []
-        await course.guarded(self.measure_heap(self.within(MOST_FOR_HEAP)))
-        await course.guarded(self.use_twice(self.within(MOST_FOR_TWICE)))
+        await course.guarded(self.measure_heap(course.clock() + MOST_FOR_HEAP * self.plan.findings_by))
+        left_s = course.at(self.plan.explore_by) - course.clock()
+        twice_s = max(MOST_FOR_TWICE * left_s, LEAST_FOR_TWICE * self.plan.findings_by)
+        await course.guarded(self.use_twice(course.clock() + twice_s))
         explored = await course.guarded(self.explore())
+        await course.guarded(self.at_true_speed())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
             await course.consider(suspicions.of_episodes(explored.episodes, self.controls))
-        await course.guarded(self.at_true_speed())
-        if explored is not None:
             await course.guarded(self.stand_still(explored))
             await course.guarded(self.measure_code(explored))
         await course.guarded(self.rarer_inputs())
         left = [each for each in STRESSES if each.name not in {episode.name for episode in tried}]
         await course.guarded(self.stress(left, course.at(self.plan.stress_by)))
         self.live.doing = ""
-
-    def within(self, part: float) -> float:
-        """When a step ends that gets that part of the time until playing ends, on the event loop's clock."""
-        now = self.course.clock()
-        return now + part * max(0.0, self.course.at(self.plan.explore_by) - now)
 
     async def at_true_speed(self) -> None:
         """Plays for a few seconds without owning the game's time."""
@@ -100,8 +98,8 @@ class Further:
 
     async def measure_heap(self, until_s: float) -> None:
         """Sees whether the game's memory grows while it is played."""
-        if not self.situations.playing or self.course.clock() >= until_s:
-            self.summary.miss("stability", "whether its memory grows: no time was left for it")
+        if not self.situations.playing:
+            self.summary.miss("stability", "whether its memory grows: it was not played")
             return
         self.live.doing = "Measuring its memory"
         moment = self.situations.playing[0]
