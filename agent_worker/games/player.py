@@ -27,7 +27,7 @@ from agent_worker.games.model.policy import ModelPolicy
 from agent_worker.games.owned_time.experiments import Determinism
 from agent_worker.games.realtime.player import RealTime
 from agent_worker.games.run import gathering, scoring, suspicions
-from agent_worker.games.run.course import Course
+from agent_worker.games.run.course import FOR_EARLY_FINDINGS, Course
 from agent_worker.games.run.further import Further
 
 FIRST_LOOKS: Final = (20, 60, 120, 300)
@@ -228,7 +228,7 @@ class _Player(Course):
 
     async def see_again(self) -> None:
         """What has gone wrong so far is told while there is time to show it again."""
-        await self.consider([], early=True)
+        await self.consider([], FOR_EARLY_FINDINGS, finish=False)
 
     async def evaluate(self) -> None:
         """Phase 4: turns the findings into the score."""

@@ -24,6 +24,8 @@ STRETCH: Final = 4 * FRAMES_PER_S
 """Frames of one."""
 WARM_UP: Final = 6 * FRAMES_PER_S
 """Frames before the first: what a game makes once is made then."""
+FRAMES: Final = WARM_UP + STRETCHES * STRETCH
+"""Of a measurement, after the moment from which it is made."""
 LEAST_KB: Final = 256
 """KiB in every stretch, 64 in a second of the game's time: 230 MiB in an hour. Less may be a cache that fills."""
 STEADY: Final = 0.5

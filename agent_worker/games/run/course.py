@@ -62,12 +62,14 @@ class Course:
         """A time of the plan on the event loop's clock."""
         return self.started + mark_s
 
-    async def consider(self, candidates: Iterable[Candidate], *, early: bool = False) -> None:
+    async def consider(
+        self, candidates: Iterable[Candidate], share: float = FOR_FINDINGS, *, finish: bool = True
+    ) -> None:
         """Minimises what may be wrong, shows it again and tells it, in a part of the time that is left.
 
         Args:
-            early: Nearly all is still to be done: in a smaller part. Else what has shown again by then is shown on, as
-                long as the run lasts.
+            share: That part.
+            finish: What has shown again by then is shown on, as long as the run lasts.
         """
         suspects = [*candidates, *self.stage.take_suspects()]
         if not suspects:
@@ -75,9 +77,8 @@ class Course:
         doing, self.live.doing = self.live.doing, "Trying to see a fault again"
         try:
             left_s = self.at(self.plan.findings_by) - self.clock()
-            share = FOR_EARLY_FINDINGS if early else FOR_FINDINGS
             until_s = self.clock() + min(left_s, max(LEAST_FOR_FINDINGS_S, left_s * share))
-            await self.reporter.consider(suspects, until_s, until_s if early else self.at(self.plan.findings_by))
+            await self.reporter.consider(suspects, until_s, self.at(self.plan.findings_by) if finish else until_s)
         finally:
             self.live.doing = doing
             self.stage.take_suspects()

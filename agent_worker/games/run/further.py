@@ -18,18 +18,22 @@ from agent_worker.games.play.seat import Policy, Seeded
 from agent_worker.games.play.stress import MANY, STRESSES, Stress, stress
 from agent_worker.games.realtime.stretch import true_speed
 from agent_worker.games.run import gathering, suspicions
-from agent_worker.games.run.course import Course
+from agent_worker.games.run.course import FOR_FINDINGS, Course
 
 LEAST_PLAY: Final = 0.1
 """Part of a run that is played on, however long the controls have taken."""
 MOST_FOR_MANY: Final = 0.08
 """Part of a run that inputs in great number may take before anything else is played."""
-MOST_FOR_HEAP: Final = 0.2
-"""Part of a run that measuring the memory may take; where more is needed, it is not begun."""
+FOR_MANY: Final = 0.4
+"""Part of the time that is left in which what that has shown is shown again, or seen not to come again."""
+MOST_FOR_HEAP: Final = 0.12
+"""Part of a run that measuring the memory may take before playing; where more is needed, it comes afterwards."""
 MOST_FOR_TWICE: Final = 0.35
 """Part of the time that is then left until playing ends in which the controls are used again, or `LEAST_FOR_TWICE`."""
 LEAST_FOR_TWICE: Final = 0.08
-"""Part of a run."""
+"""Part of a run. Where using one control twice takes longer, it comes after playing."""
+ONE_TWICE: Final = (5, 4 * FRAMES_PER_S)
+"""Openings and frames that using a control twice takes at least."""
 MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
 """Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
 
@@ -52,12 +56,17 @@ class Further:
     async def all(self) -> None:
         """One after another; each ends when its time is over, or when the page is lost in it."""
         course = self.course
-        early = course.clock() + MOST_FOR_MANY * self.plan.findings_by
-        tried = await course.guarded(self.stress(MANY, early)) or []
-        await course.guarded(self.measure_heap(course.clock() + MOST_FOR_HEAP * self.plan.findings_by))
-        left_s = course.at(self.plan.explore_by) - course.clock()
-        twice_s = max(MOST_FOR_TWICE * left_s, LEAST_FOR_TWICE * self.plan.findings_by)
-        await course.guarded(self.use_twice(course.clock() + twice_s))
+        budget_s = self.plan.findings_by
+        tried = await course.guarded(self.stress(MANY, course.clock() + MOST_FOR_MANY * budget_s, FOR_MANY)) or []
+        heap_early = self.stage.needs_s(heap.FRAMES) < MOST_FOR_HEAP * budget_s
+        if heap_early:
+            await course.guarded(self.measure_heap(course.clock() + MOST_FOR_HEAP * budget_s))
+        openings, frames = ONE_TWICE
+        twice_early = self.stage.needs_s(frames, openings) < LEAST_FOR_TWICE * budget_s
+        if twice_early:
+            left_s = course.at(self.plan.explore_by) - course.clock()
+            twice_s = max(MOST_FOR_TWICE * left_s, LEAST_FOR_TWICE * budget_s)
+            await course.guarded(self.use_twice(course.clock() + twice_s))
         explored = await course.guarded(self.explore())
         await course.guarded(self.at_true_speed())
         if explored is not None:
@@ -65,6 +74,10 @@ class Further:
             await course.consider(suspicions.of_episodes(explored.episodes, self.controls))
             await course.guarded(self.stand_still(explored))
             await course.guarded(self.measure_code(explored))
+        if not heap_early:
+            await course.guarded(self.measure_heap(course.at(self.plan.rest_by)))
+        if not twice_early:
+            await course.guarded(self.use_twice(course.at(self.plan.rest_by)))
         await course.guarded(self.rarer_inputs())
         left = [each for each in STRESSES if each.name not in {episode.name for episode in tried}]
         await course.guarded(self.stress(left, course.at(self.plan.stress_by)))
@@ -172,7 +185,7 @@ class Further:
         if any(map(self.course.reporter.is_new, (*found, *self.stage.suspects))):
             await self.course.consider(found)
 
-    async def stress(self, stresses: Sequence[Stress], until_s: float) -> list[Episode]:
+    async def stress(self, stresses: Sequence[Stress], until_s: float, share: float = FOR_FINDINGS) -> list[Episode]:
         """Treats the game roughly. What the agent causes by it is neither counted nor told.
 
         Returns:
@@ -186,5 +199,6 @@ class Further:
             episodes = await stress(self.stage, found, moments, self.live.progress, until_s, stresses)
         finally:
             self.stage.quiet = False
-        await self.course.consider(suspicions.of_stress(episodes, self.controls, self.course.job.game_url))
+        suspects = suspicions.of_stress(episodes, self.controls, self.course.job.game_url)
+        await self.course.consider(suspects, share)
         return episodes

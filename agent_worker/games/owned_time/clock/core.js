@@ -12,7 +12,10 @@ const FRAME_LIMIT_MS = 20_000; // real time in which a real frame comes, however
 const NESTED = 5; // timers that start timers, until their delay is at least 4 ms (HTML, timer initialization steps)
 
 function createCore(seed, holdLimit, gaveUp, skips) {
+  const STEP = 0x6d2b79f5;
   let random = seed >>> 0;
+  let aside = 0; // as `random`, of what an input draws
+  let asideAt = -1;
   let reads = 0;
   let tasksNow = 0;
   const core = {
@@ -37,6 +40,7 @@ function createCore(seed, holdLimit, gaveUp, skips) {
     stale: false, // one of these would have been needed
     stride: 1, // frames from one that is compared to the next
     idle: null, // called when a hold goes
+    advancing: false,
     realms: new Set(),
     uncontrolled: new Set(),
     used: new Set(),
@@ -48,9 +52,16 @@ function createCore(seed, holdLimit, gaveUp, skips) {
     return core.now + core.creep;
   };
 
+  // An input draws from numbers of its own, those of its frame: what the game draws afterwards stays as it is without it.
+  // Else any click that a library's handler hears would have an effect.
   core.random = () => {
-    random = (random + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(random ^ (random >>> 15), 1 | random);
+    let drawn;
+    if (core.advancing || !core.frame) drawn = random = (random + STEP) | 0;
+    else {
+      if (asideAt !== core.frame) aside = Math.imul((seed ^ (asideAt = core.frame)) + 1, 0x9e3779b1);
+      drawn = aside = (aside + STEP) | 0;
+    }
+    let mixed = Math.imul(drawn ^ (drawn >>> 15), 1 | drawn);
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
   };
