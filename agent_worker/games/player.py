@@ -26,7 +26,7 @@ from agent_worker.games.model.endpoint import Endpoint
 from agent_worker.games.model.policy import ModelPolicy
 from agent_worker.games.owned_time.experiments import Determinism
 from agent_worker.games.realtime.player import RealTime
-from agent_worker.games.run import gathering, scoring, suspicions
+from agent_worker.games.run import gathering, scoring
 from agent_worker.games.run.course import FOR_EARLY_FINDINGS, Course
 from agent_worker.games.run.further import Further
 
@@ -210,7 +210,7 @@ class _Player(Course):
         self.summary.time = "real"
 
     async def in_owned_time(self, situations: Situations) -> None:
-        """Phases 2 and 3: controls, true speed, memory, playing, rough handling."""
+        """Phases 2 and 3: the likely controls, and then all that further.py does."""
         self.live.doing = "Looking for controls"
         search = ControlSearch(situations, self.live, self.see_again)
         await self.guarded(search.likely_ones(self.at(self.plan.controls_by), self.at(self.plan.explore_by)))
@@ -218,11 +218,7 @@ class _Player(Course):
         if controls.determinism.moments and not controls.determinism.agreed:
             await self.not_owned(controls.determinism)
             return
-        gathering.of_controls(self.summary, controls)
-        self.summary.actions += situations.lab.branches
-        if controls.determinism.agreed < controls.determinism.moments:
-            self.summary.time = "mixed"
-        await self.consider(suspicions.of_controls(controls, situations))
+        await self.searched(search)
         await self.live.phase(3, f"Playing, mostly with what works; seed {self.job.seed}")
         await Further(self, situations, search, self.model).all()
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent_worker.games.actions import key
-from agent_worker.games.inputs import Inputs, Step
+from agent_worker.games.inputs import Inputs
 from tests.games.owned import House, a_house
 from tests.games.playing import Answer
 
@@ -137,25 +136,6 @@ async def test_chance_comes_from_the_seed(house: House) -> None:
         drawn.append(await page.ask("out", "reading"))
     one, same, other = drawn
     assert one == same and not set(one) & set(other)
-
-
-async def test_what_an_input_draws_changes_nothing_that_is_drawn_later(house: House) -> None:
-    """The handlers of libraries draw numbers, too: each click would be a control of a game that draws any."""
-    url = house.server.page(
-        "/draws",
-        """<script>const out = [], drawn = [];
-      addEventListener("keydown", () => drawn.push(Math.random(), Math.random(), crypto.randomUUID()));
-      const frame = () => { out.push(Math.random()); requestAnimationFrame(frame); }; frame();</script>""",
-    )
-    told = []
-    for presses in ((), (5, 9), (5, 9), (6,)):
-        stage = house.stage(url)
-        await stage.play(Inputs(tuple(Step(at, key("A", "a"), 2) for at in presses)), 20)
-        assert stage.page is not None
-        told.append(await stage.page.ask("[out, drawn]", "reading"))
-    assert all(out == told[0][0] and len(set(out)) > 15 for out, _ in told), "the frames draw the same"
-    drawn = [each for _, each in told]
-    assert drawn[1] == drawn[2] and len(set(drawn[1])) == 6 and not set(drawn[1]) & set(drawn[3])
 
 
 async def test_a_busy_wait_ends(house: House) -> None:

@@ -17,7 +17,7 @@ from agent_worker.games.actions import key
 from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.chromium.pages import Pages
 from agent_worker.games.controls import candidates
-from agent_worker.games.controls.discovery import ControlSearch
+from agent_worker.games.controls.discovery import ANY_KEY, ControlSearch
 from agent_worker.games.controls.known_controls import Controls
 from agent_worker.games.controls.starting import Situations, get_in
 from agent_worker.games.controls.trials import Trials
@@ -96,6 +96,20 @@ async def test_all_controls_of_a_game_and_no_other(house: House, monkeypatch: py
     assert not controls.untried and heard.controls.keys() == controls.found.keys()
     assert "Testing arrow keys" in heard.lines
     assert any(line.startswith("Pressing ArrowLeft moves the picture (") for line in heard.lines)
+
+
+async def test_where_any_key_acts_the_rest_is_not_tried_one_by_one(house: House) -> None:
+    hears = """<canvas id=c></canvas><script>const x = c.getContext("2d"); let n = 0;
+      const frame = () => { x.fillStyle = `rgb(${n % 256}, ${performance.now() / 20 % 256}, 0)`;
+        x.fillRect(0, 0, 300, 150); requestAnimationFrame(frame); }; frame();
+      addEventListener("keydown", () => { n += 90; });</script>"""
+    stage = house.stage(hears)
+    search = ControlSearch(await get_in(stage, Heard(), math.inf), Heard())
+    await search.likely_ones(math.inf)
+    likely = search.branches_since()
+    await search.rest(math.inf)
+    assert list(search.result().found) == [ANY_KEY]
+    assert search.branches_since() < 12 < len(candidates.RARER) and likely < 60
 
 
 async def test_prompts_and_names_are_answered(house: House) -> None:

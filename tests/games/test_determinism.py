@@ -193,6 +193,48 @@ async def test_any_inputs_in_the_demo_game(house: House, steps: list[Step], cut:
         assert {*range(3, 71, 3), 70} <= {sample.frame for sample in each.samples}
 
 
+async def test_what_an_input_draws_changes_nothing_that_is_drawn_later(house: House) -> None:
+    """The handlers of libraries draw numbers, too: each click would be a control of a game that draws any."""
+    url = house.server.page(
+        "/draws",
+        """<script>const out = [], drawn = [];
+      addEventListener("keydown", async () => { drawn.push(Math.random(), Math.random());
+        await null; drawn.push(crypto.randomUUID()); });
+      const frame = () => { out.push(Math.random()); requestAnimationFrame(frame); }; frame();</script>""",
+    )
+    told = []
+    for presses in ((), (5, 9), (5, 9), (6,)):
+        stage = house.stage(url)
+        await stage.play(Inputs(tuple(Step(at, key("A", "a"), 2) for at in presses)), 20)
+        assert stage.page is not None
+        told.append(await stage.page.ask("[out, drawn]", "reading"))
+    assert all(out == told[0][0] and len(set(out)) > 15 for out, _ in told), "the frames draw the same"
+    drawn = [each for _, each in told]
+    assert drawn[1] == drawn[2] and len(set(drawn[1])) == 6 and not set(drawn[1]) & set(drawn[3])
+
+
+async def test_what_is_drawn_when_a_load_is_here_does_not_depend_on_when_that_is(house: House) -> None:
+    """A handler of an input asks for a file, which comes before the next frame is asked for, or after it."""
+    house.server.answers["/level"] = Answer(b"x", headers=(("Cache-Control", "max-age=600"),))
+    url = house.server.page(
+        "/asks",
+        """<script>const out = []; addEventListener("keydown", async () => {
+        await (await fetch("/level")).text(); out.push(Math.random()); });
+      const frame = () => { out.push(Math.random()); requestAnimationFrame(frame); }; frame();</script>""",
+    )
+    inputs = Inputs((Step(5, key("A", "a"), 2),))
+    drawn = []
+    for waits in (False, True, True):
+        stage = house.stage(url)
+        await stage.play(inputs, 6)  # the key is down
+        assert stage.page is not None
+        if waits:
+            await stage.page.quiet(5)
+        await stage.play(inputs, 20)
+        drawn.append(await stage.page.ask("out", "reading"))
+    assert drawn[0] == drawn[1] == drawn[2] and len(set(drawn[0])) > 15
+
+
 @pytest.mark.parametrize("kind", ["hide", "blur", "resize", "wheel"])
 async def test_what_happens_from_outside(house: House, kind: str) -> None:
     script = """let n = 0; const seen = []; const frame = () => { n += 1; requestAnimationFrame(frame); };

@@ -93,6 +93,7 @@ def test_what_is_not(text: str) -> None:
         *(("Z rotates", "playing"), ("P: pauses", "playing"), ("R: restarts", "over"), ("Enter: noch einmal", "over")),
         *(("Press SPACE to start", "title"), ("Press R to restart", "over"), ("← → to steer", "playing")),
         *(("Press E to open doors", "sometimes"), ("M - mute", "unseen"), ("Press F to fullscreen", "unseen")),
+        *(("Space - jump again in the air", "playing"), ("X: fire again", "playing"), ("N: start a new game", "over")),
         *(("Hit ENTER", ""), ("Press Q to whistle", "sometimes")),
     ],
 )

@@ -24,10 +24,18 @@ _FRESH_S: Final = 0.9
 """How long the picture of an agent of an earlier version counts: it publishes at most one a second."""
 _MAX_OLD: Final = 256
 _AHEAD_S: Final = 1.0
-"""How long it counts that a picture names an event which the run does not have: it may have it soon."""
+"""How long it counts, where nobody watches the run, that a picture names an event which the run does not have."""
 _TRIES: Final = 4
 
 _Key = tuple[str, int]
+
+
+class _TooEarly(MalformedFrame):
+    """A picture names an event that the run does not have yet."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"the picture is not shown: {AHEAD}")
+        self.seq = seq
 
 
 class PicturesStatistics(NamedTuple):
@@ -107,6 +115,9 @@ class Pictures:
         """
         key = (test_id, number)
         held = self._held.get(key)
+        if isinstance(held, _TooEarly) and held.seq <= self._runs.known_head(test_id):
+            self._drop(key)
+            held = None
         if held is not None:
             self._hits += 1
             self._held.move_to_end(key)
@@ -137,7 +148,7 @@ class Pictures:
             check_jpeg(picture.jpeg)
             seq = picture.frame.seq
             if seq > self._runs.known_head(test_id) and seq > await self._runs.head(test_id):
-                raise MalformedFrame(f"the picture is not shown: {AHEAD}")
+                raise _TooEarly(seq)
         return picture
 
     def _has_read(self, key: _Key, done: asyncio.Task[Picture | None]) -> None:
@@ -148,7 +159,7 @@ class Pictures:
         if isinstance(error, MalformedFrame):
             self._refuse(*key, error)
             self._keep(key, error)
-            if AHEAD in error.message:
+            if isinstance(error, _TooEarly):
                 asyncio.get_running_loop().call_later(_AHEAD_S, self._drop, key)
         elif error is None and (picture := done.result()) is not None:
             self._keep(key, picture)

@@ -23,7 +23,7 @@ _TRIES: Final = 50
 _PAUSE_S: Final = 0.02
 
 
-async def emptied(page: PlaywrightPage, cdp: CDPSession) -> None:
+async def leave(page: PlaywrightPage, cdp: CDPSession) -> None:
     """Has the page go to an empty document, and forget what the last one has stored, its name and its history.
 
     What the last document does while it is left is forgotten, too. Keys and buttons that are held stay so.

@@ -19,7 +19,7 @@ from agent_worker.games.actions import Action, Kind
 _OUTSIDE: Final = Path(__file__).with_name("outside.js").read_text()
 _ONLINE: Final = {"offline": False, "latency": 0.01, "downloadThroughput": -1, "uploadThroughput": -1}
 """Latency in ms; with 0 Chromium falls back to what the machine has. It delays nothing."""
-_LASTING: Final = frozenset(("resize", "offline", "online"))
+LASTING: Final = frozenset(("resize", "offline", "online"))
 """Gestures that change the window or its network, and not the document alone."""
 _BY_FINGER: Final[Mapping[Kind, Kind]] = {"click": "tap", "drag": "swipe"}
 _DRAG_STEPS: Final = 5
@@ -52,9 +52,9 @@ class Gestures:
         assert size is not None
         self.viewport = size["width"], size["height"]
         """Width and height in pixels; `resize` changes it for as long as it lasts."""
-        self.lasting = False
-        """Something was done that the next document would still see."""
         self._held: list[Action] = []
+        self._place = (0.0, 0.0)
+        """Where the pointer is, in pixels."""
 
     def _meant(self, action: Action) -> Action:
         """A touch screen has no mouse: a finger does what a click or a drag would."""
@@ -64,7 +64,6 @@ class Gestures:
     async def begin(self, action: Action) -> None:
         """Does what `action` says, and holds its keys, button or finger until `end`."""
         self._held.append(action)
-        self.lasting = self.lasting or action.kind in _LASTING
         action = self._meant(action)
         for key in action.keys:
             await self._page.keyboard.down(key)
@@ -103,13 +102,14 @@ class Gestures:
                 await self._resize(1.0, 1.0)
 
     async def release(self) -> None:
-        """Ends whatever is held."""
+        """Ends whatever is held; the pointer is where it is in a new page."""
         for action in tuple(self._held):
             await self.end(action)
+        self._place = (0.0, 0.0)
 
     async def point(self, x: float, y: float) -> None:
         """Moves the pointer to a place in parts of the viewport, at once."""
-        await self._page.mouse.move(*self._pixels(x, y))
+        await self._move(x, y)
 
     async def connect(self) -> None:
         """Tells the page that it has a network: Chromium in a network namespace of its own believes the opposite."""
@@ -120,7 +120,7 @@ class Gestures:
 
     async def _press(self, action: Action) -> None:
         mouse = self._page.mouse
-        await mouse.move(*self._pixels(action.x, action.y), steps=_MOVE_STEPS if action.kind == "move" else 1)
+        await self._move(action.x, action.y, _MOVE_STEPS if action.kind == "move" else 1)
         if action.kind == "move":
             return
         await mouse.down(button="right" if action.kind == "rightclick" else "left")
@@ -128,7 +128,15 @@ class Gestures:
             await mouse.up()
             await mouse.down(click_count=2)
         if action.kind in ("drag", "swipe"):
-            await mouse.move(*self._pixels(action.to_x, action.to_y), steps=_DRAG_STEPS)
+            await self._move(action.to_x, action.to_y, _DRAG_STEPS)
+
+    async def _move(self, x: float, y: float, steps: int = 1) -> None:
+        """Moves the pointer there, in steps from where it is: Playwright knows where it was in another document."""
+        (from_x, from_y), (to_x, to_y) = self._place, self._pixels(x, y)
+        for step in range(1, steps + 1):
+            part = step / steps
+            await self._page.mouse.move(from_x + (to_x - from_x) * part, from_y + (to_y - from_y) * part)
+        self._place = to_x, to_y
 
     async def _put_finger(self, action: Action) -> None:
         await self._finger("touchStart", action.x, action.y)
@@ -144,7 +152,7 @@ class Gestures:
         await self._cdp.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
     async def _turn(self, action: Action) -> None:
-        await self._page.mouse.move(*self._pixels(action.x, action.y))
+        await self._move(action.x, action.y)
         await self._page.mouse.wheel(*self._pixels(action.to_x - action.x, action.to_y - action.y))
 
     async def _resize(self, width: float, height: float) -> None:

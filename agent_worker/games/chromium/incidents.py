@@ -21,7 +21,8 @@ _OF_THE_AGENT: Final = re.compile(r"\bat .*<anonymous>:\d+:\d+\)?$")
 
 
 class IncidentLog:
-    """The incidents of one page, and the proxy's troubles with its requests. Methods do not block and do not raise."""
+    """The incidents of one run's pages, one after another, and the proxy's troubles with their requests. Methods do not
+    block and do not raise."""
 
     def __init__(self) -> None:
         self._incidents: deque[Incident] = deque(maxlen=MAX_INCIDENTS)

@@ -29,8 +29,8 @@ from playwright.async_api import Response as PlaywrightResponse
 from agent_worker.games.actions import Action
 from agent_worker.games.chromium.background import Background
 from agent_worker.games.chromium.egress_proxy import TROUBLE_HEADER, EgressProxy
-from agent_worker.games.chromium.emptying import emptied
-from agent_worker.games.chromium.gestures import Gestures
+from agent_worker.games.chromium.emptying import leave
+from agent_worker.games.chromium.gestures import LASTING, Gestures
 from agent_worker.games.chromium.incidents import IncidentLog, first_line, first_lines, short_url
 from agent_worker.games.chromium.loading import explain_failure, explain_status
 from agent_worker.games.chromium.page_state import Incident, Loaded, PageState, merged
@@ -71,8 +71,8 @@ class Page:
     _staying: Staying
     deadline: float = math.inf
     """On the event loop's clock; no call waits for longer. Infinite at first."""
-    openings: int = 0
-    """How often an address was opened in it."""
+    emptied: int = 0
+    """How often it was made as good as new."""
     _token: str = ""
     _farewell: Any = None  # what a document said of its clock when it was left
     _gone: str | None = None
@@ -169,28 +169,28 @@ class Page:
         return self._gone
 
     async def empty(self) -> bool:
-        """Leaves the document for an empty one, as good as new: nothing of what was kept or held is there any more.
+        """Leaves the document for an empty one, as a new page has it: nothing of what was kept or held is left.
 
         Returns:
-            Whether it is. It is not after what lasts, such as a window of another size, or what was not answered.
+            False: it is to be closed. Something was done that the next document would notice, as by a window of another
+            size, or it could not be left.
         """
-        if self._gone or self._marked or self._gestures.lasting:
+        if self._gone or self._marked:
             return False
         self._staying.home, self._leaving = None, True
         try:
             async with asyncio.timeout(EMPTYING_S):
-                await self._reply(emptied(self._page, self._cdp), "leaving it")
+                await self._reply(leave(self._page, self._cdp), "leaving it")
                 await self._gestures.release()
         except (PageHung, PageGone, PlaywrightError, TimeoutError):
             return False
         finally:
             self._leaving = False
         self._background.cancel()
-        self._log.take()
-        self._log.forget_troubles()
         self._dialogs.clear()
         self._asked.clear()
         self._farewell = None
+        self.emptied += 1
         return self._gone is None and not self._marked
 
     def forget(self) -> None:
@@ -210,7 +210,6 @@ class Page:
         """
         loop = asyncio.get_running_loop()
         start = loop.time()
-        self.openings += 1
         response = await self._go(url, timeout_s)
         if TROUBLE_HEADER in response.headers:
             raise explain_failure(url, None, self._log.trouble, timeout_s)
@@ -321,6 +320,7 @@ class Page:
 
     async def begin(self, action: Action) -> None:
         """Does what `action` says, and holds its keys, button or finger until `end`."""
+        self._marked = self._marked or action.kind in LASTING
         await self._reply(self._gestures.begin(action), f"{action.name} began")
 
     async def end(self, action: Action) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from playwright.async_api import Browser as PlaywrightBrowser
@@ -27,8 +27,6 @@ class Wanted(NamedTuple):
     token: str = ""
     """Of its clock, where one of `scripts` gives it its own time."""
     screen: Screen = DESKTOP
-    once: bool = False
-    """It is not used again, nor another one for it: what a process has seen before would count."""
 
 
 EMPTY: Final = Wanted()
@@ -66,47 +64,58 @@ class Pages:
         self._exceeded = exceeded
         self._spent = spent
         self._open: _Open | None = None
-        self._uses = 0
-        """Of the page that is open."""
+        self._again = False
+        """The page that is open may be used again."""
         self._ahead: tuple[Wanted, asyncio.Task[_Open]] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
-    async def fresh(self, wanted: Wanted = EMPTY) -> Page:
+    async def fresh(self, wanted: Wanted = EMPTY, *, new: bool = False) -> Page:
         """An empty page, in place of the one that was open: the same one, or the one that was prepared, where that is
-        what is wanted.
+        what is wanted. What earlier pages have not told yet is dropped.
+
+        Args:
+            new: It was not used before and will not be again, since what its process has seen before would count.
 
         Raises:
             PageGone: The browser died.
         """
         with _gone():
-            if self._open is not None and await self._is_as_new(self._open, wanted):
-                self._uses += 1
-                return self._open.page
-            await self.close()
-            self._open, self._uses = await self._prepared(wanted) or await self._made(wanted), 1
+            if self._open is None or new or not await self._is_as_new(self._open, wanted):
+                await self.close()
+                self._open = await self._prepared(wanted) or await self._made(wanted)
+                self._again = not new
+        self._incidents.take()
         return self._open.page
 
     async def _is_as_new(self, opened: _Open, wanted: Wanted) -> bool:
-        fits = opened.wanted == wanted and not wanted.once and self._uses < MOST_USES
+        fits = self._again and opened.wanted == wanted and opened.page.emptied + 1 < MOST_USES
         return fits and await opened.page.empty()
 
     def prepare(self, wanted: Wanted) -> None:
         """Begins to make the page that is probably wanted next, which takes longer than most games take to load."""
-        if self._ahead is None:
-            self._ahead = wanted, asyncio.get_running_loop().create_task(self._made(wanted))
-            self._ahead[1].add_done_callback(retrieved)
+        if self._ahead is not None and self._ahead[0] == wanted:
+            return
+        loop, before = asyncio.get_running_loop(), self._ahead
+        self._ahead = wanted, loop.create_task(self._made(wanted))
+        self._ahead[1].add_done_callback(retrieved)
+        if before is not None:
+            self._closing = loop.create_task(_closed(before[1]))
+            self._closing.add_done_callback(retrieved)
 
     async def _prepared(self, wanted: Wanted) -> _Open | None:
         if self._ahead is None:
             return None
         (asked, making), self._ahead = self._ahead, None
+        if asked != wanted:
+            await _closed(making)
+            return None
         try:
             made = await making
         except PlaywrightError:
             return None
-        if asked == wanted and made.page.gone is None:
+        if made.page.gone is None:
             return made
-        made.page.forget()
-        await made.context.close()
+        await _closed(making)
         return None
 
     async def _made(self, wanted: Wanted) -> _Open:
@@ -145,6 +154,14 @@ class Pages:
             self._ahead[1].cancel()
         if self._open is not None:
             self._open.page.forget()
+
+
+async def _closed(making: asyncio.Task[_Open]) -> None:
+    """Closes a page that is being made, once it is."""
+    with suppress(PlaywrightError):
+        made = await making
+        made.page.forget()
+        await made.context.close()
 
 
 @contextmanager

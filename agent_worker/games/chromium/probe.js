@@ -3,6 +3,7 @@
 // returns the frame's state; page_state.py describes its fields.
 (() => {
   const KEPT_WORDS = 100;
+  const HEARD = /^(key|pointer|mouse|touch|click)/;
   const drawn = new Map(); // text -> when and where it was drawn last; oldest first
   const listens = new Set();
   let frames = 0;
@@ -67,9 +68,20 @@
 
   const listen = EventTarget.prototype.addEventListener;
   EventTarget.prototype.addEventListener = function (type, ...rest) {
-    if (/^(key|pointer|mouse|touch|click)/.test(type)) listens.add(String(type));
+    if (HEARD.test(type)) listens.add(String(type));
     return listen.call(this, type, ...rest);
   };
+
+  for (const owner of [window, Document.prototype, HTMLElement.prototype])
+    for (const name of Object.getOwnPropertyNames(owner)) {
+      const known = Object.getOwnPropertyDescriptor(owner, name);
+      if (!HEARD.test(name.slice(2)) || !name.startsWith("on") || !known.set) continue;
+      const set = function (handler) {
+        if (handler) listens.add(name.slice(2));
+        return known.set.call(this, handler);
+      };
+      Object.defineProperty(owner, name, { ...known, set });
+    }
 
   function visible(element) {
     const box = element.getBoundingClientRect();

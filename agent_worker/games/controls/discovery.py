@@ -51,7 +51,7 @@ class ControlSearch:
         between: Called once, when the likeliest keys are known; may use the stage.
 
     Raises:
-        LoadFailed: from `likely` and `rest`: the game cannot be opened any more.
+        LoadFailed: from `likely_ones` and `rest`: the game cannot be opened any more.
     """
 
     def __init__(self, situations: Situations, told: Tell, between: Between | None = None) -> None:
@@ -65,9 +65,12 @@ class ControlSearch:
         known = candidates.known_keys(situations.sources)
         self.likely, self.others = candidates.keys(tuple(self.promises), known)
         self.said = ""
+        self._counted = 0
         self.known_spots: list[tuple[float, float]] | None = None
         self.done: set[tuple[Moment, Action]] = set()
         """Where each gesture was tried; a moment stands for its situation as well."""
+        self.pointed: set[Moment] = set()
+        """Where a gesture of the pointer did something."""
 
     @property
     def viewport(self) -> tuple[int, int]:
@@ -87,7 +90,8 @@ class ControlSearch:
             await self._until(late_s, self._in_all_situations)
 
     async def rest(self, until_s: float) -> None:
-        """Tries what is left, on the event loop's clock until then."""
+        """Tries what is left, the likely ones first, until then on the event loop's clock."""
+        await self._until(until_s, self._in_all_situations)
         await self._until(until_s, self._all_the_rest)
 
     async def _until(self, until_s: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -182,7 +186,7 @@ class ControlSearch:
         size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
         await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
         skipped: set[Action] = set()
-        while group := [each for each in self.left(every, moment) if each not in skipped][:size]:
+        while group := [each for each in self.left(every, moment) if self._among_others(each, moment, skipped)][:size]:
             await self.say(group[min(1, len(group) - 1)])
             found = await self.lab.first_alive(moment, group)
             for action in group[: found.dead]:
@@ -197,10 +201,14 @@ class ControlSearch:
             if culprit is None:
                 await self.lab.baseline(moment, runs=2)
             skipped.add(culprit or suspects[0])
-            if culprit and culprit.keys == candidates.NO_KEY.keys:
-                skipped |= {each for each in every if each.kind == "keys"}
-            if culprit and culprit.kind != "keys":  # what moves the pointer as well is tried alone
-                skipped |= {each for each in every if each.kind != "keys"}
+            if culprit and culprit.kind != "keys":
+                self.pointed.add(moment)
+
+    def _among_others(self, action: Action, moment: Moment, skipped: set[Action]) -> bool:
+        """Whether it can be done among others there. No key can where any key acts, and no gesture of the pointer where
+        one acts: these are tried alone."""
+        one_for_all = self.lab.acted(moment, candidates.NO_KEY) if action.kind == "keys" else moment in self.pointed
+        return not one_for_all and action not in skipped
 
     async def pointer(self, moment: Moment) -> None:
         """Gestures of the pointer, each alone, where one of them does something."""
@@ -268,7 +276,7 @@ class ControlSearch:
 
     async def after_others(self) -> None:
         """Keys that did nothing so far, right after a control was used: to fall faster one has to jump before."""
-        if not self.at.playing:
+        if not self.at.playing or ANY_KEY in self.controls.found:
             return
         start = self.at.playing[0]
         used = [each for each in self.controls.found.values() if each.action.kind == "keys"]
@@ -327,7 +335,8 @@ class ControlSearch:
     async def dead(self) -> None:
         """Presses each promised key that has done nothing so far, shortly and for long, wherever it should work."""
         for promise in self.promises.values():
-            if promise.key in self.controls.found or not self._must_act(promise):
+            told = any(each.promise == promise for each in self.controls.dead)
+            if promise.key in self.controls.found or told or not self._must_act(promise):
                 continue
             action = candidates.action_of(promise.key)
             tries = [(moment, LONG) for moment in self.at.moments] + [(self.at.moments[0], TAP)]
@@ -356,6 +365,11 @@ class ControlSearch:
         alive = [each for each in promise.group if each in self.controls.found]
         opposite = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}.get(promise.key)
         return not alive or opposite in alive
+
+    def branches_since(self) -> int:
+        """Runs that were made since the last call."""
+        counted, self._counted = self._counted, self.lab.branches
+        return self.lab.branches - counted
 
     def result(self) -> Controls:
         """What was found, and what was not tried."""

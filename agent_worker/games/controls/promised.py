@@ -338,10 +338,12 @@ def _promises(text: str, at: int, keys: _Keys) -> Iterator[Promise]:
 
 
 def _when_of(words: str) -> When:
-    """Where the key has to do what is said: the first word tells, but for one that says that it is done again."""
+    """Where the key has to do what is said: the first word tells. A start that is said to be another one ("start a new
+    game") is after the end of a round."""
     clause = _NEXT_CLAUSE.split(words[:48])[0]
     found = [(match.start(), when) for when, pattern in _ACTION if (match := pattern.search(clause))]
-    return "over" if any(when == "over" for _, when in found) else min(found)[1] if found else ""
+    first = min(found)[1] if found else ""
+    return "over" if first == "title" and any(when == "over" for _, when in found) else first
 
 
 def _quote(text: str, start: int) -> str:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from agent_worker.games.actions import OPPOSITE, Action
-from agent_worker.games.errors import PageGone, PageHung
+from agent_worker.games.errors import PageGone
 from agent_worker.games.findings.finding import STANDSTILLS, Candidate, Moment
 from agent_worker.games.findings.only_once import Use
 from agent_worker.games.findings.standstill import Standstill
@@ -23,6 +23,9 @@ async def standing(stage: Stage, ends: Iterable[Moment], controls: Sequence[Acti
     Args:
         ends: Where playing has ended, the most telling first.
         until_s: On the event loop's clock; no experiment begins after it.
+
+    Raises:
+        PageHung: It hangs where playing has ended.
     """
     clock = asyncio.get_running_loop().time
     still = Standstill(stage, tuple(controls))
@@ -31,7 +34,7 @@ async def standing(stage: Stage, ends: Iterable[Moment], controls: Sequence[Acti
             break
         try:
             found = await still.quick(end.inputs, end.frame)
-        except (PageHung, PageGone):
+        except PageGone:
             if stage.page is None or not await stage.page.browser_lives():
                 raise
             continue

@@ -228,3 +228,8 @@ def top_frame(stack: str) -> str:
             row = re.search(r":(\d+):\d+\)?\s*$", each)
             return f"{found['name'] or '(anonymous)'} {place}:{row[1] if row else '?'}"
     return ""
+
+
+def hangs(inputs: Inputs, until: int, why: object) -> Candidate:
+    """A page that does not answer any more after these inputs, by a frame."""
+    return Candidate("freeze", "It hangs: its script does not return", inputs, until, HANGS, str(why))

@@ -17,12 +17,11 @@ have launched something.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from agent_worker.games.actions import OPPOSITE, Action
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
-from agent_worker.games.findings.finding import TIMES, Candidate, Moment
+from agent_worker.games.findings.finding import TIMES, Candidate, Moment, hangs
 from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
 from agent_worker.games.owned_time.stage import Stage
 from agent_worker.games.owned_time.trace import Trace, parting
@@ -69,28 +68,38 @@ class Use(NamedTuple):
         return len(self.action.keys) == 1 and self.action.keys[0] in OPPOSITE
 
 
-async def only_once(stage: Stage, uses: Sequence[Use], until_s: float) -> list[Candidate]:
+async def only_once(stage: Stage, uses: list[Use], until_s: float) -> list[Candidate]:
     """Those of the controls that work only once; each is shown at `TIMES` later moments already.
 
     Args:
-        until_s: On the event loop's clock; no control is begun with after it.
+        uses: What was tried is taken from it.
+        until_s: On the event loop's clock; no control is begun with that would probably take longer.
     """
     clock = asyncio.get_running_loop().time
     found = []
-    for use in uses:
-        if clock() > until_s:
-            break
+    while uses and clock() + stage.needs_s(*_least(uses[0])) < until_s:
+        use = uses.pop(0)
         try:
             candidate = await _Trial(stage, use, until_s).candidate()
         except TimeUp:
             break  # what was found is told all the same
-        except (PageHung, PageGone):
+        except PageHung as hung:
+            candidate = hangs(*stage.ended_by(), hung)
+            if stage.page is not None:
+                await stage.page.break_script()
+        except PageGone:
             if stage.page is None or not await stage.page.browser_lives():
                 raise
             continue
         if candidate is not None:
             found.append(candidate)
     return found
+
+
+def _least(use: Use) -> tuple[int, int]:
+    """Frames and openings that it takes to see that a control works more than once."""
+    once, twice = HOLD + WATCH, FIRST + HOLD + WATCH
+    return 4 * use.moment.frame + 2 * (once + twice), 4
 
 
 class _Trial:

@@ -70,8 +70,8 @@ class Reporter:
         self._clock = asyncio.get_running_loop().time
         self._told: set[tuple[str, str]] = set()
         self._failed: Counter[tuple[str, str]] = Counter()
-        self._tried: set[Candidate] = set()
-        """Sightings whose proofs were begun: the same inputs show the same."""
+        self._refuted: set[Candidate] = set()
+        """Sightings that did not show again: the same inputs show the same."""
         self._full_s = self._quick_s = 0.0
         """How long the last play of a proof took, and the last one that only tells shorter inputs apart."""
         self.findings: list[Finding] = []
@@ -105,7 +105,7 @@ class Reporter:
         while left and len(self.findings) < MAX_FINDINGS:
             candidate = left.pop(0)
             given_up = self._failed[candidate.key] >= MAX_SIGHTINGS
-            if given_up or candidate.key in self._told or candidate in self._tried:
+            if given_up or candidate.key in self._told or candidate in self._refuted:
                 continue
             others = len({each.key for each in left} - self._told - {candidate.key})
             share_s = max(0.0, until_s - self._clock()) / (others + 1)
@@ -133,13 +133,14 @@ class Reporter:
         if self._clock() + self._stage.needs_s(proof.frames) > until_s:
             self.refused = True  # begun, it would use up the time of all others, and show nothing
             return
-        self._tried.add(candidate)
+        sighted = candidate
         narrowed = (candidate, None) if proof.narrow is None else await self._narrowed(candidate, proof)
         if narrowed is None:
             return
         candidate, first = narrowed
         minimal = await self._minimal(candidate, proof, shorter_until_s, until_s)
         if minimal is None:
+            self._refuted.add(sighted)
             await self._once(candidate, (1, 2))
             return
         least = with_inputs(candidate, minimal.inputs, minimal.until)
@@ -151,20 +152,14 @@ class Reporter:
             least = candidate  # what tells shorter inputs apart was too quick
             shown, sighting = await self._again(least, proof, last_s)
         if sighting is None:
+            if shown[0] < shown[1]:
+                self._refuted.add(sighted)
             await self._once(least, (shown[0] + 1, shown[1] + 1))
             return
         if self._explained(proof.errors()):
             self._told.add(candidate.key)
             return
-        if sighting.kind is not None:
-            least = replace(least, kind=sighting.kind, title=STANDSTILLS[sighting.kind])
-        least = replace(
-            least,
-            until=max(1, sighting.frame) if proof.minimises else least.until,
-            detail=sighting.detail or least.detail,
-            stack=sighting.stack or least.stack,
-        )
-        await self._tell(least, sighting.frame, shown)
+        await self._tell(_as_shown(least, sighting, proof), sighting.frame, shown)
 
     async def _measured_again(self, candidate: Candidate) -> bool:
         """Whether a measurement gives the same once more, where it can be made in the game's own time."""
@@ -184,6 +179,7 @@ class Reporter:
         # Whether it is a fault at all is asked before any time goes into shorter inputs.
         sighting = None if began is None else await self._fully(proof, began, candidate.until)
         if began is None or sighting is None:
+            self._refuted.add(candidate)
             if candidate.kind in STANDSTILLS:  # something did change the game, or it had come to an end
                 self._failed[candidate.key] += 1
             else:
@@ -322,3 +318,15 @@ def _as_meant(candidate: Candidate) -> bool:
     if candidate.kind != "left":
         return False
     return any(step.action.kind != "keys" or _FOLLOWING & set(step.action.keys) for step in candidate.inputs.steps)
+
+
+def _as_shown(candidate: Candidate, sighting: Sighting, proof: Proof) -> Candidate:
+    """The candidate with what was seen of it when it showed again."""
+    if sighting.kind is not None:
+        candidate = replace(candidate, kind=sighting.kind, title=STANDSTILLS[sighting.kind])
+    return replace(
+        candidate,
+        until=max(1, sighting.frame) if proof.minimises else candidate.until,
+        detail=sighting.detail or candidate.detail,
+        stack=sighting.stack or candidate.stack,
+    )

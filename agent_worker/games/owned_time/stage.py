@@ -27,7 +27,7 @@ from agent_worker.games.screen import DESKTOP, Screen
 
 LOAD_TIMEOUT_S: Final = 60.0
 """For the document; long, since a busy machine is no fault of the game."""
-SLOW_S: Final = 2.0
+SLOW_LOAD_S: Final = 2.0
 """A game that loads for longer gets a new page each time: a process that has kept its code would hide that, and saves
 little of it."""
 QUIET_S: Final = 10.0
@@ -112,7 +112,8 @@ class Stage:
             with suppress(PageGone, PageHung, DocumentLeft):
                 self._gave_up |= set((await self.about()).gave_up)
         began_s = asyncio.get_running_loop().time()
-        page = await self._pages.fresh(self._wanted())
+        slow = self.loaded is not None and self.loaded.seconds > SLOW_LOAD_S
+        page = await self._pages.fresh(self._wanted(), new=slow or self.measure_code)
         if self.measure_code:
             await inspection.start_coverage(page)
         page.deadline = self._deadline
@@ -136,8 +137,7 @@ class Stage:
     def _wanted(self) -> Wanted:
         """What a page has to be like that is opened now."""
         script = owned_time(self._token, self._job.seed, self._hold_s, self._gave_up, skips=self._skips)
-        slow = self.loaded is not None and self.loaded.seconds > SLOW_S
-        return Wanted((script,), self._token, self.screen, once=slow or self.measure_code)
+        return Wanted((script,), self._token, self.screen)
 
     async def play(self, inputs: Inputs, until: int, watch_from: int | None = None, every: int = 1) -> Trace:
         """Plays the game, with `inputs` since its load, to frame `until`.
@@ -162,7 +162,7 @@ class Stage:
         return openings * each_opening + frames * each_frame
 
     async def _played(self, inputs: Inputs, until: int, watch_from: int | None, every: int) -> Trace:
-        if self.page is None or self.frame > until or self.done.before(self.frame) != inputs.before(self.frame):
+        if self.page is None or self.frame > until or self.done != inputs.before(self.frame):
             await self.open()
         assert self.page is not None
         samples: list[Sample] = []

@@ -42,6 +42,8 @@ _TAP: Final = 8
 _MAX_TAPS: Final = 6
 _LAST: Final = 40
 """Frames at the end in which the game's loop and its picture are watched."""
+_REACH: Final = _LENGTH + _CALM + 2 * _TAP * _MAX_TAPS + _LAST
+"""Frames of an episode at most, from its moment on."""
 _MAX_KEYS: Final = 12
 """Keys that are held at once: more than two hands can."""
 
@@ -156,7 +158,7 @@ async def stress(
 
     Args:
         situations: The first whose name begins with "play" is used, else the last; without any, the page as loaded.
-        until_s: On the event loop's clock. No stress is begun after it; one under way then is left out.
+        until_s: On the event loop's clock. No stress is begun that would probably take longer.
 
     Returns:
         An episode for each stress, with the one without it as `against`.
@@ -170,12 +172,13 @@ async def stress(
     without: dict[int, Episode] = {}
     episodes: list[Episode] = []
     for each in stresses:
-        if clock() >= until_s:
-            break
         if each.portrait is not None and each.portrait is not stage.screen.portrait:
             continue
         at = 1 if each.from_load else frame
         base = Inputs() if each.from_load else inputs
+        runs = (1 if at in without else 2) * (2 if each.many else 1)
+        if clock() + stage.needs_s(runs * (at + _REACH), runs) >= until_s:
+            break
         with suppress(TimeUp):
             if at not in without:
                 many = any(other.many for other in stresses if other.from_load is each.from_load)

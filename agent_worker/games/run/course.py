@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Iterable
 from typing import Final, TypeVar
 
 from agent_worker.games.chromium.pages import Pages
+from agent_worker.games.controls.discovery import ControlSearch
 from agent_worker.games.errors import LoadFailed, PageGone, PageHung
-from agent_worker.games.findings.finding import HANGS, Candidate
+from agent_worker.games.findings.finding import Candidate, hangs
 from agent_worker.games.findings.reporter import Reporter
 from agent_worker.games.handle import GameJob, RunHandle
 from agent_worker.games.realtime.player import RealTime
+from agent_worker.games.run import gathering, suspicions
 from agent_worker.games.run.live import Live
 from agent_worker.games.run.schedule import schedule
 from agent_worker.games.run.summary import Summary
@@ -69,7 +71,7 @@ class Course:
 
         Args:
             share: That part.
-            finish: What has shown again by then is shown on, as long as the run lasts.
+            finish: What has shown again by then may be shown further until the end of the run.
         """
         suspects = [*candidates, *self.stage.take_suspects()]
         if not suspects:
@@ -82,6 +84,15 @@ class Course:
         finally:
             self.live.doing = doing
             self.stage.take_suspects()
+
+    async def searched(self, search: ControlSearch) -> None:
+        """What a search for controls has found by now; may be called again when it has gone on."""
+        controls = search.result()
+        gathering.of_controls(self.summary, controls)
+        if controls.determinism.agreed < controls.determinism.moments:
+            self.summary.time = "mixed"
+        self.summary.actions += search.branches_since()
+        await self.consider(suspicions.of_controls(controls, search.at))
 
     async def told(self, trouble: LoadFailed | PageHung | PageGone) -> bool:
         """Makes what has ended playing a part of the verdict. False: there is none.
@@ -122,10 +133,9 @@ class Course:
         try:
             return await step
         except PageHung as hung:
-            inputs, until = stage.ended_by()
+            what = hangs(*stage.ended_by(), hung)
             if stage.page is not None:
                 await stage.page.break_script()
-            what = Candidate("freeze", "It hangs: its script does not return", inputs, until, HANGS, str(hung))
         except PageGone as gone:
             page = stage.page
             if page is None or page.exceeded is not None or not await page.browser_lives():

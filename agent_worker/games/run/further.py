@@ -1,4 +1,5 @@
-"""The steps after the controls are known: memory, using twice, playing on, true speed, rough handling, rarer inputs."""
+"""The steps after the likely controls are known: inputs in great number, true speed, memory, using twice, playing on,
+rarer inputs, rough handling."""
 
 from __future__ import annotations
 
@@ -22,18 +23,16 @@ from agent_worker.games.run.course import FOR_FINDINGS, Course
 
 LEAST_PLAY: Final = 0.1
 """Part of a run that is played on, however long the controls have taken."""
-MOST_FOR_MANY: Final = 0.08
+MOST_FOR_MANY: Final = 0.12
 """Part of a run that inputs in great number may take before anything else is played."""
 FOR_MANY: Final = 0.4
-"""Part of the time that is left in which what that has shown is shown again, or seen not to come again."""
+"""Part of the time that is left then in which what they have shown is shown again."""
 MOST_FOR_HEAP: Final = 0.12
 """Part of a run that measuring the memory may take before playing; where more is needed, it comes afterwards."""
 MOST_FOR_TWICE: Final = 0.35
 """Part of the time that is then left until playing ends in which the controls are used again, or `LEAST_FOR_TWICE`."""
 LEAST_FOR_TWICE: Final = 0.08
-"""Part of a run. Where using one control twice takes longer, it comes after playing."""
-ONE_TWICE: Final = (5, 4 * FRAMES_PER_S)
-"""Openings and frames that using a control twice takes at least."""
+"""Part of a run. A control for which that is not enough is used again after playing."""
 MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
 """Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
 
@@ -52,36 +51,44 @@ class Further:
         self.stage, self.live, self.plan, self.summary = course.stage, course.live, course.plan, course.summary
         self.controls = search.result()
         self.playing = [each for each in self.controls.found.values() if "playing" in each.situations]
+        self.measured = False
+        """Whether its memory grows is known."""
+        self.unused = detectors.uses(suspicions.working(self.controls, situations))
+        """Controls of which it is not known whether they work more than once."""
 
     async def all(self) -> None:
         """One after another; each ends when its time is over, or when the page is lost in it."""
-        course = self.course
-        budget_s = self.plan.findings_by
+        course, budget_s = self.course, self.plan.findings_by
         tried = await course.guarded(self.stress(MANY, course.clock() + MOST_FOR_MANY * budget_s, FOR_MANY)) or []
-        heap_early = self.stage.needs_s(heap.FRAMES) < MOST_FOR_HEAP * budget_s
-        if heap_early:
-            await course.guarded(self.measure_heap(course.clock() + MOST_FOR_HEAP * budget_s))
-        openings, frames = ONE_TWICE
-        twice_early = self.stage.needs_s(frames, openings) < LEAST_FOR_TWICE * budget_s
-        if twice_early:
-            left_s = course.at(self.plan.explore_by) - course.clock()
-            twice_s = max(MOST_FOR_TWICE * left_s, LEAST_FOR_TWICE * budget_s)
-            await course.guarded(self.use_twice(course.clock() + twice_s))
-        explored = await course.guarded(self.explore())
         await course.guarded(self.at_true_speed())
+        await course.guarded(self.measure_heap(course.clock() + MOST_FOR_HEAP * budget_s))
+        left_s = course.at(self.plan.explore_by) - course.clock()
+        twice_s = max(MOST_FOR_TWICE * left_s, LEAST_FOR_TWICE * budget_s)
+        await course.guarded(self.use_twice(course.clock() + twice_s))
+        explored = await course.guarded(self.explore())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
             await course.consider(suspicions.of_episodes(explored.episodes, self.controls))
             await course.guarded(self.stand_still(explored))
             await course.guarded(self.measure_code(explored))
-        if not heap_early:
-            await course.guarded(self.measure_heap(course.at(self.plan.rest_by)))
-        if not twice_early:
-            await course.guarded(self.use_twice(course.at(self.plan.rest_by)))
+        await course.guarded(self.what_was_too_slow())
         await course.guarded(self.rarer_inputs())
         left = [each for each in STRESSES if each.name not in {episode.name for episode in tried}]
         await course.guarded(self.stress(left, course.at(self.plan.stress_by)))
         self.live.doing = ""
+
+    async def what_was_too_slow(self) -> None:
+        """What did not fit into its time before playing, where it does now."""
+        until_s = self.course.at(self.plan.rest_by)
+        if not self.measured:
+            await self.measure_heap(until_s)
+        if not self.measured:
+            why = "it plays too slowly here to find out in time" if self.situations.playing else "it was not played"
+            self.summary.miss("stability", f"whether its memory grows: {why}")
+        await self.use_twice(until_s)
+        if self.unused:
+            names = ", ".join(use.action.name for use in self.unused)
+            self.summary.miss("controls", f"whether these work more than once, for want of time: {names}")
 
     async def at_true_speed(self) -> None:
         """Plays for a few seconds without owning the game's time."""
@@ -112,15 +119,14 @@ class Further:
     async def measure_heap(self, until_s: float) -> None:
         """Sees whether the game's memory grows while it is played."""
         if not self.situations.playing:
-            self.summary.miss("stability", "whether its memory grows: it was not played")
             return
         self.live.doing = "Measuring its memory"
         moment = self.situations.playing[0]
         gestures = [control.action for control in self.playing]
         found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures, until_s)
         if found is None:
-            self.summary.miss("stability", "whether its memory grows: it plays too slowly here to find out in time")
             return
+        self.measured = True
         gathering.of_heap(self.summary, found)
         if found.leaks:
             await self.course.consider([gathering.leak(found)])
@@ -128,15 +134,13 @@ class Further:
     async def use_twice(self, until_s: float) -> None:
         """Looks for controls that work only once."""
         self.live.doing = "Using the controls again"
-        uses = detectors.uses(suspicions.working(self.controls, self.situations))
-        await self.course.consider(await only_once(self.stage, uses, until_s))
+        await self.course.consider(await only_once(self.stage, self.unused, until_s))
 
     async def rarer_inputs(self) -> None:
         """Tries what the game hardly means."""
         self.live.doing = "Trying what is hardly meant"
         await self.search.rest(self.course.at(self.plan.rest_by))
-        self.controls = self.search.result()
-        gathering.of_controls(self.summary, self.controls)
+        await self.course.searched(self.search)
 
     async def stand_still(self, explored: Explored) -> None:
         """Looks whether anything still changes the game where playing has ended."""
@@ -189,7 +193,7 @@ class Further:
         """Treats the game roughly. What the agent causes by it is neither counted nor told.
 
         Returns:
-            The stresses that were played to their end.
+            Of the stresses that were tried.
         """
         self.live.doing = "Treating it roughly"
         self.stage.quiet = True

@@ -29,7 +29,7 @@ class Schedule(NamedTuple):
             then playing gets a little more.
         real_by: Playing at true speed ends.
         standing_by: It is not looked later whether the game still reacts.
-        rest_by: What is hardly meant is tried until then.
+        rest_by: What was too slow before playing, and what is hardly meant, is tried until then.
         stress_by: Rough handling ends.
         findings_by: Reproducing ends; the verdict follows.
         end_s: Waiting for a page that does not answer ends.

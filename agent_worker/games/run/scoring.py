@@ -92,7 +92,7 @@ class Evidence:
         faults: the findings; kinds that `COSTS` does not have cost nothing.
         incidents: kind -> how many incidents of it, such as of `page_state.Incident`.
         finished: the page had loaded before it was played.
-        tried: inputs that were tried as controls; counts only where `searched`.
+        tried: inputs that were tried as controls.
         controls: inputs that were shown to do something.
         searched: all inputs were tried, and comparisons could tell: only then a missing control is the game's fault.
         good: what speaks for the game, by part.

@@ -53,7 +53,7 @@ class WatchedStage(Stage):
         before = processors()
         page = await super().open()
         after = processors()
-        if self.loaded is not None and self.loaded.finished and page.openings == 1:
+        if self.loaded is not None and self.loaded.finished and page.emptied == 0:
             idle = after.idle_share(before) if before and after else None
             self.loads.append(Loading(self.loaded.seconds, idle))
         return page

@@ -40,7 +40,7 @@ function createCore(seed, holdLimit, gaveUp, skips) {
     stale: false, // one of these would have been needed
     stride: 1, // frames from one that is compared to the next
     idle: null, // called when a hold goes
-    advancing: false,
+    input: null, // the newest event by which somebody has done something
     realms: new Set(),
     uncontrolled: new Set(),
     used: new Set(),
@@ -52,11 +52,11 @@ function createCore(seed, holdLimit, gaveUp, skips) {
     return core.now + core.creep;
   };
 
-  // An input draws from numbers of its own, those of its frame: what the game draws afterwards stays as it is without it.
-  // Else any click that a library's handler hears would have an effect.
+  // The handlers of an input draw numbers of their own, those of its frame: what the game draws afterwards stays as it is
+  // without it. Else any click that a library's handler hears would have an effect.
   core.random = () => {
     let drawn;
-    if (core.advancing || !core.frame) drawn = random = (random + STEP) | 0;
+    if (!core.input?.eventPhase) drawn = random = (random + STEP) | 0;
     else {
       if (asideAt !== core.frame) aside = Math.imul((seed ^ (asideAt = core.frame)) + 1, 0x9e3779b1);
       drawn = aside = (aside + STEP) | 0;

@@ -97,14 +97,6 @@ function createDrive(core, realm, token) {
   // Plays `frames` frames, or as many as there are until `budget` ms of real time have passed: at least one. 
   // `sampled`: how many frames there are from one that is compared to the next, at least; 0: none is.
   const advance = async (frames, sampled, budget) => {
-    core.advancing = true;
-    try {
-      return await advanceNow(frames, sampled, budget);
-    } finally {
-      core.advancing = false;
-    }
-  };
-  const advanceNow = async (frames, sampled, budget) => {
     const samples = [];
     const from = core.frame;
     const until = from + frames;

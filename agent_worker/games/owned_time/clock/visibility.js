@@ -1,4 +1,4 @@
-// The page is visible, has the focus and a window of its viewport's size, until `happen` says otherwise.
+// The page is visible and has the focus until `happen` says otherwise, and its window is of its viewport's size.
 
 function replaceVisibility(core, realm) {
   const { window, replace, answer, listen } = realm;
