@@ -144,3 +144,15 @@ SPRITE = """<canvas id=c width=600 height=400 style="position:absolute;left:0;to
   requestAnimationFrame(frame);
 </script>"""
 """A box of 50 pixels can be dragged; the pointer becomes a hand over it."""
+
+STANDS = """<canvas id=c width=320 height=200></canvas><script>
+  const x = c.getContext("2d"); let left = 0, high = 0, crashed = false;
+  const draw = (colour) => { x.clearRect(0, 0, 320, 200); x.fillStyle = colour; x.fillRect(left, 100 - high, 12, 12); };
+  const frame = () => { left += 1; high -= high > 0; crashed = left === 150; draw(crashed ? "red" : "blue");
+    if (!crashed) requestAnimationFrame(frame); };
+  addEventListener("keydown", ({ key, repeat }) => { if (repeat) return;
+    if (crashed && key === "Enter") { left = 0; crashed = false; frame(); }
+    if (key === "ArrowUp" && !crashed) { high = 20; if (!left) frame(); } });
+  draw("blue");
+</script>"""
+"""Nothing moves until the first ArrowUp. A round ends after 150 frames, without a word; Enter begins another one."""

@@ -25,11 +25,19 @@ from agent_worker.games.handle import GameJob
 from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.owned_time.experiments import Lab, Moment
 from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.run import gathering
+from agent_worker.games.run.summary import Summary
 from agent_worker.games.screen import VIEWPORT, Screen
 from tests.games import control_games
 from tests.games.playing import GameServer, OnlyThese, game_server
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
+
+
+STEERED = """<canvas id=c></canvas><script>const x = c.getContext("2d"); let at = 9, by = 0, n = 0;
+  addEventListener("keydown", ({ key }) => { by = { ArrowLeft: -2, ArrowRight: 2 }[key] ?? by; });
+  const frame = () => { requestAnimationFrame(frame); n += 1; at += by; x.clearRect(0, 0, 300, 150);
+    x.fillRect((at % 300 + 300) % 300, n % 99, 20, 20); }; frame();</script>"""
 
 
 @dataclass
@@ -112,6 +120,19 @@ async def test_where_any_key_acts_the_rest_is_not_tried_one_by_one(house: House)
     assert search.branches_since() < 12 < len(candidates.RARER) and likely < 60
 
 
+async def test_a_key_that_may_be_meant_and_does_nothing_is_listed_and_no_fault(house: House) -> None:
+    """Many games say "arrow keys" and mean two of them."""
+    stage = house.stage(f"<p>Arrow keys: steer</p>{STEERED}")
+    search = ControlSearch(await get_in(stage, Heard(), math.inf), Heard())
+    await search.likely_ones(math.inf)
+    controls, summary = search.result(), Summary()
+    assert {"ArrowLeft", "ArrowRight"} <= controls.found.keys() and not controls.dead
+    assert [each.key for each in controls.doubtful] == ["ArrowUp", "ArrowDown"]
+    gathering.of_controls(summary, controls)
+    said = 'whether "Arrow keys: steer" also means ArrowUp, ArrowDown, which did nothing where other keys did'
+    assert said in summary.unknown["controls"]
+
+
 async def test_prompts_and_names_are_answered(house: House) -> None:
     stage = house.stage(control_games.SHOP)
     situations = await get_in(stage, Heard(), math.inf)
@@ -188,6 +209,23 @@ async def test_a_game_of_one_button_and_a_key_that_follows_it(house: House, monk
         "ArrowDown": ["playing"],
         "P": ["title"],
     }
+
+
+async def test_what_stands_still_until_it_is_steered_is_set_in_motion(house: House) -> None:
+    situations = await get_in(house.stage(control_games.STANDS), Heard(), math.inf)
+    assert [action.name for action in situations.begun_by] == ["ArrowUp"]
+    assert situations.over is not None
+    assert situations.restarted_by is not None and situations.restarted_by.name == "Enter"
+
+
+async def test_what_moves_for_a_step_alone_has_not_begun_by_it(house: House) -> None:
+    steps = """<canvas id=c></canvas><script>const x = c.getContext("2d"); let at = 9, to = 9;
+      const frame = () => { at += Math.sign(to - at); x.clearRect(0, 0, 300, 150); x.fillRect(at, 50, 20, 20);
+        if (at !== to) requestAnimationFrame(frame); }; frame();
+      addEventListener("keydown", ({ key }) => { if (key === "ArrowRight" && at === to) { to += 30; frame(); } });
+    </script>"""
+    situations = await get_in(house.stage(steps), Heard(), math.inf)
+    assert not situations.begun_by and situations.playing
 
 
 async def test_a_round_that_lasts_for_less_than_a_second(house: House) -> None:

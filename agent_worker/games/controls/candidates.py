@@ -25,6 +25,8 @@ RARER: Final = (
 """Keys that some games know, tried many in one run."""
 NO_KEY: Final = key("F9")
 """A key that no game means: what it does, any key does."""
+RARELY_ALONE: Final = frozenset({"Tab", "Backspace", "F1", "F2", "F3", "F4"})
+"""Keys that libraries name and games hardly mean: tried among others."""
 MODIFIERS: Final = ("Shift", "Control", "Space", *"ZXCJK")
 """Keys that may do something only together with another one."""
 MAX_KNOWN: Final = 24

@@ -21,7 +21,7 @@ from agent_worker.games.controls.promised import Promise
 from agent_worker.games.controls.starting import Situations, Tell
 from agent_worker.games.controls.trials import Trials
 from agent_worker.games.inputs import Step
-from agent_worker.games.owned_time.experiments import BRIEF, GAP, LONG, TAP, WATCH, Effect, Lab, Moment, Spent
+from agent_worker.games.owned_time.experiments import BRIEF, GAP, LONG, TAP, Effect, Lab, Moment, Spent
 
 Between = Callable[[], Awaitable[None]]
 ANY_KEY: Final = "any key"
@@ -42,6 +42,8 @@ FEW: Final = 4
 """With fewer controls most games cannot be played."""
 MAX_GROUP: Final = 900
 """Frames of one run in which many keys are tried."""
+SOON: Final = 36
+"""Frames before the end of a round in which no key of such a run begins: nearly all do something sooner."""
 
 
 class ControlSearch:
@@ -133,8 +135,7 @@ class ControlSearch:
 
     async def meant(self, moment: Moment) -> list[Action]:
         """What the game may mean there: keys that are promised, named or usual, and gestures that it listens to."""
-        state = self.at.states[moment]
-        keys = [candidates.NO_KEY, *self.likely] if state.hears_keys else []
+        keys = [candidates.NO_KEY, *self.likely] if (state := self.at.states[moment]).hears_keys else []
         return [*keys, *(await self.by_pointer(moment) if state.hears_pointer else ())]
 
     async def by_pointer(self, moment: Moment) -> list[Action]:
@@ -152,7 +153,8 @@ class ControlSearch:
     def first(self) -> list[Action]:
         """The keys that are worth a run each where the game is played."""
         elsewhere = {key for key, promise in self.promises.items() if promise.when in ("over", "title")}
-        return [each for each in self.likely if each.name not in elsewhere][:MAX_ALONE]
+        rare = elsewhere | (candidates.RARELY_ALONE - self.promises.keys())
+        return [each for each in self.likely if each.name not in rare][:MAX_ALONE]
 
     def left(self, actions: Iterable[Action], moment: Moment) -> list[Action]:
         """Those of which it is not known yet whether they do something in the situation of `moment`."""
@@ -183,7 +185,7 @@ class ControlSearch:
 
     async def in_groups(self, moment: Moment, every: Sequence[Action]) -> None:
         """All gestures in one run, as long as they do nothing; then without the one that did."""
-        size = max(1, (min(moment.calm, MAX_GROUP) - WATCH) // (BRIEF + GAP))
+        size = max(1, (min(moment.calm, MAX_GROUP) - SOON) // (BRIEF + GAP))
         await self.alone(moment, [each for each in every if self.lab.acted(moment, each)])  # by getting in
         skipped: set[Action] = set()
         while group := [each for each in self.left(every, moment) if self._among_others(each, moment, skipped)][:size]:
@@ -375,7 +377,14 @@ class ControlSearch:
         """What was found, and what was not tried."""
         every = [each.name for each in (*self.likely, *self.others)]
         self.controls.untried = [name for name in every if name not in self.controls.tried]
+        self.controls.doubtful = [each for each in self.promises.values() if self._is_doubtful(each)]
         return self.controls
+
+    def _is_doubtful(self, promise: Promise) -> bool:
+        """Whether a key does nothing of which it is not known whether it is meant."""
+        found, told = self.controls.found, {each.promise.key for each in self.controls.dead}
+        silent = promise.key not in found and "playing" in self.controls.tried.get(promise.key, ())
+        return silent and promise.key not in told and any(key in found for key in promise.group)
 
 
 def title_of(action: Action) -> str:

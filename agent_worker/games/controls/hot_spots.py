@@ -11,6 +11,8 @@ from agent_worker.games.owned_time.stage import Stage
 COLUMNS: Final = 12
 ROWS: Final = 7
 """Places that are looked at: what is as large as a twelfth of the canvas is met."""
+STAYS: Final = 3
+"""Frames at each: some libraries look at the pointer 20 times a second."""
 ENOUGH: Final = 2
 _HANDS: Final = ("pointer", "grab", "move")
 _CURSOR: Final = """((x, y) => {
@@ -34,7 +36,7 @@ async def hot_spots(stage: Stage, moment: Moment, box: Box) -> list[tuple[float,
         for x, y in sorted(places, key=lambda each: (each[0] - 0.5) ** 2 + (each[1] - 0.5) ** 2):
             place = left + width * x, top + height * y
             await page.point(*place)
-            await stage.play(moment.inputs, stage.frame + 1)
+            await stage.play(moment.inputs, stage.frame + STAYS)
             if await page.ask(f"{_CURSOR}({place[0]}, {place[1]})", "looking at the pointer") in _HANDS:
                 found.append(place)
                 if len(found) == ENOUGH:

@@ -79,6 +79,8 @@ class Controls:
         tried: Names of all that was tried, and in which situations.
         untried: Names of what no time was left for.
         dead: Promised keys that do nothing.
+        doubtful: Keys that do nothing, of several that are promised by one name and of which others do something. Many
+            games say "arrow keys" and mean two or three of them, so that this is no fault by itself.
         broken: What hung the page or ended it.
         determinism: Of the moments that were used.
     """
@@ -87,6 +89,7 @@ class Controls:
     tried: dict[str, list[str]] = field(default_factory=dict)
     untried: list[str] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
+    doubtful: list[Promise] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     determinism: Determinism = field(default_factory=Determinism)
 

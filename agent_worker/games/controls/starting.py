@@ -93,9 +93,9 @@ class Situations:
 
     @property
     def moments(self) -> list[Moment]:
-        """All of them, each once, those at which it is played first."""
-        others = [self.title] if self.over is None else [self.title, self.over]
-        return list(dict.fromkeys((*self.playing, *others)))
+        """All of them, each once, the most telling first: while it is played, when a round has ended, later in one."""
+        over = [] if self.over is None else [self.over]
+        return list(dict.fromkeys((*self.playing[:1], *over, *self.playing[1:], self.title)))
 
     @property
     def promises(self) -> tuple[Promise, ...]:
@@ -129,6 +129,10 @@ class _Entry:
         self.lab = lab
         self.told = told
         self.found = Situations(lab, Moment("title"))
+        self.reacted: list[Action] = []
+        """What it has reacted to last: the first of these that does something alone."""
+        self.answered: frozenset[str] = frozenset()
+        """What it goes on asking for while the game runs: a page's instructions, not a prompt."""
 
     async def title(self) -> None:
         """Waits, in the game's own time, until its first scene stands."""
@@ -161,26 +165,56 @@ class _Entry:
             if self.found.begun_by:  # as far as it has come, should time run out
                 self._plays(moment)
             moment = await self.fill_in(moment)
-            if not asked(self.found.states[moment]) and (await self.reacts(moment) or await self.runs(moment)):
-                plays = True
+            if not self.asked(moment) and (await self.reacts(moment) or await self.runs(moment)):
+                moment, plays = await self.set_in_motion(moment), True
                 break
             state = self.found.states[moment]
-            more = asked(state) or not self.found.begun_by or state.canvases
+            more = self.asked(moment) or not self.found.begun_by or state.canvases
             step = await self.step_from(moment) if more else None
             if step is None:
                 plays = await self.reacts(moment, everything=True)
                 break
             moment, action = step
-            self.found.begun_by += (action,)
-            await self.told.action(f"Starting with {action.name}", f"{action.name} begins something")
+            await self._began(action)
         if self.found.begun_by or plays:
             self._plays(moment)
+
+    def asked(self, moment: Moment) -> frozenset[str]:
+        """What the page asks for there, without what it goes on asking for while the game runs."""
+        return asked(self.found.states[moment]) - self.answered
 
     async def runs(self, moment: Moment) -> bool:
         """Whether what was done has set something in motion that any input changes: a game of one button."""
         if not self.found.begun_by or not moves((await self.lab.baseline(moment, runs=1)).trace):
             return False
         return await self.reacts(moment, everything=True)
+
+    async def set_in_motion(self, moment: Moment) -> Moment:
+        """The moment after the key that lets a game run which stands still until it is steered; else the same one."""
+        if moves((await self.lab.baseline(moment, runs=1)).trace):
+            return moment
+        for action in self.reacted:
+            effect = await self.lab.effect(moment, action, runs=1)
+            running = None if effect is None else await self._running(effect)
+            if running is not None:
+                await self._began(action)
+                return running
+        return moment
+
+    async def _running(self, effect: Effect) -> Moment | None:
+        """A moment at which the game still moves after a gesture, when a step or a jump is over; None: it stands, or
+        has moved before."""
+        if moves((await self.lab.baseline(effect.moment, runs=1)).trace):
+            return None
+        moment = Moment("menu", effect.inputs, effect.step.end + WATCH)
+        if not moves((await self.lab.baseline(moment, runs=1)).trace):
+            return None
+        await self._look(moment)
+        return moment
+
+    async def _began(self, action: Action) -> None:
+        self.found.begun_by += (action,)
+        await self.told.action(f"Starting with {action.name}", f"{action.name} begins something")
 
     def _plays(self, moment: Moment) -> None:
         self.found.playing = [Moment("playing", moment.inputs, moment.frame)]
@@ -213,8 +247,9 @@ class _Entry:
         if everything:
             tries += [*map(candidates.action_of, ("Space", "Enter")), *self._clicks(state)]
             return (await self.lab.first_alive(moment, tries)).alive is not None
-        quick = await self.lab.first_alive(moment, tries, _QUICK, HOLD + WATCH - len(tries) * (_QUICK + 3))
-        return quick.alive is not None
+        alive = (await self.lab.first_alive(moment, tries, _QUICK, HOLD + WATCH - len(tries) * (_QUICK + 3))).alive
+        self.reacted = [] if alive is None else tries[max(0, alive - 1) : alive + 1][::-1]
+        return alive is not None
 
     def _moves(self, state: PageState) -> list[Action]:
         return [] if self.lab.stage.screen.touch else candidates.moves(state, self.lab.stage.screen.viewport)[:1]
@@ -225,9 +260,10 @@ class _Entry:
     async def step_from(self, moment: Moment) -> tuple[Moment, Action] | None:
         """The first of what may begin a game that leads on from `moment`, and the moment after it."""
         before = self.found.states[moment]
+        named = {each.key for each in promised(before.words) if each.when == "title" and not each.group}
         weak: tuple[Moment, Action] | None = None
         tries = starters(before, self.lab.stage.screen.viewport)
-        if not asked(before):  # nothing is named: what does something at all is found in one run
+        if not self.asked(moment):  # nothing is named: what does something at all is found in one run
             done = {action.name for action in self.found.begun_by}
             tries = [action for action in tries if action.name not in done]
             alive = (await self.lab.first_alive(moment, tries)).alive
@@ -235,14 +271,17 @@ class _Entry:
         for action in tries:
             effect = await self.lab.effect(moment, action, runs=1)
             following = await self._after(effect) if effect is not None else None
-            if following is None:
+            if effect is None or following is None:
                 continue
-            if asked(before) != asked(self.found.states[following]) or (
-                not asked(before) and await self.reacts(following)
-            ):
+            if self.asked(moment) != self.asked(following) or (not self.asked(moment) and await self.reacts(following)):
                 return following, action
+            if self.asked(moment):
+                running = following if action.name in named else await self._running(effect)
+                if running is not None:
+                    self.answered |= asked(self.found.states[running])
+                    return running, action
             weak = weak or (following, action)
-        return weak if not asked(before) else None
+        return weak if not self.asked(moment) else None
 
     async def _after(self, effect: Effect) -> Moment | None:
         """The moment after something has begun; soon after it where the round is over already a little later."""

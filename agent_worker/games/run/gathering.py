@@ -8,6 +8,7 @@ from typing import Final
 
 from agent_worker.games.chromium.page_state import Loading
 from agent_worker.games.controls.known_controls import Controls
+from agent_worker.games.controls.promised import Promise
 from agent_worker.games.findings.finding import Candidate
 from agent_worker.games.findings.heap import Heap
 from agent_worker.games.inputs import FRAMES_PER_S
@@ -34,9 +35,19 @@ def of_controls(summary: Summary, found: Controls) -> None:
         summary.note("controls", f"{_count(len(found.found), 'control')} shown by experiment: {_named(found.found)}")
     if found.untried:
         summary.miss("controls", f"what these do, for want of time: {_named(found.untried)}")
+    for words, keys in _by_words(found.doubtful).items():
+        silent = f"{_named(keys)}, which did nothing where other keys did"
+        summary.miss("controls", f'whether "{words}" also means {silent}')
     if found.determinism.agreed < found.determinism.moments:
         apart = found.determinism.moments - found.determinism.agreed
         summary.miss("controls", f"what inputs do at {_count(apart, 'moment')}, where runs without any differ")
+
+
+def _by_words(promises: Iterable[Promise]) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
+    for each in promises:
+        keys.setdefault(each.quote, []).append(each.key)
+    return keys
 
 
 def of_explored(summary: Summary, found: Explored) -> None:
