@@ -189,6 +189,15 @@ async def test_a_key_that_steers_and_works_only_once(games: Games, pages: Pages)
     assert (await reproduce(again, games.browser))[0] == 1
 
 
+async def test_a_key_for_which_the_time_does_not_suffice_is_left_for_later(games: Games, pages: Pages) -> None:
+    stage = on_stage(pages, games.url("onceleft,tally"))
+    await stage.play(Inputs(), 1000)
+    stage.playing_s = 100.0  # a slow game: whether it works again can be seen, and not among others
+    left = uses(dict.fromkeys((LEFT, RIGHT), Moment(Inputs(), 10)))
+    assert not await only_once(stage, left, soon() - PATIENCE_S + 100)
+    assert [use.action for use in left] == [LEFT]
+
+
 @pytest.mark.parametrize(
     ("fault", "known"),
     [

@@ -73,16 +73,19 @@ async def only_once(stage: Stage, uses: list[Use], until_s: float) -> list[Candi
 
     Args:
         uses: What was tried is taken from it.
-        until_s: On the event loop's clock; no control is begun with that would probably take longer.
+        until_s: On the event loop's clock; no run is begun that would probably take longer, and what was not finished
+            stays in `uses`.
     """
     clock = asyncio.get_running_loop().time
-    found = []
+    found: list[Candidate] = []
+    unfinished: list[Use] = []
     while uses and clock() + stage.needs_s(*_least(uses[0])) < until_s:
         use = uses.pop(0)
         try:
             candidate = await _Trial(stage, use, until_s).candidate()
         except TimeUp:
-            break  # what was found is told all the same
+            unfinished.append(use)
+            continue
         except PageHung as hung:
             candidate = hangs(*stage.ended_by(), hung)
             if stage.page is not None:
@@ -93,6 +96,7 @@ async def only_once(stage: Stage, uses: list[Use], until_s: float) -> list[Candi
             continue
         if candidate is not None:
             found.append(candidate)
+    uses[:0] = unfinished
     return found
 
 
@@ -108,13 +112,23 @@ class _Trial:
         self.at = use.moment.frame
         self.known: dict[Inputs, Trace] = {}
 
+    def afford(self, frames: int, runs: int = 1) -> None:
+        """Raises TimeUp where so many frames would probably take longer than there is time."""
+        if asyncio.get_running_loop().time() + self.stage.needs_s(frames, runs) > self.until_s:
+            raise TimeUp("no time is left for another run")
+
+    async def open(self, frames: int) -> None:
+        """Opens the game for a run of so many frames; raises TimeUp as `afford` does."""
+        self.afford(frames)
+        await self.stage.open()
+
     async def played(self, *steps: Step, until: int) -> Trace:
         """The frames after the moment, with these steps; from the load on."""
         inputs = self.use.moment.inputs.then(*steps)
         known = self.known.get(inputs)
         if known is None or known.samples[-1].frame < until:
             until = until if until <= self.at + FIRST + HOLD + WATCH else self.at + REACH
-            await self.stage.open()
+            await self.open(until)
             known = self.known[inputs] = await self.stage.play(inputs, until, self.at)
         return known
 
@@ -122,7 +136,7 @@ class _Trial:
         """Whether a step changes anything after others."""
         until = step.end + WATCH
         without = await self.played(*before, until=until)
-        await self.stage.open()
+        await self.open(until)
         with_it = await self.stage.play(self.use.moment.inputs.then(*before, step), until, step.at)
         return parting(with_it, without) is not None
 
@@ -159,11 +173,9 @@ class _Trial:
 
     async def among_others(self, first: Step) -> Candidate | None:
         """A fault, if the key steers and does nothing ever after, while the game is played with other controls."""
-        clock = asyncio.get_running_loop().time
         if not self.use.steers or not self.use.others:
             return None
-        if clock() + self.stage.needs_s(_RUNS * (self.at + REACH_AMONG), _RUNS) > self.until_s:
-            return None
+        self.afford(_RUNS * (self.at + REACH_AMONG), _RUNS)
         others, later = self.in_turn()
         used = await self.sampled(first, *others)
         if parting(await self.sampled(first, *others, *later), used) is not None:
@@ -176,8 +188,6 @@ class _Trial:
             return None
         shown = []
         for step in later:
-            if clock() > self.until_s:
-                break
             if parting(await self.sampled(*others, step, until=step.end + WATCH), unused) is not None:
                 shown.append(step)
             if len(shown) == TIMES:
@@ -205,8 +215,8 @@ class _Trial:
 
     async def sampled(self, *steps: Step, until: int | None = None) -> Trace:
         """The frames after the moment, some of them, with these steps; from the load on."""
-        await self.stage.open()
         end = self.at + REACH_AMONG if until is None else until
+        await self.open(end)
         return await self.stage.play(self.use.moment.inputs.then(*steps), end, self.at, _STRIDE)
 
     def told(self, steps: tuple[Step, ...], detail: str) -> Candidate:
