@@ -15,3 +15,16 @@ def percent(part: float) -> str:
     if part >= 0.1:
         return f"{part:.0%}"
     return f"{part:.1%}" if part >= 0.001 or part == 0 else f"{part:.2%}"
+
+
+def kind_of(action: Action) -> str:
+    """What a gesture is one of, for the feed."""
+    if action.kind != "keys":
+        return "clicking" if action.kind in ("click", "tap", "rightclick") else "dragging and moving the pointer"
+    if action.name.startswith("Arrow"):
+        return "arrow keys"
+    if action.name in tuple("WASD"):
+        return "WASD movement"
+    if action.name in ("Space", "Enter"):
+        return "Space and Enter"
+    return "digits" if action.name.isdigit() else "letters" if len(action.name) == 1 else "other keys"

@@ -216,6 +216,10 @@ async def test_what_stands_still_until_it_is_steered_is_set_in_motion(house: Hou
     assert [action.name for action in situations.begun_by] == ["ArrowUp"]
     assert situations.over is not None
     assert situations.restarted_by is not None and situations.restarted_by.name == "Enter"
+    search = ControlSearch(situations, Heard())
+    await search.known_from_getting_in()
+    found = search.result().found.items()
+    assert {name: each.situations for name, each in found} == {"ArrowUp": ["title"], "Enter": ["over"]}
 
 
 async def test_what_moves_for_a_step_alone_has_not_begun_by_it(house: House) -> None:

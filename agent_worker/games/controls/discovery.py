@@ -22,6 +22,7 @@ from agent_worker.games.controls.starting import Situations, Tell
 from agent_worker.games.controls.trials import Trials
 from agent_worker.games.inputs import Step
 from agent_worker.games.owned_time.experiments import BRIEF, GAP, LONG, TAP, Effect, Lab, Moment, Spent
+from agent_worker.games.wording import kind_of
 
 Between = Callable[[], Awaitable[None]]
 ANY_KEY: Final = "any key"
@@ -111,6 +112,8 @@ class ControlSearch:
             if not number and self.at.states[moment].hears_keys:
                 await self.alone(moment, self.first())
                 await self.after_others()
+            if not number:
+                await self.known_from_getting_in()
             if not number and self.between is not None:
                 between, self.between = self.between, None
                 await between()
@@ -123,6 +126,13 @@ class ControlSearch:
         await self.together(self.likely)
         if not self.controls.found:
             await self._all_the_rest()
+
+    async def known_from_getting_in(self) -> None:
+        """Tells what has begun the game and what has brought a round back: both are known to do something."""
+        if self.at.begun_by:
+            await self.alone(self.at.title, self.at.begun_by[:1])
+        if self.at.over is not None and self.at.restarted_by is not None:
+            await self.alone(self.at.over, [self.at.restarted_by])
 
     async def _all_the_rest(self) -> None:
         for moment in self.at.moments:
@@ -329,7 +339,7 @@ class ControlSearch:
 
     async def say(self, action: Action) -> None:
         """A line for each kind of gesture."""
-        title = title_of(action)
+        title = kind_of(action)
         if title != self.said:
             self.said = title
             await self.told.action(f"Testing {title}")
@@ -385,16 +395,3 @@ class ControlSearch:
         found, told = self.controls.found, {each.promise.key for each in self.controls.dead}
         silent = promise.key not in found and "playing" in self.controls.tried.get(promise.key, ())
         return silent and promise.key not in told and any(key in found for key in promise.group)
-
-
-def title_of(action: Action) -> str:
-    """What a gesture is one of, for the feed."""
-    if action.kind != "keys":
-        return "clicking" if action.kind in ("click", "tap", "rightclick") else "dragging and moving the pointer"
-    if action.name.startswith("Arrow"):
-        return "arrow keys"
-    if action.name in tuple("WASD"):
-        return "WASD movement"
-    if action.name in ("Space", "Enter"):
-        return "Space and Enter"
-    return "digits" if action.name.isdigit() else "letters" if len(action.name) == 1 else "other keys"

@@ -68,13 +68,14 @@ class Use(NamedTuple):
         return len(self.action.keys) == 1 and self.action.keys[0] in OPPOSITE
 
 
-async def only_once(stage: Stage, uses: list[Use], until_s: float) -> list[Candidate]:
+async def only_once(stage: Stage, uses: list[Use], until_s: float, last_s: float = 0.0) -> list[Candidate]:
     """Those of the controls that work only once; each is shown at `TIMES` later moments already.
 
     Args:
         uses: What was tried is taken from it.
         until_s: On the event loop's clock; no run is begun that would probably take longer, and what was not finished
             stays in `uses`.
+        last_s: A control that has done nothing the second time may be tried until then, where that is later.
     """
     clock = asyncio.get_running_loop().time
     found: list[Candidate] = []
@@ -82,7 +83,7 @@ async def only_once(stage: Stage, uses: list[Use], until_s: float) -> list[Candi
     while uses and clock() + stage.needs_s(*_least(uses[0])) < until_s:
         use = uses.pop(0)
         try:
-            candidate = await _Trial(stage, use, until_s).candidate()
+            candidate = await _Trial(stage, use, until_s, max(until_s, last_s)).candidate()
         except TimeUp:
             unfinished.append(use)
             continue
@@ -107,8 +108,8 @@ def _least(use: Use) -> tuple[int, int]:
 
 
 class _Trial:
-    def __init__(self, stage: Stage, use: Use, until_s: float) -> None:
-        self.stage, self.use, self.until_s = stage, use, until_s
+    def __init__(self, stage: Stage, use: Use, until_s: float, last_s: float) -> None:
+        self.stage, self.use, self.until_s, self.last_s = stage, use, until_s, last_s
         self.at = use.moment.frame
         self.known: dict[Inputs, Trace] = {}
 
@@ -146,6 +147,7 @@ class _Trial:
         again = Step(self.at + FIRST, self.use.action, HOLD)
         if await self.differs((first,), again) or not await self.differs((), first):
             return None
+        self.until_s = self.last_s
         made = await self.undone(first)
         found = None if made is None else await self.looking_the_same(*made)
         return found or await self.among_others(first)

@@ -33,6 +33,8 @@ MOST_FOR_TWICE: Final = 0.35
 """Part of the time that is then left until playing ends in which the controls are used again, or `LEAST_FOR_TWICE`."""
 LEAST_FOR_TWICE: Final = 0.08
 """Part of a run. A control for which that is not enough is used again after playing."""
+MORE_FOR_TWICE: Final = 0.15
+"""Part of a run that may be added where a control has done nothing the second time, so that it can be shown."""
 MOST_FOR_CODE: Final = 10 * FRAMES_PER_S
 """Frames that are played to measure the code that runs: measuring makes a game three times as slow."""
 
@@ -64,7 +66,8 @@ class Further:
         await course.guarded(self.measure_heap(course.clock() + MOST_FOR_HEAP * budget_s))
         left_s = course.at(self.plan.explore_by) - course.clock()
         twice_s = max(MOST_FOR_TWICE * left_s, LEAST_FOR_TWICE * budget_s)
-        await course.guarded(self.use_twice(course.clock() + twice_s))
+        until_s = course.clock() + twice_s
+        await course.guarded(self.use_twice(until_s, until_s + MORE_FOR_TWICE * budget_s))
         explored = await course.guarded(self.explore())
         if explored is not None:
             gathering.of_explored(self.summary, explored)
@@ -131,10 +134,10 @@ class Further:
         if found.leaks:
             await self.course.consider([gathering.leak(found)])
 
-    async def use_twice(self, until_s: float) -> None:
+    async def use_twice(self, until_s: float, last_s: float = 0.0) -> None:
         """Looks for controls that work only once."""
         self.live.doing = "Using the controls again"
-        await self.course.consider(await only_once(self.stage, self.unused, until_s))
+        await self.course.consider(await only_once(self.stage, self.unused, until_s, last_s))
 
     async def rarer_inputs(self) -> None:
         """Tries what the game hardly means."""
