@@ -133,6 +133,23 @@ async def test_a_key_that_may_be_meant_and_does_nothing_is_listed_and_no_fault(h
     assert said in summary.unknown["controls"]
 
 
+PRESSED = """<canvas id=c width=800 height=600></canvas><script>const x = c.getContext("2d"); let since = 0;
+  const draw = (colour) => { x.fillStyle = colour; x.fillRect(0, 0, 800, 600); }; draw("blue");
+  c.addEventListener("dblclick", () => draw("red"));
+  c.addEventListener("pointerdown", () => { since = performance.now(); });
+  c.addEventListener("pointerup", () => { if (performance.now() - since > 500) draw("green"); });</script>"""
+
+
+async def test_double_clicks_and_long_presses_where_a_click_does_nothing(house: House) -> None:
+    _, controls, _ = await house.searched(PRESSED)
+    assert {name: each.shown for name, each in controls.found.items()} == {"double click": 2, "long press": 2}
+    clicked = (
+        PRESSED + "<script>c.addEventListener('pointerdown', () => x.fillRect(9, 9, Math.random() * 90, 9))</script>"
+    )
+    _, controls, _ = await house.searched(clicked)
+    assert list(controls.found) == ["click"]
+
+
 async def test_prompts_and_names_are_answered(house: House) -> None:
     stage = house.stage(control_games.SHOP)
     situations = await get_in(stage, Heard(), math.inf)

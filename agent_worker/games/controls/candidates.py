@@ -220,11 +220,22 @@ def moves(state: PageState, viewport: tuple[int, int]) -> list[Action]:
     ]
 
 
-def rarer_gestures(state: PageState, viewport: tuple[int, int]) -> list[Action]:
-    """What few games mean, in the middle of the game."""
+def rarer_gestures(
+    state: PageState, viewport: tuple[int, int], spots: Sequence[tuple[float, float]] = ()
+) -> list[Action]:
+    """What few games mean: at the first of `spots`, else in the middle of the game."""
     left, top, width, height = box_of(state, viewport)
-    x, y = left + width / 2, top + height / 2
-    return [Action("wheel", "wheel", x=x, y=y, to_x=x, to_y=y + 0.3), Action("right click", "rightclick", x=x, y=y)]
+    x, y = spots[0] if spots else (left + width / 2, top + height / 2)
+    return [
+        Action("wheel", "wheel", x=x, y=y, to_x=x, to_y=y + 0.3),
+        Action("right click", "rightclick", x=x, y=y),
+        Action("double click", "doubleclick", x=x, y=y),
+    ]
+
+
+def long_press(place: Action) -> Action:
+    """The button or a finger where a click or a tap would be, held for longer."""
+    return Action("long press", "hold", x=place.x, y=place.y)
 
 
 def box_of(state: PageState, viewport: tuple[int, int]) -> Box:

@@ -21,7 +21,7 @@ from agent_worker.games.controls.promised import Promise
 from agent_worker.games.controls.starting import Situations, Tell
 from agent_worker.games.controls.trials import Trials
 from agent_worker.games.inputs import Step
-from agent_worker.games.owned_time.experiments import BRIEF, GAP, LONG, TAP, Effect, Lab, Moment, Spent
+from agent_worker.games.owned_time.experiments import BRIEF, GAP, HOLD, LONG, TAP, Effect, Lab, Moment, Spent
 from agent_worker.games.wording import kind_of
 
 Between = Callable[[], Awaitable[None]]
@@ -141,6 +141,8 @@ class ControlSearch:
             every = [*await self.meant(moment), candidates.NO_KEY, *self.likely]
             await self.in_groups(moment, list(dict.fromkeys((*every, *await self.by_pointer(moment), *self.others))))
             await self.pointer(moment)
+            _, clicks, _, _ = await self.gestures(moment)
+            await self.alone(moment, [candidates.long_press(clicks[0])])
         await self.together([*self.likely, *self.others])
 
     async def meant(self, moment: Moment) -> list[Action]:
@@ -178,7 +180,7 @@ class ControlSearch:
             if known and moment.name in known.situations:
                 continue
             await self.say(action)
-            effect = await self.trials.effect(moment, action)
+            effect = await self.trials.effect(moment, action, LONG if action.kind == "hold" else HOLD)
             if effect is not None and known is None:
                 name = ANY_KEY if action == candidates.NO_KEY else action.name
                 await self.confirm(replace(action, name=name), effect)
@@ -245,7 +247,7 @@ class ControlSearch:
             candidates.moves(state, self.viewport),
             clicks,
             strokes,
-            candidates.rarer_gestures(state, self.viewport),
+            candidates.rarer_gestures(state, self.viewport, spots),
         )
 
     async def spots(self, moment: Moment) -> list[tuple[float, float]]:

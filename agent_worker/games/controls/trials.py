@@ -7,13 +7,16 @@ gesture did is compared with what the simpler ones in it do at the same moment.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from agent_worker.games.actions import Action, click
 from agent_worker.games.controls.candidates import NO_KEY
 from agent_worker.games.inputs import Step
 from agent_worker.games.owned_time.experiments import HOLD, TAP, Effect, Lab, Moment
 
-_AGAIN: int = 40
+_OF_CLICKS: Final = ("doubleclick", "hold")
+"""Kinds of gestures that are made of clicks: they mean something of their own where a click does nothing."""
+_AGAIN: Final = 40
 """Frames between a press and the next, where it takes two to know."""
 
 
@@ -25,6 +28,8 @@ class Trials:
 
     async def effect(self, moment: Moment, action: Action, hold: int = HOLD, *, afresh: bool = False) -> Effect | None:
         """What `action` does at `moment` that counts, and that nothing simpler does."""
+        if action.kind in _OF_CLICKS and await self._lab.effect(moment, self._click(action)) is not None:
+            return None
         effect = await self._lab.effect(moment, action, hold, afresh=afresh)
         if effect is None or not await self._counts(effect):
             return None
@@ -46,13 +51,20 @@ class Trials:
                 return [] if action.keys == NO_KEY.keys or len(action.keys) > 1 else [NO_KEY]
             case "click":
                 return [place]
-            case "rightclick" | "drag" | "doubleclick":
-                return [place, click(action.x, action.y)]
+            case "rightclick" | "drag":
+                return [place, self._click(action)]
             case "swipe":
-                return [Action("tap", "tap", x=action.x, y=action.y)]
-            case "wheel":
+                return [self._click(action)]
+            case "wheel" | "doubleclick":
                 return [place]
+            case "hold":
+                return [] if self._lab.stage.screen.touch else [place]
         return []
+
+    def _click(self, action: Action) -> Action:
+        """A click or a tap where `action` is done."""
+        made = Action("tap", "tap") if self._lab.stage.screen.touch else click(0.5, 0.5)
+        return replace(made, x=action.x, y=action.y)
 
     async def _presses_focused(self, moment: Moment) -> bool:
         """Whether Space and Enter press the button or the link there that was clicked last: the browser does that."""
