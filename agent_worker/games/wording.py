@@ -17,8 +17,8 @@ def percent(part: float) -> str:
     return f"{part:.1%}" if part >= 0.001 or part == 0 else f"{part:.2%}"
 
 
-def kind_of(action: Action) -> str:
-    """What a gesture is one of, for the feed."""
+def family_of(action: Action) -> str:
+    """The gestures that it is tried with, as the feed calls them."""
     if action.kind != "keys":
         return "clicking" if action.kind in ("click", "tap", "rightclick") else "dragging and moving the pointer"
     if action.name.startswith("Arrow"):

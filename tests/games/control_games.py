@@ -156,3 +156,14 @@ STANDS = """<canvas id=c width=320 height=200></canvas><script>
   draw("blue");
 </script>"""
 """Nothing moves until the first ArrowUp. A round ends after 150 frames, without a word; Enter begins another one."""
+
+SAYS = """<p>%s</p><canvas id=c width=800 height=400></canvas><script>
+  const x = c.getContext("2d"), blinks = %s; let playing = false, n = 0, at = 0;
+  const begin = () => { if (!playing && !blinks) requestAnimationFrame(frame); playing = true; };
+  const frame = () => { n += 1; x.clearRect(0, 0, 800, 400); if (n %% 40 < 20) x.fillRect(700, 9, 9, 9);
+    if (playing) x.fillRect((n * 2) %% 300, 50 + at, 20, 9); requestAnimationFrame(frame); };
+  addEventListener("keydown", ({ key }) => { if (key === "Enter") begin(); if (playing && key === "w") at -= 9; });
+  c.addEventListener("click", () => { if (%s) begin(); });
+  if (blinks) frame();
+</script>"""
+"""A page that goes on saying how to begin: its text, whether its title moves, whether a click begins it."""

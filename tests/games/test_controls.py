@@ -114,10 +114,10 @@ async def test_where_any_key_acts_the_rest_is_not_tried_one_by_one(house: House)
     stage = house.stage(hears)
     search = ControlSearch(await get_in(stage, Heard(), math.inf), Heard())
     await search.likely_ones(math.inf)
-    likely = search.branches_since()
+    likely = search.take_branches()
     await search.rest(math.inf)
     assert list(search.result().found) == [ANY_KEY]
-    assert search.branches_since() < 12 < len(candidates.RARER) and likely < 60
+    assert search.take_branches() < 12 < len(candidates.RARER) and likely < 60
 
 
 async def test_a_key_that_may_be_meant_and_does_nothing_is_listed_and_no_fault(house: House) -> None:
@@ -143,9 +143,8 @@ PRESSED = """<canvas id=c width=800 height=600></canvas><script>const x = c.getC
 async def test_double_clicks_and_long_presses_where_a_click_does_nothing(house: House) -> None:
     _, controls, _ = await house.searched(PRESSED)
     assert {name: each.shown for name, each in controls.found.items()} == {"double click": 2, "long press": 2}
-    clicked = (
-        PRESSED + "<script>c.addEventListener('pointerdown', () => x.fillRect(9, 9, Math.random() * 90, 9))</script>"
-    )
+    acts = "let n = 0; c.addEventListener('pointerdown', () => x.clearRect(9, n += 9, 90, 9))"
+    clicked = f"{PRESSED}<script>{acts}</script>"
     _, controls, _ = await house.searched(clicked)
     assert list(controls.found) == ["click"]
 
@@ -230,13 +229,30 @@ async def test_a_game_of_one_button_and_a_key_that_follows_it(house: House, monk
 
 async def test_what_stands_still_until_it_is_steered_is_set_in_motion(house: House) -> None:
     situations = await get_in(house.stage(control_games.STANDS), Heard(), math.inf)
-    assert [action.name for action in situations.begun_by] == ["ArrowUp"]
+    assert [action.name for action in situations.begun_by] == ["ArrowUp"] and not situations.past_title
     assert situations.over is not None
     assert situations.restarted_by is not None and situations.restarted_by.name == "Enter"
     search = ControlSearch(situations, Heard())
     await search.known_from_getting_in()
     found = search.result().found.items()
     assert {name: each.situations for name, each in found} == {"ArrowUp": ["title"], "Enter": ["over"]}
+
+
+@pytest.mark.parametrize(
+    ("says", "blinks", "by_click", "begun_by"),
+    [
+        ("Press Enter to start", "true", "false", "Enter"),
+        ("Press Space or Enter to start or restart", "true", "false", "Enter"),
+        ("Click to play. Enter: pause", "true", "true", "click"),
+        ("Press X to start", "false", "false", "Enter"),  # it is not named, and sets the game in motion
+    ],
+)
+async def test_a_prompt_that_stays_is_answered(
+    house: House, says: str, blinks: str, by_click: str, begun_by: str
+) -> None:
+    situations = await get_in(house.stage(control_games.SAYS % (says, blinks, by_click)), Heard(), math.inf)
+    assert [action.name for action in situations.begun_by] == [begun_by] and situations.past_title
+    assert situations.playing[0].inputs.steps
 
 
 async def test_what_moves_for_a_step_alone_has_not_begun_by_it(house: House) -> None:

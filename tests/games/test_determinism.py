@@ -197,9 +197,13 @@ async def test_what_an_input_draws_changes_nothing_that_is_drawn_later(house: Ho
     """The handlers of libraries draw numbers, too: each click would be a control of a game that draws any."""
     url = house.server.page(
         "/draws",
-        """<script>const out = [], drawn = [];
-      addEventListener("keydown", async () => { drawn.push(Math.random(), Math.random());
+        """<form id=f><input id=field></form><script>const out = [], drawn = [];
+      addEventListener("keydown", async () => { drawn.push(Math.random());
+        f.requestSubmit(); field.focus(); drawn.push(Math.random());
         await null; drawn.push(crypto.randomUUID()); });
+      f.onsubmit = (event) => { event.preventDefault(); Math.random(); };
+      field.onfocus = field.onblur = () => Math.random();
+      addEventListener("keyup", () => { field.blur(); dispatchEvent(new Event("mine")); });
       const frame = () => { out.push(Math.random()); requestAnimationFrame(frame); }; frame();</script>""",
     )
     told = []

@@ -160,7 +160,7 @@ class Pictures:
             self._refuse(*key, error)
             self._keep(key, error)
             if isinstance(error, _TooEarly):
-                asyncio.get_running_loop().call_later(_AHEAD_S, self._drop, key)
+                asyncio.get_running_loop().call_later(_AHEAD_S, self._drop, key, error)
         elif error is None and (picture := done.result()) is not None:
             self._keep(key, picture)
 
@@ -179,8 +179,9 @@ class Pictures:
             _, oldest = self._held.popitem(last=False)
             self._bytes -= _size(oldest)
 
-    def _drop(self, key: _Key) -> None:
-        if key in self._held:
+    def _drop(self, key: _Key, only: MalformedFrame | None = None) -> None:
+        """Forgets what is held of a picture; `only`: if it is this."""
+        if key in self._held and only in (None, self._held[key]):
             self._bytes -= _size(self._held.pop(key))
 
     def forget(self, test_id: str) -> None:

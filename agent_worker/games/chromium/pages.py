@@ -67,7 +67,7 @@ class Pages:
         self._again = False
         """The page that is open may be used again."""
         self._ahead: tuple[Wanted, asyncio.Task[_Open]] | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def fresh(self, wanted: Wanted = EMPTY, *, new: bool = False) -> Page:
         """An empty page, in place of the one that was open: the same one, or the one that was prepared, where that is
@@ -99,16 +99,15 @@ class Pages:
         self._ahead = wanted, loop.create_task(self._made(wanted))
         self._ahead[1].add_done_callback(retrieved)
         if before is not None:
-            self._closing = loop.create_task(_closed(before[1]))
-            self._closing.add_done_callback(retrieved)
+            closing = loop.create_task(_closed(before[1]))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            closing.add_done_callback(retrieved)
 
     async def _prepared(self, wanted: Wanted) -> _Open | None:
-        if self._ahead is None:
+        if self._ahead is None or self._ahead[0] != wanted:
             return None
-        (asked, making), self._ahead = self._ahead, None
-        if asked != wanted:
-            await _closed(making)
-            return None
+        (_, making), self._ahead = self._ahead, None
         try:
             made = await making
         except PlaywrightError:
@@ -150,6 +149,8 @@ class Pages:
 
     def forget(self) -> None:
         """Stops reacting to what the open page does, and to make another one."""
+        for closing in self._closing:
+            closing.cancel()
         if self._ahead is not None:
             self._ahead[1].cancel()
         if self._open is not None:

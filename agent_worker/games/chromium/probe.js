@@ -72,7 +72,7 @@
     return listen.call(this, type, ...rest);
   };
 
-  for (const owner of [window, Document.prototype, HTMLElement.prototype])
+  for (const owner of [window, Document.prototype, HTMLElement.prototype, SVGElement.prototype])
     for (const name of Object.getOwnPropertyNames(owner)) {
       const known = Object.getOwnPropertyDescriptor(owner, name);
       if (!HEARD.test(name.slice(2)) || !name.startsWith("on") || !known.set) continue;
@@ -119,6 +119,7 @@
     const kinds = ["keydown", "keyup", "keypress", "click", "mousedown", "pointerdown", "touchstart"];
     for (const kind of kinds) if (targets.some((target) => target && target["on" + kind])) listens.add(kind);
     if (document.querySelector("a, button, [onclick]")) listens.add("click");
+    for (const kind of kinds) if (document.querySelector(`[on${kind}]`)) listens.add(kind);
     // Text of the last frame that drew any is still visible; older text has been painted over.
     const fresh = [...drawn].filter(([, { at }]) => lastDrawn - at < 300).map(([word]) => word);
     const canvases = [...document.querySelectorAll("canvas")].map(visible).filter(Boolean);

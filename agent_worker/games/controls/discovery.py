@@ -22,7 +22,7 @@ from agent_worker.games.controls.starting import Situations, Tell
 from agent_worker.games.controls.trials import Trials
 from agent_worker.games.inputs import Step
 from agent_worker.games.owned_time.experiments import BRIEF, GAP, HOLD, LONG, TAP, Effect, Lab, Moment, Spent
-from agent_worker.games.wording import kind_of
+from agent_worker.games.wording import family_of
 
 Between = Callable[[], Awaitable[None]]
 ANY_KEY: Final = "any key"
@@ -128,7 +128,7 @@ class ControlSearch:
             await self._all_the_rest()
 
     async def known_from_getting_in(self) -> None:
-        """Tells what has begun the game and what has brought a round back: both are known to do something."""
+        """What was done first on the title, and what has brought a round back: both are known to do something."""
         if self.at.begun_by:
             await self.alone(self.at.title, self.at.begun_by[:1])
         if self.at.over is not None and self.at.restarted_by is not None:
@@ -220,7 +220,7 @@ class ControlSearch:
 
     def _among_others(self, action: Action, moment: Moment, skipped: set[Action]) -> bool:
         """Whether it can be done among others there. No key can where any key acts, and no gesture of the pointer where
-        one acts: these are tried alone."""
+        one acts: of these, the likely ones alone are tried."""
         one_for_all = self.lab.acted(moment, candidates.NO_KEY) if action.kind == "keys" else moment in self.pointed
         return not one_for_all and action not in skipped
 
@@ -243,12 +243,8 @@ class ControlSearch:
         strokes = candidates.strokes(state, self.viewport, spots, finger=finger)
         if finger:
             return [], clicks, strokes, []
-        return (
-            candidates.moves(state, self.viewport),
-            clicks,
-            strokes,
-            candidates.rarer_gestures(state, self.viewport, spots),
-        )
+        rarer = candidates.rarer_gestures(state, self.viewport, spots)
+        return candidates.moves(state, self.viewport), clicks, strokes, rarer
 
     async def spots(self, moment: Moment) -> list[tuple[float, float]]:
         """Where the game shows, at the first moment that is tried, that it can be clicked or dragged."""
@@ -257,8 +253,7 @@ class ControlSearch:
             hears = any(kind.startswith(("mouse", "pointer")) for kind in state.listens)
             found: list[tuple[float, float]] = []
             if hears and state.canvases:
-                self.lab.begin_branch()
-                found = await hot_spots(self.lab.stage, moment, candidates.box_of(state, self.viewport))
+                found = await hot_spots(self.lab, moment, candidates.box_of(state, self.viewport))
             self.known_spots = found
         return self.known_spots
 
@@ -290,9 +285,8 @@ class ControlSearch:
 
     async def after_others(self) -> None:
         """Keys that did nothing so far, right after a control was used: to fall faster one has to jump before."""
-        if not self.at.playing or ANY_KEY in self.controls.found:
+        if not self.at.playing or self.lab.acted(start := self.at.playing[0], candidates.NO_KEY):
             return
-        start = self.at.playing[0]
         used = [each for each in self.controls.found.values() if each.action.kind == "keys"]
         for control in [each for each in used if "playing" in each.situations][:MAX_USED]:
             step = Step(start.frame, control.action, control.hold)
@@ -341,7 +335,7 @@ class ControlSearch:
 
     async def say(self, action: Action) -> None:
         """A line for each kind of gesture."""
-        title = kind_of(action)
+        title = family_of(action)
         if title != self.said:
             self.said = title
             await self.told.action(f"Testing {title}")
@@ -372,7 +366,7 @@ class ControlSearch:
             return False
         if promise.when == "over" and self.at.over is None:
             return False
-        if promise.when == "title" and not self.at.begun_by:
+        if promise.when == "title" and not self.at.past_title:
             return False  # it had begun by itself: the key may be for after the end of a round
         if not promise.group:
             return True
@@ -380,8 +374,8 @@ class ControlSearch:
         opposite = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}.get(promise.key)
         return not alive or opposite in alive
 
-    def branches_since(self) -> int:
-        """Runs that were made since the last call."""
+    def take_branches(self) -> int:
+        """How many runs were made since the last call."""
         counted, self._counted = self._counted, self.lab.branches
         return self.lab.branches - counted
 
@@ -395,5 +389,11 @@ class ControlSearch:
     def _is_doubtful(self, promise: Promise) -> bool:
         """Whether a key does nothing of which it is not known whether it is meant."""
         found, told = self.controls.found, {each.promise.key for each in self.controls.dead}
-        silent = promise.key not in found and "playing" in self.controls.tried.get(promise.key, ())
+        silent = "playing" in self.controls.tried.get(promise.key, ()) and not self._has_acted(promise.key)
         return silent and promise.key not in told and any(key in found for key in promise.group)
+
+    def _has_acted(self, key: str) -> bool:
+        """Whether a key has done anything anywhere, be it seen or not, or the same as any other key."""
+        tries = [(moment, hold) for moment in self.at.moments for hold in (HOLD, LONG, TAP)]
+        action = candidates.action_of(key)
+        return key in self.controls.found or any(self.lab.acted(moment, action, hold) for moment, hold in tries)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from agent_worker.games.actions import Box
 from agent_worker.games.owned_time.effects import Moment
-from agent_worker.games.owned_time.stage import Stage
+from agent_worker.games.owned_time.experiments import Lab
 
 COLUMNS: Final = 12
 ROWS: Final = 7
@@ -21,12 +22,18 @@ _CURSOR: Final = """((x, y) => {
 })"""
 
 
-async def hot_spots(stage: Stage, moment: Moment, box: Box) -> list[tuple[float, float]]:
+async def hot_spots(lab: Lab, moment: Moment, box: Box) -> list[tuple[float, float]]:
     """Places in parts of the viewport, from the middle of `box` outwards; empty where the pointer never changes.
 
-    What this does to the page is not among what was done to it, so that the next play opens the game afresh.
+    What this does to the page is not among what was done to it, so that the next play opens the game afresh. It ends
+    with the round, or where the next look would probably take longer than there is time.
+
+    Raises:
+        Spent: There is no time at all.
     """
-    await stage.play(moment.inputs, moment.frame)
+    lab.begin_branch()
+    stage, clock = lab.stage, asyncio.get_running_loop().time
+    await lab.play(moment.inputs, moment.frame)
     page = stage.page
     assert page is not None
     left, top, width, height = box
@@ -34,9 +41,11 @@ async def hot_spots(stage: Stage, moment: Moment, box: Box) -> list[tuple[float,
     found: list[tuple[float, float]] = []
     try:
         for x, y in sorted(places, key=lambda each: (each[0] - 0.5) ** 2 + (each[1] - 0.5) ** 2):
+            if stage.frame > moment.frame + moment.calm or clock() + stage.needs_s(STAYS, 0) > lab.until_s:
+                break
             place = left + width * x, top + height * y
             await page.point(*place)
-            await stage.play(moment.inputs, stage.frame + STAYS)
+            await lab.play(moment.inputs, stage.frame + STAYS)
             if await page.ask(f"{_CURSOR}({place[0]}, {place[1]})", "looking at the pointer") in _HANDS:
                 found.append(place)
                 if len(found) == ENOUGH:

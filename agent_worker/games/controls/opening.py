@@ -28,6 +28,7 @@ _PROMPT: Final = re.compile(
     r"|(?:click|tap|touch) (?:any|here|the screen|to)\b|any key\b|(?:space|enter) to (?:start|begin|play|continue)\b)",
     re.I,
 )
+_POINTED: Final = re.compile(r"\b(?:click|tap|touch)\b", re.I)
 _ITEM: Final = re.compile(
     r"\W*(?:(?:re)?start(?: game)?|(?:new|start|play)(?: a| the)? game|play(?: now)?|begin|continue|"
     r"single[ -]?player)\W*",
@@ -52,6 +53,16 @@ def asked(state: PageState) -> frozenset[str]:
     lines = {line.strip() for line in without_marks(state.words).split("\n")}
     prompts = {line for line in lines if _PROMPT.search(line) or _ITEM.fullmatch(line)}
     return frozenset(prompts | {text for text, _, _ in state.buttons if _BEGIN.search(text) or _CONSENT.search(text)})
+
+
+def prompted(state: PageState) -> frozenset[str]:
+    """The gestures that its prompts name: `Enter` of "Press Enter to start", `click` of "Click to play"."""
+    asks = [match[0].lower() for match in _PROMPT.finditer(without_marks(state.words))]
+    named = [each for each in promised(state.words) if each.when == "title" or _PROMPT.search(each.quote)]
+    keys = {each.key for each in named if not each.group}
+    clicks = {name for each in asks if _POINTED.search(each) for name in ("click", "tap")}
+    any_key = {name for each in asks if "any key" in each for name in ("Space", "Enter")}
+    return frozenset(keys | clicks | any_key)
 
 
 def starters(state: PageState, viewport: tuple[int, int]) -> list[Action]:

@@ -24,6 +24,7 @@ from agent_worker.games.controls.opening import (
     asks_to_turn,
     fields,
     for_fingers,
+    prompted,
     restarters,
     starters,
 )
@@ -77,6 +78,7 @@ class Situations:
         playing: Moments at which it is played, the earliest first; empty: it never began.
         over: A moment after the end of a round; None: none was met.
         begun_by: What was done, one after another, to begin; empty where it plays from its load on.
+        past_title: Some of that was done to leave its title, and not only to set in motion what stood still.
         restarted_by: What brings a round back; None: not met, or nothing did.
         states: What the page reported at each moment.
         sources: The texts of its scripts.
@@ -87,13 +89,14 @@ class Situations:
     playing: list[Moment] = field(default_factory=list)
     over: Moment | None = None
     begun_by: tuple[Action, ...] = ()
+    past_title: bool = False
     restarted_by: Action | None = None
     states: dict[Moment, PageState] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
 
     @property
     def moments(self) -> list[Moment]:
-        """All of them, each once, the most telling first: while it is played, when a round has ended, later in one."""
+        """Each once, the most telling first: early in a round, after its end, later in it, on the title."""
         over = [] if self.over is None else [self.over]
         return list(dict.fromkeys((*self.playing[:1], *over, *self.playing[1:], self.title)))
 
@@ -129,8 +132,8 @@ class _Entry:
         self.lab = lab
         self.told = told
         self.found = Situations(lab, Moment("title"))
-        self.reacted: list[Action] = []
-        """What it has reacted to last: the first of these that does something alone."""
+        self.steering: list[Action] = []
+        """The keys that games are steered with, those first to which this one has reacted last."""
         self.answered: frozenset[str] = frozenset()
         """What it goes on asking for while the game runs: a page's instructions, not a prompt."""
 
@@ -166,7 +169,9 @@ class _Entry:
                 self._plays(moment)
             moment = await self.fill_in(moment)
             if not self.asked(moment) and (await self.reacts(moment) or await self.runs(moment)):
-                moment, plays = await self.set_in_motion(moment), True
+                plays = True
+                self._plays(moment)
+                moment = await self.set_in_motion(moment)
                 break
             state = self.found.states[moment]
             more = self.asked(moment) or not self.found.begun_by or state.canvases
@@ -175,6 +180,7 @@ class _Entry:
                 plays = await self.reacts(moment, everything=True)
                 break
             moment, action = step
+            self.found.past_title = True
             await self._began(action)
         if self.found.begun_by or plays:
             self._plays(moment)
@@ -185,32 +191,34 @@ class _Entry:
 
     async def runs(self, moment: Moment) -> bool:
         """Whether what was done has set something in motion that any input changes: a game of one button."""
-        if not self.found.begun_by or not moves((await self.lab.baseline(moment, runs=1)).trace):
+        if not self.found.begun_by or not await self._moves_at(moment):
             return False
         return await self.reacts(moment, everything=True)
 
     async def set_in_motion(self, moment: Moment) -> Moment:
         """The moment after the key that lets a game run which stands still until it is steered; else the same one."""
-        if moves((await self.lab.baseline(moment, runs=1)).trace):
+        if await self._moves_at(moment):
             return moment
-        for action in self.reacted:
+        for action in self.steering[:2] if self.lab.slow else self.steering:
             effect = await self.lab.effect(moment, action, runs=1)
-            running = None if effect is None else await self._running(effect)
-            if running is not None:
-                await self._began(action)
-                return running
+            if effect is not None and await self._has_set_in_motion(effect):
+                following = await self._after(effect)
+                if following is not None:
+                    await self._began(action)
+                    return following
         return moment
 
-    async def _running(self, effect: Effect) -> Moment | None:
-        """A moment at which the game still moves after a gesture, when a step or a jump is over; None: it stands, or
-        has moved before."""
-        if moves((await self.lab.baseline(effect.moment, runs=1)).trace):
-            return None
-        moment = Moment("menu", effect.inputs, effect.step.end + WATCH)
-        if not moves((await self.lab.baseline(moment, runs=1)).trace):
-            return None
-        await self._look(moment)
-        return moment
+    async def _has_set_in_motion(self, effect: Effect) -> bool:
+        """Whether a game that stood still before a gesture moves on when a step or a jump is over."""
+        later = Moment("menu", effect.inputs, effect.step.end + WATCH)
+        try:
+            return not await self._moves_at(effect.moment) and await self._moves_at(later)
+        except (PageHung, PageGone):
+            return False
+
+    async def _moves_at(self, moment: Moment) -> bool:
+        """Whether the picture changes there by itself."""
+        return moves((await self.lab.baseline(moment, runs=1)).trace)
 
     async def _began(self, action: Action) -> None:
         self.found.begun_by += (action,)
@@ -248,8 +256,11 @@ class _Entry:
             tries += [*map(candidates.action_of, ("Space", "Enter")), *self._clicks(state)]
             return (await self.lab.first_alive(moment, tries)).alive is not None
         alive = (await self.lab.first_alive(moment, tries, _QUICK, HOLD + WATCH - len(tries) * (_QUICK + 3))).alive
-        self.reacted = [] if alive is None else tries[max(0, alive - 1) : alive + 1][::-1]
-        return alive is not None
+        if alive is None:
+            return False
+        first = tries[max(0, alive - 1) : alive + 1][::-1]  # effects may be delayed
+        self.steering = [each for each in dict.fromkeys((*first, *tries)) if each.kind == "keys"]
+        return True
 
     def _moves(self, state: PageState) -> list[Action]:
         return [] if self.lab.stage.screen.touch else candidates.moves(state, self.lab.stage.screen.viewport)[:1]
@@ -260,7 +271,7 @@ class _Entry:
     async def step_from(self, moment: Moment) -> tuple[Moment, Action] | None:
         """The first of what may begin a game that leads on from `moment`, and the moment after it."""
         before = self.found.states[moment]
-        named = {each.key for each in promised(before.words) if each.when == "title" and not each.group}
+        named = prompted(before)
         weak: tuple[Moment, Action] | None = None
         tries = starters(before, self.lab.stage.screen.viewport)
         if not self.asked(moment):  # nothing is named: what does something at all is found in one run
@@ -275,11 +286,9 @@ class _Entry:
                 continue
             if self.asked(moment) != self.asked(following) or (not self.asked(moment) and await self.reacts(following)):
                 return following, action
-            if self.asked(moment):
-                running = following if action.name in named else await self._running(effect)
-                if running is not None:
-                    self.answered |= asked(self.found.states[running])
-                    return running, action
+            if self.asked(moment) and (action.name in named or await self._has_set_in_motion(effect)):
+                self.answered |= asked(self.found.states[following])
+                return following, action
             weak = weak or (following, action)
         return weak if not self.asked(moment) else None
 

@@ -27,6 +27,7 @@ NOTHING: Final = Inputs()
 TIMES: Final = 5
 """Plays in each of which a finding has shown before it is told."""
 HANGS: Final = "the page hangs"
+HANG_TITLE: Final = "It hangs: its script does not return"
 """Signature of a freeze in which a script does not return."""
 INERT: Final = "inert"
 """Signature of a game of which nothing runs."""
@@ -232,4 +233,4 @@ def top_frame(stack: str) -> str:
 
 def hangs(inputs: Inputs, until: int, why: object) -> Candidate:
     """A page that does not answer any more after these inputs, by a frame."""
-    return Candidate("freeze", "It hangs: its script does not return", inputs, until, HANGS, str(why))
+    return Candidate("freeze", HANG_TITLE, inputs, until, HANGS, str(why))

@@ -24,6 +24,8 @@ STRETCH: Final = 4 * FRAMES_PER_S
 """Frames of one."""
 WARM_UP: Final = 6 * FRAMES_PER_S
 """Frames before the first: what a game makes once is made then."""
+FRAMES: Final = WARM_UP + STRETCHES * STRETCH
+"""Frames after a moment that a measurement takes."""
 LEAST_KB: Final = 256
 """KiB in every stretch, 64 in a second of the game's time: 230 MiB in an hour. Less may be a cache that fills."""
 STEADY: Final = 0.5
@@ -91,8 +93,7 @@ async def measure(
     Raises:
         LoadFailed, PageHung, PageGone, TimeUp: see errors.py.
     """
-    begin = frame + WARM_UP
-    until = begin + STRETCHES * STRETCH
+    until = frame + FRAMES
     return await measure_again(stage, leading_in.then(*playing(gestures, frame, until)), until, until_s)
 
 
@@ -103,8 +104,6 @@ async def measure_again(stage: Stage, inputs: Inputs, until: int, until_s: float
     kb: list[int] = []
     clock = asyncio.get_running_loop().time
     began_s = clock()
-    if began_s + stage.needs_s(until) > until_s:
-        return None
     for at in range(begin, until + 1, STRETCH):
         await stage.play(inputs, at)
         a_frame_s = (clock() - began_s) / max(1, at)  # by this play alone: frames that are compared take longer

@@ -46,8 +46,8 @@ _HOLDS: Final = (14, 8, 24)
 """Frames for which the other controls are held, in turn."""
 REACH_AMONG: Final = FIRST + AMONG * (max(_HOLDS) + QUIET + HOLD + WATCH)
 """Frames after a moment in which all of that happens."""
-_RUNS: Final = 5 + TIMES
-"""Long runs that it takes to show a fault so; an honest game takes two."""
+_RUNS_OF_A_FAULT: Final = 3 + TIMES
+"""Long runs that it takes to show a fault so, after the two that show that it may be one."""
 _STRIDE: Final = 4
 """Each such frame is compared, since these runs are long."""
 
@@ -88,9 +88,11 @@ async def only_once(stage: Stage, uses: list[Use], until_s: float, last_s: float
             unfinished.append(use)
             continue
         except PageHung as hung:
-            candidate = hangs(*stage.ended_by(), hung)
+            found.append(hangs(*stage.ended_by(), hung))
             if stage.page is not None:
                 await stage.page.break_script()
+            stage.page = None
+            break  # each of the others might wait as long
         except PageGone:
             if stage.page is None or not await stage.page.browser_lives():
                 raise
@@ -103,8 +105,7 @@ async def only_once(stage: Stage, uses: list[Use], until_s: float, last_s: float
 
 def _least(use: Use) -> tuple[int, int]:
     """Frames and openings that it takes to see that a control works more than once."""
-    once, twice = HOLD + WATCH, FIRST + HOLD + WATCH
-    return 4 * use.moment.frame + 2 * (once + twice), 4
+    return 2 * (use.moment.frame + FIRST + HOLD + WATCH), 2
 
 
 class _Trial:
@@ -177,11 +178,11 @@ class _Trial:
         """A fault, if the key steers and does nothing ever after, while the game is played with other controls."""
         if not self.use.steers or not self.use.others:
             return None
-        self.afford(_RUNS * (self.at + REACH_AMONG), _RUNS)
         others, later = self.in_turn()
         used = await self.sampled(first, *others)
         if parting(await self.sampled(first, *others, *later), used) is not None:
             return None
+        self.afford(_RUNS_OF_A_FAULT * (self.at + REACH_AMONG), _RUNS_OF_A_FAULT)
         unused = await self.sampled(*others)
         acts = parting(unused, await self.sampled(*others[1:])) is not None
         acts_after = parting(used, await self.sampled(first, *others[:-1])) is not None

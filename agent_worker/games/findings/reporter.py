@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -70,7 +70,9 @@ class Reporter:
         self._clock = asyncio.get_running_loop().time
         self._told: set[tuple[str, str]] = set()
         self._failed: Counter[tuple[str, str]] = Counter()
-        self._refuted: set[Candidate] = set()
+        self._noted: set[tuple[str, str]] = set()
+        """Of what was told as seen once."""
+        self._refuted: set[Hashable] = set()
         """Sightings that did not show again: the same inputs show the same."""
         self._full_s = self._quick_s = 0.0
         """How long the last play of a proof took, and the last one that only tells shorter inputs apart."""
@@ -105,14 +107,14 @@ class Reporter:
         while left and len(self.findings) < MAX_FINDINGS:
             candidate = left.pop(0)
             given_up = self._failed[candidate.key] >= MAX_SIGHTINGS
-            if given_up or candidate.key in self._told or candidate in self._refuted:
+            if given_up or candidate.key in self._told or _sighting(candidate) in self._refuted:
                 continue
             others = len({each.key for each in left} - self._told - {candidate.key})
             share_s = max(0.0, until_s - self._clock()) / (others + 1)
             try:
                 await self._consider(candidate, self._clock() + share_s * _SHARE, until_s, max(until_s, last_s))
             except TimeUp:
-                await self._once(candidate, (1, 1))
+                await self._once(candidate, (1, 1), tried=False)
             except LoadFailed as failed:
                 await self._once(replace(candidate, detail=f"{candidate.detail} ({failed.message})"), (1, 2))
 
@@ -128,7 +130,7 @@ class Reporter:
             await (self._tell(candidate, candidate.until, seen) if sure else self._once(candidate, seen))
             return
         if self._clock() + self._quick_s > until_s:
-            await self._once(candidate, (1, 1))
+            await self._once(candidate, (1, 1), tried=False)
             return
         if self._clock() + self._stage.needs_s(proof.frames) > until_s:
             self.refused = True  # begun, it would use up the time of all others, and show nothing
@@ -140,7 +142,7 @@ class Reporter:
         candidate, first = narrowed
         minimal = await self._minimal(candidate, proof, shorter_until_s, until_s)
         if minimal is None:
-            self._refuted.add(sighted)
+            self._refuted.add(_sighting(sighted))
             await self._once(candidate, (1, 2))
             return
         least = with_inputs(candidate, minimal.inputs, minimal.until)
@@ -153,7 +155,7 @@ class Reporter:
             shown, sighting = await self._again(least, proof, last_s)
         if sighting is None:
             if shown[0] < shown[1]:
-                self._refuted.add(sighted)
+                self._refuted.add(_sighting(sighted))
             await self._once(least, (shown[0] + 1, shown[1] + 1))
             return
         if self._explained(proof.errors()):
@@ -179,7 +181,7 @@ class Reporter:
         # Whether it is a fault at all is asked before any time goes into shorter inputs.
         sighting = None if began is None else await self._fully(proof, began, candidate.until)
         if began is None or sighting is None:
-            self._refuted.add(candidate)
+            self._refuted.add(_sighting(candidate))
             if candidate.kind in STANDSTILLS:  # something did change the game, or it had come to an end
                 self._failed[candidate.key] += 1
             else:
@@ -269,13 +271,14 @@ class Reporter:
         self.findings.append(told)
         await self._run.evidence(line(told), picture, kind="finding", finding=told.as_json())
 
-    async def _once(self, candidate: Candidate, seen: tuple[int, int]) -> None:
-        self._failed[candidate.key] += 1
+    async def _once(self, candidate: Candidate, seen: tuple[int, int], *, tried: bool = True) -> None:
+        self._failed[candidate.key] += tried
         if _as_meant(candidate):
             return
-        if self._failed[candidate.key] > 1 or len(self.seen_once) == MAX_FINDINGS:
+        if candidate.key in self._noted or len(self.seen_once) == MAX_FINDINGS:
             return
-        told = finding(f"s{len(self._failed)}", candidate, self._seed, candidate.until, seen, self._stage.screen)
+        self._noted.add(candidate.key)
+        told = finding(f"s{len(self._noted)}", candidate, self._seed, candidate.until, seen, self._stage.screen)
         self.seen_once.append(told)
         await self._run.progress(f"Seen once: {told.title}", kind="seenonce", finding=told.as_json())
 
@@ -311,6 +314,11 @@ class Reporter:
         except (PageHung, PageGone):
             return before, before, False
         return before, after, stands
+
+
+def _sighting(candidate: Candidate) -> Hashable:
+    """Equal for sightings of one fault in one way, whatever else is known by then."""
+    return candidate.key, candidate.inputs, candidate.until, candidate.moments
 
 
 def _as_meant(candidate: Candidate) -> bool:

@@ -146,17 +146,23 @@ MANY: Final = tuple(each for each in STRESSES if each.many)
 """What some games do not survive: cheap, and worth trying early."""
 
 
+def applicable(stage: Stage) -> list[Stress]:
+    """Those that there are on the screen on which the game is played."""
+    return [each for each in STRESSES if each.portrait in (None, stage.screen.portrait)]
+
+
 async def stress(
     stage: Stage,
     controls: Sequence[Control],
     situations: Sequence[Situation],
     told: Tell,
     until_s: float,
-    stresses: Sequence[Stress] = STRESSES,
+    stresses: Sequence[Stress] | None = None,
 ) -> list[Episode]:
     """Plays each stress from a moment of play, and the same without it.
 
     Args:
+        stresses: All that are applicable, without it.
         situations: The first whose name begins with "play" is used, else the last; without any, the page as loaded.
         until_s: On the event loop's clock. No stress is begun that would probably take longer.
 
@@ -171,9 +177,8 @@ async def stress(
     inputs, frame = _moment(situations)
     without: dict[int, Episode] = {}
     episodes: list[Episode] = []
+    stresses = applicable(stage) if stresses is None else stresses
     for each in stresses:
-        if each.portrait is not None and each.portrait is not stage.screen.portrait:
-            continue
         at = 1 if each.from_load else frame
         base = Inputs() if each.from_load else inputs
         runs = (1 if at in without else 2) * (2 if each.many else 1)

@@ -91,7 +91,7 @@ class Course:
         gathering.of_controls(self.summary, controls)
         if controls.determinism.agreed < controls.determinism.moments:
             self.summary.time = "mixed"
-        self.summary.actions += search.branches_since()
+        self.summary.actions += search.take_branches()
         await self.consider(suspicions.of_controls(controls, search.at))
 
     async def told(self, trouble: LoadFailed | PageHung | PageGone) -> bool:

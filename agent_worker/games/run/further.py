@@ -1,5 +1,5 @@
-"""The steps after the likely controls are known: inputs in great number, true speed, memory, using twice, playing on,
-rarer inputs, rough handling."""
+"""The steps after the likely controls are known: inputs in great number, true speed, memory, using twice, playing on;
+whether it stands still, how much code runs, what was too slow before, rarer inputs, rough handling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent_worker.games.model.policy import ModelPolicy, Seat
 from agent_worker.games.play.episodes import Episode, Explored
 from agent_worker.games.play.search import explore
 from agent_worker.games.play.seat import Policy, Seeded
-from agent_worker.games.play.stress import MANY, STRESSES, Stress, stress
+from agent_worker.games.play.stress import MANY, Stress, applicable, stress
 from agent_worker.games.realtime.stretch import true_speed
 from agent_worker.games.run import gathering, suspicions
 from agent_worker.games.run.course import FOR_FINDINGS, Course
@@ -55,15 +55,19 @@ class Further:
         self.playing = [each for each in self.controls.found.values() if "playing" in each.situations]
         self.measured = False
         """Whether its memory grows is known."""
-        self.unused = detectors.uses(suspicions.working(self.controls, situations))
-        """Controls of which it is not known whether they work more than once."""
+        self.to_use_again = detectors.uses(suspicions.working(self.controls, situations))
+        """Controls of which it is not known yet whether they work more than once."""
+        self.stresses = applicable(self.stage)
+        """Those that were not tried yet."""
 
     async def all(self) -> None:
         """One after another; each ends when its time is over, or when the page is lost in it."""
         course, budget_s = self.course, self.plan.findings_by
-        tried = await course.guarded(self.stress(MANY, course.clock() + MOST_FOR_MANY * budget_s, FOR_MANY)) or []
+        await course.guarded(self.stress(MANY, course.clock() + MOST_FOR_MANY * budget_s, FOR_MANY))
         await course.guarded(self.at_true_speed())
-        await course.guarded(self.measure_heap(course.clock() + MOST_FOR_HEAP * budget_s))
+        heap_s = MOST_FOR_HEAP * budget_s
+        if self.situations.playing and self.stage.needs_s(self.situations.playing[0].frame + heap.FRAMES) < heap_s:
+            await course.guarded(self.measure_heap(course.clock() + heap_s))
         left_s = course.at(self.plan.explore_by) - course.clock()
         twice_s = max(MOST_FOR_TWICE * left_s, LEAST_FOR_TWICE * budget_s)
         until_s = course.clock() + twice_s
@@ -74,24 +78,27 @@ class Further:
             await course.consider(suspicions.of_episodes(explored.episodes, self.controls))
             await course.guarded(self.stand_still(explored))
             await course.guarded(self.measure_code(explored))
-        await course.guarded(self.what_was_too_slow())
-        await course.guarded(self.rarer_inputs())
-        left = [each for each in STRESSES if each.name not in {episode.name for episode in tried}]
-        await course.guarded(self.stress(left, course.at(self.plan.stress_by)))
-        self.live.doing = ""
-
-    async def what_was_too_slow(self) -> None:
-        """What did not fit into its time before playing, where it does now."""
-        until_s = self.course.at(self.plan.rest_by)
         if not self.measured:
-            await self.measure_heap(until_s)
+            await course.guarded(self.measure_heap(course.at(self.plan.rest_by)))
+        await course.guarded(self.use_twice(course.at(self.plan.rest_by)))
+        await course.guarded(self.rarer_inputs())
+        await course.guarded(self.stress(self.stresses, course.at(self.plan.stress_by)))
+        self.live.doing = ""
+        self.say_what_is_unknown()
+
+    def say_what_is_unknown(self) -> None:
+        """What no time was left for, where the steps themselves do not say it."""
         if not self.measured:
             why = "it plays too slowly here to find out in time" if self.situations.playing else "it was not played"
             self.summary.miss("stability", f"whether its memory grows: {why}")
-        await self.use_twice(until_s)
-        if self.unused:
-            names = ", ".join(use.action.name for use in self.unused)
+        if self.to_use_again:
+            names = gathering.named(use.action.name for use in self.to_use_again)
             self.summary.miss("controls", f"whether these work more than once, for want of time: {names}")
+        if self.summary.coverage is None:
+            self.summary.miss("playability", "how much of its code runs")
+        if self.stresses:
+            names = gathering.named(each.name for each in self.stresses)
+            self.summary.miss("stability", f"what these do to it, for want of time: {names}")
 
     async def at_true_speed(self) -> None:
         """Plays for a few seconds without owning the game's time."""
@@ -126,10 +133,11 @@ class Further:
         self.live.doing = "Measuring its memory"
         moment = self.situations.playing[0]
         gestures = [control.action for control in self.playing]
+        self.measured = True  # also where it hangs meanwhile, which is told
         found = await heap.measure(self.stage, moment.inputs, moment.frame, gestures, until_s)
         if found is None:
+            self.measured = False
             return
-        self.measured = True
         gathering.of_heap(self.summary, found)
         if found.leaks:
             await self.course.consider([gathering.leak(found)])
@@ -137,7 +145,7 @@ class Further:
     async def use_twice(self, until_s: float, last_s: float = 0.0) -> None:
         """Looks for controls that work only once."""
         self.live.doing = "Using the controls again"
-        await self.course.consider(await only_once(self.stage, self.unused, until_s, last_s))
+        await self.course.consider(await only_once(self.stage, self.to_use_again, until_s, last_s))
 
     async def rarer_inputs(self) -> None:
         """Tries what the game hardly means."""
@@ -192,12 +200,8 @@ class Further:
         if any(map(self.course.reporter.is_new, (*found, *self.stage.suspects))):
             await self.course.consider(found)
 
-    async def stress(self, stresses: Sequence[Stress], until_s: float, share: float = FOR_FINDINGS) -> list[Episode]:
-        """Treats the game roughly. What the agent causes by it is neither counted nor told.
-
-        Returns:
-            Of the stresses that were tried.
-        """
+    async def stress(self, stresses: Sequence[Stress], until_s: float, share: float = FOR_FINDINGS) -> None:
+        """Treats the game roughly. What the agent causes by it is neither counted nor told."""
         self.live.doing = "Treating it roughly"
         self.stage.quiet = True
         try:
@@ -207,5 +211,6 @@ class Further:
         finally:
             self.stage.quiet = False
         suspects = suspicions.of_stress(episodes, self.controls, self.course.job.game_url)
+        tried = {episode.name for episode in episodes}
+        self.stresses = [each for each in self.stresses if each.name not in tried]
         await self.course.consider(suspects, share)
-        return episodes

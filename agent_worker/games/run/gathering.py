@@ -32,11 +32,11 @@ def of_controls(summary: Summary, found: Controls) -> None:
     summary.moments, summary.agreed = found.determinism.moments, found.determinism.agreed
     summary.searched = not found.untried and found.determinism.agreed > 0
     if found.found:
-        summary.note("controls", f"{_count(len(found.found), 'control')} shown by experiment: {_named(found.found)}")
+        summary.note("controls", f"{_count(len(found.found), 'control')} shown by experiment: {named(found.found)}")
     if found.untried:
-        summary.miss("controls", f"what these do, for want of time: {_named(found.untried)}")
+        summary.miss("controls", f"what these do, for want of time: {named(found.untried)}")
     for words, keys in _by_words(found.doubtful).items():
-        silent = f"{_named(keys)}, which did nothing where other keys did"
+        silent = f"{named(keys)}, which did nothing where other keys did"
         summary.miss("controls", f'whether "{words}" also means {silent}')
     if found.determinism.agreed < found.determinism.moments:
         apart = found.determinism.moments - found.determinism.agreed
@@ -145,13 +145,13 @@ def of_real(summary: Summary, seen: Seen) -> None:
     summary.incidents = seen.incidents
     summary.told = seen.told
     if seen.controls:
-        summary.note("controls", f"{_count(len(seen.controls), 'gesture')} seen to work: {_named(seen.controls)}")
+        summary.note("controls", f"{_count(len(seen.controls), 'gesture')} seen to work: {named(seen.controls)}")
     if seen.restless:
         summary.miss("controls", "which gestures work: the picture moves too much by itself")
     elif not seen.controls:
         summary.miss("controls", "which gestures work: none was seen to")
     if seen.untried:
-        summary.miss("controls", f"what these do: {_named(seen.untried)}")
+        summary.miss("controls", f"what these do: {named(seen.untried)}")
     summary.note("playability", f"{_count(seen.scenes, 'scene')} in {_count(seen.actions, 'action')}")
     if seen.stuck:
         summary.miss("playability", f"how it goes on: {seen.stuck}")
@@ -180,7 +180,8 @@ def _count(number: int, name: str) -> str:
     return f"{number} {name}" + ("" if number == 1 else "s")
 
 
-def _named(names: Iterable[str]) -> str:
+def named(names: Iterable[str]) -> str:
+    """Names in a line, not more than a dozen."""
     listed = list(names)
     more = len(listed) - _MAX_NAMED
     return ", ".join(listed[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -10,13 +10,13 @@ from agent_worker.games.chromium.page_state import Incident
 from agent_worker.games.controls import candidates
 from agent_worker.games.controls.known_controls import Controls
 from agent_worker.games.controls.starting import Situations
-from agent_worker.games.findings.finding import HANGS, STANDSTILLS, Candidate, Kind, Moment, with_inputs
+from agent_worker.games.findings.finding import HANG_TITLE, HANGS, STANDSTILLS, Candidate, Kind, Moment, with_inputs
 from agent_worker.games.findings.sightings import candidate_of
 from agent_worker.games.inputs import Inputs
 from agent_worker.games.play.episodes import BLANK, DEAF, GONE, HUNG, STILL, STOPPED, STUCK, Episode, Explored
 
 _TITLES: Final[dict[str, tuple[Kind, str, str]]] = {
-    HUNG: ("freeze", "It hangs: its script does not return", HANGS),
+    HUNG: ("freeze", HANG_TITLE, HANGS),
     GONE: ("crash", "The page's process crashes", "crash"),
     STOPPED: ("freeze", STANDSTILLS["freeze"], ""),
     STUCK: ("softlock", STANDSTILLS["softlock"], ""),
