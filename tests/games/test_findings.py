@@ -189,6 +189,18 @@ async def test_a_key_that_steers_and_works_only_once(games: Games, pages: Pages)
     assert (await reproduce(again, games.browser))[0] == 1
 
 
+async def test_a_control_that_seems_to_work_once_may_take_longer_than_the_others(games: Games, pages: Pages) -> None:
+    (space,) = (each for each in uses(dict.fromkeys(KNOWN, Moment(Inputs(), 10))) if each.action == SPACE)
+    for more_s, titles in ((0.0, []), (1e9, ["Space works only once"])):
+        stage = on_stage(pages, games.url("once"))
+        await stage.play(Inputs(), 1000)
+        stage.playing_s = 250.0  # a slow game: it can be seen that it does nothing, and not that this lasts
+        until_s = soon() - PATIENCE_S + 90
+        left = [space]
+        assert [each.title for each in await only_once(stage, left, until_s, until_s + more_s)] == titles
+        assert bool(left) is not bool(titles)
+
+
 async def test_a_key_for_which_the_time_does_not_suffice_is_left_for_later(games: Games, pages: Pages) -> None:
     stage = on_stage(pages, games.url("onceleft,tally"))
     await stage.play(Inputs(), 1000)
