@@ -109,11 +109,10 @@ class ControlSearch:
         for number, moment in enumerate(self.at.moments):
             if (await self.lab.baseline(moment)).agreed is False:
                 continue
-            if not number and self.at.states[moment].hears_keys:
-                await self.alone(moment, self.first())
-                await self.after_others()
             if not number:
+                await self.alone(moment, self.first() if self.at.states[moment].hears_keys else ())
                 await self.known_from_getting_in()
+                await self.after_others()
             if not number and self.between is not None:
                 between, self.between = self.between, None
                 await between()
