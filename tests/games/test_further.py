@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from agent_worker.games.controls import candidates
 from agent_worker.games.controls.discovery import ControlSearch
 from agent_worker.games.controls.starting import get_in
 from agent_worker.games.handle import GameJob
@@ -31,7 +32,8 @@ async def house() -> AsyncIterator[House]:
         yield running
 
 
-async def test_what_no_time_was_left_for_is_named(house: House) -> None:
+async def test_what_no_time_was_left_for_is_named(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "USUAL", candidates.ARROWS)  # all keys take long
     loop = asyncio.get_running_loop()
     job = GameJob("a-test", house.server.page("/", GAME), 60, 7)
     course = Course(Written(), house.pages, job, loop.time())
