@@ -16,7 +16,21 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import alone, answers, broker, compare, frames, host, metrics, profile, report, scenes, streams, tokens
+from tests.bench import (
+    alone,
+    answers,
+    broker,
+    compare,
+    frames,
+    host,
+    jitter,
+    metrics,
+    profile,
+    report,
+    scenes,
+    streams,
+    tokens,
+)
 from tests.bench.peers import SHORT_NAMES, EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
@@ -102,6 +116,7 @@ PARTS: dict[str, Part] = {
     "broker": _alone(broker.broker),
     "frames": _alone(frames.frames),
     "sockets": _sockets,
+    "jitter": _alone(jitter.jitter),
     "profile": _alone(profile.profile),
     "page": _page,
     "wall": _wall,
@@ -111,7 +126,7 @@ PARTS: dict[str, Part] = {
     "storm": _storm,
     "stalled": _stalled,
 }
-STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "profile")
+STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "jitter", "profile")
 """The parts that `make bench` runs. The others run only when named."""
 
 

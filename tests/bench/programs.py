@@ -36,17 +36,20 @@ class Load:
         return dict(json.loads(line))
 
     async def _state(self) -> str:
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(b"report\n")
+        self.tell("report")
         with contextlib.suppress(TimeoutError):
             return (await asyncio.wait_for(self._process.stdout.readline(), 5)).decode()
         return "the load generator does not answer"
 
+    def tell(self, command: str) -> None:
+        """Gives it a command that it does not answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n".encode())
+
     async def received(self, events: int, within_s: float) -> Figures:
         """Waits until each viewer has had `events` events since the start, at most `within_s`. Returns its report."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"await {events} {within_s}\n".encode())
+        self.tell(f"await {events} {within_s}")
         return await self.line(within_s + 30)
 
 

@@ -1,8 +1,12 @@
 /* load: opens many WebSocket connections from one thread; counts and times the events that each one receives.
  *
  *   load -p PORT [-u TARGET] [-l FILE] [-n CONNECTIONS] [-i IN_FLIGHT] [-b SOURCE] [-s TEXT]... [-w TEXT] [-e EVERY]
+ *        [-r TARGET -o SEQUENCE]
  *
+ *   -p PORT       may be repeated, for several servers: connections are spread over them, and change when one is gone
  *   -u TARGET     request target; "%s" in it becomes a line of the list
+ *   -r TARGET     target for those that come back; "%u" in it becomes the sequence of the last event that they have
+ *   -o SEQUENCE   of the first event; those that follow have the next ones
  *   -l FILE       the list: connection i takes line i modulo their number
  *   -i IN_FLIGHT  handshakes in flight at a time (default 200)
  *   -b SOURCE     connect from 127.0.0.SOURCE (default 1)
@@ -14,17 +18,24 @@
  *
  *   await EVENTS SECONDS   wait until each connection has had EVENTS in total, at most SECONDS; print one JSON line
  *   report                 print that line at once; its `pending` counts connections that are not open yet
+ *   jitter EVERY AWAY      from now on each connection is cut about every EVERY seconds (at random, 0.5 to 1.5 times
+ *                          that) and comes back after AWAY seconds, as does one that the server has closed (after 0.8
+ *                          to 1 s). Nothing is said to the server before a cut
+ *   calm                   no more cuts; those that are away come back
  *
- * Counts are since the start; latencies and the span of arrival are since the last line. It ends at the end of its input.
+ * Counts are since the start; latencies and the span of arrival are since the last line. Of those that come back, latencies
+ * count again from when they have all that they missed; `replay` is how long that takes from the beginning of a connection:
+ * up to the newest event that any connection had then. It ends at the end of its input.
  *
  * It must use less CPU than the server that it measures. It reads up to 256 KB into one buffer and parses frames without
  * copying them. It guesses the position of the next event's record from the distance of the last two, and searches only
  * if the guess is wrong. A record split by the network, a fragment or a frame is carried over (at most 35 bytes).
  */
 #include "net.h"
+#include "histogram.h"
 
 enum { CONNECTING, HANDSHAKE, GREETING, OPEN, CLOSED };
-enum { READ_BYTES = 256 * 1024, HEADROOM = 64, MAX_HEAD = 2048, BUCKETS = 2048, MAX_SENDS = 8 };
+enum { READ_BYTES = 256 * 1024, HEADROOM = 64, MAX_HEAD = 2048, MAX_SENDS = 8, MAX_PORTS = 8 };
 
 typedef struct {
   int fd;
@@ -34,13 +45,21 @@ typedef struct {
   uint16_t stride; /* bytes between the last two records; 0: unknown */
   uint64_t left;   /* payload bytes of the current frame still to come */
   uint32_t events, next_n;
+  uint32_t missing_to; /* it has missed the events before this one; 0: none */
+  uint64_t begun_ns;
   char *head; /* of the response to the upgrade, until it is complete */
   int head_size;
 } Connection;
 
 static Connection *all;
-static int count = 100, port, in_flight = 200, source = 1, sends, lines;
-static const char *target = "/", *send_texts[MAX_SENDS], *welcome;
+static int count = 100, ports[MAX_PORTS], port_count, in_flight = 200, source = 1, sends, lines;
+static const char *target = "/", *resume_target, *send_texts[MAX_SENDS], *welcome;
+static uint32_t first_sequence, newest_n = FIRST_N;
+static double cut_every, away; /* seconds; cut_every is 0 before and after the jitter */
+static double *due;            /* when a connection is to be cut, or to come back; 0: never */
+static int *server;            /* index into ports */
+static int jitters;            /* those that lose their connection come back */
+static uint64_t cuts, resumed;
 static char **list;
 static int ep, started, pending, opened, closed_by_peer, *again, again_count;
 static uint64_t refused, failed, every = 1;
@@ -49,24 +68,12 @@ static uint32_t awaited = UINT32_MAX;
 static int reached;
 static double began;
 static uint64_t began_ns, read_ns, first_ns, last_ns;
-static uint32_t histogram[BUCKETS];
-static uint64_t samples, slowest_us;
+static Histogram latency, replay;
 
-/* Latencies: 32 buckets per power of two of microseconds, so the error is within 3 %. */
-static int bucket_of(uint64_t us) {
-  if (us < 32) return us;
-  int power = 63 - __builtin_clzll(us);
-  return (power - 4) * 32 + ((us >> (power - 5)) & 31);
-}
-static double bucket_ms(int bucket) {
-  if (bucket < 32) return bucket / 1000.0;
-  return (32.5 + bucket % 32) * (1ull << (bucket / 32 - 1)) / 1000.0;
-}
-static double percentile_ms(double share) {
-  uint64_t wanted = samples * share, seen = 0;
-  for (int i = 0; i < BUCKETS; i++)
-    if ((seen += histogram[i]) > wanted) return bucket_ms(i);
-  return slowest_us / 1000.0;
+static double random_between(double least, double most) {
+  static uint64_t state = 88172645463325252ull;
+  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  return least + (most - least) * (state >> 11) / (double)(1ull << 53);
 }
 
 static void say_frame(int fd, int opcode, const void *payload, size_t size) {
@@ -81,23 +88,51 @@ static void say_frame(int fd, int opcode, const void *payload, size_t size) {
 
 static void begin(int index) {
   Connection *c = all + index;
-  *c = (Connection){.fd = dial(port, source), .state = CONNECTING, .next_n = FIRST_N};
+  uint32_t next_n = c->next_n ? c->next_n : FIRST_N;
+  *c = (Connection){.fd = dial(ports[server[index]], source), .state = CONNECTING, .next_n = next_n, .events = c->events,
+    .begun_ns = wall_ns(), .missing_to = jitters ? newest_n : 0};
   watch(ep, c->fd, EPOLLOUT, index, EPOLL_CTL_ADD);
   pending++;
 }
 
-static void end(Connection *c) {
-  if (c->state == OPEN) opened--, closed_by_peer++;
-  else if (c->state != CLOSED) pending--, failed++;
+static void close_it(Connection *c) {
+  if (c->state == OPEN) opened--;
+  else if (c->state != CLOSED) pending--;
   c->state = CLOSED;
   close(c->fd);
   free(c->head);
   c->head = NULL;
 }
 
+static void end(Connection *c) {
+  if (c->state == OPEN) closed_by_peer++;
+  else if (c->state != CLOSED) failed++;
+  close_it(c);
+  if (!jitters) return;
+  due[c - all] = now_s() + random_between(.8, 1);
+  server[c - all] = (server[c - all] + 1) % port_count;
+}
+
+static void cut(int index) {
+  close_it(all + index);
+  cuts++;
+  due[index] = now_s() + away;
+}
+
 static void is_open(Connection *c) {
   c->state = OPEN;
   opened++, pending--;
+  if (cut_every) due[c - all] = now_s() + random_between(.5, 1.5) * cut_every;
+}
+
+/* Whether it has all that it missed while it was away. */
+static int has_all(Connection *c) {
+  if (c->missing_to && c->state == OPEN && c->next_n >= c->missing_to) {
+    note_us(&replay, (read_ns - c->begun_ns) / 1000);
+    resumed++;
+    c->missing_to = 0;
+  }
+  return !c->missing_to;
 }
 
 static uint32_t number_at(const char *p) { /* the seven digits after `"n":` */
@@ -115,13 +150,12 @@ static void counted(Connection *c, const char *record, uint32_t n) {
   }
   gaps += n - c->next_n;
   c->next_n = n + 1;
+  if (c->next_n > newest_n) newest_n = c->next_n;
   if (++c->events == awaited) reached++;
-  if (++events % every) return;
+  if (++events % every || c->missing_to) return;
   uint64_t sent = 0;
   for (int i = NS_AT + 6; i < RECORD; i++) sent = sent * 10 + (record[i] - '0');
-  uint64_t us = read_ns > sent ? (read_ns - sent) / 1000 : 0;
-  histogram[bucket_of(us)]++, samples++;
-  if (us > slowest_us) slowest_us = us;
+  note_us(&latency, read_ns > sent ? (read_ns - sent) / 1000 : 0);
 }
 
 /* Finds the records in a piece of payload. The carried bytes are copied in front of the piece, over bytes that were
@@ -212,6 +246,7 @@ static void receive(Connection *c, char *p, size_t size) {
 static void try_again(int index) {
   end(all + index);
   failed--, refused++;
+  if (jitters) return;
   again[again_count++] = index;
 }
 
@@ -222,10 +257,11 @@ static void ask(int index) {
   char path[1024], request[2048];
   getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
   if (error) return try_again(index);
-  snprintf(path, sizeof path, target, lines ? list[index % lines] : "");
+  if (resume_target && c->next_n > FIRST_N) snprintf(path, sizeof path, resume_target, first_sequence + c->next_n - 1 - FIRST_N);
+  else snprintf(path, sizeof path, target, lines ? list[index % lines] : "");
   int length = snprintf(request, sizeof request,
     "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, port);
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, ports[server[index]]);
   if (send(c->fd, request, length, MSG_NOSIGNAL) != length) return end(c);
   c->state = HANDSHAKE;
   c->head = malloc(MAX_HEAD + 1);
@@ -261,10 +297,11 @@ static void ready(int index) {
     if (size == 0 || errno != EAGAIN) end(c);
     return;
   }
-  if (c->state == HANDSHAKE) return answered(index, buffer, size);
   uint64_t before = events;
   read_ns = wall_ns();
-  receive(c, buffer, size);
+  if (c->state == HANDSHAKE) answered(index, buffer, size);
+  else receive(c, buffer, size);
+  has_all(c);
   if (events != before) {
     if (!first_ns) first_ns = read_ns;
     last_ns = read_ns;
@@ -279,12 +316,14 @@ static void report(void) {
     if (all[i].events < least) least = all[i].events;
   }
   printf("{\"open\":%d,\"pending\":%d,\"events\":%lu,\"least\":%u,\"bytes\":%lu,\"gaps\":%lu,\"disorders\":%lu,\"closed\":%d,"
-         "\"span_s\":%.4f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,\"samples\":%lu,\"since_start_s\":%.4f,\"cpu_s\":%.4f}\n",
-         opened, pending + again_count, total, least, bytes, gaps, disorders, closed_by_peer, (last_ns - first_ns) / 1e9, percentile_ms(.5),
-         percentile_ms(.99), slowest_us / 1000.0, samples, last_ns ? (last_ns - began_ns) / 1e9 : 0.0, cpu_s());
+         "\"span_s\":%.4f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,\"samples\":%lu,\"since_start_s\":%.4f,\"cpu_s\":%.4f,\"cuts\":%lu,\"resumed\":%lu,\"refused\":%lu,"
+         "\"replay_p50_ms\":%.3f,\"replay_p95_ms\":%.3f,\"replay_p99_ms\":%.3f,\"replay_max_ms\":%.3f}\n",
+         opened, pending + again_count, total, least, bytes, gaps, disorders, closed_by_peer, (last_ns - first_ns) / 1e9,
+         percentile_ms(&latency, .5), percentile_ms(&latency, .99), latency.slowest_us / 1000.0, latency.samples,
+         last_ns ? (last_ns - began_ns) / 1e9 : 0.0, cpu_s(), cuts, resumed, refused, percentile_ms(&replay, .5),
+         percentile_ms(&replay, .95), percentile_ms(&replay, .99), replay.slowest_us / 1000.0);
   fflush(stdout);
-  memset(histogram, 0, sizeof histogram);
-  samples = slowest_us = 0;
+  forget(&latency), forget(&replay);
   first_ns = last_ns = 0;
 }
 
@@ -310,9 +349,11 @@ static char *unescaped(char *text) {
 }
 
 static void options(int argc, char **argv) {
-  for (int o; (o = getopt(argc, argv, "p:u:l:n:i:b:s:w:e:")) != -1;) switch (o) {
-      case 'p': port = atoi(optarg); break;
+  for (int o; (o = getopt(argc, argv, "p:u:r:o:l:n:i:b:s:w:e:")) != -1;) switch (o) {
+      case 'p': if (port_count < MAX_PORTS) ports[port_count++] = atoi(optarg); break;
       case 'u': target = optarg; break;
+      case 'r': resume_target = optarg; break;
+      case 'o': first_sequence = atoi(optarg); break;
       case 'l': read_list(optarg); break;
       case 'n': count = atoi(optarg); break;
       case 'i': in_flight = atoi(optarg); break;
@@ -322,28 +363,50 @@ static void options(int argc, char **argv) {
       case 'e': every = strtoull(optarg, 0, 10); break;
       default: exit(2);
     }
-  if (!port || count < 1 || !every || (welcome && strlen(welcome) >= RECORD)) exit(2);
+  if (!port_count || count < 1 || !every || (welcome && strlen(welcome) >= RECORD)) exit(2);
 }
 
-/* Handles the next line of standard input, if there is one. Returns 0 at the end of the input. */
-static int obey(double *deadline) {
-  static char line[256];
-  static size_t have;
-  ssize_t got = read(0, line + have, sizeof line - 1 - have);
-  if (got == 0) return 0;
-  if (got > 0) have += got;
-  line[have] = 0;
-  char *newline = strchr(line, '\n');
-  if (!newline) return 1;
+static void obey(const char *line, double *deadline) {
   double seconds;
   if (sscanf(line, "await %u %lf", &awaited, &seconds) == 2) {
     *deadline = now_s() + seconds;
     reached = 0;
     for (int i = 0; i < count; i++) reached += all[i].events >= awaited;
+  } else if (sscanf(line, "jitter %lf %lf", &cut_every, &away) == 2) {
+    jitters = 1;
+    for (int i = 0; i < count; i++) due[i] = now_s() + random_between(0, 1) * cut_every;
+  } else if (!strcmp(line, "calm")) {
+    cut_every = 0;
+    for (int i = 0; i < count; i++) if (all[i].state != CLOSED) due[i] = 0;
   } else report();
-  have -= newline + 1 - line;
-  memmove(line, newline + 1, have);
+}
+
+/* Obeys the lines of standard input that have come. Returns 0 at its end. */
+static int listen_to(double *deadline) {
+  static char lines[1024];
+  static size_t have;
+  ssize_t got = read(0, lines + have, sizeof lines - 1 - have);
+  if (got == 0) return 0;
+  if (got > 0) have += got;
+  lines[have] = 0;
+  for (char *newline; (newline = strchr(lines, '\n'));) {
+    *newline = 0;
+    obey(lines, deadline);
+    have -= newline + 1 - lines;
+    memmove(lines, newline + 1, have + 1);
+  }
   return 1;
+}
+
+/* Cuts the connections whose time has come, and begins anew those that have been away. */
+static void jitter(void) {
+  double now = now_s();
+  for (int i = 0; i < count; i++) {
+    if (!due[i] || due[i] > now) continue;
+    due[i] = 0;
+    if (all[i].state == CLOSED) begin(i);
+    else if (all[i].state == OPEN) cut(i);
+  }
 }
 
 int main(int argc, char **argv) {
@@ -351,6 +414,9 @@ int main(int argc, char **argv) {
   more_files();
   all = calloc(count, sizeof *all);
   again = calloc(count, sizeof *again);
+  due = calloc(count, sizeof *due);
+  server = calloc(count, sizeof *server);
+  for (int i = 0; i < count; i++) server[i] = i % port_count;
   ep = epoll_create1(0);
   fcntl(0, F_SETFL, O_NONBLOCK);
   watch(ep, 0, EPOLLIN, UINT64_MAX, EPOLL_CTL_ADD);
@@ -363,10 +429,11 @@ int main(int argc, char **argv) {
     while (started < count && pending < in_flight) begin(started++);
     if (again_count && now_s() > retry_at)
       for (retry_at = now_s() + .1; again_count && pending < in_flight;) begin(again[--again_count]);
-    int n = epoll_wait(ep, ready_events, 2048, again_count || deadline ? 20 : 1000);
+    if (jitters) jitter();
+    int n = epoll_wait(ep, ready_events, 2048, jitters ? 5 : again_count || deadline ? 20 : 1000);
     for (int i = 0; i < n; i++) {
       if (ready_events[i].data.u64 != UINT64_MAX) ready(ready_events[i].data.u64);
-      else if (!obey(&deadline)) return 0;
+      else if (!listen_to(&deadline)) return 0;
     }
     if (!told && started == count && !pending && !again_count) {
       told = 1;
