@@ -1,7 +1,7 @@
 """The jitter profile: every viewer loses its connection without a word again and again, and resumes.
 
-It is the profile of AnyCable's public benchmark: 10,000 clients, 120 messages at 2 a second, each client cut about every
-15 s and away for 2 s.
+It is the profile of AnyCable's public benchmark: 10,000 clients, 120 messages at 2 a second, each client cut about
+every 15 s and away for 2 s.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ async def jitter(programs: Path, quick: bool) -> str:
     cells = row(got, viewers, events)
     report.say(", ".join(f"{name} {cell}" for name, cell in zip(HEAD, cells, strict=True)))
     text = (
-        f"{viewers:,} viewers of one run, {events} events at {_PER_S:g} a second ({viewers * events:,} deliveries), on one "
-        f"process, which used {used / (events / _PER_S) * 100:.0f} % of its core. Each viewer is cut about every "
-        f"{CUT_EVERY_S:g} s and away for {AWAY_S:g} s. Replay: from the beginning of a connection until the viewer has all "
-        f"that had been published then. Live events: p50 {report.figure(got['p50_ms'])} ms, p99 "
+        f"{viewers:,} viewers of one run, {events} events at {_PER_S:g} a second ({viewers * events:,} deliveries), on "
+        f"one process, which used {used / (events / _PER_S) * 100:.0f} % of its core. Each viewer is cut about every "
+        f"{CUT_EVERY_S:g} s and away for {AWAY_S:g} s. Replay: from the beginning of a connection until the viewer has "
+        f"all that had been published then. Live events: p50 {report.figure(got['p50_ms'])} ms, p99 "
         f"{report.figure(got['p99_ms'])} ms:"
     )
     return "\n".join([text, "", *report.table(HEAD, [cells])])

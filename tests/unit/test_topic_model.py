@@ -35,7 +35,7 @@ from tests.harness import is_event
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import ENCODINGS, Encoding
-from ws_edge.fanout import batch, continuity, repair, replay, session, topic
+from ws_edge.fanout import audience, batch, continuity, repair, replay, topic
 from ws_edge.fanout.hub import Hub
 from ws_edge.fanout.ring import Ring
 from ws_edge.fanout.session import Session
@@ -257,9 +257,13 @@ class Spine(RuleBasedStateMachine):
         LOUD.tracebacks.clear()
 
     @initialize(
-        interval=st.sampled_from([0.0, 1.0]), events=st.integers(0, 30), page_bytes=st.sampled_from([45_000, 1 << 20])
+        interval=st.sampled_from([0.0, 1.0]),
+        events=st.integers(0, 30),
+        page_bytes=st.sampled_from([45_000, 1 << 20]),
+        slice_of=st.sampled_from([1, 2, 1000]),
     )
-    def start(self, interval: float, events: int, page_bytes: int) -> None:
+    def start(self, interval: float, events: int, page_bytes: int, slice_of: int) -> None:
+        audience.SLICE = slice_of  # type: ignore[misc]  # put back by the fixture
         config = EdgeConfig(progress_interval_s=interval, high_water_bytes=HIGH_WATER, heartbeat_s=1.5)
         self.broker.max_page_bytes = page_bytes
         self.hub: Hub = self.loop.call(partial(Hub, self.broker, config, NoSnapshots()))
@@ -547,11 +551,12 @@ def small_and_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "_CACHE_BYTES", 40_000)
     monkeypatch.setattr(repair, "PAGE_EVENTS", 7)
     monkeypatch.setattr(continuity, "MAX_HELD", 5)
+    monkeypatch.setattr(audience, "SLICE", 2)
     monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 1024)
     monkeypatch.setattr(topic, "Ring", partial(Ring, max_bytes=8000, max_entries=10))
     for module in (repair, replay):
         monkeypatch.setattr(module, "_limited", LOUD)
-    for module in (session, socket_writer):
+    for module in (audience, socket_writer):
         monkeypatch.setattr(module, "os", DESCRIPTORS)
 
 
@@ -589,7 +594,7 @@ class TestForging(Forging.TestCase):  # type: ignore[misc, valid-type]
 def spine() -> Iterator[Spine]:
     """Ten events, one viewer that has them all."""
     spine = Spine()
-    spine.start(interval=0.0, events=9, page_bytes=45_000)
+    spine.start(interval=0.0, events=9, page_bytes=45_000, slice_of=2)
     spine.join()
     spine.loop.run_for(1.0)
     assert spine.viewers[0].position == 10
@@ -698,7 +703,7 @@ def test_a_topic_that_is_flooded_with_forged_events_recovers(spine: Spine) -> No
 
 def test_what_comes_live_during_the_splice_is_not_left_to_the_leader_check() -> None:
     spine = Spine()
-    spine.start(interval=0.0, events=0, page_bytes=45_000)
+    spine.start(interval=0.0, events=0, page_bytes=45_000, slice_of=2)
     spine.loop.run_for(2.5)
     assert spine.hub.epoch, "so that the splice need not ask for it"
     spine.broker.latency_s = 0.2

@@ -165,7 +165,7 @@ class Poll:
         if session is None or topic is None or topic.state != "open" or self._sync is None:
             return False
         caught_up = session.stage is Stage.BEHIND and session.cursor >= topic.order.released
-        return session.live is not None or caught_up
+        return caught_up if session.live is None else not session.waits
 
     def _look(self) -> None:
         """Answers when there is something to say, or nothing more will come."""
@@ -211,7 +211,7 @@ class Poll:
         if session is None or len(self._events) > limit or session.stage in ASKED:
             after = events[-1][0] if events else 0
         else:  # past what could not be read, too
-            after = session.cursor if session.live is None else released
+            after = session.cursor if session.live is None else topic.live.position_of(session, released)
         if asked is not None and self._sync["outcome"] == "recovered":
             after = max(after, asked.seq)
         more = after < released

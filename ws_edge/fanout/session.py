@@ -1,16 +1,15 @@
-"""A session: one viewer's interest in one topic; and how a frame reaches all of a topic's live viewers."""
+"""A session: one viewer's interest in one topic."""
 
 from __future__ import annotations
 
-import os
-from array import array
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from broker.contract.position import Position
 from ws_edge.encoding import Encoding
-from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.resume import LeaderAnswer, Stage
+
+if TYPE_CHECKING:
+    from ws_edge.fanout.audience import LiveSessions
 
 
 class Viewer(Protocol):
@@ -95,119 +94,11 @@ class Session:
         if self.live is not None:
             self.live.fds[self.place] = fd
 
+    @property
+    def waits(self) -> bool:
+        """It is live, and its turn to be sent what others of the topic have been sent has not come yet."""
+        return self.live is not None and self.live.waiting is not None
+
     def close(self) -> None:
         """Ends it; harmless when it has ended."""
         self.topic.remove(self)
-
-
-class LiveSessions:
-    """A topic's live sessions of one encoding, in no order. What a delivery needs of each is packed side by side."""
-
-    __slots__ = ("_sessions", "fds")
-
-    def __init__(self) -> None:
-        self._sessions: list[Session] = []
-        self.fds = array("i")
-        """Their viewers' `fd`, place by place."""
-
-    def __repr__(self) -> str:
-        return f"<LiveSessions {len(self._sessions)}>"
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def __iter__(self) -> Iterator[Session]:
-        return iter(self._sessions)
-
-    def add(self, session: Session) -> None:
-        """Adds a session that is not here."""
-        session.live, session.place = self, len(self._sessions)
-        self._sessions.append(session)
-        self.fds.append(session.viewer.fd)
-
-    def discard(self, session: Session) -> None:
-        """Removes a session that is here; the last one takes its place."""
-        place, session.live, session.place = session.place, None, -1
-        last, fd = self._sessions.pop(), self.fds.pop()
-        if last is not session:
-            self._sessions[place], self.fds[place] = last, fd
-            last.place = place
-
-    def offer(self, frame: bytes, high_water_bytes: int) -> list[Session]:
-        """Writes a frame to each viewer, unless more than `high_water_bytes` wait to be sent to it.
-
-        This is the hot path: everything that is done once per delivery is in this loop. It touches no viewer object,
-        since with ten thousand viewers none of them is in the CPU cache, and leaves everything but "the kernel took
-        the whole frame" to `Viewer`.
-
-        Returns:
-            The sessions that were not written to.
-        """
-        write, size = os.write, len(frame)
-        refused: list[Session] = []
-        for place, fd in enumerate(self.fds):
-            if fd < 0:
-                session = self._sessions[place]
-                if not session.viewer.offer(frame, high_water_bytes):
-                    refused.append(session)
-                continue
-            try:
-                sent = write(fd, frame)
-            except OSError:  # full, or gone: the transport waits, or finds the same error
-                sent = 0
-            if sent != size:  # no copy of the rest: at full rate frames are large, and most wait
-                self._sessions[place].viewer.queue(memoryview(frame)[sent:])
-        return refused
-
-
-class Audience:
-    """A topic's live sessions, by encoding."""
-
-    __slots__ = ("_by_encoding", "_figures")
-
-    def __init__(self, figures: FanoutFigures) -> None:
-        self._by_encoding: dict[Encoding, LiveSessions] = {}
-        self._figures = figures
-
-    def __repr__(self) -> str:
-        counts = " ".join(f"{encoding.name}={len(live)}" for encoding, live in self._by_encoding.items())
-        return f"<Audience {counts or 'empty'}>"
-
-    def __len__(self) -> int:
-        return sum(map(len, self._by_encoding.values()))
-
-    def __iter__(self) -> Iterator[Session]:
-        for live in self._by_encoding.values():
-            yield from live
-
-    def add(self, session: Session) -> None:
-        """Adds a session that is not here."""
-        encoding = session.viewer.encoding
-        live = self._by_encoding.get(encoding)
-        if live is None:
-            live = self._by_encoding[encoding] = LiveSessions()
-        live.add(session)
-
-    def discard(self, session: Session) -> None:
-        """Removes a session; harmless when it is not here."""
-        if session.live is not None:
-            session.live.discard(session)
-
-    def clear(self) -> None:
-        """Removes all."""
-        for session in self:
-            session.live, session.place = None, -1
-        self._by_encoding.clear()
-
-    def offer(self, frame_for: Callable[[Encoding], bytes], high_water_bytes: int) -> list[Session]:
-        """Writes to all, each in its encoding; every encoding frames once. Returns the sessions not written to."""
-        refused: list[Session] = []
-        for encoding, live in self._by_encoding.items():
-            if live:
-                frame = frame_for(encoding)
-                passed_over = live.offer(frame, high_water_bytes)
-                sends = len(live.fds) - len(passed_over)
-                self._figures.sends += sends
-                self._figures.sent_bytes += sends * len(frame)
-                refused += passed_over
-        return refused

@@ -8,6 +8,8 @@ own). Joining, resuming and being slow are one mechanism: a session that is behi
 it, from the stream.
 
 Nothing here waits for a viewer, and nothing here is a coroutine: what has to wait for the broker is in `repair`.
+
+Longer than 400 lines: what is decided elsewhere meets here, and shares the state of one topic.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from broker.contract.ports import LiveEvent
 from broker.contract.position import Decision, Position
 from broker.contract.snapshot import Snapshot
 from ws_edge.encoding import Encoding
+from ws_edge.fanout.audience import Audience
 from ws_edge.fanout.batch import BatchCache, count_of, framed
 from ws_edge.fanout.continuity import Continuity, Verdict
 from ws_edge.fanout.figures import FanoutFigures
@@ -28,7 +31,7 @@ from ws_edge.fanout.replay import ReplayPage
 from ws_edge.fanout.resume import ASKED, NOWHERE, READ_ENDS, READ_STARTS, Act, Plan, Stage, plan_catch_up, plan_resume
 from ws_edge.fanout.ring import Entry, Ring, entry_of, has_ended
 from ws_edge.fanout.services import Services, State, TopicStatistics
-from ws_edge.fanout.session import Audience, Session, Viewer
+from ws_edge.fanout.session import Session, Viewer
 from ws_edge.fanout.sync import SyncCache
 from ws_edge.fanout.throttle import Throttle
 
@@ -220,7 +223,9 @@ class Topic:
 
     @property
     def ended(self) -> bool:
-        """The newest event that went out to viewers has ended the run, as far as is known here."""
+        """The newest event that went out to viewers has ended the run, as far as is known here, and all have it."""
+        if self.live.waiting:
+            return False
         snapshot, last = self._services.snapshot(self.test_id) or self._fallback, self.order.released
         page = None if self._ring.entries else self._services.replay.cached(self.test_id, last - 1)
         return has_ended(self._ring.entries if page is None else page.entries, last, snapshot)
@@ -271,32 +276,40 @@ class Topic:
             self._outbox.extend(entries)
 
     def _flush(self) -> None:
-        """Writes what this turn of the loop has released to every live session, joined and framed once per encoding."""
-        entries, self._outbox = self._outbox, []
-        if not entries:
+        """Writes what this turn of the loop has released to the live sessions, joined and framed once per encoding."""
+        if self.live.waiting or not self._outbox:  # `_go_on` comes back to it
             return
+        entries, self._outbox = self._outbox, []
         before, self.order.released = self.order.released, entries[-1].seq
         self._ring.extend(entries)
         self._batches.clear()
         if self.live:
             self.figures.on_sent(self._fresh)
-            sends = self.figures.sends
-            refused = self.live.offer(lambda by: framed(self.test_id, by, entries, self.epoch), self._high_water_bytes)
-            self.sent_at = self._loop.time()
-            self.figures.deliveries += count_of(entries) * (self.figures.sends - sends)
-            for session in refused:
-                self.live.discard(session)
-                session.stage, session.cursor, session.behind_since = Stage.BEHIND, before, self.sent_at
-                self.behind.add(session)
+            self.live.offer(lambda by: framed(self.test_id, by, entries, self.epoch), before, count_of(entries))
+            self._go_on()
         self._fresh.clear()
         self.pump_all()
 
+    def _go_on(self) -> None:
+        """Writes what is offered to the next of the live sessions."""
+        self.sent_at = self._loop.time()
+        for session in self.live.go_on(self._high_water_bytes):
+            self.live.discard(session)
+            session.stage, session.cursor, session.behind_since = Stage.BEHIND, self.live.before, self.sent_at
+            self.behind.add(session)
+            self.pump(session)
+        if self.live.waiting:
+            self._loop.call_soon(self._go_on)
+        elif self._outbox:
+            self._loop.call_soon(self._flush)
+
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""
-        at, run, stale = Position(self.epoch, self.order.released), self.test_id, self._services.stale or None
-        fields: dict[str, Any] = {"testId": run, "head": at.seq, "stale": stale}
-        self.live.offer(lambda by: by.control("heartbeat", at, **fields), self._high_water_bytes)
-        self.sent_at = self._loop.time()
+        if not self.live.waiting:
+            at, run, stale = Position(self.epoch, self.order.released), self.test_id, self._services.stale or None
+            fields: dict[str, Any] = {"testId": run, "head": at.seq, "stale": stale}
+            self.live.offer(lambda by: by.control("heartbeat", at, **fields), at.seq)
+            self._go_on()
 
     # -- what was missed -----------------------------------------------------------------------------------------
 
@@ -375,7 +388,8 @@ class Topic:
             disproved: a viewer that has been sent the event at this sequence has no position.
         """
         for session in self.live:
-            session.cursor, session.behind_since = self.order.released, self._loop.time()
+            session.cursor = self.live.position_of(session, self.order.released)
+            session.behind_since = self._loop.time()
         self.behind.update(self.live)
         self.live.clear()
         for session in self.behind:
