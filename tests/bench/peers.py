@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +33,8 @@ from tests.harness import EdgeProcess, begin, free_port, until
 debian = importlib.import_module("scripts.debian")  # the scripts are no package: each is run by itself
 
 HERE = Path(__file__).parent
+CENTRIFUGO = "github.com/centrifugal/centrifugo/v6@v6.9.1"
+_BUILD_S = 900
 
 
 class Unavailable(Exception):
@@ -182,6 +186,65 @@ class Node(OnNats):
         await self._serve([str(node), str(HERE / "fanout.mjs"), str(self.port), str(self.broker.port)])
 
 
+class Centrifugo(OnNats):
+    """Centrifugo with its NATS broker in raw mode, on one core: a subscription for the channel, no history."""
+
+    name = "Centrifugo, NATS broker"
+    full_rate_events = 4_000
+    """It joins events, and closes a connection for which 1 MB waits: this is less."""
+
+    async def start(self) -> None:
+        binary = await asyncio.to_thread(_built, CENTRIFUGO, "centrifugo")
+        await super().start()
+        config = self.directory / "centrifugo.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "http_server": {"address": "127.0.0.1", "port": self.port},
+                    "log": {"level": "error"},
+                    "usage_stats": {"disabled": True},
+                    # The load generator answers no ping of theirs.
+                    "client": {"insecure": True, "ping_interval": "600s"},
+                    "channel": {"without_namespace": {"allow_subscribe_for_client": True}},
+                    "broker": {
+                        "enabled": True,
+                        "type": "nats",
+                        "nats": {"url": self.broker.url, "raw_mode": {"enabled": True}},
+                    },
+                }
+            )
+        )
+        await self._serve([binary, "-c", str(config)], GOMAXPROCS="1")
+
+    def viewers(self) -> list[str]:
+        says = ['{"id":1,"connect":{}}', '{"id":2,"subscribe":{"channel":"bench"}}']
+        where = ["-p", str(self.port), "-u", "/connection/websocket", "-w", '"subscribe":{}']
+        return [*where, *(word for each in says for word in ("-s", each))]
+
+
+class AnyCable(OnNats):
+    """AnyCable, open to all, with broadcasts by NATS, on one core. Its history is off."""
+
+    name = "AnyCable, NATS broadcasts"
+
+    async def start(self) -> None:
+        binary = shutil.which("anycable-go")
+        if binary is None:
+            raise Unavailable("needs anycable-go on PATH")
+        await super().start()
+        options = ["--host", "127.0.0.1", "--port", str(self.port), "--public", "--log_level", "error"]
+        options += ["--broadcast_adapter", "nats", "--nats_servers", self.broker.url, "--ping_interval", "600"]
+        await self._serve([binary, *options], GOMAXPROCS="1")
+
+    def viewers(self) -> list[str]:
+        identifier = json.dumps({"channel": "$pubsub", "stream_name": "bench"})
+        hello = json.dumps({"command": "subscribe", "identifier": identifier})
+        return ["-p", str(self.port), "-u", "/cable", "-s", hello, "-w", "confirm_subscription"]
+
+    def publisher(self) -> list[str]:
+        return ["-m", "nats", "-p", str(self.broker.port), "-u", "__anycable__", "-a", "bench"]
+
+
 class Plain(OnNats):
     """Starlette on uvicorn, with a NATS subscription for each client."""
 
@@ -294,6 +357,8 @@ SHORT_NAMES: dict[str, type[Peer]] = {
     "nchan": Nchan,
     "nats": NatsSockets,
     "node": Node,
+    "centrifugo": Centrifugo,
+    "anycable": AnyCable,
     "plain": Plain,
     "edge": Edge,
 }
@@ -303,6 +368,34 @@ def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
+
+
+def _built(module: str, name: str) -> str:
+    """A program of Go: the one on PATH, or one that is built once for this user.
+
+    Raises:
+        Unavailable: there is no Go, or it cannot be built.
+    """
+    if found := shutil.which(name):
+        return found
+    go, caches = shutil.which("go"), os.environ.get("XDG_CACHE_HOME")
+    cache = Path(caches) if caches else Path.home() / ".cache"
+    into = cache / "testcast-bench" / module.rpartition("@")[2]
+    if (into / name).exists():
+        return str(into / name)
+    if go is None:
+        raise Unavailable(f"needs {name} on PATH, or go to build it")
+    into.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [go, "install", module],
+        env={**os.environ, "GOBIN": str(into)},
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_S,
+    )
+    if done.returncode:
+        raise Unavailable(f"{module} cannot be built: {done.stderr.strip().splitlines()[-1:]}")
+    return str(into / name)
 
 
 def _ended(child: Child) -> bool:

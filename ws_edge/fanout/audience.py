@@ -16,8 +16,8 @@ from ws_edge.encoding import Encoding
 from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.session import Session
 
-SLICE: Final = 1_000
-"""Sessions that are written to in one turn of the loop: about 10 ms."""
+SLICE: Final = 500
+"""Sessions that are written to in one turn of the loop: about 5 ms."""
 
 
 class LiveSessions:

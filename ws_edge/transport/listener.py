@@ -15,6 +15,7 @@ from broker.contract.errors import InvalidSetting
 from broker.local.listening import reason, resolved
 
 BACKLOG: Final = 4096
+_ACCEPTS_A_TURN: Final = 8
 _RESERVED_FILES: Final = 100
 """Not for connections: the process's own files, and what it needs to connect to its broker again."""
 _NO_LIMIT: Final = 1_000_000
@@ -47,6 +48,15 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
             each.close()
         raise InvalidSetting(f"{reason(host, port, error)} (TESTCAST_EDGE_HOST, TESTCAST_EDGE_PORT)") from None
     return listening
+
+
+def doubled(listening: socket.socket) -> list[socket.socket]:
+    """The socket and duplicates of it, for uvloop, which accepts one connection of each in a turn of the loop.
+
+    With one, viewers that come while a long fan-out is made wait for a turn each; and a turn for each of thousands that
+    come at once costs an eighth of their handshakes.
+    """
+    return [listening, *(listening.dup() for _ in range(_ACCEPTS_A_TURN - 1))]
 
 
 def files_for_connections() -> int:

@@ -1,6 +1,6 @@
 /* pour: publishes numbered events (net.h) to one server, at a fixed rate or as fast as the server accepts them.
  *
- *   pour -m MODE -p PORT [-l FILE] [-u SUBJECT] -n EVENTS [-r PER_S] [-f IN_FLIGHT] [-z BYTES] [-o OFFSET]
+ *   pour -m MODE -p PORT [-l FILE] [-u SUBJECT] -n EVENTS [-r PER_S] [-f IN_FLIGHT] [-z BYTES] [-o OFFSET] [-a STREAM]
  *
  *   -m MODE       lines: one per line (for floor) · nats: PUB · jetstream: PUB, acknowledged · http: POST
  *   -l FILE       topics, one per line; event i goes to topic i modulo their number; each topic has its own count
@@ -10,6 +10,7 @@
  *   -f IN_FLIGHT  at most this many unacknowledged events (default 256)
  *   -z BYTES      size of one event (default 180)
  *   -o OFFSET     number of events that each topic has already
+ *   -a STREAM     as AnyCable's broadcasts to this stream: the event is text in another JSON object
  *
  * At a fixed rate an event carries the time at which it was due, so that a delayed publisher cannot hide its delay.
  * Prints one JSON line at the end, when every event is acknowledged.
@@ -24,7 +25,7 @@ static const char *const ANSWERS[] = {"", "PONG\r\n", "MSG _INBOX.pour", "HTTP/1
 static int mode = -1, port, topics, size = 180;
 static long total, in_flight = 256, offset;
 static double per_s;
-static const char *subject = "%s";
+static const char *subject = "%s", *stream;
 static char **topic;
 static char out[BUFFER];
 static size_t have, done;
@@ -39,10 +40,24 @@ static size_t event(char *at, long number, uint64_t ns) {
   return length + 3;
 }
 
+static size_t broadcast(char *at, const char *event, size_t size) {
+  char *p = at + sprintf(at, "{\"stream\":\"%s\",\"data\":\"", stream);
+  for (size_t i = 0; i < size; i++) {
+    if (event[i] == '"') *p++ = '\\';
+    *p++ = event[i];
+  }
+  return stpcpy(p, "\"}") - at;
+}
+
 static void append(uint64_t ns) {
   char name[512], payload[ROOM];
   snprintf(name, sizeof name, subject, topics ? topic[sent % topics] : "");
   size_t length = event(payload, topics ? sent / topics : sent, ns);
+  if (stream) {
+    char plain[ROOM];
+    memcpy(plain, payload, length);
+    length = broadcast(payload, plain, length);
+  }
   char *at = out + have;
   switch (mode) {
     case LINES: break;
@@ -86,7 +101,7 @@ static void hear(int fd) {
 static void options(int argc, char **argv) {
   char line[512];
   FILE *file;
-  for (int o; (o = getopt(argc, argv, "m:p:l:u:n:r:f:z:o:")) != -1;) switch (o) {
+  for (int o; (o = getopt(argc, argv, "m:p:l:u:n:r:f:z:o:a:")) != -1;) switch (o) {
       case 'm': for (int i = 0; i < 4; i++) if (!strcmp(optarg, MODES[i])) mode = i; break;
       case 'p': port = atoi(optarg); break;
       case 'l':
@@ -103,6 +118,7 @@ static void options(int argc, char **argv) {
       case 'f': in_flight = atol(optarg); break;
       case 'z': size = atoi(optarg); break;
       case 'o': offset = atol(optarg); break;
+      case 'a': stream = optarg; break;
       default: exit(2);
     }
   if (mode < 0 || !port || !total || size > 65000) exit(2);
