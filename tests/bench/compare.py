@@ -11,8 +11,9 @@ from statistics import median
 from typing import Final
 
 from tests.bench import report
+from tests.bench.go_programs import Unavailable
 from tests.bench.host import MEMORY, cpu_s, pss_kb
-from tests.bench.peers import Edge, Peer, Unavailable
+from tests.bench.peers import Edge, Peer
 from tests.bench.programs import open_load, pour
 from tests.bench.report import NONE, TIMES
 

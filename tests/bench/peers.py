@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.child_process import Child
 from broker.local.embedded_server import EmbeddedServer, find_binary
+from tests.bench.go_programs import Unavailable, go_program
 from tests.bench.host import SERVER_CORE, on_cores
 from tests.harness import EdgeProcess, begin, free_port, until
 
@@ -34,11 +34,6 @@ debian = importlib.import_module("scripts.debian")  # the scripts are no package
 
 HERE = Path(__file__).parent
 CENTRIFUGO = "github.com/centrifugal/centrifugo/v6@v6.9.1"
-_BUILD_S = 900
-
-
-class Unavailable(Exception):
-    """This peer cannot run on this machine; the message gives the reason."""
 
 
 class Peer:
@@ -194,7 +189,7 @@ class Centrifugo(OnNats):
     """It joins events, and closes a connection for which 1 MB waits: this is less."""
 
     async def start(self) -> None:
-        binary = await asyncio.to_thread(_built, CENTRIFUGO, "centrifugo")
+        binary = await asyncio.to_thread(go_program, CENTRIFUGO, "centrifugo")
         await super().start()
         config = self.directory / "centrifugo.json"
         config.write_text(
@@ -368,34 +363,6 @@ def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
-
-
-def _built(module: str, name: str) -> str:
-    """A program of Go: the one on PATH, or one that is built once for this user.
-
-    Raises:
-        Unavailable: there is no Go, or it cannot be built.
-    """
-    if found := shutil.which(name):
-        return found
-    go, caches = shutil.which("go"), os.environ.get("XDG_CACHE_HOME")
-    cache = Path(caches) if caches else Path.home() / ".cache"
-    into = cache / "testcast-bench" / module.rpartition("@")[2]
-    if (into / name).exists():
-        return str(into / name)
-    if go is None:
-        raise Unavailable(f"needs {name} on PATH, or go to build it")
-    into.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [go, "install", module],
-        env={**os.environ, "GOBIN": str(into)},
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_S,
-    )
-    if done.returncode:
-        raise Unavailable(f"{module} cannot be built: {done.stderr.strip().splitlines()[-1:]}")
-    return str(into / name)
 
 
 def _ended(child: Child) -> bool:

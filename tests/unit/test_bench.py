@@ -134,6 +134,40 @@ async def test_open_means_greeted_and_pings_are_answered(programs: Path) -> None
     assert heard == ["SUB a\r\n"] * 3
 
 
+@pytest.mark.parametrize(("forgets", "lost"), [(None, 0), (7, 1)], ids=["sound", "loses one"])
+async def test_who_is_cut_comes_back_to_its_position(programs: Path, forgets: int | None, lost: int) -> None:
+    """Each of three viewers is cut many times; a server that leaves an event out is found out."""
+    stored: list[int] = []
+    asked: list[int] = []
+
+    async def handler(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        sent = int(connection.request.path.partition("after=")[2] or 99) - 99
+        asked.append(sent)
+        await connection.send("hello")
+        closed = asyncio.ensure_future(connection.wait_closed())
+        while not closed.done():
+            for number in stored[sent:]:
+                sent += 1
+                if number != forgets:
+                    await connection.send(event(number))
+            await asyncio.wait([closed], timeout=0.01)
+
+    where = ("-w", "hello", "-r", "/?after=%u", "-o", 100)
+    async with crowd(programs, handler, *where, viewers=3) as load:
+        load.tell("jitter 0.1 0.02")
+        for number in range(20):
+            stored.append(number)
+            seen = len(asked)
+            await until(lambda: len(asked) > seen + 2, within_s=20)  # noqa: B023  it is called in this turn
+        load.tell("calm")
+        got = await load.received(20 - lost, 20)
+    assert (got["events"], got["least"], got["gaps"]) == (3 * (20 - lost), 20 - lost, 3 * lost)
+    assert got["disorders"] == 0 and got["cuts"] > 40 and got["open"] == 3
+    assert got["resumed"] > 0 and got["replay_max_ms"] > 0
+    assert len(set(asked)) > 1, "they come back to where they were"
+
+
 async def test_refused_viewers_come_back(programs: Path) -> None:
     answers = iter([503, 503])
 

@@ -432,6 +432,43 @@ class Spine(RuleBasedStateMachine):
         viewer = data.draw(st.sampled_from(self.here))
         self.loop.call(lambda: viewer.transport.room(float("inf")))
 
+    MEANWHILE: Final = ("publish", "join", "resume", "leave", "heartbeat", "restart", "stall")
+
+    @precondition(lambda self: self.here and self._topics())
+    @rule(data=st.data(), what=st.lists(st.sampled_from(MEANWHILE), min_size=1, max_size=3))
+    def while_an_event_goes_out(self, data: st.DataObject, what: list[str]) -> None:
+        """Between two of the slices in which it goes out."""
+        here = list(self.here)
+        picked = [data.draw(st.sampled_from(here)) for _ in what]
+        self.begin_to_send()
+        for each, viewer in zip(what, picked, strict=True):
+            self.meanwhile(each, viewer)
+
+    def begin_to_send(self) -> None:
+        """Publishes an event, and lets the loop turn until some have been sent it."""
+        self.loop.call(lambda: self._publish("status", 0, [0.0]))
+        for _ in range(5):
+            if any(each.live.waiting for each in self._topics()):
+                break
+            self.loop.turns(1)
+
+    def meanwhile(self, what: str, viewer: ModelViewer) -> None:
+        for each in self._topics():
+            if what == "heartbeat":
+                self.loop.call(each.heartbeat)
+            elif what == "restart":
+                self.loop.call(each.restart)
+        if what == "publish":
+            self.loop.call(lambda: self._publish("status", 0, [0.0]))
+        elif what == "join":
+            self.join()
+        elif viewer in self.here and what == "leave":
+            self._leave(viewer)
+        elif viewer in self.here and viewer.synced and what == "resume":
+            self._join(Position(viewer.epoch, viewer.position)).ahead = False
+        elif viewer in self.here and what == "stall":
+            self.loop.call(lambda: viewer.transport.room(0))
+
     # -- time ----------------------------------------------------------------------------------------------------
 
     @rule(count=st.integers(1, 5))
@@ -615,6 +652,21 @@ def forget(spine: Spine, from_seq: int, seconds: float) -> None:
     spine.loop.run_for(SECOND_LOOK_S)
     spine.publish("status", 0, [0.0])
     spine.all_is_well()
+
+
+@pytest.mark.parametrize("what", [*Spine.MEANWHILE, "nothing"])
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_while_an_event_goes_out(spine: Spine, what: str, turns: int) -> None:
+    """Seven viewers in slices of two: whatever happens between two slices, each gets it once."""
+    for _ in range(6):
+        spine.join()
+    spine.loop.run_for(1.0)
+    spine.begin_to_send()
+    assert any(each.live.waiting for each in spine._topics()), "some have it, and others wait"
+    spine.loop.turns(turns)
+    spine.meanwhile(what, spine.viewers[-1])
+    spine.all_is_well()
+    assert {viewer.position for viewer in spine.here} == {12 if what == "publish" else 11}
 
 
 def test_a_leader_that_forgets_for_a_moment_resets_no_live_viewer(spine: Spine) -> None:
