@@ -97,6 +97,11 @@ async def _streams(options: argparse.Namespace, programs: Path) -> str:
     return await streams.streams(programs, options.rounds or (2 if options.quick else 7), options.quick)
 
 
+async def _jitter_kills(options: argparse.Namespace, programs: Path) -> str:
+    """Imported here, because the other parts need no fault kit."""
+    return str(await importlib.import_module("tests.bench.jitter_kills").jitter_kills(programs, options.quick))
+
+
 async def _recorder(options: argparse.Namespace, programs: Path) -> str:
     """Imported here, because the other parts need no Playwright."""
     return str(await importlib.import_module("tests.bench.recorder").recorder(programs, options.quick))
@@ -117,6 +122,7 @@ PARTS: dict[str, Part] = {
     "frames": _alone(frames.frames),
     "sockets": _sockets,
     "jitter": _alone(jitter.jitter),
+    "jitter-kills": _jitter_kills,
     "profile": _alone(profile.profile),
     "page": _page,
     "wall": _wall,
@@ -157,6 +163,7 @@ async def _run(options: argparse.Namespace) -> None:
             if part not in (
                 "storm",
                 "stalled",
+                "jitter-kills",
                 "page",
                 "pictures",
                 "recorder",

@@ -20,7 +20,7 @@ from tests.harness import event_log
 
 CUT_EVERY_S: Final = 15.0
 AWAY_S: Final = 2.0
-_PER_S: Final = 2.0
+PER_S: Final = 2.0
 
 
 async def resuming(edge: Edge) -> list[str]:
@@ -59,15 +59,15 @@ async def jitter(programs: Path, quick: bool) -> str:
             await crowd.line(within_s=60)
             before = cpu_s(edge.pids())
             crowd.tell(f"jitter {CUT_EVERY_S} {AWAY_S}")
-            await pour(programs, *edge.publisher(), "-n", events, "-r", _PER_S)
+            await pour(programs, *edge.publisher(), "-n", events, "-r", PER_S)
             crowd.tell("calm")
             got = await crowd.received(events, within_s=30)
             used = cpu_s(edge.pids()) - before
     cells = row(got, viewers, events)
     report.say(", ".join(f"{name} {cell}" for name, cell in zip(HEAD, cells, strict=True)))
     text = (
-        f"{viewers:,} viewers of one run, {events} events at {_PER_S:g} a second ({viewers * events:,} deliveries), on "
-        f"one process, which used {used / (events / _PER_S) * 100:.0f} % of its core. Each viewer is cut about every "
+        f"{viewers:,} viewers of one run, {events} events at {PER_S:g} a second ({viewers * events:,} deliveries), on "
+        f"one process, which used {used / (events / PER_S) * 100:.0f} % of its core. Each viewer is cut about every "
         f"{CUT_EVERY_S:g} s and away for {AWAY_S:g} s. Replay: from the beginning of a connection until the viewer has "
         f"all that had been published then. Live events: p50 {report.figure(got['p50_ms'])} ms, p99 "
         f"{report.figure(got['p99_ms'])} ms:"

@@ -47,6 +47,11 @@ class Load:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{command}\n".encode())
 
+    async def report(self) -> Figures:
+        """What it has counted by now; latencies begin anew."""
+        self.tell("report")
+        return await self.line(30)
+
     async def received(self, events: int, within_s: float) -> Figures:
         """Waits until each viewer has had `events` events since the start, at most `within_s`. Returns its report."""
         self.tell(f"await {events} {within_s}")

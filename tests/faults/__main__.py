@@ -1,4 +1,4 @@
-"""`python -m tests.faults --seed N --rounds N --length S [--only NAME]`, or `--scenario NAME`.
+"""`python -m tests.faults --seed N --rounds N --length S [--only NAME]`, or `--scenario NAME`, or `--sum FILES`.
 
 The exit status is 1 on any violation.
 """
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import kit
+from tests.faults import kit, results
 from tests.faults.damage import DISK, NEW_STREAM
 from tests.faults.nemesis import KINDS
 from tests.faults.scenarios import SCENARIOS
@@ -35,10 +35,14 @@ def main() -> int:
     )
     parser.add_argument("--only", choices=KINDS, metavar="NAME", help="one kind of fault, by its whole name")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep stores, logs and journals in DIR")
+    parser.add_argument("--result", type=Path, metavar="FILE", help="add the results to FILE, for --sum")
+    parser.add_argument("--sum", type=Path, nargs="+", metavar="FILE", help="only sum the results of these files")
     for name, value in standard._asdict().items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--scenario", choices=SCENARIOS, help="repeat one fault --rounds times and print its figures")
     args = parser.parse_args()
+    if args.sum:
+        return summed(args.sum)
     size = Size(*(getattr(args, name) for name in Size._fields))
     kinds = [kind for kind in KINDS if not args.kind or any(words in kind for words in args.kind)]
     if args.only is not None:
@@ -60,8 +64,17 @@ def main() -> int:
             times = {"seed": args.seed, "rounds": rounds, "length_s": args.length}
             outcome = asyncio.run(kit.run(*place, **times, kinds=chosen, say=say))
             print(kit.table(outcome, of_group), flush=True)
+            if args.result is not None:
+                results.append(results.result_of(outcome, args.seed, name), args.result)
             clean = clean and outcome.clean
     return 0 if clean else 1
+
+
+def summed(files: Sequence[Path]) -> int:
+    """Prints the sum of these results. Returns 1 for a violation or a complaint, otherwise 0."""
+    found = results.read(files)
+    print(results.summed(found))
+    return 0 if results.clean(found) else 1
 
 
 def groups(size: Size, kinds: Sequence[str]) -> list[tuple[str, Size, list[str]]]:

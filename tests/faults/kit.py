@@ -179,21 +179,7 @@ def table(outcome: Outcome, size: Size) -> str:
     with their edge and wait for it, so they count only in "every viewer current".
     """
     verdict = outcome.verdict
-    by_kind: dict[str, list[Recovery]] = {}
-    for recovery in verdict.recoveries:
-        by_kind.setdefault(recovery.fault.kind, []).append(recovery)
-    lines = [_HEAD]
-    for kind in (kind for kind in KINDS if kind in by_kind):
-        found = by_kind[kind]
-        held = [each.fault.healed - each.fault.began for each in found]
-        all_took = [each.took_s for each in found]
-        sockets = [s for each in found for name, s in each.by_viewer.items() if name.startswith("socket-")]
-        lines.append(
-            f"| {kind} | {len(found)} | {min(held):.1f} to {max(held):.1f} "
-            f"| {max(each.publishing_s for each in found):.1f} "
-            f"| {quantile(sockets, 0.5):.1f} | {quantile(sockets, 0.99):.1f} "
-            f"| {quantile(all_took, 0.5):.1f} | {quantile(all_took, 0.99):.1f} |"
-        )
+    lines = rows(verdict.recoveries)
     viewers = (
         f"{size.sockets} sockets, {size.streams} streams, {size.pollers} pollers, {size.long_polls} long polls, "
         f"{size.tails} tails, {size.pages} page"
@@ -210,3 +196,23 @@ def table(outcome: Outcome, size: Size) -> str:
     lines += [f"VIOLATION {each.what} ({each.where}): {each.detail}" for each in verdict.violations[:40]]
     lines += [f"COMPLAINT {each}" for each in outcome.complaints[:40]]
     return "\n".join(lines)
+
+
+def rows(recoveries: Sequence[Recovery]) -> list[str]:
+    """The lines of the table, one for each kind of fault."""
+    by_kind: dict[str, list[Recovery]] = {}
+    for recovery in recoveries:
+        by_kind.setdefault(recovery.fault.kind, []).append(recovery)
+    lines = [_HEAD]
+    for kind in (kind for kind in KINDS if kind in by_kind):
+        found = by_kind[kind]
+        held = [each.fault.healed - each.fault.began for each in found]
+        all_took = [each.took_s for each in found]
+        sockets = [s for each in found for name, s in each.by_viewer.items() if name.startswith("socket-")]
+        lines.append(
+            f"| {kind} | {len(found)} | {min(held):.1f} to {max(held):.1f} "
+            f"| {max(each.publishing_s for each in found):.1f} "
+            f"| {quantile(sockets, 0.5):.1f} | {quantile(sockets, 0.99):.1f} "
+            f"| {quantile(all_took, 0.5):.1f} | {quantile(all_took, 0.99):.1f} |"
+        )
+    return lines
