@@ -16,8 +16,7 @@ from broker.contract.errors import InvalidSetting
 from broker.jetstream.api import Streams
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, until
-from ws_edge.fanout.audience import LiveSessions
-from ws_edge.fanout.session import Owner, Session
+from ws_edge.fanout.session import LiveSessions, Owner, Session
 from ws_edge.transport.listener import listen
 from ws_edge.transport.socket_writer import SocketWriter
 from ws_edge.transport.websocket import ViewerSocket

@@ -35,7 +35,7 @@ from tests.harness import is_event
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import ENCODINGS, Encoding
-from ws_edge.fanout import audience, batch, continuity, repair, replay, topic
+from ws_edge.fanout import audience, batch, continuity, repair, replay, session, topic
 from ws_edge.fanout.hub import Hub
 from ws_edge.fanout.ring import Ring
 from ws_edge.fanout.session import Session
@@ -593,7 +593,7 @@ def small_and_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic, "Ring", partial(Ring, max_bytes=8000, max_entries=10))
     for module in (repair, replay):
         monkeypatch.setattr(module, "_limited", LOUD)
-    for module in (audience, socket_writer):
+    for module in (session, socket_writer):
         monkeypatch.setattr(module, "os", DESCRIPTORS)
 
 
