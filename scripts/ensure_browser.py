@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from playwright.async_api import async_playwright
+
 from agent_worker import config
 from agent_worker.games.chromium.browser import Browser, find_chromium, find_shell
 from agent_worker.games.errors import BrowserMissing
@@ -42,7 +44,10 @@ def find(chosen: str | None) -> str | None:
         NoBrowserError: there is one that does not start.
     """
     if find_chromium(chosen) is None:
-        return "Playwright's Chromium" if asyncio.run(starts()) else None
+        if not asyncio.run(starts()):
+            return None
+        shell = find_shell(chosen)
+        return f"Playwright's Chromium, and {shell} for games" if shell else "Playwright's Chromium"
     # Reproducing a finding with a window, and the dashboard's tests, take the first of these; a run the last.
     return [_described(path) for path in dict.fromkeys((find_chromium(chosen), find_shell(chosen))) if path][-1]
 
@@ -62,7 +67,10 @@ def _described(path: str) -> str:
 
 
 async def starts() -> bool:
-    """Whether the agent's browser starts."""
+    """Whether Playwright's Chromium is there, and the agent's browser starts."""
+    async with async_playwright() as driver:
+        if not os.access(driver.chromium.executable_path, os.X_OK):
+            return False
     try:
         async with Browser():
             return True

@@ -13,7 +13,7 @@ from typing import Final
 from tests.bench import report
 from tests.bench.go_programs import Unavailable
 from tests.bench.host import MEMORY, cpu_s, pss_kb
-from tests.bench.peers import Edge, Peer
+from tests.bench.peers import Centrifugo, Edge, Peer
 from tests.bench.programs import open_load, pour
 from tests.bench.report import NONE, TIMES
 
@@ -183,7 +183,8 @@ def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
         "",
         f"Median of {rounds} round{'s' if rounds > 1 else ''}. `!`: some viewer did not have every event, in order, "
         f"within {_GRACE_S:g} s of the last. Full rate is {Edge.full_rate_events:,} events for the edge and "
-        f"nats-server, which join events, and {Peer.full_rate_events:,} for the others.",
+        f"nats-server, {Centrifugo.full_rate_events:,} for Centrifugo, which join events, and "
+        f"{Peer.full_rate_events:,} for the others.",
         *(f"Left out: {row.peer.name}: {row.absent}." for row in rows if row.absent),
     ]
     return "\n".join(lines)

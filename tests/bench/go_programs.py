@@ -31,13 +31,11 @@ def go_program(module: str, name: str) -> str:
     if go is None:
         raise Unavailable(f"needs {name} on PATH, or go to build it")
     into.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [go, "install", module],
-        env={**os.environ, "GOBIN": str(into)},
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_S,
-    )
+    env = {**os.environ, "GOBIN": str(into)}
+    try:
+        done = subprocess.run([go, "install", module], env=env, capture_output=True, text=True, timeout=_BUILD_S)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{module} was not built within {_BUILD_S} s") from None
     if done.returncode:
         raise Unavailable(f"{module} cannot be built: {done.stderr.strip().splitlines()[-1:]}")
     return str(into / name)

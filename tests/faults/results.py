@@ -79,10 +79,25 @@ def read(files: Iterable[Path]) -> list[Result]:
             raise SystemExit(f"{file}: {error.strerror}") from None
         for number, line in enumerate(lines, 1):
             try:
-                found.append(msgspec.json.decode(line, type=Result))
+                found.append(_as_it_was(msgspec.json.decode(line, type=Result)))
             except msgspec.MsgspecError as error:
                 raise SystemExit(f"{file}, line {number}: {error}") from None
     return found
+
+
+def _as_it_was(result: Result) -> Result:
+    recoveries = [
+        each._replace(
+            by_viewer={name: _forever(s) for name, s in each.by_viewer.items()},
+            publishing_s=_forever(each.publishing_s),
+        )
+        for each in result.recoveries
+    ]
+    return result._replace(recoveries=recoveries)
+
+
+def _forever(value: float) -> float:
+    return float("inf") if value >= _NEVER_S else value
 
 
 def clean(results: Sequence[Result]) -> bool:

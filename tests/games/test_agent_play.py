@@ -281,7 +281,11 @@ def test_playwrights_browser_without_windows_is_found_beside_its_other_one(
 def test_a_browser_without_windows_goes_before_one_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(program, "_WITHOUT_WINDOW", ("chrome-headless-shell",))
+    monkeypatch.setattr(program, "may_change_user", lambda: False)
     for name in ("google-chrome", "chrome-headless-shell"):
         (tmp_path / name).touch(0o755)
     assert find_shell() == str(tmp_path / "chrome-headless-shell")
     assert find_chromium() == str(tmp_path / "google-chrome")
+    monkeypatch.setattr(program, "may_change_user", lambda: True)
+    monkeypatch.setattr(program, "open_to_others", lambda path: path.name != "chrome-headless-shell")
+    assert find_shell() == str(tmp_path / "google-chrome"), "another user could not start it"

@@ -65,7 +65,8 @@ def test_one_that_is_not_clean_fails_the_sum(
 def test_what_never_recovered_stays_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "all", outcome([recovery("edge killed", math.inf, math.inf)]))
     command.summed([tmp_path / "all"])
-    assert " longer     1 ###" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert " longer     1 ###" in said and "| edge killed | 1 |" in said and "| inf |" in said
 
 
 def test_nothing_is_no_success(tmp_path: Path) -> None:

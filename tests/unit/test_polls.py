@@ -16,10 +16,12 @@ from tests.harness import event_bytes
 from tests.model import ModelBroker, VirtualLoop
 from ws_edge.api import durable_route
 from ws_edge.config import EdgeConfig
+from ws_edge.fanout import audience
 from ws_edge.fanout import poll as polling
 from ws_edge.fanout.answer import Answer, Stretch
 from ws_edge.fanout.hub import Hub
 from ws_edge.fanout.poll import Polls
+from ws_edge.fanout.session import Session
 
 END = orjson.dumps({"type": "complete", "message": "Done", "timestamp": 1})
 
@@ -268,3 +270,34 @@ def test_a_durable_stream_that_begins_with_other_events_has_another_tag(world: W
     again = world.answer(None)
     assert (again.after, again.ended, again.array) == (first.after, first.ended, first.array), "as it was before"
     assert durable_route._etag(None, again) != durable_route._etag(None, first)
+
+
+def test_a_poll_is_answered_though_a_heartbeat_waits_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat for a large audience goes out in slices. A poll has all that was released before its turn comes."""
+    monkeypatch.setattr(audience, "SLICE", 1)
+    world.publish(3)
+    others = [world.ask(3, 30.0, limit) for limit in (10, 20)]
+    world.loop.run_for(1.0)
+    [topic] = world.hub.topics.values()
+    add = audience.Audience.add
+
+    def add_and_beat(live: audience.Audience, session: Session) -> None:
+        add(live, session)
+        topic.heartbeat()
+
+    monkeypatch.setattr(audience.Audience, "add", add_and_beat)
+    asking = world.ask(1, 30.0)
+    world.loop.run_for(0.1)
+    assert seqs(asking.result()) == [2, 3] and not any(each.done() for each in others)
+
+
+def test_polls_of_a_large_audience_are_told_that_the_run_has_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audience, "SLICE", 1)
+    world.publish(3)
+    asking = [world.ask(3, 30.0, limit) for limit in (10, 20, 30)]
+    world.loop.run_for(1.0)
+    world.publish(raw=event_bytes("over", "complete", data={"score": 1}))
+    for each in asking:
+        assert seqs(each.result()) == [4] and orjson.loads(each.result().body)["ended"] is True

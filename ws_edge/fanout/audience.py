@@ -1,7 +1,7 @@
 """How a frame reaches all of a topic's live sessions.
 
 Ten thousand writes take a tenth of a second. They are made a slice at a time, and the loop has a turn after each:
-whoever joins, and every other topic, waits for one slice.
+whoever joins, and every other topic, waits for one slice of it.
 """
 
 from __future__ import annotations
@@ -91,13 +91,12 @@ class Audience:
             events: how many are in the frame. None: it tells no more than that nothing has happened.
         """
         assert not self._waiting
+        frames = {encoding: frame_for(encoding) for encoding, groups in self._groups.items() if groups}
         self.before = before
-        for encoding, groups in self._groups.items():
-            if groups:
-                frame = frame_for(encoding)
-                for live in groups:
-                    live.waiting = frame
-                    self._waiting.append((live, events))
+        for encoding, frame in frames.items():
+            for live in self._groups[encoding]:
+                live.waiting = frame
+                self._waiting.append((live, events))
 
     def go_on(self, high_water_bytes: int) -> list[Session]:
         """Writes what was offered to the next of those that wait for it.

@@ -164,8 +164,10 @@ class Poll:
         session, topic = self._session, self._hub.topics.get(self.key[0])
         if session is None or topic is None or topic.state != "open" or self._sync is None:
             return False
-        caught_up = session.stage is Stage.BEHIND and session.cursor >= topic.order.released
-        return caught_up if session.live is None else not session.waits
+        released = topic.order.released
+        if session.live is not None:
+            return topic.live.position_of(session, released) >= released
+        return session.stage is Stage.BEHIND and session.cursor >= released
 
     def _look(self) -> None:
         """Answers when there is something to say, or nothing more will come."""

@@ -223,9 +223,8 @@ class Topic:
 
     @property
     def ended(self) -> bool:
-        """The newest event that went out to viewers has ended the run, as far as is known here, and all have it."""
-        if self.live.waiting:
-            return False
+        """The newest event that went out to viewers has ended the run, as far as is known here. Who waits for it has it
+        when `live.waiting` has ended."""
         snapshot, last = self._services.snapshot(self.test_id) or self._fallback, self.order.released
         page = None if self._ring.entries else self._services.replay.cached(self.test_id, last - 1)
         return has_ended(self._ring.entries if page is None else page.entries, last, snapshot)
@@ -293,15 +292,17 @@ class Topic:
     def _go_on(self) -> None:
         """Writes what is offered to the next of the live sessions."""
         self.sent_at = self._loop.time()
-        for session in self.live.go_on(self._high_water_bytes):
-            self.live.discard(session)
-            session.stage, session.cursor, session.behind_since = Stage.BEHIND, self.live.before, self.sent_at
-            self.behind.add(session)
-            self.pump(session)
-        if self.live.waiting:
-            self._loop.call_soon(self._go_on)
-        elif self._outbox:
-            self._loop.call_soon(self._flush)
+        try:
+            for session in self.live.go_on(self._high_water_bytes):
+                self.live.discard(session)
+                session.stage, session.cursor, session.behind_since = Stage.BEHIND, self.live.before, self.sent_at
+                self.behind.add(session)
+                self.pump(session)
+        finally:  # whatever is wrong with one, the others wait for it
+            if self.live.waiting:
+                self._loop.call_soon(self._go_on)
+            elif self._outbox:
+                self._loop.call_soon(self._flush)
 
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""

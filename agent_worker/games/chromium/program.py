@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from agent_worker.games.chromium.confinement import may_change_user, open_to_others
 from agent_worker.games.errors import BrowserMissing
 
 WINDOW: Final = {"width": 500, "height": 100}
@@ -54,14 +55,14 @@ SCREENCAST: Final = {"format": "jpeg", "quality": 70, "maxWidth": 640, "maxHeigh
 _MIN_SHARED_BYTES: Final = 1 << 29
 """With less room in /dev/shm, pages share memory through files on the disk, where it does not count as memory."""
 _CANDIDATES: Final = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
-_WITHOUT_WINDOW: Final = ("chrome-headless-shell", "/usr/lib/chromium/chromium-headless-shell")
+_WITHOUT_WINDOW: Final = ("/usr/lib/chromium/chromium-headless-shell", "chrome-headless-shell")
 """Debian's by its whole path: what is on PATH there is a script that stays as the browser's parent."""
 _PLAYWRIGHT_SHELLS: Final = ("*/chrome-headless-shell", "*/headless_shell")
 
 
 def find_shell(given: str | None = None, playwright: Path | None = None) -> str | None:
     """The browser for games that nobody watches: `given`, else a Chromium that was built without windows, which opens
-    a page in half the processor time, else what `find_chromium` finds.
+    a page in half the processor time, else what `find_chromium` finds. Playwright's counts where there is no other.
 
     Args:
         given: the program that was asked for.
@@ -72,9 +73,9 @@ def find_shell(given: str | None = None, playwright: Path | None = None) -> str 
     """
     if given:
         return find_chromium(given)
-    return next((found for name in _WITHOUT_WINDOW if (found := shutil.which(name))), None) or (
-        find_chromium() or (_beside(playwright) if playwright else None)
-    )
+    shells = [found for name in _WITHOUT_WINDOW if (found := shutil.which(name))]
+    usable = (each for each in shells if not may_change_user() or open_to_others(Path(each)))
+    return next(usable, None) or find_chromium() or (_beside(playwright) if playwright else None)
 
 
 def _beside(chromium: Path) -> str | None:

@@ -3,7 +3,8 @@
  *   load -p PORT [-u TARGET] [-l FILE] [-n CONNECTIONS] [-i IN_FLIGHT] [-b SOURCE] [-s TEXT]... [-w TEXT] [-e EVERY]
  *        [-r TARGET -o SEQUENCE]
  *
- *   -p PORT       may be repeated, for several servers: connections are spread over them, and change when one is gone
+ *   -p PORT       may be repeated, for several servers: connections are spread over them, and in the jitter (below) they
+ *                 change when one is gone
  *   -u TARGET     request target; "%s" in it becomes a line of the list
  *   -r TARGET     target for those that come back; "%u" in it becomes the sequence of the last event that they have
  *   -o SEQUENCE   of the first event; those that follow have the next ones
