@@ -12,7 +12,6 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from playwright.async_api import Browser as PlaywrightBrowser
@@ -29,10 +28,10 @@ from agent_worker.games.chromium.limits import Limits
 from agent_worker.games.chromium.page import Page
 from agent_worker.games.chromium.pages import Pages
 from agent_worker.games.chromium.processes import Process, Watch
-from agent_worker.games.chromium.program import arguments, find_chromium, find_shell, unwanted
+from agent_worker.games.chromium.program import arguments, find_chromium, unwanted
 from agent_worker.games.errors import BrowserMissing
 
-__all__ = ["Browser", "Page", "Walls", "find_chromium", "find_shell"]
+__all__ = ["Browser", "Page", "Walls", "find_chromium"]
 
 CLOSE_TIMEOUT_S: Final = 1.5
 """A cancelled run must be gone within 2 s."""
@@ -88,7 +87,7 @@ class Browser:
     """Starts a Chromium for each run, inside `async with`.
 
     Args:
-        executable: As for `find_shell`; for `find_chromium` if `headed`.
+        executable: As for `find_chromium`.
         judge: Which addresses pages may reach (egress_proxy.py).
         limits: What one run may take.
         allow_root: Games may run as root where root cannot become another user. For games of one's own.
@@ -152,9 +151,7 @@ class Browser:
         self._driver = await async_playwright().start()
         try:
             self._workshop = Workshop()
-            own = self._driver.chromium.executable_path
-            found = find_chromium(self._executable) if self._headed else find_shell(self._executable, Path(own))
-            self._chromium = found or own
+            self._chromium = find_chromium(self._executable) or self._driver.chromium.executable_path
             possible = wanted_walls(self._chromium, self._workshop, self._allow_root)
             self.walls = Walls(*(one and other for one, other in zip(possible, self._at_most, strict=True)))
             first = await self._first()

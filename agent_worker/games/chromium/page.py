@@ -112,8 +112,6 @@ class Page:
             await context.add_init_script(script)
         await context.add_init_script(path=_PROBE)
         page = await context.new_page()
-        # Chromium without windows has the pointer enter a page's first document, if no script has run before it.
-        await page.evaluate("0")
         cdp = await context.new_cdp_session(page)
         tree = await cdp.send("Page.getFrameTree")
         staying = Staying(cdp.send, str(tree["frameTree"]["frame"]["id"]), proxy.credentials, incidents)
