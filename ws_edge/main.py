@@ -28,7 +28,7 @@ from ws_edge.api.app import make_app
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.transport.accept import AcceptProtocol
-from ws_edge.transport.listener import BACKLOG, doubled, listen
+from ws_edge.transport.listener import BACKLOG, accept_sockets, listen
 from ws_edge.transport.websocket import ViewerSocket
 
 _GC_THRESHOLDS: Final = 20_000, 10, 50
@@ -81,7 +81,7 @@ class EdgeServer:
 
     def run(self, listening: socket.socket) -> bool:
         """Serves until a signal. Returns whether it could start."""
-        self._server.run(doubled(listening))
+        self._server.run(accept_sockets(listening))
         return self._server.started
 
     def _on_ready(self, node: Node) -> None:

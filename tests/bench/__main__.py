@@ -134,6 +134,8 @@ PARTS: dict[str, Part] = {
 }
 STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "jitter", "profile")
 """The parts that `make bench` runs. The others run only when named."""
+ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "page", "pictures", "recorder", "wall")
+"""The parts whose own processes share both cores; in the others the measured server has one for itself."""
 
 
 def main() -> None:
@@ -160,15 +162,7 @@ async def _run(options: argparse.Namespace) -> None:
         programs = Path(name)
         await asyncio.to_thread(host.build, programs)
         for part in [options.part] if options.part else STANDARD:
-            if part not in (
-                "storm",
-                "stalled",
-                "jitter-kills",
-                "page",
-                "pictures",
-                "recorder",
-                "wall",
-            ):  # these use both cores for their own processes
+            if part not in ON_BOTH_CORES:
                 host.prepare()
             body = await PARTS[part](options, programs)
             if body:

@@ -11,22 +11,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import httpx
-
 from agent_worker.publish.run import TestRun
 from broker.clock import now_ms
 from broker.contract.events import Event
 from tests.bench import report
 from tests.bench.host import MEMORY
-from tests.bench.jitter import AWAY_S, CUT_EVERY_S, PER_S
+from tests.bench.jitter import AWAY_S, CUT_EVERY_S, PER_S, REPLAY, replay_cells, resuming
 from tests.bench.programs import Figures, Load, open_load
+from tests.bench.scenes import NO_ADDRESS_LIMIT
 from tests.faults.cluster import Cluster
 from tests.harness import EdgeProcess, begin, event_log
 
 _FIRST_N: Final = 1_000_001
 _DOWN_S: Final = 3.0
 """How long a killed process is away."""
-_SETTINGS: Final = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0"}
 
 
 class Window(NamedTuple):
@@ -52,7 +50,7 @@ async def _installation() -> AsyncIterator[Installation]:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=MEMORY) as name:
         directory = Path(name)
         async with Cluster(directory / "cluster") as cluster:
-            edges = [await EdgeProcess(cluster.url, directory, **_SETTINGS).start() for _ in range(2)]
+            edges = [await EdgeProcess(cluster.url, directory, **NO_ADDRESS_LIMIT).start() for _ in range(2)]
             try:
                 test_id = await begin(cluster.streams)
                 async with TestRun.join(cluster.url, test_id, worker="bench") as run:
@@ -61,17 +59,6 @@ async def _installation() -> AsyncIterator[Installation]:
             finally:
                 for edge in edges:
                     await edge.stop()
-
-
-async def _viewers(made: Installation) -> list[str]:
-    test_id, url = made.run.test_id, made.edges[0].url
-    async with httpx.AsyncClient() as client:
-        answer = await client.post(f"{url}/rpc/connectToTest", json={"testId": test_id})
-    epoch = answer.raise_for_status().json()["epoch"]
-    first = await event_log(made.cluster.streams).last(test_id) + 1
-    ports = [word for edge in made.edges for word in ("-p", str(edge.port))]
-    resume = f"/ws?testId={test_id}&after=%u&epoch={epoch}"
-    return [*ports, "-u", f"/ws?testId={test_id}", "-w", '"sync"', "-r", resume, "-o", str(first)]
 
 
 async def _kill_leader(made: Installation) -> None:
@@ -85,9 +72,8 @@ async def _kill_edge(made: Installation) -> None:
     edge = made.edges[0]
     edge.child.signal(signal.SIGKILL)
     await asyncio.sleep(_DOWN_S)
-    made.edges[0] = await EdgeProcess(
-        made.cluster.url, made.directory, **_SETTINGS, TESTCAST_EDGE_PORT=str(edge.port)
-    ).start()
+    settings = {**NO_ADDRESS_LIMIT, "TESTCAST_EDGE_PORT": str(edge.port)}
+    made.edges[0] = await EdgeProcess(made.cluster.url, made.directory, **settings).start()
 
 
 Strike = Callable[[Installation], Awaitable[None]]
@@ -132,7 +118,8 @@ async def jitter_kills(programs: Path, quick: bool) -> str:
     viewers, events = (1_000, 60) if quick else (10_000, 120)
     async with _installation() as made:
         first = await event_log(made.cluster.streams).last(made.run.test_id) + 1
-        async with open_load(programs, *await _viewers(made), "-n", viewers) as crowd:
+        where = await resuming(made.edges, made.cluster.streams, made.run.test_id)
+        async with open_load(programs, *where, "-n", viewers) as crowd:
             await crowd.line(within_s=60)
             crowd.tell(f"jitter {CUT_EVERY_S} {AWAY_S}")
             windows = await _play(made, crowd, events, events / 120)
@@ -145,12 +132,12 @@ async def jitter_kills(programs: Path, quick: bool) -> str:
         [
             each.name,
             f"{each.resumed:,}",
-            *(report.figure(each.got[f"replay_{which}_ms"]) for which in ("p50", "p95", "p99", "max")),
+            *replay_cells(each.got),
             report.figure(each.got["p99_ms"]),
         ]
         for each in windows
     ]
-    head = ["", "came back", *(f"replay {x}, ms" for x in ("p50", "p95", "p99", "max")), "live p99, ms"]
+    head = ["", "came back", *REPLAY, "live p99, ms"]
     text = (
         f"{viewers:,} viewers of one run on two edges and three brokers, {events} events at {PER_S:g} a second; "
         f"{total['cuts']:,} cuts, and what was killed is back after {_DOWN_S:g} s. Lost {lost}, twice or out of order "

@@ -20,7 +20,7 @@ from broker.local.embedded_server import EmbeddedServer
 from tests.bench.crowd import Crowd, Viewer
 from tests.harness import EdgeProcess, begin, event_bytes, publish
 
-_NO_ADDRESS_LIMIT = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0"}
+NO_ADDRESS_LIMIT = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0"}
 """All viewers connect from one address."""
 
 
@@ -31,7 +31,7 @@ async def stack(edges: int) -> AsyncIterator[tuple[Streams, list[EdgeProcess]]]:
         async with EmbeddedServer(Path(name) / "nats") as server:
             nats = await Connection.connect(server.url, name="bench")
             await topology.apply(nats)
-            started = [await EdgeProcess(server.url, Path(name), **_NO_ADDRESS_LIMIT).start() for _ in range(edges)]
+            started = [await EdgeProcess(server.url, Path(name), **NO_ADDRESS_LIMIT).start() for _ in range(edges)]
             try:
                 yield Streams(nats), started
             finally:

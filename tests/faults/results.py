@@ -6,6 +6,7 @@ python -m tests.faults --sum results/*.jsonl
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,8 +19,6 @@ from tests.faults.checker import Recovery
 
 _WHATS: Final = ("lost", "duplicated", "out of order", "phantom", "reset")
 _STEPS_S: Final = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 30.0, float("inf"))
-_NEVER_S: Final = 1e6
-"""Stands for infinity, which JSON has not."""
 _BAR: Final = 40
 """Characters of the longest bar."""
 
@@ -44,25 +43,14 @@ def result_of(outcome: kit.Outcome, seed: int, world: str) -> Result:
     verdict = outcome.verdict
     counts = Counter(each.what for each in verdict.violations)
     shown = (outcome.took_s, verdict.acked, verdict.deliveries, dict(counts), outcome.complaints)
-    recoveries = [_finite(each) for each in verdict.recoveries]
-    return Result(seed, world, *shown, _seconds(verdict.longest_wait_s), verdict.longest_wait_of, recoveries)
-
-
-def _finite(recovery: Recovery) -> Recovery:
-    by_viewer = {name: _seconds(s) for name, s in recovery.by_viewer.items()}
-    fault = recovery.fault._replace(until=_seconds(recovery.fault.until))
-    return Recovery(fault, by_viewer, _seconds(recovery.publishing_s))
-
-
-def _seconds(value: float) -> float:
-    return min(value, _NEVER_S)
+    return Result(seed, world, *shown, verdict.longest_wait_s, verdict.longest_wait_of, verdict.recoveries)
 
 
 def append(result: Result, file: Path) -> None:
-    """Adds a line to a file of results."""
+    """Adds a line to a file of results: JSON with Infinity, which only the standard library writes."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("ab") as out:
-        out.write(msgspec.json.encode(result) + b"\n")
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(msgspec.to_builtins(result)) + "\n")
 
 
 def read(files: Iterable[Path]) -> list[Result]:
@@ -74,30 +62,15 @@ def read(files: Iterable[Path]) -> list[Result]:
     found: list[Result] = []
     for file in files:
         try:
-            lines = file.read_bytes().splitlines()
+            lines = file.read_text("utf-8").splitlines()
         except OSError as error:
             raise SystemExit(f"{file}: {error.strerror}") from None
         for number, line in enumerate(lines, 1):
             try:
-                found.append(_as_it_was(msgspec.json.decode(line, type=Result)))
-            except msgspec.MsgspecError as error:
+                found.append(msgspec.convert(json.loads(line), Result))
+            except (ValueError, msgspec.ValidationError) as error:
                 raise SystemExit(f"{file}, line {number}: {error}") from None
     return found
-
-
-def _as_it_was(result: Result) -> Result:
-    recoveries = [
-        each._replace(
-            by_viewer={name: _forever(s) for name, s in each.by_viewer.items()},
-            publishing_s=_forever(each.publishing_s),
-        )
-        for each in result.recoveries
-    ]
-    return result._replace(recoveries=recoveries)
-
-
-def _forever(value: float) -> float:
-    return float("inf") if value >= _NEVER_S else value
 
 
 def clean(results: Sequence[Result]) -> bool:

@@ -46,7 +46,7 @@ async def _believes(streams: Streams, leader: BrokerNode) -> bool:
 
 async def _left_alone(cluster: Cluster, directory: Path, stack: AsyncExitStack) -> Alone:
     """Cuts a leader off, and returns while it still believes that it leads."""
-    for last_try in (False,) * (_TRIES - 1) + (True,):
+    for left in reversed(range(_TRIES)):
         await cluster.whole()
         leader = await cluster.leader()
         edge = EdgeProcess(leader.url, directory, TESTCAST_NATS_REPLICAS="3")
@@ -62,12 +62,12 @@ async def _left_alone(cluster: Cluster, directory: Path, stack: AsyncExitStack) 
         try:
             await until(lambda: _believes(streams, leader), within_s=9, what="a leader that was left alone")  # noqa: B023
         except AssertionError:
-            if last_try:
+            if not left:
                 raise
             leader.set_peers(CLEAR)
-            continue
-        return Alone(leader, edge, streams, test_id, head)
-    raise AssertionError
+        else:
+            return Alone(leader, edge, streams, test_id, head)
+    raise AssertionError("unreachable")
 
 
 @pytest.mark.timeout(180)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from typing import cast
 
 import pytest
-import uvloop
 
 from tests.keeping import Viewer
 from ws_edge.encoding import Encoding
@@ -15,7 +12,6 @@ from ws_edge.fanout import audience
 from ws_edge.fanout.audience import Audience
 from ws_edge.fanout.figures import FanoutFigures
 from ws_edge.fanout.session import Owner, Session
-from ws_edge.transport.listener import doubled, listen
 
 HIGH_WATER = 1000
 
@@ -49,12 +45,12 @@ def test_each_turn_writes_to_one_slice() -> None:
     live, sessions = many(8)
     live.offer(frame, before=4, events=2)
     for sent in (3, 6, 8):
-        assert live.waiting
+        assert live.sending
         assert live.go_on(HIGH_WATER) == []
         assert sum(got(sessions)) == sent
         ahead = [live.position_of(session, 5) for session in sessions]
         assert ahead == [5] * sent + [4] * (8 - sent)
-    assert not live.waiting and live.go_on(HIGH_WATER) == [], "and then nothing"
+    assert not live.sending and live.go_on(HIGH_WATER) == [], "and then nothing"
     assert got(sessions) == [1] * 8 and len(live) == 8
 
 
@@ -64,11 +60,11 @@ def test_who_joins_meanwhile_has_it_already() -> None:
     live.go_on(HIGH_WATER)
     late = [joined(live) for _ in range(5)]
     assert [live.position_of(session, 5) for session in late] == [5] * 5
-    while live.waiting:
+    while live.sending:
         live.go_on(HIGH_WATER)
     assert got(sessions) == [1] * 4 and got(late) == [0] * 5
     live.offer(frame, before=5, events=1)
-    while live.waiting:
+    while live.sending:
         live.go_on(HIGH_WATER)
     assert got(sessions) == [2] * 4 and got(late) == [1] * 5
 
@@ -79,7 +75,7 @@ def test_who_leaves_takes_nobody_along() -> None:
     live.go_on(HIGH_WATER)
     for session in (sessions[0], sessions[4], *sessions[6:9]):
         live.discard(session)
-    while live.waiting:
+    while live.sending:
         live.go_on(HIGH_WATER)
     assert got(sessions) == [1, 1, 1, 1, 0, 1, 0, 0, 0]
     assert {id(each) for each in live} == {id(sessions[at]) for at in (1, 2, 3, 5)}
@@ -90,7 +86,7 @@ def test_nothing_waits_for_those_that_were_all_removed() -> None:
     live.offer(frame, before=4, events=1)
     live.go_on(HIGH_WATER)
     live.clear()
-    assert not live.waiting and not live and sessions[6].live is None
+    assert not live.sending and not live and sessions[6].live is None
     again = joined(live)
     live.offer(frame, before=4, events=1)
     assert live.go_on(HIGH_WATER) == [] and got([again]) == [1]
@@ -104,39 +100,3 @@ def test_who_takes_nothing_is_told_of_in_its_turn_and_lacks_no_heartbeat() -> No
     assert live.go_on(HIGH_WATER) == [slow]
     live.offer(frame, before=4)
     assert (live.go_on(HIGH_WATER), live.go_on(HIGH_WATER)) == ([], [])
-
-
-def test_several_connections_are_accepted_in_a_turn_of_the_loop() -> None:
-    async def play() -> int:
-        """The most that were accepted in one turn."""
-        loop = asyncio.get_running_loop()
-        [listening] = listen("127.0.0.1", 0)
-        waiting = [socket.create_connection(listening.getsockname()) for _ in range(40)]
-        a_turn, most, accepted = 0, 0, 0
-        everybody = loop.create_future()
-
-        class Accepted(asyncio.Protocol):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                nonlocal a_turn, accepted
-                a_turn, accepted = a_turn + 1, accepted + 1
-                if accepted == len(waiting):
-                    everybody.set_result(None)
-
-        def turn() -> None:
-            nonlocal a_turn, most
-            most, a_turn = max(most, a_turn), 0
-            if not everybody.done():
-                loop.call_soon(turn)
-
-        servers = [await loop.create_server(Accepted, sock=each) for each in doubled(listening)]
-        turn()
-        async with asyncio.timeout(20):
-            await everybody
-        turn()
-        for server in servers:
-            server.close()
-        for each in waiting:
-            each.close()
-        return most
-
-    assert uvloop.run(play()) >= 4

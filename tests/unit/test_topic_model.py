@@ -448,7 +448,7 @@ class Spine(RuleBasedStateMachine):
         """Publishes an event, and lets the loop turn until some have been sent it."""
         self.loop.call(lambda: self._publish("status", 0, [0.0]))
         for _ in range(5):
-            if any(each.live.waiting for each in self._topics()):
+            if any(each.live.sending for each in self._topics()):
                 break
             self.loop.turns(1)
 
@@ -663,7 +663,7 @@ def test_while_an_event_goes_out(spine: Spine, what: str, turns: int, viewers: i
         spine.join()
     spine.loop.run_for(1.0)
     spine.begin_to_send()
-    assert any(each.live.waiting for each in spine._topics()), "some have it, and others wait"
+    assert any(each.live.sending for each in spine._topics()), "some have it, and others wait"
     spine.loop.turns(turns)
     spine.meanwhile(what, spine.viewers[-1])
     spine.all_is_well()

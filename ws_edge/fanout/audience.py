@@ -21,15 +21,15 @@ SLICE: Final = 500
 class Audience:
     """A topic's live sessions, by encoding, in groups of at most `SLICE`.
 
-    A frame that was offered goes to the groups one after the other; `waiting` says whether all have it. A session that
+    A frame that was offered goes to the groups one after the other; `sending` says whether some lack it. A session that
     is added meanwhile needs it no more, and comes into a group that has it.
     """
 
-    __slots__ = ("_figures", "_groups", "_slice", "_waiting", "before")
+    __slots__ = ("_figures", "_groups", "_pending", "_slice", "before")
 
     def __init__(self, figures: FanoutFigures) -> None:
         self._groups: dict[Encoding, list[LiveSessions]] = {}
-        self._waiting: deque[tuple[LiveSessions, int | None]] = deque()
+        self._pending: deque[tuple[LiveSessions, int | None]] = deque()
         """Groups whose frame has not been sent yet, and the events in it; None: it is no loss not to get it."""
         self.before = 0
         """The position of those that have not been sent what was offered last."""
@@ -38,7 +38,7 @@ class Audience:
 
     def __repr__(self) -> str:
         counts = " ".join(f"{by.name}={sum(map(len, groups))}" for by, groups in self._groups.items())
-        return f"<Audience {counts or 'empty'} waiting={len(self._waiting)}>"
+        return f"<Audience {counts or 'empty'} pending={len(self._pending)}>"
 
     def __len__(self) -> int:
         return sum(len(live) for groups in self._groups.values() for live in groups)
@@ -49,15 +49,15 @@ class Audience:
                 yield from live
 
     @property
-    def waiting(self) -> bool:
+    def sending(self) -> bool:
         """Not all have been sent the frame that was offered last; no other may be offered."""
-        return bool(self._waiting)
+        return bool(self._pending)
 
     def add(self, session: Session) -> None:
         """Adds a session that is not here, and has everything that was offered."""
         groups = self._groups.setdefault(session.viewer.encoding, [])
         for live in reversed(groups):
-            if len(live) < self._slice and live.waiting is None:
+            if len(live) < self._slice and live.pending is None:
                 break
         else:
             live = LiveSessions()
@@ -77,11 +77,11 @@ class Audience:
         for session in self:
             session.live, session.place = None, -1
         self._groups.clear()
-        self._waiting.clear()
+        self._pending.clear()
 
     def position_of(self, session: Session, released: int) -> int:
         """The position of a session that is live, where what was offered last goes up to `released`."""
-        return self.before if session.waits else released
+        return released if session.live is None or session.live.pending is None else self.before
 
     def offer(self, frame_for: Callable[[Encoding], bytes], before: int, events: int | None = None) -> None:
         """Takes what all get next, each in its encoding; every encoding frames once. `go_on` writes it.
@@ -90,13 +90,13 @@ class Audience:
             before: everybody's position.
             events: how many are in the frame. None: it tells no more than that nothing has happened.
         """
-        assert not self._waiting
+        assert not self._pending
         frames = {encoding: frame_for(encoding) for encoding, groups in self._groups.items() if groups}
         self.before = before
         for encoding, frame in frames.items():
             for live in self._groups[encoding]:
-                live.waiting = frame
-                self._waiting.append((live, events))
+                live.pending = frame
+                self._pending.append((live, events))
 
     def go_on(self, high_water_bytes: int) -> list[Session]:
         """Writes what was offered to the next of those that wait for it.
@@ -106,9 +106,9 @@ class Audience:
         """
         refused: list[Session] = []
         offered = 0
-        while self._waiting and (not offered or offered + len(self._waiting[0][0]) <= self._slice):
-            live, events = self._waiting.popleft()
-            frame, live.waiting = live.waiting, None
+        while self._pending and (not offered or offered + len(self._pending[0][0]) <= self._slice):
+            live, events = self._pending.popleft()
+            frame, live.pending = live.pending, None
             assert frame is not None
             offered += len(live)
             passed_over = live.offer(frame, high_water_bytes)

@@ -272,7 +272,7 @@ class Hub:
         for topic in tuple(self.topics.values()):
             if topic.behind:
                 topic.pump_all()
-            if topic.test_id in self.finite and topic.ended and not topic.live.waiting:
+            if topic.test_id in self.finite and topic.ended and not topic.live.sending:
                 for each in tuple(self.finite[topic.test_id]):
                     each.run_ended(topic.test_id)
             if topic.live:

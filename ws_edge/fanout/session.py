@@ -94,11 +94,6 @@ class Session:
         if self.live is not None:
             self.live.fds[self.place] = fd
 
-    @property
-    def waits(self) -> bool:
-        """It is live, and its turn to be sent what others of the topic have been sent has not come yet."""
-        return self.live is not None and self.live.waiting is not None
-
     def close(self) -> None:
         """Ends it; harmless when it has ended."""
         self.topic.remove(self)
@@ -107,17 +102,17 @@ class Session:
 class LiveSessions:
     """Live sessions of one encoding, in no order. What a delivery needs of each is packed side by side."""
 
-    __slots__ = ("_sessions", "fds", "waiting")
+    __slots__ = ("_sessions", "fds", "pending")
 
     def __init__(self) -> None:
         self._sessions: list[Session] = []
         self.fds = array("i")
         """Their viewers' `fd`, place by place."""
-        self.waiting: bytes | None = None
+        self.pending: bytes | None = None
         """A frame that is theirs and has not been sent to them yet."""
 
     def __repr__(self) -> str:
-        return f"<LiveSessions {len(self._sessions)}{' waiting' if self.waiting is not None else ''}>"
+        return f"<LiveSessions {len(self._sessions)}{' pending' if self.pending is not None else ''}>"
 
     def __len__(self) -> int:
         return len(self._sessions)

@@ -223,8 +223,8 @@ class Topic:
 
     @property
     def ended(self) -> bool:
-        """The newest event that went out to viewers has ended the run, as far as is known here. Who waits for it has it
-        when `live.waiting` has ended."""
+        """The newest event that was released has ended the run, as far as is known here. Not all have it while
+        `live.sending`."""
         snapshot, last = self._services.snapshot(self.test_id) or self._fallback, self.order.released
         page = None if self._ring.entries else self._services.replay.cached(self.test_id, last - 1)
         return has_ended(self._ring.entries if page is None else page.entries, last, snapshot)
@@ -276,7 +276,7 @@ class Topic:
 
     def _flush(self) -> None:
         """Writes what this turn of the loop has released to the live sessions, joined and framed once per encoding."""
-        if self.live.waiting or not self._outbox:  # `_go_on` comes back to it
+        if self.live.sending or not self._outbox:  # `_go_on` comes back to it
             return
         entries, self._outbox = self._outbox, []
         before, self.order.released = self.order.released, entries[-1].seq
@@ -299,14 +299,14 @@ class Topic:
                 self.behind.add(session)
                 self.pump(session)
         finally:  # whatever is wrong with one, the others wait for it
-            if self.live.waiting:
+            if self.live.sending:
                 self._loop.call_soon(self._go_on)
             elif self._outbox:
                 self._loop.call_soon(self._flush)
 
     def heartbeat(self) -> None:
         """Tells every live session that nothing has happened, and up to where."""
-        if not self.live.waiting:
+        if not self.live.sending:
             at, run, stale = Position(self.epoch, self.order.released), self.test_id, self._services.stale or None
             fields: dict[str, Any] = {"testId": run, "head": at.seq, "stale": stale}
             self.live.offer(lambda by: by.control("heartbeat", at, **fields), at.seq)

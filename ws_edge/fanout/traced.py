@@ -41,7 +41,7 @@ class TracedTopic(Topic):
             self._unsent = [*waiting[-_MAX_WAITING:], _Unsent(event.seq, span)]
 
     def _flush(self) -> None:
-        if self._unsent and self._outbox and self.live and not self.live.waiting:
+        if self._unsent and self._outbox and self.live and not self.live.sending:
             viewers, newest, left = len(self.live), self._outbox[-1].seq, []
             for each in self._unsent:
                 if each.seq <= newest:

@@ -50,11 +50,11 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
     return listening
 
 
-def doubled(listening: socket.socket) -> list[socket.socket]:
-    """The socket and duplicates of it, for uvloop, which accepts one connection of each in a turn of the loop.
+def accept_sockets(listening: socket.socket) -> list[socket.socket]:
+    """The listening socket and duplicates of it: uvloop accepts one connection from each in a turn of the loop.
 
-    With one, viewers that come while a long fan-out is made wait for a turn each; and a turn for each of thousands that
-    come at once costs an eighth of their handshakes.
+    With one socket, viewers that connect during a large fan-out wait for one slice of it each, and a turn of the loop
+    is an eighth of what a handshake costs when thousands connect at once.
     """
     return [listening, *(listening.dup() for _ in range(_ACCEPTS_A_TURN - 1))]
 
