@@ -126,14 +126,12 @@ static void is_open(Connection *c) {
   if (cut_every) due[c - all] = now_s() + random_between(.5, 1.5) * cut_every;
 }
 
-/* Whether it has all that it missed while it was away. */
-static int has_all(Connection *c) {
-  if (c->missing_to && c->state == OPEN && c->next_n >= c->missing_to) {
-    note_us(&replay, (read_ns - c->begun_ns) / 1000);
-    resumed++;
-    c->missing_to = 0;
-  }
-  return !c->missing_to;
+/* Notes how long its replay took, once it has all that it missed while it was away. */
+static void note_replay(Connection *c) {
+  if (!c->missing_to || c->state != OPEN || c->next_n < c->missing_to) return;
+  note_us(&replay, (read_ns - c->begun_ns) / 1000);
+  resumed++;
+  c->missing_to = 0;
 }
 
 static uint32_t number_at(const char *p) { /* the seven digits after `"n":` */
@@ -302,7 +300,7 @@ static void ready(int index) {
   read_ns = wall_ns();
   if (c->state == HANDSHAKE) answered(index, buffer, size);
   else receive(c, buffer, size);
-  has_all(c);
+  note_replay(c);
   if (events != before) {
     if (!first_ns) first_ns = read_ns;
     last_ns = read_ns;
