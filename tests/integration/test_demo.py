@@ -29,6 +29,11 @@ def broker_at(port: int) -> str:
     return str(orjson.loads(info.removeprefix(b"INFO "))["server_id"]) if info.startswith(b"INFO ") else ""
 
 
+def is_served(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Demo:
     """A demo on ports and a state directory of its own."""
 
@@ -59,9 +64,8 @@ class Demo:
         # Chromium's helpers end when they see that it has.
         await until(lambda: not left_behind(self.state_dir), what=f"gone: {left_behind(self.state_dir)}")
         assert self.broker == ("", 0) or broker_at(self.broker[1]) != self.broker[0]
-        for port in self.ports:
-            with socket.socket() as probe:
-                assert probe.connect_ex(("127.0.0.1", port)) != 0, f"port {port} is still served"
+        # A process that was killed loses its environment, by which it was found, before its sockets.
+        await until(lambda: not any(map(is_served, self.ports)), what=f"no port served: {self.ports}")
 
 
 @pytest.fixture

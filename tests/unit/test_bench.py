@@ -162,8 +162,13 @@ async def test_who_is_cut_comes_back_to_its_position(programs: Path, forgets: in
             await until(lambda: len(asked) > seen + 2, within_s=20)  # noqa: B023  it is called in this turn
         load.tell("calm")
         got = await load.received(20 - lost, 20)
+
+        async def all_back() -> bool:  # who was cut behind its last event may have been away
+            return bool((await load.received(0, 20))["open"] == 3)
+
+        await until(all_back, within_s=20)
     assert (got["events"], got["least"], got["gaps"]) == (3 * (20 - lost), 20 - lost, 3 * lost)
-    assert got["disorders"] == 0 and got["cuts"] > 40 and got["open"] == 3
+    assert got["disorders"] == 0 and got["cuts"] > 40
     assert got["resumed"] > 0 and got["replay_max_ms"] > 0
     assert len(set(asked)) > 1, "they come back to where they were"
 
