@@ -20,7 +20,7 @@ from websockets.protocol import CLIENT, OPEN
 from websockets.protocol import Protocol as FrameParser
 
 from broker.contract.errors import BrokerUnavailable
-from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
+from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent, Unstored
 
 T = TypeVar("T")
 
@@ -300,6 +300,11 @@ class ModelBroker:
         writer: str | None = None,
     ) -> Ack:
         return await self.request(lambda: Ack(self.put(payload, True, [0.0]).seq, False))
+
+    async def append_batch(
+        self, test_id: str, events: Sequence[Unstored], *, expected_last: int, writer: str | None = None
+    ) -> int:
+        return await self.request(lambda: [self.put(each.payload, True, [0.0]).seq for each in events][-1])
 
     async def request(self, serve: Callable[[], T]) -> T:
         """Serves a request after half the latency and returns the answer after the other half.

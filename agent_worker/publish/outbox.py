@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,10 +16,13 @@ from agent_worker.publish.run_statistics import Timings
 from agent_worker.publish.writer import Writer
 from broker.contract.errors import AlreadyEnded, BadInput, TestcastError
 from broker.contract.events import MAX_EVENT_BYTES, Event, check
+from broker.contract.ports import MAX_BATCH_EVENTS
 
 MAX_PENDING_EVENTS: Final = 1_000
 MAX_PENDING_BYTES: Final = 4 << 20
 """What is kept while the broker is away: several minutes of a busy agent, in little memory. Beyond it `put` waits."""
+_BATCH_BYTES: Final = 1 << 20
+"""What is published at once, unless the first event alone is larger."""
 
 _log = logging.getLogger("testcast.run")
 
@@ -129,12 +134,16 @@ class Outbox:
             raise self.error
 
     async def send(self) -> None:
-        """Stores what is pending, one event after the other, until the writer is fenced or the broker refuses one."""
+        """Stores what is pending, in order, until the writer is fenced or the broker refuses an event.
+
+        One publish is under way at a time. It takes all that waits, so that what has gathered while the broker was away
+        is stored at once.
+        """
         while self.error is None:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._pending))
             try:
-                seq = await self.writer.write(self._pending[0][0])
+                stored = await self.writer.write_next(list(self._next()))
             except TestcastError as error:  # fenced, or refused by the broker
                 await self.break_off(error)
                 return
@@ -143,12 +152,26 @@ class Outbox:
                 await self.break_off(TestcastError(f"an event could not be stored: {error!r}"))
                 return
             async with self._changed:
-                payload, since, stored = self._pending.popleft()
-                self.pending_bytes -= len(payload)
-                self._timings.store_s.observe(asyncio.get_running_loop().time() - since)
-                if stored is not None and not stored.done():
-                    stored.set_result(seq)
+                for seq in stored:
+                    self._is_stored(seq)
                 self._changed.notify_all()
+
+    def _next(self) -> Iterator[bytes]:
+        """What is published at once."""
+        size = 0
+        for payload, _, _ in islice(self._pending, MAX_BATCH_EVENTS):
+            size += len(payload)
+            if size > max(_BATCH_BYTES, len(payload)):
+                return
+            yield payload
+
+    def _is_stored(self, seq: int) -> None:
+        """The first that is pending is stored."""
+        payload, since, waiting = self._pending.popleft()
+        self.pending_bytes -= len(payload)
+        self._timings.store_s.observe(asyncio.get_running_loop().time() - since)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(seq)
 
     async def break_off(self, error: TestcastError) -> None:
         """Ends the outbox: nothing more can be written. Sets no error when the last event is stored already."""

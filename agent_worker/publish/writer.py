@@ -1,8 +1,8 @@
 """Who may write to a run, and how each event is stored exactly once.
 
 A publish names the sequence it expects to be the run's last, its writer, and a message id. The broker refuses it when
-another event came first; the writer then reads what came and either continues or is fenced. broker/PROTOCOL.md has the
-rules.
+another event came first; the writer then reads what came and either continues or is fenced. Events that wait are
+published as one atomic batch, under the same rules. broker/PROTOCOL.md has them.
 
 Pure: `History`, `remember`, `judge`. With I/O: `read_history` and `Writer`.
 """
@@ -13,13 +13,14 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from broker.contract import projects
-from broker.contract.errors import Fenced, WrongLastSequence
-from broker.contract.ports import EventLog, StoredEvent
+from broker.contract.errors import BrokerRefused, BrokerUnavailable, Fenced, WrongLastSequence
+from broker.contract.ports import EventLog, StoredEvent, Unstored
 from broker.jetstream import runs
+from broker.jetstream.answers import BATCHES_DISABLED
 from broker.jetstream.scan import pages
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
@@ -96,7 +97,7 @@ def remember(history: History, stored: StoredEvent) -> History:
     return history._replace(attempts=attempts, handed_on=handed_on, lost_to=lost_to)
 
 
-def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> int | None:
+def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> dict[str, int]:
     """Decides whether a writer may continue after events stored after its last known head, in order.
 
     Args:
@@ -104,22 +105,36 @@ def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> i
         msg_id: the publish that was refused, None when nothing was.
 
     Returns:
-        The sequence under which `msg_id` is stored. None: only other publishers wrote, continue from the new head.
+        The writer's own events among them, by message id: their sequences. Without `msg_id` in it, only other
+        publishers wrote, and the writer continues from the new head. With it, what fences the writer may follow; it is
+        met at the next publish.
 
     Raises:
         Fenced: the run has ended, or another worker owns it.
     """
+    found: dict[str, int] = {}
     for stored in events:
         writer = writer_of(stored)
         if writer is not None and writer.nonce == own.nonce:
-            if msg_id is not None and stored.msg_id == msg_id:
-                return stored.seq
+            if stored.msg_id is not None:
+                found[stored.msg_id] = stored.seq
             continue
-        if writer is not None and writer.attempt >= own.attempt:
-            raise Fenced(f"another worker has taken the run over (attempt {writer.attempt})", "attempt")
-        event = runs.parse(stored.data)
-        if event is not None and event.terminal:
-            raise Fenced(f"the run has ended: {event.message}", "ended")
+        fence = _fence(stored, writer, own)
+        if fence is None:
+            continue
+        if msg_id in found:
+            break
+        raise fence
+    return found
+
+
+def _fence(stored: StoredEvent, writer: WriterId | None, own: WriterId) -> Fenced | None:
+    """Why `own` may not write behind this event of somebody else; None when it may."""
+    if writer is not None and writer.attempt >= own.attempt:
+        return Fenced(f"another worker has taken the run over (attempt {writer.attempt})", "attempt")
+    event = runs.parse(stored.data)
+    if event is not None and event.terminal:
+        return Fenced(f"the run has ended: {event.message}", "ended")
     return None
 
 
@@ -141,10 +156,10 @@ async def read_history(log: EventLog, test_id: str) -> History:
 
 
 class Writer:
-    """Writes one attempt's events, one at a time, each stored once and in order, until it is fenced.
+    """Writes one attempt's events, each stored once and in order, until it is fenced.
 
-    `write` is for one task at a time; `look` may be called concurrently. The event that fenced a writer stays in the
-    stream, so a fenced writer stays fenced.
+    `write` and `write_next` are for one task at a time; `look` may be called concurrently. The event that fenced a
+    writer stays in the stream, so a fenced writer stays fenced.
 
     Args:
         attempt: one more than the highest in the run's events; 1 on a new run.
@@ -161,6 +176,9 @@ class Writer:
         self.test_id = test_id
         self._seen = head  # events up to here do not fence this writer
         self._count = 0
+        self._found: dict[str, int] = {}
+        """Sequences of own events that were stored without an acknowledgement, by message id; behind the head."""
+        self._takes_batches = True
         self._backoff = Backoff(_FIRST_RETRY_S, rng=random.Random())
 
     def __repr__(self) -> str:
@@ -174,12 +192,12 @@ class Writer:
             BrokerRefused: the broker will never accept the event.
         """
         self._count += 1
-        msg_id = f"{self.test_id}.{self.id.nonce}.{self._count}"
+        msg_id = self._msg_id(self._count)
 
         def not_yet(error: Exception) -> None:
             _limited.warning("run %s: event %d is not stored yet: %s", self.test_id, self._count, error)
 
-        seq = None
+        seq = self._found.pop(msg_id, None)
         while seq is None:
             seq = await retry(
                 lambda: self._try(payload, msg_id), backoff=self._backoff, source=self._log, on_failure=not_yet
@@ -188,6 +206,31 @@ class Writer:
         self.head = seq
         self.stored += 1
         return seq
+
+    async def write_next(self, payloads: Sequence[bytes]) -> list[int]:
+        """Publishes as many of these events as the broker takes at once, at least the first, as `write` does.
+
+        Returns:
+            Their sequences: of the first one, or of all.
+        """
+        ids = [self._msg_id(self._count + number) for number in range(1, len(payloads) + 1)]
+        if len(ids) > 1 and ids[0] not in self._found and self._takes_batches:
+            batch = [Unstored(payload, msg_id) for payload, msg_id in zip(payloads, ids, strict=True)]
+            try:
+                last = await self._log.append_batch(self.test_id, batch, expected_last=self.head, writer=str(self.id))
+            except BrokerUnavailable:
+                pass  # whether they are stored shows when the first one is published alone
+            except BrokerRefused as refusal:
+                self._takes_batches = refusal.err_code != BATCHES_DISABLED
+            else:
+                self._count += len(batch)
+                self.stored += len(batch)
+                self.head = last
+                return list(range(last - len(batch) + 1, last + 1))
+        return [await self.write(payloads[0])]
+
+    def _msg_id(self, number: int) -> str:
+        return f"{self.test_id}.{self.id.nonce}.{number}"
 
     async def _try(self, payload: bytes, msg_id: str) -> int | None:
         """One publish; None when another publisher's event came first and the head was moved to it."""
@@ -200,9 +243,10 @@ class Writer:
             last = refusal.last
         if last is None:
             last = await self._log.last(self.test_id)
-        stored_at = judge(
+        self._found = judge(
             await _events(self._log, self.test_id, self._unseen_after(self.head, last), last), self.id, msg_id
         )
+        stored_at = self._found.pop(msg_id, None)
         self.head = stored_at or last
         return stored_at
 

@@ -38,8 +38,8 @@ class StoredEvent(NamedTuple):
     """The id by which a repeated publish is recognised, None where the publisher gave none."""
     stored_ms: int = 0
     """When the log stored it, ms since 1970 by the broker's clock. 0: not known."""
-    expected_last: int | None = None
-    """The run's newest sequence as the publisher knew it, 0 for "none yet". None where it named none."""
+    continues: bool = False
+    """Its publisher stored it behind another event of the run. False: it was the run's first, or nobody knows."""
 
 
 class Page(NamedTuple):
@@ -69,6 +69,14 @@ class Ack(NamedTuple):
     seq: int
     duplicate: bool
     """An earlier try had stored it; `seq` is of that one."""
+
+
+class Unstored(NamedTuple):
+    """An event of a batch."""
+
+    payload: bytes
+    msg_id: str
+    """The id by which the log recognises a repeated publish."""
 
 
 class Interest(Protocol):
@@ -154,6 +162,23 @@ class EventLog(Protocol):
             BrokerUnavailable: no acknowledgement; the event may be stored all the same.
         """
 
+    async def append_batch(
+        self, test_id: str, events: Sequence[Unstored], *, expected_last: int, writer: str | None = None
+    ) -> int:
+        """Stores at most `MAX_BATCH_EVENTS` events behind one another, all of them or none.
 
+        Returns:
+            The sequence of the last one. Those before it have the sequences before it.
+
+        Raises:
+            WrongLastSequence: `expected_last` is not the newest.
+            BrokerRefused: one of them is stored already, or the log takes no batches, or no more at the moment. Each
+                of them may be stored alone.
+            BrokerUnavailable: no acknowledgement; they may be stored all the same.
+        """
+
+
+MAX_BATCH_EVENTS = 500
+"""The broker takes 1,000."""
 MAX_HEADS = 1024
 """The most runs that one `heads` may ask for."""

@@ -13,6 +13,9 @@ STREAM_FULL: Final = 10077
 """A stream's limit was reached, of all messages or of one subject's; only the description tells which. Its code is 503,
 as for errors that pass."""
 
+BATCHES_DISABLED: Final = 10174
+"""The stream takes no atomic batches: `allow_atomic` is not set."""
+
 _WRONG_LAST: Final = {10071, 10164}
 """10164 occurs in clusters only."""
 _NOT_LEADER_YET: Final = {10008, 10158}

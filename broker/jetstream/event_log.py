@@ -8,7 +8,8 @@ from typing import Final
 from broker import tracing
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
-from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent
+from broker.contract.ports import Ack, Heads, Interest, LiveEvent, OnLive, Page, StoredEvent, Unstored
+from broker.jetstream import atomic
 from broker.jetstream.api import (
     EXPECTED_LAST_HEADER,
     MSG_ID_HEADER,
@@ -131,6 +132,28 @@ class JetStreamLog:
         span.end()
         return ack
 
+    async def append_batch(
+        self, test_id: str, events: Sequence[Unstored], *, expected_last: int, writer: str | None = None
+    ) -> int:
+        """See `EventLog.append_batch`."""
+        spans = [tracing.store(test_id, each.payload) if tracing.on else tracing.NO_SPAN for each in events]
+        of_writer = {} if writer is None else {WRITER_HEADER: writer}
+        messages = [
+            (each, of_writer | ({tracing.HEADER: span.traceparent} if span.sampled else {}))
+            for each, span in zip(events, spans, strict=True)
+        ]
+        try:
+            last = await atomic.store(self.connection, subjects.events(test_id), messages, expected_last=expected_last)
+        except BaseException as error:
+            for span in spans:
+                span.end(error)
+            raise
+        self.connection.storage.stored(subjects.EVENTS)
+        for seq, span in enumerate(spans, last - len(spans) + 1):
+            span.set(seq=seq)
+            span.end()
+        return last
+
 
 class _LiveInterest:
     def __init__(self, connection: Connection, subscription: Subscription) -> None:
@@ -179,6 +202,11 @@ def _event(message: Stored, test_id: str | None) -> StoredEvent:
     if test_id is None:
         test_id = subjects.test_id_of(message.subject) or ""
     writer, msg_id = message.header(WRITER_HEADER), message.header(MSG_ID_HEADER)
-    expected = message.header(EXPECTED_LAST_HEADER) or ""
-    expected_last = int(expected) if expected.isascii() and expected.isdigit() and len(expected) < 20 else None
-    return StoredEvent(test_id, message.seq, message.data, writer, msg_id, message.stored_ms, expected_last)
+    # Only the first message of a batch names what it follows: the batch is one of one run.
+    continues = _number(message, EXPECTED_LAST_HEADER) > 0 or _number(message, atomic.NUMBER_HEADER) > 1
+    return StoredEvent(test_id, message.seq, message.data, writer, msg_id, message.stored_ms, continues)
+
+
+def _number(message: Stored, header: str) -> int:
+    given = message.header(header) or ""
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 20 else 0

@@ -31,7 +31,7 @@ MAX_PIN_BYTES: Final = 1024
 MAX_ACCESS_BYTES: Final = 4 * 1024
 MAX_HOOK_BYTES: Final = 1024
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of what must hold. It rises when a version of testcast needs something else of a stream."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
@@ -42,6 +42,9 @@ _AGELESS: Final = 3
 """The version from which on streams are made without an age."""
 _NS: Final = 1_000_000_000
 _WINDOW_S: Final = 120
+
+_BATCHING: Final = 4
+"""The version from which on the stream of events is made to take atomic batches."""
 
 _RUNS_STREAM: Final = kv.stream(subjects.RUNS)
 _ACCESS_STREAM: Final = kv.stream(subjects.ACCESS)
@@ -111,6 +114,7 @@ def streams(replicas: int, settings: StreamSettings | None = None) -> list[dict[
             "max_msg_size": MAX_EVENT_MESSAGE_BYTES,
             "discard": "old",
             "duplicate_window": _WINDOW_S * _NS,
+            "allow_atomic": True,  # a publisher's backlog is stored at once; without, one event after the other
             "republish": {"src": subjects.ALL_EVENTS, "dest": "test.{{wildcard(1)}}.live"},
         },
         {
@@ -286,10 +290,15 @@ def problem_of_consumer(stream: str, standing: dict[str, Any], wanted: dict[str,
     return None
 
 
+def _version(standing: dict[str, Any]) -> int:
+    """The version of testcast's topology that has declared the stream; 0: none has."""
+    given = str((standing.get("metadata") or {}).get(VERSION_KEY, ""))
+    return int(given) if given.isdecimal() else 0
+
+
 def is_newer(standing: dict[str, Any]) -> bool:
     """Whether a newer version of testcast has declared the stream."""
-    given = str((standing.get("metadata") or {}).get(VERSION_KEY, ""))
-    return given.isdecimal() and int(given) > VERSION
+    return _version(standing) > VERSION
 
 
 def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
@@ -304,6 +313,8 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
             new = [*old, *(each for each in new if each not in old)]
         if old != new:
             found.append(Change(field, old, new))
+    if wanted.get("allow_atomic") and not standing.get("allow_atomic") and 0 < _version(standing) < _BATCHING:
+        found.append(Change("allow_atomic", False, True))  # once: an operator may take it back
     return found + [Change(field, True, False) for field in _NEVER if standing.get(field)]
 
 
@@ -329,8 +340,8 @@ def lifted(standing: dict[str, Any], settings: StreamSettings) -> Lift | None:
     themselves goes, and the stream remembers it: edges keep runs for exactly as long. Any other age was set by an
     operator, and stays.
     """
-    age, version = standing.get("max_age") or 0, str((standing.get("metadata") or {}).get(VERSION_KEY, ""))
-    if standing["name"] not in _HAD_AN_AGE or not version.isdecimal() or int(version) >= _AGELESS:
+    age = standing.get("max_age") or 0
+    if standing["name"] not in _HAD_AN_AGE or not 0 < _version(standing) < _AGELESS:
         return None
     if age not in {int(each * _NS) for each in (DEFAULT_MAX_AGE_S, settings.max_age_s) if each}:
         return Lift([], {})

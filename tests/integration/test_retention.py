@@ -153,7 +153,7 @@ async def test_a_stream_with_an_age_of_its_own_keeps_it_and_a_pin_says_until_whe
     await topology.apply(nats)
     for name in ("EVENTS", "KV_RUNS"):
         config = (await streams.api(f"STREAM.INFO.{name}"))["config"]
-        assert (config["max_age"], config["metadata"]["testcast-topology"]) == (0, "3"), "an earlier version's"
+        assert (config["max_age"], config["metadata"]["testcast-topology"]) == (0, "4"), "an earlier version's"
         assert config["metadata"].get("testcast-age-s") == ("604800" if name == "EVENTS" else None)
     await streams.api("STREAM.UPDATE.EVENTS", config_of_an_operator := await _aged(streams, 3600))
     await topology.apply(nats)

@@ -14,8 +14,10 @@ import orjson
 
 from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, NotPermitted, NotThere
+from broker.contract.ports import Unstored
 from broker.contract.roles import Role
 from broker.identity import new_test_id
+from broker.jetstream import atomic
 from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.permissions import API_PREFIX
@@ -89,6 +91,15 @@ def stores(subject: str, payload: bytes = b"{}", headers: dict[str, str] | None 
         return False
 
     return tried
+
+
+async def stores_together(world: World, role: Role) -> bool:
+    """A batch of events of a new run."""
+    test_id = new_test_id()
+    batch = [(Unstored(event_bytes("x"), f"{test_id}.{number}"), dict[str, str]()) for number in range(3)]
+    with contextlib.suppress(NotPermitted, NotThere):
+        return bool(await atomic.store(world.of[role], subjects.events(test_id), batch, expected_last=0))
+    return False
 
 
 def reaches(subject: str, listener: Role) -> Try:
@@ -235,6 +246,7 @@ WRITES: Final = (
     Operation("a pin", may(EDGE, OPERATOR), stores("$KV.PINS.NEW")),
     Operation("what a webhook is told", may(EDGE, OPERATOR), stores("$KV.HOOKS.ci.NEW.1")),
     Operation("a share link", may(EDGE, OPERATOR), stores("$KV.ACCESS.share.NEW.x")),
+    Operation("a batch of events", may(EDGE, AGENT, OPERATOR), stores_together),
     Operation("a rollup of the events", NOBODY, stores("test.NEW.events", event_bytes("x"), _ROLLUP)),
     Operation("a rollup of the snapshots", NOBODY, stores("$KV.RUNS.NEW", b"{}", _ROLLUP)),
     Operation("a rollup of the pictures", NOBODY, stores("test.NEW.frames", b"jpeg", _ROLLUP)),

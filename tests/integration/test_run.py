@@ -24,7 +24,7 @@ from broker.contract.errors import AlreadyEnded, BadInput, BrokerUnavailable, Fe
 from broker.contract.events import Event
 from broker.contract.ports import Ack
 from broker.contract.snapshot import Snapshot
-from broker.jetstream import runs
+from broker.jetstream import runs, topology
 from broker.jetstream.api import Stored, Streams
 from broker.jetstream.connection import Connection
 from broker.jetstream.event_log import JetStreamLog
@@ -171,6 +171,19 @@ async def test_nothing_is_lost_doubled_or_reordered_while_the_broker_is_killed(n
     assert told[2:-1] == [f"step {number}" for number in range(300)]
 
 
+async def test_a_stream_of_an_earlier_version_takes_batches_from_now_on(nats: Connection, streams: Streams) -> None:
+    config = (await streams.api("STREAM.INFO.EVENTS"))["config"]
+    without = config | {"allow_atomic": False}
+    for metadata, takes in (({"testcast-topology": "3"}, True), ({}, False)):
+        await streams.api("STREAM.UPDATE.EVENTS", without | {"metadata": metadata})
+        await topology.apply(nats)
+        after = (await streams.api("STREAM.INFO.EVENTS"))["config"]
+        assert after.get("allow_atomic", False) == takes
+    await streams.api("STREAM.UPDATE.EVENTS", without)  # an operator takes it back
+    await topology.apply(nats)
+    assert not (await streams.api("STREAM.INFO.EVENTS"))["config"].get("allow_atomic")
+
+
 class LosesAcks(JetStreamLog):
     """The event log; every second acknowledgement is lost."""
 
@@ -182,6 +195,30 @@ class LosesAcks(JetStreamLog):
         if self.calls % 2:
             raise BrokerUnavailable("the acknowledgement was lost")
         return ack
+
+    async def append_batch(self, *args: Any, **kwargs: Any) -> int:
+        await super().append_batch(*args, **kwargs)
+        raise BrokerUnavailable("the acknowledgement was lost")
+
+
+async def test_what_waits_is_stored_at_once(streams: Streams) -> None:
+    """Where the stream takes batches. Where an operator has switched them off, one event goes after the other."""
+    info = await streams.api("STREAM.INFO.EVENTS")
+    for takes_batches in (True, False):
+        await streams.api("STREAM.UPDATE.EVENTS", info["config"] | {"allow_atomic": takes_batches})
+        async with TestRun.create(event_log(streams), title="Game", worker="me") as run:
+            for number in range(700):
+                await run.progress(f"step {number}")
+            await run.complete(score=1)
+        told = await stored(streams, run.test_id)
+        assert [orjson.loads(each.data)["message"] for each in told][2:-1] == [
+            f"step {number}" for number in range(700)
+        ]
+        batches = {each.header("Nats-Batch-Id") for each in told} - {None}
+        assert len(batches) in (range(1, 20) if takes_batches else (0,))
+        # Where the run's beginning is gone, no event passes for its first one.
+        page = await event_log(streams).read(run.test_id, 0, 20_000)
+        assert [event.continues for event in page.events] == [False] + [True] * (len(told) - 1)
 
 
 async def test_a_lost_acknowledgement_is_no_second_event(nats: Connection, streams: Streams) -> None:

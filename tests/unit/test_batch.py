@@ -23,7 +23,7 @@ from broker.contract.errors import (
     WrongLastSequence,
 )
 from broker.contract.events import MAX_EVENT_BYTES, check
-from broker.contract.ports import Ack, Heads, Interest, OnLive, Page, StoredEvent
+from broker.contract.ports import Ack, Heads, Interest, OnLive, Page, StoredEvent, Unstored
 from broker.contract.snapshot import Snapshot, fold
 from broker.jetstream.publishing import Published, publish
 from tests.model import VirtualLoop
@@ -154,6 +154,11 @@ class Log:
         if fault == "gone":  # this edge is killed: nothing more is stored by it
             raise BadInput("the edge was killed")
         return ack
+
+    async def append_batch(
+        self, test_id: str, events: Sequence[Unstored], *, expected_last: int, writer: str | None = None
+    ) -> int:
+        raise NotImplementedError
 
     async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
         return self.head

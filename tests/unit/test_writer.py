@@ -49,7 +49,12 @@ END = {"type": "error", "status": "failed"}
     ],
 )
 def test_what_lets_a_writer_go_on(since: list[StoredEvent], stored_at: int | None) -> None:
-    assert judge(since, OWN, MSG_ID) == stored_at
+    assert judge(since, OWN, MSG_ID).get(MSG_ID) == stored_at
+
+
+def test_all_of_its_own_events_are_found_at_once() -> None:
+    since = [message(8, "2.me", MSG_ID), stranger(9), message(10, "2.me", "run.me.8"), message(11, "3.other")]
+    assert judge(since, OWN, MSG_ID) == {MSG_ID: 8, "run.me.8": 10}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,8 @@ def test_what_fences_a_writer(since: list[StoredEvent], reason: str) -> None:
 
 
 def test_a_look_passes_over_its_own_events() -> None:
-    assert judge([message(8, "2.me", MSG_ID), message(9, "2.me", "run.me.8", type="complete")], OWN, None) is None
+    own = [message(8, "2.me", MSG_ID), message(9, "2.me", "run.me.8", type="complete")]
+    assert judge(own, OWN, None) == {MSG_ID: 8, "run.me.8": 9}
 
 
 def history(*messages: StoredEvent) -> History:
