@@ -29,6 +29,8 @@ LOST_TO: Final = "lostTo"
 """Field of an attempt's last event: what is played ended it, and why that is known."""
 _MAX_REASON_CHARS: Final = 300
 _FIRST_RETRY_S: Final = 0.05
+_LONGEST_RETRY_S: Final = 0.5
+"""A new leader is used within this time. Elections take 4 to 9 s, and a try without a leader is answered at once."""
 _WRITER = re.compile(r"(\d{1,9})\.([0-9A-Za-z_-]{1,64})", re.ASCII)
 
 _log = logging.getLogger("testcast.run")
@@ -179,7 +181,7 @@ class Writer:
         self._found: dict[str, int] = {}
         """Sequences of own events that were stored without an acknowledgement, by message id; behind the head."""
         self._takes_batches = True
-        self._backoff = Backoff(_FIRST_RETRY_S, rng=random.Random())
+        self._backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S, random.Random())
 
     def __repr__(self) -> str:
         return f"<Writer {self.id} of {self.test_id} head={self.head} stored={self.stored}>"

@@ -85,9 +85,9 @@ async def edge_drained(directory: Path, seed: int, rounds: int) -> Report:
     return [Figure("longest wait for an acknowledged event", [verdict.longest_wait_s], 2.0)], verdict
 
 
-async def leader_killed(directory: Path, seed: int, rounds: int) -> Report:
+async def leader_killed(directory: Path, seed: int, rounds: int, events_per_s: float = 10, tails: int = 0) -> Report:
     """kill -9 of the node that leads EVENTS: time until all runs publish and all viewers are current."""
-    size = Size(events_per_s=10, sockets=100, streams=0, pollers=0, long_polls=0, tails=0, pages=0)
+    size = Size(events_per_s=events_per_s, sockets=100, streams=0, pollers=0, long_polls=0, tails=tails, pages=0)
     async with World(directory, size, seed) as world:
         for _ in range(rounds):
             leader = await world.cluster.leader()
@@ -162,6 +162,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "edge-killed": edge_killed,
     "edge-drained": edge_drained,
     "leader-killed": leader_killed,
+    "leader-killed-busy": partial(leader_killed, events_per_s=50, tails=2),
     "broker-restarted": broker_restarted,
     "agent-killed": agent_killed,
 }
