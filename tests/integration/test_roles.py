@@ -1,6 +1,8 @@
 """What each role may do on a secure broker: every operation is tried by every role on a real server.
 
 The table says who may. It is written by hand from what the parts have to do, not from the lists of permissions.
+
+Longer than 400 lines: one table, and the ways to try what it names.
 """
 
 from __future__ import annotations
