@@ -58,7 +58,7 @@ class AcceptProtocol(asyncio.Protocol):
             after = str(refused.retry_after_s)
             self._refuse(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, refused.code, refused.message, retry_after=after))
             return
-        self._node.hub.pending[self] = asyncio.get_running_loop().time() + HEADER_S
+        self._node.hub.pending[self] = self._node.hub.time() + HEADER_S
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It left without sending anything."""

@@ -26,6 +26,8 @@ def check_names(node: Services, host: str | None, header: Header, transport: asy
     Raises:
         Refusal: 400 or 421.
     """
+    if node.hosts.knows(host) and header("x-forwarded-host") is None and header("forwarded") is None:
+        return  # as most of thousands that reconnect: neither address needs to be asked for
     local = address_of(transport, "sockname")
     node.hosts.check(host, local)
     check_named_by_proxy(node.hosts, node.config, header, address_of(transport, "peername"), local)

@@ -50,6 +50,10 @@ class Hosts:
     def __repr__(self) -> str:
         return f"<Hosts {sorted(self._exact)} {[f'*{each}' for each in self._below]}>"
 
+    def knows(self, host: str | None) -> bool:
+        """Whether it was allowed lately. False says nothing: `check` tells."""
+        return host in self._known
+
     def check(self, host: str | None, local: str) -> None:
         """Returns when the edge answers to this name.
 

@@ -37,6 +37,8 @@ class SocketWriter:
         raw = self.transport.get_extra_info("socket")
         if raw is not None and self.transport.get_extra_info("sslcontext") is None:
             self._descriptor = int(raw.fileno())
+            if not self.transport.get_write_buffer_size():
+                self._set_fd(self._descriptor)
 
     def close_direct(self) -> None:
         """The transport closes its descriptor; the number may soon be another file's."""

@@ -60,7 +60,7 @@ def enter(node: Services, request: handshake.Request, peername: object, request_
     """
     peer = peer_address(peername)
     address = limited_address(client_address(peer, request.headers.get, node.config.trusted_proxies))
-    refused = node.admission.enter(address, asyncio.get_running_loop().time())
+    refused = node.admission.enter(address, node.hub.time())
     if refused is not None:
         after = str(refused.retry_after_s)
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, refused.code, refused.message, retry_after=after)
