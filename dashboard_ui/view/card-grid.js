@@ -1,4 +1,7 @@
-/** The cards of the main page. Draws the cards on the screen at once and the others later. */
+/**
+ * The cards of the main page. Draws the cards on the screen at once and the others later. A run has a card once it is
+ * shown: an edge tells of thousands that are running, and the page shows the newest hundred.
+ */
 
 import { now } from "../client/now.js";
 import { Card } from "./card.js";
@@ -63,7 +66,7 @@ export class CardGrid {
     const drawn = ids.filter((id) => {
       const [run, card] = [this.runs.get(id), this.cards.get(id)];
       if (!run || run.pinned) return true;
-      if (!card) return ++made <= NEW_PER_FRAME || void later.push(id);
+      if (!card) return this.shows(run) && (++made <= NEW_PER_FRAME || void later.push(id));
       if (this.near.has(card.root) || card.status !== run.snapshot.status) return true;
       this.outdated.add(id);
       return false;
@@ -147,13 +150,20 @@ export class CardGrid {
     return [...new Set([...this.groups.arrange(visible, elementOf), ...drawn])]; // the hidden cards come last
   }
 
-  /** Shows or hides every card, after another choice of runs. */
+  /**
+   * Shows or hides every card, after another choice of runs.
+   *
+   * @returns {string[]} the runs that are shown now and have no card yet, for `update`
+   */
   judgeAll() {
-    for (const [id, card] of this.cards) {
-      const run = this.runs.get(id);
-      if (run) this.judge(run, card);
+    const without = [];
+    for (const run of this.runs) {
+      const card = this.cards.get(run.id);
+      if (card) this.judge(run, card);
+      else if (this.shows(run)) without.push(run.id);
     }
     if (this.groups) this.place();
+    return without;
   }
 
   /** @param {ShownRun} run @param {Card} card */

@@ -26,9 +26,10 @@ export class ListPage {
       actions.open(testId, opened);
       this.rememberOpen(testId, opened);
     };
-    this.grid = new CardGrid(runs, { ...actions, open }, (run) => this.listing.shows(run));
+    const shows = (/** @type {ShownRun} */ run) => this.listing.shows(run) || this.awaited.has(run.id);
+    this.grid = new CardGrid(runs, { ...actions, open }, shows);
     this.views = new Views(runs, this.grid, {
-      shows: (run) => this.listing.shows(run),
+      shows,
       hasMore: () => this.listing.hasMore,
       onShown: () => this.root && this.drawFrame(),
     });

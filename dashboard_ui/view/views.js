@@ -119,10 +119,9 @@ export class Views {
     const { active } = this;
     const missed = active && this.missed.get(active);
     if (!active || !missed) return;
-    const ids = [...missed];
+    const ids = [...missed, ...active.judgeAll()];
     missed.clear();
     for (const id of active.update(ids)) missed.add(id);
-    active.judgeAll();
     this.hooks.onShown();
     if (missed.size) requestAnimationFrame(() => this.catchUp());
   }
@@ -140,7 +139,7 @@ export class Views {
 
   /** Shows or hides every run, after another choice of runs. */
   judgeAll() {
-    this.active?.judgeAll();
+    this.catchUp();
   }
 
   /** @param {string} testId */

@@ -342,7 +342,7 @@ FIRST_MODULES = """() => {
 
 
 async def test_more_goes_on_behind_all_that_has_come_since(crowd: Crowd, page: Page) -> None:
-    """The last of this file: it leaves runs behind."""
+    """The last but one of this file: it leaves runs behind."""
     await opened(page, crowd.edge.url)
     await expect(cards(page)).to_have_count(100)
     new = 150
@@ -350,3 +350,29 @@ async def test_more_goes_on_behind_all_that_has_come_since(crowd: Crowd, page: P
     await expect(cards(page)).to_have_count(100 + new)
     await page.get_by_role("button", name="Show more").click()
     await expect(cards(page)).to_have_count(300)
+
+
+async def test_a_run_has_a_card_once_it_is_shown(crowd: Crowd, page: Page) -> None:
+    """An edge tells of every run that changes, also of those beyond the newest hundred."""
+    old = [await begin(crowd.streams, f"Old {n}") for n in range(5)]
+    await asyncio.gather(*(begin(crowd.streams, f"Newer {n}") for n in range(120)))
+    last = await begin(crowd.streams, "Newest")
+    await opened(page, crowd.edge.url)
+    await expect(card(page, last)).to_be_visible()
+    await expect(cards(page)).to_have_count(100)
+    for test_id in old:
+        await publish(crowd.streams, test_id, f"Step of {test_id}")
+
+    async def told() -> bool:
+        async with httpx.AsyncClient() as client:
+            listed = (await client.get(f"{crowd.edge.url}/rpc/listTests?query=step+of&limit=100")).json()["tests"]
+        return {each["testId"] for each in listed} >= set(old)
+
+    await until(told, within_s=20, what="the list has the steps")
+    await publish(crowd.streams, last, "Told after them")
+    await expect(card(page, last)).to_contain_text("Told after them")
+    assert await page.locator("article.card").count() == 100
+    await page.get_by_label("Search tests").fill("step of")
+    await expect(cards(page)).to_have_count(5)
+    for test_id in old:
+        await expect(card(page, test_id)).to_contain_text(f"Step of {test_id}")
