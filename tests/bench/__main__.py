@@ -102,6 +102,11 @@ async def _jitter_kills(options: argparse.Namespace, programs: Path) -> str:
     return str(await importlib.import_module("tests.bench.jitter_kills").jitter_kills(programs, options.quick))
 
 
+async def _cards(options: argparse.Namespace, programs: Path) -> str:
+    """Imported here, because the other parts need no Playwright."""
+    return str(await importlib.import_module("tests.bench.page").cards_in_thousands(programs, options.quick))
+
+
 async def _recorder(options: argparse.Namespace, programs: Path) -> str:
     """Imported here, because the other parts need no Playwright."""
     return str(await importlib.import_module("tests.bench.recorder").recorder(programs, options.quick))
@@ -125,6 +130,7 @@ PARTS: dict[str, Part] = {
     "jitter-kills": _jitter_kills,
     "profile": _alone(profile.profile),
     "page": _page,
+    "cards": _cards,
     "wall": _wall,
     "pictures": _pictures,
     "recorder": _recorder,
@@ -134,7 +140,7 @@ PARTS: dict[str, Part] = {
 }
 STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "jitter", "profile")
 """The parts that `make bench` runs. The others run only when named."""
-ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "page", "pictures", "recorder", "wall")
+ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "page", "cards", "pictures", "recorder", "wall")
 """The parts whose own processes share both cores; in the others the measured server has one for itself."""
 
 
