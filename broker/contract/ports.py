@@ -38,8 +38,8 @@ class StoredEvent(NamedTuple):
     """The id by which a repeated publish is recognised, None where the publisher gave none."""
     stored_ms: int = 0
     """When the log stored it, ms since 1970 by the broker's clock. 0: not known."""
-    continues: bool = False
-    """Its publisher stored it behind another event of the run. False: it was the run's first, or nobody knows."""
+    expected_last: int | None = None
+    """The run's newest sequence as the publisher knew it, 0 for "none yet". None where it named none."""
 
 
 class Page(NamedTuple):

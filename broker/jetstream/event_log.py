@@ -202,11 +202,12 @@ def _event(message: Stored, test_id: str | None) -> StoredEvent:
     if test_id is None:
         test_id = subjects.test_id_of(message.subject) or ""
     writer, msg_id = message.header(WRITER_HEADER), message.header(MSG_ID_HEADER)
-    # Only the first message of a batch names what it follows: the batch is one of one run.
-    continues = _number(message, EXPECTED_LAST_HEADER) > 0 or _number(message, atomic.NUMBER_HEADER) > 1
-    return StoredEvent(test_id, message.seq, message.data, writer, msg_id, message.stored_ms, continues)
+    expected_last = _number(message, EXPECTED_LAST_HEADER)
+    if (_number(message, atomic.NUMBER_HEADER) or 0) > 1:  # a batch is one run's, and only its first message names one
+        expected_last = message.seq - 1
+    return StoredEvent(test_id, message.seq, message.data, writer, msg_id, message.stored_ms, expected_last)
 
 
-def _number(message: Stored, header: str) -> int:
+def _number(message: Stored, header: str) -> int | None:
     given = message.header(header) or ""
-    return int(given) if given.isascii() and given.isdigit() and len(given) < 20 else 0
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 20 else None

@@ -148,7 +148,7 @@ async def open_run(
     oldest = await first_page(log, test_id, 0, head, limit=1)
     frames = await streams.newest(subjects.FRAMES, [subjects.frames(test_id)])
     newest = frames.messages[0].seq if frames.messages else 0
-    events_gone = bool(oldest and oldest[0].continues)
+    events_gone = bool(oldest and oldest[0].expected_last)
     frames_gone = await _frames_gone(streams, test_id, snapshot.started_at or snapshot.created_at)
     about = About(snapshot, epoch, head, now_ms(), VERSION, stretch, events_gone, frames_gone)
     return RunSource(log, streams, about, newest)

@@ -273,7 +273,7 @@ async def read(
                 parsed = None
                 if on_malformed is not None:
                     on_malformed(test_id, event.seq, error)
-            beginning_is_gone = beginning_is_gone if seen else event.continues
+            beginning_is_gone = beginning_is_gone if seen else bool(event.expected_last)
             had, snapshot = snapshot, fold(snapshot, test_id, event.seq, parsed, event.stored_ms)
             if had is None and snapshot is not None and parsed is not None and beginning_is_gone:
                 snapshot = _without_beginning(snapshot, parsed)
@@ -303,7 +303,7 @@ async def project_of(log: EventLog, test_id: str) -> str | None:
     beginning_is_gone, seen = False, 0
     for limit in (1, PAGE_EVENTS):  # a run begins with an event of a known type, unless a stranger was there first
         for stored in await first_page(log, test_id, seen, last, limit=limit):
-            beginning_is_gone = beginning_is_gone if seen else stored.continues
+            beginning_is_gone = beginning_is_gone if seen else bool(stored.expected_last)
             seen, event = stored.seq, parse(stored.data)
             if event is None or not event.known:
                 continue

@@ -216,9 +216,9 @@ async def test_what_waits_is_stored_at_once(streams: Streams) -> None:
         ]
         batches = {each.header("Nats-Batch-Id") for each in told} - {None}
         assert len(batches) in (range(1, 20) if takes_batches else (0,))
-        # Where the run's beginning is gone, no event passes for its first one.
+        # Each names the one before it: where the run's beginning is gone, none passes for the first.
         page = await event_log(streams).read(run.test_id, 0, 20_000)
-        assert [event.continues for event in page.events] == [False] + [True] * (len(told) - 1)
+        assert [event.expected_last for event in page.events] == [0, *(each.seq for each in told[:-1])]
 
 
 async def test_a_lost_acknowledgement_is_no_second_event(nats: Connection, streams: Streams) -> None:
