@@ -1,7 +1,7 @@
 """A batch of events that is published under a key, and how much of it is stored. Pure.
 
-The events are stored one after the other. Each has a message id made of the run, the key and its place in the batch, so
-that whoever sends the same batch again finds what is stored already, and continues after it.
+The events are stored at once, or one after the other. Each has a message id made of the run, the key and its place in
+the batch, so that whoever sends the same batch again finds what is stored already, and continues after it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from broker.contract.events import MAX_EVENT_BYTES, check
 from broker.contract.ports import StoredEvent
 
 MAX_BATCH_EVENTS: Final = 100
-"""They are stored one after the other: more would keep a request open for seconds."""
+"""Where they are stored one after the other, more would keep a request open for seconds."""
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 

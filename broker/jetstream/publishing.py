@@ -12,9 +12,16 @@ from broker import identity
 from broker.clock import now_ms
 from broker.contract import projects
 from broker.contract.batch import Batch, Progress, advance, check_same
-from broker.contract.errors import AlreadyEnded, BrokerUnavailable, Conflict, NotFound, WrongLastSequence
+from broker.contract.errors import (
+    AlreadyEnded,
+    BrokerRefused,
+    BrokerUnavailable,
+    Conflict,
+    NotFound,
+    WrongLastSequence,
+)
 from broker.contract.events import Event
-from broker.contract.ports import EventLog
+from broker.contract.ports import EventLog, Unstored
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.runs import store_first
@@ -58,7 +65,8 @@ async def create(
 
 
 async def publish(log: EventLog, batch: Batch, *, after: int | None, since: Snapshot | None) -> Published:
-    """Stores a batch of events, or what is missing of it. Sent again, it answers the same.
+    """Stores a batch of events, or what is missing of it: at once where the stream takes that, else one after the
+    other. Sent again, it answers the same.
 
     With `after`, what was stored of the batch before is found however long ago that was. Without it, the message ids
     are recognised within the broker's duplicate window.
@@ -83,7 +91,7 @@ async def publish(log: EventLog, batch: Batch, *, after: int | None, since: Snap
         raise Conflict(f"the newest event of test {test_id} is {last}, which is before {after}", last)
     known = since if since is not None and since.seq <= last else None
     progress = _beginning(known, after)
-    conflicts = 0
+    conflicts, at_once = 0, True
     while True:
         progress = await _read(log, batch, progress, last, after)
         if progress.stored >= len(batch.payloads):
@@ -92,6 +100,9 @@ async def publish(log: EventLog, batch: Batch, *, after: int | None, since: Snap
             raise AlreadyEnded(f"test {test_id} has ended already")
         if progress.strangers:
             raise Conflict(f"somebody else has written to test {test_id}", progress.head)
+        if at_once and (rest := await _store_rest(log, batch, progress)) is not None:
+            return Published(rest, len(batch.payloads))
+        at_once = False
         try:
             progress, conflicts = await _store_next(log, batch, progress), 0
             last = progress.head
@@ -118,6 +129,19 @@ async def _read(log: EventLog, batch: Batch, progress: Progress, last: int, afte
             for event in page.events:
                 progress = advance(progress, batch, event, after)
     return progress
+
+
+async def _store_rest(log: EventLog, batch: Batch, progress: Progress) -> int | None:
+    """Stores all that is missing behind the newest event, and returns the sequence of the last one. None: it is one
+    alone, or was refused for any reason, or not acknowledged; storing the next one by itself shows what there is."""
+    events = [Unstored(payload, batch.msg_id(index)) for index, payload in enumerate(batch.payloads)]
+    missing = events[progress.stored :]
+    if len(missing) < 2:
+        return None
+    try:
+        return await log.append_batch(batch.test_id, missing, expected_last=progress.head)
+    except (BrokerRefused, BrokerUnavailable):
+        return None
 
 
 async def _store_next(log: EventLog, batch: Batch, progress: Progress) -> Progress:

@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from broker.contract.events import MAX_EVENT_BYTES
-from broker.contract.ports import Ack
 from broker.jetstream.api import Streams
 from broker.jetstream.scan import pages
 from broker.local.embedded_server import EmbeddedServer
@@ -99,12 +98,15 @@ async def test_what_is_wrong_with_a_batch_is_named_and_nothing_is_stored(edge: E
     assert await event_log(streams).last(NO_SUCH_TEST) == 0
 
 
+@pytest.mark.parametrize("how", ["append", "append_batch"])
 @pytest.mark.parametrize("killed", ["client", "broker"])
 async def test_a_batch_that_was_cut_off_is_continued_with_its_key(
-    edge: Edge, streams: Streams, nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, killed: str
+    edge: Edge, streams: Streams, nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, killed: str, how: str
 ) -> None:
+    config = (await streams.api("STREAM.INFO.EVENTS"))["config"]
+    await streams.api("STREAM.UPDATE.EVENTS", config | {"allow_atomic": how == "append_batch"})
     batch = [an_event(f"event {number}") for number in range(6)]
-    append, count = edge.node.log.append, 0
+    store, count, wanted = getattr(edge.node.log, how), 0, 3 if how == "append" else 1
     cut = asyncio.Event()
     restart: list[asyncio.Task[None]] = []
 
@@ -112,20 +114,20 @@ async def test_a_batch_that_was_cut_off_is_continued_with_its_key(
         await nats_server.stop()
         await nats_server.start()
 
-    async def cutting(*args: Any, **options: Any) -> Ack:
+    async def cutting(*args: Any, **options: Any) -> Any:
         nonlocal count
         count += 1
-        if killed == "broker" and count == 3:
+        if killed == "broker" and count == wanted:
             restart.append(asyncio.create_task(again()))
-        ack = await append(*args, **options)
-        if killed == "client" and count == 3:
+        stored = await store(*args, **options)
+        if killed == "client" and count == wanted:
             cut.set()
             await asyncio.Event().wait()
-        return ack
+        return stored
 
     async with a_client(edge, "ann") as ann:
         made = (await call(ann, "createRun")).json()
-        monkeypatch.setattr(edge.node.log, "append", cutting)
+        monkeypatch.setattr(edge.node.log, how, cutting)
         body = {"testId": made["testId"], "events": batch, "afterSeq": made["seq"], "key": "cut"}
         if killed == "client":
             request = asyncio.create_task(call(ann, "publishEvents", **body))

@@ -15,6 +15,7 @@ from broker.contract.batch import MAX_BATCH_EVENTS, Batch, Progress, advance, ma
 from broker.contract.errors import (
     AlreadyEnded,
     BadInput,
+    BrokerRefused,
     BrokerUnavailable,
     Conflict,
     KeyReused,
@@ -25,6 +26,7 @@ from broker.contract.errors import (
 from broker.contract.events import MAX_EVENT_BYTES, check
 from broker.contract.ports import Ack, Heads, Interest, OnLive, Page, StoredEvent, Unstored
 from broker.contract.snapshot import Snapshot, fold
+from broker.jetstream.answers import BATCHES_DISABLED
 from broker.jetstream.publishing import Published, publish
 from tests.model import VirtualLoop
 
@@ -118,6 +120,7 @@ class Log:
         self.connected = True
         self.recognises = True
         """Whether the duplicate window still holds the message ids."""
+        self.takes_batches = True
         self._faults = list(faults)
 
     def put(self, raw: bytes, msg_id: str | None = None) -> int:
@@ -158,7 +161,23 @@ class Log:
     async def append_batch(
         self, test_id: str, events: Sequence[Unstored], *, expected_last: int, writer: str | None = None
     ) -> int:
-        raise NotImplementedError
+        fault = self._faults.pop(0) if self._faults else ""
+        if not self.takes_batches:
+            raise BrokerRefused("atomic publish is disabled", BATCHES_DISABLED)
+        if fault == "unsent":
+            raise BrokerUnavailable("not sent")
+        if fault == "stranger":
+            self.put(orjson.dumps(event("stranger")))
+        if expected_last != self.head:
+            raise WrongLastSequence("wrong last sequence", 10071, self.head)
+        if self.recognises and {each.msg_id for each in events} & {each.msg_id for each in self.events}:
+            raise BrokerRefused("atomic publish batch contains duplicate message id", 10201)
+        last = [self.put(each.payload, each.msg_id) for each in events][-1]
+        if fault == "unacknowledged":
+            raise BrokerUnavailable("no acknowledgement")
+        if fault == "gone":
+            raise BadInput("the edge was killed")
+        return last
 
     async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
         return self.head
@@ -200,12 +219,20 @@ faults = st.lists(st.sampled_from(["", "", "unsent", "unacknowledged", "stranger
 
 
 @settings(max_examples=150, deadline=None)
-@given(count=st.integers(1, 5), faults=faults, fenced=st.booleans(), ends=st.booleans(), folded=st.booleans())
+@given(
+    count=st.integers(1, 5),
+    faults=faults,
+    fenced=st.booleans(),
+    ends=st.booleans(),
+    folded=st.booleans(),
+    at_once=st.booleans(),
+)
 def test_each_event_is_stored_once_and_in_order(
-    count: int, faults: list[str], fenced: bool, ends: bool, folded: bool
+    count: int, faults: list[str], fenced: bool, ends: bool, folded: bool, at_once: bool
 ) -> None:
     loop = VirtualLoop()
     log = Log(faults)
+    log.takes_batches = at_once
     first = log.put(orjson.dumps(event("first")))
     events = [event(f"e{index}") for index in range(count - ends)] + [END] * ends
     batch = make_batch(ID, "key", events)
