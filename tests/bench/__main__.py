@@ -26,6 +26,7 @@ from tests.bench import (
     jitter,
     metrics,
     profile,
+    projector,
     report,
     scenes,
     streams,
@@ -107,6 +108,13 @@ async def _cards(options: argparse.Namespace, programs: Path) -> str:
     return str(await importlib.import_module("tests.bench.page").cards_in_thousands(programs, options.quick))
 
 
+async def _projector(options: argparse.Namespace, programs: Path) -> str:
+    """The list while very many runs are busy."""
+    earlier = None if options.earlier is None else options.earlier.resolve()
+    runs, seconds = options.numbers or ((1_000, 12) if options.quick else (10_000, 60))
+    return await projector.projector(programs, runs, seconds, options.rounds or 1, earlier)
+
+
 async def _recorder(options: argparse.Namespace, programs: Path) -> str:
     """Imported here, because the other parts need no Playwright."""
     return str(await importlib.import_module("tests.bench.recorder").recorder(programs, options.quick))
@@ -128,6 +136,7 @@ PARTS: dict[str, Part] = {
     "sockets": _sockets,
     "jitter": _alone(jitter.jitter),
     "jitter-kills": _jitter_kills,
+    "projector": _projector,
     "profile": _alone(profile.profile),
     "page": _page,
     "cards": _cards,
@@ -138,7 +147,7 @@ PARTS: dict[str, Part] = {
     "storm": _storm,
     "stalled": _stalled,
 }
-STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "jitter", "profile")
+STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "jitter", "projector", "profile")
 """The parts that `make bench` runs. The others run only when named."""
 ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "page", "cards", "pictures", "recorder", "wall")
 """The parts whose own processes share both cores; in the others the measured server has one for itself."""
@@ -148,11 +157,15 @@ def main() -> None:
     """Runs the requested parts in sequence."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("part", nargs="?", choices=PARTS, help=f"default: {', '.join(STANDARD)}")
-    parser.add_argument("numbers", nargs="*", type=int, help="storm: viewers; stalled: viewers, events")
+    parser.add_argument(
+        "numbers", nargs="*", type=int, help="storm: viewers; stalled: viewers, events; projector: runs, s"
+    )
     parser.add_argument("--quick", action="store_true", help="a short check; does not write BENCHMARKS.md")
     parser.add_argument("--rounds", type=int, default=0, help="measurements per cell (default 3; with --quick 1)")
     parser.add_argument("--only", default=",".join(SHORT_NAMES), help="peers: only these, comma-separated")
-    parser.add_argument("--earlier", type=Path, help="peers, metrics, pictures: adds a row for this checkout")
+    parser.add_argument(
+        "--earlier", type=Path, help="peers, metrics, pictures, projector: adds a row for this checkout"
+    )
     parser.add_argument("--minutes", type=float, default=0, help="sockets, page, wall: how long to measure")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
     if sys.argv[1:2] == ["simulate"]:
