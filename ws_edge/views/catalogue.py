@@ -19,7 +19,7 @@ from broker.jetstream.connection import Connection
 from broker.jetstream.parser import Message
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from ws_edge.views.games import Games
-from ws_edge.views.listing import ANY, GameList, Listing, RunList, Wanted, counts_of, order, page_of
+from ws_edge.views.listing import ANY, GameList, Listing, OrderedRuns, RunList, Wanted, page_of
 from ws_edge.views.queue import ProjectQueues, Queue
 from ws_edge.views.scopes import Scopes, hash_of
 
@@ -64,11 +64,11 @@ class Catalogue:
     ) -> None:
         self._nats = nats
         self._tell = on_change
-        self._runs: dict[str, Snapshot] = {}
+        self._all = OrderedRuns()
+        self._runs = self._all.by_id
         self._revisions: dict[str, int] = {}
         self._heard: dict[str, float] = {}
         self._stalled: frozenset[str] = frozenset()
-        self._sorted: list[Snapshot] | None = None
         self._watch = store.watch(self._on_snapshot, self._on_current, self._on_reset, self._on_disconnect)
         self._must_be_checked = checked
         self.queue = Queue()
@@ -203,22 +203,22 @@ class Catalogue:
 
     def newest(self, limit: int) -> list[Snapshot]:
         """The newest runs."""
-        return [self._marked(run) for run in self._ordered()[:limit]]
+        return [self._marked(run) for run in self._all.ordered()[:limit]]
 
     def counts(self) -> dict[str, int]:
         """How many runs are in each of `LIST_STATUSES`."""
-        return counts_of(self._runs.values())
+        return self._all.counts()
 
     def listing(
         self, limit: int, cursor: str | None, status: str | None, query: str | None = None, wanted: Wanted = ANY
     ) -> Listing:
         """See `RunList`."""
-        page, following, matching = page_of(self._ordered(), limit, cursor, status, query, wanted, self.pinned)
+        page, following, matching = page_of(self._all.ordered(), limit, cursor, status, query, wanted, self.pinned)
         return Listing([self._marked(run) for run in page], following, self.counts(), matching)
 
     def games(self, limit: int, cursor: str | None) -> GameList:
         """See `RunList`."""
-        return self._games.page(self.version, self._ordered, limit, cursor)
+        return self._games.page(self.version, self._all.ordered, limit, cursor)
 
     def etag(self, epoch: str, query: str) -> str:
         """The ETag of the answer to a query: made of epoch, revision, query, staleness, and what marks depend on."""
@@ -278,9 +278,8 @@ class Catalogue:
         if before is not None and before.labels and run.labels is None and before.epoch == run.epoch:
             self._doubt(test_id)  # an edge of an earlier version has folded it, and knows no labels
         moved = self._queue_changes(test_id, run)
-        self._runs[test_id] = run
+        self._all.replace(test_id, run)
         self._revisions[test_id] = change.revision
-        self._sorted = None
         self._touch(test_id)
         if not self.current.is_set():
             self._known_since_start.add(test_id)
@@ -307,10 +306,10 @@ class Catalogue:
     def forget(self, test_id: str) -> None:
         """The run has no snapshot any more. Harmless when it is unknown."""
         moved = self._queue_changes(test_id, None)
-        for table in (self._runs, self._revisions, self._heard):
+        self._all.replace(test_id, None)
+        for table in (self._revisions, self._heard):
             table.pop(test_id, None)
         self._known_since_start.discard(test_id)
-        self._sorted = None
         for each in {test_id, *moved}:
             self._on_change(each)
 
@@ -354,7 +353,6 @@ class Catalogue:
         self._known_since_start.discard(test_id)
         if test_id in self._stalled:
             self._stalled -= {test_id}
-            self._sorted = None
             self._on_change(test_id)
 
     def _sweep(self, now: float) -> None:
@@ -370,11 +368,6 @@ class Catalogue:
             self.queue.agent_heard_at += slept_s
             for test_id in self._heard:
                 self._heard[test_id] += slept_s
-
-    def _ordered(self) -> list[Snapshot]:
-        if self._sorted is None:
-            self._sorted = sorted(self._runs.values(), key=order)
-        return self._sorted
 
     def _marked(self, run: Snapshot) -> Snapshot:
         marks: dict[str, Any] = {}

@@ -129,6 +129,48 @@ def counts_of(runs: Iterable[Snapshot]) -> dict[str, int]:
     return counts
 
 
+class OrderedRuns:
+    """Runs in the order of the list, and how many are in each status. With ten thousand busy runs nearly all changes
+    leave both as they are."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Snapshot] = {}
+        """Changed by `replace` alone."""
+        self._counts = counts_of(())
+        self._ids: list[str] | None = None
+        """In the order of the list; None: a run came, went or begins at another time."""
+        self._ordered: list[Snapshot] | None = None
+
+    def __repr__(self) -> str:
+        return f"<OrderedRuns runs={len(self.by_id)}>"
+
+    def counts(self) -> dict[str, int]:
+        """How many are in each of `LIST_STATUSES`."""
+        return dict(self._counts)
+
+    def replace(self, test_id: str, run: Snapshot | None) -> None:
+        """A run has another snapshot, is new, or is gone (None)."""
+        before = self.by_id.get(test_id)
+        if before is not None:
+            self._counts[before.list_status] -= 1
+        if run is not None:
+            self._counts[run.list_status] += 1
+            self.by_id[test_id] = run
+        else:
+            self.by_id.pop(test_id, None)
+        if before is None or run is None or before.created_at != run.created_at:
+            self._ids = None
+        self._ordered = None
+
+    def ordered(self) -> list[Snapshot]:
+        """The runs, newest first. Not to be changed."""
+        if self._ordered is None:
+            if self._ids is None:
+                self._ids = [run.test_id for run in sorted(self.by_id.values(), key=order)]
+            self._ordered = [self.by_id[test_id] for test_id in self._ids]
+        return self._ordered
+
+
 def page_of(
     runs: Sequence[Snapshot],
     limit: int,
