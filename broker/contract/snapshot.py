@@ -180,6 +180,19 @@ def fold(before: Snapshot | None, test_id: str, seq: int, event: Event | None, s
     return msgspec.structs.replace(before, **changes)
 
 
+def with_beginning(after: Snapshot, stored: Snapshot | None) -> Snapshot:
+    """A run that is folded from its retained events may have lost the first of them, which named it. The snapshot that
+    is replaced still knows."""
+    if stored is None:
+        return after
+    if stored.project and stored.epoch is not None and 0 < stored.created_at < after.created_at:
+        after = msgspec.structs.replace(after, project=stored.project, labels=stored.labels)
+    if after.game_url or not stored.game_url:
+        return after
+    worker, attempt = after.worker or stored.worker, max(after.attempt, stored.attempt)
+    return msgspec.structs.replace(after, title=stored.title, game_url=stored.game_url, worker=worker, attempt=attempt)
+
+
 def _new(test_id: str, event: Event, stored_ms: int) -> Snapshot:
     """What a run is before its first event of a known type is folded, with what that event fixes for good."""
     return Snapshot(

@@ -149,7 +149,7 @@ class Streams:
 
         async def work() -> list[Message]:
             subject = f"{self.nats.api_prefix}.DIRECT.GET.{stream}"
-            return await self.nats.collect(subject, to_json(query), _is_status, timeout_s=timeout_s)
+            return await self.nats.collect(subject, to_json(query), is_status, timeout_s=timeout_s)
 
         return await self._mended(work)
 
@@ -168,11 +168,9 @@ class Streams:
             BrokerUnavailable: also when the leader does not hear its followers: it may have been deposed.
         """
         info = await self._leader_info(stream, timeout_s)
-        state = info["state"]
+        state, now_ms = info["state"], ms_of(info.get("ts", "").encode())
         epoch = "".join(filter(str.isdigit, info["created"]))
-        return StreamState(
-            epoch, state["first_seq"], state["last_seq"], state["messages"], ms_of(info.get("ts", "").encode())
-        )
+        return StreamState(epoch, state["first_seq"], state["last_seq"], state["messages"], now_ms)
 
     async def last(self, stream: str, subject: str, *, timeout_s: float = 2.0) -> Stored | None:
         """Returns the newest message of a subject, from the leader; None when there is none.
@@ -245,7 +243,7 @@ class Streams:
             StorageFull: the broker has no room, or answers everything but this.
             BrokerUnavailable: no acknowledgement; the message may be stored all the same.
         """
-        storage, stream = self.nats.storage, _stream_of(subject)
+        storage, stream = self.nats.storage, stream_of(subject)
         try:
             ack = await self._store(subject, payload, msg_id, expected_last, headers, timeout_s)
         except NoAnswer as silence:
@@ -309,7 +307,7 @@ class Streams:
             return Page([], True)
         if end.status != b"204":
             raise BrokerRefused(f"direct get on {stream}: {end.status!r} {end.description}")
-        messages = [_stored(reply) for reply in replies[:-1]]
+        messages = [stored_in(reply) for reply in replies[:-1]]
         return Page(messages, int(end.header(b"Nats-Num-Pending") or 0) == 0)
 
     async def newest(self, stream: str, wanted: Sequence[str], *, timeout_s: float = 5.0) -> Newest:
@@ -325,7 +323,7 @@ class Streams:
             return Newest([], int(end.header(b"Nats-UpTo-Sequence") or 0))
         if end.status != b"204":
             raise BrokerRefused(f"direct get on {stream}: {end.status!r} {end.description}")
-        messages = [_stored(reply) for reply in replies[:-1]]
+        messages = [stored_in(reply) for reply in replies[:-1]]
         return Newest(messages, int(end.header(b"Nats-UpTo-Sequence") or 0))
 
     async def delete(self, stream: str, seq: int) -> None:
@@ -372,7 +370,7 @@ def ms_of(timestamp: bytes | None) -> int:
         return 0
 
 
-def _stream_of(subject: str) -> str:
+def stream_of(subject: str) -> str:
     """The stream that stores a subject of the topology."""
     tokens = subject.split(".")
     if "$KV" in tokens:  # another domain's buckets have a prefix before it
@@ -387,12 +385,14 @@ def _leadership(info: Mapping[str, Any]) -> tuple[object, object]:
     return cluster.get("leader"), cluster.get("leader_since")
 
 
-def _is_status(message: Message) -> bool:
+def is_status(message: Message) -> bool:
+    """Whether a message ends the answer to a direct get."""
     # A stored message may carry an inline status of its publisher, but it has a sequence as well.
     return message.status is not None and message.header(SEQUENCE_HEADER) is None
 
 
-def _stored(message: Message) -> Stored:
+def stored_in(message: Message) -> Stored:
+    """Reads a message of the answer to a direct get."""
     subject = message.header(b"Nats-Subject") or b""
     seq = int(message.header(SEQUENCE_HEADER) or 0)
     stored_ms = ms_of(message.header(STORED_HEADER))

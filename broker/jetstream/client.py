@@ -15,7 +15,7 @@ import logging
 import random
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import ParseResult, unquote
 
 from nats.aio.client import Client
@@ -28,7 +28,7 @@ from broker.jetstream.parser import Handler, Message, dispatch
 from broker.log import RateLimited
 from broker.retry import Backoff, retry
 
-__all__ = ["RECONNECT_MAX_S", "NatsClient", "NatsError", "NatsSubscription", "next_server"]
+__all__ = ["RECONNECT_MAX_S", "NatsClient", "NatsError", "NatsSubscription", "Outgoing", "next_server"]
 
 _PORT: Final = 4222
 """Of a server whose address names none."""
@@ -148,6 +148,16 @@ class _Address(ParseResult):
         return None if super().password is None else unquote(super().password or "")
 
 
+class Outgoing(NamedTuple):
+    """A message to send."""
+
+    subject: str
+    data: bytes
+    reply: str = ""
+    headers: bytes = b""
+    """As they are sent: from `NATS/1.0` to the empty line."""
+
+
 class NatsClient(Client):
     """nats-py's client with `dispatch` in place of its queues."""
 
@@ -187,13 +197,13 @@ class NatsClient(Client):
         with contextlib.suppress(NatsError, OSError):
             await subscription.unsubscribe()
 
-    async def publish_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Sends several (subject, payload) in one write.
+    async def publish_many(self, messages: Sequence[tuple[str, bytes] | Outgoing]) -> None:
+        """Sends several messages in one write.
 
         Raises:
             NatsError, OSError: there is no connection.
         """
-        commands = [b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(data), data) for subject, data in messages]
+        commands = [_command(*message) for message in messages]
         if commands:
             await self._send_command(b"".join(commands))
             await self._flush_pending()
@@ -271,6 +281,14 @@ def next_server(rng: random.Random) -> Callable[[list[Any], Mapping[str, Any]], 
         return server, rng.uniform(longest / 2, longest)
 
     return choose
+
+
+def _command(subject: str, data: bytes, reply: str = "", headers: bytes = b"") -> bytes:
+    """What the broker is sent for a message."""
+    if not headers:
+        return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(data), data)
+    sizes = (len(headers), len(headers) + len(data))
+    return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject.encode(), reply.encode(), *sizes, headers, data)
 
 
 def _sid(subscription: NatsSubscription) -> bytes:

@@ -33,7 +33,7 @@ from broker.contract.errors import (
     NotThere,
     TestcastError,
 )
-from broker.jetstream.client import RECONNECT_MAX_S, NatsClient, NatsError, next_server
+from broker.jetstream.client import RECONNECT_MAX_S, NatsClient, NatsError, Outgoing, next_server
 from broker.jetstream.denials import Denials
 from broker.jetstream.parser import Handler, Message
 from broker.jetstream.storage_health import StorageHealth
@@ -261,8 +261,8 @@ class Connection:
         """
         await self._guard(lambda: self._client.publish(subject, payload, reply=reply, headers=headers))
 
-    async def publish_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Sends several (subject, payload) in one write. Delivery is not confirmed.
+    async def publish_many(self, messages: Sequence[tuple[str, bytes] | Outgoing]) -> None:
+        """Sends several messages, (subject, payload) or more, in one write. Delivery is not confirmed.
 
         Raises:
             BrokerUnavailable: there is no connection.

@@ -57,7 +57,7 @@ class JetStreamLog:
         """See `EventLog.read`."""
         subject = subjects.ALL_EVENTS if test_id is None else subjects.events(test_id)
         page = await self.streams.read(subjects.EVENTS, subject, after, limit, max_bytes=max_bytes)
-        return Page([_event(message, test_id) for message in page.messages], page.complete)
+        return Page([event_in(message, test_id) for message in page.messages], page.complete)
 
     async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
         """See `EventLog.last`."""
@@ -198,7 +198,8 @@ def _all_runs(on_event: OnLive) -> Callable[[Message], None]:
     return on_message
 
 
-def _event(message: Stored, test_id: str | None) -> StoredEvent:
+def event_in(message: Stored, test_id: str | None) -> StoredEvent:
+    """Reads a message of the stream of events, of any run where `test_id` is None."""
     if test_id is None:
         test_id = subjects.test_id_of(message.subject) or ""
     writer, msg_id = message.header(WRITER_HEADER), message.header(MSG_ID_HEADER)

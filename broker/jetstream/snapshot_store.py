@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from broker.contract.ids import is_test_id
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import kv
 from broker.jetstream.api import TTL_HEADER, Stored, Streams, StreamState
+from broker.jetstream.bulk import BulkWriter, Write
 from broker.jetstream.connection import Connection
 from broker.jetstream.ordered_consumer import OrderedConsumer
 from broker.jetstream.survey import newest_after, newest_of_all
@@ -24,6 +25,7 @@ FOLDED_HEADER: Final = "Testcast-Folded"
 """On each value that a projector writes. A value without it was put there by somebody else, whatever it says."""
 DELETION_HEADER: Final = "Testcast-Deletion"
 """`<begun or done> <epoch>`, on the mark of a run that was deleted in this life of the stream of events."""
+_FOLDED: Final = f"{FOLDED_HEADER}: 1\r\n".encode()
 MARK_S: Final = 7 * 24 * 3600
 """How long the mark of a run that is gone stays: so long nobody brings a deleted run back by a late event."""
 _TTL_DISABLED: Final = 10166
@@ -59,6 +61,7 @@ class SnapshotStore:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._streams = Streams(connection)
+        self._bulk: BulkWriter | None = None
 
     def __repr__(self) -> str:
         return f"<SnapshotStore {subjects.RUNS}>"
@@ -93,6 +96,24 @@ class SnapshotStore:
         subject = kv.subject(subjects.RUNS, snapshot.test_id)
         headers = {FOLDED_HEADER: "1"}
         return (await self._streams.store(subject, snapshot.encode(), expected_last=revision, headers=headers)).seq
+
+    async def put_many(self, changes: Sequence[tuple[Snapshot, int]]) -> list[int | None]:
+        """Writes each snapshot if its newest revision is still the one given, all in one write to the socket.
+
+        Returns:
+            The new revisions. None: it was refused, or not acknowledged; `put` says why.
+
+        Raises:
+            BrokerUnavailable: the connection is or was lost; some of them may be written.
+        """
+        if self._bulk is None:
+            self._bulk = BulkWriter(self._connection)
+        return await self._bulk.store(
+            [
+                Write(kv.subject(subjects.RUNS, snapshot.test_id), snapshot.encode(), revision, _FOLDED)
+                for snapshot, revision in changes
+            ]
+        )
 
     async def remove(self, test_id: str, revision: int) -> None:
         """Deletes a run's snapshot if its newest revision is still `revision`.

@@ -343,7 +343,8 @@ class _PinnedEdge(EdgeProcess):
         cores = "0,1" if several else SERVER_CORE
         argv = [sys.executable, "-m", self.module]
         if self.checkout is not None:
-            argv = ["env", f"--chdir={self.checkout}", *argv]
+            # Python would find the other packages of the checkout that is installed here
+            argv = ["env", f"--chdir={self.checkout}", f"PYTHONPATH={self.checkout}", *argv]
         self.child = Child(on_cores(cores, argv), self.log, self._env)
 
 

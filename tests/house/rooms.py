@@ -109,7 +109,7 @@ PURE: Final = (
         "ws_edge/transport",
         "forwarded own_pages handshake admission buckets connections hosts request_head stream_request unread",
     ),
-    *_in("ws_edge/views", "flood frame_index"),
+    *_in("ws_edge/views", "event_window flood frame_index"),
     *_in("ws_edge/webhooks", "settings message"),
     "ws_edge/api/badge_svg.py",
     "ws_edge/fanout/throttle.py",

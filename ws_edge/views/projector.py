@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import enum
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -30,12 +30,14 @@ from broker.contract.events import OnMalformed
 from broker.contract.snapshot import Snapshot
 from broker.jetstream import runs
 from broker.jetstream.api import Delivery
+from broker.jetstream.bulk import consecutive
 from broker.jetstream.deletion import Deletion
 from broker.jetstream.event_log import JetStreamLog
 from broker.jetstream.pull_consumer import PullConsumer, ack_soon, nak
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from broker.log import RateLimited
 from broker.retry import Backoff, pause
+from ws_edge.views.batch_folder import BatchFolder
 from ws_edge.views.catalogue import Catalogue
 
 _BATCH: Final = 256
@@ -52,10 +54,15 @@ _REST_S: Final = 0.5
 """Between two folds of one run: a busy run is folded twice a second and not at every event. Sockets do not wait for it,
 and polls come every 3 s. The first event of a run that has rested is folded in the next round."""
 _SPACE_S: Final = 0.0025
-"""Between two runs of a round. Folding takes an even tenth of a core however many runs are busy, and fan-out never
-waits behind a burst of it."""
-_LONGEST_ROUND_S: Final = 3.0
-"""A hint may wait for the round after the next, and the consumer's `ack_wait` of 10 s must cover both."""
+"""Between two runs of a round. Folding takes an even tenth of a core while some hundred runs are busy, and fan-out
+never waits behind a burst of it."""
+_LONGEST_ROUND_S: Final = 1.5
+"""An event waits for its run's turn in the next round, and pages show it within 3 s. The consumer's `ack_wait` of 10 s
+covers two rounds."""
+_MANY: Final = 64
+"""Runs of a round from which on they are folded in batches."""
+_TOGETHER: Final = 16
+"""Runs of a batch: fan-out waits for the folding of one, about 2 ms."""
 _AT_ONCE: Final = 16
 _REFUSED_S: Final = 600.0
 """How long a run is not folded whose snapshot the bucket has refused for good: an operator may change the bucket."""
@@ -111,6 +118,8 @@ class ProjectorStatistics(NamedTuple):
     """Runs with hints that wait for a round."""
     working: int
     """Runs that are being folded."""
+    together: int
+    """Of `written`, those that were folded with others."""
 
 
 class Projector:
@@ -150,7 +159,10 @@ class Projector:
         """Runs that were folded just now, loop time."""
         self._hinted = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        """By run; those of a batch share a task."""
+        self._slots, self._alone = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
+        read = partial(consecutive, self._nats)
+        self._batches = BatchFolder(read, store, catalogue, self._fold_here, on_malformed)
         self._written = 0
         self._reads = 0
         self._conflicts = 0
@@ -164,8 +176,9 @@ class Projector:
 
     def statistics(self) -> ProjectorStatistics:
         """The figures of this moment."""
-        counts = (self._written, self._reads, self._conflicts, self._failures, len(self._refused_until))
-        return ProjectorStatistics(*counts, len(self._pending), len(self._working))
+        together = self._batches.statistics().written
+        counts = (self._written + together, self._reads, self._conflicts, self._failures, len(self._refused_until))
+        return ProjectorStatistics(*counts, len(self._pending), len(self._working), together)
 
     async def run(self) -> None:
         """Folds until cancelled. Then the hints of what is not folded are handed back, for another edge."""
@@ -174,7 +187,7 @@ class Projector:
                 group.create_task(self._pull(), name="projector-hints")
                 group.create_task(self._rounds(), name="projector-rounds")
         finally:
-            for task in self._working.values():
+            for task in set(self._working.values()):
                 task.cancel()
             for hints in self._pending.values():
                 await self._answer(hints, done=False, again_s=0.0)
@@ -196,6 +209,7 @@ class Projector:
                     hints = await pull_consumer.pull(_BATCH, expires_s=_EXPIRES_S)
                 except (BrokerUnavailable, BrokerRefused) as error:
                     _limited.warning("waiting for hints: %s", error)
+                    self._batches.forget()
                     if await pause(pauses.next(), self._nats):
                         pauses.reset()
                     await self._try_to_repair()
@@ -203,12 +217,18 @@ class Projector:
                 pauses.reset()
                 for hint in hints:
                     await self._take(hint)
+                await self._batches.look([hint.seq for hint in hints if not self._holds(hint)], self._epoch())
                 if hints:
                     self._hinted.set()
                 await asyncio.sleep(_GATHER_S if len(hints) < _BATCH else _HURRY_S)
         finally:
             with contextlib.suppress(BrokerUnavailable):
                 await pull_consumer.close()
+
+    def _holds(self, hint: Delivery) -> bool:
+        """Whether the event is one of a run that is watched here."""
+        test_id = subjects.test_id_of(hint.subject)
+        return test_id is None or self._since(test_id, hint.seq) is not None
 
     async def _try_to_repair(self) -> None:
         """Deleting a stream deletes its consumer, and recreating the stream does not recreate the consumer."""
@@ -237,22 +257,46 @@ class Projector:
         if len(due) < len(self._pending):
             self._hinted.set()
         due.sort(key=lambda test_id: self._catalogue.stored(test_id) is not None)
-        for test_id in due:
+        size = _TOGETHER if len(due) >= _MANY else 1
+        space_s, began = min(_SPACE_S, _LONGEST_ROUND_S / max(1, len(due))), now
+        for begin in range(0, len(due), size):
+            batch = due[begin : begin + size]
             await self._slots.acquire()
-            self._rests_until[test_id] = now + _REST_S
-            task = asyncio.create_task(self._work(test_id, self._pending.pop(test_id)), name=f"project-{test_id}")
-            self._working[test_id] = task
-            task.add_done_callback(partial(self._done, test_id))
-            await asyncio.sleep(min(_SPACE_S, _LONGEST_ROUND_S / len(due)))
+            self._rests_until |= dict.fromkeys(batch, now + _REST_S)
+            work = self._work({test_id: self._pending.pop(test_id) for test_id in batch})
+            task = asyncio.create_task(work, name=f"project-{batch[0]}")
+            self._working |= dict.fromkeys(batch, task)
+            task.add_done_callback(partial(self._done, batch))
+            next_at = began + space_s * (begin + size)  # a round that was held up makes up for it
+            await asyncio.sleep(max(0.0, next_at - asyncio.get_running_loop().time()))
 
-    def _done(self, test_id: str, _task: asyncio.Task[None]) -> None:
-        del self._working[test_id]
+    def _done(self, batch: Iterable[str], task: asyncio.Task[None]) -> None:
+        for test_id in batch:
+            if self._working.get(test_id) is task:
+                del self._working[test_id]
         self._slots.release()
 
-    async def _work(self, test_id: str, hints: list[Delivery]) -> None:
-        """Folds one run and answers its hints."""
-        folded = await self.fold(test_id, max(hint.seq for hint in hints))
-        await self._answer(hints, done=folded is not Folded.AGAIN)
+    async def _work(self, hints: dict[str, list[Delivery]]) -> None:
+        """Folds some runs and answers their hints. Those that cannot be folded with others are folded one by one."""
+        wanted = {test_id: max(hint.seq for hint in each) for test_id, each in hints.items()}
+        done: set[str] = set()
+        if len(wanted) > 1 and (epoch := self._epoch()):
+            try:
+                done = await self._batches.fold(wanted, epoch)
+            except BrokerUnavailable as error:
+                self._failures += 1
+                _limited.warning("folding %d tests: %s", len(wanted), error)
+                await self._answer([hint for each in hints.values() for hint in each], done=False)
+                return
+            await self._answer([hint for test_id in done for hint in hints[test_id]], done=True)
+            for test_id in done:
+                del self._working[test_id]
+        await asyncio.gather(*(self._work_alone(each, wanted[each], hints[each]) for each in hints if each not in done))
+
+    async def _work_alone(self, test_id: str, seq: int, hints: list[Delivery]) -> None:
+        async with self._alone:
+            folded = await self.fold(test_id, seq)
+            await self._answer(hints, done=folded is not Folded.AGAIN)
 
     def refuses(self, test_id: str) -> bool:
         """Whether the run cannot be folded at the moment, as one whose snapshot the bucket has refused for good."""
@@ -310,7 +354,7 @@ class Projector:
             if after is None:  # all of its events are malformed
                 return False
             if before is None:
-                after = msgspec.structs.replace(_with_beginning(after, stored), epoch=epoch)
+                after = msgspec.structs.replace(snapshots.with_beginning(after, stored), epoch=epoch)
             if stored == after and revision:  # it was right
                 return True
             try:
@@ -350,16 +394,3 @@ class Projector:
                 await nak(self._nats, hint, delay_s=again_s)
         except BrokerUnavailable:
             pass  # the broker delivers them again after the consumer's `ack_wait`
-
-
-def _with_beginning(after: Snapshot, stored: Snapshot | None) -> Snapshot:
-    """A run that is folded from its retained events may have lost the first of them, which named it. The snapshot that
-    is replaced still knows."""
-    if stored is None:
-        return after
-    if stored.project and stored.epoch is not None and 0 < stored.created_at < after.created_at:
-        after = msgspec.structs.replace(after, project=stored.project, labels=stored.labels)
-    if after.game_url or not stored.game_url:
-        return after
-    worker, attempt = after.worker or stored.worker, max(after.attempt, stored.attempt)
-    return msgspec.structs.replace(after, title=stored.title, game_url=stored.game_url, worker=worker, attempt=attempt)
