@@ -17,6 +17,7 @@ from broker.jetstream.connection import Connection, Subscription, to_json
 from broker.jetstream.event_log import event_in
 from broker.jetstream.parser import Message
 
+_READ_S: Final = 2.0
 _ANSWER_S: Final = 3.0
 _CONDITION: Final = EXPECTED_LAST_HEADER.encode()
 
@@ -32,7 +33,8 @@ async def consecutive(nats: Connection, first: int, limit: int, max_bytes: int) 
         BrokerUnavailable: no replica answered in time. BrokerRefused: another answer.
     """
     subject = f"{nats.api_prefix}.DIRECT.GET.{subjects.EVENTS}"
-    replies = await nats.collect(subject, to_json({"seq": first, "batch": limit, "max_bytes": max_bytes}), is_status)
+    query = to_json({"seq": first, "batch": limit, "max_bytes": max_bytes})
+    replies = await nats.collect(subject, query, is_status, timeout_s=_READ_S)
     end = replies[-1]
     if end.status not in (b"204", b"404"):
         raise BrokerRefused(f"direct get on {subjects.EVENTS}: {end.status!r} {end.description}")
@@ -82,7 +84,7 @@ class BulkWriter:
         itself (`Streams.store`) says why.
 
         Raises:
-            BrokerUnavailable: no connection, it was lost before every answer had come, or no answer came.
+            BrokerUnavailable: no connection, or it was lost before every answer had come.
         """
         async with self._subscribing:
             if self._subscription is None:
@@ -108,8 +110,8 @@ class BulkWriter:
             pass
         finally:
             del self._batches[number]
-        if batch.lost or batch.silent:
-            raise BrokerUnavailable(f"no answer of the broker at {self._nats.address} to {len(writes)} writes")
+        if batch.lost:
+            raise BrokerUnavailable(f"lost the broker at {self._nats.address}")
         if any(batch.stored):
             self._nats.storage.stored(stream_of(writes[0].subject))
         return batch.stored
@@ -133,11 +135,6 @@ class _Batch:
         self.lost = False
         self.done = asyncio.Event()
         self._open = set(range(size))
-
-    @property
-    def silent(self) -> bool:
-        """Whether no answer has come."""
-        return len(self._open) == len(self.stored)
 
     def take(self, index: int, message: Message) -> None:
         if index not in self._open:

@@ -38,7 +38,7 @@ _ENDING: Final = 50
 _LOT: Final = 250
 """Runs that begin at once."""
 _BUCKET: Final = kv.stream(subjects.RUNS)
-_LATE_S: Final = 30.0
+_LATE_S: Final = 120.0
 """How long the list may take to show the last event."""
 _HEAD: Final = [
     "", "p50, s", "p99, s", "longest, s", "end shown: p50, s", "longest, s", "edge, one core", "polls alone",

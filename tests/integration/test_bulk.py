@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
@@ -12,7 +14,6 @@ from broker import identity
 from broker.contract import subjects
 from broker.contract.errors import BrokerUnavailable
 from broker.contract.ports import StoredEvent
-from broker.contract.snapshot import Snapshot
 from broker.jetstream import kv, runs
 from broker.jetstream.api import EXPECTED_LAST_HEADER, Streams
 from broker.jetstream.bulk import BulkWriter, Write, consecutive
@@ -115,9 +116,15 @@ async def _shown(nodes: Sequence[Node], ids: Sequence[str], message: str) -> Non
     await until(shown, within_s=60, what=f"the lists show {message!r}")
 
 
-async def _folded(streams: Streams, test_id: str) -> tuple[Snapshot | None, int]:
-    found = await runs.read(event_log(streams), test_id)
-    return found.snapshot, found.head
+async def _lists_are_the_folds(streams: Streams, nodes: Sequence[Node], ids: Sequence[str]) -> None:
+    """Each snapshot is what the run's events make, up to the newest of them."""
+    for test_id in ids:
+        found = await runs.read(event_log(streams), test_id)
+        assert found.snapshot is not None and found.snapshot.seq == found.head
+        for node in nodes:
+            stored = node.catalogue.stored(test_id)
+            assert stored is not None
+            assert stored[0] == msgspec.structs.replace(found.snapshot, epoch=stored[0].epoch)
 
 
 async def test_two_edges_fold_many_busy_runs_in_batches(
@@ -130,11 +137,33 @@ async def test_two_edges_fold_many_busy_runs_in_batches(
         await _publish_to_all(streams, ids, round_)
         await _shown(nodes, ids, round_)
     await _publish_to_all(streams, ids[: RUNS // 2], "done", "complete")
-    await _shown(nodes[:1], ids[: RUNS // 2], "done")
-    for test_id in ids[::10]:
-        (found, head), stored = await _folded(streams, test_id), nodes[0].catalogue.stored(test_id)
-        assert found is not None and stored is not None and stored[0].seq == head
-        assert stored[0] == msgspec.structs.replace(found, epoch=stored[0].epoch)
+    await _shown(nodes, ids[: RUNS // 2], "done")
+    await _lists_are_the_folds(streams, nodes, ids[::10])
     figures = [node.projector.statistics() for node in nodes]
     assert sum(each.together for each in figures) > RUNS, figures
     assert not any(each.failures for each in figures)
+
+
+async def test_a_broker_that_dies_under_many_busy_runs_costs_no_snapshot(
+    nats_server: EmbeddedServer, streams: Streams, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "_MANY", 8)
+    nodes = [await make_node(), await make_node()]
+    ids = [identity.new_test_id() for _ in range(RUNS)]
+    await _publish_to_all(streams, ids, "before")
+    await _shown(nodes, ids, "before")
+
+    def written() -> int:
+        return sum(node.projector.statistics().written for node in nodes)
+
+    for number in range(3):
+        before = written()
+        await _publish_to_all(streams, ids, f"while it dies, {number}")
+        await until(lambda: written() > before)  # noqa: B023  # it is not called later
+        os.kill(nats_server.child.pid, signal.SIGKILL)
+        await nats_server.stop()
+        await nats_server.start()
+        await until(lambda: streams.nats.connected)
+    await _publish_to_all(streams, ids, "after")
+    await _shown(nodes, ids, "after")
+    await _lists_are_the_folds(streams, nodes, ids[::5])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, WrongLastSequence
 from broker.contract.snapshot import Snapshot
+from broker.jetstream.api import Delivery
 from tests.harness import event_bytes
 from tests.model import ModelBroker, VirtualLoop
 from ws_edge.fanout.ring import no_note
@@ -174,3 +175,22 @@ def test_what_a_stored_snapshot_says_of_the_project_counts_for_nothing_while_the
     world.known = world.in_bucket = (msgspec.structs.replace(right, project="team-a"), 3)
     assert world.fold(2, doubted=True) is Folded.DONE
     assert world.in_bucket[0] == right
+
+
+def test_what_is_folded_together_is_handed_back_when_the_broker_is_lost(world: World) -> None:
+    sent: list[tuple[str, bytes]] = []
+
+    async def publish(subject: str, payload: bytes) -> None:
+        sent.append((subject, payload))
+
+    async def fold(_wanted: Mapping[str, int], _epoch: str) -> set[str]:
+        raise BrokerUnavailable("away")
+
+    nats: Any = SimpleNamespace(publish=publish)
+    batches: Any = SimpleNamespace(fold=fold, statistics=lambda: (0, 0))
+    world.projector._nats, world.projector._batches = nats, batches
+    hints = {name: [Delivery("", 2, 1, 1, 0, b"", b"", f"reply to {name}", 0)] for name in ("one", "another")}
+    world.loop.create_task(world.projector._work(hints))
+    world.loop.run_for(1)
+    assert sorted(subject for subject, _ in sent) == ["reply to another", "reply to one"]
+    assert all(payload.startswith(b"-NAK") for _, payload in sent) and not world.puts

@@ -109,10 +109,8 @@ class BatchFolder:
                 events = await self._read(begin + 1, min(_PAGE, last - begin), _PAGE_BYTES)
                 if begin != window.up_to or epoch != self._epoch:  # it was begun anew meanwhile
                     return
-                if not events:
-                    if begin >= first - 1:
-                        return
-                    window.begin(first - 1)  # the event before was deleted
+                if not events:  # the replica lags
+                    return
                 self._events_read += len(events)
                 window.add(events)
         except TestcastError as error:

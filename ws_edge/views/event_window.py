@@ -30,8 +30,8 @@ class EventWindow:
         """By run, in order; no run has an empty list."""
         self._forgotten: dict[str, int] = {}
         """By run, the newest event whose body is forgotten."""
-        self._order: deque[StoredEvent] = deque()
-        """Everything that was added and has not been passed by `_trim`, also what is forgotten already."""
+        self._order: deque[tuple[str, int]] = deque()
+        """Runs and sequences in the order of the stream, also of what is forgotten already."""
         self._count = self._bytes = 0
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class EventWindow:
             if not event.test_id:  # nobody can ask for it
                 continue
             self._events.setdefault(event.test_id, []).append(event)
-            self._order.append(event)
+            self._order.append((event.test_id, event.seq))
             self._count += 1
             self._bytes += len(event.data)
         self._trim()
@@ -95,5 +95,4 @@ class EventWindow:
         while self._order and (
             self._count > MAX_EVENTS or self._bytes > MAX_BYTES or len(self._order) > 2 * MAX_EVENTS
         ):
-            event = self._order.popleft()
-            self.forget(event.test_id, event.seq)
+            self.forget(*self._order.popleft())

@@ -282,7 +282,8 @@ class Projector:
         done: set[str] = set()
         if len(wanted) > 1 and (epoch := self._epoch()):
             try:
-                done = await self._batches.fold(wanted, epoch)
+                together = {each: seq for each, seq in wanted.items() if not self.refuses(each)}
+                done = await self._batches.fold(together, epoch)
             except BrokerUnavailable as error:
                 self._failures += 1
                 _limited.warning("folding %d tests: %s", len(wanted), error)
