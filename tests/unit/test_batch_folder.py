@@ -114,7 +114,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(batch_folder, "_FEW", 1)
+    monkeypatch.setattr(batch_folder, "FEW", 1)
     made = World()
     for test_id in IDS:
         made.store(test_id, "progress")
@@ -159,7 +159,7 @@ def test_whatever_happens_a_snapshot_is_the_fold_of_the_events_up_to_it(steps: l
                 assert found == world.fold_all(test_id, found.seq)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_folder, "_FEW", 1)
+        patch.setattr(batch_folder, "FEW", 1)
         asyncio.run(go())
 
 

@@ -14,8 +14,8 @@ from broker.contract.ports import StoredEvent
 from broker.contract.snapshot import Snapshot
 from ws_edge.views.event_window import EventWindow
 
-_FEW: Final = 24
-"""New hints for which reading the stream is not worth while."""
+FEW: Final = 24
+"""Fewer hints, or runs that they are of, are not worth reading the stream for."""
 _SPARSE: Final = 8
 """How many events are read for one that is wanted. The others are of runs that other edges fold, or this one holds in
 memory. To read an event among others costs a thirtieth of a read for one run."""
@@ -96,7 +96,7 @@ class BatchFolder:
             self._epoch = epoch
         window = self._window
         wanted = sorted(seq for seq in seqs if seq > window.up_to)
-        if not epoch or len(wanted) < _FEW:
+        if not epoch or len(wanted) < FEW:
             return
         first, last, most = wanted[0], wanted[-1], _SPARSE * len(wanted)
         if last - window.up_to > most:

@@ -37,7 +37,7 @@ from broker.jetstream.pull_consumer import PullConsumer, ack_soon, nak
 from broker.jetstream.snapshot_store import SnapshotChange, SnapshotStore
 from broker.log import RateLimited
 from broker.retry import Backoff, pause
-from ws_edge.views.batch_folder import BatchFolder
+from ws_edge.views.batch_folder import FEW, BatchFolder
 from ws_edge.views.catalogue import Catalogue
 
 _BATCH: Final = 256
@@ -217,7 +217,7 @@ class Projector:
                 pauses.reset()
                 for hint in hints:
                     await self._take(hint)
-                await self._batches.look([hint.seq for hint in hints if not self._holds(hint)], self._epoch())
+                await self._look(hints)
                 if hints:
                     self._hinted.set()
                 await asyncio.sleep(_GATHER_S if len(hints) < _BATCH else _HURRY_S)
@@ -225,10 +225,12 @@ class Projector:
             with contextlib.suppress(BrokerUnavailable):
                 await pull_consumer.close()
 
-    def _holds(self, hint: Delivery) -> bool:
-        """Whether the event is one of a run that is watched here."""
-        test_id = subjects.test_id_of(hint.subject)
-        return test_id is None or self._since(test_id, hint.seq) is not None
+    async def _look(self, hints: Sequence[Delivery]) -> None:
+        """Reads the events of many runs at once, but of those that are watched here: they are in memory."""
+        newest = {test_id: hint.seq for hint in hints if (test_id := subjects.test_id_of(hint.subject)) is not None}
+        if len(newest) >= FEW:
+            unwatched = {subjects.events(each) for each, seq in newest.items() if self._since(each, seq) is None}
+            await self._batches.look([hint.seq for hint in hints if hint.subject in unwatched], self._epoch())
 
     async def _try_to_repair(self) -> None:
         """Deleting a stream deletes its consumer, and recreating the stream does not recreate the consumer."""
