@@ -70,6 +70,15 @@ def cpu_s(pids: Iterable[int]) -> float:
     )
 
 
+def waited_s(pids: Iterable[int]) -> float:
+    """Seconds that the threads of these processes could have run and had no core, because others did."""
+    return sum(
+        int(thread.read_text().split()[1]) / 1e9
+        for pid in pids
+        for thread in Path(f"/proc/{pid}/task").glob("*/schedstat")
+    )
+
+
 def pss_kb(pids: Iterable[int]) -> int:
     """Memory of these processes, KB. Pages that they share count once."""
     return sum(

@@ -22,7 +22,7 @@ from broker.contract.ports import LiveEvent
 from broker.jetstream import kv
 from tests.bench import report
 from tests.bench.compare import running
-from tests.bench.host import cpu_s
+from tests.bench.host import cpu_s, waited_s
 from tests.bench.peers import Edge
 from tests.bench.programs import pour
 from tests.harness import event_bytes, event_log, until
@@ -31,6 +31,8 @@ _EVERY_S: Final = 5.0
 """Between two events of a run."""
 _POLL_S: Final = 0.25
 """Between two polls. An age on this page may be this much too high."""
+_NEAR: Final = 8
+"""Polls in 2 s."""
 _SHOWN: Final = 100
 """The newest runs, which a page of the list shows."""
 _ENDING: Final = 50
@@ -95,6 +97,9 @@ class _Eye:
         self._ends: set[int] = set()
         self.ages_s: list[float] = []
         self.ends_s: list[float] = []
+        self.polls_s: list[float] = []
+        self.waits_s: list[float] = []
+        """Between two polls, how long the edge waited for its core, which others of this machine use as well."""
 
     async def follow(self, test_ids: Sequence[str]) -> None:
         """Notes each event of these runs from now on."""
@@ -118,13 +123,16 @@ class _Eye:
         """Looks at the list until cancelled."""
         url, etag = f"{self._edge.process.url}/rpc/listTests?limit={_SHOWN}", ""
         async with httpx.AsyncClient(timeout=60) as client:
+            waited = waited_s(self._edge.pids())
             while True:
                 began = time.monotonic()
+                self.waits_s.append(-waited + (waited := waited_s(self._edge.pids())))
                 answer = await client.get(url, headers={"If-None-Match": etag})
                 if answer.status_code == 200:
-                    etag = answer.headers["etag"]
+                    etag = answer.headers.get("etag", "")  # a list that is out of date has none
                     self._take(answer.json()["tests"], time.time())
-                await asyncio.sleep(max(0.0, _POLL_S - (time.monotonic() - began)))
+                self.polls_s.append(time.monotonic() - began)
+                await asyncio.sleep(max(0.0, _POLL_S - self.polls_s[-1]))
 
     def _take(self, shown: Sequence[dict[str, Any]], now_s: float) -> None:
         for run in shown:
@@ -141,8 +149,8 @@ class _Eye:
 
     def forget(self) -> None:
         """Begins anew with what it has seen."""
-        self.ages_s.clear()
-        self.ends_s.clear()
+        for each in (self.ages_s, self.ends_s, self.polls_s, self.waits_s):
+            each.clear()
 
 
 async def _begin(edge: BusyEdge, runs: int) -> list[str]:
@@ -223,7 +231,10 @@ async def _measure(kind: type[BusyEdge], programs: Path, runs: int, seconds: flo
                 await until(lambda: not eye.hidden, within_s=_LATE_S)
             hidden = eye.hidden
             eye.give_up()
-        report.say(f"latest publish {sent['latest_ms']:.0f} ms late")
+        most = max(sum(eye.waits_s[at : at + _NEAR]) for at in range(len(eye.waits_s)))
+        waits = f"the edge waited for its core for {sum(eye.waits_s):.1f} s, for {most:.1f} s of any 2 s at most"
+        late = f"latest publish {sent['latest_ms']:.0f} ms late, longest poll {max(eye.polls_s):.2f} s"
+        report.say(f"{late}; {waits}")
     return _Measured(eye.ages_s, eye.ends_s, edge_s / took, idle, broker_s / took, written / took, hidden)
 
 

@@ -56,7 +56,7 @@ and polls come every 3 s. The first event of a run that has rested is folded in 
 _SPACE_S: Final = 0.0025
 """Between two runs of a round. Folding takes an even tenth of a core while some hundred runs are busy, and fan-out
 never waits behind a burst of it."""
-_LONGEST_ROUND_S: Final = 1.5
+_LONGEST_ROUND_S: Final = 1.0
 """An event waits for its run's turn in the next round, and pages show it within 3 s. The consumer's `ack_wait` of 10 s
 covers two rounds."""
 _MANY: Final = 64
