@@ -57,6 +57,14 @@ class Load:
         self.tell(f"await {events} {within_s}")
         return await self.line(within_s + 30)
 
+    async def back(self, within_s: float) -> Figures:
+        """Waits until each connection that was lost is back and has all that it missed. Returns its report.
+
+        `absent` of the report is not 0 if that took longer than `within_s`.
+        """
+        self.tell(f"back {within_s}")
+        return await self.line(within_s + 30)
+
 
 @contextlib.asynccontextmanager
 async def open_load(programs: Path, *arguments: object) -> AsyncIterator[Load]:

@@ -173,6 +173,109 @@ async def test_who_is_cut_comes_back_to_its_position(programs: Path, forgets: in
     assert len(set(asked)) > 1, "they come back to where they were"
 
 
+async def test_the_longest_silence_of_each_viewer(programs: Path) -> None:
+    """One of two viewers waits for its second event: that is the longest silence on the next line, and of the run."""
+    pause_s, bucket = 0.3, 0.04
+    go_on, last = asyncio.Event(), asyncio.Event()
+    turns = iter(range(2))
+
+    async def handler(connection: ServerConnection) -> None:
+        waits = next(turns) == 0
+        await connection.send(event(0))
+        if waits:
+            await go_on.wait()
+        await connection.send(event(1))
+        await last.wait()
+        await connection.send(event(2))
+        await connection.wait_closed()
+
+    began = time.monotonic()
+    async with crowd(programs, handler, viewers=2) as load:
+        first = await load.received(1, 20)
+        at = time.monotonic()
+        await until(lambda: time.monotonic() > at + pause_s)
+        go_on.set()
+        second = await load.received(2, 20)
+        last.set()
+        third = await load.received(3, 20)
+        took_ms = 1000 * (time.monotonic() - began)
+    assert first["longest_max_ms"] <= took_ms
+    assert 1000 * pause_s <= second["silence_max_ms"] <= took_ms
+    assert second["longest_max_ms"] >= second["silence_max_ms"]
+    assert second["silence_p99_ms"] >= 1000 * pause_s * (1 - bucket), "over two viewers, p99 is the longer one"
+    assert third["longest_max_ms"] >= second["longest_max_ms"]
+
+
+@pytest.mark.parametrize("pieces", [1, 4], ids=["whole", "split"])
+async def test_who_is_told_goodbye_comes_back_elsewhere_when_asked(programs: Path, pieces: int) -> None:
+    """It answers the close, waits as long as it was asked to, and goes where the load balancer sends it."""
+    asked_ms = 1300  # longer than the wait of one that was told nothing
+    goodbye = f'{{"type":"goodbye","retryAfterMs":{asked_ms},"reason":"this node is going away"}}'
+    size = -(-len(goodbye) // pieces)
+    leave, closed, codes, came = asyncio.Event(), [0.0], [0], [0.0]
+
+    async def first(connection: ServerConnection) -> None:
+        await connection.send(event(0))
+        await leave.wait()
+        await connection.send([goodbye[at : at + size] for at in range(0, len(goodbye), size)])
+        closed[0] = time.monotonic()
+        await connection.close(1012, "this node is going away")
+        codes[0] = connection.protocol.close_rcvd.code if connection.protocol.close_rcvd else 0
+
+    async def second(connection: ServerConnection) -> None:
+        came[0] = time.monotonic()
+        await connection.send("[" + event(1) + "," + event(2) + "]")
+        await connection.wait_closed()
+
+    async with (
+        serve(second, "127.0.0.1", 0, compression=None, ping_interval=None) as other,
+        crowd(programs, first, "-r", "/?after=%u", "-o", 100) as load,
+    ):
+        await load.received(1, 20)
+        load.tell("return")
+        load.tell(f"servers {other.sockets[0].getsockname()[1]}")
+        assert (await load.back(20))["absent"] == 0
+        told_at = time.time()
+        leave.set()
+        await until(lambda: came[0])
+        got = await load.received(3, 20)
+        back = await load.back(20)
+    assert codes == [1012]
+    assert came[0] - closed[0] >= asked_ms / 1000
+    assert (got["events"], got["closed"], got["disorders"], got["gaps"]) == (3, 1, 0, 0)
+    assert (back["absent"], back["resumed"]) == (0, 1)
+    assert told_at + asked_ms / 1000 <= back["current_at"] <= time.time()
+    assert got["longest_max_ms"] >= asked_ms
+
+
+async def test_who_is_cut_off_comes_back_after_a_moment(programs: Path) -> None:
+    """Without a goodbye it waits as the page does: 0.8 to 1 s. `back` waits for the last that was lost."""
+    cut, times = asyncio.Event(), [0.0, 0.0]
+    turns = iter(range(2))
+
+    async def handler(connection: ServerConnection) -> None:
+        turn = next(turns)
+        times[turn] = time.monotonic()
+        if turn == 0:
+            await cut.wait()
+            times[0] = time.monotonic()
+            connection.transport.abort()
+        await connection.wait_closed()
+
+    async with crowd(programs, handler) as load:
+        load.tell("return")
+        assert (await load.back(20))["open"] == 1
+        cut.set()
+
+        async def lost() -> bool:
+            return bool((await load.back(0.01))["closed"])
+
+        await until(lost)
+        got = await load.back(20)
+    assert (got["absent"], got["open"], got["resumed"]) == (0, 1, 1)
+    assert times[1] - times[0] >= 0.8
+
+
 async def test_refused_viewers_come_back(programs: Path) -> None:
     answers = iter([503, 503])
 

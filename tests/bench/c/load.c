@@ -3,8 +3,8 @@
  *   load -p PORT [-u TARGET] [-l FILE] [-n CONNECTIONS] [-i IN_FLIGHT] [-b SOURCE] [-s TEXT]... [-w TEXT] [-e EVERY]
  *        [-r TARGET -o SEQUENCE]
  *
- *   -p PORT       may be repeated, for several servers: connections are spread over them, and in the jitter (below) they
- *                 change when one is gone
+ *   -p PORT       may be repeated, for several servers: connections are spread over them, and one that comes back (below)
+ *                 goes to the next
  *   -u TARGET     request target; "%s" in it becomes a line of the list
  *   -r TARGET     target for those that come back; "%u" in it becomes the sequence of the last event that they have
  *   -o SEQUENCE   of the first event; those that follow have the next ones
@@ -19,14 +19,20 @@
  *
  *   await EVENTS SECONDS   wait until each connection has had EVENTS in total, at most SECONDS; print one JSON line
  *   report                 print that line at once; its `pending` counts connections that are not open yet
- *   jitter EVERY AWAY      from now on each connection is cut about every EVERY seconds (at random, 0.5 to 1.5 times
- *                          that) and comes back after AWAY seconds, as does one that the server has closed (after 0.8
- *                          to 1 s). Nothing is said to the server before a cut
+ *   return                 from now on a connection that the server has closed comes back, when the page would: after
+ *                          `retryAfterMs` of the server's goodbye, and after 0.8 to 1 s without one
+ *   jitter EVERY AWAY      the same, and each connection is cut about every EVERY seconds (at random, 0.5 to 1.5 times
+ *                          that) and comes back after AWAY seconds. Nothing is said to the server before a cut
  *   calm                   no more cuts; those that are away come back
+ *   servers PORT...        connections that begin from now on go to these, as behind a load balancer
+ *   back SECONDS           wait until no connection is `absent`, at most SECONDS; print one JSON line
  *
  * Counts are since the start; latencies and the span of arrival are since the last line. Of those that come back, latencies
  * count again from when they have all that they missed; `replay` is how long that takes from the beginning of a connection:
- * up to the newest event that any connection had then. It ends at the end of its input.
+ * up to the newest event that any connection had then. Until then a connection is `absent`; `current_at` is the time (s since
+ * 1970) when the last of them had all. A silence is the time between two events of a connection, however often it was lost
+ * meanwhile. `silence` is, over the connections, the longest one that ended since the last line, `longest` since the
+ * start. The program ends at the end of its input.
  *
  * It must use less CPU than the server that it measures. It reads up to 256 KB into one buffer and parses frames without
  * copying them. It guesses the position of the next event's record from the distance of the last two, and searches only
@@ -36,7 +42,7 @@
 #include "histogram.h"
 
 enum { CONNECTING, HANDSHAKE, GREETING, OPEN, CLOSED };
-enum { READ_BYTES = 256 * 1024, HEADROOM = 64, MAX_HEAD = 2048, MAX_SENDS = 8, MAX_PORTS = 8 };
+enum { READ_BYTES = 256 * 1024, HEADROOM = 64, MAX_HEAD = 2048, MAX_SENDS = 8, MAX_PORTS = 8, NO_RETRY = 65535 };
 
 typedef struct {
   int fd;
@@ -44,10 +50,14 @@ typedef struct {
   uint8_t header[14], control[125];
   char carry[RECORD - 1];
   uint16_t stride; /* bytes between the last two records; 0: unknown */
-  uint64_t left;   /* payload bytes of the current frame still to come */
+  uint16_t port;
+  uint16_t retry_ms; /* what the server's goodbye asks for; NO_RETRY: none */
+  uint8_t absent;    /* it was lost, and lacks something since */
+  uint64_t left;     /* payload bytes of the current frame still to come */
   uint32_t events, next_n;
   uint32_t missing_to; /* it has missed the events before this one; 0: none */
-  uint64_t begun_ns;
+  uint32_t silence_us, longest_us;
+  uint64_t begun_ns, heard_ns; /* heard_ns: when its newest event was read; 0: never */
   char *head; /* of the response to the upgrade, until it is complete */
   int head_size;
 } Connection;
@@ -58,9 +68,10 @@ static const char *target = "/", *resume_target, *send_texts[MAX_SENDS], *welcom
 static uint32_t first_sequence, newest_n = FIRST_N;
 static double cut_every, away; /* seconds; cut_every is 0 before and after the jitter */
 static double *due;            /* when a connection is to be cut, or to come back; 0: never */
-static int *server;            /* index into ports */
-static int jitters;            /* those that lose their connection come back */
-static uint64_t cuts, resumed;
+static int *server;            /* index into ports, modulo their number */
+static int returns;            /* those that lose their connection come back */
+static int absent, awaits_absent;
+static uint64_t cuts, resumed, current_ns;
 static char **list;
 static int ep, started, pending, opened, closed_by_peer, *again, again_count;
 static uint64_t refused, failed, every = 1;
@@ -90,8 +101,10 @@ static void say_frame(int fd, int opcode, const void *payload, size_t size) {
 static void begin(int index) {
   Connection *c = all + index;
   uint32_t next_n = c->next_n ? c->next_n : FIRST_N;
-  *c = (Connection){.fd = dial(ports[server[index]], source), .state = CONNECTING, .next_n = next_n, .events = c->events,
-    .begun_ns = wall_ns(), .missing_to = jitters ? newest_n : 0};
+  int port = ports[server[index] % port_count];
+  *c = (Connection){.fd = dial(port, source), .port = port, .state = CONNECTING, .next_n = next_n, .events = c->events,
+    .begun_ns = wall_ns(), .missing_to = returns ? newest_n : 0, .retry_ms = NO_RETRY, .absent = c->absent,
+    .heard_ns = c->heard_ns, .silence_us = c->silence_us, .longest_us = c->longest_us};
   watch(ep, c->fd, EPOLLOUT, index, EPOLL_CTL_ADD);
   pending++;
 }
@@ -103,15 +116,16 @@ static void close_it(Connection *c) {
   close(c->fd);
   free(c->head);
   c->head = NULL;
+  if (returns && !c->absent) c->absent = 1, absent++;
 }
 
 static void end(Connection *c) {
   if (c->state == OPEN) closed_by_peer++;
   else if (c->state != CLOSED) failed++;
   close_it(c);
-  if (!jitters) return;
-  due[c - all] = now_s() + random_between(.8, 1);
-  server[c - all] = (server[c - all] + 1) % port_count;
+  if (!returns) return;
+  due[c - all] = now_s() + (c->retry_ms == NO_RETRY ? random_between(.8, 1) : c->retry_ms / 1000.0);
+  server[c - all]++;
 }
 
 static void cut(int index) {
@@ -132,6 +146,25 @@ static void note_replay(Connection *c) {
   note_us(&replay, (read_ns - c->begun_ns) / 1000);
   resumed++;
   c->missing_to = 0;
+  if (!c->absent) return;
+  c->absent = 0;
+  if (!--absent) current_ns = read_ns;
+}
+
+/* Notes how long it has had no event, now that it has one. */
+static void note_silence(Connection *c) {
+  if (c->heard_ns && read_ns - c->heard_ns > c->silence_us * 1000ull) c->silence_us = (read_ns - c->heard_ns) / 1000;
+  c->heard_ns = read_ns;
+}
+
+/* Reads when to come back from a goodbye, whose digits end within the piece. */
+static void note_retry(Connection *c, const char *from, const char *end) {
+  static const char name[] = "\"retryAfterMs\":";
+  const char *p = memmem(from, end - from, name, sizeof name - 1);
+  if (!p) return;
+  uint32_t ms = 0;
+  for (p += sizeof name - 1; p < end && *p >= '0' && *p <= '9' && ms < NO_RETRY; p++) ms = ms * 10 + (*p - '0');
+  if (p < end) c->retry_ms = ms < NO_RETRY ? ms : NO_RETRY - 1;
 }
 
 static uint32_t number_at(const char *p) { /* the seven digits after `"n":` */
@@ -189,13 +222,15 @@ static void scan(Connection *c, char *piece, size_t size) {
     p = found + RECORD;
   }
   size_t rest = end - p;
-  if (c->state == GREETING) rest = end - from < RECORD - 1 ? end - from : RECORD - 1; /* the welcome may be split as well */
+  if (!last) note_retry(c, from, end);
+  if (!last) rest = end - from < RECORD - 1 ? end - from : RECORD - 1; /* a control message may be split as well */
   memcpy(c->carry, end - rest, rest);
   c->carry_size = rest;
 }
 
 static void frame_ended(Connection *c) {
   if (c->opcode == 9) say_frame(c->fd, 10, c->control, c->control_size);
+  if (c->opcode == 8) say_frame(c->fd, 8, c->control, c->control_size); /* the server then closes the connection */
   c->control_size = 0;
 }
 
@@ -245,7 +280,7 @@ static void receive(Connection *c, char *p, size_t size) {
 static void try_again(int index) {
   end(all + index);
   failed--, refused++;
-  if (jitters) return;
+  if (returns) return;
   again[again_count++] = index;
 }
 
@@ -260,7 +295,7 @@ static void ask(int index) {
   else snprintf(path, sizeof path, target, lines ? list[index % lines] : "");
   int length = snprintf(request, sizeof request,
     "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, ports[server[index]]);
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, c->port);
   if (send(c->fd, request, length, MSG_NOSIGNAL) != length) return end(c);
   c->state = HANDSHAKE;
   c->head = malloc(MAX_HEAD + 1);
@@ -302,6 +337,7 @@ static void ready(int index) {
   else receive(c, buffer, size);
   note_replay(c);
   if (events != before) {
+    note_silence(c);
     if (!first_ns) first_ns = read_ns;
     last_ns = read_ns;
   }
@@ -310,17 +346,26 @@ static void ready(int index) {
 static void report(void) {
   uint32_t least = UINT32_MAX;
   uint64_t total = 0;
-  for (int i = 0; i < count; i++) {
-    total += all[i].events;
-    if (all[i].events < least) least = all[i].events;
+  static Histogram silence, longest;
+  forget(&silence), forget(&longest);
+  for (Connection *c = all; c < all + count; c++) {
+    total += c->events;
+    if (c->events < least) least = c->events;
+    if (c->silence_us > c->longest_us) c->longest_us = c->silence_us;
+    note_us(&silence, c->silence_us), note_us(&longest, c->longest_us);
+    c->silence_us = 0;
   }
   printf("{\"open\":%d,\"pending\":%d,\"events\":%lu,\"least\":%u,\"bytes\":%lu,\"gaps\":%lu,\"disorders\":%lu,\"closed\":%d,"
          "\"span_s\":%.4f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,\"samples\":%lu,\"since_start_s\":%.4f,\"cpu_s\":%.4f,\"cuts\":%lu,\"resumed\":%lu,\"refused\":%lu,"
-         "\"replay_p50_ms\":%.3f,\"replay_p95_ms\":%.3f,\"replay_p99_ms\":%.3f,\"replay_max_ms\":%.3f}\n",
+         "\"replay_p50_ms\":%.3f,\"replay_p95_ms\":%.3f,\"replay_p99_ms\":%.3f,\"replay_max_ms\":%.3f,"
+         "\"absent\":%d,\"current_at\":%.6f,\"silence_p50_ms\":%.3f,\"silence_p99_ms\":%.3f,\"silence_max_ms\":%.3f,"
+         "\"longest_p99_ms\":%.3f,\"longest_max_ms\":%.3f}\n",
          opened, pending + again_count, total, least, bytes, gaps, disorders, closed_by_peer, (last_ns - first_ns) / 1e9,
          percentile_ms(&latency, .5), percentile_ms(&latency, .99), latency.slowest_us / 1000.0, latency.samples,
          last_ns ? (last_ns - began_ns) / 1e9 : 0.0, cpu_s(), cuts, resumed, refused, percentile_ms(&replay, .5),
-         percentile_ms(&replay, .95), percentile_ms(&replay, .99), replay.slowest_us / 1000.0);
+         percentile_ms(&replay, .95), percentile_ms(&replay, .99), replay.slowest_us / 1000.0, absent, current_ns / 1e9,
+         percentile_ms(&silence, .5), percentile_ms(&silence, .99), silence.slowest_us / 1000.0,
+         percentile_ms(&longest, .99), longest.slowest_us / 1000.0);
   fflush(stdout);
   forget(&latency), forget(&replay);
   first_ns = last_ns = 0;
@@ -367,13 +412,24 @@ static void options(int argc, char **argv) {
 
 static void obey(const char *line, double *deadline) {
   double seconds;
-  if (sscanf(line, "await %u %lf", &awaited, &seconds) == 2) {
+  if (sscanf(line, "back %lf", &seconds) == 1) {
     *deadline = now_s() + seconds;
+    awaits_absent = 1;
+  } else if (sscanf(line, "await %u %lf", &awaited, &seconds) == 2) {
+    *deadline = now_s() + seconds;
+    awaits_absent = 0;
     reached = 0;
     for (int i = 0; i < count; i++) reached += all[i].events >= awaited;
   } else if (sscanf(line, "jitter %lf %lf", &cut_every, &away) == 2) {
-    jitters = 1;
+    returns = 1;
     for (int i = 0; i < count; i++) due[i] = now_s() + random_between(0, 1) * cut_every;
+  } else if (!strcmp(line, "return")) {
+    returns = 1;
+  } else if (!strncmp(line, "servers ", 8)) {
+    int used;
+    port_count = 0;
+    for (line += 8; port_count < MAX_PORTS && sscanf(line, "%d%n", ports + port_count, &used) == 1; line += used) port_count++;
+    if (!port_count) exit(2);
   } else if (!strcmp(line, "calm")) {
     cut_every = 0;
     for (int i = 0; i < count; i++) if (all[i].state != CLOSED) due[i] = 0;
@@ -398,7 +454,7 @@ static int listen_to(double *deadline) {
 }
 
 /* Cuts the connections whose time has come, and begins anew those that have been away. */
-static void jitter(void) {
+static void keep_times(void) {
   double now = now_s();
   for (int i = 0; i < count; i++) {
     if (!due[i] || due[i] > now) continue;
@@ -428,8 +484,8 @@ int main(int argc, char **argv) {
     while (started < count && pending < in_flight) begin(started++);
     if (again_count && now_s() > retry_at)
       for (retry_at = now_s() + .1; again_count && pending < in_flight;) begin(again[--again_count]);
-    if (jitters) jitter();
-    int n = epoll_wait(ep, ready_events, 2048, jitters ? 5 : again_count || deadline ? 20 : 1000);
+    if (returns) keep_times();
+    int n = epoll_wait(ep, ready_events, 2048, returns ? 5 : again_count || deadline ? 20 : 1000);
     for (int i = 0; i < n; i++) {
       if (ready_events[i].data.u64 != UINT64_MAX) ready(ready_events[i].data.u64);
       else if (!listen_to(&deadline)) return 0;
@@ -440,6 +496,7 @@ int main(int argc, char **argv) {
              refused, failed, cpu_s());
       fflush(stdout);
     }
-    if (deadline && (reached == count || now_s() > deadline)) deadline = 0, awaited = UINT32_MAX, report();
+    int done = awaits_absent ? !absent : reached == count;
+    if (deadline && (done || now_s() > deadline)) deadline = 0, awaited = UINT32_MAX, report();
   }
 }
