@@ -21,9 +21,11 @@ from tests.bench import (
     answers,
     broker,
     compare,
+    deploy,
     frames,
     host,
     jitter,
+    many,
     metrics,
     profile,
     projector,
@@ -64,6 +66,10 @@ def _alone(scene: Callable[[Path, bool], Awaitable[str]]) -> Part:
 
 async def _sockets(options: argparse.Namespace, programs: Path) -> str:
     return await alone.sockets(programs, options.quick, options.minutes)
+
+
+async def _many(options: argparse.Namespace, programs: Path) -> str:
+    return await many.many(programs, options.quick, options.minutes)
 
 
 async def _access(options: argparse.Namespace, programs: Path) -> str:
@@ -134,9 +140,11 @@ PARTS: dict[str, Part] = {
     "broker": _alone(broker.broker),
     "frames": _alone(frames.frames),
     "sockets": _sockets,
+    "sockets-100k": _many,
     "jitter": _alone(jitter.jitter),
     "jitter-kills": _jitter_kills,
     "projector": _projector,
+    "deploy": _alone(deploy.deploy),
     "profile": _alone(profile.profile),
     "page": _page,
     "cards": _cards,
@@ -150,6 +158,23 @@ PARTS: dict[str, Part] = {
 STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "jitter", "projector", "profile")
 """The parts that `make bench` runs. The others run only when named."""
 ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "page", "cards", "pictures", "recorder", "wall")
+
+
+STANDARD = (
+    "peers",
+    "topics",
+    "join",
+    "polls",
+    "growth",
+    "open",
+    "sockets",
+    "sockets-100k",
+    "jitter",
+    "deploy",
+    "profile",
+)
+"""The parts that `make bench` runs. The others run only when named."""
+ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "deploy", "page", "pictures", "recorder", "wall")
 """The parts whose own processes share both cores; in the others the measured server has one for itself."""
 
 
@@ -167,6 +192,9 @@ def main() -> None:
         "--earlier", type=Path, help="peers, metrics, pictures, projector: adds a row for this checkout"
     )
     parser.add_argument("--minutes", type=float, default=0, help="sockets, page, wall: how long to measure")
+
+    parser.add_argument("--earlier", type=Path, help="peers, metrics, pictures: adds a row for this checkout")
+    parser.add_argument("--minutes", type=float, default=0, help="sockets, sockets-100k, page, wall: how long")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
     if sys.argv[1:2] == ["simulate"]:
         sys.exit(importlib.import_module("tests.bench.scale.tables").main(sys.argv[2:]))

@@ -89,6 +89,24 @@ def pss_kb(pids: Iterable[int]) -> int:
     )
 
 
+def rss_kb(pids: Iterable[int]) -> int:
+    """Resident memory of these processes, KB. Pages that they share count for each of them."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def kernel_kb() -> int:
+    """Memory that the kernel of this machine has for its objects (slabs), KB: sockets, files, what epoll knows."""
+    line = next(each for each in Path("/proc/meminfo").read_text().splitlines() if each.startswith("Slab:"))
+    return int(line.split()[1])
+
+
+def tcp_kb() -> int:
+    """Memory that TCP has in buffers on this machine, KB."""
+    line = next(each for each in Path("/proc/net/sockstat").read_text().splitlines() if each.startswith("TCP:"))
+    return int(line.split()[-1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
 def open_sockets(pid: int) -> int:
     """Number of open sockets of a process."""
     return sum(str(each.readlink()).startswith("socket:") for each in Path(f"/proc/{pid}/fd").iterdir())

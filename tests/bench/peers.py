@@ -332,6 +332,13 @@ class FourEdges(Edge):
     workers = 4
 
 
+class EightEdges(Edge):
+    """The edge with eight processes, on both cores."""
+
+    name = "testcast edge, 8 processes"
+    workers = 8
+
+
 class _PinnedEdge(EdgeProcess):
     """An edge on the first core, or on both cores if it has several processes."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import tempfile
 import time
@@ -18,6 +17,7 @@ from broker.jetstream.api import Streams
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.bench.crowd import Crowd, Viewer
+from tests.bench.host import rss_kb, tcp_kb
 from tests.harness import EdgeProcess, begin, event_bytes, publish
 
 NO_ADDRESS_LIMIT = {"TESTCAST_EDGE_MAX_SOCKETS_PER_ADDRESS": "0"}
@@ -40,23 +40,12 @@ async def stack(edges: int) -> AsyncIterator[tuple[Streams, list[EdgeProcess]]]:
                     await edge.stop()
 
 
-def rss_kb(pid: int) -> int:
-    """Resident memory of a process, KB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-
-
-def socket_kb() -> int:
-    """Memory that the kernel uses for TCP on this machine, KB."""
-    line = next(each for each in Path("/proc/net/sockstat").read_text().splitlines() if each.startswith("TCP:"))
-    return int(line.split()[-1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-
-
 async def storm(size: int) -> None:
     """Kills an edge with -9. All of its viewers reconnect to another edge."""
     async with stack(2) as (streams, (first, second)):
         test_id = await begin(streams)
         crowd = Crowd(test_id, [first.port], size)
-        before = rss_kb(second.child.pid)
+        before = rss_kb([second.child.pid])
         began = time.monotonic()
         await crowd.gather()
         print(f"opened {size} in {time.monotonic() - began:.1f} s")
@@ -80,10 +69,10 @@ async def storm(size: int) -> None:
             f"back and current: all {len(spread)} in {spread[-1]:.1f} s, p50 {spread[len(spread) // 2]:.1f} s; "
             f"answers other than 101: {crowd.statuses or 'none'}; duplicates {crowd.duplicates}, resets {crowd.resets}"
         )
-        held = rss_kb(second.child.pid)
+        held = rss_kb([second.child.pid])
         crowd.disperse()
         await asyncio.sleep(2)
-        after = rss_kb(second.child.pid)
+        after = rss_kb([second.child.pid])
         print(f"the other edge's memory: {before} KB before, {held} KB with all of them, {after} KB after")
 
 
@@ -104,11 +93,11 @@ async def stalled(size: int, events: int) -> None:
             last = await _pour(streams, test_id, 200)
             await crowd.current(last - 1, rest)
             crowd.latencies = []
-            memory, kernel = rss_kb(edge.child.pid), socket_kb()
+            memory, kernel = rss_kb([edge.child.pid]), tcp_kb()
             last = await _pour(streams, test_id, events)
             await crowd.current(last - 1, rest)
             p = quantiles(crowd.latencies, n=100)
-            grown, kernel_grown = rss_kb(edge.child.pid) - memory, socket_kb() - kernel
+            grown, kernel_grown = rss_kb([edge.child.pid]) - memory, tcp_kb() - kernel
             print(
                 f"{who} stalled among {size}: p50 {p[49]:.1f} ms, p99 {p[98]:.1f} ms over {events} events; "
                 f"edge grew by {grown} KB, the kernel's TCP memory by {kernel_grown} KB"

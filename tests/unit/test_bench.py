@@ -245,7 +245,7 @@ async def test_who_is_told_goodbye_comes_back_elsewhere_when_asked(programs: Pat
     assert (got["events"], got["closed"], got["disorders"], got["gaps"]) == (3, 1, 0, 0)
     assert (back["absent"], back["resumed"]) == (0, 1)
     assert told_at + asked_ms / 1000 <= back["current_at"] <= time.time()
-    assert got["longest_max_ms"] >= asked_ms
+    assert got["longest_max_ms"] >= asked_ms and got["away_max_ms"] >= asked_ms
 
 
 async def test_who_is_cut_off_comes_back_after_a_moment(programs: Path) -> None:
@@ -266,13 +266,10 @@ async def test_who_is_cut_off_comes_back_after_a_moment(programs: Path) -> None:
         load.tell("return")
         assert (await load.back(20))["open"] == 1
         cut.set()
-
-        async def lost() -> bool:
-            return bool((await load.back(0.01))["closed"])
-
-        await until(lost)
+        await until(lambda: times[1])
         got = await load.back(20)
     assert (got["absent"], got["open"], got["resumed"]) == (0, 1, 1)
+    assert got["away_max_ms"] >= 800
     assert times[1] - times[0] >= 0.8
 
 

@@ -29,10 +29,10 @@
  *
  * Counts are since the start; latencies and the span of arrival are since the last line. Of those that come back, latencies
  * count again from when they have all that they missed; `replay` is how long that takes from the beginning of a connection:
- * up to the newest event that any connection had then. Until then a connection is `absent`; `current_at` is the time (s since
- * 1970) when the last of them had all. A silence is the time between two events of a connection, however often it was lost
- * meanwhile. `silence` is, over the connections, the longest one that ended since the last line, `longest` since the
- * start. The program ends at the end of its input.
+ * up to the newest event that any connection had then. Until then a connection is `absent`; `away` is how long it was, from
+ * its loss on, and `current_at` the time (s since 1970) when the last of them had all. A silence is the time between two
+ * events of a connection, however often it was lost meanwhile: `silence` is, over the connections, the longest one that has
+ * ended since the last line, `longest` since the start. The program ends at the end of its input.
  *
  * It must use less CPU than the server that it measures. It reads up to 256 KB into one buffer and parses frames without
  * copying them. It guesses the position of the next event's record from the distance of the last two, and searches only
@@ -52,12 +52,13 @@ typedef struct {
   uint16_t stride; /* bytes between the last two records; 0: unknown */
   uint16_t port;
   uint16_t retry_ms; /* what the server's goodbye asks for; NO_RETRY: none */
-  uint8_t absent;    /* it was lost, and lacks something since */
   uint64_t left;     /* payload bytes of the current frame still to come */
   uint32_t events, next_n;
   uint32_t missing_to; /* it has missed the events before this one; 0: none */
   uint32_t silence_us, longest_us;
-  uint64_t begun_ns, heard_ns; /* heard_ns: when its newest event was read; 0: never */
+  uint64_t begun_ns;
+  uint64_t lost_ns;  /* when it was lost; 0: it has all since */
+  uint64_t heard_ns; /* when its newest event was read; 0: never */
   char *head; /* of the response to the upgrade, until it is complete */
   int head_size;
 } Connection;
@@ -80,7 +81,7 @@ static uint32_t awaited = UINT32_MAX;
 static int reached;
 static double began;
 static uint64_t began_ns, read_ns, first_ns, last_ns;
-static Histogram latency, replay;
+static Histogram latency, replay, away_times;
 
 static double random_between(double least, double most) {
   static uint64_t state = 88172645463325252ull;
@@ -103,7 +104,7 @@ static void begin(int index) {
   uint32_t next_n = c->next_n ? c->next_n : FIRST_N;
   int port = ports[server[index] % port_count];
   *c = (Connection){.fd = dial(port, source), .port = port, .state = CONNECTING, .next_n = next_n, .events = c->events,
-    .begun_ns = wall_ns(), .missing_to = returns ? newest_n : 0, .retry_ms = NO_RETRY, .absent = c->absent,
+    .begun_ns = wall_ns(), .missing_to = returns ? newest_n : 0, .retry_ms = NO_RETRY, .lost_ns = c->lost_ns,
     .heard_ns = c->heard_ns, .silence_us = c->silence_us, .longest_us = c->longest_us};
   watch(ep, c->fd, EPOLLOUT, index, EPOLL_CTL_ADD);
   pending++;
@@ -116,7 +117,7 @@ static void close_it(Connection *c) {
   close(c->fd);
   free(c->head);
   c->head = NULL;
-  if (returns && !c->absent) c->absent = 1, absent++;
+  if (returns && !c->lost_ns) c->lost_ns = wall_ns(), absent++;
 }
 
 static void end(Connection *c) {
@@ -146,8 +147,9 @@ static void note_replay(Connection *c) {
   note_us(&replay, (read_ns - c->begun_ns) / 1000);
   resumed++;
   c->missing_to = 0;
-  if (!c->absent) return;
-  c->absent = 0;
+  if (!c->lost_ns) return;
+  note_us(&away_times, (read_ns - c->lost_ns) / 1000);
+  c->lost_ns = 0;
   if (!--absent) current_ns = read_ns;
 }
 
@@ -358,16 +360,18 @@ static void report(void) {
   printf("{\"open\":%d,\"pending\":%d,\"events\":%lu,\"least\":%u,\"bytes\":%lu,\"gaps\":%lu,\"disorders\":%lu,\"closed\":%d,"
          "\"span_s\":%.4f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,\"samples\":%lu,\"since_start_s\":%.4f,\"cpu_s\":%.4f,\"cuts\":%lu,\"resumed\":%lu,\"refused\":%lu,"
          "\"replay_p50_ms\":%.3f,\"replay_p95_ms\":%.3f,\"replay_p99_ms\":%.3f,\"replay_max_ms\":%.3f,"
-         "\"absent\":%d,\"current_at\":%.6f,\"silence_p50_ms\":%.3f,\"silence_p99_ms\":%.3f,\"silence_max_ms\":%.3f,"
+         "\"absent\":%d,\"current_at\":%.6f,\"away_p50_ms\":%.3f,\"away_p99_ms\":%.3f,\"away_max_ms\":%.3f,"
+         "\"silence_p50_ms\":%.3f,\"silence_p99_ms\":%.3f,\"silence_max_ms\":%.3f,"
          "\"longest_p99_ms\":%.3f,\"longest_max_ms\":%.3f}\n",
          opened, pending + again_count, total, least, bytes, gaps, disorders, closed_by_peer, (last_ns - first_ns) / 1e9,
          percentile_ms(&latency, .5), percentile_ms(&latency, .99), latency.slowest_us / 1000.0, latency.samples,
          last_ns ? (last_ns - began_ns) / 1e9 : 0.0, cpu_s(), cuts, resumed, refused, percentile_ms(&replay, .5),
          percentile_ms(&replay, .95), percentile_ms(&replay, .99), replay.slowest_us / 1000.0, absent, current_ns / 1e9,
+         percentile_ms(&away_times, .5), percentile_ms(&away_times, .99), away_times.slowest_us / 1000.0,
          percentile_ms(&silence, .5), percentile_ms(&silence, .99), silence.slowest_us / 1000.0,
          percentile_ms(&longest, .99), longest.slowest_us / 1000.0);
   fflush(stdout);
-  forget(&latency), forget(&replay);
+  forget(&latency), forget(&replay), forget(&away_times);
   first_ns = last_ns = 0;
 }
 
