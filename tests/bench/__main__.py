@@ -174,7 +174,7 @@ STANDARD = (
     "profile",
 )
 """The parts that `make bench` runs. The others run only when named."""
-ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "deploy", "page", "pictures", "recorder", "wall")
+ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "deploy", "sockets-100k", "page", "pictures", "recorder", "wall")
 """The parts whose own processes share both cores; in the others the measured server has one for itself."""
 
 

@@ -96,12 +96,13 @@ async def many(programs: Path, quick: bool, minutes: float) -> str:
         shares = sorted(open_sockets(pid) for pid in edge.pids())
         rows = [await _row(held, "at once", 0)]
         await asyncio.sleep(hold_minutes * 60)
-        after = f"after {hold_minutes:.0f} minutes" if hold_minutes >= 1 else f"after {hold_minutes * 60:.0f} s"
+        after = f"after {hold_minutes:g} min" if hold_minutes >= 1 else f"after {hold_minutes * 60:.0f} s"
         rows.append(await _row(held, after, _EVENTS))
-    kernel = [report.figure((now - then) / (2 * total)) for then, now in zip(before[2:], taken[2:], strict=True)]
+    grown = (taken.kernel - before.kernel, taken.buffers - before.buffers)
+    kernel = [report.figure(max(0, each) / (2 * total)) for each in grown]
     text = (
-        f"{total:,} sockets of one run on {edge.workers} processes, which have both cores; broker and {_CROWDS} load "
-        f"generators share the second one. All are open after {open_s:.1f} s; {refused} were refused at first and came "
+        f"{total:,} sockets of one run on {edge.workers} processes, which share two cores with the broker and "
+        f"{_CROWDS} load generators. All are open after {open_s:.1f} s; {refused} were refused at first and came "
         f"back. Each process has {shares[0]:,} to {shares[-1]:,} of them. The processes use {before.pss / 1024:.0f} MB "
         f"before and {taken.pss / 1024:.0f} MB with the sockets (PSS, before the first event). The kernel takes "
         f"{kernel[0]} KB for an end of a connection (`Slab` of /proc/meminfo before and after; both ends are on this "
