@@ -54,6 +54,15 @@ def test_a_ticket_opens_one_socket_and_is_not_repeated(edge: Edge) -> None:
     assert edge.node.admission.open == 1
 
 
+def test_viewers_of_a_run_share_the_string_of_its_id(edge: Edge) -> None:
+    """A hundred thousand of them would have a copy each."""
+    for _ in range(2):
+        browser = edge.connects(bearer("ann"), query=f"?testId={TEST_ID}")
+        edge.loop.run_for(0.5)
+        [[followed, session]] = browser.socket.sessions.items()
+        assert followed is session.topic.test_id and followed == TEST_ID
+
+
 def slow_bucket(edge: Edge) -> list[Any]:
     """The bucket answers when the future that is kept here is done."""
     waiting: list[Any] = []

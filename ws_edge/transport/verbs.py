@@ -158,7 +158,8 @@ def _subscribe(viewer: Client, test_id: str, asked: Position | None) -> None:
         limit = viewer.node.config.max_subscriptions
         viewer.send_error("too_many_subscriptions", f"at most {limit} tests on one socket", test_id)
         return
-    viewer.sessions[test_id] = viewer.node.hub.subscribe(viewer, test_id, asked)
+    session = viewer.node.hub.subscribe(viewer, test_id, asked)
+    viewer.sessions[session.topic.test_id] = session  # one string for all viewers: their own has 85 bytes each
 
 
 def _follow_pictures(viewer: Client, test_id: str) -> None:
