@@ -155,11 +155,6 @@ PARTS: dict[str, Part] = {
     "storm": _storm,
     "stalled": _stalled,
 }
-STANDARD = ("peers", "topics", "join", "polls", "growth", "open", "sockets", "jitter", "projector", "profile")
-"""The parts that `make bench` runs. The others run only when named."""
-ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "page", "cards", "pictures", "recorder", "wall")
-
-
 STANDARD = (
     "peers",
     "topics",
@@ -170,11 +165,15 @@ STANDARD = (
     "sockets",
     "sockets-100k",
     "jitter",
+    "projector",
     "deploy",
     "profile",
 )
 """The parts that `make bench` runs. The others run only when named."""
-ON_BOTH_CORES = ("storm", "stalled", "jitter-kills", "deploy", "sockets-100k", "page", "pictures", "recorder", "wall")
+ON_BOTH_CORES = (
+    *("storm", "stalled", "jitter-kills", "deploy", "sockets-100k"),
+    *("page", "cards", "pictures", "recorder", "wall"),
+)
 """The parts whose own processes share both cores; in the others the measured server has one for itself."""
 
 
@@ -191,9 +190,6 @@ def main() -> None:
     parser.add_argument(
         "--earlier", type=Path, help="peers, metrics, pictures, projector: adds a row for this checkout"
     )
-    parser.add_argument("--minutes", type=float, default=0, help="sockets, page, wall: how long to measure")
-
-    parser.add_argument("--earlier", type=Path, help="peers, metrics, pictures: adds a row for this checkout")
     parser.add_argument("--minutes", type=float, default=0, help="sockets, sockets-100k, page, wall: how long")
     parser.add_argument("--print", action="store_true", help="print only; do not write BENCHMARKS.md")
     if sys.argv[1:2] == ["simulate"]:
