@@ -30,7 +30,10 @@ LOST_TO: Final = "lostTo"
 _MAX_REASON_CHARS: Final = 300
 _FIRST_RETRY_S: Final = 0.05
 _LONGEST_RETRY_S: Final = 0.5
-"""A new leader is used within this time. Elections take 4 to 9 s, and a try without a leader is answered at once."""
+"""A new leader is used within this time. Elections take 4 to 9 s; while nobody leads, a try is answered at once."""
+_MAX_FAILED: Final = 3
+"""Batches in a row that were refused or not acknowledged. From then on events go alone: each try costs as many messages
+as the batch has."""
 _WRITER = re.compile(r"(\d{1,9})\.([0-9A-Za-z_-]{1,64})", re.ASCII)
 
 _log = logging.getLogger("testcast.run")
@@ -130,6 +133,16 @@ def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> d
     return found
 
 
+def own_among(events: Iterable[StoredEvent], own: WriterId) -> dict[str, int]:
+    """Sequences of the writer's own events, by message id."""
+    found = {}
+    for stored in events:
+        writer = writer_of(stored)
+        if writer is not None and writer.nonce == own.nonce and stored.msg_id is not None:
+            found[stored.msg_id] = stored.seq
+    return found
+
+
 def _fence(stored: StoredEvent, writer: WriterId | None, own: WriterId) -> Fenced | None:
     """Why `own` may not write behind this event of somebody else; None when it may."""
     if writer is not None and writer.attempt >= own.attempt:
@@ -180,7 +193,8 @@ class Writer:
         self._count = 0
         self._found: dict[str, int] = {}
         """Sequences of own events that were stored without an acknowledgement, by message id; behind the head."""
-        self._takes_batches = True
+        self._failed_batches = 0
+        """In a row."""
         self._backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S, random.Random())
 
     def __repr__(self) -> str:
@@ -216,15 +230,16 @@ class Writer:
             Their sequences: of the first one, or of all.
         """
         ids = [self._msg_id(self._count + number) for number in range(1, len(payloads) + 1)]
-        if len(ids) > 1 and ids[0] not in self._found and self._takes_batches:
+        if len(ids) > 1 and ids[0] not in self._found and self._failed_batches < _MAX_FAILED:
             batch = [Unstored(payload, msg_id) for payload, msg_id in zip(payloads, ids, strict=True)]
             try:
                 last = await self._log.append_batch(self.test_id, batch, expected_last=self.head, writer=str(self.id))
-            except BrokerUnavailable:
-                pass  # whether they are stored shows when the first one is published alone
-            except BrokerRefused as refusal:
-                self._takes_batches = refusal.err_code != BATCHES_DISABLED
+            except (BrokerUnavailable, BrokerRefused) as error:
+                # Whether they are stored shows when the first one is published alone.
+                disabled = isinstance(error, BrokerRefused) and error.err_code == BATCHES_DISABLED
+                self._failed_batches = _MAX_FAILED if disabled else self._failed_batches + 1
             else:
+                self._failed_batches = 0
                 self._count += len(batch)
                 self.stored += len(batch)
                 self.head = last
@@ -240,9 +255,14 @@ class Writer:
             ack = await self._log.append(
                 self.test_id, payload, msg_id=msg_id, expected_last=self.head, writer=str(self.id)
             )
-            return ack.seq  # whether new or a duplicate: it is stored
         except WrongLastSequence as refusal:
             last = refusal.last
+        else:
+            if ack.duplicate:  # so may be those behind it, which were published with it
+                last = await self._log.last(self.test_id)
+                behind = await _events(self._log, self.test_id, ack.seq, last) if last > ack.seq else []
+                self._found = own_among(behind, self.id)
+            return ack.seq
         if last is None:
             last = await self._log.last(self.test_id)
         self._found = judge(

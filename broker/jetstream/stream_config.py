@@ -3,7 +3,8 @@
 Pure. `topology.py` carries it out.
 
 What an operator has set on a stream that stands stays: retention, sizes, replicas, storage, compression. Only what
-testcast cannot work without is added to it, and nothing at all to a stream that a newer version has declared.
+testcast cannot work without is added to it, and atomic batches, once; nothing at all to a stream that a newer version
+has declared.
 """
 
 from __future__ import annotations
@@ -313,9 +314,15 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
             new = [*old, *(each for each in new if each not in old)]
         if old != new:
             found.append(Change(field, old, new))
-    if wanted.get("allow_atomic") and not standing.get("allow_atomic") and 0 < _version(standing) < _BATCHING:
-        found.append(Change("allow_atomic", False, True))  # once: an operator may take it back
     return found + [Change(field, True, False) for field in _NEVER if standing.get(field)]
+
+
+def improvements(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
+    """Returns what a standing stream of an earlier version may as well have, and what nobody needs. It is changed once:
+    an operator may take it back."""
+    if wanted.get("allow_atomic") and not standing.get("allow_atomic") and 0 < _version(standing) < _BATCHING:
+        return [Change("allow_atomic", False, True)]
+    return []
 
 
 def first(wanted: dict[str, Any], settings: StreamSettings) -> dict[str, Any]:

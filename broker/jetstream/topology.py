@@ -247,7 +247,7 @@ class Topology:
         if problem is not None:
             raise BrokerRefused(problem)
         lift = lifted(found, self._settings)
-        needed = changes(found, wanted) + (lift.changes if lift else [])
+        needed = changes(found, wanted) + stream_config.improvements(found, wanted) + (lift.changes if lift else [])
         changed = {change.field: change.new for change in needed}
         self._tell(name, found | changed, wanted)
         if needed or lift:

@@ -176,6 +176,8 @@ async def test_a_stream_of_an_earlier_version_takes_batches_from_now_on(nats: Co
     without = config | {"allow_atomic": False}
     for metadata, takes in (({"testcast-topology": "3"}, True), ({}, False)):
         await streams.api("STREAM.UPDATE.EVENTS", without | {"metadata": metadata})
+        looks = topology.Topology(nats, manages=False, uses=[subjects.EVENTS])
+        await looks.once()  # for one that only looks, nothing is missing
         await topology.apply(nats)
         after = (await streams.api("STREAM.INFO.EVENTS"))["config"]
         assert after.get("allow_atomic", False) == takes

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar, cast
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,8 @@ class Log:
         self._faults, self._delays, self._turn = iter(faults), delays, 0
         self._recognises, self._recognises_first, self._batches = recognises, recognises_first, batches
         self.batches_stored = 0
+        self.messages = 0
+        """That were published."""
 
     @property
     def newest(self) -> int:
@@ -70,6 +73,8 @@ class Log:
         return self.seq
 
     async def append(self, _run: str, data: bytes, *, msg_id: str, expected_last: int, writer: str) -> Ack:
+        self.messages += 1
+
         def store() -> Ack:
             known = [each.seq for each in self.stored if each.msg_id == msg_id]
             if self._recognises and known and (self._recognises_first or expected_last == self.newest):
@@ -80,6 +85,8 @@ class Log:
         return await self._request(store)
 
     async def append_batch(self, _run: str, events: Sequence[Unstored], *, expected_last: int, writer: str) -> int:
+        self.messages += len(events)
+
         def store() -> int:
             if not self._batches:
                 raise BrokerRefused("atomic publish is disabled", BATCHES_DISABLED)
@@ -236,5 +243,21 @@ def test_what_waits_is_stored_at_once() -> None:
         loop.run_for(1)
         assert names_of(log, publisher) == publisher.names
         assert log.batches_stored == 1
+    finally:
+        loop.finish()
+
+
+@pytest.mark.parametrize("recognises_first", [False, True])
+@pytest.mark.parametrize(("faults", "least"), [(["nothing", "the answer"], 1), (["nothing"] + 20 * ["a batch"], 3)])
+def test_a_batch_that_fails_is_not_sent_again_and_again(faults: list[str], least: int, recognises_first: bool) -> None:
+    """Each of many events that wait is published alone at most once, and batches a few times."""
+    loop, count = VirtualLoop(), 300
+    try:
+        log = Log(faults, [1], recognises_first=recognises_first)
+        publisher = Publisher(log, 1, [f"a{number}0" for number in range(count)])
+        loop.create_task(publisher.play())
+        loop.run_for(30)
+        assert names_of(log, publisher) == publisher.names
+        assert log.messages <= (1 + least) * count + 10
     finally:
         loop.finish()
