@@ -160,7 +160,7 @@ async def busy_page(minutes: float, runs: int = 500, per_s: float = 1_000) -> st
         "DOM nodes",
     ]
     text = (
-        f"{runs} cards of running tests, {per_s:,.0f} events a second in total. "
+        f"{runs:,} cards of running tests, {per_s:,.0f} events a second in total. "
         "The page follows 100 of the runs event by event:"
     )
     return "\n".join([text, "", *report.table(head, rows)])
