@@ -19,11 +19,13 @@ export class CardGrid {
    * @param {import("../client/runs.js").Runs<import("./feed-log.js").FeedLog>} runs
    * @param {Actions} actions
    * @param {(run: ShownRun) => boolean} shows whether the card of a run is visible
+   * @param {(run: ShownRun) => boolean} awaits whether a run needs a card even if it is hidden: to be opened
    */
-  constructor(runs, actions, shows) {
+  constructor(runs, actions, shows, awaits) {
     this.runs = runs;
     this.actions = actions;
     this.shows = shows;
+    this.needs = (/** @type {ShownRun} */ run) => shows(run) || awaits(run);
     /** @type {Map<string, Card>} */
     this.cards = new Map();
     /** The visible cards. @type {Set<string>} */
@@ -66,7 +68,7 @@ export class CardGrid {
     const drawn = ids.filter((id) => {
       const [run, card] = [this.runs.get(id), this.cards.get(id)];
       if (!run || run.pinned) return true;
-      if (!card) return this.shows(run) && (++made <= NEW_PER_FRAME || void later.push(id));
+      if (!card) return this.needs(run) && (++made <= NEW_PER_FRAME || void later.push(id));
       if (this.near.has(card.root) || card.status !== run.snapshot.status) return true;
       this.outdated.add(id);
       return false;
@@ -153,14 +155,14 @@ export class CardGrid {
   /**
    * Shows or hides every card, after another choice of runs.
    *
-   * @returns {string[]} the runs that are shown now and have no card yet, for `update`
+   * @returns {string[]} the runs that need a card now and have none yet, for `update`
    */
   judgeAll() {
     const without = [];
     for (const run of this.runs) {
       const card = this.cards.get(run.id);
       if (card) this.judge(run, card);
-      else if (this.shows(run)) without.push(run.id);
+      else if (this.needs(run)) without.push(run.id);
     }
     if (this.groups) this.place();
     return without;

@@ -26,12 +26,12 @@ export class ListPage {
       actions.open(testId, opened);
       this.rememberOpen(testId, opened);
     };
-    const shows = (/** @type {ShownRun} */ run) => this.listing.shows(run) || this.awaited.has(run.id);
-    this.grid = new CardGrid(runs, { ...actions, open }, shows);
+    const shows = (/** @type {ShownRun} */ run) => this.listing.shows(run);
+    this.grid = new CardGrid(runs, { ...actions, open }, shows, ({ id }) => this.awaited.has(id));
     this.views = new Views(runs, this.grid, {
       shows,
       hasMore: () => this.listing.hasMore,
-      onShown: () => this.root && this.drawFrame(),
+      onShown: () => this.root && this.shown(),
     });
     this.watch = actions.watch;
     this.toolbar = new Toolbar((waitMs) => this.chosen(waitMs));
@@ -112,8 +112,8 @@ export class ListPage {
 
   /** The reader has chosen another filter or search. @param {number} waitMs */
   chosen(waitMs) {
+    this.writeAddress({ step: waitMs === 0 }); // before a feed that opens now writes its own
     this.choose(waitMs);
-    this.writeAddress({ step: waitMs === 0 });
   }
 
   /**
@@ -125,8 +125,7 @@ export class ListPage {
   update(ids) {
     const later = this.views.update(ids);
     if (this.listing.takeBreak()) this.choose();
-    if (this.awaited.size > 0) this.openAwaited();
-    this.drawFrame();
+    this.shown();
     // A reader who has loaded more pages keeps them.
     if (!this.listing.reach && !this.listing.asking) this.runs.shed();
     return later;
@@ -150,6 +149,12 @@ export class ListPage {
   /** Shows or hides every card, and draws the page around them. */
   draw() {
     this.views.judgeAll();
+    this.drawFrame();
+  }
+
+  /** The view may show other runs than before, and have cards that it had not. */
+  shown() {
+    if (this.awaited.size > 0) this.openAwaited();
     this.drawFrame();
   }
 

@@ -146,6 +146,25 @@ async def test_a_search_finds_any_run(crowd: Crowd, page: Page) -> None:
     await expect(page.get_by_text("No failed test matches “nothing at all”.")).to_be_visible()
 
 
+@pytest.mark.parametrize("of", ["an older page", "the second frame"])
+async def test_the_address_opens_a_feed_and_the_table_keeps_to_its_filter(crowd: Crowd, page: Page, of: str) -> None:
+    """Of a run beyond the newest 100, and of one beyond the cards that one frame makes."""
+    test_id = crowd.ids[FAILED + 5 if of == "an older page" else RUNS - 80]
+    rows = page.locator(".rows .row[data-test-id]")
+    await opened(page, f"{crowd.edge.url}/?open={test_id}&status=failed&view=table")
+    await expect(page.get_by_text("The newest 100 failed tests shown.")).to_be_visible()
+    assert set(await rows.evaluate_all("(all) => all.map((row) => row.dataset.status)")) == {"failed"}
+    await page.locator("button[data-filter=all]").click()
+    await expect(rows.and_(page.locator(f'[data-test-id="{test_id}"]'))).to_have_count(1)
+    await page.get_by_role("button", name="Cards", exact=True).click()
+    await expect(card(page, test_id)).to_be_visible()
+    assert await card(page, test_id).locator(".toggle").get_attribute("aria-expanded") == "true", "in the same frame"
+    await opened(page, f"{crowd.edge.url}/?open={test_id}&status=failed")
+    await expect(page.get_by_text("The newest 100 failed tests shown.")).to_be_visible()
+    await expect(cards(page)).to_have_count(100)
+    await expect(card(page, test_id).locator(".toggle")).to_have_attribute("aria-expanded", "true")
+
+
 async def test_a_page_that_does_not_come_says_why_and_can_be_asked_again(crowd: Crowd, page: Page) -> None:
     await opened(page, crowd.edge.url)
 
