@@ -17,6 +17,7 @@ from broker.contract.events import check
 from broker.contract.ports import StoredEvent
 from broker.contract.snapshot import Snapshot
 from tests.harness import event_bytes
+from tests.model import VirtualLoop
 from ws_edge.views import batch_folder
 from ws_edge.views.batch_folder import BatchFolder
 
@@ -49,6 +50,8 @@ class World:
         self.revision = self.lag = 0
         self.malformed: list[int] = []
         self.failure: Exception | None = None
+        self.answers_after_s = 0.0
+        self.reads = 0
         self.folder = BatchFolder(self.read, self, self, lambda *_: None, self.note)
 
     def note(self, _test_id: str, seq: int, _error: MalformedEvent) -> None:
@@ -59,6 +62,9 @@ class World:
 
     async def read(self, first: int, limit: int, _max_bytes: int) -> list[StoredEvent]:
         """As a replica does that lags by `lag` events."""
+        self.reads += 1
+        if self.answers_after_s:
+            await asyncio.sleep(self.answers_after_s)
         if self.failure is not None:
             raise self.failure
         there = [seq for seq in range(first, len(self.stream) - self.lag + 1) if seq in self.retained]
@@ -115,6 +121,11 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(batch_folder, "FEW", 1)
+    return known_world()
+
+
+def known_world() -> World:
+    """Each run has an event, and a snapshot that this node knows."""
     made = World()
     for test_id in IDS:
         made.store(test_id, "progress")
@@ -205,6 +216,66 @@ async def test_events_that_lie_far_apart_are_not_read(world: World) -> None:
     assert world.folder.statistics().read == 7, "from the first of them on: 93 are too many to be read with them"
 
 
+async def test_what_is_read_is_kept_where_two_edges_pull_by_turns(world: World) -> None:
+    waits = world.store(IDS[0], "progress")
+    await world.look(1)
+    for count in (400, 40, 400, 40):
+        for _ in range(count):
+            world.store(IDS[1], "progress")
+        if count == 40:  # those of the other edge lie between
+            await world.look(count)
+    assert world.folder.statistics().read == len(world.stream), "each event once, from the beginning"
+    assert await world.folder.fold({IDS[0]: waits}, EPOCH) == {IDS[0]}, "its publisher has named no predecessor"
+
+
+async def test_the_window_begins_anew_beyond_a_gap_that_is_not_worth_reading(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_folder, "_GAP", 100)
+    waits = world.store(IDS[0], "progress")
+    await world.look(1)
+    for _ in range(200):
+        world.store(IDS[1], "progress")
+    await world.folder.look([150, 205], EPOCH)
+    assert await world.folder.fold({IDS[0]: waits}, EPOCH) == {IDS[0]}, "two hints are no reason"
+    for _ in range(40):
+        waits = world.store(IDS[0], "progress")
+    await world.look(40)
+    assert world.folder.statistics().read == 5 + 40
+    assert await world.folder.fold({IDS[0]: waits}, EPOCH) == set(), "of what was before, nothing is known"
+
+
+@pytest.mark.parametrize("failure", [None, BrokerUnavailable("away")])
+def test_a_look_that_is_not_answered_takes_little_time_and_harms_nothing(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch, failure: Exception | None
+) -> None:
+    monkeypatch.setattr(batch_folder, "FEW", 1)
+    world = known_world()
+    loop.run_until_complete(world.look(4))
+    waits = world.store(IDS[0], "progress")
+    world.answers_after_s, world.failure = (0.0 if failure else 60.0), failure
+    began, reads = loop.now, world.reads
+    for _ in range(10):
+        loop.run_until_complete(world.look(1))
+    assert loop.now - began <= 0.35 and world.reads == reads + 1, "the others do not ask at all"
+    world.answers_after_s, world.failure = 0.0, None
+    loop.run_for(5.1)
+    loop.run_until_complete(world.look(1))
+    assert world.reads == reads + 2
+    assert loop.run_until_complete(world.folder.fold({IDS[0]: waits}, EPOCH)) == {IDS[0]}, "the window is whole"
+
+
+def test_a_look_that_is_cut_off_keeps_what_has_come(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_folder, "FEW", 1)
+    monkeypatch.setattr(batch_folder, "_PAGE", 2)
+    world = known_world()
+    loop.run_until_complete(world.look(4))
+    seqs = {each: world.store(each, "progress") for each in IDS}
+    world.answers_after_s = 0.2
+    loop.run_until_complete(world.look(4))
+    assert loop.run_until_complete(world.folder.fold(seqs, EPOCH)) == set(IDS[:2])
+
+
 async def test_a_deleted_event_at_the_beginning_and_a_replica_that_lags_stop_nothing(world: World) -> None:
     await world.look(4)
     for test_id in IDS:
@@ -226,7 +297,10 @@ async def test_a_window_that_begins_late_tells_of_runs_whose_publishers_name_wha
     assert await world.folder.fold({IDS[0]: named, IDS[1]: silent}, EPOCH) == {IDS[0]}
 
 
-async def test_without_a_broker_nothing_is_read_and_the_projector_is_told(world: World) -> None:
+async def test_without_a_broker_nothing_is_read_and_the_projector_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_folder, "_AGAIN_S", 0.0)
     for test_id in IDS:
         world.store(test_id, "progress", named=True)
     world.failure = BrokerUnavailable("away")

@@ -3,6 +3,7 @@ go. Whatever cannot be told or written that way is left to the projector, which 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -17,11 +18,18 @@ from ws_edge.views.event_window import EventWindow
 FEW: Final = 24
 """Fewer hints, or runs that they are of, are not worth reading the stream for."""
 _SPARSE: Final = 8
-"""How many events are read for one that is wanted. The others are of runs that other edges fold, or this one holds in
-memory. To read an event among others costs a thirtieth of a read for one run."""
+"""How many events are read for one that is wanted, where the window begins. The others are of runs that other edges
+fold, or this one holds in memory. To read an event among others costs the broker a hundredth of a read for one run."""
+_GAP: Final = 4_000
+"""The window is read on over as many events, whoever folds them: what it has of runs that wait for their round is worth
+more than that. Beyond, it begins anew."""
 _PAGE: Final = 500
 _PAGE_BYTES: Final = 512 * 1024
 """Live events of the same connection wait while a page is received."""
+_LOOK_S: Final = 0.3
+"""Hints are not pulled meanwhile."""
+_AGAIN_S: Final = 5.0
+"""From a look that no replica answered in time until the next one."""
 _log = logging.getLogger("testcast.projector")
 
 Consecutive = Callable[[int, int, int], Awaitable[list[StoredEvent]]]
@@ -74,6 +82,8 @@ class BatchFolder:
         self._on_malformed = on_malformed
         self._window = EventWindow()
         self._epoch = ""
+        self._looks_at = 0.0
+        """Not before then, loop time."""
         self._written = self._events_read = 0
 
     def __repr__(self) -> str:
@@ -90,31 +100,42 @@ class BatchFolder:
 
     async def look(self, seqs: Iterable[int], epoch: str) -> None:
         """Reads the stream up to the newest of these events, where they lie close together. Never raises for want of a
-        broker: what is not read is read for each run."""
+        broker: what is not read is read for each run. Where it is cut off, the window has the pages that came."""
         if epoch != self._epoch:
             self.forget()
             self._epoch = epoch
-        window = self._window
-        wanted = sorted(seq for seq in seqs if seq > window.up_to)
-        if not epoch or len(wanted) < FEW:
+        now, up_to = asyncio.get_running_loop().time(), self._window.up_to
+        wanted = sorted(seq for seq in seqs if seq > up_to)
+        if not epoch or len(wanted) < FEW or now < self._looks_at:
             return
         first, last, most = wanted[0], wanted[-1], _SPARSE * len(wanted)
-        if last - window.up_to > most:
+        after = up_to
+        if last - up_to > (_GAP if up_to else most):
             if last - first >= most:
                 return
-            window.begin(first - 1)
+            after = first - 1
         try:
-            while window.up_to < last and epoch == self._epoch:
-                begin = window.up_to
-                events = await self._read(begin + 1, min(_PAGE, last - begin), _PAGE_BYTES)
-                if begin != window.up_to or epoch != self._epoch:  # it was begun anew meanwhile
-                    return
-                if not events:  # the replica lags
-                    return
-                self._events_read += len(events)
-                window.add(events)
-        except TestcastError as error:
-            _log.debug("reading the stream of events: %s", error)
+            async with asyncio.timeout(_LOOK_S):
+                await self._read_on(after, last, epoch)
+        except (TestcastError, TimeoutError) as error:
+            self._looks_at = asyncio.get_running_loop().time() + _AGAIN_S
+            _log.debug("reading the stream of events: %s", error or "no answer in time")
+
+    async def _read_on(self, after: int, last: int, epoch: str) -> None:
+        """Reads what lies behind `after`. Where the window ends elsewhere, it begins anew there with the first page."""
+        window = self._window
+        while after < last:
+            up_to = window.up_to
+            events = await self._read(after + 1, min(_PAGE, last - after), _PAGE_BYTES)
+            if up_to != window.up_to or epoch != self._epoch:  # it was begun anew meanwhile
+                return
+            if not events:  # the replica lags
+                return
+            self._events_read += len(events)
+            if after != up_to:
+                window.begin(after)
+            window.add(events)
+            after = window.up_to
 
     async def fold(self, wanted: Mapping[str, int], epoch: str) -> set[str]:
         """Folds and writes what can be.
