@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from broker.contract import subjects
 from broker.contract.errors import BrokerRefused, BrokerUnavailable, WrongLastSequence
 from broker.contract.snapshot import Snapshot
 from broker.jetstream.api import Delivery
+from broker.log import RateLimited
 from tests.harness import event_bytes
 from tests.model import ModelBroker, VirtualLoop
 from ws_edge.fanout.ring import no_note
+from ws_edge.views import projector
+from ws_edge.views.batch_folder import BatchStatistics
 from ws_edge.views.projector import Folded, Projector
 
 ID = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b11"
+OTHER = "4f9c2d3e-8a51-4c0b-9d57-2f1f6f0a7b12"
+"""A run without events."""
 
 
 class World:
@@ -177,20 +184,66 @@ def test_what_a_stored_snapshot_says_of_the_project_counts_for_nothing_while_the
     assert world.in_bucket[0] == right
 
 
-def test_what_is_folded_together_is_handed_back_when_the_broker_is_lost(world: World) -> None:
+def folded_together(world: World, error: Exception, *test_ids: str) -> list[tuple[str, bytes]]:
+    """What is answered to the hints of these runs when folding them together fails."""
     sent: list[tuple[str, bytes]] = []
 
     async def publish(subject: str, payload: bytes) -> None:
         sent.append((subject, payload))
 
-    async def fold(_wanted: Mapping[str, int], _epoch: str) -> set[str]:
-        raise BrokerUnavailable("away")
+    async def publish_many(messages: Iterable[tuple[str, bytes]]) -> None:
+        sent.extend(messages)
 
-    nats: Any = SimpleNamespace(publish=publish)
-    batches: Any = SimpleNamespace(fold=fold, statistics=lambda: (0, 0))
+    async def fold(_wanted: Mapping[str, int], _epoch: str) -> set[str]:
+        raise error
+
+    nats: Any = SimpleNamespace(publish=publish, publish_many=publish_many)
+    batches: Any = SimpleNamespace(fold=fold, statistics=lambda: BatchStatistics(0, 0))
     world.projector._nats, world.projector._batches = nats, batches
-    hints = {name: [Delivery("", 2, 1, 1, 0, b"", b"", f"reply to {name}", 0)] for name in ("one", "another")}
+    hints = {name: [Delivery("", 2, 1, 1, 0, b"", b"", f"reply to {name}", 0)] for name in test_ids}
     world.loop.create_task(world.projector._work(hints))
     world.loop.run_for(1)
+    return sent
+
+
+def test_what_is_folded_together_is_handed_back_when_the_broker_is_lost(world: World) -> None:
+    sent = folded_together(world, BrokerUnavailable("away"), "one", "another")
     assert sorted(subject for subject, _ in sent) == ["reply to another", "reply to one"]
     assert all(payload.startswith(b"-NAK") for _, payload in sent) and not world.puts
+
+
+def test_what_cannot_be_folded_together_is_folded_one_by_one(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "_limited", RateLimited(logging.getLogger("testcast.projector"), 10.0))
+    with caplog.at_level(logging.WARNING, "testcast.projector"):
+        for _ in range(2):
+            sent = folded_together(world, RecursionError("too deep"), ID, OTHER)
+            assert sorted(sent) == sorted((f"reply to {each}", b"+ACK") for each in (ID, OTHER))
+            world.known = world.in_bucket
+    assert world.in_bucket[0] is not None and world.in_bucket[0].seq == 2
+    assert [each.getMessage() for each in caplog.records] == ["2 tests are folded one by one"], "once in a while"
+
+
+def test_hints_wait_for_no_replica_that_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hints:
+        def __init__(self, *_: object) -> None:
+            self.hints = [Delivery(subjects.events(ID), 2, 1, 1, 0, b"", b"", "", 0)]
+
+        async def pull(self, *_: object, **__: object) -> list[Delivery]:
+            if not self.hints:
+                await asyncio.sleep(3600)
+            return [self.hints.pop()]
+
+        async def close(self) -> None: ...
+
+    async def publish_many(_messages: object) -> None: ...
+
+    nats: Any = SimpleNamespace(publish_many=publish_many)
+    batches: Any = SimpleNamespace(look=lambda *_: asyncio.sleep(60), statistics=lambda: BatchStatistics(0, 0))
+    monkeypatch.setattr(projector, "PullConsumer", Hints)
+    monkeypatch.setattr(projector, "FEW", 1)
+    world.projector._nats, world.projector._batches = nats, batches
+    world.loop.create_task(world.projector.run())
+    world.loop.run_for(1)
+    assert world.in_bucket[0] is not None and world.in_bucket[0].seq == 2

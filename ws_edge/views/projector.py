@@ -163,10 +163,7 @@ class Projector:
         self._slots, self._alone = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         read = partial(consecutive, self._nats)
         self._batches = BatchFolder(read, store, catalogue, self._fold_here, on_malformed)
-        self._written = 0
-        self._reads = 0
-        self._conflicts = 0
-        self._failures = 0
+        self._written = self._reads = self._conflicts = self._failures = 0
         self._refused_until: dict[str, float] = {}
         """Loop time by run."""
 
@@ -217,9 +214,9 @@ class Projector:
                 pauses.reset()
                 for hint in hints:
                     await self._take(hint)
-                await self._look(hints)
                 if hints:
                     self._hinted.set()
+                await self._look(hints)
                 await asyncio.sleep(_GATHER_S if len(hints) < _BATCH else _HURRY_S)
         finally:
             with contextlib.suppress(BrokerUnavailable):
@@ -291,6 +288,8 @@ class Projector:
                 _limited.warning("folding %d tests: %s", len(wanted), error)
                 await self._answer([hint for each in hints.values() for hint in each], done=False)
                 return
+            except Exception:  # what is wrong with one of them harms no other
+                _limited.warning("%d tests are folded one by one", len(wanted), exc_info=True)
             await self._answer([hint for test_id in done for hint in hints[test_id]], done=True)
             for test_id in done:
                 del self._working[test_id]
