@@ -189,7 +189,7 @@ def limits(figures: Measured) -> list[str]:
 
         def listed_behind_s(viewers: int) -> float:
             found = audience(viewers)
-            return found.runs / traffic.folds_per_s(found, traffic.edges(found, figures).needed)
+            return found.runs / traffic.folds_per_s(found, traffic.edges(found, figures).needed, figures)
 
         def stored_per_s(viewers: int) -> float:
             found = audience(viewers)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.bench.scale.measured import ASSUMED, FOLD_S, FOLDS_PER_S, MAX_SOCKETS, Measured
+from tests.bench.scale.measured import ASSUMED, FOLD_S, MAX_SOCKETS, Measured
 
 
 class Audience(NamedTuple):
@@ -109,10 +109,10 @@ class Broker(NamedTuple):
     """Sent to edges (or leaf nodes)."""
 
 
-def folds_per_s(audience: Audience, processes: int) -> float:
+def folds_per_s(audience: Audience, processes: int, measured: Measured) -> float:
     """Returns how many snapshots are stored a second: at most so often a run, and so many an edge."""
     busy = audience.runs * min(audience.events_per_s, 1 / FOLD_S)
-    return min(busy, processes * FOLDS_PER_S)
+    return min(busy, processes * measured.folds_per_s.value)
 
 
 def broker(audience: Audience, processes: int, measured: Measured, *, together: bool = False) -> Broker:
@@ -123,7 +123,7 @@ def broker(audience: Audience, processes: int, measured: Measured, *, together: 
     """
     events_s = audience.runs * audience.events_per_s
     live = audience.events_per_s * _heard(audience, processes, together)
-    folds = folds_per_s(audience, processes)
+    folds = folds_per_s(audience, processes, measured)
     listed = folds * processes
     stored_us, edge_us = measured.store_us(events_s + folds), measured.edge_us((live + listed) / processes)
     cores = ((events_s + folds) * stored_us + (live + listed) * edge_us) / 1e6
