@@ -274,6 +274,8 @@ def test_a_look_that_is_cut_off_keeps_what_has_come(loop: VirtualLoop, monkeypat
     world.answers_after_s = 0.2
     loop.run_until_complete(world.look(4))
     assert loop.run_until_complete(world.folder.fold(seqs, EPOCH)) == set(IDS[:2])
+    loop.run_until_complete(world.look(4))
+    assert loop.run_until_complete(world.folder.fold(seqs, EPOCH)) >= set(IDS[2:]), "the next look goes on with it"
 
 
 async def test_a_deleted_event_at_the_beginning_and_a_replica_that_lags_stop_nothing(world: World) -> None:

@@ -29,7 +29,7 @@ _PAGE_BYTES: Final = 512 * 1024
 _LOOK_S: Final = 0.3
 """Hints are not pulled meanwhile."""
 _AGAIN_S: Final = 5.0
-"""From a look that no replica answered in time until the next one."""
+"""From a look that no replica answered in time until the next one. One that is cut off after a page is gone on with."""
 _log = logging.getLogger("testcast.projector")
 
 Consecutive = Callable[[int, int, int], Awaitable[list[StoredEvent]]]
@@ -109,7 +109,7 @@ class BatchFolder:
         if not epoch or len(wanted) < FEW or now < self._looks_at:
             return
         first, last, most = wanted[0], wanted[-1], _SPARSE * len(wanted)
-        after = up_to
+        after, read = up_to, self._events_read
         if last - up_to > (_GAP if up_to else most):
             if last - first >= most:
                 return
@@ -118,7 +118,8 @@ class BatchFolder:
             async with asyncio.timeout(_LOOK_S):
                 await self._read_on(after, last, epoch)
         except (TestcastError, TimeoutError) as error:
-            self._looks_at = asyncio.get_running_loop().time() + _AGAIN_S
+            if self._events_read == read:
+                self._looks_at = asyncio.get_running_loop().time() + _AGAIN_S
             _log.debug("reading the stream of events: %s", error or "no answer in time")
 
     async def _read_on(self, after: int, last: int, epoch: str) -> None:
