@@ -19,7 +19,7 @@ from broker.jetstream.api import EXPECTED_LAST_HEADER, Streams
 from broker.jetstream.bulk import BulkWriter, Write, consecutive
 from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
-from tests.harness import STALL_S, event_bytes, event_log, publish, until
+from tests.harness import STALL_S, answers, event_bytes, event_log, publish, until
 from ws_edge.config import EdgeConfig
 from ws_edge.node import Node
 from ws_edge.views import batch_folder, projector
@@ -170,7 +170,7 @@ async def test_a_broker_that_dies_under_many_busy_runs_costs_no_snapshot(
         os.kill(nats_server.child.pid, signal.SIGKILL)
         await nats_server.stop()
         await nats_server.start()
-        await until(lambda: streams.nats.connected)
+        await until(lambda: answers(streams.nats), within_s=30)
     await _publish_to_all(streams, ids, "after")
     await _shown(nodes, ids, "after")
     await _lists_are_the_folds(streams, nodes, ids[::5])
