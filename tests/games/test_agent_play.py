@@ -77,7 +77,10 @@ async def test_what_only_scrolls_is_no_control(server: GameServer, browser: Brow
     assert not run.controls and not run.metrics["controls"]
 
 
-@pytest.mark.parametrize(("status", "code", "word"), [(404, "http_404", "Not Found"), (500, "http_500", "server")])
+@pytest.mark.parametrize(
+    ("status", "code", "word"),
+    [(404, "http_404", "Not Found"), pytest.param(500, "http_500", "server", marks=pytest.mark.long)],
+)
 async def test_an_http_error(server: GameServer, browser: Browser, status: int, code: str, word: str) -> None:
     server.answers["/"] = Answer(b"no", status)
     got, message = await failure(browser, f"{server.url}/")

@@ -248,7 +248,7 @@ async def test_what_stands_still_until_it_is_steered_is_set_in_motion(house: Hou
     ("says", "blinks", "by_click", "begun_by"),
     [
         ("Press Enter to start", "true", "false", "Enter"),
-        ("Press Space or Enter to start or restart", "true", "false", "Enter"),
+        pytest.param("Press Space or Enter to start or restart", "true", "false", "Enter", marks=pytest.mark.long),
         ("Click to play. Enter: pause", "true", "true", "click"),
         ("Press X to start", "false", "false", "Enter"),  # it is not named, and sets the game in motion
     ],
@@ -261,6 +261,7 @@ async def test_a_prompt_that_stays_is_answered(
     assert situations.playing[0].inputs.steps
 
 
+@pytest.mark.long
 async def test_what_moves_for_a_step_alone_has_not_begun_by_it(house: House) -> None:
     steps = """<canvas id=c></canvas><script>const x = c.getContext("2d"); let at = 9, to = 9;
       const frame = () => { at += Math.sign(to - at); x.clearRect(0, 0, 300, 150); x.fillRect(at, 50, 20, 20);
@@ -271,6 +272,7 @@ async def test_what_moves_for_a_step_alone_has_not_begun_by_it(house: House) -> 
     assert not situations.begun_by and situations.playing
 
 
+@pytest.mark.long
 async def test_a_round_that_lasts_for_less_than_a_second(house: House) -> None:
     situations = await get_in(house.stage(control_games.BRIEF), Heard(), math.inf)
     playing = situations.playing[0]

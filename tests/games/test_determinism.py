@@ -134,7 +134,9 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("needed", NEEDED)
+@pytest.mark.parametrize(
+    "needed", [pytest.param(each, marks=pytest.mark.long) if at % 3 else each for at, each in enumerate(NEEDED)]
+)
 async def test_frames_are_left_undrawn_where_nothing_needs_them(house: House, needed: str) -> None:
     body, leaves_out = NEEDED[needed]
     url = house.server.page("/", body)
@@ -152,7 +154,9 @@ async def trace(house: House, url: str, seed: int, inputs: Inputs, until: int) -
     return await house.stage(url, seed).play(inputs, until, watch_from=0)
 
 
-@pytest.mark.parametrize("body", [DOM, WEBGL, PROMISES], ids=["dom", "webgl", "promises"])
+@pytest.mark.parametrize(
+    "body", [DOM, WEBGL, pytest.param(PROMISES, marks=pytest.mark.long)], ids=["dom", "webgl", "promises"]
+)
 async def test_small_games_of_each_kind(house: House, body: str) -> None:
     url = house.server.page("/", body)
     one = await trace(house, url, 1, PLAYED, 110)
@@ -179,6 +183,7 @@ KEYS = st.sampled_from(["Enter", "ArrowLeft", "ArrowRight", "Space"]).map(key)
 STEPS = st.builds(Step, st.integers(0, 60), KEYS | st.just(click(0.5, 0.5)), st.integers(1, 40))
 
 
+@pytest.mark.long
 @settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEPS, min_size=1, max_size=5), cut=st.integers(1, 69))
 async def test_any_inputs_in_the_demo_game(house: House, steps: list[Step], cut: int) -> None:
@@ -239,7 +244,9 @@ async def test_what_is_drawn_when_a_load_is_here_does_not_depend_on_when_that_is
     assert drawn[0] == drawn[1] == drawn[2] and len(set(drawn[0])) > 15
 
 
-@pytest.mark.parametrize("kind", ["hide", "blur", "resize", "wheel"])
+@pytest.mark.parametrize(
+    "kind", ["blur", "resize", *(pytest.param(each, marks=pytest.mark.long) for each in ("hide", "wheel"))]
+)
 async def test_what_happens_from_outside(house: House, kind: str) -> None:
     script = """let n = 0; const seen = []; const frame = () => { n += 1; requestAnimationFrame(frame); };
       requestAnimationFrame(frame); const note = (event) => { seen.push(`${event.type} ${n}`);

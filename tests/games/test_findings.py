@@ -178,6 +178,7 @@ async def test_a_key_that_works_only_once(games: Games, pages: Pages) -> None:
     assert [step.action for step in found.inputs.steps] == [SPACE, SPACE]
 
 
+@pytest.mark.long
 async def test_a_key_that_steers_and_works_only_once(games: Games, pages: Pages) -> None:
     known = dict.fromkeys((LEFT, RIGHT, SPACE), Moment(Inputs(), 10))
     stage = on_stage(pages, games.url("onceleft,tally"))  # the number of moves never lets it look the same again
@@ -189,6 +190,7 @@ async def test_a_key_that_steers_and_works_only_once(games: Games, pages: Pages)
     assert (await reproduce(again, games.browser))[0] == 1
 
 
+@pytest.mark.long
 async def test_a_control_that_seems_to_work_once_may_take_longer_than_the_others(games: Games, pages: Pages) -> None:
     (space,) = (each for each in uses(dict.fromkeys(KNOWN, Moment(Inputs(), 10))) if each.action == SPACE)
     for more_s, titles in ((0.0, []), (1e9, ["Space works only once"])):

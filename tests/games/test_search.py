@@ -190,6 +190,7 @@ async def test_a_door_is_passed_after_its_key(games: Games) -> None:
     assert found.best is not None and found.best.value == 50
 
 
+@pytest.mark.long
 async def test_a_score_that_rises_by_one_sequence_only(games: Games) -> None:
     found = await explored(games.stage(SEQUENCE), "ArrowLeft", "ArrowRight", "Space", most=60, seed=2, score=20)
     assert found.best is not None and found.best.value >= 20
