@@ -11,6 +11,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -20,6 +21,7 @@ from broker import identity
 from broker.contract import subjects
 from broker.contract.ports import LiveEvent
 from broker.jetstream import kv
+from broker.jetstream.api import Streams
 from tests.bench import report
 from tests.bench.compare import running
 from tests.bench.host import cpu_s, waited_s
@@ -190,6 +192,12 @@ async def _beside(work: Any) -> AsyncIterator[None]:
         raise SystemExit(f"bench: {task.exception()!r}")
 
 
+async def _all_folded(streams: Streams) -> bool:
+    """No hint of an event waits, or is being worked on."""
+    hints = await streams.api(f"CONSUMER.INFO.{subjects.EVENTS}.{subjects.PROJECTOR}")
+    return not hints["num_pending"] and not hints["num_ack_pending"]
+
+
 async def _end_some(edge: BusyEdge, test_ids: Sequence[str], seconds: float) -> None:
     for test_id in test_ids:
         await asyncio.sleep(seconds / len(test_ids))
@@ -210,7 +218,7 @@ async def _measure(kind: type[BusyEdge], programs: Path, runs: int, seconds: flo
         eye, pids, broker = _Eye(edge), edge.pids(), [edge.broker.child.pid]
         await eye.follow(newest)
         async with _beside(eye.poll()):
-            await asyncio.sleep(3)
+            await until(partial(_all_folded, edge.streams), within_s=60, what="what began is folded")
             before = cpu_s(pids)
             await asyncio.sleep(seconds / 6)
             idle = (cpu_s(pids) - before) / (seconds / 6)

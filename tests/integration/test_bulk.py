@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
@@ -17,15 +17,13 @@ from broker.contract.ports import StoredEvent
 from broker.jetstream import kv, runs
 from broker.jetstream.api import EXPECTED_LAST_HEADER, Streams
 from broker.jetstream.bulk import BulkWriter, Write, consecutive
-from broker.jetstream.connection import Connection
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import STALL_S, answers, event_bytes, event_log, publish, until
-from ws_edge.config import EdgeConfig
+from tests.integration.nodes import MakeNode, nodes
 from ws_edge.node import Node
 from ws_edge.views import batch_folder, projector
 
 RUNS = 150
-MakeNode = Callable[[], Awaitable[Node]]
 
 
 def a_write(revision: int, key: str | None = None) -> Write:
@@ -88,19 +86,8 @@ async def test_what_a_publisher_names_is_believed_only_where_the_broker_has_chec
 
 @pytest.fixture
 async def make_node(nats_server: EmbeddedServer) -> AsyncIterator[MakeNode]:
-    """Starts nodes in this process."""
-    started: list[Node] = []
-
-    async def make() -> Node:
-        node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(canary_s=0), 1)
-        started.append(node)
-        await node.start()
-        await until(lambda: node.ready, within_s=20)
-        return node
-
-    yield make
-    for node in started:
-        await node.stop()
+    async with nodes(nats_server.url) as make:
+        yield make
 
 
 async def _publish_to_all(streams: Streams, ids: Sequence[str], message: str, kind: str = "progress") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -18,12 +18,11 @@ from broker.jetstream.connection import Connection
 from broker.jetstream.snapshot_store import SnapshotStore
 from broker.local.embedded_server import EmbeddedServer
 from tests.harness import begin, publish, until
-from ws_edge.config import EdgeConfig
+from tests.integration.nodes import MakeNode, nodes
 from ws_edge.node import Node
 from ws_edge.views import refill
 
 BUCKET = kv.stream(subjects.RUNS)
-MakeNode = Callable[[], Awaitable[Node]]
 
 
 @pytest.fixture
@@ -31,19 +30,8 @@ async def make_node(nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
     """Starts nodes in this process that compare often, and stops them after the test."""
     for name, seconds in (("_LOOK_S", 0.3), ("_SURVEY_S", 1.0), ("_SETTLE_S", 0.2), ("_RETRY_S", 0.3)):
         monkeypatch.setattr(refill, name, seconds)
-    started: list[Node] = []
-
-    async def make() -> Node:
-        node = Node(await Connection.connect(nats_server.url, name="node"), EdgeConfig(canary_s=0), 1)
-        started.append(node)
-        await node.start()
-        await until(lambda: node.ready, within_s=20)
-        return node
-
-    yield make
-    for node in started:
-        if node.nats.connected:  # the test has not stopped it
-            await node.stop()
+    async with nodes(nats_server.url) as make:
+        yield make
 
 
 async def listing(node: Node) -> dict[str, Any]:

@@ -141,43 +141,42 @@ class Log:
         expected_last: int | None = None,
         writer: str | None = None,
     ) -> Ack:
-        fault = self._faults.pop(0) if self._faults else ""
-        if fault == "unsent":
-            raise BrokerUnavailable("not sent")
-        if fault == "stranger":
-            self.put(orjson.dumps(event("stranger")))
-        if expected_last != self.head:
-            raise WrongLastSequence("wrong last sequence", 10071, self.head)
+        fault = self._arrive(expected_last)
         known = [each.seq for each in self.events if each.msg_id == msg_id]
         if known and self.recognises:
             return Ack(known[0], True)
         ack = Ack(self.put(payload, msg_id), False)
-        if fault == "unacknowledged":
-            raise BrokerUnavailable("no acknowledgement")
-        if fault == "gone":  # this edge is killed: nothing more is stored by it
-            raise BadInput("the edge was killed")
+        self._answer(fault)
         return ack
 
     async def append_batch(
         self, test_id: str, events: Sequence[Unstored], *, expected_last: int, writer: str | None = None
     ) -> int:
-        fault = self._faults.pop(0) if self._faults else ""
         if not self.takes_batches:
             raise BrokerRefused("atomic publish is disabled", BATCHES_DISABLED)
+        fault = self._arrive(expected_last)
+        if self.recognises and {each.msg_id for each in events} & {each.msg_id for each in self.events}:
+            raise BrokerRefused("atomic publish batch contains duplicate message id", 10201)
+        last = [self.put(each.payload, each.msg_id) for each in events][-1]
+        self._answer(fault)
+        return last
+
+    def _arrive(self, expected_last: int | None) -> str:
+        """A publish reaches the log, unless its fault is that it does not. Returns the fault."""
+        fault = self._faults.pop(0) if self._faults else ""
         if fault == "unsent":
             raise BrokerUnavailable("not sent")
         if fault == "stranger":
             self.put(orjson.dumps(event("stranger")))
         if expected_last != self.head:
             raise WrongLastSequence("wrong last sequence", 10071, self.head)
-        if self.recognises and {each.msg_id for each in events} & {each.msg_id for each in self.events}:
-            raise BrokerRefused("atomic publish batch contains duplicate message id", 10201)
-        last = [self.put(each.payload, each.msg_id) for each in events][-1]
+        return fault
+
+    def _answer(self, fault: str) -> None:
         if fault == "unacknowledged":
             raise BrokerUnavailable("no acknowledgement")
-        if fault == "gone":
+        if fault == "gone":  # this edge is killed: nothing more is stored by it
             raise BadInput("the edge was killed")
-        return last
 
     async def last(self, test_id: str | None, *, confirmed: bool = False) -> int:
         return self.head
