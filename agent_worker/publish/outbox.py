@@ -16,7 +16,7 @@ from agent_worker.publish.run_statistics import Timings
 from agent_worker.publish.writer import Writer
 from broker.contract.errors import AlreadyEnded, BadInput, TestcastError
 from broker.contract.events import MAX_EVENT_BYTES, Event, check
-from broker.contract.ports import MAX_BATCH_EVENTS
+from broker.contract.ports import MAX_ATOMIC_EVENTS
 
 MAX_PENDING_EVENTS: Final = 1_000
 MAX_PENDING_BYTES: Final = 4 << 20
@@ -159,7 +159,7 @@ class Outbox:
     def _next(self) -> Iterator[bytes]:
         """What is published at once."""
         size = 0
-        for payload, _, _ in islice(self._pending, MAX_BATCH_EVENTS):
+        for payload, _, _ in islice(self._pending, MAX_ATOMIC_EVENTS):
             size += len(payload)
             if size > max(_BATCH_BYTES, len(payload)):
                 return

@@ -165,7 +165,7 @@ class EventLog(Protocol):
     async def append_batch(
         self, test_id: str, events: Sequence[Unstored], *, expected_last: int, writer: str | None = None
     ) -> int:
-        """Stores at most `MAX_BATCH_EVENTS` events behind one another, all of them or none.
+        """Stores at most `MAX_ATOMIC_EVENTS` events behind one another, all of them or none.
 
         Returns:
             The sequence of the last one. Those before it have the sequences before it.
@@ -178,7 +178,7 @@ class EventLog(Protocol):
         """
 
 
-MAX_BATCH_EVENTS = 500
-"""The broker takes 1,000."""
+MAX_ATOMIC_EVENTS = 500
+"""The most events that one `append_batch` stores. The broker takes 1,000."""
 MAX_HEADS = 1024
 """The most runs that one `heads` may ask for."""

@@ -3,8 +3,8 @@
 Pure. `topology.py` carries it out.
 
 What an operator has set on a stream that stands stays: retention, sizes, replicas, storage, compression. Only what
-testcast cannot work without is added to it, and atomic batches, once; nothing at all to a stream that a newer version
-has declared.
+testcast cannot work without is added to it; `EVENTS` is also made to take atomic batches, once. Nothing is changed of a
+stream that a newer version has declared.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_ACCESS_BYTES: Final = 4 * 1024
 MAX_HOOK_BYTES: Final = 1024
 
 VERSION: Final = 4
-"""Of what must hold. It rises when a version of testcast needs something else of a stream."""
+"""It rises when a version of testcast declares a stream differently."""
 VERSION_KEY: Final = "testcast-topology"
 """In a stream's metadata."""
 AGE_KEY: Final = "testcast-age-s"
@@ -318,8 +318,8 @@ def changes(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
 
 
 def improvements(standing: dict[str, Any], wanted: dict[str, Any]) -> list[Change]:
-    """Returns what a standing stream of an earlier version may as well have, and what nobody needs. It is changed once:
-    an operator may take it back."""
+    """Returns what a stream of an earlier version gets although testcast works without it. It gets it once: an operator
+    may take it back."""
     if wanted.get("allow_atomic") and not standing.get("allow_atomic") and 0 < _version(standing) < _BATCHING:
         return [Change("allow_atomic", False, True)]
     return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import os
 import resource
 import sys
 import tempfile
@@ -201,11 +202,14 @@ def main() -> None:
 
 
 async def _run(options: argparse.Namespace) -> None:
+    cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="bench-programs-") as name:
         programs = Path(name)
         await asyncio.to_thread(host.build, programs)
         for part in [options.part] if options.part else STANDARD:
-            if part not in ON_BOTH_CORES:
+            if part in ON_BOTH_CORES:
+                os.sched_setaffinity(0, cores)  # a part before it may have bound this process to the second one
+            else:
                 host.prepare()
             body = await PARTS[part](options, programs)
             if body:
