@@ -35,9 +35,8 @@ check: lint  ## what to run while working: lint and the unit tests, in about a m
 
 # Most tests wait for something: lint, the tests of the page and those of whole processes run beside each other. Unit
 # tests wait for nothing and follow lint, in one process: each process that runs tests imports and collects all of its
-# folders first. Security tests are beside those of the page, so that all three end at about the same time. Those marked
-# `alone` run afterwards, two at a time: they measure, or judge a game that runs in real time. What was skipped is told
-# last.
+# folders first. Security tests come behind them, so that all three end at about the same time. Those marked `alone`
+# run afterwards, two at a time: they measure, or judge a game that runs in real time. What was skipped is told last.
 test:  ## everything: lint and every test (ARGS goes to pytest, which then runs alone)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .pytest_cache/not-run
@@ -49,14 +48,14 @@ else
 	$(BIN)/pytest $(ARGS)
 endif
 
-units: lint  ## a part of `make test`: unit tests after lint
-	$(BIN)/pytest -n 1 --dist loadfile -m 'not alone' tests/unit
+units: lint  ## a part of `make test`: unit tests after lint, then security tests
+	$(BIN)/pytest -n 1 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/unit tests/security
 
 parts: tools  ## a part of `make test`: Compose, proxies and integration tests
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/compose tests/proxies tests/integration
 
-pages: tools  ## a part of `make test`: tests of the page in a browser, and security tests
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser tests/security
+pages: tools  ## a part of `make test`: tests of the page in a browser
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not alone' tests/browser
 
 coverage: setup  ## which lines no unit, integration or security test reaches; also in the processes that they start
 	@rm -rf .coverage
