@@ -119,12 +119,10 @@ def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> d
     """
     found: dict[str, int] = {}
     for stored in events:
-        writer = writer_of(stored)
-        if writer is not None and writer.nonce == own.nonce:
-            if stored.msg_id is not None:
-                found[stored.msg_id] = stored.seq
+        if _is_own(stored, own):
+            found |= own_among([stored], own)
             continue
-        fence = _fence(stored, writer, own)
+        fence = _fence(stored, own)
         if fence is None:
             continue
         if msg_id in found:
@@ -135,16 +133,17 @@ def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> d
 
 def own_among(events: Iterable[StoredEvent], own: WriterId) -> dict[str, int]:
     """Sequences of the writer's own events, by message id."""
-    found = {}
-    for stored in events:
-        writer = writer_of(stored)
-        if writer is not None and writer.nonce == own.nonce and stored.msg_id is not None:
-            found[stored.msg_id] = stored.seq
-    return found
+    return {each.msg_id: each.seq for each in events if each.msg_id is not None and _is_own(each, own)}
 
 
-def _fence(stored: StoredEvent, writer: WriterId | None, own: WriterId) -> Fenced | None:
+def _is_own(stored: StoredEvent, own: WriterId) -> bool:
+    writer = writer_of(stored)
+    return writer is not None and writer.nonce == own.nonce
+
+
+def _fence(stored: StoredEvent, own: WriterId) -> Fenced | None:
     """Why `own` may not write behind this event of somebody else; None when it may."""
+    writer = writer_of(stored)
     if writer is not None and writer.attempt >= own.attempt:
         return Fenced(f"another worker has taken the run over (attempt {writer.attempt})", "attempt")
     event = runs.parse(stored.data)
@@ -191,8 +190,8 @@ class Writer:
         self.test_id = test_id
         self._seen = head  # events up to here do not fence this writer
         self._count = 0
-        self._found: dict[str, int] = {}
-        """Sequences of own events that were stored without an acknowledgement, by message id; behind the head."""
+        self._unacknowledged: dict[str, int] = {}
+        """Own events that are stored behind the head without an acknowledgement: their sequences by message id."""
         self._failed_batches = 0
         """In a row."""
         self._backoff = Backoff(_FIRST_RETRY_S, _LONGEST_RETRY_S, random.Random())
@@ -213,7 +212,7 @@ class Writer:
         def not_yet(error: Exception) -> None:
             _limited.warning("run %s: event %d is not stored yet: %s", self.test_id, self._count, error)
 
-        seq = self._found.pop(msg_id, None)
+        seq = self._unacknowledged.pop(msg_id, None)
         while seq is None:
             seq = await retry(
                 lambda: self._try(payload, msg_id), backoff=self._backoff, source=self._log, on_failure=not_yet
@@ -224,13 +223,14 @@ class Writer:
         return seq
 
     async def write_next(self, payloads: Sequence[bytes]) -> list[int]:
-        """Publishes as many of these events as the broker takes at once, at least the first, as `write` does.
+        """Tries to store all of these events as one batch, once. Where that fails, or there is one alone, stores the
+        first as `write` does.
 
         Returns:
             Their sequences: of the first one, or of all.
         """
         ids = [self._msg_id(self._count + number) for number in range(1, len(payloads) + 1)]
-        if len(ids) > 1 and ids[0] not in self._found and self._failed_batches < _MAX_FAILED:
+        if len(ids) > 1 and ids[0] not in self._unacknowledged and self._failed_batches < _MAX_FAILED:
             batch = [Unstored(payload, msg_id) for payload, msg_id in zip(payloads, ids, strict=True)]
             try:
                 last = await self._log.append_batch(self.test_id, batch, expected_last=self.head, writer=str(self.id))
@@ -261,14 +261,14 @@ class Writer:
             if ack.duplicate:  # so may be those behind it, which were published with it
                 last = await self._log.last(self.test_id)
                 behind = await _events(self._log, self.test_id, ack.seq, last) if last > ack.seq else []
-                self._found = own_among(behind, self.id)
+                self._unacknowledged = own_among(behind, self.id)
             return ack.seq
         if last is None:
             last = await self._log.last(self.test_id)
-        self._found = judge(
+        self._unacknowledged = judge(
             await _events(self._log, self.test_id, self._unseen_after(self.head, last), last), self.id, msg_id
         )
-        stored_at = self._found.pop(msg_id, None)
+        stored_at = self._unacknowledged.pop(msg_id, None)
         self.head = stored_at or last
         return stored_at
 

@@ -251,15 +251,13 @@ class Connection:
         """Messages whose handler raised, or that nats-py could not decode."""
         return self._client.dropped
 
-    async def publish(
-        self, subject: str, payload: bytes, *, reply: str = "", headers: dict[str, str] | None = None
-    ) -> None:
+    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
         """Sends a message. Delivery is not confirmed.
 
         Raises:
             BrokerUnavailable: there is no connection.
         """
-        await self._guard(lambda: self._client.publish(subject, payload, reply=reply, headers=headers))
+        await self._guard(lambda: self._client.publish(subject, payload, reply=reply))
 
     async def publish_many(self, messages: Sequence[tuple[str, bytes] | Outgoing]) -> None:
         """Sends several messages, (subject, payload) or more, in one write. Delivery is not confirmed.

@@ -42,7 +42,6 @@ class Installation(NamedTuple):
     cluster: Cluster
     edges: list[EdgeProcess]
     run: TestRun
-    directory: Path
 
 
 @asynccontextmanager
@@ -55,7 +54,7 @@ async def _installation() -> AsyncIterator[Installation]:
                 test_id = await begin(cluster.streams)
                 async with TestRun.join(cluster.url, test_id, worker="bench") as run:
                     await run.flush()
-                    yield Installation(cluster, edges, run, directory)
+                    yield Installation(cluster, edges, run)
             finally:
                 for edge in edges:
                     await edge.stop()
@@ -72,8 +71,7 @@ async def _kill_edge(made: Installation) -> None:
     edge = made.edges[0]
     edge.child.signal(signal.SIGKILL)
     await asyncio.sleep(_DOWN_S)
-    settings = {**NO_ADDRESS_LIMIT, "TESTCAST_EDGE_PORT": str(edge.port)}
-    made.edges[0] = await EdgeProcess(made.cluster.url, made.directory, **settings).start()
+    await edge.start()
 
 
 Strike = Callable[[Installation], Awaitable[None]]

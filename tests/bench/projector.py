@@ -27,6 +27,7 @@ from tests.bench.compare import running
 from tests.bench.host import cpu_s, waited_s
 from tests.bench.peers import Edge
 from tests.bench.programs import pour
+from tests.faults.checker import quantile
 from tests.harness import event_bytes, event_log, until
 
 _EVERY_S: Final = 5.0
@@ -246,16 +247,11 @@ async def _measure(kind: type[BusyEdge], programs: Path, runs: int, seconds: flo
     return _Measured(eye.ages_s, eye.ends_s, edge_s / took, idle, broker_s / took, written / took, hidden)
 
 
-def _at(share: float, ages_s: Sequence[float]) -> float:
-    ordered = sorted(ages_s)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def _row(name: str, rounds: Sequence[_Measured]) -> list[str]:
     """All rounds of one edge together: ages of all, and means."""
     ages = [age for each in rounds for age in each.ages_s]
     ends = [age for each in rounds for age in each.ends_s]
-    seconds = [_at(0.5, ages), _at(0.99, ages), max(ages), _at(0.5, ends), max(ends)]
+    seconds = [quantile(ages, 0.5), quantile(ages, 0.99), max(ages), quantile(ends, 0.5), max(ends)]
     means = [
         sum(getattr(each, what) for each in rounds) / len(rounds)
         for what in ("edge", "idle", "broker", "snapshots_per_s")

@@ -21,6 +21,11 @@ _LOOK_S: Final = 0.05
 _log: Final = logging.getLogger("testcast.edge")
 
 
+def spread_s(viewers: int, within_s: float) -> float:
+    """Over what time so many viewers are sent away. The other half of `within_s` is for those that are slow."""
+    return min(max(_BATCHES * _PAUSE_S, viewers / _PER_S), within_s / 2)
+
+
 async def drain(hub: Hub, within_s: float) -> None:
     """Sends viewers away in batches, and returns when all have gone or the time is over."""
     loop, rng = asyncio.get_running_loop(), random.Random()
@@ -29,7 +34,7 @@ async def drain(hub: Hub, within_s: float) -> None:
     _log.info("draining: %d sockets within %g s", len(sockets), within_s)
     deadline = loop.time() + within_s
     size = max(1, -(-len(sockets) // _BATCHES))
-    pause_s = min(max(_PAUSE_S, size / _PER_S), within_s / (2 * _BATCHES))  # the other half is for those that are slow
+    pause_s = spread_s(len(sockets), within_s) / _BATCHES
     for start in range(0, len(sockets), size):
         for socket in sockets[start : start + size]:
             socket.goodbye(rng.randrange(*_COME_BACK_MS), "this node is going away")

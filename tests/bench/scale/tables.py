@@ -13,6 +13,7 @@ from tests.bench.report import NONE, table
 from tests.bench.scale import checks, measured, storm, traffic
 from tests.bench.scale.measured import ASSUMED, CONNECT_S, DRAIN_S, HANDSHAKES_PER_S, MAX_SOCKETS, POLL_S, Measured
 from tests.bench.scale.traffic import Audience
+from ws_edge.fanout.drain import spread_s
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "scale.md"
 MILLION: Final = 1_000_000
@@ -134,10 +135,10 @@ def storms(figures: Measured) -> list[str]:
 def deployments(figures: Measured) -> list[str]:
     """All edges are rolled."""
     processes = traffic.edges(_of(MILLION)[0], figures).needed
-    rows = []
+    rows, away_s = [], spread_s(MILLION // processes, DRAIN_S)
     for at_once in (1, 4, 16, processes):
-        took_s, moved, fullest = storm.deployment(processes, at_once, DRAIN_S, ASSUMED.start_s)
-        handshakes = MILLION / processes * at_once / DRAIN_S
+        took_s, moved, fullest = storm.deployment(processes, at_once, away_s, ASSUMED.start_s)
+        handshakes = MILLION / processes * at_once / away_s
         rows.append([f"{at_once}", _round(took_s), f"{moved:.2f}", f"{fullest:.2f}", _round(handshakes)])
     head = ["at once", "takes, s", "moves of a viewer", "fullest edge, of the mean", "handshakes a second"]
     return table(head, rows)
