@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import httpx
 from playwright.async_api import Locator, Page, Route, expect
 
 from broker.jetstream.api import Streams
-from tests.harness import publish
+from tests.harness import publish, until
 
 LIVE: Final = re.compile(r"^Live( · [\d.]+ m?s)?$")
 RUBRIC: Final = [
@@ -132,3 +133,19 @@ async def _is_shown(page: Page) -> None:
 async def complete(streams: Streams, test_id: str, score: int = 78) -> None:
     data = {"score": score, "metrics": {"rubric": RUBRIC}}
     await publish(streams, test_id, f"Test complete! Score {score}/100", "complete", phase="phase4", data=data)
+
+
+async def end_all(edge_url: str, streams: Streams) -> None:
+    """Ends what other tests have left on a shared edge: a page follows 64 runs at most by a stream, and polls more."""
+    async with httpx.AsyncClient() as client:
+
+        async def ended() -> bool:
+            left: list[str] = []
+            for status in ("queued", "running"):
+                listed = (await client.get(f"{edge_url}/rpc/listTests?status={status}&limit=100")).json()
+                left += [run["testId"] for run in listed["tests"]]
+            for test_id in left:
+                await complete(streams, test_id)
+            return not left
+
+        await until(ended, within_s=60, what="no test is left that runs")

@@ -21,6 +21,7 @@ from tests.browser.dashboard import (
     card,
     complete,
     connection_status,
+    end_all,
     feed_lines,
     open_feed,
     opened,
@@ -104,9 +105,10 @@ async def test_falls_back_to_polling_and_returns_without_a_lost_or_doubled_line(
 
 
 async def test_lives_over_http_where_no_socket_passes_and_returns_to_the_socket(
-    stack_streams: Streams, page: Page, proxy: Proxy, console: Console
+    stack: Stack, stack_streams: Streams, page: Page, proxy: Proxy, console: Console
 ) -> None:
     """A stream that is cut goes on where it was; another run joins it; nothing is polled but in its gaps."""
+    await end_all(stack.edge_url, stack_streams)
     test_id = await begin(stack_streams)
     proxy.sockets = "refuse"
     await without_polling_beside_streams(page)
