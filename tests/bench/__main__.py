@@ -26,12 +26,12 @@ from tests.bench import (
     frames,
     host,
     jitter,
-    many,
     metrics,
     profile,
     projector,
     report,
     scenes,
+    sockets_100k,
     streams,
     tokens,
 )
@@ -69,8 +69,8 @@ async def _sockets(options: argparse.Namespace, programs: Path) -> str:
     return await alone.sockets(programs, options.quick, options.minutes)
 
 
-async def _many(options: argparse.Namespace, programs: Path) -> str:
-    return await many.many(programs, options.quick, options.minutes)
+async def _sockets_100k(options: argparse.Namespace, programs: Path) -> str:
+    return await sockets_100k.sockets_100k(programs, options.quick, options.minutes)
 
 
 async def _access(options: argparse.Namespace, programs: Path) -> str:
@@ -141,7 +141,7 @@ PARTS: dict[str, Part] = {
     "broker": _alone(broker.broker),
     "frames": _alone(frames.frames),
     "sockets": _sockets,
-    "sockets-100k": _many,
+    "sockets-100k": _sockets_100k,
     "jitter": _alone(jitter.jitter),
     "jitter-kills": _jitter_kills,
     "projector": _projector,

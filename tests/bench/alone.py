@@ -232,18 +232,31 @@ async def _answers(port: int) -> bool:
     return False
 
 
+async def open_crowds(
+    stack: contextlib.AsyncExitStack, programs: Path, edge: Edge, total: int, crowds: int, in_flight: int
+) -> tuple[list[LoadGenerator], list[Figures]]:
+    """Opens sockets by several load generators, each from an address of its own: an address has 28,000 ports, a process
+    may open 20,000 files. Returns the generators, and what each said when its sockets were open.
+
+    Args:
+        in_flight: handshakes of each generator at the same time.
+    """
+    loads = [
+        await stack.enter_async_context(
+            open_load(programs, *edge.viewers(), "-n", total // crowds, "-b", 2 + index, "-i", in_flight)
+        )
+        for index in range(crowds)
+    ]
+    return loads, list(await asyncio.gather(*(load.line(within_s=180) for load in loads)))
+
+
 async def sockets(programs: Path, quick: bool, minutes: float) -> str:
     """50,000 open sockets on four processes, held for `minutes` of heartbeats."""
     total, crowds = (8_000, 2) if quick else (50_000, 4)
     async with running(FourEdges, programs) as edge, contextlib.AsyncExitStack() as stack:
         assert isinstance(edge, FourEdges)
         before_mb = pss_kb(edge.pids()) / 1024
-        loads = []
-        for index in range(crowds):
-            # an address has 28,000 ports, a process may open 20,000 files
-            arguments = ["-n", total // crowds, "-b", 2 + index, "-i", 200]
-            loads.append(await stack.enter_async_context(open_load(programs, *edge.viewers(), *arguments)))
-        opened = await asyncio.gather(*(load.line(within_s=90) for load in loads))
+        loads, opened = await open_crowds(stack, programs, edge, total, crowds, in_flight=200)
         open_s, count = max(each["open_s"] for each in opened), sum(each["open"] for each in opened)
         report.say(f"{count} open in {open_s:.1f} s; refused and retried: {sum(each['refused'] for each in opened)}")
         shares = sorted(open_sockets(pid) for pid in edge.pids())

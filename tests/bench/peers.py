@@ -290,14 +290,18 @@ class Edge(OnNats):
     async def begin(self, runs: int) -> list[str]:
         """Starts `runs` runs and waits until the list has them. Returns their test ids."""
         ids = list(await asyncio.gather(*(begin(self.streams, f"Game {n}") for n in range(runs))))
-        async with httpx.AsyncClient() as client:
+        await self.listed(runs)
+        return ids
 
-            async def listed() -> bool:
+    async def listed(self, runs: int, within_s: float = 30) -> None:
+        """Waits until the list has so many running tests."""
+        async with httpx.AsyncClient(timeout=60) as client:
+
+            async def there() -> bool:
                 answer = await client.get(f"{self.process.url}/rpc/listTests?limit=1")
                 return bool(answer.json().get("counts", {}).get("running", 0) >= runs)
 
-            await until(listed, within_s=30)
-        return ids
+            await until(there, within_s=within_s, what="the list has all runs")
 
     def pids(self) -> list[int]:
         parent = self.process.child.pid

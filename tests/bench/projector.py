@@ -90,7 +90,7 @@ class _Stored(NamedTuple):
     """By the clock of the broker, which is this machine's."""
 
 
-class _Eye:
+class _ListPoller:
     """Polls the list and notes when it shows each event that was stored."""
 
     def __init__(self, edge: BusyEdge) -> None:
@@ -159,25 +159,17 @@ class _Eye:
 async def _begin(edge: BusyEdge, runs: int) -> list[str]:
     """Begins the runs. Returns their test ids once the list has them."""
     test_ids = [identity.new_test_id() for _ in range(runs)]
-    client = httpx.AsyncClient(timeout=60)
-    url = f"{edge.process.url}/rpc/listTests?limit=1"
-
-    async def listed(count: int) -> bool:
-        answer = await client.get(url)
-        return bool(answer.json().get("counts", {}).get("running", 0) >= count)
-
-    async with client:
-        for at in range(0, runs, _LOT):
-            lot = []
-            for number, test_id in enumerate(test_ids[at : at + _LOT], at):
-                data = {"title": f"Game {number}", "gameUrl": "http://game.example/", "labels": {"commit": "4f9c2d3"}}
-                queued = event_bytes("Queued", "status", status="queued", data=data)
-                begun = event_bytes("Running", "status", status="running", data={"attempt": 1, "worker": "w1"})
-                lot += [(subjects.events(test_id), queued), (subjects.events(test_id), begun)]
-            await edge.nats.publish_many(lot)
-            await edge.nats.flush()
-            await asyncio.sleep(0.02)
-        await until(lambda: listed(runs), within_s=240, what="the list has all runs")
+    for at in range(0, runs, _LOT):
+        lot = []
+        for number, test_id in enumerate(test_ids[at : at + _LOT], at):
+            data = {"title": f"Game {number}", "gameUrl": "http://game.example/", "labels": {"commit": "4f9c2d3"}}
+            queued = event_bytes("Queued", "status", status="queued", data=data)
+            begun = event_bytes("Running", "status", status="running", data={"attempt": 1, "worker": "w1"})
+            lot += [(subjects.events(test_id), queued), (subjects.events(test_id), begun)]
+        await edge.nats.publish_many(lot)
+        await edge.nats.flush()
+        await asyncio.sleep(0.02)
+    await edge.listed(runs, within_s=240)
     return test_ids
 
 
@@ -216,9 +208,9 @@ async def _measure(kind: type[BusyEdge], programs: Path, runs: int, seconds: flo
         spread = random.Random(7).sample(test_ids, runs)  # neighbours in the list publish at different times
         listed = edge.directory / "runs"
         listed.write_text("\n".join(spread) + "\n")
-        eye, pids, broker = _Eye(edge), edge.pids(), [edge.broker.child.pid]
-        await eye.follow(newest)
-        async with _beside(eye.poll()):
+        poller, pids, broker = _ListPoller(edge), edge.pids(), [edge.broker.child.pid]
+        await poller.follow(newest)
+        async with _beside(poller.poll()):
             await until(partial(_all_folded, edge.streams), within_s=60, what="what began is folded")
             before = cpu_s(pids)
             await asyncio.sleep(seconds / 6)
@@ -228,7 +220,7 @@ async def _measure(kind: type[BusyEdge], programs: Path, runs: int, seconds: flo
             amount = ["-n", int(per_s * (warm_s + seconds + 2)), "-r", per_s]
             pouring = asyncio.create_task(pour(programs, *into, *amount, within_s=warm_s + seconds + 120))
             await asyncio.sleep(warm_s)
-            eye.forget()
+            poller.forget()
             revision = (await edge.streams.state(_BUCKET)).last_seq
             edge_s, broker_s, began = cpu_s(pids), cpu_s(broker), time.monotonic()
             await _end_some(edge, newest[:_ENDING], seconds)
@@ -237,14 +229,14 @@ async def _measure(kind: type[BusyEdge], programs: Path, runs: int, seconds: flo
             written = (await edge.streams.state(_BUCKET)).last_seq - revision
             sent = await pouring
             with contextlib.suppress(AssertionError):
-                await until(lambda: not eye.hidden, within_s=_LATE_S)
-            hidden = eye.hidden
-            eye.give_up()
-        most = max(sum(eye.waits_s[at : at + _NEAR]) for at in range(len(eye.waits_s)))
-        waits = f"the edge waited for its core for {sum(eye.waits_s):.1f} s, for {most:.1f} s of any 2 s at most"
-        late = f"latest publish {sent['latest_ms']:.0f} ms late, longest poll {max(eye.polls_s):.2f} s"
+                await until(lambda: not poller.hidden, within_s=_LATE_S)
+            hidden = poller.hidden
+            poller.give_up()
+        most = max(sum(poller.waits_s[at : at + _NEAR]) for at in range(len(poller.waits_s)))
+        waits = f"the edge waited for its core for {sum(poller.waits_s):.1f} s, for {most:.1f} s of any 2 s at most"
+        late = f"latest publish {sent['latest_ms']:.0f} ms late, longest poll {max(poller.polls_s):.2f} s"
         report.say(f"{late}; {waits}")
-    return _Measured(eye.ages_s, eye.ends_s, edge_s / took, idle, broker_s / took, written / took, hidden)
+    return _Measured(poller.ages_s, poller.ends_s, edge_s / took, idle, broker_s / took, written / took, hidden)
 
 
 def _row(name: str, rounds: Sequence[_Measured]) -> list[str]:

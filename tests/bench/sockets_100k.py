@@ -14,10 +14,11 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from tests.bench import report
+from tests.bench.alone import open_crowds
 from tests.bench.compare import running
 from tests.bench.host import kernel_kb, open_sockets, pss_kb, rss_kb, tcp_kb
 from tests.bench.peers import Edge, EightEdges
-from tests.bench.programs import Load, open_load, pour
+from tests.bench.programs import Load, pour
 
 _CROWDS: Final = 8
 _EVENTS: Final = 5
@@ -76,20 +77,14 @@ class Reached(NamedTuple):
     """Deliveries that are missing, came twice or out of order, since the start."""
 
 
-async def many(programs: Path, quick: bool, minutes: float) -> str:
+async def sockets_100k(programs: Path, quick: bool, minutes: float) -> str:
     """Opens the sockets, publishes, holds them for `minutes` (0: ten), and publishes again."""
     total = 5_000 if quick else 100_000
     hold_minutes = _QUICK_MINUTES if quick else minutes or _HOLD_MINUTES
     async with running(EightEdges, programs) as edge, contextlib.AsyncExitStack() as stack:
         assert isinstance(edge, EightEdges)
         before = Memory.of(edge)
-        loads = [
-            await stack.enter_async_context(
-                open_load(programs, *edge.viewers(), "-n", total // _CROWDS, "-b", 2 + index, "-i", 100)
-            )
-            for index in range(_CROWDS)
-        ]
-        opened = await asyncio.gather(*(load.line(within_s=180) for load in loads))
+        loads, opened = await open_crowds(stack, programs, edge, total, _CROWDS, in_flight=100)
         open_s, refused = max(each["open_s"] for each in opened), sum(each["refused"] for each in opened)
         taken, held = Memory.of(edge), _Held(programs, edge, loads, total, before)
         report.say(f"{sum(each['open'] for each in opened):,} open in {open_s:.1f} s; refused and come back: {refused}")
