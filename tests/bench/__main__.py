@@ -35,7 +35,8 @@ from tests.bench import (
     streams,
     tokens,
 )
-from tests.bench.peers import SHORT_NAMES, EarlierEdge
+from tests.bench.compare import SHORT_NAMES
+from tests.bench.edges import EarlierEdge
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[str]]
 

@@ -21,8 +21,8 @@ from broker.jetstream.parser import Message
 from broker.local.child_process import Child
 from tests.bench import report
 from tests.bench.compare import Workload, measure, running
+from tests.bench.edges import Edge, FourEdges, TwoEdges
 from tests.bench.host import SERVER_CORE, cpu_s, on_cores, open_sockets, pss_kb
-from tests.bench.peers import Edge, FourEdges, TwoEdges
 from tests.bench.programs import Figures, open_load, polls, pour
 from tests.bench.programs import Load as LoadGenerator
 from tests.bench.report import NONE

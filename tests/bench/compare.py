@@ -11,12 +11,25 @@ from statistics import median
 from typing import Final
 
 from tests.bench import report
+from tests.bench.edges import Edge, EdgePolls, EdgeStreams
 from tests.bench.go_programs import Unavailable
 from tests.bench.host import MEMORY, cpu_s, pss_kb
-from tests.bench.peers import Centrifugo, Edge, Peer
+from tests.bench.peers import AnyCable, Centrifugo, Floor, NatsSockets, Nchan, Node, Peer, Plain
 from tests.bench.programs import open_load, pour
 from tests.bench.report import NONE, TIMES
 
+SHORT_NAMES: Final[dict[str, type[Peer]]] = {
+    "floor": Floor,
+    "nchan": Nchan,
+    "nats": NatsSockets,
+    "node": Node,
+    "centrifugo": Centrifugo,
+    "anycable": AnyCable,
+    "plain": Plain,
+    "edge": Edge,
+    "streams": EdgeStreams,
+    "polls": EdgePolls,
+}
 _GRACE_S: Final = 10.0
 """How long a peer may take in addition to the time of publishing."""
 _MOST_SAMPLES: Final = 500_000
@@ -184,7 +197,7 @@ def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
         f"Median of {rounds} round{'s' if rounds > 1 else ''}. `!`: some viewer did not have every event, in order, "
         f"within {_GRACE_S:g} s of the last. Full rate is {Edge.full_rate_events:,} events for the edge and "
         f"nats-server, {Centrifugo.full_rate_events:,} for Centrifugo, which join events, and "
-        f"{Peer.full_rate_events:,} for the others.",
+        f"{Peer.full_rate_events:,} for the others. A long poll brings all that its viewer lacks, and asks again.",
         *(f"Left out: {row.peer.name}: {row.absent}." for row in rows if row.absent),
     ]
     return "\n".join(lines)

@@ -15,8 +15,8 @@ import httpx
 from broker.jetstream.api import Streams
 from tests.bench import report
 from tests.bench.compare import running
+from tests.bench.edges import Edge
 from tests.bench.host import cpu_s
-from tests.bench.peers import Edge
 from tests.bench.programs import Figures, open_load, pour
 from tests.harness import EdgeProcess, event_log
 

@@ -13,7 +13,7 @@ import httpx
 
 from tests.bench import report
 from tests.bench.compare import Workload, measure
-from tests.bench.peers import EarlierEdge, Edge
+from tests.bench.edges import EarlierEdge, Edge
 from tests.harness import free_port
 
 LOAD: Final = Workload(1_000, 100, seconds=5)

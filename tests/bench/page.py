@@ -28,8 +28,8 @@ from agent_worker.games.chromium.browser import find_chromium
 from broker.contract import subjects
 from tests.bench import report
 from tests.bench.compare import running
+from tests.bench.edges import Edge
 from tests.bench.host import MEASURING_CORE, SERVER_CORE
-from tests.bench.peers import Edge
 from tests.harness import until
 
 _PROBE: Final = Path(__file__).with_name("page.js")

@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.bench import report
 from tests.bench.compare import running
-from tests.bench.peers import Edge
+from tests.bench.edges import Edge
 from tests.bench.programs import open_load, pour
 
 _PY_SPY: Final = "py-spy==0.4.1"

@@ -24,8 +24,8 @@ from broker.jetstream import kv
 from broker.jetstream.api import Streams
 from tests.bench import report
 from tests.bench.compare import running
+from tests.bench.edges import Edge
 from tests.bench.host import cpu_s, waited_s
-from tests.bench.peers import Edge
 from tests.bench.programs import pour
 from tests.faults.checker import quantile
 from tests.harness import event_bytes, event_log, until

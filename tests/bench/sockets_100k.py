@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 from tests.bench import report
 from tests.bench.alone import open_crowds
 from tests.bench.compare import running
+from tests.bench.edges import Edge, EightEdges
 from tests.bench.host import kernel_kb, open_sockets, pss_kb, rss_kb, tcp_kb
-from tests.bench.peers import Edge, EightEdges
 from tests.bench.programs import Load, pour
 
 _CROWDS: Final = 8

@@ -12,8 +12,8 @@ from typing import Final, cast
 
 from tests.bench import report
 from tests.bench.compare import running
+from tests.bench.edges import Edge
 from tests.bench.host import cpu_s
-from tests.bench.peers import Edge
 from tests.bench.programs import pour
 from tests.harness import event_log, until
 

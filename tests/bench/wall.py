@@ -21,9 +21,9 @@ from playwright.async_api import CDPSession, Page
 
 from broker.jetstream.frame_store import FrameStore
 from tests.bench import report
+from tests.bench.edges import Edge
 from tests.bench.host import SERVER_CORE
 from tests.bench.page import edge_and_chromium, figures, memory, opened
-from tests.bench.peers import Edge
 from tests.harness import until
 
 _RUNS: Final = 50

@@ -14,26 +14,13 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from tests.bench import host, report
+from tests.bench import report
 from tests.bench.programs import Load, open_load, pour
 from tests.harness import free_port, until
+from tests.unit.bench_events import FIRST, event
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-FIRST = 1_000_001
 Handler = Callable[[ServerConnection], Awaitable[None]]
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    built = tmp_path_factory.mktemp("bench")
-    host.build(built)
-    return built
-
-
-def event(number: int, age_s: float = 0.0, pad: int = 40) -> str:
-    """An event as `pour` writes it, `number` counted from 0."""
-    at = time.time_ns() - int(age_s * 1e9)
-    return f'{{"type":"progress","data":{{"n":{FIRST + number},"ns":{at},"pad":"{"x" * pad}"}}}}'
 
 
 @asynccontextmanager

@@ -1,10 +1,11 @@
-/* load: opens many WebSocket connections from one thread; counts and times the events that each one receives.
+/* load: opens many connections from one thread, WebSockets mostly; counts and times the events that each one receives.
  *
- *   load -p PORT [-u TARGET] [-l FILE] [-n CONNECTIONS] [-i IN_FLIGHT] [-b SOURCE] [-s TEXT]... [-w TEXT] [-e EVERY]
+ *   load -p PORT [-m MODE] [-u TARGET] [-l FILE] [-n CONNECTIONS] [-i IN_FLIGHT] [-b SOURCE] [-s TEXT]... [-w TEXT] [-e EVERY]
  *        [-r TARGET -o SEQUENCE]
  *
  *   -p PORT       may be repeated, for several servers: connections are spread over them, and one that comes back (below)
  *                 goes to the next
+ *   -m MODE       "stream": server-sent events; "poll": long polls, where -u is asked first and -r whenever an answer has come
  *   -u TARGET     request target; "%s" in it becomes a line of the list
  *   -r TARGET     target for those that come back; "%u" in it becomes the sequence of the last event that they have
  *   -o SEQUENCE   of the first event; those that follow have the next ones
@@ -42,6 +43,7 @@
 #include "histogram.h"
 
 enum { CONNECTING, HANDSHAKE, GREETING, OPEN, CLOSED };
+enum { SOCKET, STREAM, POLL };
 enum { READ_BYTES = 256 * 1024, HEADROOM = 64, MAX_HEAD = 2048, MAX_SENDS = 8, MAX_PORTS = 8, NO_RETRY = 65535 };
 
 typedef struct {
@@ -59,12 +61,12 @@ typedef struct {
   uint64_t begun_ns;
   uint64_t lost_ns;  /* when it was lost; 0: it has all since */
   uint64_t heard_ns; /* when its newest event was read; 0: never */
-  char *head; /* of the response to the upgrade, until it is complete */
+  char *head; /* of a response, until it is complete */
   int head_size;
 } Connection;
 
 static Connection *all;
-static int count = 100, ports[MAX_PORTS], port_count, in_flight = 200, source = 1, sends, lines;
+static int mode = SOCKET, count = 100, ports[MAX_PORTS], port_count, in_flight = 200, source = 1, sends, lines;
 static const char *target = "/", *resume_target, *send_texts[MAX_SENDS], *welcome;
 static uint32_t first_sequence, newest_n = FIRST_N;
 static double cut_every, away; /* seconds; cut_every is 0 before and after the jitter */
@@ -197,7 +199,7 @@ static void counted(Connection *c, const char *record, uint32_t n) {
 static void scan(Connection *c, char *piece, size_t size) {
   char *from = piece - c->carry_size, *end = piece + size, *p = from;
   memcpy(from, c->carry, c->carry_size);
-  if (c->state == GREETING) {
+  if (c->state == GREETING && welcome) {
     if (memmem(from, end - from, welcome, strlen(welcome))) is_open(c);
   }
   char *last = NULL; /* the last record found, from which the next one is guessed */
@@ -230,7 +232,13 @@ static void scan(Connection *c, char *piece, size_t size) {
   c->carry_size = rest;
 }
 
+static void ask(int index);
+
 static void frame_ended(Connection *c) {
+  if (mode == POLL) {
+    if (c->state != OPEN) is_open(c);
+    return ask(c - all);
+  }
   if (c->opcode == 9) say_frame(c->fd, 10, c->control, c->control_size);
   if (c->opcode == 8) say_frame(c->fd, 8, c->control, c->control_size); /* the server then closes the connection */
   c->control_size = 0;
@@ -286,25 +294,41 @@ static void try_again(int index) {
   again[again_count++] = index;
 }
 
+/* Sends the request of a connection that stands. */
 static void ask(int index) {
+  static const char *const headers[] = {
+    [SOCKET] = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    [STREAM] = "Accept: text/event-stream\r\n",
+    [POLL] = ""};
+  Connection *c = all + index;
+  char path[1024], request[2048];
+  if (resume_target && (c->next_n > FIRST_N || c->state == OPEN)) snprintf(path, sizeof path, resume_target, first_sequence + c->next_n - 1 - FIRST_N);
+  else snprintf(path, sizeof path, target, lines ? list[index % lines] : "");
+  int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s\r\n", path, c->port, headers[mode]);
+  if (send(c->fd, request, length, MSG_NOSIGNAL) != length) return end(c);
+  c->head = malloc(MAX_HEAD + 1);
+  c->head_size = 0;
+}
+
+static void connected(int index) {
   Connection *c = all + index;
   int error = 0;
   socklen_t size = sizeof error;
-  char path[1024], request[2048];
   getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
   if (error) return try_again(index);
-  if (resume_target && c->next_n > FIRST_N) snprintf(path, sizeof path, resume_target, first_sequence + c->next_n - 1 - FIRST_N);
-  else snprintf(path, sizeof path, target, lines ? list[index % lines] : "");
-  int length = snprintf(request, sizeof request,
-    "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, c->port);
-  if (send(c->fd, request, length, MSG_NOSIGNAL) != length) return end(c);
   c->state = HANDSHAKE;
-  c->head = malloc(MAX_HEAD + 1);
   watch(ep, c->fd, EPOLLIN, index, EPOLL_CTL_MOD);
+  ask(index);
 }
 
-/* The response to the upgrade; frames may follow in the same read. */
+/* How many bytes follow the head of an answer: what a stream has to say has no end. */
+static uint64_t body_bytes(const char *head) {
+  if (mode == STREAM) return UINT64_MAX;
+  const char *length = strcasestr(head, "\r\ncontent-length:");
+  return length ? strtoull(length + 17, 0, 10) : 0;
+}
+
+/* A response; frames or its body may follow in the same read. */
 static void answered(int index, char *buffer, ssize_t size) {
   Connection *c = all + index;
   int old = c->head_size, take = size < MAX_HEAD - old ? size : MAX_HEAD - old;
@@ -312,13 +336,15 @@ static void answered(int index, char *buffer, ssize_t size) {
   c->head[c->head_size += take] = 0;
   char *blank = strstr(c->head, "\r\n\r\n");
   if (!blank) return;
-  if (strncmp(c->head, "HTTP/1.1 101", 12)) return try_again(index);
+  if (strncmp(c->head, mode == SOCKET ? "HTTP/1.1 101" : "HTTP/1.1 200", 12)) return c->state == OPEN ? end(c) : try_again(index);
   int used = blank + 4 - c->head - old;
+  if (mode != SOCKET) c->opcode = 1, c->left = body_bytes(c->head);
   free(c->head);
   c->head = NULL;
+  if (c->state == OPEN) return receive(c, buffer + used, size - used);
   for (int i = 0; i < sends; i++) say_frame(c->fd, 1, send_texts[i], strlen(send_texts[i]));
   c->state = GREETING;
-  if (!welcome) is_open(c);
+  if (!welcome && mode != POLL) is_open(c);
   receive(c, buffer + used, size - used);
 }
 
@@ -327,7 +353,7 @@ static void ready(int index) {
   Connection *c = all + index;
   char *buffer = memory + HEADROOM;
   if (c->state == CLOSED) return;
-  if (c->state == CONNECTING) return ask(index);
+  if (c->state == CONNECTING) return connected(index);
   ssize_t size = recv(c->fd, buffer, READ_BYTES, 0);
   if (size <= 0) {
     if (size == 0 || errno != EAGAIN) end(c);
@@ -335,7 +361,7 @@ static void ready(int index) {
   }
   uint64_t before = events;
   read_ns = wall_ns();
-  if (c->state == HANDSHAKE) answered(index, buffer, size);
+  if (c->head) answered(index, buffer, size);
   else receive(c, buffer, size);
   note_replay(c);
   if (events != before) {
@@ -396,9 +422,16 @@ static char *unescaped(char *text) {
   return text;
 }
 
+static int mode_named(const char *name) {
+  if (!strcmp(name, "stream")) return STREAM;
+  if (!strcmp(name, "poll")) return POLL;
+  exit(2);
+}
+
 static void options(int argc, char **argv) {
-  for (int o; (o = getopt(argc, argv, "p:u:r:o:l:n:i:b:s:w:e:")) != -1;) switch (o) {
+  for (int o; (o = getopt(argc, argv, "p:m:u:r:o:l:n:i:b:s:w:e:")) != -1;) switch (o) {
       case 'p': if (port_count < MAX_PORTS) ports[port_count++] = atoi(optarg); break;
+      case 'm': mode = mode_named(optarg); break;
       case 'u': target = optarg; break;
       case 'r': resume_target = optarg; break;
       case 'o': first_sequence = atoi(optarg); break;
