@@ -50,6 +50,7 @@ class EdgeConfig(NamedTuple):
     projector: bool = True
     reaper: bool = True
     keeper: bool = True
+    io_uring: bool = True
     retention: Retention = Retention(None)
     pins_per_project: int = 1000
     run_lost_s: float = 900.0
@@ -109,6 +110,7 @@ def load(environ: Mapping[str, str] = os.environ) -> EdgeConfig:
         projector=switch("TESTCAST_EDGE_PROJECTOR", default.projector, environ),
         reaper=switch("TESTCAST_EDGE_REAPER", default.reaper, environ),
         keeper=switch("TESTCAST_EDGE_KEEPER", default.keeper, environ),
+        io_uring=switch("TESTCAST_EDGE_IO_URING", default.io_uring, environ),
         retention=retention(environ),
         pins_per_project=whole("TESTCAST_PINS_PER_PROJECT", default.pins_per_project, 0, 100_000, environ),
         run_lost_s=number("TESTCAST_RUN_LOST_S", default.run_lost_s, 1, 7 * 86400, environ),

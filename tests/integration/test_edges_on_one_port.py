@@ -16,6 +16,7 @@ from broker.contract.errors import InvalidSetting
 from broker.jetstream.api import Streams
 from tests.conftest import Stack
 from tests.harness import EdgeProcess, begin, until
+from ws_edge.fanout import one_call
 from ws_edge.fanout.session import LiveSessions, Owner, Session
 from ws_edge.transport.listener import listen
 from ws_edge.transport.socket_writer import SocketWriter
@@ -81,8 +82,10 @@ def test_a_port_that_is_taken_is_refused_by_name() -> None:
         listen("127.0.0.1", taken.getsockname()[1])
 
 
-def test_what_the_kernel_does_not_take_follows_in_order() -> None:
+@pytest.mark.parametrize("io_uring", [True, False])
+def test_what_the_kernel_does_not_take_follows_in_order(monkeypatch: pytest.MonkeyPatch, io_uring: bool) -> None:
     """A real transport and a peer that reads late: frames directly to the kernel and through the transport."""
+    monkeypatch.setattr(one_call, "FEW", 0)
 
     async def play() -> None:
         loop = asyncio.get_running_loop()
@@ -94,7 +97,7 @@ def test_what_the_kernel_does_not_take_follows_in_order() -> None:
         SocketWriter.__init__(viewer)
         viewer.transport = transport
         viewer.open_direct()
-        live = LiveSessions()
+        live = LiveSessions(one_call.way_to_write(io_uring))
         session = viewer.sessions[""] = Session(cast(Owner, None), viewer, None)
         live.add(session)
         frames = [bytes([number]) * 5000 for number in range(100)]

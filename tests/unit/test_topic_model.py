@@ -35,7 +35,7 @@ from tests.harness import is_event
 from tests.model import FrameReader, Kept, Life, ModelBroker, ModelTransport, VirtualLoop
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import ENCODINGS, Encoding
-from ws_edge.fanout import audience, batch, continuity, repair, replay, session, topic
+from ws_edge.fanout import audience, batch, continuity, one_call, repair, replay, topic
 from ws_edge.fanout.hub import Hub
 from ws_edge.fanout.ring import Ring
 from ws_edge.fanout.session import Session
@@ -264,7 +264,7 @@ class Spine(RuleBasedStateMachine):
     )
     def start(self, interval: float, events: int, page_bytes: int, slice_of: int) -> None:
         audience.SLICE = slice_of  # type: ignore[misc]  # put back by the fixture
-        config = EdgeConfig(progress_interval_s=interval, high_water_bytes=HIGH_WATER, heartbeat_s=1.5)
+        config = EdgeConfig(progress_interval_s=interval, high_water_bytes=HIGH_WATER, heartbeat_s=1.5, io_uring=False)
         self.broker.max_page_bytes = page_bytes
         self.hub: Hub = self.loop.call(partial(Hub, self.broker, config, NoSnapshots()))
         self.loop.call(lambda: self.hub.spawn(self.hub.run()))
@@ -593,7 +593,7 @@ def small_and_loud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic, "Ring", partial(Ring, max_bytes=8000, max_entries=10))
     for module in (repair, replay):
         monkeypatch.setattr(module, "_limited", LOUD)
-    for module in (session, socket_writer):
+    for module in (one_call, socket_writer):
         monkeypatch.setattr(module, "os", DESCRIPTORS)
 
 

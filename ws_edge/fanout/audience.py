@@ -12,6 +12,7 @@ from typing import Final
 
 from ws_edge.encoding import Encoding
 from ws_edge.fanout.figures import FanoutFigures
+from ws_edge.fanout.one_call import WriteAll, one_by_one
 from ws_edge.fanout.session import LiveSessions, Session
 
 SLICE: Final = 500
@@ -25,9 +26,10 @@ class Audience:
     is added meanwhile needs it no more, and comes into a group that has it.
     """
 
-    __slots__ = ("_figures", "_groups", "_pending", "_slice", "before")
+    __slots__ = ("_figures", "_groups", "_pending", "_slice", "_write_all", "before")
 
-    def __init__(self, figures: FanoutFigures) -> None:
+    def __init__(self, figures: FanoutFigures, write_all: WriteAll = one_by_one) -> None:
+        self._write_all = write_all
         self._groups: dict[Encoding, list[LiveSessions]] = {}
         self._pending: deque[tuple[LiveSessions, int | None]] = deque()
         """Groups whose frame has not been sent yet, and the events in it; None: it is no loss not to get it."""
@@ -60,7 +62,7 @@ class Audience:
             if len(live) < self._slice and live.pending is None:
                 break
         else:
-            live = LiveSessions()
+            live = LiveSessions(self._write_all)
             groups.append(live)
         live.add(session)
 

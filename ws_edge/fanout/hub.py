@@ -21,6 +21,7 @@ from broker.log import RateLimited
 from ws_edge.config import EdgeConfig
 from ws_edge.encoding import Encoding
 from ws_edge.fanout.figures import FanoutFigures, SocketFigures
+from ws_edge.fanout.one_call import way_to_write
 from ws_edge.fanout.proofs import OpenProofs
 from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.ring import Entry
@@ -120,6 +121,7 @@ class Hub:
         self.socket_figures = SocketFigures()
         self.unreadable = UnreadableEvents(asyncio.get_running_loop().time)
         self.replay = Replay(log, self.unreadable.note)
+        self.write_all = way_to_write(config.io_uring)
         self.epoch = ""
         self.stale = False
         self.last_seq = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, Protocol
 
+from ws_edge.fanout.one_call import WriteAll
 from ws_edge.fanout.repair import LogSource
 from ws_edge.fanout.replay import Replay
 from ws_edge.fanout.unreadable import UnreadableEvents
@@ -17,6 +18,8 @@ class Services(LogSource, Protocol):
 
     replay: Replay
     unreadable: UnreadableEvents
+    write_all: WriteAll
+    """How a frame gets to many sockets."""
     stale: bool
     """No leader has answered for a while: what is shown may be old."""
     last_seq: int

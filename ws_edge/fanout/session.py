@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterator
 from typing import Protocol
 
 from broker.contract.position import Position
 from ws_edge.encoding import Encoding
+from ws_edge.fanout.one_call import WriteAll
 from ws_edge.fanout.resume import LeaderAnswer, Stage
 
 
@@ -102,9 +102,10 @@ class Session:
 class LiveSessions:
     """Live sessions of one encoding, in no order. What a delivery needs of each is packed side by side."""
 
-    __slots__ = ("_sessions", "fds", "pending")
+    __slots__ = ("_sessions", "_write_all", "fds", "pending")
 
-    def __init__(self) -> None:
+    def __init__(self, write_all: WriteAll) -> None:
+        self._write_all = write_all
         self._sessions: list[Session] = []
         self.fds = array("i")
         """Their viewers' `fd`, place by place."""
@@ -137,25 +138,18 @@ class LiveSessions:
     def offer(self, frame: bytes, high_water_bytes: int) -> list[Session]:
         """Writes a frame to each viewer, unless more than `high_water_bytes` wait to be sent to it.
 
-        This is the hot path: everything that is done once per delivery is in this loop. It touches no viewer object,
-        since with ten thousand viewers none of them is in the CPU cache, and leaves everything but "the kernel took
-        the whole frame" to `Viewer`.
+        This is the hot path. What is done once per delivery is in `write_all`, which touches no viewer object, since
+        with ten thousand viewers none of them is in the CPU cache. Everything but "the kernel took the whole frame" is
+        left to `Viewer`.
 
         Returns:
             The sessions that were not written to.
         """
-        write, size = os.write, len(frame)
         refused: list[Session] = []
-        for place, fd in enumerate(self.fds):
-            if fd < 0:
-                session = self._sessions[place]
-                if not session.viewer.offer(frame, high_water_bytes):
-                    refused.append(session)
-                continue
-            try:
-                sent = write(fd, frame)
-            except OSError:  # full, or gone: the transport waits, or finds the same error
-                sent = 0
-            if sent != size:  # no copy of the rest: at full rate frames are large, and most wait
-                self._sessions[place].viewer.queue(memoryview(frame)[sent:])
+        for place, sent in self._write_all(self.fds, frame):
+            session = self._sessions[place]
+            if self.fds[place] >= 0:  # no copy of the rest: at full rate frames are large, and most wait
+                session.viewer.queue(memoryview(frame)[sent:])
+            elif not session.viewer.offer(frame, high_water_bytes):
+                refused.append(session)
         return refused

@@ -59,7 +59,7 @@ class Topic:
         self.epoch = ""
         """The life of the stream that the positions belong to; empty until opened."""
         self.order = Continuity()
-        self.figures, self.live = figures, Audience(figures)
+        self.figures, self.live = figures, Audience(figures, services.write_all)
         self.behind: set[Session] = set()
         self.sent_at = 0.0
         """When something last went out to all live sessions, loop time."""
