@@ -197,7 +197,8 @@ def tables(rows: Sequence[Row], rounds: int, quick: bool) -> str:
         f"Median of {rounds} round{'s' if rounds > 1 else ''}. `!`: some viewer did not have every event, in order, "
         f"within {_GRACE_S:g} s of the last. Full rate is {Edge.full_rate_events:,} events for the edge and "
         f"nats-server, {Centrifugo.full_rate_events:,} for Centrifugo, which join events, and "
-        f"{Peer.full_rate_events:,} for the others. A long poll brings all that its viewer lacks, and asks again.",
+        f"{Peer.full_rate_events:,} for the others. A long poll brings up to 500 events that its viewer lacks, and "
+        "asks again.",
         *(f"Left out: {row.peer.name}: {row.absent}." for row in rows if row.absent),
     ]
     return "\n".join(lines)

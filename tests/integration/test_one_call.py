@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -163,6 +163,82 @@ def test_requests_that_the_kernel_has_no_memory_for_are_made_one_by_one(
         assert [peer.whole() for peer in peers] == [peer.expected for peer in peers]
 
 
+@pytest.mark.parametrize("raises", ["before", "after"])
+def test_what_was_raised_in_a_call_harms_no_later_one(
+    way: OneCall, listener: socket.socket, monkeypatch: pytest.MonkeyPatch, raises: str
+) -> None:
+    """No frame goes to a socket that it is not for, and none is said to be lost that is there."""
+    real = way._syscall
+
+    def interrupted(*arguments: object) -> int:
+        if raises == "after":
+            real(*arguments)
+        raise KeyboardInterrupt
+
+    with ExitStack() as stack:
+        peers = [Peer(stack, listener, small=False) for _ in range(60)]
+        fds = array("i", [peer.fd for peer in peers])
+        fds[3] = -1
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(way, "_syscall", interrupted)
+            way(fds[:40], b"first")
+        assert list(way(fds[40:], b"second")) == []
+        assert list(way(fds[:40], b"third")) == [(3, 0)]
+        for place, peer in enumerate(peers):
+            first = b"first" if raises == "after" and place < 40 else b""
+            peer.expected = b"" if place == 3 else first + (b"third" if place < 40 else b"second")
+        assert [peer.whole() for peer in peers] == [peer.expected for peer in peers]
+        for peer in peers:
+            peer.theirs.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                peer.theirs.recv(1)
+
+
+def test_a_kernel_that_takes_nothing_is_not_asked_for_ever(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = way_to_write(io_uring=True)
+    if not isinstance(own, OneCall):
+        pytest.skip("this kernel has no io_uring, or does not allow it")
+    asked: list[int] = []
+
+    def refuses(number: int, *_rest: object) -> int:
+        asked.append(number)
+        return -1
+
+    monkeypatch.setattr(own, "_syscall", refuses)
+    with ExitStack() as stack:
+        peers = [Peer(stack, listener, small=False) for _ in range(20)]
+        for _ in range(30):
+            assert list(own(array("i", [peer.fd for peer in peers]), b"frame ")) == []
+        for peer in peers:
+            peer.expected = b"frame " * 30
+            assert peer.whole() == peer.expected
+    assert len(asked) == one_call.MOST_FAILURES
+    assert [record.levelname for record in caplog.records if "no more requests" in record.message] == ["WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("lie", "why"),
+    [
+        (lambda told: (told[0], []), "a part counts as a whole frame"),
+        (lambda told: (told[0], [(place, 0) for place, _ in told[1]]), "a part counts as nothing"),
+    ],
+    ids=["whole", "nothing"],
+)
+def test_a_kernel_that_says_what_is_not_so_is_not_used(
+    way: OneCall,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    lie: Callable[[tuple[int, list[tuple[int, int]]]], tuple[int, list[tuple[int, int]]]],
+    why: str,
+) -> None:
+    real = OneCall._write
+    monkeypatch.setattr(OneCall, "_write", lambda self, fds, frame: lie(real(self, fds, frame)))
+    assert way_to_write(io_uring=True) is one_by_one, why
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 @pytest.mark.parametrize("count", [one_call.FEW - 1, REQUESTS + 1])
 def test_too_few_and_too_many_are_written_to_all_the_same(way: OneCall, listener: socket.socket, count: int) -> None:
     with ExitStack() as stack:
@@ -245,6 +321,7 @@ async def test_a_crowd_of_which_some_do_not_read_and_some_vanish(
 ) -> None:
     """Forty viewers of one run, each event once and in order for whoever stays: those that read late included."""
     edge = await make_edge(TESTCAST_EDGE_IO_URING=io_uring, TESTCAST_EDGE_HIGH_WATER_BYTES="8192")
+    assert ("(io_uring)" in edge.log.read_text()) is (io_uring == "1" and isinstance(way_to_write(True), OneCall))
     test_id = await begin(streams)
     loop, viewers = asyncio.get_running_loop(), []
     for number in range(40):

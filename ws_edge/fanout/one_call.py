@@ -1,19 +1,22 @@
 """One frame to many sockets: by one system call (io_uring) where the kernel allows it, by one each where it does not.
 
-A system call for each viewer costs a third of a delivery: the way into the kernel and back, and Python's around it. A
-ring holds a request for each viewer of a group instead, and one call hands all of them over. Each is done before the
-call returns: the kernel copies the frame into the socket, or says that it has no room (`MSG_DONTWAIT`). Only what did
-not succeed is answered.
+The way into the kernel and back, and Python's around it, are up to a quarter of what a delivery costs. A ring holds a
+request for each viewer of a group instead, and one call hands all of them over. Each is done before the call returns:
+the kernel copies the frame into the socket, or says that it has no room (`MSG_DONTWAIT`). Only what did not succeed is
+answered.
 
 Sources: io_uring(7), io_uring_setup(2), io_uring_enter(2), and the kernel's header for the layout of what is shared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import logging
 import mmap
 import os
+import socket
 import struct
 import sys
 import weakref
@@ -32,9 +35,11 @@ FEW: Final = 16
 """For fewer the preparations of a call take longer than calls for each."""
 MOST_BYTES: Final = 64 * 1024
 """Of a frame: with larger ones copying takes so long that the way into the kernel does not count."""
+MOST_FAILURES: Final = 10
+"""Calls one after the other of which the kernel has taken nothing: then it is not asked any more."""
 
 _SETUP, _ENTER = 425, 426
-"""Numbers of the system calls, the same on all architectures."""
+"""Numbers of the system calls, on all architectures that the kernel has had them for since."""
 _SETUP_CQSIZE, _SETUP_SUBMIT_ALL, _SETUP_SINGLE_ISSUER, _SETUP_DEFER_TASKRUN = 1 << 3, 1 << 7, 1 << 12, 1 << 13
 _OFFSET_OF_REQUESTS: Final = 0x10000000
 _SEND, _SKIP_SUCCESS = 26, 1 << 6
@@ -46,6 +51,8 @@ _REQUEST: Final = struct.Struct("<BBHiQQIIQ24x")
 """Operation, flags, priority, descriptor, offset, address, length, flags of `send`, what its answer is known by."""
 _ANSWER: Final = struct.Struct("<QiI")
 _WORDS: Final = _REQUEST.size // 4
+_NOT_HERE: Final = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL)
+"""What kernels answer that have no io_uring, or not this kind, or do not allow it."""
 _log = logging.getLogger("testcast.edge")
 
 
@@ -75,10 +82,13 @@ def way_to_write(io_uring: bool) -> WriteAll:
     if not io_uring:
         return one_by_one
     try:
-        return OneCall()
+        way = OneCall()
     except OSError as error:
-        _log.info("a system call for each viewer: no io_uring here (%s)", error.strerror or error)
+        level = logging.INFO if error.errno in _NOT_HERE else logging.WARNING
+        _log.log(level, "a system call for each viewer: no io_uring here (%s)", error.strerror or error)
         return one_by_one
+    _log.info("one system call for many viewers (io_uring)")
+    return way
 
 
 class OneCall:
@@ -91,7 +101,7 @@ class OneCall:
 
     def __init__(self) -> None:
         if sys.platform != "linux" or sys.byteorder != "little":
-            raise OSError("no io_uring on this system")
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         flags = _SETUP_CQSIZE | _SETUP_SUBMIT_ALL | _SETUP_SINGLE_ISSUER | _SETUP_DEFER_TASKRUN
         parameters = ctypes.create_string_buffer(_PARAMETERS.pack(REQUESTS, 2 * REQUESTS, flags, 0, *[0] * 16))
@@ -122,6 +132,8 @@ class OneCall:
         self._answers = memoryview(rings)[answers : answers + 2 * REQUESTS * _ANSWER.size]
         self._places = memoryview(array("I", range(REQUESTS)))
         self._size = 0
+        self._failures = 0
+        self._try_it()
 
     def __repr__(self) -> str:
         return f"<OneCall fd={self._fd}>"
@@ -129,24 +141,38 @@ class OneCall:
     def __call__(self, fds: array[int], frame: bytes) -> Unwritten:
         """Writes a frame to each of these descriptors."""
         count, size = len(fds), len(frame)
-        if count > REQUESTS or size > MOST_BYTES or count - fds.count(-1) < FEW:
+        if count > REQUESTS or size > MOST_BYTES or count - fds.count(-1) < FEW or self._failures >= MOST_FAILURES:
             return one_by_one(fds, frame)
+        done, unwritten = self._write(fds, frame)
+        if done < count:  # the kernel had no memory for more requests
+            unwritten += [(done + place, sent) for place, sent in one_by_one(fds[done:], frame)]
+            self._failures = 0 if done else self._failures + 1
+            if self._failures == MOST_FAILURES:
+                _log.warning("from now on a system call for each viewer: io_uring takes no more requests")
+        else:
+            self._failures = 0
+        return unwritten
+
+    def _write(self, fds: array[int], frame: bytes) -> tuple[int, list[tuple[int, int]]]:
+        """Writes to as many as the kernel takes requests for. Returns how many, and what did not succeed of these.
+
+        Whatever an earlier call has left, because something was raised in it, is forgotten first.
+        """
+        count, size = len(fds), len(frame)
         if size != self._size:
             self._sizes[:] = memoryview(array("I", [size]) * REQUESTS)
             self._size = size
         ctypes.memmove(self._frame, frame, size)
         self._fds[:count] = memoryview(fds)
-        begin = self._tail[0] % REQUESTS
+        head = self._head[0]
+        begin = head % REQUESTS
         first = min(count, REQUESTS - begin)
         self._order[begin : begin + first] = self._places[:first]
         self._order[: count - first] = self._places[first:count]
-        self._tail[0] = (self._tail[0] + count) & 0xFFFFFFFF
+        self._answers_head[0] = self._answers_tail[0]
+        self._tail[0] = (head + count) & 0xFFFFFFFF
         done = max(0, self._syscall(_ENTER, self._fd, count, 0, 0, None, 0))
-        unwritten = self._failed()
-        if done < count:  # the kernel had no memory for more requests
-            self._tail[0] = self._head[0]
-            unwritten += [(done + place, sent) for place, sent in one_by_one(fds[done:], frame)]
-        return unwritten
+        return done, self._failed()
 
     def _failed(self) -> list[tuple[int, int]]:
         """Takes the answers, which come for what did not succeed."""
@@ -156,5 +182,26 @@ class OneCall:
             place, sent, _ = _ANSWER.unpack_from(self._answers, at % (2 * REQUESTS) * _ANSWER.size)
             failed.append((place, max(0, sent)))
             at = (at + 1) & 0xFFFFFFFF
-        self._answers_head[0] = end
         return failed
+
+    def _try_it(self) -> None:
+        """Sends more than a socket holds.
+
+        Raises:
+            OSError: what the kernel says of it is not what happened. All depends on that: no answer is a whole frame.
+        """
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            told: list[tuple[int, list[tuple[int, int]]]] = []
+            sent = 0
+            while not told or (told[-1] == (1, []) and len(told) < 100):
+                told.append(self._write(array("i", [ours.fileno()]), bytes(MOST_BYTES)))
+                sent += MOST_BYTES if told[-1] == (1, []) else sum(part for _, part in told[-1][1])
+            theirs.setblocking(False)
+            got = 0
+            with contextlib.suppress(BlockingIOError):
+                while piece := len(theirs.recv(MOST_BYTES)):
+                    got += piece
+        if told[-1][1:] != ([(0, sent % MOST_BYTES)],) or got != sent:
+            raise OSError(errno.EPROTO, f"{got} bytes came of {sent} that were said to be sent")

@@ -338,7 +338,10 @@ static void answered(int index, char *buffer, ssize_t size) {
   if (!blank) return;
   if (strncmp(c->head, mode == SOCKET ? "HTTP/1.1 101" : "HTTP/1.1 200", 12)) return c->state == OPEN ? end(c) : try_again(index);
   int used = blank + 4 - c->head - old;
-  if (mode != SOCKET) c->opcode = 1, c->left = body_bytes(c->head);
+  if (mode != SOCKET) {
+    c->opcode = 1;
+    if (!(c->left = body_bytes(c->head))) return end(c);
+  }
   free(c->head);
   c->head = NULL;
   if (c->state == OPEN) return receive(c, buffer + used, size - used);
