@@ -36,13 +36,12 @@ check: lint  ## what to run while working: lint and the unit tests, in about a m
 # Most tests wait for something: lint, the tests of the page and those of whole processes run beside each other. Unit
 # tests wait for nothing and follow lint, in one process: each process that runs tests imports and collects all of its
 # folders first. Security tests come behind them, so that all three end at about the same time. Those marked `alone`
-# run afterwards, three at a time, since they wait half of their time: they measure, or judge a game that runs in real
-# time. What was skipped is told last.
+# run afterwards, two at a time: they measure, or judge a game that runs in real time. What was skipped is told last.
 test:  ## everything: lint and every test (ARGS goes to pytest, which then runs alone)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .pytest_cache/not-run
 	@$(MAKE) --no-print-directory --jobs 3 lint parts pages units
-	$(BIN)/pytest -n 3 --dist loadfile -m 'alone and not long' tests/browser tests/games tests/security
+	$(BIN)/pytest -n 2 --dist loadfile -m 'alone and not long' tests/browser tests/games tests/security
 	@cat .pytest_cache/not-run 2>/dev/null || echo 'Every test ran.'
 else
 	@$(MAKE) --no-print-directory lint

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from broker.jetstream.api import Streams
 from tests.browser.conftest import Console
@@ -72,6 +73,30 @@ async def shows_the_report(page: Page, run: Reported) -> None:
     await expect(page.locator(".how")).to_contain_text("Not found outwhether it sounds right")
     await expect(page.locator(".lost li")).to_have_count(4)
     assert await page.evaluate(BROKEN) == 0
+
+
+async def test_nothing_is_pushed_away_by_pictures_that_come_late(
+    stack: Stack, stack_streams: Streams, page: Page
+) -> None:
+    """The page is shown without waiting for them any longer; what they push down is not shown before."""
+    run = await reported(stack_streams)
+    come = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await come.wait()
+        await route.continue_()
+
+    await page.route("**/rpc/getFrames*", late)
+    await without_hurry(page)
+    await page.goto(f"{stack.edge_url}/tests/{run.test_id}")
+    main, foot = page.locator("main"), page.locator(".foot")
+    await expect(main).to_have_attribute("data-loading", "late")
+    await expect(main).to_have_css("visibility", "visible")
+    await expect(foot).to_have_css("visibility", "hidden")
+    come.set()
+    await expect(foot).to_have_css("visibility", "visible")
+    await shows_the_report(page, run)
+    assert await shift(page) < MAX_SHIFT
 
 
 async def test_a_game_developer_sees_the_worst_first_and_how_to_see_it_again(
