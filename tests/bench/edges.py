@@ -101,6 +101,11 @@ class EdgePolls(Edge):
 
     name = "testcast edge, long polls"
 
+    def settings(self) -> dict[str, str]:
+        """As many connections and requests as there are viewers, all from one address."""
+        limits = {"MAX_CONNECTIONS": 20_000, "MAX_CONNECTIONS_PER_ADDRESS": 0, "READS_PER_S": 0}
+        return {f"TESTCAST_EDGE_{name}": str(value) for name, value in limits.items()}
+
     async def start(self) -> None:
         await super().start()
         async with httpx.AsyncClient() as client:
