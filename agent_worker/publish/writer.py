@@ -120,7 +120,8 @@ def judge(events: Iterable[StoredEvent], own: WriterId, msg_id: str | None) -> d
     found: dict[str, int] = {}
     for stored in events:
         if _is_own(stored, own):
-            found |= own_among([stored], own)
+            if stored.msg_id is not None:
+                found[stored.msg_id] = stored.seq
             continue
         fence = _fence(stored, own)
         if fence is None:

@@ -12,7 +12,7 @@ from typing import Final
 from broker.contract.ports import Unstored
 from broker.jetstream.answers import read_answer
 from broker.jetstream.api import EXPECTED_LAST_HEADER, MSG_ID_HEADER
-from broker.jetstream.client import Outgoing
+from broker.jetstream.client import Outgoing, raw_headers
 from broker.jetstream.connection import Connection
 
 NUMBER_HEADER: Final = "Nats-Batch-Sequence"
@@ -46,15 +46,10 @@ async def store(
     headers[0][EXPECTED_LAST_HEADER] = str(expected_last)
     await nats.publish_many(
         [
-            Outgoing(subject, message.payload, headers=_block(those))
+            Outgoing(subject, message.payload, headers=raw_headers(those))
             for (message, _), those in zip(messages[:-1], headers[:-1], strict=True)
         ]
     )
     end = headers[-1] | {_END_HEADER: "1"}
     reply = await nats.request(subject, messages[-1][0].payload, headers=end, timeout_s=timeout_s)
     return int(read_answer(reply.data, subject)["seq"])
-
-
-def _block(headers: Mapping[str, str]) -> bytes:
-    """The headers as they are sent."""
-    return b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"

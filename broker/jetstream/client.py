@@ -188,7 +188,7 @@ class NatsClient(Client):
         self.handlers[_sid(subscription)] = handler
         while not subscription._pending_queue.empty():  # arrived between the SUB and the line above
             early = subscription._pending_queue.get_nowait()
-            handler(Message(early.subject.encode(), early.reply.encode(), _raw_headers(early.headers), early.data))
+            handler(Message(early.subject.encode(), early.reply.encode(), raw_headers(early.headers), early.data))
         return subscription
 
     async def unlisten(self, subscription: NatsSubscription) -> None:
@@ -295,7 +295,8 @@ def _sid(subscription: NatsSubscription) -> bytes:
     return b"%d" % subscription._id
 
 
-def _raw_headers(headers: dict[str, str] | None) -> bytes:
+def raw_headers(headers: Mapping[str, str] | None) -> bytes:
+    """The headers as they are sent; empty for none."""
     if not headers:
         return b""
     return b"NATS/1.0\r\n" + b"".join(f"{k}: {v}\r\n".encode() for k, v in headers.items()) + b"\r\n"

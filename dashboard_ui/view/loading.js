@@ -1,8 +1,7 @@
 /** A page is shown when its first state is here as a whole: nothing on it moves while it loads. */
 
-/** Then it is shown as it is, ms. Its foot, which what comes late pushes down, waits for longer. */
+/** Then it is shown as it is, ms. */
 const AT_LATEST_MS = 3000;
-const FOOT_AT_LATEST_MS = 15_000;
 
 /**
  * @param {HTMLElement} root of the page
@@ -10,9 +9,8 @@ const FOOT_AT_LATEST_MS = 15_000;
  */
 export function hideWhileLoading(root) {
   const show = () => void root.removeAttribute("data-loading");
-  root.dataset.loading = "";
-  setTimeout(() => "loading" in root.dataset && (root.dataset.loading = "late"), AT_LATEST_MS);
-  setTimeout(show, FOOT_AT_LATEST_MS);
+  root.toggleAttribute("data-loading", true);
+  setTimeout(show, AT_LATEST_MS);
   return show;
 }
 

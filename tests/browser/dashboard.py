@@ -138,14 +138,16 @@ async def complete(streams: Streams, test_id: str, score: int = 78) -> None:
 async def end_all(edge_url: str, streams: Streams) -> None:
     """Ends what other tests have left on a shared edge: a page follows 64 runs at most by a stream, and polls more."""
     async with httpx.AsyncClient() as client:
+        done: set[str] = set()
 
         async def ended() -> bool:
             left: list[str] = []
             for status in ("queued", "running"):
                 listed = (await client.get(f"{edge_url}/rpc/listTests?status={status}&limit=100")).json()
                 left += [run["testId"] for run in listed["tests"]]
-            for test_id in left:
+            for test_id in set(left) - done:
                 await complete(streams, test_id)
+            done.update(left)  # the list follows
             return not left
 
         await until(ended, within_s=60, what="no test is left that runs")

@@ -136,6 +136,7 @@ NEEDED = {
 
 ALWAYS = {"nothing", "what a mask leaves", "what follows a framebuffer that is gone", "a copy"}
 """Of `NEEDED`, what `make test` has time for. The others are for `make long`."""
+assert NEEDED.keys() >= ALWAYS
 
 
 @pytest.mark.parametrize(

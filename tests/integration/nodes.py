@@ -13,19 +13,31 @@ from ws_edge.node import Node
 MakeNode = Callable[[], Awaitable[Node]]
 
 
+class StoppableNode(Node):
+    """A node that remembers that it was stopped."""
+
+    stopped = False
+
+    async def stop(self) -> None:
+        self.stopped = True
+        await super().stop()
+
+
 @asynccontextmanager
 async def nodes(nats_url: str) -> AsyncIterator[MakeNode]:
     """Starts nodes at this broker, and stops them at the end."""
-    started: list[Node] = []
+    started: list[StoppableNode] = []
 
     async def make() -> Node:
-        node = Node(await Connection.connect(nats_url, name="node"), EdgeConfig(canary_s=0), 1)
+        node = StoppableNode(await Connection.connect(nats_url, name="node"), EdgeConfig(canary_s=0), 1)
         started.append(node)
         await node.start()
         await until(lambda: node.ready, within_s=20)
         return node
 
-    yield make
-    for node in started:
-        if node.nats.connected:  # the test has not stopped it
-            await node.stop()
+    try:
+        yield make
+    finally:
+        for node in started:
+            if not node.stopped:  # by the test
+                await node.stop()

@@ -11,6 +11,7 @@ from ws_edge.encoding import Encoding
 from ws_edge.fanout import audience
 from ws_edge.fanout.audience import Audience
 from ws_edge.fanout.figures import FanoutFigures
+from ws_edge.fanout.one_call import one_by_one
 from ws_edge.fanout.session import Owner, Session
 
 HIGH_WATER = 1000
@@ -22,7 +23,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def many(count: int) -> tuple[Audience, list[Session]]:
-    all_of_them = Audience(FanoutFigures(lambda: 0.0))
+    all_of_them = Audience(FanoutFigures(lambda: 0.0), one_by_one)
     sessions = [joined(all_of_them) for _ in range(count)]
     return all_of_them, sessions
 
@@ -100,20 +101,3 @@ def test_who_takes_nothing_is_told_of_in_its_turn_and_lacks_no_heartbeat() -> No
     assert live.go_on(HIGH_WATER) == [slow]
     live.offer(frame, before=4)
     assert (live.go_on(HIGH_WATER), live.go_on(HIGH_WATER)) == ([], [])
-
-
-def test_who_raises_keeps_no_frame_from_the_others() -> None:
-    """They may have had the beginning of it: what follows it would be no frame."""
-
-    class Broken(Viewer):
-        def offer(self, frame: bytes, high_water_bytes: int) -> bool:
-            raise ZeroDivisionError
-
-    all_of_them = Audience(FanoutFigures(lambda: 0.0))
-    first = joined(all_of_them)
-    all_of_them.add(Session(cast(Owner, None), Broken(), None))
-    last = joined(all_of_them)
-    all_of_them.offer(frame, before=4, events=1)
-    with pytest.raises(ZeroDivisionError):
-        all_of_them.go_on(HIGH_WATER)
-    assert got([first, last]) == [1, 1]

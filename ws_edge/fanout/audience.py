@@ -12,7 +12,7 @@ from typing import Final
 
 from ws_edge.encoding import Encoding
 from ws_edge.fanout.figures import FanoutFigures
-from ws_edge.fanout.one_call import WriteAll, one_by_one
+from ws_edge.fanout.one_call import WriteAll
 from ws_edge.fanout.session import LiveSessions, Session
 
 SLICE: Final = 500
@@ -28,7 +28,7 @@ class Audience:
 
     __slots__ = ("_figures", "_groups", "_pending", "_slice", "_write_all", "before")
 
-    def __init__(self, figures: FanoutFigures, write_all: WriteAll = one_by_one) -> None:
+    def __init__(self, figures: FanoutFigures, write_all: WriteAll) -> None:
         self._write_all = write_all
         self._groups: dict[Encoding, list[LiveSessions]] = {}
         self._pending: deque[tuple[LiveSessions, int | None]] = deque()
