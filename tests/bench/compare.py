@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 from tests.bench import report
-from tests.bench.edges import Edge, EdgePolls, EdgeStreams
+from tests.bench.edges import Edge, EdgeOneByOne, EdgePolls, EdgeStreams
 from tests.bench.go_programs import Unavailable
 from tests.bench.host import MEMORY, cpu_s, pss_kb
 from tests.bench.peers import AnyCable, Centrifugo, Floor, NatsSockets, Nchan, Node, Peer, Plain
@@ -27,6 +27,7 @@ SHORT_NAMES: Final[dict[str, type[Peer]]] = {
     "anycable": AnyCable,
     "plain": Plain,
     "edge": Edge,
+    "one-by-one": EdgeOneByOne,
     "streams": EdgeStreams,
     "polls": EdgePolls,
 }

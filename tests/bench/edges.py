@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import httpx
 
@@ -16,6 +16,32 @@ from broker.local.child_process import Child
 from tests.bench.host import SERVER_CORE, on_cores
 from tests.bench.peers import OnNats
 from tests.harness import EdgeProcess, begin, event_log, until
+
+
+class NextEvent(NamedTuple):
+    """Where a run's next event will be."""
+
+    epoch: str
+    seq: int
+
+
+async def next_event(edge: EdgeProcess, streams: Streams, test_id: str) -> NextEvent:
+    """Asks for it."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"{edge.url}/rpc/connectToTest", json={"testId": test_id})
+    return NextEvent(answer.raise_for_status().json()["epoch"], await event_log(streams).last(test_id) + 1)
+
+
+def by_stream(port: int, test_id: str) -> list[str]:
+    """Arguments for viewers that read server-sent events (c/load.c)."""
+    return ["-p", str(port), "-m", "stream", "-u", f"/tests/{test_id}/events", "-w", "event: sync"]
+
+
+def by_polls(port: int, test_id: str, following: NextEvent) -> list[str]:
+    """Arguments for viewers that send a long poll after the other (c/load.c)."""
+    at = f"/tests/{test_id}/events"
+    again = f"{at}?epoch={following.epoch}&after=%u&wait=30"
+    return ["-p", str(port), "-m", "poll", "-u", at, "-r", again, "-o", str(following.seq)]
 
 
 class Edge(OnNats):
@@ -87,13 +113,22 @@ class EarlierEdge(Edge):
     name = "testcast edge, earlier"
 
 
+class EdgeOneByOne(Edge):
+    """The edge without io_uring, as in most containers. The simulation takes its figures (scale/measured.py)."""
+
+    name = "testcast edge, a call for each viewer"
+
+    def settings(self) -> dict[str, str]:
+        return {"TESTCAST_EDGE_IO_URING": "0"}
+
+
 class EdgeStreams(Edge):
     """The edge, whose viewers read server-sent events."""
 
     name = "testcast edge, server-sent events"
 
     def viewers(self) -> list[str]:
-        return ["-p", str(self.port), "-m", "stream", "-u", f"/tests/{self.test_id}/events", "-w", "event: sync"]
+        return by_stream(self.port, self.test_id)
 
 
 class EdgePolls(Edge):
@@ -108,15 +143,10 @@ class EdgePolls(Edge):
 
     async def start(self) -> None:
         await super().start()
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"{self.process.url}/tests/{self.test_id}/events")
-        self._epoch = answer.raise_for_status().json()["epoch"]
-        self._first = await event_log(self.streams).last(self.test_id) + 1
+        self._next = await next_event(self.process, self.streams, self.test_id)
 
     def viewers(self) -> list[str]:
-        at = f"/tests/{self.test_id}/events"
-        again = f"{at}?epoch={self._epoch}&after=%u&wait=30"
-        return ["-p", str(self.port), "-m", "poll", "-u", at, "-r", again, "-o", str(self._first)]
+        return by_polls(self.port, self.test_id, self._next)
 
 
 class TwoEdges(Edge):

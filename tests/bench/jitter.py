@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from broker.jetstream.api import Streams
 from tests.bench import report
 from tests.bench.compare import running
-from tests.bench.edges import Edge
+from tests.bench.edges import Edge, next_event
 from tests.bench.host import cpu_s
 from tests.bench.programs import Figures, open_load, pour
-from tests.harness import EdgeProcess, event_log
+from tests.harness import EdgeProcess
 
 CUT_EVERY_S: Final = 15.0
 AWAY_S: Final = 2.0
@@ -30,13 +28,11 @@ _HEAD: Final = ["cuts", "resumed", "lost", "twice or out of order", "gaps", *REP
 
 async def resuming(edges: Sequence[EdgeProcess], streams: Streams, test_id: str) -> list[str]:
     """Arguments for viewers of a run that come back to their positions (c/load.c). Its next event is their first."""
-    async with httpx.AsyncClient() as client:
-        answer = await client.post(f"{edges[0].url}/rpc/connectToTest", json={"testId": test_id})
-    epoch = answer.raise_for_status().json()["epoch"]
-    first = await event_log(streams).last(test_id) + 1
+    following = await next_event(edges[0], streams, test_id)
     where = [word for edge in edges for word in ("-p", str(edge.port))]
     run = f"/ws?testId={test_id}"
-    return [*where, "-u", run, "-w", '"sync"', "-r", f"{run}&after=%u&epoch={epoch}", "-o", str(first)]
+    back = ["-r", f"{run}&after=%u&epoch={following.epoch}", "-o", str(following.seq)]
+    return [*where, "-u", run, "-w", '"sync"', *back]
 
 
 def replay_cells(got: Figures) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.bench.edges import EdgeOneByOne
 from tests.bench.report import PAGE
 from tests.bench.scale import fanout, storm
 from tests.bench.scale.measured import Measured, NotMeasured, Page, number
@@ -42,7 +43,7 @@ def checks(measured: Measured, page: Path = PAGE) -> list[Check]:
     near_us = fanout.pure_delivery_us(measured.delivery_near_us.value, 500, event_us)
     far_us = fanout.pure_delivery_us(measured.delivery_us.value, 10_000, event_us)
     joined, many = fanout.simulate(1_000, 400, near_us, event_us), fanout.simulate(10_000, 4, far_us, event_us)
-    edge, latency = "testcast edge", _Latency(at)
+    edge, latency = EdgeOneByOne.name, _Latency(at)
     joined_us = at.figure("peers", edge, "1,000 x 400/s").value
     found = [
         Check("1,000 viewers at 400 events a second: µs a delivery", joined_us, joined.us_a_delivery, 0.15),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from testcast.client import backoff
+from tests.bench.edges import Edge, EdgeOneByOne
 from tests.bench.report import PAGE, TIMES
 from ws_edge.config import EdgeConfig
 from ws_edge.views import projector
@@ -164,7 +165,7 @@ def read(page: Path = PAGE) -> Measured:
     note = re.search(r"A read of 20 events of a run costs one node ([\d,.]+)", at.body("broker"))
     if note is None:
         raise NotMeasured("BENCHMARKS.md does not say what a read costs the broker")
-    edge = "testcast edge"
+    edge = EdgeOneByOne.name
     return Measured(
         delivery_us=at.figure("peers", edge, "10,000 x 4/s"),
         delivery_near_us=at.figure("peers", edge, "500 x 100/s"),
@@ -186,7 +187,7 @@ def read(page: Path = PAGE) -> Measured:
         many_heard_us=at.figure("broker", f"one node, many events | {_FEW}", _ONE),
         many_per_s=at.figure("broker", f"one node, many events | {_FEW}", "events a second"),
         read_us=Figure(number(note[1]), "broker", "a read of 20 events", "µs"),
-        folds_per_s=at.figure("projector", edge, "snapshots/s"),
+        folds_per_s=at.figure("projector", Edge.name, "snapshots/s"),
     )
 
 
