@@ -99,7 +99,7 @@ LABEL org.opencontainers.image.title="testcast edge" \
 FROM runtime AS agent-files
 # libatomic1: Playwright's driver, a Node.js of its own, does not start without.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends chromium fonts-liberation libatomic1 \
+    && apt-get install -y --no-install-recommends chromium-headless-shell fonts-liberation libatomic1 \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=agent-build /opt/testcast /opt/testcast
 RUN PYTHONDONTWRITEBYTECODE= python -c "import agent_worker.main, testcast.cli.main"

@@ -1,10 +1,10 @@
 """Makes sure that the agent has a browser that starts, and prints which one. It installs only what is missing.
 
-The agent's own code chooses the browser (agent_worker/games/chromium/program.py): TESTCAST_AGENT_CHROMIUM, else an
-installed Chrome or Chromium, else Playwright's. When there is none, Playwright's is downloaded, which needs no
-privileges. When that fails, root on Debian or Ubuntu installs the distribution's package: some machines reach only
-package registries, or lack the system libraries that Playwright's build needs. With --quiet it prints nothing when
-there is a browser.
+The agent's own code chooses the browser (agent_worker/games/chromium/program.py): TESTCAST_AGENT_CHROMIUM, else one
+without windows, else an installed Chrome or Chromium, else Playwright's. When there is none, Playwright's is
+downloaded, which needs no privileges, and has one without windows beside it. When that fails, root on Debian or Ubuntu
+installs the distribution's packages: some machines reach only package registries, or lack the system libraries that
+Playwright's build needs. With --quiet it prints nothing when there is a browser.
 """
 
 import asyncio
@@ -13,8 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from playwright.async_api import async_playwright
+
 from agent_worker import config
-from agent_worker.games.chromium.browser import Browser, find_chromium
+from agent_worker.games.chromium.browser import Browser, find_chromium, find_shell
 from agent_worker.games.errors import BrowserMissing
 from broker.contract.errors import InvalidSetting
 from debian import install as install_from_debian
@@ -27,6 +29,8 @@ CONNECT_TIMEOUT_MS = 8_000
 PLAYWRIGHT = (sys.executable, "-m", "playwright")
 # Starting the driver takes most of a second, so it is tried once per environment.
 DRIVER_SEEN = Path(sys.prefix) / ".testcast-driver"
+# Where Debian's packages of Chromium are. Ubuntu's package of this name is a snap, and none has no windows.
+DEBIAN_CHROMIUM = Path("/usr/lib/chromium")
 
 
 class NoBrowserError(Exception):
@@ -39,9 +43,16 @@ def find(chosen: str | None) -> str | None:
     Raises:
         NoBrowserError: there is one that does not start.
     """
-    path = find_chromium(chosen)
-    if path is None:
-        return "Playwright's Chromium" if asyncio.run(starts()) else None
+    if find_chromium(chosen) is None:
+        if not asyncio.run(starts()):
+            return None
+        shell = find_shell(chosen)
+        return f"Playwright's Chromium, and {shell} for games" if shell else "Playwright's Chromium"
+    # Reproducing a finding with a window, and the dashboard's tests, take the first of these; a run the last.
+    return [_described(path) for path in dict.fromkeys((find_chromium(chosen), find_shell(chosen))) if path][-1]
+
+
+def _described(path: str) -> str:
     # A program on PATH may not be a browser: Ubuntu's chromium-browser may be a script that recommends a snap.
     try:
         version = subprocess.run(
@@ -56,7 +67,10 @@ def find(chosen: str | None) -> str | None:
 
 
 async def starts() -> bool:
-    """Whether the agent's browser starts."""
+    """Whether Playwright's Chromium is there, and the agent's browser starts."""
+    async with async_playwright() as driver:
+        if not os.access(driver.chromium.executable_path, os.X_OK):
+            return False
     try:
         async with Browser():
             return True
@@ -114,8 +128,11 @@ def ensure(chosen: str | None) -> str:
         return found
     if install_from_playwright() and (found := find(chosen)):
         return found
-    if install_from_debian("chromium") and (found := find(chosen)):
-        return found
+    if install_from_debian("chromium"):
+        if DEBIAN_CHROMIUM.is_dir():
+            install_from_debian("chromium-headless-shell")
+        if found := find(chosen):
+            return found
     raise NoBrowserError(
         "the agent needs a browser, and none could be installed. Do one of these:\n"
         "  install Chrome or Chromium (Debian and Ubuntu: sudo apt-get install chromium)\n"

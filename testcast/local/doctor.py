@@ -145,10 +145,10 @@ def browser() -> Finding:
     remedy = "install Chromium (on Debian: apt-get install chromium), or set TESTCAST_AGENT_CHROMIUM to a browser"
     try:
         from agent_worker import config as agent_config
-        from agent_worker.games.chromium.browser import Browser, find_chromium
+        from agent_worker.games.chromium.browser import Browser, find_shell
 
         settings = agent_config.load()
-        path = find_chromium(settings.chromium)
+        path = find_shell(settings.chromium)
         environment, allow_root = settings.browser_environment, settings.allow_root
 
         async def start() -> str:

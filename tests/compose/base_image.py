@@ -19,7 +19,7 @@ BASE = (
     *("apt", "ca-certificates", "debian-archive-keyring", "wget", "python3", "python3-venv"),
 )
 """What an image of Debian with Python has, and wget, which the images of the broker and the proxy have from Alpine."""
-BROWSER = ("chromium", "fonts-liberation", "libatomic1")
+BROWSER = ("chromium-headless-shell", "fonts-liberation", "libatomic1")
 """What the agent's image installs: apt-get finds it there already, instead of unpacking 400 MB at every run."""
 _DPKG = Path("/var/lib/dpkg")
 _UNWANTED = re.compile(

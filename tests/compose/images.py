@@ -47,7 +47,6 @@ def prepare() -> dict[str, str]:
     if not Path("/var/lib/dpkg/status").exists():
         pytest.skip("the images' base is made of Debian packages, and this machine has none")
     programs = {"nats-server": find_binary(), "caddy": debian_tool("caddy")}
-    debian_tool("chromium")
     ours, theirs = sys.version_info.minor, Path("/usr/bin/python3").resolve().name
     if theirs != f"python3.{ours}":
         pytest.skip(f"the images would have {theirs}, and packages are taken from these tests' Python 3.{ours}")

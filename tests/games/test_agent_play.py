@@ -6,11 +6,13 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from agent_worker.games import policy
-from agent_worker.games.chromium.browser import Browser, find_chromium
+from agent_worker.games.chromium import program
+from agent_worker.games.chromium.browser import Browser, find_chromium, find_shell
 from agent_worker.games.chromium.egress_proxy import judge_public
 from agent_worker.games.chromium.page_state import Incident
 from agent_worker.games.errors import BrowserMissing
@@ -261,3 +263,32 @@ async def test_a_dead_browser_is_started_anew(server: GameServer, browser: Brows
 def test_a_browser_that_is_none_is_named() -> None:
     with pytest.raises(BrowserMissing, match="TESTCAST_AGENT_CHROMIUM"):
         find_chromium("/nonexistent/chromium")
+
+
+def test_playwrights_browser_without_windows_is_found_beside_its_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(program, "_WITHOUT_WINDOW", ())
+    own = tmp_path / "chromium-1200" / "chrome-linux64" / "chrome"
+    shell = tmp_path / "chromium_headless_shell-1200" / "chrome-headless-shell-linux64" / "chrome-headless-shell"
+    for each in (own, shell):
+        each.parent.mkdir(parents=True)
+        each.touch()
+    assert find_shell(None, own) is None
+    shell.chmod(0o755)
+    assert find_shell(None, own) == str(shell)
+    assert find_shell(str(shell)) == str(shell)
+
+
+def test_a_browser_without_windows_goes_before_one_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(program, "_WITHOUT_WINDOW", ("chrome-headless-shell",))
+    monkeypatch.setattr(program, "may_change_user", lambda: False)
+    for name in ("google-chrome", "chrome-headless-shell"):
+        (tmp_path / name).touch(0o755)
+    assert find_shell() == str(tmp_path / "chrome-headless-shell")
+    assert find_chromium() == str(tmp_path / "google-chrome")
+    monkeypatch.setattr(program, "may_change_user", lambda: True)
+    monkeypatch.setattr(program, "open_to_others", lambda path: path.name != "chrome-headless-shell")
+    assert find_shell() == str(tmp_path / "google-chrome"), "another user could not start it"

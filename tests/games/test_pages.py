@@ -130,7 +130,7 @@ async def test_nothing_is_left_in_a_page_that_is_used_again(house: House, url: s
         now = await told(page, screen)
         for when, all_of_it in new.items():
             changed = {name: now[when][name] for name in all_of_it if now[when][name] != all_of_it[name]}
-            assert not changed, (action, when, changed, all_of_it)
+            assert not changed, (action, when, changed, {n: all_of_it[n] for n in changed})
 
 
 REMEMBERS = """<canvas id=c></canvas><script>

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_worker.games.chromium import processes
 from agent_worker.games.chromium.browser import Browser
 from agent_worker.games.chromium.limits import Limits
 from agent_worker.games.errors import PageGone
@@ -75,7 +76,7 @@ async def test_a_browser_is_given_nothing_of_the_worker(
             for process in started:
                 _look_at(process, browser, page._proxy.credentials[1], str(tmp_path))
     await until(lambda: not _runs(home) and not home.exists())
-    await until(lambda: not _processes(str(run)))
+    await until(lambda: not _processes(str(run)) and not any("chrom" in _read(each / "comm") for each in started))
 
 
 def _look_at(process: Path, browser: Browser, proxy_secret: str, elsewhere: str) -> None:
@@ -108,9 +109,10 @@ def _runs(home: Path) -> list[Path]:
 
 
 def _processes(named: str) -> list[Path]:
-    """The processes of Chromium whose command names that directory."""
+    """The processes of Chromium whose command names that directory, and those that they have started."""
     found = [each for each in Path("/proc").iterdir() if each.name.isdigit() and named in _read(each / "cmdline")]
-    return [each for each in found if "chrom" in _read(each / "comm")]
+    every = {pid for each in found for pid in processes.members(processes.process(int(each.name)))}
+    return [each for each in map(Path, (f"/proc/{pid}" for pid in every)) if "chrom" in _read(each / "comm")]
 
 
 def _read(file: Path) -> str:

@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from playwright.async_api import Browser as PlaywrightBrowser
@@ -27,11 +28,12 @@ from agent_worker.games.chromium.incidents import IncidentLog, first_line
 from agent_worker.games.chromium.limits import Limits
 from agent_worker.games.chromium.page import Page
 from agent_worker.games.chromium.pages import Pages
+from agent_worker.games.chromium.patience import Watched
 from agent_worker.games.chromium.processes import Process, Watch
-from agent_worker.games.chromium.program import arguments, find_chromium, unwanted
+from agent_worker.games.chromium.program import arguments, find_chromium, find_shell, unwanted
 from agent_worker.games.errors import BrowserMissing
 
-__all__ = ["Browser", "Page", "Walls", "find_chromium"]
+__all__ = ["Browser", "Page", "Walls", "find_chromium", "find_shell"]
 
 CLOSE_TIMEOUT_S: Final = 1.5
 """A cancelled run must be gone within 2 s."""
@@ -71,6 +73,10 @@ class _Chromium:
         self.way_out = way_out
         """Listens inside its network; None where it shares the machine's."""
 
+    def lives(self) -> bool:
+        """Whether it runs, and the driver has a connection to it."""
+        return self.running.is_connected() and processes.lives(self.process)
+
     async def end(self) -> None:
         """Closes it, and kills what has not gone after `CLOSE_TIMEOUT_S`."""
         try:
@@ -87,7 +93,7 @@ class Browser:
     """Starts a Chromium for each run, inside `async with`.
 
     Args:
-        executable: As for `find_chromium`.
+        executable: As for `find_shell`; for `find_chromium` if `headed`.
         judge: Which addresses pages may reach (egress_proxy.py).
         limits: What one run may take.
         allow_root: Games may run as root where root cannot become another user. For games of one's own.
@@ -151,7 +157,9 @@ class Browser:
         self._driver = await async_playwright().start()
         try:
             self._workshop = Workshop()
-            self._chromium = find_chromium(self._executable) or self._driver.chromium.executable_path
+            own = self._driver.chromium.executable_path
+            found = find_chromium(self._executable) if self._headed else find_shell(self._executable, Path(own))
+            self._chromium = found or own
             possible = wanted_walls(self._chromium, self._workshop, self._allow_root)
             self.walls = Walls(*(one and other for one, other in zip(possible, self._at_most, strict=True)))
             first = await self._first()
@@ -194,15 +202,13 @@ class Browser:
         watch.start()
         pages: Pages | None = None
 
-        def spent() -> Mapping[int, float]:
-            return processes.main_threads(chromium.process)
-
+        watched = Watched(lambda: watch.exceeded, lambda: processes.main_threads(chromium.process), chromium.lives)
         incidents = IncidentLog()
         try:
             secret = secrets.token_urlsafe(32)
             egress = EgressProxy(judge or self._judge, incidents.on_trouble, secret=secret, listening=chromium.way_out)
             async with self._counted(egress), egress as proxy:
-                pages = Pages(chromium.running, proxy, incidents, lambda: watch.exceeded, spent, headed=self._headed)
+                pages = Pages(chromium.running, proxy, incidents, watched, headed=self._headed)
                 yield pages
         finally:
             if pages:
@@ -238,7 +244,7 @@ class Browser:
                 else:
                     starting.add_done_callback(self._not_needed)
                 raise
-            if chromium.running.is_connected():
+            if chromium.lives():
                 return chromium
             await chromium.end()
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, CDPSession, Dialog, Frame
@@ -34,7 +34,7 @@ from agent_worker.games.chromium.gestures import LASTING, Gestures
 from agent_worker.games.chromium.incidents import IncidentLog, first_line, first_lines, short_url
 from agent_worker.games.chromium.loading import explain_failure, explain_status
 from agent_worker.games.chromium.page_state import Incident, Loaded, PageState, merged
-from agent_worker.games.chromium.patience import Spent, answered
+from agent_worker.games.chromium.patience import Watched, answered, while_it_lives
 from agent_worker.games.chromium.program import SCREENCAST, WINDOW
 from agent_worker.games.chromium.screencast import Screencast
 from agent_worker.games.chromium.staying import Staying
@@ -54,7 +54,6 @@ _LEFT: Final = ("navigated", "context was destroyed", "Cannot find", "Promise wa
 _ENDLESS: Final = ("media", "eventsource")
 """Kinds of requests that are not waited for: of sounds and films Chromium reads what it needs, and the clock waits."""
 
-Watched = tuple[Callable[[], str | None], Spent]
 T = TypeVar("T")
 
 
@@ -101,8 +100,6 @@ class Page:
         """Opens an empty page in `context`, whose requests go through `proxy`.
 
         Args:
-            watched: What the page's browser was ended for, if it was (`Limits.exceeded`), and the processor time of its
-                main threads (`processes.main_threads`).
             scripts: run in every frame before its own scripts.
             touch: it has a touch screen.
             token: of its clock, where one of `scripts` gives it its own time.
@@ -112,6 +109,8 @@ class Page:
             await context.add_init_script(script)
         await context.add_init_script(path=_PROBE)
         page = await context.new_page()
+        # Chromium without windows has the pointer enter a page's first document, if no script has run before it.
+        await page.evaluate("0")
         cdp = await context.new_cdp_session(page)
         tree = await cdp.send("Page.getFrameTree")
         staying = Staying(cdp.send, str(tree["frameTree"]["frame"]["id"]), proxy.credentials, incidents)
@@ -150,10 +149,10 @@ class Page:
         context.on("page", lambda other: self._background.start(self._on_popup(other)) if other is not page else None)
 
     async def browser_lives(self) -> bool:
-        """Whether only this page is gone. Waits 0.3 s, since the death of a browser becomes known with a delay."""
+        """Whether only this page is gone. Waits 0.3 s, since a browser that dies may lose its pages first."""
         browser = self._page.context.browser
         for _ in range(6):
-            if browser is None or not browser.is_connected():
+            if browser is None or not browser.is_connected() or not self._watched.lives():
                 return False
             await asyncio.sleep(0.05)
         return True
@@ -161,7 +160,7 @@ class Page:
     @property
     def exceeded(self) -> str | None:
         """The limit for which the game was stopped, as the end of "The game was stopped: it …"; None if it was not."""
-        return self._watched[0]()
+        return self._watched.exceeded()
 
     @property
     def gone(self) -> str | None:
@@ -206,7 +205,8 @@ class Page:
 
         Raises:
             LoadFailed: With the code and the message for it (loading.py).
-            PageHung, PageGone: No pictures could be had of it.
+            PageGone: It died meanwhile, or its browser did.
+            PageHung: No pictures could be had of it.
         """
         loop = asyncio.get_running_loop()
         start = loop.time()
@@ -221,7 +221,7 @@ class Page:
         self._staying.home = self._page.url
         try:
             async with asyncio.timeout_at(start + timeout_s):
-                await self._page.wait_for_load_state("domcontentloaded", timeout=0)
+                await self._loaded("domcontentloaded")
         except TimeoutError:
             raise LoadFailed(
                 "load_timeout", f"The page began to load but was not complete after {timeout_s:g} s."
@@ -230,10 +230,13 @@ class Page:
         try:
             patience_s = min(start + timeout_s - loop.time(), max(1.0, timeout_s / 3))
             async with asyncio.timeout(patience_s):
-                await self._page.wait_for_load_state("load", timeout=0)
+                await self._loaded("load")
         except TimeoutError:
             finished = False
         return Loaded(self._page.url, response.status, finished, loop.time() - start)
+
+    async def _loaded(self, state: Literal["domcontentloaded", "load"]) -> None:
+        await while_it_lives(self._page.wait_for_load_state(state, timeout=0), self._watched)
 
     async def _go(self, url: str, timeout_s: float) -> PlaywrightResponse:
         """Asks for the document, and returns when the head of its answer is here."""
@@ -242,7 +245,8 @@ class Page:
         carried = self._proxy.carried
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._page.goto(url, wait_until="commit", timeout=0)
+                going = self._page.goto(url, wait_until="commit", timeout=0)
+                response = await while_it_lives(going, self._watched)
         except TimeoutError:
             connected = self._proxy.carried > carried
             raise explain_failure(url, None, self._log.trouble, timeout_s, connected) from None
@@ -250,6 +254,8 @@ class Page:
             if "Download is starting" in str(error) or self._download:
                 name = f" ({self._download})" if self._download else ""
                 raise LoadFailed("not_html", f"The address is a download{name}, not a page.") from None
+            if self._gone or not await self.browser_lives():
+                raise PageGone(self._gone or "its browser died") from error
             raise explain_failure(url, first_line(str(error)), self._log.trouble, timeout_s) from None
         if response is None:
             raise LoadFailed("game_unreachable", "The address led to no page.")
@@ -440,7 +446,7 @@ class Page:
                 asked.close()
             raise PageGone(self._gone)
         try:
-            return await answered(asked, self.deadline, self._watched[1], while_doing)
+            return await answered(asked, self.deadline, self._watched, while_doing)
         except PlaywrightError as error:
             raise PageGone(self._gone or first_line(str(error))) from error
         except PageHung:

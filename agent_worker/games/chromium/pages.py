@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from agent_worker.games.chromium.background import retrieved
 from agent_worker.games.chromium.egress_proxy import EgressProxy
 from agent_worker.games.chromium.incidents import IncidentLog, first_line
 from agent_worker.games.chromium.page import Page
+from agent_worker.games.chromium.patience import Watched, while_it_lives
 from agent_worker.games.errors import PageGone
 from agent_worker.games.screen import DESKTOP, Screen
 
@@ -52,8 +53,7 @@ class Pages:
         running: PlaywrightBrowser,
         proxy: EgressProxy,
         incidents: IncidentLog,
-        exceeded: Callable[[], str | None],
-        spent: Callable[[], Mapping[int, float]],
+        watched: Watched,
         *,
         headed: bool = False,
     ) -> None:
@@ -61,8 +61,7 @@ class Pages:
         self._headed = headed
         self._proxy = proxy
         self._incidents = incidents
-        self._exceeded = exceeded
-        self._spent = spent
+        self._watched = watched
         self._open: _Open | None = None
         self._again = False
         """The page that is open may be used again."""
@@ -118,6 +117,9 @@ class Pages:
         return None
 
     async def _made(self, wanted: Wanted) -> _Open:
+        return await while_it_lives(self._make(wanted), self._watched)
+
+    async def _make(self, wanted: Wanted) -> _Open:
         width, height = wanted.screen.viewport
         context = await self._running.new_context(
             viewport={"width": width, "height": height},
@@ -127,12 +129,11 @@ class Pages:
             accept_downloads=False,
             locale="en-US",
         )
-        watched = self._exceeded, self._spent
         page = await Page.create(
             context,
             self._proxy,
             self._incidents,
-            watched,
+            self._watched,
             wanted.scripts,
             touch=wanted.screen.touch,
             token=wanted.token,
@@ -145,7 +146,7 @@ class Pages:
         if self._open is not None:
             opened, self._open = self._open, None
             opened.page.forget()
-            await opened.context.close()
+            await while_it_lives(opened.context.close(), self._watched)
 
     def forget(self) -> None:
         """Stops reacting to what the open page does, and to make another one."""

@@ -42,6 +42,12 @@ def process(pid: int, proc: Path = _PROC) -> Process:
     return Process(pid, found.started if found else 0)
 
 
+def lives(browser: Process, proc: Path = _PROC) -> bool:
+    """Whether the process still runs. Known at once, while a driver hears of its death with a delay."""
+    now = _stat(proc / str(browser.pid))
+    return now is not None and now.started == browser.started and not now.zombie
+
+
 def members(browser: Process, proc: Path = _PROC) -> list[int]:
     """The processes that `browser` started, directly or not, and those of its session; itself first while it lives."""
     every = [stat for entry in proc.iterdir() if entry.name.isdigit() and (stat := _stat(entry))]
