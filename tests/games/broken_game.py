@@ -32,6 +32,13 @@ PAGE = """<!doctype html>
         if (fault === "over") [locked, ended] = [true, true];
       }
     }
+    let presses = 0;
+    addEventListener("keydown", (event) => {
+      // Stands in the way of the game's own: of Space from its second press on, of any key from the fifth on.
+      const kept = faults.includes("keptonce") && event.code === "Space" && presses;
+      if (kept || (faults.includes("deaf") && presses >= 4)) event.stopImmediatePropagation();
+      if (event.code === "Space" || faults.includes("deaf")) presses += 1;
+    }, true);
     addEventListener("keydown", (event) => {
       if (locked || event.repeat) return;
       if (event.code === "ArrowUp" && faults.includes("launch") && ball === 0) ball = 3;

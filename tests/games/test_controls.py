@@ -133,6 +133,21 @@ async def test_a_key_that_may_be_meant_and_does_nothing_is_listed_and_no_fault(h
     assert said in summary.unknown["controls"]
 
 
+async def test_a_key_that_is_kept_from_the_game_is_a_fault_where_others_of_its_name_act(house: House) -> None:
+    stop = "<script>addEventListener('keydown', (e) => e.code === 'ArrowUp' && e.stopPropagation(), true)</script>"
+    stage = house.stage(f"{stop}<p>Arrow keys: steer</p>{STEERED}")
+    search = ControlSearch(await get_in(stage, Heard(), math.inf), Heard())
+    await search.likely_ones(math.inf)
+    controls = search.result()
+    assert [(each.promise.key, each.kept_away) for each in controls.dead] == [("ArrowUp", True)]
+    assert [each.key for each in controls.doubtful] == ["ArrowDown"]
+    every = "<script>addEventListener('keydown', (e) => e.stopPropagation())</script>"  # of a game that heard them all
+    stage = house.stage(f"<p>Arrow keys: steer</p>{STEERED}{every}")
+    search = ControlSearch(await get_in(stage, Heard(), math.inf), Heard())
+    await search.likely_ones(math.inf)
+    assert not search.result().dead
+
+
 PRESSED = """<canvas id=c width=800 height=600></canvas><script>const x = c.getContext("2d"); let since = 0;
   const draw = (colour) => { x.fillStyle = colour; x.fillRect(0, 0, 800, 600); }; draw("blue");
   c.addEventListener("dblclick", () => draw("red"));

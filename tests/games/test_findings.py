@@ -178,6 +178,20 @@ async def test_a_key_that_works_only_once(games: Games, pages: Pages) -> None:
     assert [step.action for step in found.inputs.steps] == [SPACE, SPACE]
 
 
+async def test_a_key_that_reaches_the_game_only_once(games: Games, pages: Pages) -> None:
+    """A key that does not steer, in a game that never looks the same again: what tells is that its press is stopped."""
+    known = dict.fromkeys((SPACE, LEFT), Moment(Inputs(), 10))
+    stage = on_stage(pages, games.url("keptonce,tally"))
+    (found,) = await only_once(stage, uses(known)[:1], soon())
+    assert (found.title, found.measured) == ("Space works only once", (5, 5))
+    assert "A handler of the page kept each of them from the game" in found.detail
+    finding = {"kind": "once", "inputs": found.inputs.as_json(), "until": found.until, "seed": 7}
+    again = Request(games.url("keptonce,tally"), read_replay(finding), times=1, allow_private=True)
+    assert (await reproduce(again, games.browser))[0] == 1
+    deaf = on_stage(pages, games.url("deaf,tally"))  # hears no key at all after some: that is another fault
+    assert not await only_once(deaf, uses(known)[:1], soon())
+
+
 @pytest.mark.long
 async def test_a_key_that_steers_and_works_only_once(games: Games, pages: Pages) -> None:
     known = dict.fromkeys((LEFT, RIGHT, SPACE), Moment(Inputs(), 10))

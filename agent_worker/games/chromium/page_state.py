@@ -124,6 +124,7 @@ class Clock:
         text: What its `render_game_to_text()` returns; None where it has none.
         advances: It has an `advanceTime(ms)`.
         gave_up: Kinds of loads of which one never came; sorted.
+        stopped: Presses of keys that a handler of the page has kept from those after it.
     """
 
     loop: Loop = Loop()
@@ -133,6 +134,7 @@ class Clock:
     text: str | None = None
     advances: bool = False
     gave_up: tuple[str, ...] = ()
+    stopped: int = 0
 
     def beside(self, other: Clock) -> Clock:
         """Both: the clock of a page, and that of a frame of another origin in it."""
@@ -146,6 +148,7 @@ class Clock:
             self.text if self.text is not None else other.text,
             self.advances or other.advances,
             tuple(sorted({*self.gave_up, *other.gave_up})),
+            self.stopped + other.stopped,
         )
 
 
@@ -167,6 +170,7 @@ def read_clock(told: Any) -> Clock:
         text[:_MAX_TEXT] if isinstance(text, str) else None,
         fields.get("advances") is True,
         _names(fields.get("gaveUp")),
+        _count(fields.get("stopped")),
     )
 
 

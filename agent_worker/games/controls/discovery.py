@@ -15,13 +15,13 @@ from typing import Final
 
 from agent_worker.games.actions import ARROWS, OPPOSITE, WASD, Action
 from agent_worker.games.controls import candidates
+from agent_worker.games.controls.dead_keys import DeadKeys
 from agent_worker.games.controls.hot_spots import hot_spots
-from agent_worker.games.controls.known_controls import Control, Controls, Dead, evidence, line, told_data
-from agent_worker.games.controls.promised import Promise
+from agent_worker.games.controls.known_controls import Control, Controls, evidence, line, told_data
 from agent_worker.games.controls.starting import Situations, Tell
 from agent_worker.games.controls.trials import Trials
 from agent_worker.games.inputs import Step
-from agent_worker.games.owned_time.experiments import BRIEF, GAP, HOLD, LONG, TAP, Effect, Lab, Moment, Spent
+from agent_worker.games.owned_time.experiments import BRIEF, GAP, HOLD, LONG, Effect, Lab, Moment, Spent
 from agent_worker.games.wording import family_of
 
 Between = Callable[[], Awaitable[None]]
@@ -65,6 +65,7 @@ class ControlSearch:
         self.trials = Trials(self.lab)
         self.controls = Controls(broken=self.lab.broken, determinism=self.lab.determinism)
         self.promises = {promise.key: promise for promise in situations.promises}
+        self.dead_keys = DeadKeys(situations, self.trials, self.controls, tuple(self.promises.values()))
         known = candidates.known_keys(situations.sources)
         self.likely, self.others = candidates.keys(tuple(self.promises), known)
         self.said = ""
@@ -118,7 +119,7 @@ class ControlSearch:
                 await between()
                 self.lab.forget_pause()
             if not number:
-                await self.dead()
+                await self.dead_keys.look(self.confirm)
             await self.buttons(moment)
             await self.in_groups(moment, await self.meant(moment))
             await self.pointer(moment)
@@ -339,40 +340,6 @@ class ControlSearch:
             self.said = title
             await self.told.action(f"Testing {title}")
 
-    async def dead(self) -> None:
-        """Presses each promised key that has done nothing so far, shortly and for long, wherever it should work."""
-        for promise in self.promises.values():
-            told = any(each.promise == promise for each in self.controls.dead)
-            if promise.key in self.controls.found or told or not self._must_act(promise):
-                continue
-            action = candidates.action_of(promise.key)
-            tries = [(moment, LONG) for moment in self.at.moments] + [(self.at.moments[0], TAP)]
-            acted = False
-            for moment, hold in tries:
-                effect = await self.trials.effect(moment, action, hold)
-                if effect is not None:
-                    await self.confirm(action, effect)
-                acted |= self.lab.acted(moment, action, hold)
-                if acted:
-                    break
-            others = tuple(each.name for each in self.controls.found.values() if "playing" in each.situations)
-            if not acted and others:
-                self.controls.dead.append(Dead(promise, tuple(tries), others))
-
-    def _must_act(self, promise: Promise) -> bool:
-        """Whether the situations that were met are enough to say that a promised key does nothing."""
-        if promise.when in ("sometimes", "unseen") or not self.at.playing:
-            return False
-        if promise.when == "over" and self.at.over is None:
-            return False
-        if promise.when == "title" and not self.at.past_title:
-            return False  # it had begun by itself: the key may be for after the end of a round
-        if not promise.group:
-            return True
-        alive = [each for each in promise.group if each in self.controls.found]
-        opposite = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}.get(promise.key)
-        return not alive or opposite in alive
-
     def take_branches(self) -> int:
         """How many runs were made since the last call."""
         counted, self._counted = self._counted, self.lab.branches
@@ -382,17 +349,5 @@ class ControlSearch:
         """What was found, and what was not tried."""
         every = [each.name for each in (*self.likely, *self.others)]
         self.controls.untried = [name for name in every if name not in self.controls.tried]
-        self.controls.doubtful = [each for each in self.promises.values() if self._is_doubtful(each)]
+        self.controls.doubtful = self.dead_keys.doubtful()
         return self.controls
-
-    def _is_doubtful(self, promise: Promise) -> bool:
-        """Whether a key does nothing of which it is not known whether it is meant."""
-        found, told = self.controls.found, {each.promise.key for each in self.controls.dead}
-        silent = "playing" in self.controls.tried.get(promise.key, ()) and not self._has_acted(promise.key)
-        return silent and promise.key not in told and any(key in found for key in promise.group)
-
-    def _has_acted(self, key: str) -> bool:
-        """Whether a key has done anything anywhere, be it seen or not, or the same as any other key."""
-        tries = [(moment, hold) for moment in self.at.moments for hold in (HOLD, LONG, TAP)]
-        action = candidates.action_of(key)
-        return key in self.controls.found or any(self.lab.acted(moment, action, hold) for moment, hold in tries)

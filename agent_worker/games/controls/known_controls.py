@@ -63,11 +63,13 @@ class Dead:
         promise: What the text says.
         tries: Where, and for how many frames, it was pressed in a run of its own.
         others: Controls that did something at those moments.
+        kept_away: A handler of the page keeps it from the game, and none of the keys that are promised with it.
     """
 
     promise: Promise
     tries: tuple[tuple[Moment, int], ...]
     others: tuple[str, ...]
+    kept_away: bool = False
 
 
 @dataclass(slots=True)

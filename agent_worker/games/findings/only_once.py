@@ -1,7 +1,7 @@
 """Controls that work only once, by experiment.
 
 Many things work once for good reasons: a key that starts the game, a ball that is launched, a weapon that has to cool
-down. So a control is told only in two cases.
+down. So a control is told only in three cases.
 
 *The game looks as if it had never been used*: the picture has become equal to that of the run without it, by itself or
 by the opposite control. From there on the control has to change nothing at several later moments, at each of which it
@@ -12,6 +12,10 @@ other controls are used for a quarter of a minute, and the key after each of the
 these moments, and something at `TIMES` of them where it was not used before; the other controls have to act at the
 first and at the last. Where the game stood still before the key was used and moves after it, it is not told: it may
 have launched something.
+
+*A key that no longer reaches the game*: after the first use, a handler of the page stops the key on its way each time.
+It is used in the same way among others, which go on acting, and has to change nothing at any of these moments, and
+something at one of them where it was not used before.
 """
 
 from __future__ import annotations
@@ -48,6 +52,8 @@ REACH_AMONG: Final = FIRST + AMONG * (max(_HOLDS) + QUIET + HOLD + WATCH)
 """Frames after a moment in which all of that happens."""
 _RUNS_OF_A_FAULT: Final = 3 + TIMES
 """Long runs that it takes to show a fault so, after the two that show that it may be one."""
+_RUNS_IF_KEPT_AWAY: Final = 3
+"""The same, where it is known that the game does not hear it any more."""
 _STRIDE: Final = 4
 """Each such frame is compared, since these runs are long."""
 
@@ -149,6 +155,8 @@ class _Trial:
         if await self.differs((first,), again) or not await self.differs((), first):
             return None
         self.until_s = self.last_s
+        if await self.is_kept_away(first, again):
+            return await self.among_others(first)
         made = await self.undone(first)
         found = None if made is None else await self.looking_the_same(*made)
         return found or await self.among_others(first)
@@ -175,32 +183,66 @@ class _Trial:
         return None
 
     async def among_others(self, first: Step) -> Candidate | None:
-        """A fault, if the key steers and does nothing ever after, while the game is played with other controls."""
-        if not self.use.steers or not self.use.others:
+        """A fault, if the key does nothing ever after, while the game is played with other controls: because a handler
+        keeps it from the game, or although it steers."""
+        steers = self.use.steers and bool(self.use.others)
+        if not self.use.beside:
             return None
         others, later = self.in_turn()
         used = await self.sampled(first, *others)
-        if parting(await self.sampled(first, *others, *later), used) is not None:
+        with_it, kept_away = await self.pressed_again(first, others, later)
+        if parting(with_it, used) is not None or not (steers or kept_away):
             return None
-        self.afford(_RUNS_OF_A_FAULT * (self.at + REACH_AMONG), _RUNS_OF_A_FAULT)
+        runs = _RUNS_IF_KEPT_AWAY if kept_away else _RUNS_OF_A_FAULT
+        self.afford(runs * (self.at + REACH_AMONG), runs)
         unused = await self.sampled(*others)
-        acts = parting(unused, await self.sampled(*others[1:])) is not None
         acts_after = parting(used, await self.sampled(first, *others[:-1])) is not None
+        acts = acts_after and (kept_away or parting(unused, await self.sampled(*others[1:])) is not None)
         launched = moves_before(used, others[0].at) and not moves_before(unused, others[0].at)
-        if not acts or not acts_after or launched:
+        if not acts or launched:
             return None
-        shown = []
+        return await self.shown_at(first, others, later, unused, kept_away=kept_away)
+
+    async def is_kept_away(self, first: Step, again: Step) -> bool:
+        """Whether a handler keeps the second press from the game, and not the first."""
+        await self.open(again.at)
+        inputs = self.use.moment.inputs.then(first, again)
+        stopped = [(await self.stage.pressed(inputs, step, again.at, 1))[1] for step in (first, again)]
+        return stopped == [False, True]
+
+    async def pressed_again(self, first: Step, others: tuple[Step, ...], later: tuple[Step, ...]) -> tuple[Trace, bool]:
+        """The run with all of it, and whether a handler keeps the key from the game each time but the first."""
+        end = self.at + REACH_AMONG
+        inputs = self.use.moment.inputs.then(first, *others, *later)
+        await self.open(end)
+        parts: list[Trace] = []
+        stopped: list[bool] = []
+        for step in (first, *later):
+            part, kept = await self.stage.pressed(inputs, step, self.at, _STRIDE)
+            parts.append(part)
+            stopped.append(kept)
+        parts.append(await self.stage.play(inputs, end, self.at, _STRIDE))
+        return Trace.of(*parts), not stopped[0] and all(stopped[1:])
+
+    async def shown_at(
+        self, first: Step, others: tuple[Step, ...], later: tuple[Step, ...], unused: Trace, *, kept_away: bool
+    ) -> Candidate | None:
+        """The fault, if the key does something at `TIMES` of the later moments where it was not used before; at one,
+        where it is known that the game does not hear it any more."""
+        shown: list[Step] = []
+        times = 1 if kept_away else TIMES
         for step in later:
             if parting(await self.sampled(*others, step, until=step.end + WATCH), unused) is not None:
                 shown.append(step)
-            if len(shown) == TIMES:
+            if len(shown) == times:
                 names = ", ".join(dict.fromkeys(step.action.name for step in others))
+                why = " A handler of the page kept each of them from the game, but not the first." if kept_away else ""
+                seconds = (later[-1].end - first.at) // FRAMES_PER_S
                 last = shown[-1]
                 return self.told(
                     (first, *(step for step in others if step.at < last.at), last),
-                    f"After it was used once, it was used {len(later)} times more in "
-                    f"{(later[-1].end - first.at) // FRAMES_PER_S} s, between others ({names}), and changed nothing. "
-                    f"Without the first use it did at {TIMES} of these moments.",
+                    f"After it was used once, it was used {len(later)} times more in {seconds} s, between others "
+                    f"({names}), and changed nothing.{why} Without the first use it did at {times} of these moments.",
                 )
         return None
 

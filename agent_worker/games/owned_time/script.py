@@ -9,7 +9,7 @@ from typing import Final
 
 _FOLDER: Final = Path(__file__).parent / "clock"
 _PARTS: Final = (
-    *("core", "realm", "dates", "random", "timers", "messages", "loads", "requests", "media", "audio"),
+    *("core", "realm", "dates", "random", "stopped", "timers", "messages", "loads", "requests", "media", "audio"),
     *("animations", "observers", "visibility", "canvases", "unseen", "uncontrolled", "fingerprints", "drive", "start"),
 )
 _OUTSIDE: Final = (Path(__file__).parents[1] / "chromium" / "outside.js").read_text()

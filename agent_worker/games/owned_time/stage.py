@@ -20,7 +20,7 @@ from agent_worker.games.chromium.page_state import Clock, Loaded, PageState, rea
 from agent_worker.games.chromium.pages import Pages, Wanted
 from agent_worker.games.errors import DocumentLeft, LoadFailed, PageGone, PageHung, TimeUp
 from agent_worker.games.handle import GameJob
-from agent_worker.games.inputs import FRAMES_PER_S, Inputs
+from agent_worker.games.inputs import FRAMES_PER_S, Inputs, Step
 from agent_worker.games.owned_time.script import owned_time
 from agent_worker.games.owned_time.trace import Happened, Sample, Trace
 from agent_worker.games.screen import DESKTOP, Screen
@@ -200,6 +200,18 @@ class Stage:
         for told in await self.page.foreign_clocks("about()", "reading the clock of a frame"):
             clock = clock.beside(read_clock(told))
         return clock
+
+    async def pressed(self, inputs: Inputs, step: Step, watch_from: int, every: int) -> tuple[Trace, bool]:
+        """Plays `inputs` up to the frame after `step` has begun.
+
+        Returns:
+            The frames up to there, and whether a handler of the page has kept the press from those that would have come
+            after it: of such a key a game hears nothing.
+        """
+        before = await self.play(inputs, step.at, watch_from, every)
+        stopped = (await self.about()).stopped
+        press = await self.play(inputs, step.at + 1, watch_from, every)
+        return Trace.of(before, press), (await self.about()).stopped > stopped
 
     async def sources(self) -> Mapping[str, str]:
         """The texts of the game's scripts, by address."""

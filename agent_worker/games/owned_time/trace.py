@@ -38,6 +38,14 @@ class Trace:
     samples: tuple[Sample, ...] = ()
     happened: tuple[Happened, ...] = ()
 
+    @classmethod
+    def of(cls, *parts: Trace) -> Trace:
+        """Stretches that follow one another, as one."""
+        return cls(
+            tuple(sample for part in parts for sample in part.samples),
+            tuple(each for part in parts for each in part.happened),
+        )
+
 
 def parting(one: Trace, other: Trace) -> int | None:
     """The first frame at which two traces differ, of those that both have; None: they agree."""

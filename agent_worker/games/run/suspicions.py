@@ -37,6 +37,7 @@ def of_controls(found: Controls, situations: Situations) -> list[Candidate]:
     for dead in found.dead:
         moments = tuple(dict.fromkeys(Moment(each.inputs, each.frame) for each, _ in dead.tries))
         key = dead.promise.key
+        stopped = ". A handler of the page keeps it from the game, and none of these" if dead.kept_away else ""
         suspects.append(
             Candidate(
                 "deadkey",
@@ -45,7 +46,7 @@ def of_controls(found: Controls, situations: Situations) -> list[Candidate]:
                 moments[0].frame,
                 signature=f"dead {key}",
                 detail=f'The page says "{dead.promise.quote}". Where it was tried, other inputs did something: '
-                f"{', '.join(dead.others)}",
+                f"{', '.join(dead.others)}{stopped}",
                 action=candidates.action_of(key),
                 moments=moments,
                 controls=known,

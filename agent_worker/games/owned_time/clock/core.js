@@ -41,6 +41,7 @@ function createCore(seed, holdLimit, gaveUp, skips) {
     stride: 1, // frames from one that is compared to the next
     idle: null, // called when a hold goes
     input: null, // the newest event by which somebody has done something
+    stopped: 0, // presses of keys that a handler has kept from others
     realms: new Set(),
     uncontrolled: new Set(),
     used: new Set(),

@@ -143,6 +143,7 @@ function createDrive(core, realm, token) {
     frame: core.frame,
     loop: loop(),
     dropped: core.dropped,
+    stopped: core.stopped,
     uncontrolled: [...core.uncontrolled],
     gaveUp: [...core.gaveUp],
     used: [...core.used],

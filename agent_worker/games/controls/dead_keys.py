@@ -1,0 +1,97 @@
+"""Which of the keys that a page's text promises do nothing, and of which of them that is a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from agent_worker.games.actions import Action
+from agent_worker.games.controls import candidates
+from agent_worker.games.controls.known_controls import Controls, Dead
+from agent_worker.games.controls.promised import Promise
+from agent_worker.games.controls.starting import Situations
+from agent_worker.games.controls.trials import Trials
+from agent_worker.games.owned_time.experiments import HOLD, LONG, TAP, Effect
+
+_OTHER_WAY = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}
+
+
+class DeadKeys:
+    """Looks for them in one game. Raises as `Lab` does.
+
+    Args:
+        controls: What was found so far; gets what is dead.
+        promises: One for each key.
+    """
+
+    def __init__(
+        self, situations: Situations, trials: Trials, controls: Controls, promises: tuple[Promise, ...]
+    ) -> None:
+        self._at, self._lab, self._trials = situations, situations.lab, trials
+        self._controls, self._promises = controls, promises
+
+    async def look(self, confirm: Callable[[Action, Effect], Awaitable[None]]) -> None:
+        """Presses each promised key that has done nothing so far, shortly and for long, wherever it should work.
+
+        Args:
+            confirm: Called for one that did something after all.
+        """
+        for promise in self._promises:
+            told = any(each.promise == promise for each in self._controls.dead)
+            if promise.key in self._controls.found or told or not self._is_known_where(promise):
+                continue
+            kept_away = bool(promise.group) and await self._is_kept_away(promise)
+            if not kept_away and not self._is_meant(promise):
+                continue
+            action = candidates.action_of(promise.key)
+            tries = [(moment, LONG) for moment in self._at.moments] + [(self._at.moments[0], TAP)]
+            acted = False
+            for moment, hold in tries:
+                effect = await self._trials.effect(moment, action, hold)
+                if effect is not None:
+                    await confirm(action, effect)
+                acted |= self._lab.acted(moment, action, hold)
+                if acted:
+                    break
+            others = tuple(each.name for each in self._controls.found.values() if "playing" in each.situations)
+            if not acted and others:
+                self._controls.dead.append(Dead(promise, tuple(tries), others, kept_away))
+
+    def doubtful(self) -> list[Promise]:
+        """Keys that do nothing and of which it is not known whether they are meant."""
+        return [each for each in self._promises if self._is_doubtful(each)]
+
+    def _is_known_where(self, promise: Promise) -> bool:
+        """Whether the situations that were met are enough to say that a promised key does nothing."""
+        if promise.when in ("sometimes", "unseen") or not self._at.playing:
+            return False
+        if promise.when == "over":
+            return self._at.over is not None
+        # Where it had begun by itself, a key for the title may be for after the end of a round.
+        return promise.when != "title" or self._at.past_title
+
+    def _is_meant(self, promise: Promise) -> bool:
+        """Whether the text promises this very key."""
+        alive = [each for each in promise.group if each in self._controls.found]
+        return not alive or _OTHER_WAY.get(promise.key) in alive
+
+    async def _is_kept_away(self, promise: Promise) -> bool:
+        """Whether a handler of the page stops the key on its way to the game, and none of those that are promised with
+        it and act: no page does that with a key that its game does not mean."""
+        alive = [each for each in promise.group if each in self._controls.found]
+        if not alive or not await self._is_stopped(promise.key):
+            return False
+        return not any([await self._is_stopped(each) for each in alive])
+
+    async def _is_stopped(self, key: str) -> bool:
+        return await self._lab.is_kept_away(self._at.moments[0], candidates.action_of(key))
+
+    def _is_doubtful(self, promise: Promise) -> bool:
+        found, told = self._controls.found, {each.promise.key for each in self._controls.dead}
+        silent = "playing" in self._controls.tried.get(promise.key, ()) and not self._has_acted(promise.key)
+        return silent and promise.key not in told and any(key in found for key in promise.group)
+
+    def _has_acted(self, key: str) -> bool:
+        """Whether a key has done anything anywhere, be it seen or not, or the same as any other key."""
+        tries = [(moment, hold) for moment in self._at.moments for hold in (HOLD, LONG, TAP)]
+        action = candidates.action_of(key)
+        return key in self._controls.found or any(self._lab.acted(moment, action, hold) for moment, hold in tries)
