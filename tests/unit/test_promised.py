@@ -52,6 +52,9 @@ def keys(text: str) -> str:
         ("Pulsa espacio para saltar", "Space"),
         ("Нажмите пробел чтобы начать", "Space"),
         ("按空格键开始", "Space"),
+        ("使用方向键或WASD控制蛇的移动", "ArrowLeft ArrowRight ArrowUp ArrowDown W A S D"),
+        ("<kbd>↑</kbd> <kbd>↓</kbd> 或 <kbd>W</kbd> <kbd>S</kbd>", "ArrowUp ArrowDown W S"),
+        ("ArrowDown: fall faster", "ArrowDown"),
     ],
 )
 def test_what_is_promised(text: str, named: str) -> None:

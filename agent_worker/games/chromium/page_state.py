@@ -68,6 +68,7 @@ class PageState:
         frames: Calls of requestAnimationFrame since the page began.
         listens: Kinds of input events that have a listener.
         words: The page's text, and the text that was drawn last on its canvases.
+        keys: Lines of the page's text that name keys by `<kbd>` elements, with their tags.
         canvases: Left, top, width and height of the visible ones.
         buttons: Text and middle of each element that can be clicked.
         scroll: How far the page is scrolled.
@@ -78,6 +79,7 @@ class PageState:
     frames: int = 0
     listens: frozenset[str] = frozenset()
     words: str = ""
+    keys: str = ""
     canvases: tuple[tuple[float, float, float, float], ...] = ()
     buttons: tuple[tuple[str, float, float], ...] = ()
     scroll: tuple[float, float] = (0.0, 0.0)
@@ -197,6 +199,7 @@ def merged(reports: Sequence[dict[str, Any]]) -> PageState:
         frames=sum(each["frames"] for each in reports),
         listens=frozenset(kind for each in reports for kind in each["listens"]),
         words="\n".join(each["words"] for each in reports),
+        keys="\n".join(each["keys"] for each in reports if each["keys"]),
         # Positions in other frames are relative to them: their canvases still count, their buttons cannot be clicked.
         canvases=tuple((box[0], box[1], box[2], box[3]) for each in reports for box in each["canvases"]),
         buttons=tuple((each["text"], each["x"], each["y"]) for each in main["buttons"]),

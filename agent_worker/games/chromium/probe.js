@@ -114,6 +114,17 @@
     return found;
   }
 
+  // The text around the elements that name keys, with these marked: "<kbd>P</kbd> to pause".
+  function keys() {
+    const named = [...document.querySelectorAll("kbd")].slice(0, 40).filter(visible);
+    const written = (node) => {
+      if (node.nodeType === Node.TEXT_NODE) return node.data.replace(/\s+/g, " ");
+      if (node.nodeType !== Node.ELEMENT_NODE || !node.getClientRects().length) return "";
+      return node.localName === "kbd" ? `<kbd>${node.innerText.trim()}</kbd>` : [...node.childNodes].map(written).join("");
+    };
+    return [...new Set(named.map((each) => each.parentElement))].map((each) => written(each).trim().slice(0, 400)).join("\n");
+  }
+
   function state() {
     const targets = [window, document, document.documentElement, document.body, ...document.querySelectorAll("canvas")];
     const kinds = ["keydown", "keyup", "keypress", "click", "mousedown", "pointerdown", "touchstart"];
@@ -126,6 +137,7 @@
     return {
       frames,
       listens: [...listens],
+      keys: keys(),
       words: [...fresh, (document.body?.innerText ?? "").slice(0, 3000)].join("\n"),
       canvases: canvases.map((box) => [box.left, box.top, box.width, box.height]),
       buttons: buttons(),

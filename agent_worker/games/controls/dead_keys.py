@@ -37,10 +37,10 @@ class DeadKeys:
         """
         for promise in self._promises:
             told = any(each.promise == promise for each in self._controls.dead)
-            if promise.key in self._controls.found or told or not self._is_known_where(promise):
+            if promise.key in self._controls.found or told or not self._at.playing:
                 continue
             kept_away = bool(promise.group) and await self._is_kept_away(promise)
-            if not kept_away and not self._is_meant(promise):
+            if not kept_away and not (self._is_known_where(promise) and self._is_meant(promise)):
                 continue
             action = candidates.action_of(promise.key)
             tries = [(moment, LONG) for moment in self._at.moments] + [(self._at.moments[0], TAP)]
@@ -62,7 +62,7 @@ class DeadKeys:
 
     def _is_known_where(self, promise: Promise) -> bool:
         """Whether the situations that were met are enough to say that a promised key does nothing."""
-        if promise.when in ("sometimes", "unseen") or not self._at.playing:
+        if promise.when in ("sometimes", "unseen"):
             return False
         if promise.when == "over":
             return self._at.over is not None

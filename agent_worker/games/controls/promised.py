@@ -80,7 +80,8 @@ def _segments(text: str) -> Iterator[str]:
 
 # -- tokens -------------------------------------------------------------------------------------------------------
 
-_ALPHABETS: Final = re.compile(rf"(?<!\w)(?:{'|'.join(r'[ ,/+-]{0,2}'.join(each) for each in LETTERS)})(?!\w)", re.I)
+_FOUR: Final = "|".join(r"[ ,/+-]{0,2}".join(each) for each in LETTERS)
+_ALPHABETS: Final = re.compile(rf"(?<![^\W\u3040-\u9fff])(?:{_FOUR})(?![^\W\u3040-\u9fff])", re.I)
 _ARROW_KEYS: Final = re.compile(ARROW_KEYS, re.I)
 _NAMES: Final = tuple(
     (key, re.compile(rf"(?:{words})", re.I), re.compile(sure, re.I) if sure else None)
@@ -106,7 +107,7 @@ _KEY_WORD: Final = re.compile(
 
 def _token(text: str, at: int) -> _Token | None:
     """The key that is named at `at`."""
-    if at > 0 and text[at - 1].isalnum() and text[at].isascii() and text[at].isalnum():
+    if at > 0 and _goes_before(text[at - 1]) and text[at].isascii() and text[at].isalnum():
         return None
     if match := _MARKED.match(text, at):
         inner = _whole(match[1] or match[2])
@@ -139,6 +140,11 @@ def _word(text: str, at: int) -> _Token | None:
     if match := _DIGIT.match(text, at):
         return _Token("digit", (match[1],), match.end())
     return None
+
+
+def _goes_before(character: str) -> bool:
+    """Whether a word may go on after it; Japanese and Chinese have no spaces between words."""
+    return character.isalnum() and not "\u3040" <= character <= "\u9fff"
 
 
 def _goes_on(text: str, end: int) -> bool:
@@ -246,7 +252,7 @@ def _in_segment(text: str) -> Iterator[Promise]:
 
 
 def _may_begin(text: str, at: int) -> bool:
-    return at == 0 or not (text[at - 1].isalnum() or text[at - 1] in "'’-_./@#")
+    return at == 0 or not (_goes_before(text[at - 1]) or text[at - 1] in "'’-_./@#")
 
 
 def _counts(text: str, at: int, keys: _Keys, verb: bool) -> bool:

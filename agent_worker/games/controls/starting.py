@@ -103,7 +103,7 @@ class Situations:
     @property
     def promises(self) -> tuple[Promise, ...]:
         """The keys that the page's text promises, in all situations."""
-        lines = "\n".join(state.words for state in self.states.values()).split("\n")
+        lines = "\n".join(f"{state.keys}\n{state.words}" for state in self.states.values()).split("\n")
         return promised("\n".join(dict.fromkeys(lines)))
 
 
