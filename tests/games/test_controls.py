@@ -133,6 +133,16 @@ async def test_a_key_that_may_be_meant_and_does_nothing_is_listed_and_no_fault(h
     assert said in summary.unknown["controls"]
 
 
+async def test_keys_that_a_page_marks_are_promised_where_they_are_seen(house: House) -> None:
+    marked = "<p>Keys: <b><kbd> J </kbd> / <kbd>K</kbd></b><kbd hidden>Q</kbd></p><p hidden><kbd>X</kbd></p>"
+    stage = house.stage(f"{marked}{STEERED}")
+    await stage.play(Inputs(), 10)
+    state = await stage.state()
+    assert state.keys == "<kbd>J</kbd> / <kbd>K</kbd>" and "<kbd>" not in state.words
+    situations = await get_in(stage, Heard(), math.inf)
+    assert [each.key for each in situations.promises] == ["J", "K"]
+
+
 async def test_a_key_that_is_kept_from_the_game_is_a_fault_where_others_of_its_name_act(house: House) -> None:
     stop = "<script>addEventListener('keydown', (e) => e.code === 'ArrowUp' && e.stopPropagation(), true)</script>"
     stage = house.stage(f"{stop}<p>Arrow keys: steer</p>{STEERED}")

@@ -116,7 +116,8 @@
 
   // The text around the elements that name keys, with these marked: "<kbd>P</kbd> to pause".
   function keys() {
-    const named = [...document.querySelectorAll("kbd")].slice(0, 40).filter(visible);
+    const shown = (element) => element.getClientRects().length && getComputedStyle(element).visibility !== "hidden";
+    const named = [...document.querySelectorAll("kbd")].slice(0, 40).filter(shown); // one letter is less than 8 px wide
     const written = (node) => {
       if (node.nodeType === Node.TEXT_NODE) return node.data.replace(/\s+/g, " ");
       if (node.nodeType !== Node.ELEMENT_NODE || !node.getClientRects().length) return "";
