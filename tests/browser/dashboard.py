@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Final
 
@@ -83,16 +84,24 @@ async def feed_lines(within: Locator) -> list[str]:
 async def scroll_through(within: Locator) -> list[tuple[int, str]]:
     """Every line of the feed that can be brought to the screen, from the first to the last, as (seq, text) in the
     order in which it was seen; a line that stands in the page twice is here twice."""
-    found: list[list[Any]] = await within.locator(".feed-scroll").evaluate(_SCROLL_THROUGH)
-    return [(seq, text) for seq, text in found]
+    (found,) = await scroll_by_parts(within, math.inf, 0)
+    return found
 
 
-_SCROLL_THROUGH: Final = """async (scroller) => {
+async def scroll_by_parts(within: Locator, read: float, left_out: int) -> list[list[tuple[int, str]]]:
+    """The same in parts: after so many screens are read, so many are left out, and the last ones are read."""
+    asked = [None if math.isinf(read) else read, left_out]
+    found: list[list[list[Any]]] = await within.locator(".feed-scroll").evaluate(_SCROLL_THROUGH, asked)
+    return [[(seq, text) for seq, text in part] for part in found]
+
+
+_SCROLL_THROUGH: Final = """async (scroller, [read, leftOut]) => {
   const frame = () => new Promise(requestAnimationFrame);
-  const seen = [];
+  const parts = [[]];
   let last = null; // the newest row that was taken down
   scroller.scrollTop = 0;
-  for (;;) {
+  for (let screens = 1; ; screens++) {
+    const seen = parts.at(-1);
     await frame();
     await frame();
     const rows = [...scroller.querySelectorAll(".line[data-seq]")];
@@ -100,8 +109,13 @@ _SCROLL_THROUGH: Final = """async (scroller) => {
       seen.push([Number(row.dataset.seq), row.querySelector(".line-text").textContent]);
       last = row;
     }
-    if (scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - 1) return seen;
-    scroller.scrollTop += scroller.clientHeight * 0.9;
+    const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+    if (below <= 1) return parts;
+    if (read && screens % read === 0 && below > (leftOut + read) * scroller.clientHeight) {
+      scroller.scrollTop += leftOut * scroller.clientHeight;
+      last = null;
+      parts.push([]);
+    } else scroller.scrollTop += scroller.clientHeight * 0.9;
   }
 }"""
 
