@@ -34,9 +34,9 @@ PAGE = """<!doctype html>
     }
     let presses = 0;
     addEventListener("keydown", (event) => {
-      // Stands in the way of the game's own: of Space from its second press on, of any key from the fifth on.
-      const kept = faults.includes("keptonce") && event.code === "Space" && presses;
-      if (kept || (faults.includes("deaf") && presses >= 4)) event.stopImmediatePropagation();
+      // Stands in the way of the game's own: of Space from its second press on, or of all keys from the second one on.
+      const kept = (faults.includes("keptonce") && event.code === "Space") || faults.includes("deaf");
+      if (kept && presses) event.stopImmediatePropagation();
       if (event.code === "Space" || faults.includes("deaf")) presses += 1;
     }, true);
     addEventListener("keydown", (event) => {

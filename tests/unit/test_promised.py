@@ -55,6 +55,8 @@ def keys(text: str) -> str:
         ("使用方向键或WASD控制蛇的移动", "ArrowLeft ArrowRight ArrowUp ArrowDown W A S D"),
         ("<kbd>↑</kbd> <kbd>↓</kbd> 或 <kbd>W</kbd> <kbd>S</kbd>", "ArrowUp ArrowDown W S"),
         ("ArrowDown: fall faster", "ArrowDown"),
+        ("<kbd>W</kbd><kbd>A</kbd><kbd>S</kbd><kbd>D</kbd> Move", "W A S D"),
+        ("<kbd>Shift</kbd> run", "Shift"),
     ],
 )
 def test_what_is_promised(text: str, named: str) -> None:
@@ -69,6 +71,7 @@ def test_what_is_promised(text: str, named: str) -> None:
         *("Deep space flies by", "Space runs out of time", "Space - news"),
         *("Enter your name", "Space Invaders", "Return to menu", "Outer space: the final", "Grade A: excellent"),
         *("press up to 3 times", "Hold down to charge", "Level 1 - start", "Level A - start", "Press 1-4"),
+        *("<kbd>Ctrl</kbd> <kbd>K</kbd>", "More coins → faster ship", "Space falls silent", "control falls to you"),
         *("Next →", "← Back", "You have 3 arrows left", "Ctrl+Z to undo", "Ctrl-C to copy", "Shift + click to select"),
         *(
             "Don't press X",
@@ -97,6 +100,8 @@ def test_what_is_not(text: str) -> None:
         *(("Press SPACE to start", "title"), ("Press R to restart", "over"), ("← → to steer", "playing")),
         *(("Press E to open doors", "sometimes"), ("M - mute", "unseen"), ("Press F to fullscreen", "unseen")),
         *(("Space - jump again in the air", "playing"), ("X: fire again", "playing"), ("N: start a new game", "over")),
+        *(("<kbd>E</kbd>", "sometimes"), ("<kbd>E</kbd> Open doors", "sometimes"), ("ArrowDown: fall", "sometimes")),
+        *(("<kbd>M</kbd>Mute", "unseen"), ("<kbd>R</kbd> Restart", "over"), ("Pause: <kbd>P</kbd>", "playing")),
         *(("Hit ENTER", ""), ("Press Q to whistle", "sometimes")),
     ],
 )
@@ -108,6 +113,8 @@ def test_a_name_for_several_keys_promises_some_of_them() -> None:
     arrows = ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")
     assert {promise.group for promise in promised("arrow keys to move")} == {arrows}
     assert {promise.group for promise in promised("← → to move")} == {()}
+    drawn = ("ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown")
+    assert {each.group for each in promised("<kbd>←</kbd><kbd>↑</kbd><kbd>→</kbd><kbd>↓</kbd> Move")} == {drawn}
     named = promised("arrow keys to move\nLeft arrow to turn")
     assert named[0] == Promise("ArrowLeft", "Left arrow to turn", "playing")  # said by name: that counts more
 

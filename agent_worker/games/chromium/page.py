@@ -236,7 +236,10 @@ class Page:
         return Loaded(self._page.url, response.status, finished, loop.time() - start)
 
     async def _loaded(self, state: Literal["domcontentloaded", "load"]) -> None:
-        await while_it_lives(self._page.wait_for_load_state(state, timeout=0), self._watched)
+        try:
+            await while_it_lives(self._page.wait_for_load_state(state, timeout=0), self._watched)
+        except PlaywrightError as error:
+            raise PageGone(self._gone or first_line(str(error))) from error
 
     async def _go(self, url: str, timeout_s: float) -> PlaywrightResponse:
         """Asks for the document, and returns when the head of its answer is here."""

@@ -98,7 +98,7 @@ class Pages:
         self._ahead = wanted, loop.create_task(self._made(wanted))
         self._ahead[1].add_done_callback(retrieved)
         if before is not None:
-            closing = loop.create_task(_closed(before[1]))
+            closing = loop.create_task(self._closed(before[1]))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
             closing.add_done_callback(retrieved)
@@ -109,11 +109,11 @@ class Pages:
         (_, making), self._ahead = self._ahead, None
         try:
             made = await making
-        except PlaywrightError:
+        except (PlaywrightError, PageGone):
             return None
         if made.page.gone is None:
             return made
-        await _closed(making)
+        await self._closed(making)
         return None
 
     async def _made(self, wanted: Wanted) -> _Open:
@@ -141,6 +141,13 @@ class Pages:
         )
         return _Open(wanted, context, page)
 
+    async def _closed(self, making: asyncio.Task[_Open]) -> None:
+        """Closes a page that is being made, once it is."""
+        with suppress(PlaywrightError, PageGone):
+            made = await making
+            made.page.forget()
+            await while_it_lives(made.context.close(), self._watched)
+
     async def close(self) -> None:
         """Closes the page that is open, if one is."""
         if self._open is not None:
@@ -156,14 +163,6 @@ class Pages:
             self._ahead[1].cancel()
         if self._open is not None:
             self._open.page.forget()
-
-
-async def _closed(making: asyncio.Task[_Open]) -> None:
-    """Closes a page that is being made, once it is."""
-    with suppress(PlaywrightError):
-        made = await making
-        made.page.forget()
-        await made.context.close()
 
 
 @contextmanager

@@ -117,13 +117,16 @@
   // The text around the elements that name keys, with these marked: "<kbd>P</kbd> to pause".
   function keys() {
     const shown = (element) => element.getClientRects().length && getComputedStyle(element).visibility !== "hidden";
-    const named = [...document.querySelectorAll("kbd")].slice(0, 40).filter(shown); // one letter is less than 8 px wide
+    const named = [...document.querySelectorAll("kbd")].filter(shown).slice(0, 40); // one letter is less than 8 px wide
     const written = (node) => {
       if (node.nodeType === Node.TEXT_NODE) return node.data.replace(/\s+/g, " ");
       if (node.nodeType !== Node.ELEMENT_NODE || !node.getClientRects().length) return "";
-      return node.localName === "kbd" ? `<kbd>${node.innerText.trim()}</kbd>` : [...node.childNodes].map(written).join("");
+      if (node.localName === "kbd") return `<kbd>${node.innerText.trim()}</kbd>`;
+      const apart = node.localName === "br" || !getComputedStyle(node).display.startsWith("inline") ? "\n" : "";
+      return apart + [...node.childNodes].map(written).join("") + apart;
     };
-    return [...new Set(named.map((each) => each.parentElement))].map((each) => written(each).trim().slice(0, 400)).join("\n");
+    const lines = [...new Set(named.map((each) => each.parentElement))].map((each) => written(each).trim().slice(0, 400));
+    return lines.join("\n").slice(0, 2000);
   }
 
   function state() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from agent_worker.games.actions import Action
 from agent_worker.games.controls import candidates
@@ -10,9 +11,9 @@ from agent_worker.games.controls.known_controls import Controls, Dead
 from agent_worker.games.controls.promised import Promise
 from agent_worker.games.controls.starting import Situations
 from agent_worker.games.controls.trials import Trials
-from agent_worker.games.owned_time.experiments import HOLD, LONG, TAP, Effect
+from agent_worker.games.owned_time.experiments import HOLD, LONG, TAP, Effect, Moment
 
-_OTHER_WAY = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}
+_OTHER_WAY: Final = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}
 
 
 class DeadKeys:
@@ -28,33 +29,44 @@ class DeadKeys:
     ) -> None:
         self._at, self._lab, self._trials = situations, situations.lab, trials
         self._controls, self._promises = controls, promises
+        self._kept_away: dict[str, bool] = {}
+        """What was found out of keys, by their controls' names."""
 
-    async def look(self, confirm: Callable[[Action, Effect], Awaitable[None]]) -> None:
+    async def look(self, confirm: Callable[[Action, Effect], Awaitable[None]], *, early: bool = False) -> None:
         """Presses each promised key that has done nothing so far, shortly and for long, wherever it should work.
 
         Args:
             confirm: Called for one that did something after all.
+            early: Only those that a handler of the page keeps from the game, which takes a moment to know: others may
+                do something only right after another control.
         """
         for promise in self._promises:
             told = any(each.promise == promise for each in self._controls.dead)
             if promise.key in self._controls.found or told or not self._at.playing:
                 continue
-            kept_away = bool(promise.group) and await self._is_kept_away(promise)
-            if not kept_away and not (self._is_known_where(promise) and self._is_meant(promise)):
+            kept_away = await self._is_kept_away(promise)
+            if not kept_away and (early or not (self._is_known_where(promise) and self._is_meant(promise))):
                 continue
-            action = candidates.action_of(promise.key)
-            tries = [(moment, LONG) for moment in self._at.moments] + [(self._at.moments[0], TAP)]
-            acted = False
-            for moment, hold in tries:
-                effect = await self._trials.effect(moment, action, hold)
-                if effect is not None:
-                    await confirm(action, effect)
-                acted |= self._lab.acted(moment, action, hold)
-                if acted:
-                    break
-            others = tuple(each.name for each in self._controls.found.values() if "playing" in each.situations)
-            if not acted and others:
-                self._controls.dead.append(Dead(promise, tuple(tries), others, kept_away))
+            moments = [self._where(promise)] if kept_away else self._at.moments
+            await self._press(promise, [(each, LONG) for each in moments] + [(moments[0], TAP)], kept_away, confirm)
+
+    async def _press(
+        self,
+        promise: Promise,
+        tries: list[tuple[Moment, int]],
+        kept_away: bool,
+        confirm: Callable[[Action, Effect], Awaitable[None]],
+    ) -> None:
+        action = candidates.action_of(promise.key)
+        for moment, hold in tries:
+            effect = await self._trials.effect(moment, action, hold)
+            if effect is not None:
+                await confirm(action, effect)
+            if self._lab.acted(moment, action, hold):
+                return
+        others = tuple(each.name for each in self._controls.found.values() if "playing" in each.situations)
+        if others:
+            self._controls.dead.append(Dead(promise, tuple(tries), others, kept_away))
 
     def doubtful(self) -> list[Promise]:
         """Keys that do nothing and of which it is not known whether they are meant."""
@@ -74,16 +86,20 @@ class DeadKeys:
         alive = [each for each in promise.group if each in self._controls.found]
         return not alive or _OTHER_WAY.get(promise.key) in alive
 
-    async def _is_kept_away(self, promise: Promise) -> bool:
-        """Whether a handler of the page stops the key on its way to the game, and none of those that are promised with
-        it and act: no page does that with a key that its game does not mean."""
-        alive = [each for each in promise.group if each in self._controls.found]
-        if not alive or not await self._is_stopped(promise.key):
-            return False
-        return not any([await self._is_stopped(each) for each in alive])
+    def _where(self, promise: Promise) -> Moment:
+        """The first moment at which it has to hold."""
+        wanted = {"over": self._at.over, "title": self._at.title}.get(promise.when)
+        return self._at.playing[0] if wanted is None else wanted
 
-    async def _is_stopped(self, key: str) -> bool:
-        return await self._lab.is_kept_away(self._at.moments[0], candidates.action_of(key))
+    async def _is_kept_away(self, promise: Promise) -> bool:
+        """Whether a handler of the page stops the key on its way to the game, and the key does something there where
+        that is left out: so the game means it, whatever else the text may say."""
+        if promise.when == "unseen" or (promise.when in ("over", "title") and not self._is_known_where(promise)):
+            return False
+        if promise.key not in self._kept_away:
+            action = candidates.action_of(promise.key)
+            self._kept_away[promise.key] = await self._trials.is_kept_away(self._where(promise), action)
+        return self._kept_away[promise.key]
 
     def _is_doubtful(self, promise: Promise) -> bool:
         found, told = self._controls.found, {each.promise.key for each in self._controls.dead}

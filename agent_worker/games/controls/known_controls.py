@@ -63,7 +63,7 @@ class Dead:
         promise: What the text says.
         tries: Where, and for how many frames, it was pressed in a run of its own.
         others: Controls that did something at those moments.
-        kept_away: A handler of the page keeps it from the game, and none of the keys that are promised with it.
+        kept_away: A handler of the page keeps it from the game, and it does something where that is left out.
     """
 
     promise: Promise

@@ -173,6 +173,8 @@ _JOIN: Final = re.compile(
     r"\s*(?:,\s*(?:and|or|und|oder|et|ou|y|o|e|и|или)?\s|[,/&+]|(?:and/or|and|or|und|oder|et|ou|y|o|e|и|или)(?=[\s<\[(]))\s*|\s+",
     re.I,
 )
+_BESIDE: Final = re.compile(r"(?=<kbd)")
+"""Nothing, between two keys that a page marks."""
 _MODIFIERS: Final = frozenset({"Shift", "Control", "Alt"})
 
 
@@ -192,11 +194,13 @@ def _keys(text: str, at: int) -> _Keys | None:
         end = token.end
         if match := _KEY_WORD.match(text, end):
             end = match.end()
-        join = _JOIN.match(text, end)
+        join = _JOIN.match(text, end) or _BESIDE.match(text, end)
         if join is None:
             break
-        together |= "+" in join[0] and any(key in _MODIFIERS for key in token.keys)
-        if not join[0].strip() and not _may_follow(token, text, join.end()):
+        follows = _may_follow(token, text, join.end())
+        beside = token.kind == "marked" and not join[0].strip() and follows
+        together |= ("+" in join[0] or beside) and any(key in _MODIFIERS for key in token.keys)
+        if not join[0].strip() and not follows:
             break
         at = join.end()
     return _Keys(() if together else tuple(tokens), end) if tokens else None
@@ -230,6 +234,8 @@ _ACTION: Final = tuple(
 )
 _DOES: Final = re.compile(rf"\s(?:{ACTIONS['playing']})e?s(?!\w)(?! out)")
 """What a key does, as a sentence has it behind its subject: "Space jumps"; not a title, "Space Drops"."""
+_SETS: Final = frozenset({frozenset(ARROWS), *map(frozenset, LETTERS)})
+"""Keys that stand together as one drawing, of which a game may mean some."""
 _NEXT_CLAUSE: Final = re.compile(r"[,;.]|\s[-–—|/]\s")
 _CLAUSE: Final = re.compile(r"(?:^|[,;:/.]|\band)\s*$", re.I)
 _FIRST_LETTER: Final = re.compile(r"(?<!\w)[\[(]([A-Z])[\])]([a-z]{2,14})\b")
@@ -336,9 +342,14 @@ def _promises(text: str, at: int, keys: _Keys) -> Iterator[Promise]:
         when = _when_of(rest[aim.end() :]) or "sometimes"
     else:
         when = _when_of(before[1]) if before else ""
+    if _ELEMENT.search(text, at, keys.end):  # a page that marks keys may say in another element what they do
+        when = when or next((each for each, pattern in _ACTION if pattern.match(rest.lstrip())), "sometimes")
     quote = _quote(text, at)
+    caps = tuple(key for token in keys.tokens if token.kind == "marked" for key in token.keys)
     for token in keys.tokens:
         group = token.keys if token.kind == "arrows" or (token.kind == "sure" and len(token.keys) > 1) else ()
+        if token.kind == "marked" and frozenset(caps) in _SETS:
+            group = caps
         for key in token.keys:
             yield Promise(key, quote, when, group)
 

@@ -56,8 +56,7 @@ ACTIONS: Final[Mapping[When, str]] = {
     r"|iniciar|iniziare|giocare|começar|jogar|начать|играть|старт|開始|开始|スタート",
     "playing": r"mov(?:e|es|ement|ing)|steer|turn|jump|fire|shoot|pause|rotat(?:e|ion)|(?:hard |soft )?drop|flap|fly"
     r"|boost|thrust|accelerate|brake|run|dash|attack|forwards?|backwards?|duck|crouch|slide|spin|walk|hop|dive|drive"
-    r"|swing|throw|launch|serve|strafe|flip|roll|punch|kick|sprint|left|right|up|down|fall|glide|hover|float"
-    r"|swim|faster|slower|speed up|slow down|pausieren|bewegen|springen"
+    r"|swing|throw|launch|serve|strafe|flip|roll|punch|kick|sprint|left|right|up|down|pausieren|bewegen|springen"
     r"|schie(?:ß|ss)en|drehen|lenken|sauter|bouger|déplacer|tirer|tourner|mover(?:se)?|saltar|disparar|girar|pausa"
     r"|muover[es]i?|saltare|sparare|ruotare|pular|atirar|двигаться|движение|прыжок|прыгать|пауза|стрелять|огонь"
     r"|移动|跳跃?|暂停|ジャンプ|移動",
@@ -65,6 +64,7 @@ ACTIONS: Final[Mapping[When, str]] = {
     r"|stats|save|ton|son|sonido|звук|vollbild",
     "sometimes": r"use|interact|open|talk|pick|reload|buy|upgrade|place|build|bomb|special|enter|climb|skip|next"
     r"|previous|select|confirm|choose|continue|resume|undo|redo|hint|inventory|map|menu|help|exit|quit|back|action"
+    r"|fall|glide|hover|float|swim|faster|slower|speed up|slow down"
     r"|switch|change|hold|swap|cancel|close|toggle|load|zoom|grab|block|cast|eat|weiter|hilfe|beenden|cycle|reverse",
 }
 """Where a key has to do something -> what it does there. The first that matches counts."""

@@ -8,7 +8,7 @@ since the load, so that anybody can return to them by replay.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -103,8 +103,13 @@ class Situations:
     @property
     def promises(self) -> tuple[Promise, ...]:
         """The keys that the page's text promises, in all situations."""
-        lines = "\n".join(f"{state.keys}\n{state.words}" for state in self.states.values()).split("\n")
-        return promised("\n".join(dict.fromkeys(lines)))
+
+        def read(texts: Iterable[str]) -> tuple[Promise, ...]:
+            return promised("\n".join(dict.fromkeys("\n".join(texts).split("\n"))))
+
+        said = read(state.words for state in self.states.values())
+        marked = read(state.keys for state in self.states.values())
+        return (*said, *(each for each in marked if each.key not in {other.key for other in said}))
 
 
 async def get_in(stage: Stage, told: Tell, until_s: float) -> Situations:

@@ -11,8 +11,10 @@ from typing import Final
 
 from agent_worker.games.actions import Action, click
 from agent_worker.games.controls.candidates import NO_KEY
+from agent_worker.games.errors import PageGone, PageHung, TimeUp
 from agent_worker.games.inputs import Step
-from agent_worker.games.owned_time.experiments import HOLD, TAP, Effect, Lab, Moment
+from agent_worker.games.owned_time.experiments import HOLD, TAP, WATCH, Broken, Effect, Lab, Moment, Spent
+from agent_worker.games.owned_time.trace import parting
 
 _OF_CLICKS: Final = ("doubleclick", "hold")
 """Kinds of gestures that are made of clicks: they mean something of their own where a click does nothing."""
@@ -42,6 +44,30 @@ class Trials:
         if action.kind == "drag":
             return effect if await self._drags(effect) else None
         return effect
+
+    async def is_kept_away(self, moment: Moment, action: Action) -> bool:
+        """Whether a handler of the page keeps the press of a key there from the game, which would change by it: it does
+        where the press is let through."""
+        lab = self._lab
+        base = await lab.baseline(moment)
+        step = Step(moment.frame, action, HOLD)
+        inputs = moment.inputs.then(step)
+        if base.agreed is False:
+            return False
+        try:
+            lab.begin_branch()
+            if lab.stage.frame > moment.frame:
+                await lab.stage.open()
+            if not (await lab.stage.pressed(inputs, step, moment.frame, 1))[1]:
+                return False
+            lab.begin_branch()
+            heard = await lab.stage.heard(inputs, step, moment.frame + HOLD + WATCH)
+        except (PageHung, PageGone) as error:
+            lab.broken.append(Broken(inputs, step.end, error))
+            return False
+        except TimeUp as error:
+            raise Spent from error
+        return parting(heard, base.trace) is not None
 
     def _simpler(self, action: Action) -> list[Action]:
         """Gestures that are part of `action`, or that mean nothing in particular."""

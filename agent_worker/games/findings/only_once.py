@@ -13,9 +13,8 @@ these moments, and something at `TIMES` of them where it was not used before; th
 first and at the last. Where the game stood still before the key was used and moves after it, it is not told: it may
 have launched something.
 
-*A key that no longer reaches the game*: after the first use, a handler of the page stops the key on its way each time.
-It is used in the same way among others, which go on acting, and has to change nothing at any of these moments, and
-something at one of them where it was not used before.
+*A key that no longer reaches the game*, steering or not: after the first use, a handler of the page stops it on its way
+each time, and none of the other keys. All else is the same, and it has to do something where it is let through.
 """
 
 from __future__ import annotations
@@ -52,8 +51,6 @@ REACH_AMONG: Final = FIRST + AMONG * (max(_HOLDS) + QUIET + HOLD + WATCH)
 """Frames after a moment in which all of that happens."""
 _RUNS_OF_A_FAULT: Final = 3 + TIMES
 """Long runs that it takes to show a fault so, after the two that show that it may be one."""
-_RUNS_IF_KEPT_AWAY: Final = 3
-"""The same, where it is known that the game does not hear it any more."""
 _STRIDE: Final = 4
 """Each such frame is compared, since these runs are long."""
 
@@ -155,11 +152,12 @@ class _Trial:
         if await self.differs((first,), again) or not await self.differs((), first):
             return None
         self.until_s = self.last_s
-        if await self.is_kept_away(first, again):
-            return await self.among_others(first)
+        kept_away = await self.is_kept_away(first, again)
+        if kept_away and (found := await self.among_others(first, kept_away=True)):
+            return found
         made = await self.undone(first)
         found = None if made is None else await self.looking_the_same(*made)
-        return found or await self.among_others(first)
+        return found or await self.among_others(first, kept_away=False)
 
     async def looking_the_same(self, steps: tuple[Step, ...], same_from: int) -> Candidate | None:
         """A fault, if the control does nothing from the frame on at which the game looks as if it had not been used."""
@@ -182,26 +180,28 @@ class _Trial:
                 )
         return None
 
-    async def among_others(self, first: Step) -> Candidate | None:
-        """A fault, if the key does nothing ever after, while the game is played with other controls: because a handler
-        keeps it from the game, or although it steers."""
+    async def among_others(self, first: Step, *, kept_away: bool) -> Candidate | None:
+        """A fault, if the key does nothing ever after, while the game is played with other controls, although it steers
+        or because a handler keeps it from the game."""
         steers = self.use.steers and bool(self.use.others)
-        if not self.use.beside:
+        if not self.use.beside or not (steers or kept_away):
             return None
         others, later = self.in_turn()
         used = await self.sampled(first, *others)
-        with_it, kept_away = await self.pressed_again(first, others, later)
+        if kept_away:
+            with_it, kept_away = await self.pressed_again(first, others, later)
+        else:
+            with_it = await self.sampled(first, *others, *later)
         if parting(with_it, used) is not None or not (steers or kept_away):
             return None
-        runs = _RUNS_IF_KEPT_AWAY if kept_away else _RUNS_OF_A_FAULT
-        self.afford(runs * (self.at + REACH_AMONG), runs)
+        self.afford(_RUNS_OF_A_FAULT * (self.at + REACH_AMONG), _RUNS_OF_A_FAULT)
         unused = await self.sampled(*others)
+        acts = parting(unused, await self.sampled(*others[1:])) is not None
         acts_after = parting(used, await self.sampled(first, *others[:-1])) is not None
-        acts = acts_after and (kept_away or parting(unused, await self.sampled(*others[1:])) is not None)
         launched = moves_before(used, others[0].at) and not moves_before(unused, others[0].at)
-        if not acts or launched:
+        if not acts or not acts_after or launched:
             return None
-        return await self.shown_at(first, others, later, unused, kept_away=kept_away)
+        return await self.shown_at(first, others, later, (used, unused), kept_away=kept_away)
 
     async def is_kept_away(self, first: Step, again: Step) -> bool:
         """Whether a handler keeps the second press from the game, and not the first."""
@@ -211,40 +211,61 @@ class _Trial:
         return stopped == [False, True]
 
     async def pressed_again(self, first: Step, others: tuple[Step, ...], later: tuple[Step, ...]) -> tuple[Trace, bool]:
-        """The run with all of it, and whether a handler keeps the key from the game each time but the first."""
+        """The run with all of it, and whether a handler keeps the key from the game each time but the first, and none
+        of the other keys, of which there is one: a panel that it opens may keep all keys from the game."""
         end = self.at + REACH_AMONG
         inputs = self.use.moment.inputs.then(first, *others, *later)
         await self.open(end)
         parts: list[Trace] = []
-        stopped: list[bool] = []
-        for step in (first, *later):
-            part, kept = await self.stage.pressed(inputs, step, self.at, _STRIDE)
+        stopped: dict[Step, bool] = {}
+        for step in sorted((first, *others, *later), key=lambda each: each.at):
+            part, stopped[step] = await self.stage.pressed(inputs, step, self.at, _STRIDE)
             parts.append(part)
-            stopped.append(kept)
         parts.append(await self.stage.play(inputs, end, self.at, _STRIDE))
-        return Trace.of(*parts), not stopped[0] and all(stopped[1:])
+        keys = any(step.action.kind == "keys" for step in others)
+        alone = not stopped[first] and not any(stopped[step] for step in others)
+        return Trace.of(*parts), keys and alone and all(stopped[step] for step in later)
 
     async def shown_at(
-        self, first: Step, others: tuple[Step, ...], later: tuple[Step, ...], unused: Trace, *, kept_away: bool
+        self,
+        first: Step,
+        others: tuple[Step, ...],
+        later: tuple[Step, ...],
+        without: tuple[Trace, Trace],
+        *,
+        kept_away: bool,
     ) -> Candidate | None:
-        """The fault, if the key does something at `TIMES` of the later moments where it was not used before; at one,
-        where it is known that the game does not hear it any more."""
+        """The fault, if the key does something at `TIMES` of the later moments where it was not used before.
+
+        Args:
+            without: The runs with the other controls alone, after the first use and without it.
+        """
+        used, unused = without
         shown: list[Step] = []
-        times = 1 if kept_away else TIMES
         for step in later:
             if parting(await self.sampled(*others, step, until=step.end + WATCH), unused) is not None:
                 shown.append(step)
-            if len(shown) == times:
-                names = ", ".join(dict.fromkeys(step.action.name for step in others))
-                why = " A handler of the page kept each of them from the game, but not the first." if kept_away else ""
-                seconds = (later[-1].end - first.at) // FRAMES_PER_S
-                last = shown[-1]
-                return self.told(
-                    (first, *(step for step in others if step.at < last.at), last),
-                    f"After it was used once, it was used {len(later)} times more in {seconds} s, between others "
-                    f"({names}), and changed nothing.{why} Without the first use it did at {times} of these moments.",
-                )
-        return None
+            if len(shown) == TIMES:
+                break
+        else:
+            return None
+        last = shown[-1]
+        steps = (first, *(step for step in others if step.at < last.at), last)
+        why = ""
+        if kept_away:
+            inputs = self.use.moment.inputs.then(*steps)
+            if parting(await self.stage.heard(inputs, last, last.end + WATCH, _STRIDE), used) is None:
+                return None
+            why = (
+                " A handler of the page stopped each of them, but not the first; let through, the last does something."
+            )
+        names = ", ".join(dict.fromkeys(step.action.name for step in others))
+        seconds = (later[-1].end - first.at) // FRAMES_PER_S
+        return self.told(
+            steps,
+            f"After it was used once, it was used {len(later)} times more in {seconds} s, between others ({names}), "
+            f"and changed nothing.{why} Without the first use it did at {TIMES} of these moments.",
+        )
 
     def in_turn(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
         """Uses of the other controls, and one of the key after each of them."""

@@ -274,18 +274,6 @@ class Lab:
         self._effects[moment, step] = effect
         return effect
 
-    async def is_kept_away(self, moment: Moment, action: Action) -> bool:
-        """Whether a handler of the page keeps the press of a key there from the game's own."""
-        self.begin_branch()
-        if self.stage.frame > moment.frame:
-            await self.stage.open()
-        step = Step(moment.frame, action, TAP)
-        try:
-            _, stopped = await self.stage.pressed(moment.inputs.then(step), step, moment.frame, 1)
-        except TimeUp as error:
-            raise Spent from error
-        return stopped
-
     def acted(self, moment: Moment, action: Action, hold: int = HOLD) -> bool:
         """Whether an experiment has shown that this does something there, be it seen or not."""
         return self._effects.get((moment, Step(moment.frame, action, hold))) is not None

@@ -206,12 +206,28 @@ class Stage:
 
         Returns:
             The frames up to there, and whether a handler of the page has kept the press from those that would have come
-            after it: of such a key a game hears nothing.
+            after it.
         """
         before = await self.play(inputs, step.at, watch_from, every)
-        stopped = (await self.about()).stopped
+        stopped = await self._stopped()
         press = await self.play(inputs, step.at + 1, watch_from, every)
-        return Trace.of(before, press), (await self.about()).stopped > stopped
+        return Trace.of(before, press), stopped < await self._stopped()
+
+    async def heard(self, inputs: Inputs, step: Step, until: int, every: int = 1) -> Trace:
+        """The frames after `step` begins, where no handler keeps a key from the game from then on. Opens the game."""
+        await self.open()
+        await self.play(inputs, step.at)
+        assert self.page is not None
+        await self.page.clock("let()", "letting keys through")
+        trace = await self.play(inputs, until, step.at, every)
+        self.page = None  # it does not stand where these inputs lead
+        return trace
+
+    async def _stopped(self) -> int:
+        try:
+            return (await self.about()).stopped
+        except DocumentLeft:
+            return 0
 
     async def sources(self) -> Mapping[str, str]:
         """The texts of the game's scripts, by address."""

@@ -37,7 +37,7 @@ def of_controls(found: Controls, situations: Situations) -> list[Candidate]:
     for dead in found.dead:
         moments = tuple(dict.fromkeys(Moment(each.inputs, each.frame) for each, _ in dead.tries))
         key = dead.promise.key
-        stopped = ". A handler of the page keeps it from the game, and none of these" if dead.kept_away else ""
+        stopped = ". A handler of the page stops it; without that it does something" if dead.kept_away else ""
         suspects.append(
             Candidate(
                 "deadkey",

@@ -42,6 +42,7 @@ function createCore(seed, holdLimit, gaveUp, skips) {
     idle: null, // called when a hold goes
     input: null, // the newest event by which somebody has done something
     stopped: 0, // presses of keys that a handler has kept from others
+    lets: false, // such presses are let through
     realms: new Set(),
     uncontrolled: new Set(),
     used: new Set(),

@@ -151,5 +151,5 @@ function createDrive(core, realm, token) {
     advances: typeof window.advanceTime === "function",
   });
   // Of an origin's frames the outermost one is asked: they share its clock.
-  return { outermost: core.realms.size === 1, advance, about, sample, happen: (kind) => realm.happen(kind), stay: () => stay?.(), settle: () => realm.realFrames(2), hop };
+  return { outermost: core.realms.size === 1, advance, about, sample, happen: (kind) => realm.happen(kind), let: () => (core.lets = true), stay: () => stay?.(), settle: () => realm.realFrames(2), hop };
 }
