@@ -11,8 +11,11 @@ from agent_worker.games.controls.known_controls import Controls, Dead
 from agent_worker.games.controls.promised import Promise
 from agent_worker.games.controls.starting import Situations
 from agent_worker.games.controls.trials import Trials
-from agent_worker.games.owned_time.experiments import HOLD, LONG, TAP, Effect, Moment
+from agent_worker.games.inputs import Step
+from agent_worker.games.owned_time.experiments import GAP, HOLD, LONG, TAP, Effect, Moment
 
+_AFTER: Final = 3
+"""Controls after each of which it is tried what a key would do."""
 _OTHER_WAY: Final = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft", "A": "D", "D": "A"}
 
 
@@ -30,7 +33,7 @@ class DeadKeys:
         self._at, self._lab, self._trials = situations, situations.lab, trials
         self._controls, self._promises = controls, promises
         self._kept_away: dict[str, bool] = {}
-        """What was found out of keys, by their controls' names."""
+        """Whether keys are kept from the game, by their controls' names."""
 
     async def look(self, confirm: Callable[[Action, Effect], Awaitable[None]], *, early: bool = False) -> None:
         """Presses each promised key that has done nothing so far, shortly and for long, wherever it should work.
@@ -47,8 +50,10 @@ class DeadKeys:
             kept_away = await self._is_kept_away(promise)
             if not kept_away and (early or not (self._is_known_where(promise) and self._is_meant(promise))):
                 continue
-            moments = [self._where(promise)] if kept_away else self._at.moments
-            await self._press(promise, [(each, LONG) for each in moments] + [(moments[0], TAP)], kept_away, confirm)
+            tries = [(each, LONG) for each in self._at.moments] + [(self._at.moments[0], TAP)]
+            if kept_away:
+                tries = [(self._where(promise), HOLD)]
+            await self._press(promise, tries, kept_away, confirm)
 
     async def _press(
         self,
@@ -92,14 +97,26 @@ class DeadKeys:
         return self._at.playing[0] if wanted is None else wanted
 
     async def _is_kept_away(self, promise: Promise) -> bool:
-        """Whether a handler of the page stops the key on its way to the game, and the key does something there where
-        that is left out: so the game means it, whatever else the text may say."""
+        """Whether a handler of the page stops the key on its way to the game, and the key does something there, or
+        right after another one, where that is left out: so the game means it, whatever else the text may say."""
         if promise.when == "unseen" or (promise.when in ("over", "title") and not self._is_known_where(promise)):
             return False
         if promise.key not in self._kept_away:
-            action = candidates.action_of(promise.key)
-            self._kept_away[promise.key] = await self._trials.is_kept_away(self._where(promise), action)
+            self._kept_away[promise.key] = await self._let_through(promise)
         return self._kept_away[promise.key]
+
+    async def _let_through(self, promise: Promise) -> bool:
+        action, start = candidates.action_of(promise.key), self._where(promise)
+        if not await self._trials.is_stopped(start, action):
+            return False
+        after = []  # as to fall faster one has to jump before
+        for control in [each for each in self._controls.found.values() if each.action.kind == "keys"][:_AFTER]:
+            step = Step(start.frame, control.action, control.hold)
+            after.append(Moment(start.name, start.inputs.then(step), step.end + GAP, start.calm))
+        for moment in (start, *after):
+            if await self._trials.acts_if_heard(moment, action):
+                return True
+        return False
 
     def _is_doubtful(self, promise: Promise) -> bool:
         found, told = self._controls.found, {each.promise.key for each in self._controls.dead}

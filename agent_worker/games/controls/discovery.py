@@ -112,8 +112,8 @@ class ControlSearch:
                 continue
             if not number:
                 await self.alone(moment, self.first() if self.at.states[moment].hears_keys else ())
-                await self.known_from_getting_in()
                 await self.dead_keys.look(self.confirm, early=True)
+                await self.known_from_getting_in()
                 await self.after_others()
             if not number and self.between is not None:
                 between, self.between = self.between, None

@@ -6,13 +6,15 @@ gesture did is compared with what the simpler ones in it do at the same moment.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
 from agent_worker.games.actions import Action, click
 from agent_worker.games.controls.candidates import NO_KEY
 from agent_worker.games.errors import PageGone, PageHung, TimeUp
-from agent_worker.games.inputs import Step
+from agent_worker.games.inputs import Inputs, Step
 from agent_worker.games.owned_time.experiments import HOLD, TAP, WATCH, Broken, Effect, Lab, Moment, Spent
 from agent_worker.games.owned_time.trace import parting
 
@@ -45,29 +47,28 @@ class Trials:
             return effect if await self._drags(effect) else None
         return effect
 
-    async def is_kept_away(self, moment: Moment, action: Action) -> bool:
-        """Whether a handler of the page keeps the press of a key there from the game, which would change by it: it does
-        where the press is let through."""
+    async def is_stopped(self, moment: Moment, action: Action) -> bool:
+        """Whether a handler of the page keeps the press of a key there from those that would come after it."""
+        step = Step(moment.frame, action, TAP)
         lab = self._lab
-        base = await lab.baseline(moment)
-        step = Step(moment.frame, action, HOLD)
-        inputs = moment.inputs.then(step)
-        if base.agreed is False:
-            return False
-        try:
-            lab.begin_branch()
+        lab.begin_branch()
+        with _noted(lab, moment.inputs.then(step), step.end):
             if lab.stage.frame > moment.frame:
                 await lab.stage.open()
-            if not (await lab.stage.pressed(inputs, step, moment.frame, 1))[1]:
-                return False
-            lab.begin_branch()
-            heard = await lab.stage.heard(inputs, step, moment.frame + HOLD + WATCH)
-        except (PageHung, PageGone) as error:
-            lab.broken.append(Broken(inputs, step.end, error))
+            return (await lab.stage.pressed(moment.inputs.then(step), step, moment.frame, 1))[1]
+        return False
+
+    async def acts_if_heard(self, moment: Moment, action: Action) -> bool:
+        """Whether the press of a key does something there where no handler keeps it from the game."""
+        base = await self._lab.baseline(moment)
+        step = Step(moment.frame, action, HOLD)
+        if base.agreed is False:
             return False
-        except TimeUp as error:
-            raise Spent from error
-        return parting(heard, base.trace) is not None
+        self._lab.begin_branch()
+        with _noted(self._lab, moment.inputs.then(step), step.end):
+            heard = await self._lab.stage.heard(moment.inputs.then(step), step, moment.frame + HOLD + WATCH)
+            return parting(heard, base.trace) is not None
+        return False
 
     def _simpler(self, action: Action) -> list[Action]:
         """Gestures that are part of `action`, or that mean nothing in particular."""
@@ -116,3 +117,14 @@ class Trials:
         again = replace(moment, inputs=once, frame=moment.frame + _AGAIN)
         second = await self._lab.effect(again, action, effect.step.hold, runs=1)
         return second is not None and "sound" in second.ways
+
+
+@contextmanager
+def _noted(lab: Lab, inputs: Inputs, until: int) -> Iterator[None]:
+    """Notes what hangs the page or ends it, and goes on behind the block. Raises Spent where the time is over."""
+    try:
+        yield
+    except (PageHung, PageGone) as error:
+        lab.broken.append(Broken(inputs, until, error))
+    except TimeUp as error:
+        raise Spent from error
