@@ -44,11 +44,30 @@ SAME_FOR: Final = 20
 AMONG: Final = 7
 """How often a key that steers is used among the other controls: now and then it does nothing for a good reason."""
 QUIET: Final = 24
-"""Frames between another control and the key."""
-_HOLDS: Final = (14, 8, 24)
-"""Frames for which the other controls are held, in turn."""
-REACH_AMONG: Final = FIRST + AMONG * (max(_HOLDS) + QUIET + HOLD + WATCH)
-"""Frames after a moment in which all of that happens."""
+"""Frames before another control in which it is seen whether a game moves by itself."""
+
+
+class Pace(NamedTuple):
+    """How a key is used among others, in frames."""
+
+    first: int
+    """After its first use."""
+    holds: tuple[int, ...]
+    """For which the other controls are held, in turn."""
+    quiet: int
+    """Between another control and the key."""
+    pause: int
+    """Between the key and the next other control."""
+
+    @property
+    def reach(self) -> int:
+        """In which all of that happens after a moment."""
+        return self.first + AMONG * (max(self.holds) + self.quiet + HOLD + self.pause)
+
+
+CALM: Final = Pace(FIRST, (14, 8, 24), 24, WATCH)
+BRISK: Final = Pace(60, (8,), 12, 30)
+"""Where it is known that the key does not reach the game: nothing has to cool down."""
 _RUNS_OF_A_FAULT: Final = 3 + TIMES
 """Long runs that it takes to show a fault so, after the two that show that it may be one."""
 _STRIDE: Final = 4
@@ -116,6 +135,7 @@ class _Trial:
         self.stage, self.use, self.until_s, self.last_s = stage, use, until_s, last_s
         self.at = use.moment.frame
         self.known: dict[Inputs, Trace] = {}
+        self.pace = CALM
 
     def afford(self, frames: int, runs: int = 1) -> None:
         """Raises TimeUp where so many frames would probably take longer than there is time."""
@@ -186,6 +206,7 @@ class _Trial:
         steers = self.use.steers and bool(self.use.others)
         if not self.use.beside or not (steers or kept_away):
             return None
+        self.pace = BRISK if kept_away else CALM
         others, later = self.in_turn()
         used = await self.sampled(first, *others)
         if kept_away:
@@ -194,7 +215,7 @@ class _Trial:
             with_it = await self.sampled(first, *others, *later)
         if parting(with_it, used) is not None or not (steers or kept_away):
             return None
-        self.afford(_RUNS_OF_A_FAULT * (self.at + REACH_AMONG), _RUNS_OF_A_FAULT)
+        self.afford(_RUNS_OF_A_FAULT * (self.at + self.pace.reach), _RUNS_OF_A_FAULT)
         unused = await self.sampled(*others)
         acts = parting(unused, await self.sampled(*others[1:])) is not None
         acts_after = parting(used, await self.sampled(first, *others[:-1])) is not None
@@ -213,7 +234,7 @@ class _Trial:
     async def pressed_again(self, first: Step, others: tuple[Step, ...], later: tuple[Step, ...]) -> tuple[Trace, bool]:
         """The run with all of it, and whether a handler keeps the key from the game each time but the first, and none
         of the other keys, of which there is one: a panel that it opens may keep all keys from the game."""
-        end = self.at + REACH_AMONG
+        end = self.at + self.pace.reach
         inputs = self.use.moment.inputs.then(first, *others, *later)
         await self.open(end)
         parts: list[Trace] = []
@@ -271,17 +292,17 @@ class _Trial:
         """Uses of the other controls, and one of the key after each of them."""
         others: list[Step] = []
         later: list[Step] = []
-        at = self.at + FIRST
+        at = self.at + self.pace.first
         for number in range(AMONG):
             other = self.use.beside[number % len(self.use.beside)]
-            others.append(Step(at, other, _HOLDS[number % len(_HOLDS)]))
-            later.append(Step(others[-1].end + QUIET, self.use.action, HOLD))
-            at = later[-1].end + WATCH
+            others.append(Step(at, other, self.pace.holds[number % len(self.pace.holds)]))
+            later.append(Step(others[-1].end + self.pace.quiet, self.use.action, HOLD))
+            at = later[-1].end + self.pace.pause
         return tuple(others), tuple(later)
 
     async def sampled(self, *steps: Step, until: int | None = None) -> Trace:
         """The frames after the moment, some of them, with these steps; from the load on."""
-        end = self.at + REACH_AMONG if until is None else until
+        end = self.at + self.pace.reach if until is None else until
         await self.open(end)
         return await self.stage.play(self.use.moment.inputs.then(*steps), end, self.at, _STRIDE)
 
